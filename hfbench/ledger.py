@@ -1,0 +1,49 @@
+"""The work ledger: every case pushed through the network is counted, so that methods are compared on one axis.
+
+One unit of work is one forward pass of one case. A dense layer's forward pass is one matrix product per layer; the
+other passes are counted by the products they cannot avoid: backward 2, J·v 2, Jᵀ·u 2, per-case squared gradients 2
+(one product for the deltas, one for their squares), per-case gradient norms 1 (the deltas alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+UNITS = {"forward": 1, "backward": 2, "jvp": 2, "vjp": 2, "squares": 2, "norms": 1, "evaluation": 1}
+
+
+@dataclass
+class Ledger:
+    """Cases counted per kind of pass, and how often J and Jᵀ were applied inside the inner solves."""
+
+    forward: int = 0
+    backward: int = 0
+    jvp: int = 0
+    vjp: int = 0
+    squares: int = 0
+    norms: int = 0
+    evaluation: int = 0  # loss evaluations of backtracking, line search, rho, and a scheduler's validation test
+    jvp_calls: int = 0
+    vjp_calls: int = 0
+
+    def count(self, kind: str, cases: int) -> None:
+        """Adds one pass of `kind` over `cases` cases."""
+        setattr(self, kind, getattr(self, kind) + cases)
+
+    @property
+    def work(self) -> int:
+        """Σ cases × units, in forward passes of one case."""
+        return sum(units * getattr(self, kind) for kind, units in UNITS.items())
+
+    @property
+    def products(self) -> float:
+        """Gauss-Newton products: one J·v and one Jᵀ·u make one."""
+        return (self.jvp_calls + self.vjp_calls) / 2
+
+    def state_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        for one in fields(self):
+            setattr(self, one.name, int(state[one.name]))

@@ -1,0 +1,240 @@
+"""What the parts promise one another. Plugins depend on this page; it depends on no plugin.
+
+Symbols as everywhere: capitals are operators, small Latin letters vectors, Greek letters scalars. n cases in a batch,
+N in the training set, P parameters. A `Vector` is a tuple of blocks shaped like the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.vector import Vector
+
+if TYPE_CHECKING:
+    from hfbench.curvature import Linearisation
+    from hfbench.data import DataFile
+
+
+# ---------------------------------------------------------------- inner solvers
+
+
+class Breakdown(Enum):
+    """Why an algorithm could not continue; the value is the message."""
+
+    NONPOSITIVE_CURVATURE = "pᵀAp <= 0: A is not positive definite along p"
+    ZERO_RIGHT_HAND_SIDE = "the gradient is zero: there is nothing to solve"
+
+
+class Stop(Enum):
+    """Why an inner solve ended; the value is the message."""
+
+    RELATIVE_PROGRESS = "the quadratic gained less than k*epsilon over the last k steps"
+    RESIDUAL = "the relative residual is below its tolerance"
+    BACKWARD_ERROR = "the backward error is below its tolerance"
+    FIXED_ITERATIONS = "the fixed number of inner iterations was done"
+    FIXED_WORK = "the fixed number of products was spent"
+    MAX_ITERATIONS = "the maximum number of inner iterations was reached"
+    BREAKDOWN = "the algorithm could not continue"
+    NONFINITE = "an iterate was not finite"
+    SOLVED = "the iterates ended: the system is solved exactly"
+
+
+class System(Protocol):
+    """The damped Gauss-Newton system A x = -g, A = G + mu D + lambda I, also as the least-squares problem min ‖Ãx - b̃‖.
+
+    ÃᵀÃ = A and Ãᵀb̃ = -g. Vectors of the residual space have one block more than there are parameters.
+    """
+
+    @property
+    def gradient(self) -> Vector: ...
+    @property
+    def right_hand_side(self) -> Vector:
+        """b̃."""
+        ...
+
+    def multiply(self, v: Vector) -> Vector:
+        """A v."""
+        ...
+
+    def forward(self, v: Vector) -> Vector:
+        """Ã v."""
+        ...
+
+    def adjoint(self, u: Vector) -> Vector:
+        """Ãᵀ u."""
+        ...
+
+
+class Factor(Protocol):
+    """A built preconditioner M = E Eᵀ, symmetric and positive, approximating A."""
+
+    def solve(self, v: Vector) -> Vector:
+        """M⁻¹ v."""
+        ...
+
+    def solve_factor(self, v: Vector) -> Vector:
+        """E⁻¹ v."""
+        ...
+
+    def solve_factor_t(self, v: Vector) -> Vector:
+        """E⁻ᵀ v."""
+        ...
+
+
+class SolverState(Protocol):
+    """What every solver knows after k steps. Rules may ask for more and say so in `needs`."""
+
+    @property
+    def k(self) -> int: ...
+    @property
+    def x(self) -> Vector: ...
+    @property
+    def q(self) -> float:
+        """q(x) = gᵀx + ½ xᵀAx."""
+        ...
+
+    @property
+    def relative_residual(self) -> float:
+        """‖b - Ax‖ / ‖b‖ in the M⁻¹ norm, b = -g."""
+        ...
+
+    @property
+    def products(self) -> float:
+        """Products with A so far; one with Ã and one with Ãᵀ make one."""
+        ...
+
+    @property
+    def breakdown(self) -> Breakdown | None: ...
+
+
+class InnerSolver(Protocol):
+    """A `@part` class. `iterates` is the paper's algorithm as a generator; it knows no tolerance, clock or printing."""
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
+        """States 0, 1, 2, … starting at x0 (None: zero, which saves a product). x0 is not changed."""
+        ...
+
+
+class Rule(Protocol):
+    """A stopping rule: frozen settings, and a fresh test per solve."""
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def begin(self) -> Callable[[Any], Stop | None]: ...
+
+
+class Preconditioner(Protocol):
+    """A `@part` class that builds M once per outer iteration.
+
+    `cases` says on which batch: "gradient" (Martens) or "curvature" (Chapelle-Erhan).
+    """
+
+    cases: ClassVar[str]
+
+    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Factor:
+        """`shift` is the diagonal mu D + lambda I, one number per parameter block."""
+        ...
+
+
+# ---------------------------------------------------------------- batches
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How many cases the next step's gradient and curvature see, how they are drawn, and why."""
+
+    gradient: int
+    curvature: int
+    order: str  # "cyclic" (consecutive windows) or "random" (a fresh permutation per step)
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a step showed about its batch; entries a scheduler does not name in `needs` may be None."""
+
+    iteration: int
+    batch: int  # gradient cases of the step
+    gradient_norm: float  # ‖∇f_S‖₂
+    variance_l1: float | None = None  # ‖Var_i(∇f_i)‖₁, sample variance
+    validation_objective: float | None = None
+
+
+class Scheduler(Protocol):
+    """A `@part` class; its `begin` gives the stateful plan of one run."""
+
+    needs: ClassVar[tuple[str, ...]]  # among "variance_l1", "validation_objective"
+
+    def begin(self, total: int) -> Schedule:
+        """The schedule for a training set of `total` cases. Raises ConfigError for a batch larger than that."""
+        ...
+
+
+class Schedule(Protocol):
+    """The batch sizes of one run. Never shrinks; its state is plain data."""
+
+    @property
+    def plan(self) -> BatchPlan:
+        """The plan of the coming step."""
+        ...
+
+    def next(self, evidence: Evidence) -> BatchPlan:
+        """The plan of the step after the one the evidence comes from."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases of one part of a data set: inputs (cases × features) and targets."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    train: Split
+    validation: Split
+    test: Split
+
+
+class Task(Protocol):
+    """A `@part` class: data, model, loss, and the target and budget fixed beforehand.
+
+    `files` lists what `load` reads from disk; empty for generated data. `generator`s come from named streams of the
+    run's seed, so that all methods of a study share split and initial weights.
+    """
+
+    loss: ClassVar[str]  # "least-squares", "logistic" or "softmax"
+    files: ClassVar[tuple[DataFile, ...]]
+    decay: float  # mu
+    decay_mask: str  # "weights", "all" or "none"
+    target: float  # test error at which a run has reached its goal
+    budget: ClassVar[Mapping[str, float]]  # default budget: passes, seconds, products or iterations
+
+    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
+        """The data as float32; `generator` draws the validation split; `data` overrides where files are looked for."""
+        ...
+
+    def model(self, generator: torch.Generator) -> nn.Module:
+        """A freshly initialised float32 model whose output is the pre-activation z."""
+        ...
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Per-case error from pre-activations (autoencoders: squared error summed over pixels), shape (cases,)."""
+        ...

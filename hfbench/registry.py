@@ -1,0 +1,162 @@
+"""Parts by name: built-in and third-party ones alike are entry points, imported only when asked for.
+
+The group of a family is `hfbench.solvers`, `hfbench.preconditioners`, `hfbench.schedulers`, `hfbench.tasks` or
+`hfbench.rules`. `add` registers a class for this process alone, as a notebook does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from hfbench import space
+from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
+
+# What a part of each family must be able to do (hfbench/protocols.py).
+_VERBS = {"solver": "iterates", "preconditioner": "build", "scheduler": "begin", "task": "load", "rule": "begin"}
+FAMILIES = tuple(_VERBS)
+
+_added: dict[tuple[str, str], type[Any]] = {}
+
+
+def names(family: str) -> list[str]:
+    """The sorted names of a family; no plugin is imported.
+
+    Raises UnknownPartError for an unknown family.
+    """
+    _check_family(family)
+    known = {*_installed(tuple(sys.path)), *_added}
+    return sorted(name for of, name in known if of == family)
+
+
+def get(family: str, name: str) -> type[Any]:
+    """The class registered under `name`, imported now.
+
+    Raises UnknownPartError, with the nearest and all known names; DuplicatePartError, naming both owners; HfbenchError,
+    chained to the original exception, if the plugin cannot be imported or is no part of this family.
+    """
+    found = _find(family, name)
+    if isinstance(found, type):
+        return found
+    try:
+        loaded = found.load()
+    except Exception as error:
+        source = f"{family} {name!r} of {_owner(found)}"
+        reason = f"{type(error).__name__}: {error}"
+        raise HfbenchError(f"{source} cannot be imported from {found.value}: {reason}") from error
+    return _check_part(family, name, loaded)
+
+
+def add(family: str, name: str, cls: type[Any]) -> None:
+    """Registers a class for this process.
+
+    The same class (by module and qualified name) may be added again, as re-running a notebook cell does.
+    Raises DuplicatePartError if the name is taken, HfbenchError if `cls` is no part of the family.
+    """
+    _check_family(family)
+    _check_part(family, name, cls)
+    if name in names(family):
+        taken = _added.get((family, name))
+        if taken is None or (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            owners = f"{origin(family, name)} and {_file(cls)}"
+            raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Choose another name.")
+    _added[family, name] = cls
+
+
+@contextmanager
+def temporary(family: str, name: str, cls: type[Any]) -> Iterator[type[Any]]:
+    """`add` for the length of a `with` block."""
+    add(family, name, cls)
+    try:
+        yield cls
+    finally:
+        _added.pop((family, name), None)
+
+
+def origin(family: str, name: str) -> str:
+    """Who owns the name: distribution and version, or the file of an added class. Imports nothing; raises as `get`."""
+    found = _find(family, name)
+    return _file(found) if isinstance(found, type) else _owner(found)
+
+
+def build(family: str, spec: Any, where: str = "") -> Any:
+    """A part from its name, from a table `{"use": name, **settings}`, or as it is if already built.
+
+    `where`, the key path the spec comes from, prefixes every message. Raises as `get`, and ConfigError for settings
+    the part does not accept.
+    """
+    _check_family(family)
+    if isinstance(spec, str):
+        spec = {"use": spec}
+    if isinstance(spec, Mapping):
+        settings = dict(spec)
+        name = settings.pop("use", None)
+        if isinstance(name, str):
+            with space.located(where):
+                cls = get(family, name)
+            return space.build(cls, settings, where)
+    elif not isinstance(spec, type) and hasattr(spec, _VERBS[family]):
+        return spec
+    with space.located(where):
+        raise ConfigError(
+            f"must be the name of a {family}, a table with `use = name` and settings, or a built {family}, "
+            f"but got {spec!r}; known: {', '.join(names(family))}."
+        )
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> dict[tuple[str, str], tuple[metadata.EntryPoint, ...]]:
+    """Entry points by (family, name). `path` is sys.path, so that a changed one is read anew."""
+    points = metadata.entry_points()
+    found: dict[tuple[str, str], tuple[metadata.EntryPoint, ...]] = {}
+    for family in FAMILIES:
+        for point in points.select(group=f"hfbench.{family}s"):
+            found[family, point.name] = (*found.get((family, point.name), ()), point)
+    return found
+
+
+def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
+    known = names(family)
+    if name not in known:
+        raise UnknownPartError(
+            f"no {family} {name!r}{space.did_you_mean(name, known)}; known: {', '.join(known) or 'none'}. "
+            "Newly added entry-point names appear only after `pip install -e .` is run again."
+        )
+    if (family, name) in _added:
+        return _added[family, name]
+    points = _installed(tuple(sys.path))[family, name]
+    if len(points) > 1:
+        owners = " and ".join(f"{_owner(point)} ({point.value})" for point in points)
+        raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Uninstall or rename one.")
+    return points[0]
+
+
+def _check_family(family: str) -> None:
+    if family not in FAMILIES:
+        close = space.did_you_mean(family, FAMILIES)
+        raise UnknownPartError(f"no family {family!r}{close}; known: {', '.join(FAMILIES)}.")
+
+
+def _check_part(family: str, name: str, cls: Any) -> type[Any]:
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, _VERBS[family]):
+        return cls
+    raise HfbenchError(
+        f"{family} {name!r} must be a class decorated with @part that has `{_VERBS[family]}`, but it is {cls!r}."
+    )
+
+
+def _owner(point: metadata.EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+
+
+def _file(cls: type[Any]) -> str:
+    try:
+        return inspect.getfile(cls)
+    except (OSError, TypeError):  # classes typed at a prompt have no file
+        return f"{cls.__module__}.{cls.__qualname__}"

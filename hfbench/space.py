@@ -1,0 +1,285 @@
+"""Hyper-parameters: declared once, on the part's frozen dataclass, and read from there by everything else.
+
+    @part
+    class RelativeProgress:
+        '''One line on what the part does.'''
+
+        epsilon: Annotated[float, Log(1e-5, 1e-2), Within("(0, 1)"), "least relative gain per step"] = 5e-4
+
+The annotation carries the search range (`Log`, `Linear`, `Integers`, `Choice`), the values that are allowed at all
+(`Within`, an interval; `Choice` allows its own values only) and the meaning in one line. `@part` makes the class a
+frozen keyword-only dataclass that refuses values of a wrong type or out of range, whoever constructs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass
+from difflib import SequenceMatcher
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+from hfbench.errors import ConfigError, HfbenchError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Log:
+    """Search log-uniformly between low and high."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ConfigError(f"`0 < low < high` must hold, but got low={self.low}, high={self.high}.")
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}, log"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Search uniformly between low and high."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ConfigError(f"`low < high` must hold, but got low={self.low}, high={self.high}.")
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Search whole numbers from low to high, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ConfigError(f"`low < high` must hold, but got low={self.low}, high={self.high}.")
+        if self.log and self.low < 1:
+            raise ConfigError(f"`low >= 1` must hold on a log scale, but got low={self.low}.")
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}{', log' if self.log else ''}"
+
+
+class Choice:
+    """Search over, and allow only, the values given."""
+
+    def __init__(self, *values: object) -> None:
+        if len(values) < 2:
+            raise ConfigError(f"a choice needs at least two values, but got {values}.")
+        self.values = values
+
+    def __repr__(self) -> str:
+        return f"Choice{self.values}"
+
+    def __str__(self) -> str:
+        return "any of them"
+
+
+Search = Log | Linear | Integers | Choice
+
+
+class Within:
+    """The values allowed at all, as an interval in the usual notation: `Within("(0, 1]")`, `Within("[0, inf)")`."""
+
+    def __init__(self, interval: str) -> None:
+        parts = re.fullmatch(r"([(\[])([^,]+),([^,]+)([)\]])", interval)
+        try:
+            ends = [float(end) for end in parts.group(2, 3)] if parts else []
+        except ValueError:
+            ends = []
+        if parts is None or not ends or not ends[0] < ends[1]:
+            raise ConfigError(f"an interval must be written like `(0, 1]`, low before high, but got {interval!r}.")
+        self.low, self.high = ends
+        self.low_open, self.high_open = parts[1] == "(", parts[4] == ")"
+        self.text = interval
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def __repr__(self) -> str:
+        return f"Within({self.text!r})"
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One field of a part: what it is called, may be, is by default, and means."""
+
+    name: str
+    type: Any
+    default: Any
+    search: Search | None
+    within: Within | None
+    meaning: str
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING
+
+    @property
+    def allowed(self) -> str:
+        """The values allowed, in words."""
+        if isinstance(self.search, Choice):
+            return " or ".join(repr(option) for option in self.search.values)
+        words = _type_name(self.type)
+        return words if self.within is None else words.replace("number", f"number in {self.within.text}", 1)
+
+
+def hyperparameters(part: type) -> tuple[Hyperparameter, ...]:
+    """The hyper-parameters a part declares, in the order of its fields."""
+    key: Hashable = part
+    return _hyperparameters(key)
+
+
+@cache
+def _hyperparameters(part: Any) -> tuple[Hyperparameter, ...]:
+    hints = get_type_hints(part, include_extras=True)
+    return tuple(_read(field, hints[field.name]) for field in dataclasses.fields(part) if field.init)
+
+
+def _read(field: dataclasses.Field[Any], hint: Any) -> Hyperparameter:
+    declared = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    notes = declared[1:]
+    default = field.default_factory() if field.default_factory is not MISSING else field.default
+    return Hyperparameter(
+        name=field.name,
+        type=declared[0],
+        default=default,
+        search=next((note for note in notes if isinstance(note, Log | Linear | Integers | Choice)), None),
+        within=next((note for note in notes if isinstance(note, Within)), None),
+        meaning=next((note for note in notes if isinstance(note, str)), ""),
+    )
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def part(cls: type[T]) -> type[T]:
+    """Class decorator: a frozen keyword-only dataclass that checks its fields against their declarations."""
+    own_check = getattr(cls, "__post_init__", None)  # its own, or the one of a part it derives from
+
+    def __post_init__(self: Any) -> None:
+        for declared in hyperparameters(type(self)):
+            object.__setattr__(self, declared.name, check(declared, getattr(self, declared.name)))
+        if own_check is not None:
+            own_check(self)
+
+    cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
+def check(declared: Hyperparameter, value: Any, where: str = "") -> Any:
+    """The value as its declared type (whole numbers pass for floats), or a ConfigError naming `where`."""
+    name = where or declared.name
+    if not _is_a(value, declared.type):
+        raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {value!r}.")
+    if isinstance(value, int) and not isinstance(value, bool) and not _is_a(value, declared.type, exact=True):
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ConfigError(f"{name}: must be a number below 1e308, but got a whole number beyond.") from None
+    if isinstance(declared.search, Choice) and value not in declared.search.values:
+        known = ", ".join(repr(option) for option in declared.search.values)
+        close = did_you_mean(value, declared.search.values)
+        raise ConfigError(f"{name}: must be one of {known}, but got {value!r}{close}.")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (math.isnan(value) or (declared.within is not None and value not in declared.within)):
+        allowed = f"lie in {declared.within.text}" if declared.within is not None else "be a number"
+        raise ConfigError(f"{name}: must {allowed}, but got {value!r}.")
+    return value
+
+
+def _is_a(value: Any, expected: Any, exact: bool = False) -> bool:
+    """Whether the value has the expected type; unless `exact`, whole numbers pass for floats."""
+    if get_origin(expected) in (Union, UnionType):
+        return any(_is_a(value, option, exact) for option in get_args(expected))
+    if get_origin(expected) is Literal:
+        return any(value == option and type(value) is type(option) for option in get_args(expected))
+    if expected is Any:
+        return True
+    plain = get_origin(expected) or expected
+    if (plain in (int, float) and isinstance(value, bool)) or (plain is Sequence and isinstance(value, str)):
+        return False
+    if plain is float and not exact:
+        return isinstance(value, float | int)
+    return isinstance(value, plain)
+
+
+def _type_name(expected: Any) -> str:
+    if get_origin(expected) in (Union, UnionType):
+        return " or ".join(_type_name(option) for option in get_args(expected))
+    if get_origin(expected) is Literal:
+        return "one of " + ", ".join(repr(option) for option in get_args(expected))
+    plain = get_origin(expected) or expected
+    words = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", NoneType: "nothing"}
+    words |= {list: "a list", tuple: "a list", Sequence: "a list", dict: "a table"}
+    return words.get(plain, getattr(plain, "__name__", str(plain)))
+
+
+def did_you_mean(given: object, known: Any) -> str:
+    """` (did you mean 'x'?)` for the nearest known name, or nothing."""
+    word = str(given).lower()
+
+    def likeness(name: str) -> tuple[float, float]:
+        # Among equals the one with the same letters wins: `lsrm` is `lsmr` mistyped, not `lsqr`.
+        letters = sorted(name.lower())
+        return SequenceMatcher(None, word, name.lower()).ratio(), SequenceMatcher(None, sorted(word), letters).ratio()
+
+    nearest = max(map(str, known), key=likeness, default="")
+    return f" (did you mean {nearest!r}?)" if likeness(nearest)[0] >= 0.5 else ""
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Prefixes the messages of the errors raised inside by where they come from, a file or a key path."""
+    try:
+        yield
+    except HfbenchError as error:
+        raise (type(error)(f"{where}: {error}") if where else error) from error.__cause__
+
+
+def build(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
+    """Constructs a part from plain settings.
+
+    Raises ConfigError, prefixed by `where` (a key path such as `methods.hf.solver`), for an unknown key, a missing
+    one, a wrong type or a value out of range.
+    """
+    declared = {one.name: one for one in hyperparameters(cls)}
+    path = f"{where}." if where else ""
+    for name in settings:
+        if name not in declared:
+            known = ", ".join(declared) or "none: it has no hyper-parameters"
+            raise ConfigError(f"{path}{name}: unknown key{did_you_mean(name, declared)}; known: {known}.")
+    for name, one in declared.items():
+        if one.required and name not in settings:
+            raise ConfigError(f"{path}{name}: must be given ({one.meaning or _type_name(one.type)}).")
+    checked = {name: check(declared[name], value, path + name) for name, value in settings.items()}
+    with located(where):
+        return cls(**checked)
+
+
+def settings_of(instance: Any) -> dict[str, Any]:
+    """The resolved hyper-parameters of a part as plain data, defaults included."""
+    return {one.name: getattr(instance, one.name) for one in hyperparameters(type(instance))}
+
+
+def summary(cls: type) -> str:
+    """The first line of a part's docstring."""
+    return (inspect.getdoc(cls) or "").partition("\n")[0]

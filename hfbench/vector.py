@@ -1,0 +1,98 @@
+"""Structured vectors: an ordered tuple of tensor blocks shaped like the parameters, never one long vector.
+
+The residual space of the least-squares form uses the same class with one block more (outputs, then parameters).
+Arithmetic runs on `torch._foreach_*`, one fused call for all blocks. Methods ending in `_` work in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+
+Scalars = float | Sequence[float]  # one number for all blocks, or one per block
+
+
+class Vector(tuple[Tensor, ...]):
+    """An immutable tuple of blocks; the blocks themselves change only under methods ending in `_`."""
+
+    __slots__ = ()
+
+    # Tuples concatenate and repeat under + and *; vectors add and scale.
+    def __add__(self, other: Any) -> Vector:  # type: ignore[override]
+        return Vector(torch._foreach_add(self, other))
+
+    def __sub__(self, other: Any) -> Vector:
+        return Vector(torch._foreach_sub(self, other))
+
+    def __mul__(self, other: Any) -> Vector:  # type: ignore[override]
+        """Scaled by a number, by one number per block, or entry by entry by another vector."""
+        return Vector(torch._foreach_mul(self, _scalars(other)))
+
+    __rmul__ = __mul__  # type: ignore[assignment]
+
+    def __truediv__(self, other: Any) -> Vector:
+        return Vector(torch._foreach_div(self, _scalars(other)))
+
+    def __neg__(self) -> Vector:
+        return Vector(torch._foreach_neg(self))
+
+    def __pow__(self, exponent: float) -> Vector:
+        return Vector(torch._foreach_pow(self, exponent))
+
+    def add(self, other: Sequence[Tensor], alpha: float) -> Vector:
+        """self + alpha·other."""
+        return Vector(torch._foreach_add(self, other, alpha=alpha))
+
+    def add_(self, other: Sequence[Tensor], alpha: float = 1.0) -> Vector:
+        """self ← self + alpha·other."""
+        torch._foreach_add_(self, other, alpha=alpha)
+        return self
+
+    def shift_(self, scalars: Sequence[float]) -> Vector:
+        """Adds one number per block, in place."""
+        torch._foreach_add_(self, list(scalars))
+        return self
+
+    def mul_(self, scalars: Scalars) -> Vector:
+        """self ← scalars·self."""
+        torch._foreach_mul_(self, _scalars(scalars))
+        return self
+
+    def dot(self, other: Sequence[Tensor]) -> float:
+        """Σ self∘other as a Python float; blocks are summed in float64."""
+        return math.fsum(torch.stack([a.reshape(-1).dot(b.reshape(-1)) for a, b in zip(self, other, strict=True)]).tolist())
+
+    def norm(self) -> float:
+        """The 2-norm over all blocks."""
+        return math.sqrt(math.fsum(square * square for square in torch.stack(torch._foreach_norm(self)).tolist()))
+
+    def isfinite(self) -> bool:
+        return math.isfinite(self.norm())
+
+    def clone(self) -> Vector:
+        return Vector(block.clone() for block in self)
+
+    def zeros_like(self) -> Vector:
+        return Vector(torch.zeros_like(block) for block in self)
+
+    def numel(self) -> int:
+        return sum(block.numel() for block in self)
+
+
+def _scalars(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) and not isinstance(value, Vector) else value
+
+
+def as_vector(blocks: Iterable[Tensor], like: Sequence[Tensor]) -> Vector:
+    """Blocks as a Vector after checking that their shapes are those of `like`, in order."""
+    vector = blocks if isinstance(blocks, Vector) else Vector(blocks)
+    given, wanted = [tuple(b.shape) for b in vector], [tuple(b.shape) for b in like]
+    if given != wanted:
+        raise ConfigError(f"a vector's blocks must have the parameters' shapes {wanted}, in order, but got {given}.")
+    return vector

@@ -1,0 +1,1 @@
+"""Batch schedulers: how many cases the next step sees, and why."""

@@ -1,0 +1,1 @@
+"""Inner solvers and preconditioners of the damped Gauss-Newton system."""

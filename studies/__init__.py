@@ -1,0 +1,1 @@
+"""Across runs: studies over paired seeds, their statistics, tables and figures."""

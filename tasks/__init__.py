@@ -1,0 +1,1 @@
+"""Tasks: data sets, autoencoders and the losses they are trained with."""

@@ -1,0 +1,167 @@
+"""Parts by name, through entry points of distributions that the tests write to disk."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from hfbench import registry
+from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
+from hfbench.space import Within, part
+
+Install = Callable[..., None]
+
+
+@part
+class Sleepy:
+    """A rule that never stops."""
+
+    patience: Annotated[int, Within("[1, inf)"), "how long"] = 2
+
+    def begin(self) -> object:
+        return lambda state: None
+
+
+@part
+class Other:
+    """Another rule."""
+
+    def begin(self) -> object:
+        return lambda state: None
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Writes a distribution with entry points and modules, as pip would, and puts it on the path."""
+
+    def write(distribution: str, entry_points: str, **modules: str) -> None:
+        site = tmp_path / distribution
+        info = site / f"{distribution}-1.5.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
+        (info / "entry_points.txt").write_text(entry_points)
+        for name, source in modules.items():
+            (site / f"{name}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.syspath_prepend(site)
+
+    return write
+
+
+PLUGIN = """
+from hfbench.space import part
+
+@part
+class Third:
+    '''A third party's rule.'''
+    def begin(self):
+        return lambda state: None
+"""
+
+
+def test_built_in_names_are_listed_without_importing_them() -> None:
+    program = (
+        "import sys; from hfbench import registry\n"
+        "names = {family: registry.names(family) for family in registry.FAMILIES}\n"
+        "assert names['solver'] == sorted(names['solver']) and {'cg', 'lsmr', 'lsqr'} <= set(names['solver'])\n"
+        "assert {'identity', 'martens', 'chapelle-erhan'} <= set(names['preconditioner'])\n"
+        "assert {'fixed', 'dynamic'} <= set(names['scheduler']) and 'curves-small' in names['task']\n"
+        "assert registry.origin('solver', 'cg').startswith('hfbench ')\n"
+        "loaded = {'torch', 'hfbench.solvers', 'hfbench.tasks', 'hfbench.rules'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_third_party_part_is_found_and_imported_only_by_get(install: Install) -> None:
+    install("acme", "[hfbench.rules]\nthird = acme_rules:Third\n", acme_rules=PLUGIN)
+    assert "third" in registry.names("rule")
+    assert registry.origin("rule", "third") == "acme 1.5"
+    assert "acme_rules" not in sys.modules
+    assert registry.get("rule", "third").__name__ == "Third"
+
+
+def test_a_plugin_that_fails_to_import_breaks_no_other(install: Install) -> None:
+    entry_points = "[hfbench.rules]\nbad = acme_bad:Bad\nthird = acme_rules:Third\n"
+    install("acme", entry_points, acme_rules=PLUGIN, acme_bad="1 / 0")
+    assert {"bad", "third"} <= set(registry.names("rule"))
+    message = r"rule 'bad' of acme 1\.5 cannot be imported from acme_bad:Bad: ZeroDivisionError"
+    with pytest.raises(HfbenchError, match=message) as e:
+        registry.get("rule", "bad")
+    assert isinstance(e.value.__cause__, ZeroDivisionError)
+    assert registry.build("rule", "third") is not None
+
+
+def test_an_entry_point_that_is_no_part_of_its_family_is_refused(install: Install) -> None:
+    install("acme", "[hfbench.solvers]\nthird = acme_rules:Third\n", acme_rules=PLUGIN)
+    with pytest.raises(HfbenchError, match="solver 'third' must be a class decorated with @part that has `iterates`"):
+        registry.get("solver", "third")
+
+
+def test_two_distributions_with_one_name_are_both_named(install: Install) -> None:
+    install("acme", "[hfbench.rules]\nthird = acme_rules:Third\n", acme_rules=PLUGIN)
+    install("zeta", "[hfbench.rules]\nthird = zeta_rules:Third\nfourth = zeta_rules:Third\n", zeta_rules=PLUGIN)
+    for ask in (registry.get, registry.origin):
+        with pytest.raises(DuplicatePartError, match=r"zeta 1\.5 .* and acme 1\.5 "):
+            ask("rule", "third")
+    assert registry.get("rule", "fourth").__module__ == "zeta_rules"
+
+
+def test_unknown_names_get_the_nearest_the_list_and_the_cure() -> None:
+    with registry.temporary("rule", "sleepy", Sleepy):
+        message = r"no rule 'slepy' \(did you mean 'sleepy'\?\); known: .*sleepy"
+        with pytest.raises(UnknownPartError, match=message) as e:
+            registry.get("rule", "slepy")
+        assert "pip install -e ." in str(e.value)
+    with pytest.raises(UnknownPartError, match=r"no family 'rules' \(did you mean 'rule'\?\); known: solver, "):
+        registry.names("rules")
+
+
+def test_temporary_parts_go_again() -> None:
+    with registry.temporary("rule", "sleepy", Sleepy):
+        assert registry.get("rule", "sleepy") is Sleepy
+        assert registry.origin("rule", "sleepy") == __file__
+    assert "sleepy" not in registry.names("rule")
+
+
+def test_adding_a_taken_name_names_both_owners() -> None:
+    with registry.temporary("rule", "sleepy", Sleepy):
+        with pytest.raises(DuplicatePartError, match="'sleepy': .*test_registry.* and .*test_registry"):
+            registry.add("rule", "sleepy", Other)
+        registry.add("rule", "sleepy", Sleepy)  # a notebook cell run twice
+    with pytest.raises(DuplicatePartError, match=r"'residual': hfbench .* and .*test_registry"):
+        registry.add("rule", "residual", Sleepy)
+
+
+@pytest.mark.parametrize("thing", [Sleepy(), object, "Sleepy"])
+def test_only_parts_can_be_added(thing: object) -> None:
+    with pytest.raises(HfbenchError, match="must be a class decorated with @part"):
+        registry.add("rule", "thing", thing)  # type: ignore[arg-type]
+    assert "thing" not in registry.names("rule")
+
+
+def test_build_accepts_a_name_a_table_and_a_built_part() -> None:
+    with registry.temporary("rule", "sleepy", Sleepy):
+        assert registry.build("rule", "sleepy") == Sleepy()
+        spec = {"use": "sleepy", "patience": 5}
+        assert registry.build("rule", spec) == Sleepy(patience=5)
+        assert spec == {"use": "sleepy", "patience": 5}
+        built = Sleepy(patience=7)
+        assert registry.build("rule", built) is built
+
+
+@pytest.mark.parametrize("spec", [3, {"patience": 1}, {"use": 3}, Sleepy, None])
+def test_build_refuses_what_names_no_part(spec: object) -> None:
+    with pytest.raises(ConfigError, match=r"^methods\.hf\.rules: must be the name of a rule, a table"):
+        registry.build("rule", spec, "methods.hf.rules")
+
+
+def test_build_prefixes_messages_by_the_key_path() -> None:
+    with registry.temporary("rule", "sleepy", Sleepy):
+        with pytest.raises(ConfigError, match=r"^r\.patience: must lie in \[1, inf\), but got 0"):
+            registry.build("rule", {"use": "sleepy", "patience": 0}, "r")
+        with pytest.raises(UnknownPartError, match=r"^r: no rule 'sleepi'"):
+            registry.build("rule", "sleepi", "r")
