@@ -1,0 +1,44 @@
+"""Which cases a step sees, given how many: the schedulers decide sizes, this module draws."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.protocols import BatchPlan
+
+
+def draw(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Indices of the gradient's and of the curvature's cases in step `iteration` (1, 2, …) of a set of `total`.
+
+    The curvature's cases are among the gradient's; where both are equally many, the same tensor is given twice.
+    "cyclic": consecutive windows that wrap around; the curvature's window moves inside the gradient's. With the
+    gradient on everything and a curvature of total/c cases this is the chunk (iteration - 1) mod c of Martens' code.
+    "random": a fresh permutation per step, of which both take the beginning, so that two methods that share the
+    generator see the same cases as far as their sizes agree.
+    """
+    if not 0 < plan.curvature <= plan.gradient <= total:
+        raise ConfigError(
+            f"0 < curvature <= gradient <= {total} (the training cases) must hold for a batch, but got "
+            f"curvature={plan.curvature}, gradient={plan.gradient}; lower the scheduler's sizes."
+        )
+    if plan.order == "random":
+        gradient = torch.randperm(total, generator=generator)[: plan.gradient]
+        inner = torch.arange(plan.curvature)
+    else:
+        gradient = _window(iteration - 1, plan.gradient, total)
+        inner = _window(iteration - 1, plan.curvature, plan.gradient)
+    return gradient, gradient if plan.curvature == plan.gradient else gradient[inner]
+
+
+def _window(step: int, size: int, total: int) -> Tensor:
+    return (torch.arange(size) + step * size) % total
+
+
+def cases(size: float, total: int, where: str) -> int:
+    """A size given as a fraction of the training cases (up to 1) or as a number of cases (above 1)."""
+    number = round(size * total) if size <= 1 else round(size)
+    if number > total:
+        raise ConfigError(f"{where}: a batch must not be larger than the {total} training cases, but got {number}.")
+    return max(number, 1)

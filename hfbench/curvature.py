@@ -1,0 +1,243 @@
+"""A model linearised at its weights and a batch: products with J = dz/dw, Jᵀ and the Gauss-Newton matrix.
+
+J·v is taken as the transpose of the transpose. One backward pass of z with a dummy u is recorded (`create_graph`);
+it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with two matrix products per
+dense layer and nothing retraced. Any differentiable module works. Where an operation has no second derivative, J·v
+falls back to forward mode (one more forward pass per product) and `product_mode` says so.
+
+The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
+With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass,
+counted), and the results are the same up to the order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.func import functional_call, jvp
+
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.ledger import Ledger
+from hfbench.loss import LOSSES, LossAt, check_loss
+from hfbench.moments import Capture, squared_norms, squared_sums
+from hfbench.vector import Vector, as_vector
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are optimised, by name, in the model's order."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ConfigError("the model must have parameters with requires_grad=True, but has none.")
+    return parameters
+
+
+def linearize(
+    model: nn.Module, loss: str, inputs: Tensor, targets: Tensor, *, chunk: int | None = None
+) -> Linearisation:
+    """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
+
+    Raises ConfigError for an unknown loss or targets that do not fit, NonFiniteError for outputs that are not finite.
+    """
+    return Linearisation(model, loss, inputs, targets, chunk=chunk)
+
+
+class _Graph:
+    """The recorded forward pass of one chunk, and on demand the recorded map u ↦ Jᵀu."""
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        self.model, self.inputs = model, inputs
+        self.parameters = trainable(model)
+        with torch.enable_grad(), Capture(model) as self.capture:
+            self.z: Tensor = model(inputs)
+        self.forward_mode = False
+
+    def vjp(self, u: Tensor) -> Vector:
+        weights = list(self.parameters.values())
+        return Vector(grad(self.z, weights, u, retain_graph=True, allow_unused=True, materialize_grads=True))
+
+    def jvp(self, v: Vector) -> Tensor:
+        if not self.forward_mode:
+            try:
+                return self._transposed_transpose(v)
+            except RuntimeError:  # an operation without a second derivative: fused recurrent or attention kernels
+                self.forward_mode = True
+        return self._forward_mode(v)
+
+    @cached_property
+    def _transpose(self) -> tuple[Tensor, list[Tensor], list[int]]:
+        """A dummy u, the blocks of Jᵀu that depend on it, and their positions."""
+        u = torch.zeros_like(self.z, requires_grad=True)
+        with torch.enable_grad():
+            blocks = grad(self.z, list(self.parameters.values()), u, create_graph=True, allow_unused=True)
+        used = [i for i, block in enumerate(blocks) if block is not None and block.requires_grad]
+        return u, [blocks[i] for i in used], used
+
+    def _transposed_transpose(self, v: Vector) -> Tensor:
+        u, blocks, used = self._transpose
+        (Jv,) = grad(blocks, u, [v[i] for i in used], retain_graph=True)
+        return Jv
+
+    def _forward_mode(self, v: Vector) -> Tensor:
+        weights = {name: p.detach() for name, p in self.parameters.items()}
+        _, Jv = jvp(
+            lambda w: functional_call(self.model, w, (self.inputs,)), (weights,), (dict(zip(weights, v, strict=True)),)
+        )
+        return Jv
+
+
+class Linearisation:
+    """J, Jᵀ, the loss pieces and the Gauss-Newton product at one (weights, batch).
+
+    Vectors are `hfbench.Vector` or any sequence of tensors in parameter order; output-space tensors have the shape of
+    the model's outputs, cases first. Everything is counted in `ledger`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        chunk: int | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        if len(inputs) == 0 or len(inputs) != len(targets):
+            raise ConfigError(f"inputs and targets must be equally many and not empty, but are {len(inputs)} and {len(targets)}.")
+        self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
+        self.parameters = Vector(p.detach() for p in trainable(model).values())
+        self.inputs, self.targets, self.n = inputs, targets, len(inputs)
+        self.slices = _slices(self.n, chunk)
+        self.kept = _Graph(model, inputs) if len(self.slices) == 1 else None
+        if self.kept is not None:
+            self.ledger.count("forward", self.n)
+        self.product_mode = "transpose"
+
+    # ------------------------------------------------------------ the pieces everything is made of
+
+    def _graphs(self) -> Iterator[tuple[slice, _Graph]]:
+        """The chunks' graphs: the kept one, or each rebuilt in turn and dropped after its turn."""
+        if self.kept is not None:
+            yield self.slices[0], self.kept
+            return
+        for one in self.slices:
+            self.ledger.count("forward", one.stop - one.start)
+            yield one, _Graph(self.model, self.inputs[one])
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """z, cases first."""
+        with torch.no_grad():
+            if self.kept is not None:
+                return self.kept.z.detach()
+            self.ledger.count("forward", self.n)
+            return torch.cat([self.model(self.inputs[one]) for one in self.slices])
+
+    @cached_property
+    def loss_at(self) -> LossAt:
+        return LOSSES[self.loss](self.outputs, self.targets)
+
+    @cached_property
+    def value(self) -> float:
+        """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError where that is not a finite number."""
+        value = float(self.loss_at.value().mean(dtype=torch.float64))
+        if value - value != 0:
+            raise NonFiniteError(f"the loss of a batch must be finite, but is {value}: the model's outputs or targets are not finite.")
+        return value
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """r = d loss/dz, cases first."""
+        return self.loss_at.residual()
+
+    # ------------------------------------------------------------ products
+
+    def jvp(self, v: Sequence[Tensor]) -> Tensor:
+        """J v, in the shape of the outputs."""
+        v = as_vector(v, self.parameters)
+        self._count("jvp")
+        return torch.cat([self._jvp(graph, v) for _, graph in self._graphs()])
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀ u for u in the shape of the outputs."""
+        self._count("vjp")
+        return self._vjp(u)
+
+    def gauss_newton(self, v: Sequence[Tensor]) -> Vector:
+        """G v = (1/n) Jᵀ H J v."""
+        v = as_vector(v, self.parameters)
+        self._count("jvp")
+        self._count("vjp")
+        if self.kept is not None:
+            return self.kept.vjp(self.loss_at.hessian(self._jvp(self.kept, v)).div_(self.n))
+        total = self.parameters.zeros_like()
+        for one, graph in self._graphs():  # both halves on one rebuilt graph
+            at = LOSSES[self.loss](graph.z.detach(), self.targets[one])
+            total.add_(graph.vjp(at.hessian(self._jvp(graph, v)) / self.n))
+        return total
+
+    @cached_property
+    def gradient(self) -> Vector:
+        """(1/n) Jᵀ r, the gradient of `value`."""
+        self.ledger.count("backward", self.n)
+        return self._vjp(self.residual / self.n)
+
+    # ------------------------------------------------------------ per-case second moments
+
+    def squared_sums(self, u: Tensor) -> Vector:
+        """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters; u in the shape of the outputs."""
+        self.ledger.count("squares", self.n)
+        total = self.parameters.zeros_like()
+        for one, graph in self._graphs():
+            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[one]))
+        return total
+
+    def squared_norms(self, u: Tensor) -> float:
+        """Σ_i ‖J_iᵀu_i‖², summed in float64."""
+        self.ledger.count("norms", self.n)
+        return sum(
+            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[one]) for one, graph in self._graphs()
+        )
+
+    @cached_property
+    def variance_l1(self) -> float:
+        """‖Var_i(∇f_i)‖₁ = (Σ_i ‖g_i‖² - n‖ḡ‖²)/(n - 1), the sample variance of Byrd et al. (2012), section 3.
+
+        Weight decay is the same for every case and drops out. Raises ConfigError for a single case.
+        """
+        if self.n < 2:
+            raise ConfigError("the variance of the gradient needs at least two cases, but the batch has one.")
+        mean = self.gradient.norm()
+        return max(0.0, (self.squared_norms(self.residual) - self.n * mean * mean) / (self.n - 1))
+
+    # ------------------------------------------------------------ internals
+
+    def _jvp(self, graph: _Graph, v: Vector) -> Tensor:
+        Jv = graph.jvp(v)
+        if graph.forward_mode:
+            self.product_mode = "forward"
+            self.ledger.count("forward", len(graph.inputs))
+        return Jv
+
+    def _vjp(self, u: Tensor) -> Vector:
+        if self.kept is not None:
+            return self.kept.vjp(u)
+        total = self.parameters.zeros_like()
+        for one, graph in self._graphs():
+            total.add_(graph.vjp(u[one]))
+        return total
+
+    def _count(self, kind: str) -> None:
+        self.ledger.count(kind, self.n)
+        self.ledger.count(f"{kind}_calls", 1)
+
+
+def _slices(n: int, chunk: int | None) -> list[slice]:
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"chunk: must be at least one case, but got {chunk}.")
+    size = chunk or n
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

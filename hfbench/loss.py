@@ -1,0 +1,167 @@
+"""Losses, each convex in the pre-activation outputs z, and the pieces of them that curvature needs.
+
+For n cases with outputs z and targets t, a loss is evaluated once per batch and then gives, per case,
+    value      loss(z_i, t_i)                                  shape (n,)
+    residual   r = d loss / dz                                 shape of z
+    hessian    v ↦ H v,  H = d²loss/dz², block-diagonal over cases
+    factor     v ↦ B v and factor_t: v ↦ Bᵀ v, with B Bᵀ = H
+    factor_inverse: r ↦ B⁺ r
+
+    least-squares ½‖z - t‖²        r = z - t,  B = I
+    logistic cross-entropy         p = sigmoid(z), r = p - t,  B = diag(√(p(1-p)))
+    softmax cross-entropy          p = softmax(z), r = p - t,  B = diag(√p)(I - q qᵀ), q = √p
+
+The last bracket is a projection, so B Bᵀ = diag(p) - p pᵀ exactly. Square roots of probabilities are taken from
+log-probabilities: they stay positive in float32 where p itself has rounded to 0 or 1.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hfbench.errors import ConfigError
+from hfbench.space import did_you_mean
+
+
+class LossAt(Protocol):
+    """A loss at given outputs and targets."""
+
+    def value(self) -> Tensor: ...
+    def residual(self) -> Tensor: ...
+    def hessian(self, v: Tensor) -> Tensor: ...
+    def factor(self, v: Tensor) -> Tensor: ...
+    def factor_t(self, v: Tensor) -> Tensor: ...
+    def factor_inverse(self, r: Tensor) -> Tensor: ...
+
+
+def _per_case(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(1)
+
+
+class LeastSquares:
+    """½‖z - t‖²."""
+
+    def __init__(self, z: Tensor, targets: Tensor) -> None:
+        self.z, self.t = z, _same_shape(targets, z)
+
+    def value(self) -> Tensor:
+        return 0.5 * _per_case((self.z - self.t).square())
+
+    def residual(self) -> Tensor:
+        return self.z - self.t
+
+    def hessian(self, v: Tensor) -> Tensor:
+        return v
+
+    factor = factor_t = factor_inverse = hessian
+
+
+class Logistic:
+    """Σ log(1 + exp z) - t z, summed over a case's outputs; targets in [0, 1]."""
+
+    def __init__(self, z: Tensor, targets: Tensor) -> None:
+        self.z, self.t = z, _same_shape(targets, z)
+        self._deviation: Tensor | None = None
+
+    def value(self) -> Tensor:
+        return _per_case(functional.binary_cross_entropy_with_logits(self.z, self.t, reduction="none"))
+
+    def residual(self) -> Tensor:
+        return self.z.sigmoid() - self.t
+
+    @property
+    def deviation(self) -> Tensor:
+        """√(p(1-p)) = ½ / cosh(z/2)."""
+        if self._deviation is None:
+            self._deviation = (functional.logsigmoid(self.z) + functional.logsigmoid(-self.z)).mul_(0.5).exp_()
+        return self._deviation
+
+    def hessian(self, v: Tensor) -> Tensor:
+        return self.deviation * self.deviation * v
+
+    def factor(self, v: Tensor) -> Tensor:
+        return self.deviation * v
+
+    factor_t = factor
+
+    def factor_inverse(self, r: Tensor) -> Tensor:
+        return r / self.deviation
+
+
+class Softmax:
+    """-Σ t log softmax(z) over the last dimension; targets are class indices or probabilities that sum to one."""
+
+    def __init__(self, z: Tensor, targets: Tensor) -> None:
+        self.z, self.t = z, _as_probabilities(targets, z)
+        self._root: Tensor | None = None
+
+    def value(self) -> Tensor:
+        return -_per_case(self.t * self.z.log_softmax(-1))
+
+    def residual(self) -> Tensor:
+        return self.z.softmax(-1) - self.t
+
+    @property
+    def root(self) -> Tensor:
+        """q = √p."""
+        if self._root is None:
+            self._root = (0.5 * self.z.log_softmax(-1)).exp()
+        return self._root
+
+    def _project(self, v: Tensor) -> Tensor:
+        q = self.root
+        return v - q * (q * v).sum(-1, keepdim=True)
+
+    def hessian(self, v: Tensor) -> Tensor:
+        return self.factor(self.factor_t(v))
+
+    def factor(self, v: Tensor) -> Tensor:
+        return self.root * self._project(v)
+
+    def factor_t(self, v: Tensor) -> Tensor:
+        return self._project(self.root * v)
+
+    def factor_inverse(self, r: Tensor) -> Tensor:
+        """B⁺ r for r in the range of B, which holds for residuals: their entries sum to zero."""
+        return self._project(r / self.root)
+
+
+LOSSES: dict[str, type[LeastSquares] | type[Logistic] | type[Softmax]] = {
+    "least-squares": LeastSquares,
+    "logistic": Logistic,
+    "softmax": Softmax,
+}
+
+
+def check_loss(name: str) -> str:
+    """The name of a known loss, or a ConfigError."""
+    if name not in LOSSES:
+        raise ConfigError(f"loss: must be one of {', '.join(LOSSES)}, but got {name!r}{did_you_mean(name, LOSSES)}.")
+    return name
+
+
+def _same_shape(targets: Tensor, z: Tensor) -> Tensor:
+    if targets.shape != z.shape:
+        raise ConfigError(
+            f"targets must have the shape of the model's outputs, {tuple(z.shape)}, but have {tuple(targets.shape)}."
+        )
+    return targets.to(z.dtype)
+
+
+def _as_probabilities(targets: Tensor, z: Tensor) -> Tensor:
+    if not targets.is_floating_point():
+        if targets.shape != z.shape[:-1]:
+            wanted = tuple(z.shape[:-1])
+            raise ConfigError(f"class indices must have shape {wanted} (outputs without classes), but have {tuple(targets.shape)}.")
+        targets = functional.one_hot(targets.long(), z.shape[-1])
+    return _same_shape(targets, z)
+
+
+def mean_loss(z: Tensor, targets: Tensor, loss: str) -> float:
+    """(1/n) Σ loss(z_i, t_i), cases added up in float64."""
+    with torch.no_grad():
+        return float(LOSSES[loss](z, targets).value().mean(dtype=torch.float64))

@@ -1,0 +1,276 @@
+"""Hessian-free optimisation: one damped Gauss-Newton system per step, solved by an inner Krylov solver."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hfbench import registry
+from hfbench.curvature import Linearisation, trainable
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
+from hfbench.krylov import KeptIterates, Solution, solve
+from hfbench.ledger import Ledger
+from hfbench.loss import check_loss, mean_loss
+from hfbench.protocols import InnerSolver, Preconditioner, Rule, SolverState
+from hfbench.space import build
+from hfbench.system import GaussNewtonSystem, decay_penalty, decay_per_block
+from hfbench.vector import Vector
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did. Objectives are f on the gradient batch, weight decay included."""
+
+    iteration: int
+    objective_before: float
+    objective_after: float | None  # None where no switch needed it: neither backtracking nor line search
+    gradient_norm: float
+    variance_l1: float | None
+    damping: float  # lambda of the system that was solved
+    next_damping: float
+    rho: float | None
+    inner_iterations: int
+    chosen_iterate: int
+    stop_reason: str
+    step_length: float
+    step_norm: float
+    q: float  # at the chosen iterate
+    preconditioner: str
+    right_hand_side: str  # "residual", "damping", or "" for solvers that use the matrix form
+    product_mode: str
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class HessianFree(torch.optim.Optimizer):
+    """Martens' (2010) Hessian-free method for any model, with interchangeable solver, preconditioner and stopping rules.
+
+    Each `step(inputs, targets)` minimises q(p) = gᵀp + ½ pᵀ(G + mu D + lambda I)p approximately and moves w along p.
+    The objective is f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, z the model's outputs before any final activation.
+
+        optimizer = hfbench.HessianFree(model, loss="softmax", solver="lsmr", preconditioner="chapelle-erhan")
+        for inputs, targets in batches:
+            result = optimizer.step(inputs, targets)
+
+    Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu; `decay_mask`
+    "weights" (blocks of two or more dimensions), "all" or "none". `chunk` streams batches through the model so many
+    cases at a time. Work is counted in `ledger`. The model must be deterministic: no dropout, no batch statistics.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str = "logistic",
+        *,
+        solver: str | Mapping[str, Any] | InnerSolver = "cg",
+        preconditioner: str | Mapping[str, Any] | Preconditioner = "martens",
+        rules: Sequence[str | Mapping[str, Any] | Rule] = ("relative-progress",),
+        globalization: Globalization | Mapping[str, Any] | None = None,
+        decay: float = 0.0,
+        decay_mask: str = "weights",
+        seed: int | torch.Generator = 0,
+        max_inner: int = 250,
+        right_hand_side: str = "auto",
+        chunk: int | None = None,
+    ) -> None:
+        if max_inner < 1:
+            raise ConfigError(f"max_inner: must be at least 1, but got {max_inner}.")
+        self.model, self.loss = model, check_loss(loss)
+        self.solver: InnerSolver = registry.build("solver", solver, "solver")
+        self.preconditioner: Preconditioner = registry.build("preconditioner", preconditioner, "preconditioner")
+        self.rules: list[Rule] = [registry.build("rule", rule, "rules") for rule in rules]
+        self.globalization = _globalization(globalization)
+        self.max_inner, self.right_hand_side, self.chunk = max_inner, right_hand_side, chunk
+        self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        self.ledger = Ledger()
+        self._named = trainable(model)
+        self.mu_D = decay_per_block(list(self._named.values()), decay, decay_mask)
+        state = {"damping": self.globalization.initial_damping, "iteration": 0, "generator": self.generator.get_state()}
+        super().__init__(list(self._named.values()), state)
+
+    # ------------------------------------------------------------ state
+
+    @property
+    def damping(self) -> float:
+        """lambda of the coming step."""
+        return float(self.param_groups[0]["damping"])
+
+    @property
+    def iteration(self) -> int:
+        """Steps done."""
+        return int(self.param_groups[0]["iteration"])
+
+    @property
+    def weights(self) -> Vector:
+        return Vector(p.detach() for p in self._named.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the weights: lambda, the warm start, the random generator and the iteration."""
+        self.param_groups[0]["generator"] = self.generator.get_state()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.generator.set_state(self.param_groups[0]["generator"])
+
+    def _warm_start(self) -> Vector | None:
+        """zeta times the last iterate of the step before; None at first or when switched off."""
+        zeta = self.globalization.warm_start
+        if zeta == 0 or not self.state:
+            return None
+        return Vector(self.state[p]["warm_start"] for p in self._named.values()) * zeta
+
+    def _keep_for_warm_start(self, x: Vector) -> None:
+        for parameter, block in zip(self._named.values(), x, strict=True):
+            self.state[parameter]["warm_start"] = block
+
+    # ------------------------------------------------------------ the step
+
+    def step(  # type: ignore[override]
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        variance: bool = False,
+    ) -> StepResult:
+        """One outer iteration: gradient on (inputs, targets), curvature on `curvature` or the same cases.
+
+        With `variance`, also ‖Var_i(∇f_i)‖₁ over the gradient's cases. Raises NonFiniteError if outputs, loss or
+        gradient at the present weights are not finite; the weights are then unchanged.
+        """
+        damping = self.damping
+        gradient_at = self._linearise(inputs, targets)
+        curvature_at = gradient_at if curvature is None else self._linearise(*curvature)
+        g = gradient_at.gradient + self.weights * self.mu_D
+        gradient_norm = g.norm()
+        penalty = decay_penalty(self.weights, self.mu_D)
+        f_0, f_c = gradient_at.value + penalty, curvature_at.value + penalty
+        if not math.isfinite(gradient_norm):
+            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}; lower the initial weights.")
+        variance_l1 = gradient_at.variance_l1 if variance else None
+
+        system = GaussNewtonSystem(
+            curvature_at, g, damping, self.mu_D, shares_cases=curvature is None, right_hand_side=self.right_hand_side
+        )
+        kept, solution = self._solve(system, gradient_at)
+        least_squares = "right_hand_side" in vars(system)
+        form, mode = system.right_hand_side_form if least_squares else "", curvature_at.product_mode
+        self._keep_for_warm_start(solution.last.x)
+        del system, gradient_at, curvature_at  # the graphs are not needed from here on, and large
+
+        f = _Objective(self, inputs, targets)
+        chosen, f_1 = self._backtrack(kept, f)
+        p = chosen.x
+        f_c_of = f if curvature is None else _Objective(self, *curvature)
+        rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if curvature is None else None)
+        next_damping = damping if rho is None else self.globalization.update_damping(damping, rho)
+        step = self._line_search(f, p, f_0, f_1, g.dot(p))
+        self._move(p, step.length, next_damping)
+
+        return StepResult(
+            iteration=self.iteration,
+            objective_before=f_0,
+            objective_after=None if math.isnan(step.value) else step.value,
+            gradient_norm=gradient_norm,
+            variance_l1=variance_l1,
+            damping=damping,
+            next_damping=next_damping,
+            rho=rho,
+            inner_iterations=solution.last.k,
+            chosen_iterate=chosen.k,
+            stop_reason=solution.stop.name.lower(),
+            step_length=step.length,
+            step_norm=step.length * p.norm(),
+            q=chosen.q,
+            preconditioner=type(self.preconditioner).__name__,
+            right_hand_side=form,
+            product_mode=mode,
+        )
+
+    def _linearise(self, inputs: Tensor, targets: Tensor) -> Linearisation:
+        return Linearisation(self.model, self.loss, inputs, targets, chunk=self.chunk, ledger=self.ledger)
+
+    def _solve(self, system: GaussNewtonSystem, gradient_at: Linearisation) -> tuple[list[SolverState], Solution]:
+        """The kept iterates and the end of the inner solve."""
+        built_on = gradient_at if self.preconditioner.cases == "gradient" else system.linearisation
+        M = self.preconditioner.build(built_on, system.shift, self.generator)
+        kept = KeptIterates(self.globalization.keep_start, self.globalization.keep_growth)
+        solution = solve(self.solver, system, self._warm_start(), M, self.rules, [kept], self.max_inner)
+        return (kept.states if self.globalization.backtracking else [solution.last]), solution
+
+    def _backtrack(self, kept: list[SolverState], f: _Objective) -> tuple[SolverState, float]:
+        """The chosen iterate and f there (NaN where neither backtracking nor line search asks for it)."""
+        if not self.globalization.backtracking and not self.globalization.line_search:
+            return kept[-1], math.nan
+        return backtrack(kept, f)
+
+    def _reduction_ratio(
+        self, chosen: SolverState, damping: float, f_c: float, f_c_of: _Objective, known: float | None
+    ) -> float | None:
+        """rho for the chosen iterate; None where damping is not adapted. `known` is f_c(w + p) if already evaluated."""
+        if not self.globalization.adapt_damping:
+            return None
+        p = chosen.x
+        after = known if known is not None and not math.isnan(known) else f_c_of(p)
+        return reduction_ratio(f_c, after, chosen.q - 0.5 * damping * p.dot(p))
+
+    def _line_search(self, f: _Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
+        if not self.globalization.line_search:
+            return Step(1.0, f_1)
+        return line_search(self.globalization, f, p, f_0, f_1, slope)
+
+    @torch.no_grad()
+    def _move(self, p: Vector, length: float, next_damping: float) -> None:
+        if length > 0:
+            torch._foreach_add_(list(self._named.values()), p, alpha=length)
+        group = self.param_groups[0]
+        group["damping"], group["iteration"] = next_damping, group["iteration"] + 1
+
+
+class _Objective:
+    """Step p ↦ f(w + p) on given cases, without touching the weights; each evaluation is counted."""
+
+    def __init__(self, optimizer: HessianFree, inputs: Tensor, targets: Tensor) -> None:
+        self.optimizer, self.inputs, self.targets = optimizer, inputs, targets
+
+    def __call__(self, p: Vector) -> float:
+        owner = self.optimizer
+        owner.ledger.count("evaluation", len(self.inputs))
+        w = owner.weights + p
+        named = dict(zip(owner._named, w, strict=True))
+        return objective(owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, owner.chunk, named)
+
+
+@torch.no_grad()
+def objective(
+    model: nn.Module,
+    loss: str,
+    inputs: Tensor,
+    targets: Tensor,
+    mu_D: Sequence[float] = (),
+    chunk: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> float:
+    """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw; `mu_D` as from `decay_per_block`, `weights` in place of the model's."""
+    named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
+    n = len(inputs)
+    size = chunk or n
+    total = 0.0
+    for start in range(0, n, size):
+        x, t = inputs[start : start + size], targets[start : start + size]
+        total += mean_loss(functional_call(model, named, (x,)), t, loss) * len(x)
+    return total / n + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
+
+
+def _globalization(given: Globalization | Mapping[str, Any] | None) -> Globalization:
+    if isinstance(given, Globalization):
+        return given
+    return build(Globalization, given or {}, "globalization")

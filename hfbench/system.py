@@ -1,0 +1,127 @@
+"""The damped Gauss-Newton system of one outer iteration, as a matrix and as a least-squares problem.
+
+    (G + mu D + lambda I) p = -g                                                          (1)
+    ÃᵀÃ is the matrix of (1):  Ã stacks Bᵀ J/√n over (mu D + lambda I)^½
+    Ãᵀb̃ = -g, by one of two right-hand sides:
+        residual   b̃ = (-B⁺r/√n, -(mu D + lambda I)^(-½) mu D w)    when gradient and curvature share their cases
+        damping    b̃ = (0, -(mu D + lambda I)^(-½) g)               always, while the diagonal is positive
+In exact arithmetic LSMR's and LSQR's iterates depend on b̃ only through Ãᵀb̃, so both give the same iterates. In
+float32 they round differently, and B⁺ divides by a saturated B; "auto" takes the residual form where it is valid and
+its entries are moderate, and `right_hand_side_form` records what was taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hfbench.curvature import Linearisation
+from hfbench.errors import ConfigError
+from hfbench.space import did_you_mean
+from hfbench.vector import Vector
+
+MASKS = ("weights", "all", "none")
+FORMS = ("auto", "residual", "damping")
+
+
+def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tuple[float, ...]:
+    """The diagonal mu D, one number per block: mask "weights" decays blocks of two or more dimensions, not biases."""
+    if mask not in MASKS:
+        raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{did_you_mean(mask, MASKS)}.")
+    if not 0 <= decay < math.inf:
+        raise ConfigError(f"decay: must lie in [0, inf), but got {decay}.")
+    return tuple(decay * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
+
+
+def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:
+    """(mu/2) wᵀDw, added up in float64."""
+    return 0.5 * sum(mu * float(w.norm(dtype=torch.float64)) ** 2 for mu, w in zip(mu_D, parameters, strict=True) if mu)
+
+
+class GaussNewtonSystem:
+    """System (1) at a linearisation on the curvature batch, with the gradient of the (possibly other) gradient batch."""
+
+    def __init__(
+        self,
+        linearisation: Linearisation,
+        gradient: Vector,
+        damping: float,
+        mu_D: tuple[float, ...],
+        *,
+        shares_cases: bool,
+        right_hand_side: str = "auto",
+    ) -> None:
+        self.linearisation, self.gradient, self.damping, self.mu_D = linearisation, gradient, damping, mu_D
+        self.shift = tuple(mu + damping for mu in mu_D)
+        self.root_shift = tuple(math.sqrt(s) for s in self.shift)
+        self.wanted_form, self.shares_cases = right_hand_side, shares_cases
+
+    # ------------------------------------------------------------ as a matrix
+
+    def multiply(self, v: Vector) -> Vector:
+        """(G + mu D + lambda I) v."""
+        return self.linearisation.gauss_newton(v).add_(v * self.shift)
+
+    # ------------------------------------------------------------ as a least-squares problem
+
+    def forward(self, v: Vector) -> Vector:
+        """Ã v: an output block, then blocks shaped like the parameters."""
+        Jv = self.linearisation.jvp(v)
+        return Vector((self.linearisation.loss_at.factor_t(Jv).div(math.sqrt(self.linearisation.n)), *(v * self.root_shift)))
+
+    def adjoint(self, u: Vector) -> Vector:
+        """Ãᵀ u."""
+        Bu = self.linearisation.loss_at.factor(u[0]).div(math.sqrt(self.linearisation.n))
+        return self.linearisation.vjp(Bu).add_(Vector(u[1:]) * self.root_shift)
+
+    @cached_property
+    def right_hand_side(self) -> Vector:
+        """b̃ with Ãᵀb̃ = -g."""
+        return self._residual_form if self.right_hand_side_form == "residual" else self._damping_form
+
+    @cached_property
+    def _residual_form(self) -> Vector:
+        at, n = self.linearisation, self.linearisation.n
+        outputs = at.loss_at.factor_inverse(at.residual).div(-math.sqrt(n))
+        scale = tuple(-mu / root if mu else 0.0 for mu, root in zip(self.mu_D, self.root_shift, strict=True))
+        return Vector((outputs, *(at.parameters * scale)))
+
+    @cached_property
+    def _damping_form(self) -> Vector:
+        outputs = torch.zeros_like(self.linearisation.outputs)
+        return Vector((outputs, *(self.gradient * tuple(-1 / root for root in self.root_shift))))
+
+    @cached_property
+    def right_hand_side_form(self) -> str:
+        """The form taken: "residual" or "damping": the wanted form if it is valid here. Raises ConfigError where it is not."""
+        wanted, damped = self.wanted_form, min(self.shift) > 0
+        if wanted not in FORMS:
+            raise ConfigError(
+                f"right_hand_side: must be one of {', '.join(FORMS)}, but got {wanted!r}{did_you_mean(wanted, FORMS)}."
+            )
+        if not damped and not self.shares_cases:
+            raise ConfigError(
+                "a least-squares right-hand side needs lambda > 0 or gradient and curvature on the same cases; "
+                "neither holds."
+            )
+        if wanted == "residual" and not self.shares_cases:
+            raise ConfigError(
+                "right_hand_side 'residual' needs gradient and curvature on the same cases; use 'damping' or 'auto'."
+            )
+        if wanted == "damping" and not damped:
+            raise ConfigError(
+                "right_hand_side 'damping' needs lambda > 0, or decay on every parameter; use 'residual' or 'auto'."
+            )
+        if wanted == "auto":
+            return "residual" if self.shares_cases and (not damped or self._residual_is_moderate()) else "damping"
+        return wanted
+
+    def _residual_is_moderate(self) -> bool:
+        """Whether dividing by B keeps ‖b̃‖ below the damping form's: what is large only to cancel rounds badly."""
+        norm = self._residual_form.norm()
+        return math.isfinite(norm) and norm <= self._damping_form.norm()
+

@@ -1,0 +1,103 @@
+"""Batches that grow when the gradient is too noisy or validation no longer improves.
+
+Variance test, Byrd, Chin, Nocedal and Wu (2012), section 3, on a batch of n of N cases:
+    ‖Var_i(∇f_i)‖₁/n · c <= theta²‖∇f_S‖²,    c = (N - n)/(N - 1) with `correction`, else 1
+If it fails, the next n is the smallest that would pass: ‖Var‖₁/(theta²‖∇f_S‖²) without correction.
+Validation test, as in arXiv 2504.13302: if the relative decrease of the validation objective over a window of steps
+falls below `tolerance`, the next n is growth·n. The window begins anew after each change of size.
+n never shrinks, grows at most by `max_growth` per step, and ends at N. The paper's thresholds are not published, so
+all of them are hyper-parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, final
+
+from hfbench.batches import cases
+from hfbench.errors import ConfigError
+from hfbench.protocols import BatchPlan, Evidence
+from hfbench.space import Choice, Integers, Linear, Log, Within, part
+
+
+@final
+@part
+class Dynamic:
+    """Growing batches: the variance test of Byrd et al. (2012) and the decrease of the validation objective."""
+
+    needs: ClassVar[tuple[str, ...]] = ("variance_l1", "validation_objective")
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or above 1 a number"] = 0.05
+    theta: Annotated[float, Linear(0.1, 1.5), Within("(0, inf)"), "noise allowed, relative to the gradient"] = 0.5
+    tolerance: Annotated[float, Log(1e-4, 0.1), Within("[0, 1)"), "least relative decrease of validation"] = 0.01
+    window: Annotated[int, Integers(1, 20), Within("[1, inf)"), "steps over which that decrease is taken"] = 5
+    growth: Annotated[float, Linear(1.1, 3.0), Within("(1, inf)"), "gamma: growth when validation stalls"] = 1.5
+    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "most growth in one step"] = 4.0
+    correction: Annotated[bool, "count a batch of all cases as free of noise: the factor (N - n)/(N - 1)"] = True
+    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's part of the gradient's cases"] = 1.0
+    order: Annotated[str, Choice("random", "cyclic"), "a fresh permutation per step, or consecutive windows"] = "random"
+
+    def begin(self, total: int) -> DynamicSchedule:
+        """Starts at `start`, with two cases at least: one case has no variance."""
+        return DynamicSchedule(self, total, max(2, cases(self.start, total, "scheduler.start")))
+
+
+@final
+class DynamicSchedule:
+    """The batch size of one run, and the validation objectives since it last changed."""
+
+    def __init__(self, rules: Dynamic, total: int, batch: int) -> None:
+        if total < 2:
+            raise ConfigError(f"a dynamic batch needs at least two training cases, but there are {total}.")
+        self.rules, self.total = rules, total
+        self.batch, self.reason = batch, "start"
+        self.validation: list[float] = []
+
+    @property
+    def plan(self) -> BatchPlan:
+        curvature = max(1, round(self.rules.curvature * self.batch))
+        return BatchPlan(self.batch, curvature, self.rules.order, self.reason)
+
+    def next(self, evidence: Evidence) -> BatchPlan:
+        """Applies both tests to the step's evidence; "variance+validation" when both fire."""
+        wanted = {"variance": self._variance_test(evidence), "validation": self._validation_test(evidence)}
+        fired = [name for name, size in wanted.items() if size > self.batch]
+        batch = min(max(wanted.values()), math.floor(self.rules.max_growth * self.batch), self.total)
+        if batch > self.batch:
+            self.batch, self.reason = batch, "+".join(fired)
+            self.validation = []
+        else:
+            self.reason = "full" if self.batch == self.total else "keep"
+        return self.plan
+
+    def _variance_test(self, evidence: Evidence) -> int:
+        """The smallest batch that would pass, or the present one if it does."""
+        if evidence.variance_l1 is None:
+            raise ConfigError("the dynamic scheduler needs the gradient's variance of every step, but got none.")
+        allowed = (self.rules.theta * evidence.gradient_norm) ** 2
+        n, N, variance = self.batch, self.total, evidence.variance_l1
+        correction = (N - n) / (N - 1) if self.rules.correction else 1.0
+        if variance / n * correction <= allowed:
+            return n
+        if self.rules.correction:
+            return math.ceil(variance * N / (allowed * (N - 1) + variance))
+        return math.ceil(min(variance / allowed, N)) if allowed > 0 else N
+
+    def _validation_test(self, evidence: Evidence) -> int:
+        """growth·n if the objective fell by less than `tolerance`, relatively, over the window; else n."""
+        if evidence.validation_objective is None:
+            raise ConfigError("the dynamic scheduler needs the validation objective of every step, but got none.")
+        self.validation = [*self.validation[-self.rules.window :], evidence.validation_objective]
+        if len(self.validation) <= self.rules.window:
+            return self.batch
+        before, now = self.validation[0], self.validation[-1]
+        if before - now >= self.rules.tolerance * abs(before):
+            return self.batch
+        return math.ceil(self.rules.growth * self.batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batch": self.batch, "reason": self.reason, "validation": list(self.validation)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batch, self.reason = int(state["batch"]), str(state["reason"])
+        self.validation = [float(value) for value in state["validation"]]

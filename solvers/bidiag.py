@@ -1,0 +1,73 @@
+"""What LSQR and LSMR share: the shifted, preconditioned least-squares problem and its bidiagonalisation.
+
+Problem    minimise ‖B y - f‖ with B = Ã E⁻ᵀ, f = b̃ - Ã x0, and x = x0 + E⁻ᵀ y. The minimiser solves (1), whatever
+           x0 and the positive M = E Eᵀ are: the warm start is a shift of b̃, damping block included.
+Source     Golub and Kahan (1965); Paige and Saunders (1982), section 2
+Symbols    u in the residual space, v shaped like the parameters, both of norm 1; alpha, beta > 0:
+           beta_1 u_1 = f,  alpha_1 v_1 = Bᵀu_1,  beta_{k+1} u_{k+1} = B v_k - alpha_k u_k,
+           alpha_{k+1} v_{k+1} = Bᵀu_{k+1} - beta_{k+1} v_k
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from hfbench.protocols import Factor, System
+from hfbench.vector import Vector
+
+
+class ShiftedProblem:
+    """min ‖B y - f‖ for a system, a start x0 (None: zero) and a preconditioner, with q at the start."""
+
+    def __init__(self, system: System, x0: Vector | None, preconditioner: Factor) -> None:
+        self.system, self.x0, self.preconditioner = system, x0, preconditioner
+        self.reference = preconditioner.solve_factor(system.gradient).norm()  # ‖g‖ in the M⁻¹ norm
+        self.f, self.q0, self.products = system.right_hand_side.clone(), 0.0, 0.0
+        if x0 is not None:
+            Ax0 = system.forward(x0)
+            self.q0 = system.gradient.dot(x0) + 0.5 * Ax0.dot(Ax0)
+            self.f.add_(Ax0, -1.0)
+            self.products = 0.5
+
+    def forward(self, v: Vector) -> Vector:
+        """B v = Ã E⁻ᵀ v."""
+        return self.system.forward(self.preconditioner.solve_factor_t(v))
+
+    def adjoint(self, u: Vector) -> Vector:
+        """Bᵀu = E⁻¹ Ãᵀ u."""
+        return self.preconditioner.solve_factor(self.system.adjoint(u))
+
+    def x(self, y: Vector) -> Vector:
+        """x = x0 + E⁻ᵀ y."""
+        step = self.preconditioner.solve_factor_t(y)
+        return step if self.x0 is None else step + self.x0
+
+
+def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]]:
+    """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta, when the Krylov space is exhausted."""
+    u = problem.f.clone()
+    beta = _normalise(u)
+    v = problem.adjoint(u)
+    alpha = _normalise(v)
+    yield beta, v, alpha
+    while alpha > 0 and beta > 0:
+        u = problem.forward(v).add_(u, -alpha)
+        beta = _normalise(u)
+        v = problem.adjoint(u).add_(v, -beta)
+        alpha = _normalise(v)
+        yield beta, v, alpha
+
+
+def _normalise(w: Vector) -> float:
+    """‖w‖, and w divided by it in place (a zero vector stays)."""
+    norm = w.norm()
+    if norm > 0:
+        w.mul_(1 / norm)
+    return norm
+
+
+def sym_ortho(a: float, b: float) -> tuple[float, float, float]:
+    """c, s, r of the rotation that takes (a, b) to (r, 0), r >= 0."""
+    r = math.hypot(a, b)
+    return (a / r, b / r, r) if r > 0 else (1.0, 0.0, 0.0)

@@ -1,0 +1,78 @@
+"""Conjugate gradients for the damped Gauss-Newton system.
+
+Problem    minimise q(x) = gᵀx + ½ xᵀAx, with A symmetric positive definite; the minimiser solves Ax = b, b = -g
+Source     Hestenes and Stiefel (1952), algorithm 3:1; preconditioned as in Martens (2010), section 4.7
+Symbols    x iterate, r = b - Ax residual, y = M⁻¹r, p direction (all shaped like the parameters)
+           alpha step along p, beta = ratio of successive rᵀy
+Monotone   q decreases at every step; the residual norm need not
+Cost       one product with A and one solve with M per step; four vectors besides x
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import final
+
+from hfbench.protocols import Breakdown, Factor, System
+from hfbench.space import part
+from hfbench.vector import Vector
+
+
+@dataclass(frozen=True)
+class CGState:
+    """What CG knows after k steps."""
+
+    k: int
+    x: Vector
+    q: float  # by the recurrence q ← q - ½ alpha rᵀy: sums of one sign, nothing cancels
+    residual: float  # ‖b - Ax‖ in the M⁻¹ norm
+    reference: float  # ‖b‖ in the M⁻¹ norm
+    products: float
+    breakdown: Breakdown | None = None
+
+    @property
+    def relative_residual(self) -> float:
+        return self.residual / self.reference
+
+
+@final
+@part
+class CG:
+    """Preconditioned conjugate gradients on (G + mu D + lambda I) p = -g."""
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[CGState]:
+        """x_k minimises q over x0 + span{p_1 … p_k}. Ends at an exact solution or at pᵀAp <= 0 (Breakdown)."""
+        b = -system.gradient
+        bMb = b.dot(preconditioner.solve(b))
+        if bMb == 0:
+            yield CGState(0, b.zeros_like(), 0.0, 0.0, 1.0, 0.0, Breakdown.ZERO_RIGHT_HAND_SIDE)
+            return
+        if x0 is None:
+            x, r, q, products = b.zeros_like(), b.clone(), 0.0, 0
+        else:
+            x, r, products = x0, b - system.multiply(x0), 1
+            q = -0.5 * (x.dot(b) + x.dot(r))
+        y = preconditioner.solve(r)
+        p, ry = y.clone(), r.dot(y)
+        reference = math.sqrt(bMb)
+        yield CGState(0, x, q, math.sqrt(ry), reference, products)
+        for k in count(1):
+            if ry == 0:
+                return  # x solves the system
+            Ap = system.multiply(p)
+            pAp = p.dot(Ap)
+            if pAp <= 0:  # the optimiser decides what a direction of non-positive curvature is worth
+                yield CGState(k, x, q, math.sqrt(ry), reference, products + k, Breakdown.NONPOSITIVE_CURVATURE)
+                return
+            alpha = ry / pAp
+            x = x.add(p, alpha)
+            r.add_(Ap, -alpha)
+            q -= 0.5 * alpha * ry
+            y = preconditioner.solve(r)
+            ry, ry_old = r.dot(y), ry
+            yield CGState(k, x, q, math.sqrt(ry), reference, products + k)
+            beta = ry / ry_old
+            p.mul_(beta).add_(y)

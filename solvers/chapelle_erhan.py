@@ -1,0 +1,42 @@
+"""Chapelle and Erhan's preconditioner: an unbiased estimate of the Gauss-Newton diagonal from random signs.
+
+    d = mean_i (J_iᵀB_i v_i)∘(J_iᵀB_i v_i),  v_i ∈ {±1}^o at random;   E[d] = diag(G) exactly
+    M = (d + mu D + lambda)^alpha
+
+Source: Chapelle and Erhan (2011), "Improved preconditioner for Hessian free optimization", section 3; alpha = 1 there.
+One pass costs what the squared gradients of Martens' preconditioner cost; more probes average more passes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, final
+
+import torch
+
+from hfbench.curvature import Linearisation
+from hfbench.space import Integers, Linear, Within, part
+from hfbench.vector import Vector
+
+from .diagonal import Diagonal
+
+
+@final
+@part
+class ChapelleErhan:
+    """Unbiased random estimate of the Gauss-Newton diagonal, M = (d + mu D + lambda)^alpha, of Chapelle & Erhan (2011)."""
+
+    cases: ClassVar[str] = "curvature"
+    exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 1.0
+    probes: Annotated[int, Integers(1, 16, log=True), Within("[1, inf)"), "random sign vectors per case"] = 1
+
+    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Diagonal:
+        return Diagonal(self.diagonal(linearisation, generator), shift, self.exponent)
+
+    def diagonal(self, linearisation: Linearisation, generator: torch.Generator) -> Vector:
+        """d, shaped like the parameters."""
+        total = linearisation.parameters.zeros_like()
+        for _ in range(self.probes):
+            signs = torch.randint(0, 2, linearisation.outputs.shape, generator=generator)
+            v = signs.to(linearisation.outputs).mul_(2).sub_(1)
+            total.add_(linearisation.squared_sums(linearisation.loss_at.factor(v)))
+        return total.mul_(1 / (self.probes * linearisation.n))

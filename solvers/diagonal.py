@@ -1,0 +1,33 @@
+"""Diagonal preconditioners: M = diag(m) with E = Eᵀ = diag(√m)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hfbench.errors import NonFiniteError
+from hfbench.vector import Vector
+
+
+class Diagonal:
+    """M = diag((d + shift)^exponent) from a non-negative d and one positive shift per block."""
+
+    def __init__(self, d: Vector, shift: Sequence[float], exponent: float) -> None:
+        m = (d.shift_(shift)) ** exponent
+        smallest = min(float(block.min()) for block in m if block.numel())
+        if not (m.isfinite() and smallest > 0):
+            raise NonFiniteError(
+                f"a preconditioner's diagonal must be finite and positive, but its smallest entry is {smallest}; "
+                "a larger damping or a smaller exponent keeps it so."
+            )
+        self.inverse = Vector(block.reciprocal() for block in m)
+        self.inverse_root = self.inverse**0.5
+
+    def solve(self, v: Vector) -> Vector:
+        """M⁻¹ v."""
+        return v * self.inverse
+
+    def solve_factor(self, v: Vector) -> Vector:
+        """E⁻¹ v = E⁻ᵀ v = M^(-½) v."""
+        return v * self.inverse_root
+
+    solve_factor_t = solve_factor

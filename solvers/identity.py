@@ -1,0 +1,31 @@
+"""No preconditioning: M = I."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import torch
+
+from hfbench.curvature import Linearisation
+from hfbench.space import part
+from hfbench.vector import Vector
+
+
+class Unit:
+    """M = E = I."""
+
+    def solve(self, v: Vector) -> Vector:
+        return v
+
+    solve_factor = solve_factor_t = solve
+
+
+@final
+@part
+class Identity:
+    """No preconditioning, M = I."""
+
+    cases: ClassVar[str] = "curvature"
+
+    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Unit:
+        return Unit()

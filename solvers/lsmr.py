@@ -1,0 +1,129 @@
+"""LSMR for the damped Gauss-Newton system in least-squares form.
+
+Problem    minimise ‖Ãx - b̃‖; Ãᵀ(b̃ - Ãx) = 0 is the system (G + mu D + lambda I) x = -g
+Source     Fong and Saunders (2011), section 2 (algorithm) and section 5.1 (norm of the residual). Damping is inside Ã,
+           so that the paper's rotations for lambda are the identity and fall away
+Symbols    the paper's. y iterate of the preconditioned problem (its x), h and hbar directions (shaped like parameters)
+           c, s, cbar, sbar rotations; rho, rhobar diagonals of R and R̄; theta, thetabar off them; zeta, zetabar of the
+           right-hand side of the normal equation; betahat, betadot, betaddot, betatilde and taudot, tautilde of the residual's
+Monotone   ‖Ãᵀ(b̃ - Ãx)‖ decreases at every step, in the M⁻¹ norm. Without preconditioner x_k is MINRES's x_k on (1)
+Cost       one product with Ã and one with Ãᵀ per step; three vectors shaped like the parameters, one like the residual
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import final
+
+from hfbench.protocols import Breakdown, Factor, System
+from hfbench.space import part
+from hfbench.vector import Vector
+
+from .bidiag import ShiftedProblem, golub_kahan, sym_ortho
+
+
+@dataclass(frozen=True)
+class LSMRState:
+    """What LSMR knows after k steps. x is formed only when asked for."""
+
+    k: int
+    problem: ShiftedProblem
+    y: Vector
+    q: float  # q_0 - ½(‖f‖² - ‖r̃‖²) from the squares the iterate matches; see `Residual.matched`
+    residual: float  # ‖Ãᵀr̃‖ = ‖b - Ax‖ in the M⁻¹ norm
+    residual_space_norm: float  # ‖r̃‖ = ‖b̃ - Ãx‖
+    operator_norm: float  # ‖ÃE⁻ᵀ‖ in the Frobenius norm, as far as bidiagonalised
+    products: float
+    breakdown: Breakdown | None = None
+
+    @cached_property
+    def x(self) -> Vector:
+        return self.problem.x(self.y)
+
+    @property
+    def relative_residual(self) -> float:
+        return self.residual / self.problem.reference
+
+    @property
+    def backward_error(self) -> float:
+        """‖Ãᵀr̃‖ / (‖Ã‖‖r̃‖), preconditioned."""
+        scale = self.operator_norm * self.residual_space_norm
+        return self.residual / scale if scale > 0 else 0.0
+
+
+class Residual:
+    """Section 5.1: the right-hand side beta_1 e_1 under the rotations, and how much of it the iterate matches.
+
+    ‖r̃‖² is the sum of (betatilde_i - tautilde_i)² = 0 for i < k, (betadot - taudot)² and betaddot². The norm matched,
+    ‖f‖² - ‖r̃‖², is therefore Σ betatilde_i² + betadot² - (betadot - taudot)², which is added up here directly:
+    subtracting the two norms loses every digit when ‖f‖ is large, as it is for a small lambda.
+    """
+
+    def __init__(self, beta: float) -> None:
+        self.betaddot, self.betadot = beta, 0.0
+        self.rhodot, self.tautilde, self.taudot, self.thetatilde = 1.0, 0.0, 0.0, 0.0
+        self.zeta, self.settled = 0.0, 0.0
+
+    def rotate(self, c: float, s: float, rhobar_old: float, thetabar: float, rhobar: float, zeta: float) -> None:
+        """Takes in step k: the rotation (c, s) of R, and rhobar_{k-1}, thetabar_k, rhobar_k, zeta_k of R̄."""
+        betahat, self.betaddot = c * self.betaddot, -s * self.betaddot
+        thetatilde_old = self.thetatilde
+        ctilde, stilde, rhotilde = sym_ortho(self.rhodot, thetabar)
+        self.thetatilde, self.rhodot = stilde * rhobar, ctilde * rhobar
+        betatilde = ctilde * self.betadot + stilde * betahat
+        self.betadot = -stilde * self.betadot + ctilde * betahat
+        self.tautilde = (self.zeta - thetatilde_old * self.tautilde) / rhotilde
+        self.taudot = (zeta - self.thetatilde * self.tautilde) / self.rhodot
+        self.settled += betatilde * betatilde
+        self.zeta = zeta
+
+    @property
+    def matched(self) -> float:
+        return self.settled + self.taudot * (2 * self.betadot - self.taudot)
+
+    @property
+    def norm(self) -> float:
+        return math.hypot(self.betadot - self.taudot, self.betaddot)
+
+
+@final
+@part
+class LSMR:
+    """LSMR on min ‖Ãp - b̃‖: MINRES's iterates, from the bidiagonalisation of Ã."""
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[LSMRState]:
+        """y_k minimises ‖Bᵀ(f - By)‖ over the k-th Krylov space. Ends when that space is exhausted."""
+        problem = ShiftedProblem(system, x0, preconditioner)
+        process = golub_kahan(problem)
+        beta, v, alpha = next(process)
+        y, h, hbar = v.zeros_like(), v.clone(), v.zeros_like()
+        alphabar, zetabar, rho, rhobar, cbar, sbar = alpha, alpha * beta, 1.0, 1.0, 1.0, 0.0
+        residual = Residual(beta)
+        norm2 = alpha * alpha
+        start = problem.products + 0.5
+        breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if problem.reference == 0 else None
+        yield LSMRState(0, problem, y, problem.q0, zetabar, beta, alpha, start, breakdown)
+        if breakdown:
+            return
+        for k, (beta, v, alpha) in zip(count(1), process, strict=False):
+            rho_old, rhobar_old = rho, rhobar
+            # rotation P_k turns the bidiagonal B_k into R_k
+            c, s, rho = sym_ortho(alphabar, beta)
+            theta, alphabar = s * alpha, c * alpha
+            # rotation P̄_k turns R_kᵀ into R̄_k
+            thetabar, rhotemp = sbar * rho, cbar * rho
+            cbar, sbar, rhobar = sym_ortho(rhotemp, theta)
+            zeta, zetabar = cbar * zetabar, -sbar * zetabar
+            # h, hbar, y
+            hbar.mul_(-thetabar * rho / (rho_old * rhobar_old)).add_(h)
+            y = y.add(hbar, zeta / (rho * rhobar))
+            h.mul_(-theta / rho).add_(v)
+            residual.rotate(c, s, rhobar_old, thetabar, rhobar, zeta)
+            q = problem.q0 - 0.5 * residual.matched
+            norm2 += beta * beta
+            yield LSMRState(k, problem, y, q, abs(zetabar), residual.norm, math.sqrt(norm2), start + k)
+            norm2 += alpha * alpha

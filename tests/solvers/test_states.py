@@ -1,0 +1,148 @@
+"""What the solvers' states claim about themselves, against recomputation from x."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+from systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat
+
+from hfbench.protocols import Breakdown
+from hfbench.solvers.bidiag import ShiftedProblem, golub_kahan, sym_ortho
+from hfbench.solvers.cg import CG
+from hfbench.solvers.identity import Unit
+from hfbench.solvers.lsmr import LSMR
+from hfbench.solvers.lsqr import LSQR
+
+SOLVERS = {"cg": CG(), "lsqr": LSQR(), "lsmr": LSMR()}
+
+
+class Counting:
+    """Counts a system's products and passes everything else through."""
+
+    def __init__(self, system: DenseSystem) -> None:
+        self.system, self.halves = system, 0
+
+    def __getattr__(self, name: str):
+        return getattr(self.system, name)
+
+    def multiply(self, v):
+        self.halves += 2
+        return self.system.multiply(v)
+
+    def forward(self, v):
+        self.halves += 1
+        return self.system.forward(v)
+
+    def adjoint(self, u):
+        self.halves += 1
+        return self.system.adjoint(u)
+
+
+@pytest.fixture(params=["plain", "warm", "preconditioned", "both"])
+def setting(request: pytest.FixtureRequest):
+    system = dense_system("tall", 20.0, 0.05)
+    rng = np.random.default_rng(1)
+    m = np.diag(system.A) * rng.uniform(0.5, 2.0, 42)
+    x0 = blocks(rng.standard_normal(42)) if request.param in ("warm", "both") else None
+    if request.param in ("preconditioned", "both"):
+        return system, x0, DiagonalFactor(m), m
+    return system, x0, Unit(), np.ones(42)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_state_tells_the_truth(name: str, setting) -> None:
+    system, x0, M, m = setting
+    g = flat(system.gradient)
+    counting = Counting(system)
+    for state in islice(SOLVERS[name].iterates(counting, x0, M), 20):
+        x = flat(state.x)
+        residual = -g - system.A @ x
+        assert state.q == pytest.approx(system.q(x), rel=1e-9, abs=1e-12)
+        expected = np.linalg.norm(residual / np.sqrt(m)) / np.linalg.norm(g / np.sqrt(m))
+        assert state.relative_residual == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        assert state.products == counting.halves / 2
+        assert state.breakdown is None
+
+
+@pytest.mark.parametrize("name", ["lsqr", "lsmr"])
+def test_least_squares_norms(name: str, setting) -> None:
+    system, x0, M, m = setting
+    K = np.vstack([system.K, system.damping**0.5 * np.eye(42)])
+    b = np.concatenate([system.b, np.zeros(42)])
+    for state in islice(SOLVERS[name].iterates(system, x0, M), 12):
+        r = b - K @ flat(state.x)
+        assert state.residual_space_norm == pytest.approx(np.linalg.norm(r), rel=1e-8)
+        assert state.operator_norm <= np.linalg.norm(K / np.sqrt(m)) * (1 + 1e-9)
+        normal = np.linalg.norm((K.T @ r) / np.sqrt(m))
+        assert state.backward_error == pytest.approx(normal / (state.operator_norm * np.linalg.norm(r)), rel=1e-6)
+
+
+def test_monotone_quantities(setting) -> None:
+    system, x0, M, _ = setting
+    for name, solver in SOLVERS.items():
+        states = list(islice(solver.iterates(system, x0, M), 25))
+        measure = [s.relative_residual if name == "lsmr" else s.q for s in states]
+        assert all(after <= before + 1e-12 for before, after in zip(measure[:-1], measure[1:], strict=True)), name
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_zero_right_hand_side_is_a_breakdown(name: str) -> None:
+    system = dense_system("tall", 20.0, 0.05)
+    system.b = np.zeros(60)
+    (state,) = SOLVERS[name].iterates(system, None, Unit())
+    assert state.breakdown is Breakdown.ZERO_RIGHT_HAND_SIDE
+    assert not flat(state.x).any()
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_ends_at_the_exact_solution(name: str) -> None:
+    """A multiple of the identity is solved in one step, and the iterates end instead of dividing by zero."""
+    system = DenseSystem(2.0 * np.eye(6), np.arange(1.0, 7.0))
+    states = list(islice(SOLVERS[name].iterates(system, None, Unit()), 50))
+    assert len(states) < 10
+    assert np.allclose(flat(states[1].x), system.solution(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_same_again(name: str) -> None:
+    system = dense_system("square", 20.0, 0.05)
+    first, second = ([flat(s.x) for s in islice(SOLVERS[name].iterates(system, None, Unit()), 10)] for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_cg_reports_nonpositive_curvature() -> None:
+    system = dense_system("square", 20.0)
+    A = np.diag(np.r_[np.ones(41), -1.0])
+    system.multiply = lambda v: blocks(A @ flat(v))  # type: ignore[method-assign]
+    last = list(islice(CG().iterates(system, None, Unit()), 60))[-1]
+    assert last.breakdown is Breakdown.NONPOSITIVE_CURVATURE
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_exact_preconditioner_needs_one_step(name: str) -> None:
+    rng = np.random.default_rng(3)
+    system = DenseSystem(np.diag(rng.uniform(0.1, 3.0, 12)), rng.standard_normal(12), 0.1)
+    states = list(islice(SOLVERS[name].iterates(system, None, DiagonalFactor(np.diag(system.A))), 2))
+    assert np.allclose(flat(states[1].x), system.solution(), rtol=1e-12)
+
+
+def test_golub_kahan_identities() -> None:
+    """Ã V = U B with orthonormal V: the process alone, without a solver."""
+    system = dense_system("tall", 20.0, 0.05)
+    steps = list(islice(golub_kahan(ShiftedProblem(system, None, Unit())), 8))
+    V = np.stack([flat(v) for _, v, _ in steps], 1)
+    assert np.allclose(V.T @ V, np.eye(8), atol=1e-10)
+    alphas, betas = [a for _, _, a in steps], [b for b, _, _ in steps]
+    T = V.T @ system.A @ V  # BᵀB is tridiagonal with alpha_k² + beta_{k+1}² on the diagonal
+    assert np.allclose(np.diag(T)[:7], [alphas[k] ** 2 + betas[k + 1] ** 2 for k in range(7)], atol=1e-10)
+
+
+@pytest.mark.parametrize(("a", "b"), [(3.0, 4.0), (-3.0, 4.0), (0.0, 2.0), (0.0, 0.0)])
+def test_sym_ortho(a: float, b: float) -> None:
+    c, s, r = sym_ortho(a, b)
+    assert c * a + s * b == pytest.approx(r)
+    assert c * b - s * a == pytest.approx(0.0)
+    assert r >= 0
+    assert c * c + s * s == pytest.approx(1.0)

@@ -1,0 +1,144 @@
+"""Small dense systems with a chosen spectrum, named after what is hard about them, and small networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hfbench.vector import Vector
+
+Array = NDArray[np.float64]
+
+
+def with_spectrum(rows: int, columns: int, condition: float, seed: int) -> Array:
+    """A rows × columns matrix with singular values from 1 down to 1/condition, geometrically."""
+    rng = np.random.default_rng(seed)
+    U, _ = np.linalg.qr(rng.standard_normal((rows, rows)))
+    V, _ = np.linalg.qr(rng.standard_normal((columns, columns)))
+    k = min(rows, columns)
+    return (U[:, :k] * np.geomspace(1.0, 1.0 / condition, k)) @ V[:, :k].T
+
+
+def blocks(x: Array, dtype: torch.dtype = torch.float64) -> Vector:
+    """A vector in two blocks of different shapes."""
+    split = 2 * (len(x) // 3)
+    return Vector((torch.tensor(x[:split], dtype=dtype).reshape(2, -1), torch.tensor(x[split:], dtype=dtype)))
+
+
+def flat(v: Vector) -> Array:
+    return np.concatenate([block.detach().double().numpy().ravel() for block in v])
+
+
+@dataclass
+class DenseSystem:
+    """min ‖Ãx - b̃‖ with Ã = [K; √lambda I] and b̃ = (b, 0), so that A = KᵀK + lambda I and g = -Kᵀb."""
+
+    K: Array
+    b: Array
+    damping: float = 0.0
+
+    @property
+    def A(self) -> Array:
+        return self.K.T @ self.K + self.damping * np.eye(self.K.shape[1])
+
+    @property
+    def gradient(self) -> Vector:
+        return blocks(-self.K.T @ self.b)
+
+    @property
+    def right_hand_side(self) -> Vector:
+        return Vector((torch.tensor(self.b), *blocks(np.zeros(self.K.shape[1]))))
+
+    def multiply(self, v: Vector) -> Vector:
+        return blocks(self.A @ flat(v))
+
+    def forward(self, v: Vector) -> Vector:
+        return Vector((torch.tensor(self.K @ flat(v)), *(v * self.damping**0.5)))
+
+    def adjoint(self, u: Vector) -> Vector:
+        return blocks(self.K.T @ u[0].numpy() + self.damping**0.5 * flat(Vector(u[1:])))
+
+    def solution(self) -> Array:
+        return np.linalg.solve(self.A, self.K.T @ self.b)
+
+    def q(self, x: Array) -> float:
+        return float(-(self.K.T @ self.b) @ x + 0.5 * x @ self.A @ x)
+
+
+def dense_system(shape: str, condition: float, damping: float = 0.0, seed: int = 0) -> DenseSystem:
+    """"square", "tall" or "wide"."""
+    rows, columns = {"square": (42, 42), "tall": (60, 42), "wide": (30, 42)}[shape]
+    K = with_spectrum(rows, columns, condition, seed)
+    return DenseSystem(K, np.random.default_rng(seed + 1).standard_normal(rows), damping)
+
+
+class DiagonalFactor:
+    """M = diag(m)."""
+
+    def __init__(self, m: Array) -> None:
+        self.m = blocks(m)
+
+    def solve(self, v: Vector) -> Vector:
+        return Vector(a / b for a, b in zip(v, self.m, strict=True))
+
+    def solve_factor(self, v: Vector) -> Vector:
+        return Vector(a / b.sqrt() for a, b in zip(v, self.m, strict=True))
+
+    solve_factor_t = solve_factor
+
+
+# ---------------------------------------------------------------- networks
+
+
+def network(sizes: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    """Dense layers with tanh between them and Gaussian weights and biases."""
+    generator = torch.Generator().manual_seed(seed)
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layer = nn.Linear(fan_in, fan_out, dtype=dtype)
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator, dtype=dtype) / fan_in**0.5)
+        layers += [layer] if i == len(sizes) - 2 else [layer, nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+def targets_for(loss: str, cases: int, outputs: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if loss == "softmax":
+        return torch.randint(outputs, (cases,), generator=generator)
+    if loss == "logistic":
+        return torch.rand(cases, outputs, generator=generator, dtype=dtype)
+    return torch.randn(cases, outputs, generator=generator, dtype=dtype)
+
+
+def inputs_for(cases: int, features: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(cases, features, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def dense_jacobian(model: nn.Module, inputs: Tensor) -> Tensor:
+    """dz/dw as (cases × outputs) × P by functional autodiff, blocks in parameter order."""
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    J = torch.func.jacrev(lambda w: torch.func.functional_call(model, w, (inputs,)))(weights)
+    z = model(inputs)
+    return torch.cat([J[name].reshape(z.numel(), -1) for name in names], 1)
+
+
+def dense_hessian(loss: str, z: Tensor, targets: Tensor) -> Tensor:
+    """d²(Σ loss)/dz² as a dense matrix, by automatic differentiation of PyTorch's own losses."""
+    functional = nn.functional
+
+    def total(flat_z: Tensor) -> Tensor:
+        out = flat_z.reshape(z.shape)
+        if loss == "softmax":
+            return functional.cross_entropy(out, targets, reduction="sum")
+        if loss == "logistic":
+            return functional.binary_cross_entropy_with_logits(out, targets, reduction="sum")
+        return 0.5 * functional.mse_loss(out, targets, reduction="sum")
+
+    return torch.autograd.functional.hessian(total, z.detach().reshape(-1))
