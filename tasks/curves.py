@@ -1,0 +1,193 @@
+"""CURVES: pen strokes through three random points, as an autoencoder task.
+
+Source    Hinton and Salakhutdinov (2006), Science 313: 28×28 pictures of curves, 20 000 to train on and 10 000 to test
+Original  their file `curves/digs3pts_1.mat` (MATLAB, variables `bdata` and `bdatatest`, a picture a row) is used if a
+          data folder has it; no checksum of it is published, so its contents are checked instead
+Otherwise our own pictures, the same everywhere and for every seed of a run:
+          three points uniform in the picture less a margin of 2 pixels;
+          the quadratic through them, p(t) = (2t-1)(t-1) p₀ + 4t(1-t) p₁ + t(2t-1) p₂, at 64 equally spaced t in [0, 1];
+          a soft pen of radius 2 pixels: ink = (1 - d²/4)₊² at distance d from the nearest of the 64 points;
+          rounded to one of 256 grey levels, then divided by 255.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hfbench.data import DataFile, contents, find
+from hfbench.errors import DataError
+from hfbench.protocols import TaskData
+from hfbench.space import part
+
+from .autoencoder import (
+    Cases,
+    Decay,
+    DecayMask,
+    Layers,
+    Target,
+    Validation,
+    checked_layers,
+    network,
+    split,
+    squared_error,
+)
+
+Floats = npt.NDArray[np.float64]
+
+SEED = 250413302  # of the pictures, not of a run
+PEN = 2  # radius of the pen, in pixels
+STEPS = 64  # points on a curve
+
+ORIGINAL = DataFile("curves/digs3pts_1.mat", sha256="", optional=True)
+
+
+def uniform(count: int, seed: int) -> Floats:
+    """`count` numbers in [0, 1): the 53 high bits of PCG64's raw words, which NumPy keeps the same in all versions."""
+    words = np.asarray(np.random.PCG64(seed).random_raw(count))
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def quadratic(points: Floats) -> Floats:
+    """The curves p(t) through three points each: (cases × 3 × 2) to (steps × cases × 2)."""
+    t = (np.arange(STEPS) / (STEPS - 1))[:, None, None]
+    first, middle, last = points[:, 0], points[:, 1], points[:, 2]
+    return (2 * t - 1) * (t - 1) * first + 4 * t * (1 - t) * middle + t * (2 * t - 1) * last
+
+
+def draw(curves: Floats, side: int) -> npt.NDArray[np.uint8]:
+    """Curves (steps × cases × 2, in pixels) as pictures of `side` × `side` pixels, a row of grey levels each.
+
+    Sums, products and one rounding only, no library function: the same levels on every machine.
+    """
+    cases, width = curves.shape[1], side + 2 * PEN
+    canvas = np.full(cases * width * width, np.inf)  # squared distances, with a border for the pen to overlap
+    origin = (np.arange(cases) * width * width)[:, None, None]
+    pen = np.arange(2 * PEN)  # no other pixel is nearer than PEN to a point in the middle of these
+    for point in curves:
+        corner = np.rint(point).clip(0, side).astype(np.int64)[:, :, None] + pen  # on the canvas
+        squares = (corner - PEN + 0.5 - point[:, :, None]) ** 2
+        distance = squares[:, 1, :, None] + squares[:, 0, None, :]
+        pixel = origin + corner[:, 1, :, None] * width + corner[:, 0, None, :]
+        canvas[pixel] = np.minimum(canvas[pixel], distance)
+    inner = canvas.reshape(cases, width, width)[:, PEN:-PEN, PEN:-PEN].reshape(cases, side * side)
+    ink = np.maximum(1 - inner / PEN**2, 0)
+    return np.asarray(np.rint(255 * ink * ink), dtype=np.uint8)
+
+
+@cache
+def levels(side: int, count: int) -> npt.NDArray[np.uint8]:
+    """Our `count` pictures as grey levels, (count × side²); drawn once per process and read-only."""
+    points = PEN + uniform(6 * count, SEED).reshape(count, 3, 2) * (side - 2 * PEN)
+    batches = np.array_split(points, max(1, count // 500))  # small enough for the processor's cache
+    pictures = np.concatenate([draw(quadratic(batch), side) for batch in batches])
+    pictures.setflags(write=False)
+    return pictures
+
+
+def generated(side: int, train: int, test: int) -> tuple[Tensor, Tensor]:
+    """Our pictures, float32 in [0, 1]: the first `train` to train on (validation included), the next `test` to test."""
+    pictures = torch.from_numpy(levels(side, train + test).astype(np.float32)).div_(255)
+    return pictures[:train], pictures[train:]
+
+
+def original(content: bytes, name: str = ORIGINAL.path) -> tuple[Tensor, Tensor]:
+    """The training and test pictures of Hinton and Salakhutdinov's file, float32, (cases × 784) each.
+
+    Raises DataError, naming the file, if it is no MATLAB file of version 5 or the variables are not such pictures.
+    """
+    from scipy.io import loadmat
+
+    try:
+        variables: dict[str, Any] = loadmat(io.BytesIO(content), variable_names=["bdata", "bdatatest"])
+    except Exception as error:  # a broken file makes the parser raise nearly anything
+        raise DataError(f"{name}: cannot be read as a MATLAB file of version 5: {error}.") from error
+    return _pictures(variables, "bdata", name), _pictures(variables, "bdatatest", name)
+
+
+def _pictures(variables: Mapping[str, Any], variable: str, name: str) -> Tensor:
+    values = variables.get(variable)
+    if values is None:
+        raise DataError(f"{name}: must hold the variables bdata and bdatatest, but {variable} is missing.")
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif" or values.shape[1:] != (Curves.side**2,):
+        kind = f"{getattr(values, 'dtype', type(values).__name__)} of shape {getattr(values, 'shape', '?')}"
+        raise DataError(f"{name}: {variable} must be a matrix of numbers with 784 columns, but is {kind}.")
+    if len(values) == 0 or not ((values >= 0) & (values <= 1)).all():
+        raise DataError(f"{name}: {variable} must hold values in [0, 1], but some are others.")
+    return torch.from_numpy(values.astype(np.float32))
+
+
+@final
+@part
+class Curves:
+    """Pen strokes through three random points, 28×28: autoencoder 784-400-200-100-50-25-6."""
+
+    loss: ClassVar[str] = "logistic"
+    files: ClassVar[tuple[DataFile, ...]] = (ORIGINAL,)
+    budget: ClassVar[Mapping[str, float]] = {"passes": 400.0}
+    side: ClassVar[int] = 28
+
+    layers: Layers = (400, 200, 100, 50, 25, 6)
+    decay: Decay = 1e-5
+    decay_mask: DecayMask = "weights"
+    target: Target = 1.0
+    validation: Validation = 2000
+    cases: Cases = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+
+    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
+        """Cases × 784 in [0, 1], from the original file if a data folder has it; `generator` draws validation cases."""
+        path = find(ORIGINAL, data)
+        images, test = generated(self.side, 20_000, 10_000) if path is None else original(contents(path), str(path))
+        return split(images, test, self.validation, self.cases, generator)
+
+    def model(self, generator: torch.Generator) -> nn.Module:
+        """The sparsely initialised autoencoder; outputs are pre-activations."""
+        return network(self.side**2, self.layers, generator)
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """‖sigmoid(z) - t‖² per case."""
+        return squared_error(outputs, targets)
+
+
+@final
+@part
+class CurvesSmall:
+    """Pen strokes, 16×16, 1000 to train on: autoencoder 256-60-20-6. For first steps and tests."""
+
+    loss: ClassVar[str] = "logistic"
+    files: ClassVar[tuple[DataFile, ...]] = ()
+    budget: ClassVar[Mapping[str, float]] = {"passes": 400.0}
+    side: ClassVar[int] = 16
+
+    layers: Layers = (60, 20, 6)
+    decay: Decay = 1e-5
+    decay_mask: DecayMask = "weights"
+    target: Target = 12.0
+    validation: Validation = 200
+    cases: Cases = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+
+    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
+        """Cases × 256 in [0, 1], always our own pictures; `generator` draws validation cases."""
+        images, test = generated(self.side, 1200, 400)
+        return split(images, test, self.validation, self.cases, generator)
+
+    def model(self, generator: torch.Generator) -> nn.Module:
+        """The sparsely initialised autoencoder; outputs are pre-activations."""
+        return network(self.side**2, self.layers, generator)
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """‖sigmoid(z) - t‖² per case."""
+        return squared_error(outputs, targets)

@@ -1,0 +1,339 @@
+"""Data files: order of the folders, checks, downloads from a local server, messages."""
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from hfbench import data as module
+from hfbench.data import DataFile, fetch, find, locate, read, verify, where
+from hfbench.errors import DataError
+
+CONTENT = b"twenty thousand curves\n" * 200
+SHA = hashlib.sha256(CONTENT).hexdigest()
+PLAIN = DataFile("set/cases.gz", SHA)
+
+
+@dataclass
+class Server:
+    """A mirror on 127.0.0.1: path -> (status, body, headers); `asked` lists the paths requested."""
+
+    address: str
+    pages: dict = field(default_factory=dict)
+    asked: list = field(default_factory=list)
+
+    def url(self, path, body, status=200, **headers):
+        self.pages[path] = (status, body, headers)
+        return self.address + path
+
+
+@pytest.fixture
+def server():
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            mirror.asked.append(self.path)
+            status, body, headers = mirror.pages.get(self.path, (404, b"no", {}))
+            self.send_response(status)
+            for name, value in {"Content-Length": len(body), **headers}.items():
+                self.send_header(name.replace("_", "-"), str(value))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        mirror = Server(f"http://127.0.0.1:{http.server_port}")
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield mirror
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def dead():
+    """The address of a port nobody listens on."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as http:
+        port = http.server_port
+    return f"http://127.0.0.1:{port}/cases.gz"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(module, "cache_folder", lambda: folder)
+    monkeypatch.setattr(module, "_verified", set())
+    monkeypatch.delenv("HFBENCH_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return folder
+
+
+def put(folder, raw, path=PLAIN.path):
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(raw)
+    return target
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_folders_in_order(tmp_path, monkeypatch, cache):
+    given, named = tmp_path / "given", tmp_path / "named"
+    given.mkdir()
+    monkeypatch.setenv("HFBENCH_DATA", str(named))
+    assert where(str(given)) == [given, named, cache]
+    for folder in (cache, named, given):  # each one found goes before those found so far
+        expected = put(folder, gzip.compress(CONTENT))
+        assert locate(PLAIN, str(given)) == expected
+    assert read(PLAIN, str(given)) == CONTENT
+
+
+def test_without_variable_only_the_cache(monkeypatch, cache):
+    monkeypatch.setenv("HFBENCH_DATA", "")
+    assert where() == [cache]
+
+
+def test_given_folder_must_exist(tmp_path):
+    with pytest.raises(DataError, match="the data folder must exist, but got '.*nowhere'"):
+        find(PLAIN, str(tmp_path / "nowhere"))
+
+
+def test_user_cache_is_named_after_the_project(monkeypatch):
+    monkeypatch.undo()
+    assert "hfbench" in module.cache_folder().parts
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_checksum_is_of_decompressed_bytes(tmp_path, level):
+    put(tmp_path, gzip.compress(CONTENT, level))
+    assert read(PLAIN, str(tmp_path)) == CONTENT
+
+
+def test_decompressed_file_under_the_compressed_name(tmp_path):
+    put(tmp_path, CONTENT)
+    assert read(PLAIN, str(tmp_path)) == CONTENT
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("through", ["argument", "variable"])
+def test_corrupt_file_is_an_error_and_stays(tmp_path, monkeypatch, server, through):
+    folder = tmp_path / "given"
+    raw = gzip.compress(b"something else")
+    path = put(folder, raw)
+    file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
+    if through == "variable":
+        monkeypatch.setenv("HFBENCH_DATA", str(folder))
+    with pytest.raises(DataError) as caught:
+        locate(file, str(folder) if through == "argument" else None)
+    message = str(caught.value)
+    assert SHA in message
+    assert hashlib.sha256(b"something else").hexdigest() in message
+    assert f"{path}: damaged" in message
+    assert f"put the file at <folder>/{PLAIN.path} and set HFBENCH_DATA=<folder>" in message
+    assert path.read_bytes() == raw
+    assert server.asked == []
+
+
+def test_folders_before_the_corrupt_one_are_listed(tmp_path, monkeypatch):
+    empty, bad = tmp_path / "empty", tmp_path / "bad"
+    empty.mkdir()
+    put(bad, b"bad")
+    monkeypatch.setenv("HFBENCH_DATA", str(bad))
+    with pytest.raises(DataError) as caught:
+        find(PLAIN, str(empty))
+    assert f"{empty / PLAIN.path}: not there" in str(caught.value)
+    assert f"{bad / PLAIN.path}: damaged" in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [12, -9])
+def test_truncated_gzip(tmp_path, keep):
+    put(tmp_path, gzip.compress(CONTENT)[:keep])
+    with pytest.raises(DataError, match=f"(?s)expected sha256 {SHA}.*cannot be read"):
+        find(PLAIN, str(tmp_path))
+
+
+def test_gzip_with_flipped_bits(tmp_path):
+    raw = bytearray(gzip.compress(CONTENT))
+    raw[20] ^= 0xFF
+    put(tmp_path, bytes(raw))
+    with pytest.raises(DataError, match="not the file it should be"):
+        find(PLAIN, str(tmp_path))
+
+
+def test_folder_in_place_of_the_file(tmp_path):
+    (tmp_path / PLAIN.path).mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot be read"):
+        find(PLAIN, str(tmp_path))
+
+
+def test_corrupt_cache_is_downloaded_again(cache, server):
+    path = put(cache, b"half a file")
+    file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
+    assert locate(file) == path
+    assert read(file) == CONTENT
+    assert server.asked == ["/cases.gz"]
+
+
+def test_hashed_once_until_the_file_changes(tmp_path, monkeypatch):
+    path = put(tmp_path, gzip.compress(CONTENT))
+    hashed = []
+    checksum = module.checksum
+    monkeypatch.setattr(module, "checksum", lambda path: hashed.append(path) or checksum(path))
+    for _ in range(3):
+        find(PLAIN, str(tmp_path))
+    assert hashed == [path]
+    put(tmp_path, b"changed")
+    with pytest.raises(DataError):
+        find(PLAIN, str(tmp_path))
+
+
+def test_verify_hashes_anew(tmp_path):
+    raw = gzip.compress(CONTENT)
+    path = put(tmp_path, raw)
+    before = path.stat()
+    assert find(PLAIN, str(tmp_path)) == path
+    path.write_bytes(raw[:-1] + b"?")  # same size, and the same time: only a fresh hash can tell
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert find(PLAIN, str(tmp_path)) == path
+    with pytest.raises(DataError, match="not the file it should be"):
+        verify(PLAIN, str(tmp_path))
+
+
+def test_verify_downloads_nothing(server):
+    file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
+    with pytest.raises(DataError, match="in none of the data folders"):
+        verify(file)
+    assert server.asked == []
+
+
+def test_optional_file(tmp_path):
+    optional = DataFile("set/extra.mat", "", optional=True)
+    assert find(optional, str(tmp_path)) is None
+    assert verify(optional, str(tmp_path)) is None
+    with pytest.raises(DataError, match="has no mirror"):
+        locate(optional, str(tmp_path))
+    path = put(tmp_path, b"anything", optional.path)
+    assert find(optional, str(tmp_path)) == verify(optional, str(tmp_path)) == path
+
+
+# ---------------------------------------------------------------- downloads
+
+
+def test_second_mirror_after_a_dead_one(cache, server, dead):
+    file = DataFile(PLAIN.path, SHA, (dead, server.url("/cases.gz", gzip.compress(CONTENT))))
+    assert locate(file) == cache / PLAIN.path
+    assert read(file) == CONTENT
+    assert files_below(cache) == [PLAIN.path]
+    assert server.asked == ["/cases.gz"]  # the second reading found it
+
+
+def test_fetch_fills_the_cache_once(tmp_path, monkeypatch, cache, server):
+    put(tmp_path / "named", gzip.compress(CONTENT))
+    monkeypatch.setenv("HFBENCH_DATA", str(tmp_path / "named"))
+    file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
+    assert fetch(file) == fetch(file) == cache / PLAIN.path
+    assert server.asked == ["/cases.gz"]
+
+
+def test_server_that_undoes_the_compression(cache, server):
+    url = server.url("/cases.gz", gzip.compress(CONTENT), Content_Encoding="gzip")
+    file = DataFile(PLAIN.path, SHA, (url,))
+    assert read(file) == CONTENT
+    assert (cache / PLAIN.path).read_bytes() == CONTENT
+
+
+def test_all_mirrors_fail(tmp_path, monkeypatch, cache, server, dead):
+    monkeypatch.setenv("HFBENCH_DATA", str(tmp_path / "named"))
+    short = gzip.compress(CONTENT)[:40]
+    urls = (
+        dead,
+        server.address + "/missing.gz",
+        server.url("/wrong.gz", gzip.compress(b"wrong")),
+        server.url("/short.gz", short),
+        server.url("/cut.gz", short, Content_Length=4000),
+        server.url("/moved.gz", b"<html>login</html>"),
+    )
+    with pytest.raises(DataError) as caught:
+        locate(DataFile(PLAIN.path, SHA, urls))
+    message = str(caught.value)
+    tried = {line.strip().split(": ", 1)[0]: line for line in message.splitlines()}
+    assert "404" in tried[urls[1]]
+    assert hashlib.sha256(b"wrong").hexdigest() in tried[urls[2]]
+    assert hashlib.sha256(b"<html>login</html>").hexdigest() in tried[urls[5]]
+    assert {*urls, str(tmp_path / "named" / PLAIN.path), str(cache / PLAIN.path)} <= set(tried)
+    assert f"<folder>/{PLAIN.path}" in message
+    assert "HFBENCH_DATA=<folder>" in message
+    assert list(cache.iterdir()) == []  # nothing half-written
+
+
+def test_interrupted_download_leaves_nothing(cache, monkeypatch):
+    def interrupted(url, target):
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_get", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        locate(DataFile(PLAIN.path, SHA, ("http://127.0.0.1/cases.gz",)))
+    assert list(cache.iterdir()) == []
+
+
+def test_failed_download_keeps_what_the_cache_had(cache, dead):
+    path = put(cache, b"damaged but not ours to lose")
+    with pytest.raises(DataError, match=f"(?s){path}: damaged.*{dead}"):
+        locate(DataFile(PLAIN.path, SHA, (dead,)))
+    assert path.read_bytes() == b"damaged but not ours to lose"
+
+
+def test_cache_that_cannot_be_written(cache, server):
+    cache.write_text("a file, not a folder")
+    file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
+    with pytest.raises(DataError, match=f"the cache {cache} cannot be written"):
+        locate(file)
+
+
+# ---------------------------------------------------------------- declarations
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/passwd", "../up", "a/../../up", "a/./b", "a//b", "a/", "a\\b", "C:/x", "~/x", "a/...", "x\n"]
+)
+def test_path_that_could_leave_the_folder_is_refused(path):
+    with pytest.raises(DataError, match="plain names joined by '/'"):
+        DataFile(path, SHA)
+
+
+@pytest.mark.parametrize("sha256", ["abc", SHA.upper(), SHA + "0"])
+def test_malformed_checksum_is_refused(sha256):
+    with pytest.raises(DataError, match="64 lower-case hexadecimal"):
+        DataFile("a", sha256)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "/local"])
+def test_other_than_http_is_refused(url):
+    with pytest.raises(DataError, match="http or https"):
+        DataFile("a", SHA, (url,))
+
+
+def test_download_without_checksum_is_refused():
+    with pytest.raises(DataError, match="needs a sha256"):
+        DataFile("a", "", ("https://host/a",))
+
+
+def test_module_imports_no_heavy_library():
+    heavy = "{'torch', 'numpy', 'scipy', 'pandas', 'pooch', 'requests'}"
+    code = f"import hfbench.data, sys; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
