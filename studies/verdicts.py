@@ -1,0 +1,256 @@
+"""Verdicts for people: the tables at the end of a study, the sentence behind each row, and both as Markdown."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .records import LEAST_PAIRS
+from .significance import Comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a cost is called: in a title, and after "needed 0.88x".
+NOUNS = {
+    "work_to_target": ("work to target (passes)", "the work"),
+    "products_to_target": ("Gauss-Newton products to target", "the Gauss-Newton products"),
+    "seconds_to_target": ("seconds to target", "the time"),
+    "distinct_to_target": ("distinct cases to target (passes)", "the distinct cases"),
+}
+COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "inconclusive": "yellow"}
+
+
+def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataFrame | None = None) -> None:
+    """Prints, per task, every method against the baseline, the sentences, and with `records` each method's medians."""
+    for task in dict.fromkeys(one.task for one in comparisons):
+        group = [one for one in comparisons if one.task == task]
+        console.print(_verdict_table(group))
+        console.print(_sentence_list(group))
+        if records is not None:
+            console.print(_median_table(medians(records, group)))
+
+
+def _verdict_table(group: Sequence[Comparison]) -> Table:
+    first = group[0]
+    title = Text.assemble((first.task, "bold"), f" · {NOUNS[first.cost][0]} against ", (first.baseline, "bold"))
+    grid = _grid(title)
+    grid.add_column("method", overflow="fold", min_width=8)
+    for name in ("ratio", f"{_level(first)} CI", "p Holm", "w/l/t", "solved"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("verdict", min_width=12)
+    for one in group:
+        p, _ = _leading_p(one)
+        grid.add_row(
+            Text(one.method),
+            _ratio(one.ratio),
+            _interval(one),
+            _p(p),
+            f"{one.wins}/{one.losses}/{one.ties}",
+            f"{one.solved}/{one.solved_baseline}",
+            Text(one.verdict, style=_colour(one)),
+        )
+    return grid
+
+
+def _sentence_list(group: Sequence[Comparison]) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for one in group:
+        words = Text(sentences(one))
+        words.highlight_words([one.verdict + "."], f"bold {_colour(one)}")
+        grid.add_row(" •", words)
+    grid.add_row()
+    return grid
+
+
+def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
+    grid = _grid(Text("medians over seeds"))
+    grid.add_column("method", overflow="fold", min_width=8)
+    for name in ("to target", "seconds", "products", "final test error", "solved"):
+        grid.add_column(name, justify="right")
+    for row in rows:
+        cost = _number(row["cost"]) if row["cost"] is not None else f">{_number(row['tau'])}"
+        others = (_number(row[name]) for name in ("seconds", "products", "final_test_error"))
+        grid.add_row(Text(row["method"]), cost, *others, f"{row['solved']}/{row['n']}")
+    return grid
+
+
+def _grid(title: Text) -> Table:
+    return Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+
+
+def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Per method of one task's comparisons, the baseline first: medians over its runs.
+
+    The cost to the target is None where the median run was censored at tau; seconds, products and the final test error
+    are of whole runs, those that have a value.
+    """
+    first = group[0]
+    rows = []
+    for method in (first.baseline, *(one.method for one in group)):
+        runs = records[(records["task"] == first.task) & (records["method"] == method)]
+        costs = runs[first.cost].astype(float)
+        solved = costs <= first.tau
+        typical = float(costs.where(solved, math.inf).median()) if len(runs) else math.inf
+        spent = {name: _median(runs, name) for name in ("seconds", "products", "final_test_error")}
+        cost = typical if math.isfinite(typical) else None
+        rows.append(
+            {"method": method, "cost": cost, "tau": first.tau, **spent, "solved": int(solved.sum()), "n": len(runs)}
+        )
+    return rows
+
+
+def _median(runs: pd.DataFrame, column: str) -> float | None:
+    if column not in runs.columns:
+        return None
+    value = float(runs[column].astype(float).median())
+    return value if math.isfinite(value) else None
+
+
+# ---------------------------------------------------------------- words
+
+
+def sentences(comparison: Comparison) -> str:
+    """What was found, on how many seeds and how sure, ending in the verdict; then what to know about it.
+
+    Never "no difference": a large p value shows nothing.
+    """
+    c = comparison
+    if c.n == 0:
+        return f"On {c.task}, no seed was run for both {c.method} and {c.baseline}: {c.verdict}."
+    about = [f"{_level(c)} CI {_interval(c)}"]
+    p, test = _leading_p(c)
+    if p is not None:
+        equals = "" if p < 0.001 else "= "
+        about.append(f"{test} p_Holm {equals}{_p(p).replace('<', '< ')}")
+    about.append(f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else ""))
+    found = (
+        f"On {c.task} ({c.n} paired seeds), {c.method} needed {_ratio(c.ratio)} {NOUNS[c.cost][1]} of {c.baseline} "
+        f"({', '.join(about)}): {c.verdict}."
+    )
+    return " ".join([found, *_remarks(c)])
+
+
+def _remarks(c: Comparison) -> list[str]:
+    remarks = []
+    if c.verdict == "equivalent":
+        differs = not c.ci_low <= 1 <= c.ci_high
+        remarks.append(
+            f"{'Different, but by less than' if differs else 'They differ by less than'} {_percent(c.margin)}."
+        )
+    if c.solved < c.n or c.solved_baseline < c.n:
+        remarks.append(
+            f"Target reached by {c.method} in {c.solved}/{c.n} and by {c.baseline} in {c.solved_baseline}/{c.n}; "
+            f"the others count as the budget, {_number(c.tau)}."
+        )
+    if c.missing:
+        remarks.append(f"{c.missing} seed{'s' * (c.missing > 1)} run for only one of the two left out.")
+    if c.verdict.startswith("inconclusive"):
+        remarks.extend(_advice(c))
+    return remarks
+
+
+def _advice(c: Comparison) -> list[str]:
+    """What would make an inconclusive comparison conclusive."""
+    advice = []
+    if c.informative < LEAST_PAIRS:
+        advice.append(f"Only {c.informative} of the pairs differ and a p value needs {LEAST_PAIRS}.")
+    if not c.enough_solved:
+        advice.append(
+            "Too few pairs reached the target: a larger budget or an easier target tells more than more seeds."
+        )
+    elif c.needed is not None and c.needed > c.n:
+        advice.append(
+            f"About {c.needed} paired seeds would show a difference of {_percent(c.margin)}, or equivalence, "
+            "with 80 % power."
+        )
+    elif c.needed is not None:
+        advice.append(f"The ratio is too near the margin of {_percent(c.margin)} for {c.n} seeds to tell.")
+    return advice
+
+
+def _leading_p(c: Comparison) -> tuple[float | None, str]:
+    """The adjusted p value the verdict rests on, and its test."""
+    return (c.p_tost_holm, "TOST") if c.verdict == "equivalent" else (c.p_holm, "Wilcoxon")
+
+
+def _colour(c: Comparison) -> str:
+    return next(colour for word, colour in COLOURS.items() if word in c.verdict)
+
+
+def _level(c: Comparison) -> str:
+    return f"{100 * (1 - c.alpha):g} %"
+
+
+def _percent(margin: float) -> str:
+    return f"{100 * (margin - 1):.3g} %"
+
+
+def _ratio(value: float) -> str:
+    return "–" if math.isnan(value) else f"{_digits(value)}x"
+
+
+def _interval(c: Comparison) -> str:
+    return f"{_digits(c.ci_low)}-{_digits(c.ci_high)}"
+
+
+def _digits(value: float) -> str:
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    return f"{value:.2f}" if 0.095 <= value < 99.95 else f"{value:.2g}"
+
+
+def _p(p: float | None) -> str:
+    """Three decimals without the leading zero."""
+    if p is None:
+        return "–"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+# ---------------------------------------------------------------- Markdown and JSON
+
+
+def markdown(comparisons: Sequence[Comparison]) -> str:
+    """One table and a list of sentences per task, names escaped; for the note MLflow shows and for reports."""
+    parts = []
+    for task in dict.fromkeys(one.task for one in comparisons):
+        group = [one for one in comparisons if one.task == task]
+        first = group[0]
+        head = ("method", "ratio", f"{_level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
+        lines = [f"### {_safe(task)}: {NOUNS[first.cost][0]} against {_safe(first.baseline)}", ""]
+        lines += [_line(head), _line(["---"] * len(head))]
+        for one in group:
+            counts = (f"{one.wins}/{one.losses}/{one.ties}", f"{one.solved}/{one.solved_baseline}")
+            p, _ = _leading_p(one)
+            row = (_safe(one.method), _ratio(one.ratio), _interval(one), _safe(_p(p)), *counts, f"**{one.verdict}**")
+            lines.append(_line(row))
+        parts.append("\n".join([*lines, "", *(f"- {_safe(sentences(one))}" for one in group)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _safe(text: str) -> str:
+    """Text as it is, whatever HTML or Markdown it would mean."""
+    escaped = html.escape(text, quote=False).replace("\n", " ")
+    return "".join(f"\\{sign}" if sign in "\\|`*_[]#!" else sign for sign in escaped)
+
+
+def rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Plain rows that JSON and Parquet hold as they are, each with its sentences."""
+    return [{**one.to_row(), "sentence": sentences(one)} for one in comparisons]

@@ -1,0 +1,119 @@
+"""The tables and sentences at the end of a study: what they say, and that they fit 80 columns."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from result_tables import runs, simulated
+from rich.console import Console
+
+from hfbench.studies.significance import compare
+from hfbench.studies.verdicts import markdown, medians, rows, sentences, table
+
+LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
+
+
+def only(records, **options):
+    (comparison,) = compare(records, "hf", **options)
+    return comparison
+
+
+def printed(comparisons, records=None, **options):
+    console = Console(file=io.StringIO(), width=80, **options)
+    table(comparisons, console, records)
+    return console.file.getvalue()
+
+
+def win(ratio=0.5, n=8, method="lsmr"):
+    base = {s: 100.0 + s for s in range(n)}
+    return runs({"hf": base, method: {s: cost * ratio for s, cost in base.items()}})
+
+
+def test_the_sentence_word_by_word():
+    assert sentences(only(win())) == (
+        "On usps (8 paired seeds), lsmr needed 0.50x the work of hf "
+        "(95 % CI 0.50-0.50, Wilcoxon p_Holm = .008, 8/8 wins): clearly better."
+    )
+
+
+def test_equivalence_is_said_with_its_own_test_and_margin():
+    words = sentences(only(win(ratio=0.99), primary="products_to_target"))
+    assert "needed 0.99x the Gauss-Newton products of hf" in words
+    assert "TOST p_Holm < .001" in words
+    assert words.endswith("equivalent. Different, but by less than 10 %.")
+
+
+def test_an_inconclusive_sentence_says_what_would_settle_it():
+    c = only(simulated(1.0, 0.3, 10, np.random.default_rng(0)))
+    assert c.verdict == "inconclusive"
+    assert f"About {c.needed} paired seeds" in sentences(c)
+    few = sentences(only(simulated(1.0, 0.3, 5, np.random.default_rng(0))))
+    assert "p_Holm" not in few
+    assert "inconclusive (n too small). Only 5 of the pairs differ and a p value needs 6." in few
+
+
+def test_censored_and_missing_runs_are_mentioned():
+    records = runs({"hf": {0: 100.0, 1: None, 2: "failed"}, "lsmr": {0: None, 1: None, 3: 10.0}}, tau=400.0)
+    words = sentences(only(records))
+    assert "Target reached by lsmr in 0/2 and by hf in 1/2; the others count as the budget, 400." in words
+    assert "2 seeds run for only one of the two left out." in words
+    assert "a larger budget or an easier target" in words
+    assert "no difference" not in words
+
+
+def test_no_common_seed_at_all():
+    words = sentences(only(runs({"hf": {0: 1.0}, "lsmr": {1: 2.0}})))
+    assert words == "On usps, no seed was run for both lsmr and hf: inconclusive (n too small)."
+
+
+@pytest.mark.parametrize("names", [["lsmr"], [LONG], ["lsmr", LONG, "x[red]y"]])
+def test_the_tables_fit_eighty_columns_and_lose_nothing(names):
+    base = {s: 1000.0 + s for s in range(20)}
+    records = runs({"hf": base, **{name: {s: 0.9 * cost for s, cost in base.items()} for name in names}}, tau=9e4)
+    text = printed(compare(records, "hf", methods=names), records)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text  # plain where there is no terminal
+    assert "…" not in text
+    for part in ("0.90x", "20/0/0", "20/20", "clearly better", "medians over seeds"):
+        assert part in text
+    joined = "".join(text.split())
+    for name in names:
+        assert name in joined
+
+
+def test_a_terminal_gets_colours():
+    text = printed(compare(win(), "hf"), force_terminal=True, color_system="standard")
+    assert "\x1b[32mclearly better" in text
+
+
+def test_every_task_has_its_own_table():
+    records = pd.concat([win(), win().assign(task="curves")])
+    text = printed(compare(records, "hf"), records)
+    assert text.index("curves · work to target") < text.index("usps · work to target")
+    assert text.count("medians over seeds") == 2
+
+
+def test_medians_put_the_baseline_first_and_know_censoring():
+    hf = {0: 100.0, 1: 200.0, 2: 300.0}
+    records = runs({"hf": hf, "lsmr": {0: 50.0, 1: None, 2: "failed"}}, tau=400.0)
+    first, second = medians(records, [only(records)])
+    assert (first["method"], first["cost"], first["solved"], first["n"]) == ("hf", 200.0, 3, 3)
+    assert (second["method"], second["cost"], second["solved"], second["n"]) == ("lsmr", None, 1, 3)
+    assert second["products"] == (350 + 2800) / 2  # the failed run spent nothing that is known
+    assert ">400" in printed([only(records)], records)
+
+
+def test_markdown_escapes_names():
+    records = win(method="a|b<script>")
+    text = markdown(compare(records, "hf"))
+    assert "| a\\|b&lt;script&gt; | 0.50x | 0.50-0.50 | .008 | 8/0/0 | 8/8 | **clearly better** |" in text
+    assert "<script>" not in text
+    assert "- On usps (8 paired seeds), a\\|b" in text
+
+
+def test_rows_hold_the_sentence_and_are_strict_json():
+    (row,) = rows(compare(simulated(1.0, 0.3, 5, np.random.default_rng(0)), "hf"))
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert row["sentence"].startswith("On usps (5 paired seeds)")
