@@ -7,6 +7,9 @@ from torch import Tensor
 
 from hfbench.errors import ConfigError
 from hfbench.protocols import BatchPlan
+from hfbench.space import did_you_mean
+
+ORDERS = ("cyclic", "random")
 
 
 def draw(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -23,6 +26,9 @@ def draw(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator
             f"0 < curvature <= gradient <= {total} (the training cases) must hold for a batch, but got "
             f"curvature={plan.curvature}, gradient={plan.gradient}; lower the scheduler's sizes."
         )
+    if plan.order not in ORDERS:
+        close = did_you_mean(plan.order, ORDERS)
+        raise ConfigError(f"a batch's order must be one of {', '.join(ORDERS)}, but got {plan.order!r}{close}.")
     if plan.order == "random":
         gradient = torch.randperm(total, generator=generator)[: plan.gradient]
         inner = torch.arange(plan.curvature)

@@ -51,7 +51,7 @@ class _Graph:
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
         self.model, self.inputs = model, inputs
         self.parameters = trainable(model)
-        with torch.enable_grad(), Capture(model) as self.capture:
+        with torch.enable_grad(), Capture(model, len(inputs)) as self.capture:
             self.z: Tensor = model(inputs)
         self.forward_mode = False
 
@@ -63,6 +63,8 @@ class _Graph:
         if not self.forward_mode:
             try:
                 return self._transposed_transpose(v)
+            except torch.OutOfMemoryError:  # a RuntimeError too, but forward mode is no cure
+                raise
             except RuntimeError:  # an operation without a second derivative: fused recurrent or attention kernels
                 self.forward_mode = True
         return self._forward_mode(v)
@@ -73,7 +75,9 @@ class _Graph:
         u = torch.zeros_like(self.z, requires_grad=True)
         with torch.enable_grad():
             blocks = grad(self.z, list(self.parameters.values()), u, create_graph=True, allow_unused=True)
-        used = [i for i, block in enumerate(blocks) if block is not None and block.requires_grad]
+        used = [i for i, block in enumerate(blocks) if block is not None]
+        if not all(blocks[i].requires_grad for i in used):
+            raise RuntimeError("a backward pass did not record itself, so it cannot be transposed")
         return u, [blocks[i] for i in used], used
 
     def _transposed_transpose(self, v: Vector) -> Tensor:
@@ -83,9 +87,8 @@ class _Graph:
 
     def _forward_mode(self, v: Vector) -> Tensor:
         weights = {name: p.detach() for name, p in self.parameters.items()}
-        _, Jv = jvp(
-            lambda w: functional_call(self.model, w, (self.inputs,)), (weights,), (dict(zip(weights, v, strict=True)),)
-        )
+        tangents = dict(zip(weights, v, strict=True))
+        Jv: Tensor = jvp(lambda w: functional_call(self.model, w, (self.inputs,)), (weights,), (tangents,))[1]
         return Jv
 
 
@@ -107,7 +110,9 @@ class Linearisation:
         ledger: Ledger | None = None,
     ) -> None:
         if len(inputs) == 0 or len(inputs) != len(targets):
-            raise ConfigError(f"inputs and targets must be equally many and not empty, but are {len(inputs)} and {len(targets)}.")
+            raise ConfigError(
+                f"inputs and targets must be equally many and not empty, but are {len(inputs)} and {len(targets)}."
+            )
         self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
         self.parameters = Vector(p.detach() for p in trainable(model).values())
         self.inputs, self.targets, self.n = inputs, targets, len(inputs)
@@ -146,7 +151,9 @@ class Linearisation:
         """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError where that is not a finite number."""
         value = float(self.loss_at.value().mean(dtype=torch.float64))
         if value - value != 0:
-            raise NonFiniteError(f"the loss of a batch must be finite, but is {value}: the model's outputs or targets are not finite.")
+            raise NonFiniteError(
+                f"the loss of a batch must be finite, but is {value}: the model's outputs or targets are not finite."
+            )
         return value
 
     @cached_property
@@ -173,7 +180,7 @@ class Linearisation:
         self._count("jvp")
         self._count("vjp")
         if self.kept is not None:
-            return self.kept.vjp(self.loss_at.hessian(self._jvp(self.kept, v)).div_(self.n))
+            return self.kept.vjp(self.loss_at.hessian(self._jvp(self.kept, v)) / self.n)
         total = self.parameters.zeros_like()
         for one, graph in self._graphs():  # both halves on one rebuilt graph
             at = LOSSES[self.loss](graph.z.detach(), self.targets[one])

@@ -21,10 +21,10 @@ Objective = Callable[[Vector], float]  # step p ↦ f(w + p)
 class Globalization:
     """Warm start, backtracking over kept iterates, Levenberg-Marquardt damping, and line search of Martens (2010)."""
 
-    warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate); 0 is off"] = 0.95
+    warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate)"] = 0.95
     backtracking: Annotated[bool, "go back to earlier kept iterates while the objective does not rise"] = True
     keep_start: Annotated[int, Integers(1, 20), Within("[1, inf)"), "first inner iteration that is kept"] = 5
-    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("(1, inf)"), "kept iterations grow by this factor"] = 1.3
+    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, inf)"), "growth of the iterations kept"] = 1.3
     adapt_damping: Annotated[bool, "change lambda by the reduction ratio rho"] = True
     initial_damping: Annotated[float, Log(1e-2, 1e3), Within("[0, inf)"), "lambda_0"] = 45.0
     damping_growth: Annotated[float, Linear(1.1, 3.0), Within("[1, inf)"), "lambda's factor when rho is low"] = 1.5
@@ -33,9 +33,9 @@ class Globalization:
     rho_low: Annotated[float, Linear(0.05, 0.5), Within("(0, 1)"), "rho below this raises lambda"] = 0.25
     rho_high: Annotated[float, Linear(0.5, 0.95), Within("(0, 1)"), "rho above this lowers lambda"] = 0.75
     line_search: Annotated[bool, "shorten the step until the objective decreases enough"] = True
-    armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "part of the predicted decrease a step must reach"] = 0.01
+    armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "part of the predicted decrease to reach"] = 0.01
     shrink: Annotated[float, Linear(0.5, 0.9), Within("(0, 1)"), "line search's factor per try"] = 0.8
-    max_tries: Annotated[int, Integers(5, 100), Within("[1, inf)"), "line search's tries; after these no step is taken"] = 60
+    max_tries: Annotated[int, Integers(5, 100), Within("[1, inf)"), "line search's tries; then no step is taken"] = 60
 
     def update_damping(self, damping: float, rho: float) -> float:
         """lambda ×3/2 if rho < ¼, ×2/3 if rho > ¾, else the same; Martens (2010), section 4.1."""
@@ -59,14 +59,13 @@ def backtrack(states: Sequence[SolverState], f: Objective) -> tuple[SolverState,
     """The state chosen among the kept ones, and f(w + x) there.
 
     From the last one down while the objective of the lower iterate is not larger; Martens (2010), section 4.6.
+    An objective that is not finite is left behind whatever the lower one's.
     """
     chosen, best = states[-1], f(states[-1].x)
     for state in reversed(states[:-1]):
         value = f(state.x)
-        if not value <= best:  # also where the lower one is NaN
-            if math.isfinite(best):
-                break
-            continue
+        if math.isfinite(best) and not value <= best:  # also where the lower one is NaN
+            break
         chosen, best = state, value
     return chosen, best
 
@@ -84,12 +83,12 @@ def line_search(rules: Globalization, f: Objective, p: Vector, f_0: float, f_1: 
 
     f_1 is f(w + p), known already; `slope` is gᵀp. A direction that is not one of descent gives no step.
     """
-    length, value = 1.0, f_1
-    for _ in range(rules.max_tries):
-        if slope <= 0 and value <= f_0 + rules.armijo * length * slope:
-            return Step(length, value)
-        if slope > 0:
-            break
-        length *= rules.shrink
+    if slope > 0:
+        return Step(0.0, f_0)
+    length, value, tries = 1.0, f_1, 1
+    while not value <= f_0 + rules.armijo * length * slope:
+        if tries == rules.max_tries:
+            return Step(0.0, f_0)
+        length, tries = length * rules.shrink, tries + 1
         value = f(p * length)
-    return Step(0.0, f_0)
+    return Step(length, value)

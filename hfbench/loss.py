@@ -39,7 +39,7 @@ class LossAt(Protocol):
 
 
 def _per_case(values: Tensor) -> Tensor:
-    return values.flatten(1).sum(1)
+    return values.reshape(len(values), -1).sum(1)
 
 
 class LeastSquares:
@@ -156,7 +156,9 @@ def _as_probabilities(targets: Tensor, z: Tensor) -> Tensor:
     if not targets.is_floating_point():
         if targets.shape != z.shape[:-1]:
             wanted = tuple(z.shape[:-1])
-            raise ConfigError(f"class indices must have shape {wanted} (outputs without classes), but have {tuple(targets.shape)}.")
+            raise ConfigError(
+                f"class indices must have shape {wanted} (outputs without classes), but have {tuple(targets.shape)}."
+            )
         targets = functional.one_hot(targets.long(), z.shape[-1])
     return _same_shape(targets, z)
 

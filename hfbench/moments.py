@@ -4,11 +4,12 @@ For a dense layer with inputs a_i and deltas δ_i (the derivative of ⟨u_i, z_i
 gradient is δ_i a_iᵀ, so that
     Σ_i (δ_i a_iᵀ)∘² = (δ∘δ)ᵀ(a∘a)                 one matrix product per layer
     Σ_i ‖δ_i a_iᵀ‖²  = Σ_i ‖δ_i‖²(‖a_i‖² + 1)      none at all (the 1 is the bias)
-Models with other layers, shared layers or more than one row per case use batched per-case gradients (`torch.func`).
+Models with other layers, shared weights or more than one row per case use batched per-case gradients (`torch.func`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -30,8 +31,8 @@ class Capture:
     Only the place of the output is kept, not its values: nothing is held that the graph does not hold anyway.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.layers = _dense_layers(model)
+    def __init__(self, model: nn.Module, cases: int) -> None:
+        self.cases, self.layers = cases, _dense_layers(model)
         self.seen: dict[nn.Linear, tuple[Tensor, GradientEdge]] = {}
         self.usable = self.layers is not None
         self._handles: list[Any] = []
@@ -41,16 +42,23 @@ class Capture:
             self._handles.append(layer.register_forward_hook(self._note))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for handle in self._handles:
             handle.remove()
         self.usable = self.usable and len(self.seen) == len(self.layers or ())
 
     def _note(self, layer: nn.Linear, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if layer in self.seen or args[0].dim() != 2:  # a layer used twice, or several rows per case
+        once = layer not in self.seen and output.requires_grad
+        if not once or not args or args[0].dim() != 2 or len(args[0]) != self.cases:  # or several rows per case
             self.usable = False
             return
         self.seen[layer] = (args[0].detach(), get_gradient_edge(output))
+
+    def explains(self, z: Tensor) -> bool:
+        """Whether the dense layers' inputs and deltas are all of z's gradient: no weight is used outside its layer."""
+        return self.usable and max(_uses(z).values(), default=1) == 1
 
     def deltas(self, z: Tensor, u: Tensor) -> Iterator[tuple[nn.Linear, Tensor, Tensor]]:
         """(layer, a, δ) for every dense layer; a and δ have one row per case."""
@@ -60,10 +68,27 @@ class Capture:
             yield layer, a, delta if delta is not None else a.new_zeros(len(a), layer.out_features)
 
 
+def _uses(z: Tensor) -> Counter[int]:
+    """How often each leaf of z's graph enters it, by id; a tied weight enters twice."""
+    uses: Counter[int] = Counter()
+    seen, waiting = set(), [z.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for before, _ in node.next_functions:
+            if (leaf := getattr(before, "variable", None)) is not None:
+                uses[id(leaf)] += 1
+            else:
+                waiting.append(before)
+    return uses
+
+
 def _dense_layers(model: nn.Module) -> list[nn.Linear] | None:
     """The model's dense layers if they own every trainable parameter, each its own; else None."""
     layers = [module for module in model.modules() if type(module) is nn.Linear]
-    owned = [p for layer in layers for p in layer.parameters(recurse=False)]
+    owned = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
     trained = [p for p in model.parameters() if p.requires_grad]
     if len(owned) != len({id(p) for p in owned}) or {id(p) for p in owned} != {id(p) for p in trained}:
         return None
@@ -73,7 +98,7 @@ def _dense_layers(model: nn.Module) -> list[nn.Linear] | None:
 def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, u: Tensor) -> Vector:
     """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    if not capture.usable:
+    if not capture.explains(z):
         return _general(model, inputs, u, lambda g: [block.square().sum(0) for block in g], trained)
     sums: dict[int, Tensor] = {}
     for layer, a, delta in capture.deltas(z, u):
@@ -87,7 +112,7 @@ def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, 
 def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, u: Tensor) -> float:
     """Σ_i ‖J_iᵀu_i‖², summed in float64."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    if not capture.usable:
+    if not capture.explains(z):
         return sum(float(s) for s in _general(model, inputs, u, _total_square, trained))
     total = 0.0
     for layer, a, delta in capture.deltas(z, u):
@@ -105,7 +130,7 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: 
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
-        _, pullback = vjp(lambda w: functional_call(model, w, (x[None],))[0], weights)
+        pullback = vjp(lambda w: functional_call(model, w, (x[None],))[0], weights)[1]
         return list(pullback(u_i)[0].values())
 
     size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))

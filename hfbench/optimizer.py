@@ -51,7 +51,7 @@ class StepResult:
 
 
 class HessianFree(torch.optim.Optimizer):
-    """Martens' (2010) Hessian-free method for any model, with interchangeable solver, preconditioner and stopping rules.
+    """Martens' (2010) Hessian-free method for any model, with interchangeable solver, preconditioner and rules.
 
     Each `step(inputs, targets)` minimises q(p) = gᵀp + ½ pᵀ(G + mu D + lambda I)p approximately and moves w along p.
     The objective is f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, z the model's outputs before any final activation.
@@ -119,7 +119,7 @@ class HessianFree(torch.optim.Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.generator.set_state(self.param_groups[0]["generator"])
+        self.generator.set_state(self.param_groups[0]["generator"].cpu())  # loading may have moved it
 
     def _warm_start(self) -> Vector | None:
         """zeta times the last iterate of the step before; None at first or when switched off."""
@@ -130,7 +130,7 @@ class HessianFree(torch.optim.Optimizer):
 
     def _keep_for_warm_start(self, x: Vector) -> None:
         for parameter, block in zip(self._named.values(), x, strict=True):
-            self.state[parameter]["warm_start"] = block
+            self.state[parameter] = {"warm_start": block}  # a new one: state_dict gives out the old
 
     # ------------------------------------------------------------ the step
 
@@ -154,7 +154,7 @@ class HessianFree(torch.optim.Optimizer):
         penalty = decay_penalty(self.weights, self.mu_D)
         f_0, f_c = gradient_at.value + penalty, curvature_at.value + penalty
         if not math.isfinite(gradient_norm):
-            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}; lower the initial weights.")
+            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
         variance_l1 = gradient_at.variance_l1 if variance else None
 
         system = GaussNewtonSystem(
@@ -259,7 +259,7 @@ def objective(
     chunk: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> float:
-    """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw; `mu_D` as from `decay_per_block`, `weights` in place of the model's."""
+    """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's."""
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
     n = len(inputs)
     size = chunk or n

@@ -31,7 +31,8 @@ FORMS = ("auto", "residual", "damping")
 def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tuple[float, ...]:
     """The diagonal mu D, one number per block: mask "weights" decays blocks of two or more dimensions, not biases."""
     if mask not in MASKS:
-        raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{did_you_mean(mask, MASKS)}.")
+        close = did_you_mean(mask, MASKS)
+        raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{close}.")
     if not 0 <= decay < math.inf:
         raise ConfigError(f"decay: must lie in [0, inf), but got {decay}.")
     return tuple(decay * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
@@ -43,7 +44,7 @@ def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:
 
 
 class GaussNewtonSystem:
-    """System (1) at a linearisation on the curvature batch, with the gradient of the (possibly other) gradient batch."""
+    """System (1) at a linearisation on the curvature batch, with the gradient of a possibly other batch."""
 
     def __init__(
         self,
@@ -64,19 +65,20 @@ class GaussNewtonSystem:
 
     def multiply(self, v: Vector) -> Vector:
         """(G + mu D + lambda I) v."""
-        return self.linearisation.gauss_newton(v).add_(v * self.shift)
+        return (v * self.shift).add_(self.linearisation.gauss_newton(v))  # blocks of G v may share memory
 
     # ------------------------------------------------------------ as a least-squares problem
 
     def forward(self, v: Vector) -> Vector:
         """Ã v: an output block, then blocks shaped like the parameters."""
         Jv = self.linearisation.jvp(v)
-        return Vector((self.linearisation.loss_at.factor_t(Jv).div(math.sqrt(self.linearisation.n)), *(v * self.root_shift)))
+        outputs = self.linearisation.loss_at.factor_t(Jv).div(math.sqrt(self.linearisation.n))
+        return Vector((outputs, *(v * self.root_shift)))
 
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
         Bu = self.linearisation.loss_at.factor(u[0]).div(math.sqrt(self.linearisation.n))
-        return self.linearisation.vjp(Bu).add_(Vector(u[1:]) * self.root_shift)
+        return (Vector(u[1:]) * self.root_shift).add_(self.linearisation.vjp(Bu))
 
     @cached_property
     def right_hand_side(self) -> Vector:
@@ -97,7 +99,7 @@ class GaussNewtonSystem:
 
     @cached_property
     def right_hand_side_form(self) -> str:
-        """The form taken: "residual" or "damping": the wanted form if it is valid here. Raises ConfigError where it is not."""
+        """The form taken, "residual" or "damping". Raises ConfigError where the wanted one is not valid."""
         wanted, damped = self.wanted_form, min(self.shift) > 0
         if wanted not in FORMS:
             raise ConfigError(

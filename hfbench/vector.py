@@ -16,6 +16,7 @@ from torch import Tensor
 from hfbench.errors import ConfigError
 
 Scalars = float | Sequence[float]  # one number for all blocks, or one per block
+Blocks = tuple[Tensor, ...] | list[Tensor]
 
 
 class Vector(tuple[Tensor, ...]):
@@ -24,17 +25,17 @@ class Vector(tuple[Tensor, ...]):
     __slots__ = ()
 
     # Tuples concatenate and repeat under + and *; vectors add and scale.
-    def __add__(self, other: Any) -> Vector:  # type: ignore[override]
+    def __add__(self, other: Any) -> Vector:
         return Vector(torch._foreach_add(self, other))
 
     def __sub__(self, other: Any) -> Vector:
         return Vector(torch._foreach_sub(self, other))
 
-    def __mul__(self, other: Any) -> Vector:  # type: ignore[override]
+    def __mul__(self, other: Any) -> Vector:
         """Scaled by a number, by one number per block, or entry by entry by another vector."""
         return Vector(torch._foreach_mul(self, _scalars(other)))
 
-    __rmul__ = __mul__  # type: ignore[assignment]
+    __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Vector:
         return Vector(torch._foreach_div(self, _scalars(other)))
@@ -45,11 +46,11 @@ class Vector(tuple[Tensor, ...]):
     def __pow__(self, exponent: float) -> Vector:
         return Vector(torch._foreach_pow(self, exponent))
 
-    def add(self, other: Sequence[Tensor], alpha: float) -> Vector:
+    def add(self, other: Blocks, alpha: float) -> Vector:
         """self + alpha·other."""
         return Vector(torch._foreach_add(self, other, alpha=alpha))
 
-    def add_(self, other: Sequence[Tensor], alpha: float = 1.0) -> Vector:
+    def add_(self, other: Blocks, alpha: float = 1.0) -> Vector:
         """self ← self + alpha·other."""
         torch._foreach_add_(self, other, alpha=alpha)
         return self
@@ -66,11 +67,12 @@ class Vector(tuple[Tensor, ...]):
 
     def dot(self, other: Sequence[Tensor]) -> float:
         """Σ self∘other as a Python float; blocks are summed in float64."""
-        return math.fsum(torch.stack([a.reshape(-1).dot(b.reshape(-1)) for a, b in zip(self, other, strict=True)]).tolist())
+        per_block = [a.reshape(-1).dot(b.reshape(-1)) for a, b in zip(self, other, strict=True)]
+        return _total(torch.stack(per_block).tolist())
 
     def norm(self) -> float:
         """The 2-norm over all blocks."""
-        return math.sqrt(math.fsum(square * square for square in torch.stack(torch._foreach_norm(self)).tolist()))
+        return math.sqrt(_total([one * one for one in torch.stack(torch._foreach_norm(self)).tolist()]))
 
     def isfinite(self) -> bool:
         return math.isfinite(self.norm())
@@ -83,6 +85,14 @@ class Vector(tuple[Tensor, ...]):
 
     def numel(self) -> int:
         return sum(block.numel() for block in self)
+
+
+def _total(numbers: list[float]) -> float:
+    """Their sum, rounded once; inf or NaN where it is not finite."""
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # fsum refuses to overflow and to add inf to -inf
+        return sum(numbers)
 
 
 def _scalars(value: Any) -> Any:

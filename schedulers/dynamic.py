@@ -5,8 +5,8 @@ Variance test, Byrd, Chin, Nocedal and Wu (2012), section 3, on a batch of n of 
 If it fails, the next n is the smallest that would pass: ‖Var‖₁/(theta²‖∇f_S‖²) without correction.
 Validation test, as in arXiv 2504.13302: if the relative decrease of the validation objective over a window of steps
 falls below `tolerance`, the next n is growth·n. The window begins anew after each change of size.
-n never shrinks, grows at most by `max_growth` per step, and ends at N. The paper's thresholds are not published, so
-all of them are hyper-parameters.
+n never shrinks, grows at most by `max_growth` per step (one case is always allowed), and ends at N. The paper's
+thresholds are not published, so all of them are hyper-parameters.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class DynamicSchedule:
         """Applies both tests to the step's evidence; "variance+validation" when both fire."""
         wanted = {"variance": self._variance_test(evidence), "validation": self._validation_test(evidence)}
         fired = [name for name, size in wanted.items() if size > self.batch]
-        batch = min(max(wanted.values()), math.floor(self.rules.max_growth * self.batch), self.total)
+        most = max(math.floor(self.rules.max_growth * self.batch), self.batch + 1)
+        batch = min(max(wanted.values()), most, self.total)
         if batch > self.batch:
             self.batch, self.reason = batch, "+".join(fired)
             self.validation = []

@@ -33,8 +33,8 @@ class Fixed:
     """Constant batch sizes; cyclic chunks as in Martens' code (2010), or random draws."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    gradient: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "gradient's cases: a fraction, or above 1 a number"] = 1.0
-    curvature: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "curvature's cases: a fraction, or above 1 a number"] = 0.25
+    gradient: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "gradient's cases, a part or a number"] = 1.0
+    curvature: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "curvature's cases, a part or a number"] = 0.25
     order: Annotated[str, Choice("cyclic", "random"), "consecutive windows, or a fresh permutation per step"] = "cyclic"
 
     def begin(self, total: int) -> FixedSchedule:

@@ -12,17 +12,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hfbench.protocols import Factor, System
 from hfbench.vector import Vector
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """x = x0 + E⁻ᵀ y. States keep this, not the system: its graph is large and they may outlive the solve."""
+
+    x0: Vector | None
+    preconditioner: Factor
+    reference: float  # ‖g‖ in the M⁻¹ norm
+
+    def x(self, y: Vector) -> Vector:
+        step = self.preconditioner.solve_factor_t(y)
+        return step if self.x0 is None else step + self.x0
+
+    def relative(self, residual: float) -> float:
+        """residual / ‖g‖; zero where the gradient is."""
+        return residual / self.reference if self.reference > 0 else 0.0
 
 
 class ShiftedProblem:
     """min ‖B y - f‖ for a system, a start x0 (None: zero) and a preconditioner, with q at the start."""
 
     def __init__(self, system: System, x0: Vector | None, preconditioner: Factor) -> None:
-        self.system, self.x0, self.preconditioner = system, x0, preconditioner
-        self.reference = preconditioner.solve_factor(system.gradient).norm()  # ‖g‖ in the M⁻¹ norm
+        reference = preconditioner.solve_factor(system.gradient).norm()
+        if reference == 0:
+            x0 = None  # the solution is zero, whatever the start
+        self.system, self.preconditioner = system, preconditioner
+        self.substitution = Substitution(x0, preconditioner, reference)
         self.f, self.q0, self.products = system.right_hand_side.clone(), 0.0, 0.0
         if x0 is not None:
             Ax0 = system.forward(x0)
@@ -38,20 +59,15 @@ class ShiftedProblem:
         """Bᵀu = E⁻¹ Ãᵀ u."""
         return self.preconditioner.solve_factor(self.system.adjoint(u))
 
-    def x(self, y: Vector) -> Vector:
-        """x = x0 + E⁻ᵀ y."""
-        step = self.preconditioner.solve_factor_t(y)
-        return step if self.x0 is None else step + self.x0
-
 
 def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]]:
-    """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta, when the Krylov space is exhausted."""
+    """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta: the Krylov space is exhausted."""
     u = problem.f.clone()
     beta = _normalise(u)
     v = problem.adjoint(u)
     alpha = _normalise(v)
     yield beta, v, alpha
-    while alpha > 0 and beta > 0:
+    while alpha != 0 and beta != 0:  # NaN goes on, for the driver to see
         u = problem.forward(v).add_(u, -alpha)
         beta = _normalise(u)
         v = problem.adjoint(u).add_(v, -beta)
@@ -70,4 +86,4 @@ def _normalise(w: Vector) -> float:
 def sym_ortho(a: float, b: float) -> tuple[float, float, float]:
     """c, s, r of the rotation that takes (a, b) to (r, 0), r >= 0."""
     r = math.hypot(a, b)
-    return (a / r, b / r, r) if r > 0 else (1.0, 0.0, 0.0)
+    return (a / r, b / r, r) if r != 0 else (1.0, 0.0, 0.0)

@@ -23,7 +23,7 @@ from .diagonal import Diagonal
 @final
 @part
 class ChapelleErhan:
-    """Unbiased random estimate of the Gauss-Newton diagonal, M = (d + mu D + lambda)^alpha, of Chapelle & Erhan (2011)."""
+    """Unbiased random estimate of the Gauss-Newton diagonal, M = (d + mu D + lambda)^alpha: Chapelle & Erhan (2011)."""
 
     cases: ClassVar[str] = "curvature"
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 1.0

@@ -5,7 +5,7 @@ Source     Fong and Saunders (2011), section 2 (algorithm) and section 5.1 (norm
            so that the paper's rotations for lambda are the identity and fall away
 Symbols    the paper's. y iterate of the preconditioned problem (its x), h and hbar directions (shaped like parameters)
            c, s, cbar, sbar rotations; rho, rhobar diagonals of R and R̄; theta, thetabar off them; zeta, zetabar of the
-           right-hand side of the normal equation; betahat, betadot, betaddot, betatilde and taudot, tautilde of the residual's
+           right-hand side of the normal equation; betahat, betadot, betaddot, betatilde, taudot, tautilde: section 5.1
 Monotone   ‖Ãᵀ(b̃ - Ãx)‖ decreases at every step, in the M⁻¹ norm. Without preconditioner x_k is MINRES's x_k on (1)
 Cost       one product with Ã and one with Ãᵀ per step; three vectors shaped like the parameters, one like the residual
 """
@@ -23,7 +23,7 @@ from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
 
-from .bidiag import ShiftedProblem, golub_kahan, sym_ortho
+from .bidiag import ShiftedProblem, Substitution, golub_kahan, sym_ortho
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LSMRState:
     """What LSMR knows after k steps. x is formed only when asked for."""
 
     k: int
-    problem: ShiftedProblem
+    substitution: Substitution
     y: Vector
     q: float  # q_0 - ½(‖f‖² - ‖r̃‖²) from the squares the iterate matches; see `Residual.matched`
     residual: float  # ‖Ãᵀr̃‖ = ‖b - Ax‖ in the M⁻¹ norm
@@ -42,11 +42,11 @@ class LSMRState:
 
     @cached_property
     def x(self) -> Vector:
-        return self.problem.x(self.y)
+        return self.substitution.x(self.y)
 
     @property
     def relative_residual(self) -> float:
-        return self.residual / self.problem.reference
+        return self.substitution.relative(self.residual)
 
     @property
     def backward_error(self) -> float:
@@ -98,6 +98,7 @@ class LSMR:
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[LSMRState]:
         """y_k minimises ‖Bᵀ(f - By)‖ over the k-th Krylov space. Ends when that space is exhausted."""
         problem = ShiftedProblem(system, x0, preconditioner)
+        substitution = problem.substitution
         process = golub_kahan(problem)
         beta, v, alpha = next(process)
         y, h, hbar = v.zeros_like(), v.clone(), v.zeros_like()
@@ -105,8 +106,8 @@ class LSMR:
         residual = Residual(beta)
         norm2 = alpha * alpha
         start = problem.products + 0.5
-        breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if problem.reference == 0 else None
-        yield LSMRState(0, problem, y, problem.q0, zetabar, beta, alpha, start, breakdown)
+        breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if substitution.reference == 0 else None
+        yield LSMRState(0, substitution, y, problem.q0, zetabar, beta, alpha, start, breakdown)
         if breakdown:
             return
         for k, (beta, v, alpha) in zip(count(1), process, strict=False):
@@ -125,5 +126,5 @@ class LSMR:
             residual.rotate(c, s, rhobar_old, thetabar, rhobar, zeta)
             q = problem.q0 - 0.5 * residual.matched
             norm2 += beta * beta
-            yield LSMRState(k, problem, y, q, abs(zetabar), residual.norm, math.sqrt(norm2), start + k)
+            yield LSMRState(k, substitution, y, q, abs(zetabar), residual.norm, math.sqrt(norm2), start + k)
             norm2 += alpha * alpha

@@ -3,7 +3,7 @@
 Problem    minimise ‖Ãx - b̃‖; Ãᵀ(b̃ - Ãx) = 0 is the system (G + mu D + lambda I) x = -g
 Source     Paige and Saunders (1982), sections 3 and 4. Damping is inside Ã: there is no separate damp
 Symbols    y iterate of the preconditioned problem, w its direction (shaped like the parameters)
-           c, s rotation; rho, theta entries of the bidiagonal R; phi of the rotated right-hand side; bars: to be rotated
+           c, s rotation; rho, theta entries of the bidiagonal R; phi of the rotated right-hand side; bars: not yet
 Monotone   ‖b̃ - Ãx‖, hence q, decreases at every step. Without preconditioner x_k is CG's x_k on (1)
 Cost       one product with Ã and one with Ãᵀ per step; two vectors shaped like the parameters, one like the residual
 """
@@ -21,7 +21,7 @@ from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
 
-from .bidiag import ShiftedProblem, golub_kahan, sym_ortho
+from .bidiag import ShiftedProblem, Substitution, golub_kahan, sym_ortho
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LSQRState:
     """What LSQR knows after k steps. x is formed only when asked for."""
 
     k: int
-    problem: ShiftedProblem
+    substitution: Substitution
     y: Vector
     q: float  # q_0 - ½ Σ phi²: sums of one sign, where ½‖r̃‖² - ½‖b̃‖² would cancel
     residual: float  # ‖Ãᵀr̃‖ = ‖b - Ax‖ in the M⁻¹ norm
@@ -40,11 +40,11 @@ class LSQRState:
 
     @cached_property
     def x(self) -> Vector:
-        return self.problem.x(self.y)
+        return self.substitution.x(self.y)
 
     @property
     def relative_residual(self) -> float:
-        return self.residual / self.problem.reference
+        return self.substitution.relative(self.residual)
 
     @property
     def backward_error(self) -> float:
@@ -61,14 +61,15 @@ class LSQR:
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[LSQRState]:
         """y_k minimises ‖By - f‖ over the k-th Krylov space. Ends when that space is exhausted."""
         problem = ShiftedProblem(system, x0, preconditioner)
+        substitution = problem.substitution
         process = golub_kahan(problem)
         beta, v, alpha = next(process)
         y, w = v.zeros_like(), v.clone()
         phibar, rhobar, q = beta, alpha, problem.q0
         norm2 = alpha * alpha
         start = problem.products + 0.5
-        breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if problem.reference == 0 else None
-        yield LSQRState(0, problem, y, q, alpha * beta, beta, alpha, start, breakdown)
+        breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if substitution.reference == 0 else None
+        yield LSQRState(0, substitution, y, q, alpha * beta, beta, alpha, start, breakdown)
         if breakdown:
             return
         for k, (beta, v, alpha) in zip(count(1), process, strict=False):
@@ -79,5 +80,5 @@ class LSQR:
             w.mul_(-theta / rho).add_(v)
             q -= 0.5 * phi * phi
             norm2 += beta * beta
-            yield LSQRState(k, problem, y, q, phibar * alpha * abs(c), phibar, math.sqrt(norm2), start + k)
+            yield LSQRState(k, substitution, y, q, phibar * alpha * abs(c), phibar, math.sqrt(norm2), start + k)
             norm2 += alpha * alpha

@@ -70,7 +70,7 @@ class DenseSystem:
 
 
 def dense_system(shape: str, condition: float, damping: float = 0.0, seed: int = 0) -> DenseSystem:
-    """"square", "tall" or "wide"."""
+    """ "square", "tall" or "wide"."""
     rows, columns = {"square": (42, 42), "tall": (60, 42), "wide": (30, 42)}[shape]
     K = with_spectrum(rows, columns, condition, seed)
     return DenseSystem(K, np.random.default_rng(seed + 1).standard_normal(rows), damping)

@@ -23,7 +23,9 @@ LOSS_NAMES = ["least-squares", "logistic", "softmax"]
 
 def random_vector(model: nn.Module, seed: int) -> Vector:
     generator = torch.Generator().manual_seed(seed)
-    return Vector(torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in model.parameters() if p.requires_grad)
+    return Vector(
+        torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in model.parameters() if p.requires_grad
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -34,9 +36,7 @@ def random_vector(model: nn.Module, seed: int) -> Vector:
     st.sampled_from([None, 1, 3]),
     st.integers(0, 10**6),
 )
-def test_products_equal_the_dense_ones(
-    sizes: list[int], cases: int, loss: str, chunk: int | None, seed: int
-) -> None:
+def test_products_equal_the_dense_ones(sizes: list[int], cases: int, loss: str, chunk: int | None, seed: int) -> None:
     model, x = network(tuple(sizes), seed), inputs_for(cases, sizes[0], seed + 1)
     t = targets_for(loss, cases, sizes[-1], seed + 2)
     at = hfbench.linearize(model, loss, x, t, chunk=chunk)
@@ -45,7 +45,9 @@ def test_products_equal_the_dense_ones(
     V = torch.tensor(flat(v))
     torch.testing.assert_close(at.jvp(v).reshape(-1), J @ V, atol=1e-10, rtol=1e-9)
     torch.testing.assert_close(torch.tensor(flat(at.vjp(u))), J.T @ u.reshape(-1), atol=1e-10, rtol=1e-9)
-    torch.testing.assert_close(torch.tensor(flat(at.gauss_newton(v))), J.T @ (H @ (J @ V)) / cases, atol=1e-10, rtol=1e-9)
+    torch.testing.assert_close(
+        torch.tensor(flat(at.gauss_newton(v))), J.T @ (H @ (J @ V)) / cases, atol=1e-10, rtol=1e-9
+    )
     torch.testing.assert_close(at.jvp(list(v)), at.jvp(v))
 
 

@@ -68,7 +68,9 @@ def test_trajectory(folder: Path) -> None:
     )
     plan = BatchPlan(len(train), len(train) // settings["chunks"], "cyclic", "fixed")
     rtol = settings["agreement"]["objective_rtol"]
-    assert objective(model, "logistic", train, train, optimizer.mu_D) == pytest.approx(settings["initial_train_objective"])
+    assert objective(model, "logistic", train, train, optimizer.mu_D) == pytest.approx(
+        settings["initial_train_objective"]
+    )
     assert squared_error(model, train) == pytest.approx(settings["initial_train_error"])
     rows = settings["trace"][: settings["agreement"]["iterations"]]
     assert len(rows) >= 10
@@ -79,7 +81,9 @@ def test_trajectory(folder: Path) -> None:
         assert exact == (row["iteration"], row["cg_iterations"], row["chosen_iterate"], row["step_length"])
         assert result.damping == pytest.approx(row["damping"], rel=1e-11)  # recorded with 12 digits
         assert result.objective_after == pytest.approx(row["train_objective"], rel=rtol)
-        assert objective(model, "logistic", test, test, optimizer.mu_D) == pytest.approx(row["test_objective"], rel=rtol)
+        assert objective(model, "logistic", test, test, optimizer.mu_D) == pytest.approx(
+            row["test_objective"], rel=rtol
+        )
         assert squared_error(model, train) == pytest.approx(row["train_error"], rel=10 * rtol)
         assert squared_error(model, test) == pytest.approx(row["test_error"], rel=10 * rtol)
         assert result.rho == pytest.approx(row["rho"], rel=1e-2)

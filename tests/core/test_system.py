@@ -36,7 +36,9 @@ class Problem:
         self.damping, self.shared = damping, shared
         J = dense_jacobian(self.model, x[:half]).detach().numpy()
         H = dense_hessian(loss, self.model(x[:half]), t[:half]).numpy()
-        diagonal = flat(Vector(torch.full_like(p, mu) for p, mu in zip(self.gradient_at.parameters, self.mu_D, strict=True)))
+        diagonal = flat(
+            Vector(torch.full_like(p, mu) for p, mu in zip(self.gradient_at.parameters, self.mu_D, strict=True))
+        )
         self.A = J.T @ H @ J / half + np.diag(diagonal + damping)
 
     def system(self, form: str) -> GaussNewtonSystem:
@@ -74,7 +76,9 @@ def test_least_squares_form_is_the_matrix_form(loss: str, form: str) -> None:
     """ÃᵀÃ = A, Ãᵀb̃ = -g and ⟨Ãv, u⟩ = ⟨v, Ãᵀu⟩."""
     problem = Problem(loss, 3, shared=True)
     system = problem.system(form)
-    v = Vector(torch.randn(b.shape, generator=torch.Generator().manual_seed(i), dtype=b.dtype) for i, b in enumerate(problem.g))
+    v = Vector(
+        torch.randn(b.shape, generator=torch.Generator().manual_seed(i), dtype=b.dtype) for i, b in enumerate(problem.g)
+    )
     Av = flat(system.multiply(v))
     np.testing.assert_allclose(Av, problem.A @ flat(v), rtol=1e-10)
     np.testing.assert_allclose(flat(system.adjoint(system.forward(v))), Av, rtol=1e-10)

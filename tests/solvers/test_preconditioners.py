@@ -43,7 +43,9 @@ def test_more_probes_have_less_variance() -> None:
     spread = {
         probes: np.stack(
             [flat(ChapelleErhan(probes=probes).diagonal(at, torch.Generator().manual_seed(s))) for s in range(200)]
-        ).var(0).sum()
+        )
+        .var(0)
+        .sum()
         for probes in (1, 8)
     }
     assert spread[8] == pytest.approx(spread[1] / 8, rel=0.4)

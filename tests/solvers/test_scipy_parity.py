@@ -90,7 +90,9 @@ def test_ill_conditioned_runs_agree_in_residual_and_q(name: str, damping: float)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("warm", [False, True])
-def test_warm_start_and_preconditioner_keep_the_problem(name: str, shape: str, preconditioned: bool, warm: bool) -> None:
+def test_warm_start_and_preconditioner_keep_the_problem(
+    name: str, shape: str, preconditioned: bool, warm: bool
+) -> None:
     """They equal the dense solution of (A) x = -g: not SciPy's ridge around x0, which is another problem."""
     system = dense_system(shape, 20.0, 0.05)
     rng = np.random.default_rng(5)

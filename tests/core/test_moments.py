@@ -1,0 +1,181 @@
+"""Sums of squared per-case gradients against automatic differentiation of one case at a time, whatever the layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from systems import flat, inputs_for, network
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize, prune
+
+import hfbench.moments
+from hfbench.curvature import Linearisation, trainable
+from hfbench.vector import Vector
+
+DTYPE = torch.float64
+
+
+def filled(model: nn.Module, seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.to(DTYPE).parameters():
+            p.copy_(0.5 * torch.randn(p.shape, generator=generator, dtype=DTYPE))
+    return model
+
+
+class Tied(nn.Module):
+    """The decoder is the encoder's transpose: a weight used outside its layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(torch.tanh(self.encoder(x)), self.encoder.weight.T)
+
+
+class Twice(nn.Module):
+    """One layer called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(torch.tanh(self.layer(x)))
+
+
+class RowsFolded(nn.Module):
+    """Several rows per case, folded into the layer's first dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.layer(x.reshape(-1, 2))).reshape(len(x), -1)
+
+
+class ByKeyword(nn.Module):
+    """Calls its layer with a keyword, and leaves another layer unused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.unused = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(input=x)
+
+
+class SideOutput(nn.Module):
+    """A layer that is called but does not reach the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.side = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.side(x)
+        return self.layer(x)
+
+
+def frozen_first() -> nn.Module:
+    model = network((4, 5, 3), 0)
+    model[0].requires_grad_(False)
+    return model
+
+
+def frozen_bias() -> nn.Module:
+    model = network((4, 5, 3), 0)
+    model[0].bias.requires_grad_(False)
+    return model
+
+
+def pruned() -> nn.Module:
+    """The layer's weight is computed from another parameter before each pass."""
+    return nn.Sequential(prune.l1_unstructured(nn.Linear(4, 3), "weight", 0.3), nn.Tanh(), nn.Linear(3, 2))
+
+
+class Exp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+
+def parametrised() -> nn.Module:
+    layer = nn.Linear(4, 3)
+    parametrize.register_parametrization(layer, "weight", Exp())
+    return layer
+
+
+MODELS = {
+    "dense": (lambda: network((4, 5, 3), 0), (4,)),
+    "no-bias": (lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)), (4,)),
+    "in-place": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)), (4,)),
+    "conv": (lambda: nn.Sequential(nn.Conv1d(2, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(9, 2)), (2, 4)),
+    "sequence": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), (3, 4)),
+    "rows-folded": (RowsFolded, (6,)),
+    "tied": (Tied, (4,)),
+    "twice": (Twice, (4,)),
+    "keyword": (ByKeyword, (4,)),
+    "side": (SideOutput, (4,)),
+    "frozen-first": (frozen_first, (4,)),
+    "frozen-bias": (frozen_bias, (4,)),
+    "pruned": (pruned, (4,)),
+    "parametrised": (parametrised, (4,)),
+}
+FAST = {"dense", "no-bias", "in-place", "side"}
+
+
+def by_hand(model: nn.Module, x: Tensor, u: Tensor) -> Tensor:
+    """J_iᵀu_i for every case, each from its own graph."""
+    rows = []
+    for i in range(len(x)):
+        weights, z = list(trainable(model).values()), model(x[i : i + 1])
+        blocks = torch.autograd.grad(z, weights, u[i : i + 1], materialize_grads=True, allow_unused=True)
+        rows.append(torch.tensor(flat(Vector(blocks))))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("cases", [1, 7])
+def test_per_case_squares(name: str, chunk: int | None, cases: int) -> None:
+    make, shape = MODELS[name]
+    model = filled(make())
+    x = torch.randn(cases, *shape, generator=torch.Generator().manual_seed(1), dtype=DTYPE)
+    z = model(x).detach()
+    at = Linearisation(model, "least-squares", x, torch.zeros_like(z), chunk=chunk)
+    u = torch.randn(z.shape, generator=torch.Generator().manual_seed(2), dtype=DTYPE)
+    rows = by_hand(model, x, u)
+    torch.testing.assert_close(torch.tensor(flat(at.squared_sums(u))), rows.square().sum(0))
+    assert at.squared_norms(u) == pytest.approx(float(rows.square().sum()), rel=1e-10)
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_only_plain_dense_models_take_the_short_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, shape = MODELS[name]
+    model, x = filled(make()), torch.ones(5, *shape, dtype=DTYPE)
+    general, calls = hfbench.moments._general, []
+    monkeypatch.setattr(hfbench.moments, "_general", lambda *args: calls.append(name) or general(*args))
+    z = model(x).detach()
+    Linearisation(model, "least-squares", x, z + 1).squared_sums(torch.ones_like(z))
+    assert (not calls) == (name in FAST)
+
+
+def test_the_general_way_is_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most `PER_CASE_ENTRIES` entries of per-case gradients are held; the sums are the same."""
+    model, x = filled(Twice()), inputs_for(9, 4, 1)
+    z = model(x).detach()
+    at = Linearisation(model, "least-squares", x, z + 1)
+    whole = at.squared_sums(z), at.squared_norms(z)
+    monkeypatch.setattr(hfbench.moments, "PER_CASE_ENTRIES", 45)  # two cases of 20 parameters
+    torch.testing.assert_close(torch.tensor(flat(at.squared_sums(z))), torch.tensor(flat(whole[0])))
+    assert at.squared_norms(z) == pytest.approx(whole[1])
+
+
+def test_hooks_do_not_stay_on_the_model() -> None:
+    model, x = network((4, 5, 3), 0), inputs_for(6, 4, 1)
+    Linearisation(model, "logistic", x, torch.ones(6, 3, dtype=DTYPE))
+    assert not any(module._forward_hooks for module in model.modules())
