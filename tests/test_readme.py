@@ -1,0 +1,63 @@
+"""The README's Python blocks run, and print what it says they print."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from systems import dense_system, flat
+
+from hfbench import registry
+from hfbench.config import load_study
+from hfbench.krylov import solve
+from hfbench.rules import Residual
+from hfbench.solvers.identity import Unit
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+def test_python_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    position = next(i for i, (kind, text) in enumerate(BLOCKS) if kind == "python" and "HessianFree" in text)
+    with torch.random.fork_rng():
+        exec(BLOCKS[position][1], {})
+    kind, expected = BLOCKS[position + 1]
+    assert kind == ""
+    assert capsys.readouterr().out == expected
+
+
+def test_solver_example_is_a_solver() -> None:
+    """The twenty lines solve what CG solves."""
+    source = next(text for kind, text in BLOCKS if kind == "python" and "SteepestDescent" in text)
+    module = types.ModuleType("readme")
+    sys.modules["readme"] = module
+    try:
+        exec(source, module.__dict__)
+        system = dense_system("tall", 3.0, 0.05)
+        with registry.temporary("solver", "steepest", module.__dict__["SteepestDescent"]):
+            solver = registry.build("solver", "steepest")
+            last = solve(solver, system, None, Unit(), [Residual(rtol=1e-10)]).last
+    finally:
+        del sys.modules["readme"]
+    assert last.k > 3
+    assert flat(last.x) == pytest.approx(system.solution(), rel=1e-8)
+    assert last.q == pytest.approx(system.q(system.solution()), rel=1e-8)
+
+
+def test_study_example_is_a_study(tmp_path: Path) -> None:
+    text = next(text for kind, text in BLOCKS if kind == "toml" and "[study]" in text)
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    study = load_study(str(path))
+    assert set(study.methods) == {"cg", "lsmr"}
+    assert len(study.seeds) == 10
+
+
+def test_every_built_in_part_is_in_the_table() -> None:
+    for family in registry.FAMILIES:
+        for name in registry.names(family):
+            assert f"`{name}`" in README, f"{family} {name}"
