@@ -1,4 +1,4 @@
-"""CG, LSQR and LSMR against SciPy's iterates, step by step, and against dense solutions where SciPy solves another problem."""
+"""CG, LSQR and LSMR against SciPy's iterates, step by step; dense solutions where SciPy solves another problem."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_iterates_equal_scipys(name: str, shape: str, damping: float, condition:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("damping", [0.0, 0.05])
 def test_parts_from_scipy_no_faster_than_scipy_from_itself(name: str, shape: str, damping: float) -> None:
-    """At condition 20 of K itself (400 of KᵀK) rounding grows: the yardstick is SciPy on the same system, rows permuted."""
+    """At condition 20 of K itself rounding grows: the yardstick is SciPy on the same system with its rows permuted."""
     system = dense_system(shape, 20.0, damping)
     rng = np.random.default_rng(9)
     orders = [rng.permutation(len(system.b)) for _ in range(4)]

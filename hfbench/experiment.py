@@ -1,0 +1,295 @@
+"""One run, in the order the data flows: data, batch, step, schedule, evaluation, trace; resumable at every row."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from hfbench import batches, registry, trace
+from hfbench.assembly import build_model, build_optimizer, build_task, check_plan, load
+from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
+from hfbench.errors import NonFiniteError
+from hfbench.evaluation import mean_error
+from hfbench.optimizer import objective
+from hfbench.protocols import BatchPlan, Evidence, Split, TaskData
+from hfbench.runspec import RunSpec
+from hfbench.store import RunFolder
+from hfbench.streams import generator
+
+COSTS = ("work", "products", "seconds", "distinct")
+REPORT_EVERY = 0.5  # seconds between two reports of progress
+
+
+def attempt(
+    spec: RunSpec,
+    folder: RunFolder,
+    study: str = "",
+    data: str | None = None,
+    checkpoint_every: float = 2.0,
+) -> dict[str, Any]:
+    """Runs or resumes one run, or reads its record if it is complete; returns its result.
+
+    An exception becomes the outcome "failed" with its message; the details lie beside the result in error.txt.
+    """
+    if folder.is_complete():
+        return folder.result() or {}
+    try:
+        with one_thread():
+            return run(spec, folder, study, data, checkpoint_every)
+    except Exception as error:
+        return record_failure(spec, folder, study, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def record_failure(spec: RunSpec, folder: RunFolder, study: str, error: str, details: str) -> dict[str, Any]:
+    """Writes the result of a run that could not be carried out, and returns it."""
+    result = identity(spec, folder.key, study) | {"outcome": "failed", "error": error}
+    folder.fail(result, details)
+    return result
+
+
+def run(
+    spec: RunSpec,
+    folder: RunFolder,
+    study: str = "",
+    data: str | None = None,
+    checkpoint_every: float = 2.0,
+) -> dict[str, Any]:
+    """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
+
+    Raises ConfigError for a plan that cannot be carried out, NonFiniteError if the first step already is not finite.
+    """
+    reset_peak_memory()
+    folder.create(spec.config())
+    folder.reopen()
+    folder.report({"name": spec.name, "iteration": 0})
+    live = LiveRun(spec, load(spec, data))
+    state = folder.load_checkpoint()
+    if state is None:
+        live.begin()
+    else:
+        live.load_state_dict(state)
+    saved = reported = time.monotonic()
+    while live.outcome is None:
+        live.advance()
+        now = time.monotonic()
+        if live.outcome is None and now - saved >= checkpoint_every:
+            folder.save_checkpoint(live.state_dict())
+            saved = time.monotonic()
+        if now - reported >= REPORT_EVERY:
+            folder.report(live.progress())
+            reported = now
+    result = identity(spec, folder.key, study) | live.result()
+    folder.finish(live.rows, result)
+    return result
+
+
+class LiveRun:
+    """A run between two outer iterations: model, optimiser, schedule, clock, ledger and the rows so far."""
+
+    def __init__(self, spec: RunSpec, data: TaskData) -> None:
+        self.spec, self.data, self.total = spec, data, len(data.train)
+        self.task = build_task(spec)
+        scheduler = registry.build("scheduler", spec.method.scheduler, where=f"methods.{spec.method.name}.scheduler")
+        self.needs: tuple[str, ...] = scheduler.needs
+        self.schedule = scheduler.begin(self.total)
+        check_plan(self.schedule.plan, self.total, spec)
+        self.model = build_model(self.task, spec)
+        self.optimizer = build_optimizer(self.model, self.task, spec)
+        self.clock = Stopwatch()
+        self.touched = torch.zeros(self.total, dtype=torch.bool)
+        self.cases = {"cases_gradient": 0, "cases_curvature": 0}
+        self.rows: list[trace.Row] = []
+        self.outcome: str | None = None
+        self.error: str | None = None
+
+    def begin(self) -> None:
+        """Row 0: the initial errors. Raises NonFiniteError if they are not finite."""
+        first = self._evaluate(None)
+        if not math.isfinite(first["test_error"]):
+            raise NonFiniteError(
+                f"the model of task {self.spec.task!r} must give finite outputs at its initial weights, but its test "
+                f"error is {first['test_error']} for seed {self.spec.seed}. Check the model, its weights and the data."
+            )
+        self._record({"iteration": 0, **first})
+
+    def advance(self) -> None:
+        """One outer iteration, and its row."""
+        iteration, plan = len(self.rows), self.schedule.plan
+        try:
+            with self.clock:
+                step, batch = self._step(iteration, plan)
+                validation = self._scheduler_validation()
+                self.schedule.next(
+                    Evidence(iteration, batch[0], step["gradient_norm"], step.get("variance_l1"), validation)
+                )
+        except NonFiniteError as error:
+            if iteration == 1:
+                raise
+            self.outcome, self.error = "diverged", str(error)
+            return
+        self._record(
+            {
+                "iteration": iteration,
+                "batch_gradient": batch[0],
+                "batch_curvature": batch[1],
+                "batch_reason": plan.reason,
+                "train_objective_batch": step["objective_after"],
+                **{name: step.get(name) for name in trace.STEP_COLUMNS},
+                **self._evaluate(validation),
+            }
+        )
+        self._judge()
+
+    def _step(self, iteration: int, plan: BatchPlan) -> tuple[dict[str, Any], tuple[int, int]]:
+        check_plan(plan, self.total, self.spec)
+        stream = generator(self.spec.seed, f"batches/{iteration}")
+        for_gradient, for_curvature = batches.draw(plan, iteration, self.total, stream)
+        same = for_gradient is for_curvature
+        train = self.data.train
+        step = self.optimizer.step(
+            train.inputs[for_gradient],
+            train.targets[for_gradient],
+            curvature=None if same else (train.inputs[for_curvature], train.targets[for_curvature]),
+            variance="variance_l1" in self.needs,
+        )
+        self.touched[for_gradient] = True
+        self.touched[for_curvature] = True
+        sizes = len(for_gradient), len(for_curvature)
+        self.cases["cases_gradient"] += sizes[0]
+        self.cases["cases_curvature"] += sizes[1]
+        return step.to_row(), sizes
+
+    def _scheduler_validation(self) -> float | None:
+        """The validation objective where the schedule asks for it: then it is part of the method, and is counted."""
+        if "validation_objective" not in self.needs:
+            return None
+        self.optimizer.ledger.count("evaluation", len(self.data.validation))
+        return self._objective(self.data.validation)
+
+    def _objective(self, split: Split) -> float:
+        mu_D, chunk = self.optimizer.mu_D, self.spec.method.chunk
+        return objective(self.model, self.task.loss, split.inputs, split.targets, mu_D, chunk)
+
+    def _evaluate(self, validation: float | None) -> dict[str, float]:
+        """Off the clock and the ledger."""
+        known = self._objective(self.data.validation) if validation is None else validation
+        return {
+            "validation_objective": known,
+            "validation_error": mean_error(self.model, self.task, self.data.validation),
+            "test_error": mean_error(self.model, self.task, self.data.test),
+        }
+
+    def _record(self, values: Mapping[str, Any]) -> None:
+        costs = {
+            "seconds": self.clock.seconds,
+            "work": self.optimizer.ledger.work / self.total,
+            "products": self.optimizer.ledger.products,
+            "distinct_cases": int(self.touched.sum()),
+            "peak_memory": peak_memory(),
+        }
+        self.rows.append(trace.row({**costs, **self.cases, **values}))
+
+    def _judge(self) -> None:
+        last = self.rows[-1]
+        # Errors can be finite where outputs are not: sigmoid(inf) is 1. The batch's objective may not have been needed.
+        watched = ("train_objective_batch", "validation_objective", "validation_error", "test_error")
+        bad = [f"{name} is {last[name]}" for name in watched if not math.isfinite(last[name] or 0.0)]
+        if bad:
+            self.outcome, self.error = "diverged", f"after iteration {last['iteration']}: {', '.join(bad)}."
+        elif self._reached() is last and self.spec.stop_at_target:
+            self.outcome = "reached"
+        elif any(share >= 1 for share in self._spent(last).values()):
+            self.outcome = "budget" if self._reached() is None else "reached"
+
+    def _reached(self) -> trace.Row | None:
+        """The first row after a step whose test error is at the target, if the budget still covered it."""
+        first = next((row for row in self.rows[1:] if row["test_error"] <= self.spec.target), None)
+        return first if first is not None and all(share <= 1 for share in self._spent(first).values()) else None
+
+    def _spent(self, row: trace.Row) -> dict[str, float]:
+        """The share of each limit used up."""
+        spent = {"passes": row["work"], "iterations": row["iteration"]}
+        spent |= {name: row[name] for name in ("seconds", "products")}
+        return {name: spent[name] / limit for name, limit in self.spec.budget.items()}
+
+    def progress(self) -> dict[str, Any]:
+        last = self.rows[-1]
+        spent = max(self._spent(last).values(), default=0.0)
+        return {"name": self.spec.name, "target": self.spec.target, "spent": spent} | {
+            name: last[name] for name in ("iteration", "test_error", "work")
+        }
+
+    def result(self) -> dict[str, Any]:
+        """What the run cost and came to; costs to the target are None where it was not reached."""
+        last, reached = self.rows[-1], self._reached()
+        at_target = self._costs(reached) if reached is not None else dict.fromkeys(COSTS)
+        diverged = self.outcome == "diverged"
+        return {
+            "outcome": self.outcome,
+            "error": self.error,
+            **self._costs(last),
+            "iterations": last["iteration"],
+            **{f"{name}_to_target": cost for name, cost in at_target.items()},
+            "final_test_error": last["test_error"],
+            "final_validation_error": last["validation_error"],
+            "final_objective": None if diverged else self._objective(self.data.train),
+            "peak_memory": last["peak_memory"],
+        }
+
+    def _costs(self, row: trace.Row) -> dict[str, float]:
+        plain = {name: row[name] for name in ("work", "products", "seconds")}
+        return plain | {"distinct": row["distinct_cases"] / self.total}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of the run's state as tensors and plain data."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ledger": self.optimizer.ledger.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "seconds": self.clock.seconds,
+            "touched": self.touched,
+            "cases": self.cases,
+            "rows": self.rows,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.ledger.load_state_dict(state["ledger"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.clock.seconds = state["seconds"]
+        self.touched, self.cases, self.rows = state["touched"], state["cases"], state["rows"]
+
+
+def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:
+    """Which run a result belongs to, and where it was made."""
+    libraries = {name: version(name) for name in ("hfbench", "torch", "numpy")}
+    return {
+        "key": key,
+        "study": study,
+        "task": spec.task,
+        "method": spec.method.name,
+        "seed": spec.seed,
+        "threads": 1,
+        "versions": {"python": platform.python_version(), **libraries},
+    }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread, so that runs beside each other neither slow nor flatter one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,169 @@
+"""What one run is: task × method × seed × budget, and the key under which its record is kept."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench import registry
+from hfbench.data import checksum, find
+
+if TYPE_CHECKING:
+    from hfbench.config import Method, Study
+    from hfbench.protocols import Task
+
+# Core modules that no number of a run depends on. Every other one is part of the key: a module forgotten here costs
+# a repeated run, never a stale one.
+BESIDE_NUMERICS = frozenset(
+    "__init__ __main__ cli config errors registry runspec store testing tracking".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run before it is run; everything that decides its numbers, resolved."""
+
+    task: str
+    task_settings: Mapping[str, Any]  # {"use": name, **settings}
+    method: Method
+    seed: int
+    budget: Mapping[str, float]  # among passes, seconds, products, iterations; the first one met ends the run
+    target: float
+    precision: str = "float32"
+    stop_at_target: bool = True
+    files: Mapping[str, str] = field(default_factory=dict)  # checksums of the optional data files that were found
+
+    @property
+    def name(self) -> str:
+        """`method/task/s<seed>`, as in the tracking store and on the screen."""
+        return f"{self.method.name}/{self.task}/s{self.seed}"
+
+    def parts(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every part used, as (family, its settings)."""
+        method = self.method
+        single = [("solver", method.solver), ("preconditioner", method.preconditioner), ("scheduler", method.scheduler)]
+        return [("task", dict(self.task_settings)), *single, *(("rule", rule) for rule in method.rules)]
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration as plain data."""
+        return dict(json.loads(json.dumps(asdict(self))))  # tuples become lists, as when read back
+
+    def key(self) -> str:
+        """16 hexadecimal digits of the sha256 of the configuration and of the source of the numerics and parts."""
+        digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode())
+        digest.update(_core_source())
+        for family, settings in self.parts():
+            part: Any = registry.get(family, settings["use"])
+            digest.update(_part_source(part))
+        return digest.hexdigest()[:16]
+
+
+def plan(study: Study, data: str | None = None) -> list[RunSpec]:
+    """All runs of a study, seed by seed, so that the pairs of a comparison finish together.
+
+    Raises as `registry.build` does, and DataError for an optional data file that is damaged.
+    """
+    tasks = {
+        name: registry.build("task", dict(settings), where=f"tasks.{name}") for name, settings in study.tasks.items()
+    }
+    found = {name: _optional_files(task, data) for name, task in tasks.items()}
+    return [
+        RunSpec(
+            task=name,
+            task_settings=study.tasks[name],
+            method=method,
+            seed=seed,
+            budget=study.budget or dict(task.budget),
+            target=float(study.targets[name]),
+            precision=study.precision,
+            stop_at_target=study.stop_at_target,
+            files=found[name],
+        )
+        for seed in study.seeds
+        for name, task in tasks.items()
+        for method in study.methods.values()
+    ]
+
+
+def _optional_files(task: Task, data: str | None) -> dict[str, str]:
+    """What a task reads where it exists decides its numbers too; all other files have their checksum in the source."""
+    paths = {file.path: find(file, data) for file in task.files if file.optional}
+    return {name: checksum(path) for name, path in paths.items() if path is not None}
+
+
+@cache
+def _core_source() -> bytes:
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return b"".join(_hash(module) for module in modules if module.stem not in BESIDE_NUMERICS)
+
+
+@cache
+def _part_source(part: type) -> bytes:
+    """The hashes of the files a part is made of: its own, its bases', and the siblings they import."""
+    modules = {base.__module__ for base in part.__mro__} - {"builtins", "typing"}
+    home = part.__module__.rpartition(".")[0]
+    files: dict[str, bytes] = {}
+    while modules:
+        name = modules.pop()
+        if name in files or not _belongs(name, part.__module__, home):
+            continue
+        file = _file(name)
+        if file is not None:
+            files[name] = _hash(file)
+            modules |= set(_imports(name, file))
+        elif name == part.__module__:
+            files[name] = _inline_source(part)
+    return b"".join(files[name] for name in sorted(files))
+
+
+def _file(module: str) -> Path | None:
+    """Where a module's source is, whether or not it is loaded; None for what is no module or has no file."""
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    if loaded is None:
+        with suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(module)
+            loaded = spec.origin if spec is not None and spec.has_location else None
+    return Path(loaded) if loaded is not None and Path(loaded).is_file() else None
+
+
+def _belongs(name: str, own: str, home: str) -> bool:
+    """Whether a module counts as the part's own: itself, its siblings, or its package; the core is hashed anyway."""
+    top = name.partition(".")[0]
+    if top == "hfbench":
+        return name.count(".") > 1 and name.startswith(f"{home}.")
+    return name == own or top == own.partition(".")[0]
+
+
+def _imports(name: str, file: Path) -> Iterator[str]:
+    """The modules a file imports, by absolute name; names that are not modules are harmless."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _inline_source(part: type) -> bytes:
+    """For a class typed into a notebook or an interpreter: its text where Python kept it, else its name."""
+    try:
+        text = inspect.getsource(part)
+    except (OSError, TypeError):
+        text = part.__qualname__
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _hash(file: Path) -> bytes:
+    return hashlib.sha256(file.read_bytes()).digest()

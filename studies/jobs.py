@@ -1,0 +1,154 @@
+"""Runs side by side: one process and one torch thread each, results in the order they come."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfbench import registry
+from hfbench.errors import ConfigError
+from hfbench.runspec import RunSpec
+from hfbench.store import RunFolder
+
+CHANGED = (
+    "the source of the numerics or of a part changed while the study was running, so this run would not be what it is "
+    "recorded as. Give the command again."
+)
+KILLED = (
+    "the process of this run was killed from outside, twice; the usual cause is too little memory. "
+    "Set methods.<name>.chunk, or run fewer jobs."
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all jobs of a study share."""
+
+    results: Path
+    study: str
+    data: str | None = None
+    checkpoint_every: float = 2.0
+
+    def folder(self, key: str) -> RunFolder:
+        return RunFolder(self.results, key)
+
+
+def run_all(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
+    """Runs every spec (by key) and yields the results as they end. With one job, in this process.
+
+    A worker that dies takes the whole pool with it: the runs that were under way are then tried alone, and one that
+    dies again is recorded as failed; the others go on.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
+    from hfbench.experiment import attempt, record_failure
+
+    if jobs == 1:
+        for key, spec in specs.items():
+            yield attempt(spec, setting.folder(key), setting.study, setting.data, setting.checkpoint_every)
+        return
+    pending = dict(specs)
+    while pending:
+        began = time.time()
+        for result in _pool(pending, setting, jobs):
+            del pending[result["key"]]
+            yield result
+        for key in _under_way(pending, setting, began):
+            spec = pending.pop(key)
+            alone = list(_pool({key: spec}, setting, jobs))
+            yield alone[0] if alone else record_failure(spec, setting.folder(key), setting.study, KILLED, KILLED)
+
+
+def _pool(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
+    """Results until all are there or a worker dies."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    parts = added_parts(specs.values())
+    parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch="all", batch_size=1)
+    try:
+        yield from parallel(delayed(_job)(key, spec, setting, parts, os.getpid()) for key, spec in specs.items())
+    except TerminatedWorkerError:
+        return
+
+
+def _under_way(specs: Mapping[str, RunSpec], setting: Setting, since: float) -> list[str]:
+    """The runs that have reported since then and not ended; at least one, so that each round gets further."""
+    running = [key for key in specs if setting.folder(key).progress(since) is not None]
+    return running or list(specs)[:1]
+
+
+# ---------------------------------------------------------------- in the worker
+
+
+def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> dict[str, Any]:
+    from hfbench.experiment import attempt, record_failure
+
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    for part in parts:
+        part.add()
+    folder = setting.folder(key)
+    if spec.key() != key:
+        return record_failure(spec, folder, setting.study, CHANGED, CHANGED)
+    return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed would go on unseen beside the same run started anew."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
+@dataclass(frozen=True)
+class AddedPart:
+    """A part registered for one process only, and how another process finds it."""
+
+    family: str
+    name: str
+    module: str
+    qualname: str
+    file: str
+
+    def add(self) -> None:
+        module = sys.modules.get(self.module) or self._load()
+        found: Any = module
+        for name in self.qualname.split("."):
+            found = getattr(found, name)
+        registry.add(self.family, self.name, found)
+
+    def _load(self) -> Any:
+        spec = importlib.util.spec_from_file_location(self.module, self.file)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"{self.family} {self.name!r}: its file {self.file} must be a Python file.")
+        module = sys.modules[self.module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+
+def added_parts(specs: Any) -> list[AddedPart]:
+    """The parts used that workers would not find by themselves.
+
+    Raises ConfigError for one that is in no file or in the running script: other processes cannot load it.
+    """
+    used = {(family, settings["use"]) for spec in specs for family, settings in spec.parts()}
+    parts = []
+    for family, name in sorted(used):
+        part, origin = registry.get(family, name), registry.origin(family, name)
+        unfindable = origin == f"{part.__module__}.{part.__qualname__}"  # as `registry.origin` says where no file is
+        if not unfindable and not Path(origin).is_file():
+            continue  # installed: found by name everywhere
+        if unfindable or part.__module__ == "__main__":
+            raise ConfigError(
+                f"{family} {name!r} is defined in {origin}, where other processes cannot load it: "
+                "put it in a file of its own, or run with one job."
+            )
+        parts.append(AddedPart(family, name, part.__module__, part.__qualname__, origin))
+    return parts

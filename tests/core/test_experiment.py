@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from tiny_study import MISBEHAVING, Explodes, Raises, attempt, specs, tiny, trace_of, uninterrupted
+
+from hfbench import batches, registry, trace
+from hfbench.assembly import load
+from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.experiment import LiveRun
+from hfbench.store import RunFolder
+from hfbench.streams import generator
+
+
+def test_a_run_leaves_a_full_trace_and_a_result_that_agrees_with_it(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["shf", 0]
+    result = attempt(spec, tmp_path, study="tiny")
+    rows = pd.read_parquet(RunFolder(tmp_path, spec.key()).trace_path)
+
+    assert list(rows.columns) == list(trace.COLUMNS)
+    assert list(rows["iteration"]) == list(range(7))
+    assert rows["work"].is_monotonic_increasing
+    assert rows["work"].iloc[0] == rows["seconds"].iloc[0] == rows["distinct_cases"].iloc[0] == 0
+    assert rows["test_error"].iloc[-1] < rows["test_error"].iloc[0]
+    assert list(rows["cases_gradient"].diff()[1:]) == list(rows["batch_gradient"][1:])
+    assert list(rows["damping"][2:]) == list(rows["next_damping"][1:-1])
+    assert rows["variance_l1"][1:].notna().all()
+    assert (rows["peak_memory"] > 1e6).all()
+
+    first = rows[1:][rows["test_error"][1:] <= spec.target].iloc[0]
+    assert result["outcome"] == "reached"
+    assert result["work_to_target"] == first["work"]
+    assert result["products_to_target"] == first["products"]
+    assert result["distinct_to_target"] == first["distinct_cases"] / 200
+    assert result["work"] == rows["work"].iloc[-1] > result["work_to_target"]
+    assert (result["study"], result["threads"], result["iterations"]) == ("tiny", 1, 6)
+    assert json.loads((tmp_path / "runs" / spec.key() / "result.json").read_text()) == result
+
+
+def test_the_target_ends_a_run_unless_told_otherwise(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    result = attempt(spec, tmp_path)
+    assert result["iterations"] < 6
+    assert (
+        trace_of(spec, tmp_path)["test_error"].iloc[-1] <= spec.target < trace_of(spec, tmp_path)["test_error"].iloc[-2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "column", "limit"),
+    [
+        ("{ iterations = 2 }", "iteration", 2),
+        ("{ passes = 30, iterations = 50 }", "work", 30),
+        ("{ products = 20 }", "products", 20),
+    ],
+)
+def test_the_first_limit_met_ends_a_run(tmp_path: Path, budget: str, column: str, limit: float) -> None:
+    spec = specs(tiny(tmp_path, f"study.budget={budget}", "study.targets.tiny-curves=0.001"))["hf", 0]
+    result = attempt(spec, tmp_path)
+    spent = trace_of(spec, tmp_path)[column]
+    assert result["outcome"] == "budget"
+    assert result["work_to_target"] is None
+    assert spent.iloc[-2] < limit <= spent.iloc[-1]
+
+
+def test_a_target_met_beyond_the_budget_is_not_reached(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.budget={ passes = 1 }", "study.targets.tiny-curves=1000.0"))["hf", 0]
+    assert attempt(spec, tmp_path)["outcome"] == "budget"
+
+
+def test_methods_of_one_seed_share_split_weights_and_draws(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path))
+    hf, shf, other = (LiveRun(spec, load(spec)) for spec in (by_name["hf", 0], by_name["shf", 0], by_name["hf", 1]))
+    for live in (hf, shf, other):
+        live.begin()
+    assert torch.equal(hf.data.validation.inputs, shf.data.validation.inputs)
+    assert not torch.equal(hf.data.validation.inputs, other.data.validation.inputs)
+    assert hf.rows[0]["test_error"] == shf.rows[0]["test_error"] != other.rows[0]["test_error"]
+
+    plan = shf.schedule.plan
+    draws = [batches.draw(plan, 1, 200, generator(live.spec.seed, "batches/1"))[0] for live in (hf, shf, other)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_a_schedulers_validation_is_work_of_the_method(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path))
+    counted = {}
+    for name in ("hf", "shf"):
+        live = LiveRun(by_name[name, 0], load(by_name[name, 0]))
+        live.begin()
+        before = live.optimizer.ledger.evaluation
+        live._scheduler_validation()
+        counted[name] = live.optimizer.ledger.evaluation - before
+    assert counted == {"hf": 0, "shf": 50}
+
+
+@pytest.mark.parametrize("method", ["hf", "shf"])
+def test_interrupted_equals_uninterrupted(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))[method, 0]
+    expected = uninterrupted(spec, tmp_path / "whole")
+    advance, steps = LiveRun.advance, []
+
+    def interrupted(self: LiveRun) -> None:
+        steps.append(len(self.rows))
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        advance(self)
+
+    monkeypatch.setattr(LiveRun, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(spec, tmp_path / "parts", checkpoint_every=0.0)
+    folder = RunFolder(tmp_path / "parts", spec.key())
+    assert not folder.is_complete()
+
+    result = attempt(spec, tmp_path / "parts", checkpoint_every=0.0)
+    assert steps == [1, 2, 3, 4, 4, 5, 6]
+    pd.testing.assert_frame_equal(trace_of(spec, tmp_path / "parts"), expected, check_exact=True)
+    whole = RunFolder(tmp_path / "whole", spec.key()).result() or {}
+    unlike = {name for name in result if result[name] != whole[name]}
+    assert unlike <= {"seconds", "seconds_to_target", "peak_memory"}
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.json", "result.json", "trace.parquet"]
+
+
+def test_a_complete_run_is_not_repeated_but_a_failed_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    with monkeypatch.context() as broken:
+        broken.setattr(LiveRun, "advance", lambda self: 1 / 0)
+        assert attempt(spec, tmp_path)["error"] == "ZeroDivisionError: division by zero"
+    details = tmp_path / "runs" / spec.key() / "error.txt"
+    assert "Traceback" in details.read_text()
+
+    first = attempt(spec, tmp_path)
+    assert first["outcome"] == "reached"
+    assert not details.exists()
+    monkeypatch.setattr(LiveRun, "advance", lambda self: 1 / 0)
+    assert attempt(spec, tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("solver", "outcome", "error"),
+    [(Explodes, "diverged", "after iteration 1"), (Raises, "failed", "RuntimeError: planted")],
+)
+def test_misbehaving_parts_are_outcomes(tmp_path: Path, solver: Any, outcome: str, error: str) -> None:
+    with registry.temporary("solver", "planted", solver):
+        spec = specs(tiny(tmp_path, extra=MISBEHAVING % ("odd", "planted")))["odd", 0]
+        result = attempt(spec, tmp_path)
+    assert result["outcome"] == outcome
+    assert error in result["error"]
+    assert RunFolder(tmp_path, result["key"]).is_complete() == (outcome == "diverged")
+
+
+def test_a_step_that_is_not_finite_is_divergence_later_and_a_failure_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
+    step = LiveRun._step
+
+    def not_finite_at(bad: int) -> Any:
+        def stepping(self: LiveRun, iteration: int, plan: Any) -> Any:
+            if iteration == bad:
+                raise NonFiniteError("planted")
+            return step(self, iteration, plan)
+
+        return stepping
+
+    monkeypatch.setattr(LiveRun, "_step", not_finite_at(1))
+    assert attempt(spec, tmp_path)["outcome"] == "failed"
+    monkeypatch.setattr(LiveRun, "_step", not_finite_at(3))
+    later = attempt(spec, tmp_path)
+    assert (later["outcome"], later["iterations"], later["error"]) == ("diverged", 2, "planted")
+
+
+def test_initial_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    with torch.no_grad():
+        next(live.model.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="finite outputs at its initial weights"):
+        live.begin()
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "methods.hf.scheduler.gradient=201"))["hf", 0]
+    with pytest.raises(ConfigError, match="200 training cases, but got 201"):
+        LiveRun(spec, load(spec))
+
+
+def test_double_precision_goes_all_the_way(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.precision=float64"))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    assert {p.dtype for p in live.model.parameters()} == {live.data.test.inputs.dtype} == {torch.float64}
+
+
+def test_the_stopwatch_counts_only_what_is_inside() -> None:
+    clock = Stopwatch(2.0)
+    with clock:
+        time.sleep(0.02)
+    time.sleep(0.05)
+    assert 2.02 <= clock.seconds < 2.05
+
+
+def test_the_peak_of_memory_is_forgotten_between_runs() -> None:
+    reset_peak_memory()
+    before = peak_memory()
+    block = bytearray(80_000_000)
+    assert peak_memory() >= before + 70_000_000
+    del block
+    reset_peak_memory()
+    assert peak_memory() < before + 70_000_000
+
+
+def test_threads_are_one_in_a_run_and_as_before_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = LiveRun._step
+    monkeypatch.setattr(LiveRun, "_step", lambda self, *of: seen.append(torch.get_num_threads()) or step(self, *of))
+    torch.set_num_threads(2)
+    try:
+        attempt(specs(tiny(tmp_path))["hf", 0], tmp_path)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

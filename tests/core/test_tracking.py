@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import results_folder, specs, tiny, uses_mlflow
+
+from hfbench import tracking
+from hfbench.errors import ConfigError, StoreError
+from hfbench.store import RunFolder
+from hfbench.tracking import Tracker, flat_params, tracking_uri, ui, varied
+
+pytestmark = uses_mlflow
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return results_folder(tmp_path / "results")
+
+
+def finished(results: Path, rows: int = 5, key: str = "0123456789abcdef", **more: Any) -> RunFolder:
+    """A run folder as a run leaves it; rho is -inf in one row."""
+    folder = RunFolder(results, key)
+    folder.create({})
+    trace = [
+        {
+            "iteration": i,
+            "seconds": 0.1 * i,
+            "work": float(i),
+            "test_error": 9.0 - i / rows,
+            "rho": -math.inf if i == 1 else 0.5,
+        }
+        for i in range(rows)
+    ]
+    result = {"key": key, "task": "usps", "method": "shf-lsmr", "seed": 3, "outcome": "reached", "error": None}
+    folder.finish(trace, result | {"seconds": 0.4, "iterations": rows - 1, "work_to_target": 2.5} | more)
+    return folder
+
+
+PARAMS = {"solver": "lsmr", "task": "usps", "seed": "3"}
+
+
+def test_a_run_is_browsable_under_its_names(results: Path) -> None:
+    tracker = Tracker(results, "tiny", "k1", "why?")
+    run_id = tracker.log_run(finished(results), PARAMS)
+    run = tracker.client.get_run(run_id)
+
+    assert run.info.run_name == "shf-lsmr/usps/s3"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == PARAMS
+    wanted = {"solver": "lsmr", "task": "usps", "seed": "3", "method": "shf-lsmr", "outcome": "reached"}
+    assert wanted.items() <= run.data.tags.items()
+    assert run.data.tags["run_key"] == "0123456789abcdef"
+    assert run.data.tags["mlflow.parentRunId"] == tracker.parent
+    assert run.data.metrics["summary/work_to_target"] == 2.5
+    assert run.data.metrics["summary/solved"] == 1.0
+    history = tracker.client.get_metric_history(run_id, "test/error")
+    assert [(point.step, point.value) for point in history] == [(i, 9.0 - i / 5) for i in range(5)]
+    assert history[4].timestamp - history[0].timestamp == pytest.approx(400, abs=2)
+    assert run.info.end_time - run.info.start_time == pytest.approx(400, abs=2)
+    assert {file.path for file in tracker.client.list_artifacts(run_id)} == {
+        "config.json",
+        "result.json",
+        "trace.parquet",
+    }
+    assert str(results) in run.info.artifact_uri
+
+
+def test_numbers_that_are_not_finite_are_left_out(results: Path) -> None:
+    tracker = Tracker(results, "tiny", "k1")
+    run_id = tracker.log_run(finished(results), PARAMS)
+    assert [point.step for point in tracker.client.get_metric_history(run_id, "opt/rho")] == [0, 2, 3, 4]
+
+
+def test_curves_are_thinned_and_keep_their_ends(results: Path) -> None:
+    tracker = Tracker(results, "tiny", "k1")
+    run_id = tracker.log_run(finished(results, rows=1201), PARAMS)
+    steps = [point.step for point in tracker.client.get_metric_history(run_id, "test/error")]
+    assert len(steps) == 100
+    assert (steps[0], steps[-1]) == (0, 1200)
+    assert max(b - a for a, b in zip(steps, steps[1:], strict=False)) <= 13
+
+
+def test_calls_hold_at_most_a_thousand_entries(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker(results, "tiny", "k1")
+    sizes, log_batch = [], tracker.client.log_batch
+
+    def counting(run_id: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        sizes.append(len(metrics) + len(params) + len(tags))
+        log_batch(run_id, metrics=metrics, params=params, tags=tags)
+
+    monkeypatch.setattr(tracker.client, "log_batch", counting)
+    monkeypatch.setattr(tracking, "BATCH", 50)
+    run_id = tracker.log_run(finished(results, rows=60), PARAMS)
+    assert max(sizes) <= 50
+    assert len(tracker.client.get_metric_history(run_id, "test/error")) == 60
+
+
+def test_a_second_invocation_adds_nothing_and_replaces_what_did_not_finish(results: Path) -> None:
+    good, bad = finished(results), RunFolder(results, "fedcba9876543210")
+    bad.fail({"task": "usps", "method": "hf", "seed": 3, "outcome": "failed", "error": "boom"}, "details")
+    first = Tracker(results, "tiny", "k1")
+    kept, replaced = first.log_run(good, PARAMS), first.log_run(bad, PARAMS)
+    first.log_study("note", {"stat/usps/hf/ratio": 0.9}, {"verdict/usps/hf-vs-x": "better"})
+    assert first.client.get_run(replaced).info.status == "FAILED"
+    assert first.client.get_run(replaced).data.tags["error"] == "boom"
+
+    again = Tracker(results, "tiny", "k1")
+    children = again.logged()
+    assert again.parent == first.parent
+    assert again.log_run(good, PARAMS, children["0123456789abcdef"]) == kept
+    bad = finished(results, key="fedcba9876543210")
+    assert again.log_run(bad, PARAMS, children["fedcba9876543210"]) != replaced
+    again.log_study("new note", {"stat/usps/hf/ratio": 0.9}, {"verdict/usps/hf-vs-x": "better"})
+
+    assert len(again.logged()) == 2
+    assert {child.info.status for child in again.logged().values()} == {"FINISHED"}
+    assert len(again.client.get_metric_history(again.parent, "stat/usps/hf/ratio")) == 1
+    parent = again.client.get_run(again.parent)
+    assert parent.data.tags["mlflow.note.content"] == "new note"
+    assert parent.data.tags["verdict/usps/hf-vs-x"] == "better"
+    assert len(again.client.search_runs([again.experiment])) == 3
+
+
+def test_another_set_of_runs_has_another_parent(results: Path) -> None:
+    first, second = Tracker(results, "tiny", "k1"), Tracker(results, "tiny", "k2")
+    assert first.experiment == second.experiment
+    assert first.parent != second.parent
+
+
+def test_files_are_attached_to_the_study(results: Path, tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.md"
+    file.write_text("# verdict")
+    tracker = Tracker(results, "tiny", "k1")
+    tracker.log_study("note", {}, {}, [file])
+    assert [one.path for one in tracker.client.list_artifacts(tracker.parent)] == ["verdicts.md"]
+    assert tracker.client.get_run(tracker.parent).info.status == "FINISHED"
+
+
+def test_the_store_writes_ahead_and_telemetry_is_off(results: Path) -> None:
+    Tracker(results, "tiny", "k1")
+    with sqlite3.connect(results / "mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_the_tracking_uri_of_the_environment_is_honoured(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = results_folder(tmp_path / "elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere / 'mlflow.db'}")
+    tracker = Tracker(results, "tiny", "k1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert Tracker(results, "tiny", "k1").parent != tracker.parent
+    assert Tracker(elsewhere, "tiny", "k1").parent == tracker.parent
+
+
+def test_a_store_that_cannot_be_opened_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, it is a text of some length" * 100)
+    with pytest.raises(StoreError, match="sqlite database"):
+        Tracker(tmp_path, "tiny", "k1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    with pytest.raises(StoreError, match="must be usable"):
+        Tracker(tmp_path, "tiny", "k1")
+
+
+def test_a_study_name_never_becomes_a_path_unchecked(results: Path) -> None:
+    with pytest.raises(ConfigError):
+        Tracker(results, "../tiny", "k1")
+
+
+def test_params_are_what_varies(tmp_path: Path) -> None:
+    configs = [spec.config() for spec in specs(tiny(tmp_path)).values()]
+    params = flat_params(configs[1])
+    assert params["solver"] == "lsmr"
+    assert params["scheduler"] == "dynamic"
+    assert params["scheduler.start"] == "0.2"
+    assert params["rules"] == "relative-progress"
+    assert params["rules.relative-progress.epsilon"] == "0.0005"
+    assert params["budget.iterations"] == "6"
+    names = varied(configs)
+    assert {"method", "solver", "scheduler", "scheduler.start", "task", "seed"} <= names
+    assert not {"budget.iterations", "precision", "rules.relative-progress.epsilon", "max_inner"} & names
+
+
+def test_the_ui_needs_a_store_and_stays_on_this_machine(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoreError, match="Run a study first"):
+        ui(tmp_path / "nothing", 5000)
+    with pytest.raises(ConfigError, match="1 to 65535"):
+        ui(results, 70000)
+    called: dict[str, Any] = {}
+
+    class Done:
+        returncode = 0
+
+    monkeypatch.setattr("subprocess.run", lambda command, env, check: called.update(command=command, env=env) or Done())
+    assert ui(results, 5001) == 0
+    command = called["command"]
+    assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5001"
+    assert command[command.index("--workers") + 1] == "1"
+    assert command[command.index("--backend-store-uri") + 1] == tracking_uri(results)
+    assert called["env"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert called["env"]["MLFLOW_DISABLE_TELEMETRY"] == "true"

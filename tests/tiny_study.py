@@ -1,0 +1,155 @@
+"""A study of seconds on generated data, parts that misbehave, and results folders with a prepared MLflow store."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from hfbench import experiment
+from hfbench.config import Study, load_study
+from hfbench.runspec import RunSpec, plan
+from hfbench.space import part
+from hfbench.store import RunFolder
+from hfbench.studies.run import run_study
+
+TEXT = """
+[study]
+name = "tiny"
+question = "Does <LSMR> need less *work*?"
+tasks = ["tiny-curves"]
+seeds = 2
+budget = { iterations = 6 }
+baseline = "hf"
+targets = { tiny-curves = 60.0 }
+
+[tasks.tiny-curves]
+use = "curves-small"
+layers = [12, 4]
+cases = 200
+validation = 50
+
+[methods.hf]
+solver = "cg"
+preconditioner = "martens"
+scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }
+
+[methods.shf]
+solver = "lsmr"
+preconditioner = "chapelle-erhan"
+scheduler = { use = "dynamic", start = 0.2 }
+"""
+
+MISBEHAVING = """
+[methods.%s]
+solver = "%s"
+preconditioner = "identity"
+scheduler = "fixed"
+globalization = { backtracking = false, line_search = false, adapt_damping = false }
+"""
+
+# MLflow and SQLAlchemy deprecate each other's ways; that is between them.
+uses_mlflow = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+ON_THE_CLOCK = ("seconds", "peak_memory")  # columns no two runs agree on
+
+
+def tiny(folder: Path, *overrides: str, extra: str = "") -> Study:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "tiny.toml"
+    file.write_text(TEXT + extra)
+    return load_study(str(file), overrides=overrides)
+
+
+def specs(study: Study) -> dict[tuple[str, int], RunSpec]:
+    """The runs of a study with one task, by method and seed."""
+    return {(spec.method.name, spec.seed): spec for spec in plan(study)}
+
+
+def run_quietly(study: Study, results: Path, jobs: int = 1, **more: Any) -> tuple[int, str]:
+    """Exit status and what was printed."""
+    screen = io.StringIO()
+    status = run_study(study, results, jobs, None, Console(file=screen, width=80), **more)
+    return status, screen.getvalue()
+
+
+def trace_of(spec: RunSpec, results: Path) -> pd.DataFrame:
+    """A run's trace without the columns that depend on the machine's mood."""
+    return pd.read_parquet(RunFolder(results, spec.key()).trace_path).drop(columns=list(ON_THE_CLOCK))
+
+
+def attempt(spec: RunSpec, results: Path, **more: Any) -> dict[str, Any]:
+    return experiment.attempt(spec, RunFolder(results, spec.key()), **more)
+
+
+def uninterrupted(spec: RunSpec, results: Path) -> pd.DataFrame:
+    assert attempt(spec, results)["outcome"] != "failed"
+    return trace_of(spec, results)
+
+
+def results_folder(path: Path) -> Path:
+    """A results folder whose MLflow store is a copy of a prepared empty one: a new one takes a second."""
+    path.mkdir(parents=True, exist_ok=True)
+    shutil.copy(_empty_store(), path / "mlflow.db")
+    return path
+
+
+@cache
+def _empty_store() -> Path:
+    from mlflow.tracking import MlflowClient
+
+    from hfbench.tracking import local_uri
+
+    folder = Path(tempfile.mkdtemp(prefix="hfbench-template-"))
+    MlflowClient(tracking_uri=local_uri(folder)).search_experiments()
+    return folder / "mlflow.db"
+
+
+# ---------------------------------------------------------------- solvers that misbehave
+
+
+@dataclass(frozen=True)
+class State:
+    k: int
+    x: Any
+    q: float = -1.0
+    relative_residual: float = 1.0
+    products: float = 0.0
+    breakdown: None = None
+
+
+@part
+class Explodes:
+    """Steps so far that the outputs overflow."""
+
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Iterator[State]:
+        yield State(0, system.gradient * 0.0)
+        yield State(1, system.gradient * -1e37)
+
+
+@part
+class Raises:
+    """Fails as a bug in a plugin does."""
+
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Iterator[State]:
+        raise RuntimeError("planted")
+
+
+@part
+class Dies:
+    """Kills its process, as the kernel does when memory runs out."""
+
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Iterator[State]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield State(0, system.gradient * 0.0)
