@@ -62,8 +62,8 @@ def main() -> None:
                 flush=True,
             )
     reached = f"reached {given.target}" if error <= given.target else f"did not reach {given.target}"
-    setting = f"{given.solver} + {given.preconditioner}, {given.cases} cases, {given.threads} threads, seed {given.seed}"
-    print(f"{setting}: {reached} after {clock.seconds:.1f} s")
+    parts = f"{given.solver} + {given.preconditioner}, {given.cases} cases"
+    print(f"{parts}, {given.threads} threads, seed {given.seed}: {reached} after {clock.seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ class CurvesSmall:
     layers: Layers = (60, 20, 6)
     decay: Decay = 1e-5
     decay_mask: DecayMask = "weights"
-    target: Target = 12.0
+    target: Target = 8.5
     validation: Validation = 200
     cases: Cases = None
 
