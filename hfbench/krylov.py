@@ -30,7 +30,8 @@ def solve(
 ) -> Solution:
     """Runs the iterates until the first rule says stop, the maximum is reached, or they end by themselves.
 
-    Recorders see every finite state. A state that is not finite ends the solve at the state before it (NONFINITE).
+    Recorders see every finite state. A state that is not finite ends the solve at the state before it, or at state 0
+    if that is the one (NONFINITE).
     Raises ConfigError if a rule needs what the solver's states do not have.
     """
     tests = [rule.begin() for rule in rules]
@@ -38,8 +39,8 @@ def solve(
     for state in solver.iterates(system, x0, preconditioner):
         if last is None:
             _check_needs(rules, state, type(solver).__name__)
-        elif not math.isfinite(state.q):
-            return Solution(last, Stop.NONFINITE)
+        if not math.isfinite(state.q):
+            return Solution(last or state, Stop.NONFINITE)
         last = state
         for record in recorders:
             record(state)

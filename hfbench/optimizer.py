@@ -18,7 +18,7 @@ from hfbench.globalization import Globalization, Step, backtrack, line_search, r
 from hfbench.krylov import KeptIterates, Solution, solve
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
-from hfbench.protocols import InnerSolver, Preconditioner, Rule, SolverState
+from hfbench.protocols import InnerSolver, Preconditioner, Rule, SolverState, Stop
 from hfbench.space import build
 from hfbench.system import GaussNewtonSystem, decay_penalty, decay_per_block
 from hfbench.vector import Vector
@@ -163,7 +163,10 @@ class HessianFree(torch.optim.Optimizer):
         kept, solution = self._solve(system, gradient_at)
         least_squares = "right_hand_side" in vars(system)
         form, mode = system.right_hand_side_form if least_squares else "", curvature_at.product_mode
-        self._keep_for_warm_start(solution.last.x)
+        if solution.stop is Stop.NONFINITE:
+            self.state.clear()  # a start that overflowed would do so again
+        else:
+            self._keep_for_warm_start(solution.last.x)
         del system, gradient_at, curvature_at  # the graphs are not needed from here on, and large
 
         f = _Objective(self, inputs, targets)
@@ -204,7 +207,7 @@ class HessianFree(torch.optim.Optimizer):
         M = self.preconditioner.build(built_on, system.shift, self.generator)
         kept = KeptIterates(self.globalization.keep_start, self.globalization.keep_growth)
         solution = solve(self.solver, system, self._warm_start(), M, self.rules, [kept], self.max_inner)
-        return (kept.states if self.globalization.backtracking else [solution.last]), solution
+        return (kept.states if self.globalization.backtracking and kept.states else [solution.last]), solution
 
     def _backtrack(self, kept: list[SolverState], f: _Objective) -> tuple[SolverState, float]:
         """The chosen iterate and f there (NaN where neither backtracking nor line search asks for it)."""

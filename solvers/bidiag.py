@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
-from hfbench.protocols import Factor, System
+from hfbench.protocols import Breakdown, Factor, System
 from hfbench.vector import Vector
 
 
@@ -33,6 +34,35 @@ class Substitution:
     def relative(self, residual: float) -> float:
         """residual / ‖g‖; zero where the gradient is."""
         return residual / self.reference if self.reference > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class BidiagonalState:
+    """What LSQR and LSMR know after k steps. x is formed only when asked for."""
+
+    k: int
+    substitution: Substitution
+    y: Vector
+    q: float
+    residual: float  # ‖Ãᵀr̃‖ = ‖b - Ax‖ in the M⁻¹ norm
+    residual_space_norm: float  # ‖r̃‖ = ‖b̃ - Ãx‖
+    operator_norm: float  # ‖ÃE⁻ᵀ‖ in the Frobenius norm, as far as bidiagonalised
+    products: float
+    breakdown: Breakdown | None = None
+
+    @cached_property
+    def x(self) -> Vector:
+        return self.substitution.x(self.y)
+
+    @property
+    def relative_residual(self) -> float:
+        return self.substitution.relative(self.residual)
+
+    @property
+    def backward_error(self) -> float:
+        """‖Ãᵀr̃‖ / (‖Ã‖‖r̃‖), preconditioned."""
+        scale = self.operator_norm * self.residual_space_norm
+        return self.residual / scale if scale > 0 else 0.0
 
 
 class ShiftedProblem:

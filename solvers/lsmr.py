@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 from typing import final
 
@@ -23,36 +21,7 @@ from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
 
-from .bidiag import ShiftedProblem, Substitution, golub_kahan, sym_ortho
-
-
-@dataclass(frozen=True)
-class LSMRState:
-    """What LSMR knows after k steps. x is formed only when asked for."""
-
-    k: int
-    substitution: Substitution
-    y: Vector
-    q: float  # q_0 - ½(‖f‖² - ‖r̃‖²) from the squares the iterate matches; see `Residual.matched`
-    residual: float  # ‖Ãᵀr̃‖ = ‖b - Ax‖ in the M⁻¹ norm
-    residual_space_norm: float  # ‖r̃‖ = ‖b̃ - Ãx‖
-    operator_norm: float  # ‖ÃE⁻ᵀ‖ in the Frobenius norm, as far as bidiagonalised
-    products: float
-    breakdown: Breakdown | None = None
-
-    @cached_property
-    def x(self) -> Vector:
-        return self.substitution.x(self.y)
-
-    @property
-    def relative_residual(self) -> float:
-        return self.substitution.relative(self.residual)
-
-    @property
-    def backward_error(self) -> float:
-        """‖Ãᵀr̃‖ / (‖Ã‖‖r̃‖), preconditioned."""
-        scale = self.operator_norm * self.residual_space_norm
-        return self.residual / scale if scale > 0 else 0.0
+from .bidiag import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 
 
 class Residual:
@@ -95,7 +64,7 @@ class Residual:
 class LSMR:
     """LSMR on min ‖Ãp - b̃‖: MINRES's iterates, from the bidiagonalisation of Ã."""
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[LSMRState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
         """y_k minimises ‖Bᵀ(f - By)‖ over the k-th Krylov space. Ends when that space is exhausted."""
         problem = ShiftedProblem(system, x0, preconditioner)
         substitution = problem.substitution
@@ -107,7 +76,7 @@ class LSMR:
         norm2 = alpha * alpha
         start = problem.products + 0.5
         breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if substitution.reference == 0 else None
-        yield LSMRState(0, substitution, y, problem.q0, zetabar, beta, alpha, start, breakdown)
+        yield BidiagonalState(0, substitution, y, problem.q0, zetabar, beta, alpha, start, breakdown)
         if breakdown:
             return
         for k, (beta, v, alpha) in zip(count(1), process, strict=False):
@@ -126,5 +95,5 @@ class LSMR:
             residual.rotate(c, s, rhobar_old, thetabar, rhobar, zeta)
             q = problem.q0 - 0.5 * residual.matched
             norm2 += beta * beta
-            yield LSMRState(k, substitution, y, q, abs(zetabar), residual.norm, math.sqrt(norm2), start + k)
+            yield BidiagonalState(k, substitution, y, q, abs(zetabar), residual.norm, math.sqrt(norm2), start + k)
             norm2 += alpha * alpha

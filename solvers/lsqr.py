@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 from typing import final
 
@@ -21,36 +19,7 @@ from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
 
-from .bidiag import ShiftedProblem, Substitution, golub_kahan, sym_ortho
-
-
-@dataclass(frozen=True)
-class LSQRState:
-    """What LSQR knows after k steps. x is formed only when asked for."""
-
-    k: int
-    substitution: Substitution
-    y: Vector
-    q: float  # q_0 - ½ Σ phi²: sums of one sign, where ½‖r̃‖² - ½‖b̃‖² would cancel
-    residual: float  # ‖Ãᵀr̃‖ = ‖b - Ax‖ in the M⁻¹ norm
-    residual_space_norm: float  # ‖r̃‖ = ‖b̃ - Ãx‖
-    operator_norm: float  # ‖ÃE⁻ᵀ‖ in the Frobenius norm, as far as bidiagonalised
-    products: float
-    breakdown: Breakdown | None = None
-
-    @cached_property
-    def x(self) -> Vector:
-        return self.substitution.x(self.y)
-
-    @property
-    def relative_residual(self) -> float:
-        return self.substitution.relative(self.residual)
-
-    @property
-    def backward_error(self) -> float:
-        """‖Ãᵀr̃‖ / (‖Ã‖‖r̃‖), preconditioned."""
-        scale = self.operator_norm * self.residual_space_norm
-        return self.residual / scale if scale > 0 else 0.0
+from .bidiag import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 
 
 @final
@@ -58,7 +27,7 @@ class LSQRState:
 class LSQR:
     """LSQR on min ‖Ãp - b̃‖: CG's iterates, from the bidiagonalisation of Ã."""
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[LSQRState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
         """y_k minimises ‖By - f‖ over the k-th Krylov space. Ends when that space is exhausted."""
         problem = ShiftedProblem(system, x0, preconditioner)
         substitution = problem.substitution
@@ -69,7 +38,7 @@ class LSQR:
         norm2 = alpha * alpha
         start = problem.products + 0.5
         breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if substitution.reference == 0 else None
-        yield LSQRState(0, substitution, y, q, alpha * beta, beta, alpha, start, breakdown)
+        yield BidiagonalState(0, substitution, y, q, alpha * beta, beta, alpha, start, breakdown)
         if breakdown:
             return
         for k, (beta, v, alpha) in zip(count(1), process, strict=False):
@@ -78,7 +47,7 @@ class LSQR:
             phi, phibar = c * phibar, s * phibar
             y = y.add(w, phi / rho)
             w.mul_(-theta / rho).add_(v)
-            q -= 0.5 * phi * phi
+            q -= 0.5 * phi * phi  # sums of one sign, where ½‖r̃‖² - ½‖b̃‖² would cancel
             norm2 += beta * beta
-            yield LSQRState(k, substitution, y, q, phibar * alpha * abs(c), phibar, math.sqrt(norm2), start + k)
+            yield BidiagonalState(k, substitution, y, q, phibar * alpha * abs(c), phibar, math.sqrt(norm2), start + k)
             norm2 += alpha * alpha

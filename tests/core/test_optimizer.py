@@ -604,3 +604,20 @@ def test_a_model_with_convolutions_trains() -> None:
     assert results[-1].objective_after < 0.5 * results[0].objective_before
     assert all(r.variance_l1 > 0 for r in results)
     assert results[0].product_mode == "transpose"
+
+
+def test_a_warm_start_that_overflows_is_dropped() -> None:
+    """The step it spoils is not taken, lambda rises, and the next step starts from zero."""
+    model, x = network((4, 3, 4), 0), inputs_for(20, 4, 1)
+    optimizer = HessianFree(model, loss="least-squares", solver="cg")
+    optimizer.step(x, x)
+    for p in model.parameters():
+        optimizer.state[p]["warm_start"] = torch.full_like(p, 1e200)
+    before = [p.detach().clone() for p in model.parameters()]
+    spoiled = optimizer.step(x, x)
+    assert (spoiled.stop_reason, spoiled.step_length) == ("nonfinite", 0.0)
+    assert spoiled.next_damping > spoiled.damping
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    healthy = optimizer.step(x, x)
+    assert healthy.step_length > 0
+    assert healthy.objective_after < healthy.objective_before
