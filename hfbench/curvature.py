@@ -214,12 +214,14 @@ class Linearisation:
     def variance_l1(self) -> float:
         """‖Var_i(∇f_i)‖₁ = (Σ_i ‖g_i‖² - n‖ḡ‖²)/(n - 1), the sample variance of Byrd et al. (2012), section 3.
 
-        Weight decay is the same for every case and drops out. Raises ConfigError for a single case.
+        Weight decay is the same for every case and drops out. NaN where a gradient is. Raises ConfigError for a single
+        case.
         """
         if self.n < 2:
             raise ConfigError("the variance of the gradient needs at least two cases, but the batch has one.")
         mean = self.gradient.norm()
-        return max(0.0, (self.squared_norms(self.residual) - self.n * mean * mean) / (self.n - 1))
+        variance = (self.squared_norms(self.residual) - self.n * mean * mean) / (self.n - 1)
+        return 0.0 if variance < 0 else variance  # below zero by rounding alone; max() would swallow a NaN
 
     # ------------------------------------------------------------ internals
 

@@ -42,7 +42,7 @@ class Globalization:
         if not self.adapt_damping:
             return damping
         if rho < self.rho_low:
-            return damping * self.damping_growth
+            return max(damping * self.damping_growth, self.min_damping)  # from lambda = 0 up as well
         if rho > self.rho_high and damping > self.min_damping:
             return max(damping * self.damping_decay, self.min_damping)
         return damping

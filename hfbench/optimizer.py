@@ -30,7 +30,7 @@ class StepResult:
 
     iteration: int
     objective_before: float
-    objective_after: float | None  # None where no switch needed it: neither backtracking nor line search
+    objective_after: float | None  # None where no switch asked for it
     gradient_norm: float
     variance_l1: float | None
     damping: float  # lambda of the system that was solved
@@ -170,7 +170,7 @@ class HessianFree(torch.optim.Optimizer):
         del system, gradient_at, curvature_at  # the graphs are not needed from here on, and large
 
         f = _Objective(self, inputs, targets)
-        chosen, f_1 = self._backtrack(kept, f)
+        chosen, f_1 = self._backtrack(kept, f, shared=curvature is None)
         p = chosen.x
         f_c_of = f if curvature is None else _Objective(self, *curvature)
         rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if curvature is None else None)
@@ -209,11 +209,12 @@ class HessianFree(torch.optim.Optimizer):
         solution = solve(self.solver, system, self._warm_start(), M, self.rules, [kept], self.max_inner)
         return (kept.states if self.globalization.backtracking and kept.states else [solution.last]), solution
 
-    def _backtrack(self, kept: list[SolverState], f: _Objective) -> tuple[SolverState, float]:
-        """The chosen iterate and f there (NaN where neither backtracking nor line search asks for it)."""
-        if not self.globalization.backtracking and not self.globalization.line_search:
-            return kept[-1], math.nan
-        return backtrack(kept, f)
+    def _backtrack(self, kept: list[SolverState], f: _Objective, shared: bool) -> tuple[SolverState, float]:
+        """The chosen iterate and f there: NaN where no switch asks for it, rho's being on other cases if not shared."""
+        switches = self.globalization
+        if switches.backtracking or switches.line_search or (switches.adapt_damping and shared):
+            return backtrack(kept, f)
+        return kept[-1], math.nan
 
     def _reduction_ratio(
         self, chosen: SolverState, damping: float, f_c: float, f_c_of: _Objective, known: float | None
@@ -222,7 +223,7 @@ class HessianFree(torch.optim.Optimizer):
         if not self.globalization.adapt_damping:
             return None
         p = chosen.x
-        after = known if known is not None and not math.isnan(known) else f_c_of(p)
+        after = f_c_of(p) if known is None else known
         return reduction_ratio(f_c, after, chosen.q - 0.5 * damping * p.dot(p))
 
     def _line_search(self, f: _Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:

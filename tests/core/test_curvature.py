@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 
 import pytest
@@ -149,6 +150,12 @@ def test_gradient_value_and_variance(loss: str, chunk: int | None) -> None:
     torch.testing.assert_close(torch.tensor(flat(at.gradient)), G.mean(0))
     assert at.variance_l1 == pytest.approx(float(G.var(0, unbiased=True).sum()), rel=1e-10)
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(at.residual))), G.square().sum(0))
+
+
+def test_variance_of_a_gradient_that_is_nan_is_nan() -> None:
+    model, x, t = network((4, 5, 3), 0), inputs_for(6, 4, 1), targets_for("least-squares", 6, 3, 2)
+    t[2] = math.nan
+    assert math.isnan(Linearisation(model, "least-squares", x, t).variance_l1)
 
 
 def test_ledger_counts_cases_per_pass() -> None:

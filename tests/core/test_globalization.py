@@ -33,6 +33,10 @@ def test_scripted_ratios() -> None:
     assert dampings([0.1, 0.5, 0.8, 0.8, -3.0, -INF], 36.0) == pytest.approx([54, 54, 36, 24, 36, 54])
 
 
+def test_lambda_leaves_zero_when_a_step_fails() -> None:
+    assert dampings([0.1, 0.1], 0.0, Globalization(min_damping=1e-4)) == pytest.approx([1e-4, 1.5e-4])
+
+
 @pytest.mark.parametrize("rho", [0.25, 0.75, NAN, 0.5])
 def test_ratios_that_change_nothing(rho: float) -> None:
     """The limits themselves, and NaN, which says that there was no step to judge."""
@@ -47,7 +51,7 @@ def test_good_ratios_lower_it(rho: float) -> None:
 def test_it_is_not_lowered_below_its_bound() -> None:
     rules = Globalization(min_damping=1.0)
     assert dampings([1.0] * 4, 2.0, rules) == pytest.approx([4 / 3, 1, 1, 1])
-    assert dampings([1.0, 0.0], 0.5, rules) == [0.5, 0.75], "a start below the bound is left as it is"
+    assert dampings([1.0, 0.0], 0.5, rules) == [0.5, 1.0], "a start below the bound is left until it must rise"
     assert dampings([1.0] * 1000, 45.0)[-1] == Globalization().min_damping
 
 

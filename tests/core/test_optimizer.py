@@ -159,6 +159,7 @@ def test_damping_rises_after_a_step_that_overshoots() -> None:
     result = overshoot(adapt_damping=True)
     assert result.rho == -math.inf
     assert result.next_damping == pytest.approx(1.5e-8)
+    assert result.objective_after > result.objective_before, "rho needed it, so it is known"
 
 
 def test_no_try_left_leaves_the_weights() -> None:
@@ -341,10 +342,10 @@ def test_no_graph_is_held_while_steps_are_tried(solver: str, monkeypatch: pytest
         graphs.append(weakref.ref(at.kept))
         return at
 
-    def backtrack(self: HessianFree, kept: Any, f: Any) -> Any:
+    def backtrack(self: HessianFree, kept: Any, f: Any, shared: bool) -> Any:
         gc.collect()
         alive.append(sum(graph() is not None for graph in graphs))
-        return original(self, kept, f)
+        return original(self, kept, f, shared)
 
     alive: list[int] = []
     original = HessianFree._backtrack
