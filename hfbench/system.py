@@ -126,4 +126,3 @@ class GaussNewtonSystem:
         """Whether dividing by B keeps ‖b̃‖ below the damping form's: what is large only to cancel rounds badly."""
         norm = self._residual_form.norm()
         return math.isfinite(norm) and norm <= self._damping_form.norm()
-

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _under_way(specs: Mapping[str, RunSpec], setting: Setting, since: float) -> 
 def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> dict[str, Any]:
     from hfbench.experiment import attempt, record_failure
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _end_with(parent)
     for part in parts:
         part.add()
     folder = setting.folder(key)
@@ -100,11 +101,16 @@ def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], pare
     return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
 
 
+@cache
 def _end_with(parent: int) -> None:
-    """A worker whose parent was killed would go on unseen beside the same run started anew."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
+    """Once per worker: one whose parent was killed would go on unseen beside the same run started anew."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from result_tables import runs, simulated
 from rich.console import Console
 
 from hfbench.studies.significance import compare
-from hfbench.studies.verdicts import markdown, medians, rows, sentences, table
+from hfbench.studies.verdicts import markdown, medians, rows, sentences, table, unsolved
 
 LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
 
@@ -51,7 +51,7 @@ def test_an_inconclusive_sentence_says_what_would_settle_it():
     assert f"About {c.needed} paired seeds" in sentences(c)
     few = sentences(only(simulated(1.0, 0.3, 5, np.random.default_rng(0))))
     assert "p_Holm" not in few
-    assert "inconclusive (n too small). Only 5 of the pairs differ and a p value needs 6." in few
+    assert "inconclusive (n too small). 5 of the pairs differ, and a p value needs 6 that do." in few
 
 
 def test_censored_and_missing_runs_are_mentioned():
@@ -61,6 +61,50 @@ def test_censored_and_missing_runs_are_mentioned():
     assert "2 seeds run for only one of the two left out." in words
     assert "a larger budget or an easier target" in words
     assert "no difference" not in words
+
+
+def test_one_seed_is_singular():
+    words = sentences(only(win(n=1)))
+    assert words.startswith("On usps (1 paired seed), lsmr needed 0.50x")
+    assert "1 of the pairs differs, and a p value needs 6 that do." in words
+    assert "None of the pairs differ," in sentences(only(win(ratio=1.0, n=3)))
+
+
+def test_where_no_run_reached_the_target_no_ratio_is_told():
+    nobody = dict.fromkeys(range(8))
+    c = only(runs({"hf": nobody, "lsmr": nobody, "never": {8: None}}), methods=["lsmr"])
+    assert unsolved(c)
+    words = sentences(c)
+    assert words.startswith("On usps (8 paired seeds), neither lsmr nor hf reached the target within the budget: incon")
+    assert words.endswith("Raise the budget or ease the target.")
+    assert "0x" not in words
+    assert not unsolved(only(win()))
+
+
+@pytest.mark.parametrize(
+    ("method", "baseline", "sign", "words", "kind"),
+    [
+        (None, 100.0, "≥4.00x", "needed at least 4.00x the work of hf", "lower"),
+        (100.0, None, "≤0.25x", "needed at most 0.25x the work of hf", "upper"),
+    ],
+)
+def test_the_ratio_to_a_method_that_never_reached_the_target_is_a_bound(method, baseline, sign, words, kind):
+    records = runs({"hf": dict.fromkeys(range(8), baseline), "lsmr": dict.fromkeys(range(8), method)}, tau=400.0)
+    c = only(records)
+    assert words in sentences(c)
+    assert f"The true ratio is unknown; this one is its {kind} bound." in sentences(c)
+    assert sign in printed([c], records)
+    assert sign in markdown([c])
+    assert max(map(len, printed([c], records).splitlines())) <= 80
+
+
+def test_seeds_neither_solved_are_no_bound():
+    base = dict.fromkeys(range(8), 100.0)
+    c = only(runs({"hf": base | {6: None, 7: None}, "lsmr": dict.fromkeys(base)}, tau=400.0))
+    words = sentences(c)
+    assert "needed 4.00x the work" in words
+    assert "In 6 seeds the ratio is a lower bound, in the other 2, where neither reached the target, it is" in words
+    assert "at least" not in words
 
 
 def test_no_common_seed_at_all():
