@@ -21,7 +21,7 @@ from hfbench.protocols import BatchPlan, Task
 from hfbench.streams import generator
 
 TUNED: dict[str, Any] = {
-    "rules": [{"use": "relative-progress", "k_min": 3, "epsilon": 0.015}],
+    "rules": [{"use": "relative-progress", "k_min": 3, "epsilon": 0.02}],
     "globalization": {"initial_damping": 5.0, "keep_start": 2},
 }
 
