@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from hfbench import browse
 from hfbench.browse import ui, ui_command, ui_environment
 from hfbench.errors import ConfigError, StoreError
 from hfbench.tracking import Tracker
+
+Start = Callable[[str], "subprocess.Popen[str]"]
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -72,8 +75,11 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
         server.accept()[0].close()
 """
 
+# Whoever runs the tests in the background or under nohup has these signals ignored, which a command would keep.
 COMMAND = """
-import sys
+import signal, sys
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
 from pathlib import Path
 from hfbench import browse, cli
 if server := sys.argv.pop():
@@ -84,10 +90,20 @@ cli.main()
 """
 
 
-def start_ui(results: Path, port: int, server: str) -> subprocess.Popen[str]:
-    """`hfbench ui` in a process of its own, with a stand-in for the server unless it is empty."""
-    command = [sys.executable, "-c", COMMAND, "ui", "--results", str(results), "--port", str(port), server]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start_ui(results: Path, port: int) -> Iterator[Start]:
+    """`hfbench ui` in a process of its own, with a stand-in for the server unless it is empty; ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(server: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", COMMAND, "ui", "--results", str(results), "--port", str(port), server]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def lines_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
@@ -101,8 +117,8 @@ def lines_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_server_and_its_worker_end_with_the_command(results: Path, port: int, number: int) -> None:
-    process = start_ui(results, port, SERVER)
+def test_the_server_and_its_worker_end_with_the_command(start_ui: Start, port: int, number: int) -> None:
+    process = start_ui(SERVER)
     lines = lines_until(process, "MLflow UI")
     if "worker" not in lines:
         lines += lines_until(process, "worker")
@@ -112,8 +128,8 @@ def test_the_server_and_its_worker_end_with_the_command(results: Path, port: int
     assert (process.returncode, out, err) == (0, "", "a real error\n")
 
 
-def test_a_server_that_ends_by_itself_is_an_error(results: Path, port: int) -> None:
-    process = start_ui(results, port, "ends" + SERVER)
+def test_a_server_that_ends_by_itself_is_an_error(start_ui: Start) -> None:
+    process = start_ui("ends" + SERVER)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 2
     assert err == "a real error\nhfbench: the MLflow server ended by itself with status 7; its messages are above.\n"
@@ -123,25 +139,21 @@ def test_a_server_that_ends_by_itself_is_an_error(results: Path, port: int) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_real_server_is_quiet_shows_the_study_and_ends_with_the_command(
-    results: Path, port: int, number: int
+    start_ui: Start, results: Path, port: int, number: int
 ) -> None:
     Tracker(results, "tiny", "k1")
-    process = start_ui(results, port, "")
-    try:
-        assert lines_until(process, "MLflow UI") == [f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)"]
-        assert b"<html" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
-        search = urllib.request.Request(
-            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search",
-            data=b'{"max_results": 10}',
-            headers={"Content-Type": "application/json"},
-        )
-        shown = json.loads(urllib.request.urlopen(search).read())["experiments"]
-        assert [one["name"] for one in shown] == ["tiny"]
-        process.send_signal(number)
-        out, err = process.communicate(timeout=20)
-    finally:
-        process.terminate()
-        process.wait(20)
+    process = start_ui("")
+    assert lines_until(process, "MLflow UI") == [f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)"]
+    assert b"<html" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    search = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search",
+        data=b'{"max_results": 10}',
+        headers={"Content-Type": "application/json"},
+    )
+    shown = json.loads(urllib.request.urlopen(search).read())["experiments"]
+    assert [one["name"] for one in shown] == ["tiny"]
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
