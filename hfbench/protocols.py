@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from hfbench.vector import Vector
+from hfbench.vector import Shift, Vector
 
 if TYPE_CHECKING:
     from hfbench.curvature import Linearisation
@@ -137,8 +137,8 @@ class Preconditioner(Protocol):
 
     cases: ClassVar[str]
 
-    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Factor:
-        """`shift` is the diagonal mu D + lambda I, one number per parameter block."""
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+        """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout."""
         ...
 
 
