@@ -1,7 +1,7 @@
 """A recorded batch trace as a schedule: what one method used, another one meets again.
 
 Sizes and order come from the trace, the cases themselves from the seed's stream of the iteration, so that two methods
-of one seed see identical batches. Nothing is measured and nothing decided: a replay needs no variance and no validation.
+of one seed see identical batches. Nothing is measured and nothing decided: no variance, no validation.
 """
 
 from __future__ import annotations
