@@ -10,8 +10,9 @@ from torch import nn
 from hfbench import registry
 from hfbench.errors import ConfigError
 from hfbench.optimizer import HessianFree
-from hfbench.protocols import BatchPlan, Split, Task, TaskData
+from hfbench.protocols import BatchPlan, Schedule, Split, Task, TaskData
 from hfbench.runspec import RunSpec
+from hfbench.space import blame
 from hfbench.streams import generator
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -58,11 +59,27 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> HessianFree:
     )
 
 
+def begin_schedule(spec: RunSpec, total: int) -> tuple[Schedule, tuple[str, ...]]:
+    """The schedule of the run's method for `total` training cases, and what it needs to know of every step.
+
+    Raises ConfigError, naming method, setting and task, for batches that the task has not enough cases for.
+    """
+    where = f"methods.{spec.method.name}.scheduler"
+    scheduler = registry.build("scheduler", spec.method.scheduler, where=where)
+    try:
+        schedule: Schedule = scheduler.begin(total)
+    except ConfigError as error:  # a scheduler knows neither its method nor the task
+        at, problem = blame(type(scheduler), where, error)
+        raise ConfigError(f"{at} on task {spec.task}: {problem}") from error
+    check_plan(schedule.plan, total, spec)
+    return schedule, scheduler.needs
+
+
 def check_plan(plan: BatchPlan, total: int, spec: RunSpec) -> None:
     """Raises ConfigError for a batch that is empty or larger than the training set."""
     for name, size in (("gradient", plan.gradient), ("curvature", plan.curvature)):
         if not 1 <= size <= total:
             raise ConfigError(
-                f"methods.{spec.method.name}.scheduler: a {name} batch must have 1 to {total} cases, all that task "
-                f"{spec.task!r} has for training, but it plans {size}. Make the batch smaller."
+                f"methods.{spec.method.name}.scheduler on task {spec.task}: a {name} batch must have 1 to {total} "
+                f"cases, all there are for training, but it plans {size}."
             )

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from hfbench.errors import HfbenchError
+from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from hfbench.data import DataFile
+
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
+# The base of all errors in what was typed: typer's own or click's, as the version has it.
+UsageError: Any = typer.BadParameter.__mro__[1]
+
+
+class Commands(TyperGroup):
+    """A group of commands that says so itself if one is unknown."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            from hfbench.space import did_you_mean
+
+            near, known = did_you_mean(args[0], self.commands), ", ".join(self.commands)
+            raise ConfigError(f"no command {args[0]!r}{near}; known: {known}.")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     name="hfbench",
+    cls=Commands,
     help="Hessian-free optimisers compared fairly: paired seeds, counted work, tested verdicts.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no markup
 )
-data_app = typer.Typer(help="Data files: fetch, verify, or where they are looked for.", no_args_is_help=True)
+data_app = typer.Typer(cls=Commands, help="Data files: fetch, verify, or where they are looked for.")
 app.add_typer(data_app, name="data")
 
 Results = Annotated[Path, typer.Option(envvar="HFBENCH_RESULTS", help="Folder of run records and the MLflow store.")]
@@ -31,15 +50,59 @@ Data = Annotated[str | None, typer.Option(help="Folder looked at before HFBENCH_
 Tasks = Annotated[list[str] | None, typer.Argument(help="Names of tasks; all if none is given.")]
 
 
+# ---------------------------------------------------------------- errors and exit status
+
+
 def main() -> None:
     """The console script: an error a user can mend is one message on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a ? for what the terminal's encoding lacks, not a traceback
     try:
-        app(prog_name="hfbench")
+        try:
+            status = _status()
+        finally:
+            sys.stdout.flush()  # or Python does at its exit, where nobody can catch what it raises
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        status = 1
+    sys.exit(status)
+
+
+def _status() -> int:
+    try:
+        return int(app(prog_name="hfbench", standalone_mode=False) or 0)
     except HfbenchError as error:
-        print(f"hfbench: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _complain(str(error))
+    except UsageError as error:
+        _complain(_usage(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    return 2
+
+
+def _complain(message: str) -> None:
+    print(f"hfbench: {message}", file=sys.stderr)
+
+
+def _usage(error: Any) -> str:
+    """What typer has against the arguments, in one line."""
+    if getattr(error, "possibilities", None) is not None:
+        near = " or ".join(error.possibilities)
+        text = f"no option {error.option_name}{f' (did you mean {near}?)' if near else ''}"
+    else:
+        said = error.format_message()
+        text = said[:1].lower() + said[1:].rstrip(".")
+    command = error.ctx.command_path if error.ctx is not None else "hfbench"
+    return f"{text}; `{command} --help` shows what there is."
+
+
+def _let_go_of_stdout() -> None:
+    """The reader is gone, as of `hfbench list | head -1`; what is still buffered must go somewhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# ---------------------------------------------------------------- commands
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,20 +113,30 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
+def _help_if_alone(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+@app.callback(invoke_without_command=True)
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    _help_if_alone(ctx)
+
+
+data_app.callback(invoke_without_command=True)(_help_if_alone)
 
 
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")],
     seeds: Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one per core.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; by default one per core.")] = None,
     only: Annotated[str | None, typer.Option(help="Methods to run beside the baseline, separated by commas.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
@@ -72,6 +145,8 @@ def run(
     data: Data = None,
 ) -> None:
     """Run a study and print its verdicts; what has finished before is not repeated."""
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs: must be at least 1, but got {jobs}.")
     import joblib
     from rich.console import Console
 
@@ -87,107 +162,40 @@ def run(
 def list_(
     family: Annotated[str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, study.")] = None,
 ) -> None:
-    """List parts and studies: family, name, origin and what they do."""
+    """List parts and studies: name and what they do, and the origin of parts that are not hfbench's own."""
     from hfbench import registry
-    from hfbench.config import shipped_studies
-    from hfbench.errors import UnknownPartError
+    from hfbench.describe import plain_console, print_list
     from hfbench.space import did_you_mean
 
     known = (*registry.FAMILIES, "study")
     wanted = {"studies": "study"}.get(family, family.removesuffix("s")) if family else None
     if wanted not in (None, *known):
         raise UnknownPartError(f"no family {family!r}{did_you_mean(family, known)}; known: {', '.join(known)}.")
-    rows = [
-        (of, name, *_origin_and_line(of, name))
-        for of in registry.FAMILIES
-        if wanted in (None, of)
-        for name in registry.names(of)
-    ]
-    if wanted in (None, "study"):
-        rows += [("study", name, "shipped", question) for name, question in shipped_studies().items()]
-    _print_table(_plain_console(), ("family", "name", "origin", "what it does"), rows)
-
-
-def _origin_and_line(family: str, name: str) -> tuple[str, str]:
-    """One broken plugin is a row that says so, and hides no other."""
-    from hfbench import registry
-    from hfbench.space import summary
-
-    try:
-        origin = registry.origin(family, name)
-    except HfbenchError as error:
-        return "", f"error: {error}"
-    try:
-        return origin, summary(registry.get(family, name))
-    except HfbenchError as error:
-        return origin, f"error: {error}"
+    print_list(plain_console(), [kind for kind in known if wanted in (None, kind)])
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study.")]) -> None:
-    """Show a part, with its hyper-parameters, or a shipped study."""
+    """Show a part (formula, source, hyper-parameters) or a shipped study."""
     from hfbench import registry
     from hfbench.config import shipped_studies
-    from hfbench.errors import UnknownPartError
+    from hfbench.describe import plain_console, print_part, print_study
     from hfbench.space import did_you_mean
 
-    console = _plain_console()
+    console = plain_console()
     studies = shipped_studies()
     families = [family for family in registry.FAMILIES if name in registry.names(family)]
     if not families and name not in studies:
         known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies]
         raise UnknownPartError(f"no part or study {name!r}{did_you_mean(name, known)}; `hfbench list` lists them all.")
-    for family in families:
-        _show_part(console, family, name)
+    for place, family in enumerate(families):
+        if place:
+            console.print()
+        print_part(console, family, name)
     if name in studies:
-        _show_study(console, name)
-
-
-def _show_part(console: Console, family: str, name: str) -> None:
-    import inspect
-
-    from hfbench import registry
-    from hfbench.space import hyperparameters
-
-    cls = registry.get(family, name)
-    console.print(f"{family} {name} ({registry.origin(family, name)}): {cls.__module__}.{cls.__qualname__}")
-    console.print(f"{inspect.getsourcefile(cls)}\n", soft_wrap=True)
-    console.print(inspect.getdoc(cls) or "", "\n")
-    rows = [
-        (
-            one.name,
-            "(required)" if one.required else repr(one.default),
-            one.allowed,
-            str(one.search or ""),
-            one.meaning,
-        )
-        for one in hyperparameters(cls)
-    ]
-    if rows:
-        _print_table(console, ("name", "default", "allowed", "search", "meaning"), rows)
-    else:
-        console.print("It has no hyper-parameters.")
-
-
-def _show_study(console: Console, name: str) -> None:
-    from hfbench.config import load_study
-
-    study = load_study(name)
-    console.print(f"study {name}: {study.question}\n")
-    rows = [
-        ("tasks", ", ".join(f"{task} (target {target:g})" for task, target in study.targets.items())),
-        ("seeds", ", ".join(map(str, study.seeds))),
-        ("budget", ", ".join(f"{limit:g} {unit}" for unit, limit in study.budget.items()) or "of each task"),
-        ("compares", f"{study.primary}, equivalent within a factor {study.margin:g}"),
-        *(
-            (
-                f"{one.name} (baseline)" if one.name == study.baseline else one.name,
-                f"{one.solver['use']}, {one.preconditioner['use']}, {one.scheduler['use']}",
-            )
-            for one in study.methods.values()
-        ),
-    ]
-    _print_table(console, ("", ""), rows)
+        if families:
+            console.print()
+        print_study(console, name)
 
 
 @data_app.command()
@@ -195,80 +203,79 @@ def fetch(tasks: Tasks = None, data: Data = None) -> None:
     """Download what is in none of the folders; everything is verified."""
     from hfbench.data import find, locate
 
-    for file in _files(tasks):
-        found = locate(file, data) if file.urls or not file.optional else find(file, data)
-        print(f"{file.path}: {found or 'optional, not there'}")
+    for task, files in _files(tasks).items():
+        if all(file.optional for file in files):
+            print(f"{task}: nothing to fetch, its data are generated")
+        for file in files:
+            found = locate(file, data) if file.urls or not file.optional else find(file, data)
+            print(f"{file.path}: {found or 'optional, not there'}")
 
 
 @data_app.command()
 def verify(tasks: Tasks = None, data: Data = None) -> None:
     """Check every file against its checksum; download nothing."""
+    from hfbench.data import missing, present
     from hfbench.data import verify as verified
     from hfbench.errors import DataError
 
+    absent: dict[str, list[DataFile]] = {}
     problems = []
-    for file in _files(tasks):
-        try:
-            found = verified(file, data)
-        except DataError as error:
-            problems.append(str(error))
-        else:
-            print(f"{file.path}: {f'{found}, verified' if found else 'optional, not there'}")
+    for task, files in _files(tasks).items():
+        if not files:
+            print(f"{task}: nothing to verify, its data are generated")
+        for file in files:
+            if not file.optional and present(file, data) is None:
+                absent.setdefault(task, []).append(file)
+                continue
+            try:
+                found = verified(file, data)
+            except DataError as error:
+                problems.append(str(error))
+            else:
+                print(f"{file.path}: {f'{found}, verified' if found else 'optional, not there'}")
+    if absent:
+        lacking = list(dict.fromkeys(file for files in absent.values() for file in files))
+        fetched = [task for task, files in absent.items() if any(file.urls for file in files)]
+        cure = f"\nTo download: hfbench data fetch {' '.join(fetched)}" if fetched else ""
+        problems.append(missing(lacking, data) + cure)
+    for problem in problems:
+        _complain(problem)
     if problems:
-        raise DataError("\n".join(problems))
+        raise typer.Exit(2)
 
 
 @data_app.command()
 def where(tasks: Tasks = None, data: Data = None) -> None:
-    """Print the folders looked at, in order, and where each file is."""
-    from hfbench.data import where as folders
+    """Print the folders looked in, in order, and where each file is."""
+    from hfbench.data import present
+    from hfbench.data import where as places
 
-    searched, files = folders(data), _files(tasks)
-    for folder in searched:
-        print(folder)
-    for file in files:
-        found = next((path for folder in searched if (path := file.below(folder)).exists()), None)
-        print(f"{file.path}: {found or 'not there'}")
+    folders = [str(place) for place in places(data)]
+    found = {file: present(file, data) for files in _files(tasks).values() for file in files}
+    print("Folders, in the order they are looked in:", *folders, sep="\n  ")
+    print("Files:")
+    for file, path in found.items():
+        print(f"  {file.path}: {path or 'not there'}{' (optional)' if file.optional and path is None else ''}")
 
 
-def _files(tasks: list[str] | None) -> list[DataFile]:
-    """The files of the tasks, each once."""
+def _files(tasks: list[str] | None) -> dict[str, tuple[DataFile, ...]]:
+    """The files of each task."""
     from hfbench import registry
 
-    files: dict[DataFile, None] = {}
-    for name in tasks or registry.names("task"):
-        files.update(dict.fromkeys(registry.get("task", name).files))
-    return list(files)
+    return {name: tuple(registry.get("task", name).files) for name in tasks or registry.names("task")}
 
 
 @app.command()
 def ui(
     results: Results = Path("results"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
     """Browse the recorded runs in the MLflow UI, on this machine only."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"--port: must be 1 to 65535, but got {port}.")
     from hfbench import tracking
 
     tracking.ui(results, port)
-
-
-def _plain_console() -> Console:
-    """What plugins and files say is printed as it is, never read as markup."""
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, emoji=False)
-
-
-def _print_table(console: Console, header: tuple[str, ...], rows: list[Any]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD if any(header) else None, show_header=any(header), pad_edge=False)
-    for place, title in enumerate(header):
-        table.add_column(title, overflow="fold", no_wrap=place < len(header) - 1 and len(header) < 5)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,16 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from hfbench import registry, space
-from hfbench.errors import ConfigError, UnknownPartError
-from hfbench.space import Choice, Hyperparameter, Within, did_you_mean, located, part, settings_of
+from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
+from hfbench.space import Choice, Hyperparameter, Within, did_you_mean, part, settings_of
 
 PRIMARIES = ("work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target")
 RULES = ("relative-progress",)  # Martens (2010)
@@ -44,7 +45,12 @@ class Method:
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand."""
+    """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand.
+
+    The budget is looked at after each outer iteration, so that a run may overshoot it by one. A target met beyond it
+    counts as not reached, and a run that did not reach the target enters the statistics at the budget, where that
+    limits the cost compared, not at what it spent.
+    """
 
     name: str
     question: str
@@ -71,7 +77,7 @@ class _StudyTable:
     question: Annotated[str, "what the study asks"] = ""
     tasks: Annotated[list[str], "names of tasks"]
     seeds: Annotated[int | list[int], "how many seeds, or a list of them"]
-    budget: Annotated[dict[str, float], "where a run ends"] = field(default_factory=dict)
+    budget: Annotated[dict[str, float], "where a run ends, whichever limit is met first"] = field(default_factory=dict)
     primary: Annotated[str, Choice(*PRIMARIES), "the cost that is compared"] = "work_to_target"
     targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
     margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
@@ -114,18 +120,17 @@ def load_study(
 
     `overrides` are `key.path=value` with a TOML value, bare words being strings; `seeds` replaces the file's: a count,
     "3,5,8" or "10-19"; `only` keeps these methods and the baseline.
-    Raises ConfigError or UnknownPartError with one message for whatever is wrong.
+    Raises ConfigError or UnknownPartError with one message for whatever is wrong: it names the key, and says whether
+    it is the file's or an override's.
     """
     raw, source, label = _read(name_or_path)
-    if overrides:
-        label = f"{label} with {' '.join(overrides)}"
-    with located(label):
+    with _blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
         for assignment in overrides:
             _override(raw, assignment)
         study = _study(raw, source)
-        if seeds is not None:
-            study = dataclasses.replace(study, seeds=_option_seeds(seeds))
-        return _keep(study, only) if only else study
+    if seeds is not None:
+        study = dataclasses.replace(study, seeds=_option_seeds(seeds))
+    return _keep(study, only) if only else study
 
 
 def shipped_studies() -> dict[str, str]:
@@ -298,7 +303,7 @@ def _checked(value: Any, kind: type, within: Within, where: str) -> Any:
     return space.check(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
 
 
-# ---------------------------------------------------------------- seeds, methods kept, overrides
+# ---------------------------------------------------------------- seeds, methods kept
 
 
 def _file_seeds(given: Any, where: str = "study.seeds") -> tuple[int, ...]:
@@ -329,12 +334,39 @@ def _keep(study: Study, only: Sequence[str]) -> Study:
     return dataclasses.replace(study, methods=kept)
 
 
+# ---------------------------------------------------------------- overrides
+
+
+@contextmanager
+def _blaming(label: str, overridden: Sequence[str]) -> Iterator[None]:
+    """Messages begin with a key path: says of the key that it came from `--set`, or else which file it is in."""
+    try:
+        yield
+    except HfbenchError as error:
+        key, _, problem = str(error).partition(": ")
+        if any(_within(key, path) or _within(path, key) for path in overridden):
+            message = f"{key} (from --set): {problem}"
+        elif key == "--set":
+            message = str(error)
+        else:
+            # Another `use` may be what makes a setting of the file unknown.
+            switched = next((path for path in overridden if _within(key, path.removesuffix(".use"))), None)
+            message = f"{label}{f' with --set {switched}' if switched else ''}: {error}"
+        raise type(error)(message) from error.__cause__
+
+
+def _within(key: str, path: str) -> bool:
+    """Whether the key is the one at `path` or below it."""
+    return re.match(rf"{re.escape(path)}($|[.\[])", key) is not None
+
+
 def _override(raw: dict[str, Any], assignment: str) -> None:
     """Sets one value in the raw tables; whether key and value are allowed is checked with the rest."""
     path, equals, text = assignment.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise ConfigError(f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {assignment!r}.")
+    path = ".".join(keys)
     if keys[0] == "methods" and len(keys) > 2:
         _check_known(keys[1], _table(raw, "methods"), path, "method")
     table = raw
@@ -343,7 +375,7 @@ def _override(raw: dict[str, Any], assignment: str) -> None:
         if isinstance(below, str):  # a part given by its name alone
             below = table[key] = {"use": below}
         if not isinstance(below, dict):
-            raise ConfigError(f"{path}: {'.'.join(keys[:depth])} is {below!r} and has no keys.")
+            raise ConfigError(f"{path}: {'.'.join(keys[:depth])} must be a table, but is {below!r}.")
         table = below
     table[keys[-1]] = _value(text.strip())
 

@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -21,8 +22,10 @@ from urllib.parse import urlsplit
 from hfbench.errors import DataError
 
 VARIABLE = "HFBENCH_DATA"
+CACHE = "user cache"
 TIMEOUT = (5.0, 30.0)  # seconds a mirror may take to answer the call, and stay silent after it
 _GZIP_MAGIC = b"\x1f\x8b"
+_UNREADABLE = (OSError, EOFError, zlib.error)
 
 _verified: set[tuple[str, int, int, str]] = set()  # path, mtime, size, sha256: hashed once per process
 
@@ -61,6 +64,21 @@ class DataFile:
 # ---------------------------------------------------------------- where
 
 
+@dataclass(frozen=True)
+class Place:
+    """A folder that is looked in, and who named it."""
+
+    folder: Path
+    named_by: str
+
+    def __str__(self) -> str:
+        """The folder, and what is wrong with it; the cache may not exist yet."""
+        wrong = ""
+        if self.named_by != CACHE and not self.folder.is_dir():
+            wrong = ": is no folder" if self.folder.exists() else ": does not exist"
+        return f"{self.folder} ({self.named_by}){wrong}"
+
+
 def cache_folder() -> Path:
     """The user cache, where downloads go."""
     import platformdirs
@@ -68,16 +86,22 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("hfbench", appauthor=False))
 
 
-def where(data: str | None = None) -> list[Path]:
-    """The folders looked at, in order. Raises DataError if `data` is given and is no folder."""
-    return [*_users_folders(data), cache_folder()]
+def where(data: str | None = None) -> list[Place]:
+    """The folders looked in, in order. Raises DataError if `data` is given and is no folder."""
+    return [*_of_the_user(data), Place(cache_folder(), CACHE)]
 
 
-def _users_folders(data: str | None) -> list[Path]:
+def _of_the_user(data: str | None) -> list[Place]:
     if data is not None and not Path(data).expanduser().is_dir():
         raise DataError(f"the data folder must exist, but got {data!r}.")
-    given = [data, os.environ.get(VARIABLE)]
-    return [Path(folder).expanduser() for folder in given if folder]
+    given = {"--data": data, VARIABLE: os.environ.get(VARIABLE)}
+    return [Place(Path(folder).expanduser(), named_by) for named_by, folder in given.items() if folder]
+
+
+def present(file: DataFile, data: str | None = None) -> Path | None:
+    """The first copy in the folders, whatever is in it. Raises DataError as `where` does."""
+    paths = (file.below(place.folder) for place in where(data))
+    return next((path for path in paths if path.exists()), None)
 
 
 # ---------------------------------------------------------------- reading and checking
@@ -86,30 +110,47 @@ def _users_folders(data: str | None) -> list[Path]:
 def contents(path: Path) -> bytes:
     """The bytes of a file, decompressed if it is gzip. Raises DataError if it cannot be read to its end."""
     try:
-        raw = path.read_bytes()
-        # Told by content: a server may have undone the compression that the name promises.
-        return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from error
+        return _unpacked(path)
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read: {_reason(error)}.") from error
 
 
 def checksum(path: Path) -> str:
-    """sha256 of the decompressed bytes."""
+    """sha256 of the decompressed bytes. Raises DataError as `contents` does."""
     return hashlib.sha256(contents(path)).hexdigest()
 
 
-def _damage(file: DataFile, path: Path) -> str | None:
+def _unpacked(path: Path) -> bytes:
+    raw = path.read_bytes()
+    # Told by content: a server may have undone the compression that the name promises.
+    return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, without the path that it may repeat."""
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")
+
+
+@dataclass(frozen=True)
+class _Damage:
+    """What is wrong with a file: in two words, and what was found in place of the checksum."""
+
+    brief: str
+    found: str
+
+
+def _damage(file: DataFile, path: Path) -> _Damage | None:
     """What is wrong with the file at `path`, or None; a file found good is not hashed again until it changes."""
     try:
         status = path.stat()
         seal = (str(path.absolute()), status.st_mtime_ns, status.st_size, file.sha256)
         if seal in _verified:
             return None
-        found = checksum(path)
-    except OSError as error:  # DataError is one
-        return f"expected sha256 {file.sha256 or '(any)'} of the decompressed bytes, found none: {error}"
+        found = hashlib.sha256(_unpacked(path)).hexdigest()
+    except _UNREADABLE as error:
+        return _Damage("cut short or corrupt", f"nothing that can be read: {_reason(error)}")
     if file.sha256 and found != file.sha256:
-        return f"expected sha256 {file.sha256} of the decompressed bytes, found {found}"
+        return _Damage("wrong checksum", f"sha256 {found}")
     _verified.add(seal)
     return None
 
@@ -119,10 +160,11 @@ def find(file: DataFile, data: str | None = None) -> Path | None:
 
     Raises DataError if the first copy in a folder of the user is damaged.
     """
-    for folder in _users_folders(data):
-        if file.below(folder).exists():
-            return _intact(file, folder, data)
-    return _cached(file)
+    for place in _of_the_user(data):
+        if file.below(place.folder).exists():
+            return _intact(file, place)
+    cached = file.below(cache_folder())
+    return cached if cached.is_file() and _damage(file, cached) is None else None
 
 
 def locate(file: DataFile, data: str | None = None) -> Path:
@@ -130,12 +172,7 @@ def locate(file: DataFile, data: str | None = None) -> Path:
 
     Raises DataError, listing every folder and mirror tried, if it is nowhere or damaged.
     """
-    return find(file, data) or _download(file, _looked_at(file, where(data)))
-
-
-def fetch(file: DataFile) -> Path:
-    """The verified file in the user cache, downloaded unless it is there. Raises DataError as `locate` does."""
-    return _cached(file) or _download(file, _looked_at(file, [cache_folder()]))
+    return find(file, data) or _download(file, data)
 
 
 def read(file: DataFile, data: str | None = None) -> bytes:
@@ -148,60 +185,56 @@ def verify(file: DataFile, data: str | None = None) -> Path | None:
 
     Raises DataError if it is damaged, in the cache too, or is missing and not optional.
     """
-    for folder in where(data):
-        if file.below(folder).exists():
-            _forget(file.below(folder))
-            return _intact(file, folder, data)
+    for place in where(data):
+        path = file.below(place.folder)
+        if path.exists():
+            _verified.difference_update([seal for seal in _verified if seal[0] == str(path.absolute())])
+            return _intact(file, place)
     if file.optional:
         return None
-    raise DataError(_message(file, "it is in none of the data folders.", _looked_at(file, where(data))))
+    raise DataError(missing([file], data))
 
 
-def _intact(file: DataFile, folder: Path, data: str | None) -> Path:
-    path = file.below(folder)
+def _intact(file: DataFile, place: Place) -> Path:
+    path = file.below(place.folder)
     if damage := _damage(file, path):
-        folders = where(data)
-        tried = _looked_at(file, folders[: folders.index(folder) + 1])
-        raise DataError(_message(file, f"{path} is not the file it should be: {damage}.", tried))
+        raise DataError(_damaged(file, place, damage))
     return path
-
-
-def _cached(file: DataFile) -> Path | None:
-    path = file.below(cache_folder())
-    return path if path.is_file() and _damage(file, path) is None else None
-
-
-def _forget(path: Path) -> None:
-    name = str(path.absolute())
-    _verified.difference_update([seal for seal in _verified if seal[0] == name])
 
 
 # ---------------------------------------------------------------- downloading
 
 
-def _download(file: DataFile, tried: list[str]) -> Path:
+def _download(file: DataFile, data: str | None) -> Path:
     """The file in the cache, from the first mirror whose copy has the right checksum. All or nothing."""
     root = cache_folder()
     target = file.below(root)
+    failed = []
     for url in file.urls:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            scratch = tempfile.TemporaryDirectory(dir=root, prefix=".download-")  # same disk: the move is atomic
+            # On the same disk, so that the move is atomic.
+            with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+                fresh = Path(folder) / target.name
+                problem = _fetched(file, url, fresh)
+                if problem is None:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(fresh, target)
+                    return target
         except OSError as error:
-            raise DataError(_message(file, f"the cache {root} cannot be written: {error}.", tried)) from error
-        with scratch as folder:
-            fresh = Path(folder) / target.name
-            try:
-                _get(url, fresh)
-                if damage := _damage(file, fresh):
-                    raise DataError(damage)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(fresh, target)
-                return target
-            except OSError as error:  # requests' errors and DataError are OSErrors
-                tried = [*tried, f"{url}: {error}"]
-    problem = "every download failed." if file.urls else "it is in none of the data folders and has no mirror."
-    raise DataError(_message(file, problem, tried))
+            raise DataError(f"{file.path}: the {CACHE} {root} cannot be written: {_reason(error)}.") from error
+        failed.append(f"{url}: {problem}")
+    raise DataError(missing([file], data, failed))
+
+
+def _fetched(file: DataFile, url: str, fresh: Path) -> str | None:
+    """Why the copy of a mirror is none, or None where it is at `fresh` and good."""
+    try:
+        _get(url, fresh)
+    except OSError as error:  # requests' errors are OSErrors
+        return _why_not(error)
+    damage = _damage(file, fresh)
+    return None if damage is None else damage.brief
 
 
 def _get(url: str, target: Path) -> None:
@@ -210,20 +243,64 @@ def _get(url: str, target: Path) -> None:
     pooch.HTTPDownloader(timeout=TIMEOUT)(url, str(target), None)
 
 
+def _why_not(error: OSError) -> str:
+    """A download's failure in a few words: requests tells it as a chain of exceptions inside one another."""
+    from requests import exceptions as failure
+
+    if isinstance(error, failure.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, failure.Timeout) or "timed out" in str(error).lower():
+        return "timed out"
+    if isinstance(error, failure.SSLError):
+        return "its certificate is not accepted"
+    if isinstance(error, failure.ChunkedEncodingError | failure.ContentDecodingError):
+        return "broke off"
+    if isinstance(error, failure.ConnectionError | ConnectionError):
+        return "cannot connect"
+    return error.strerror or type(error).__name__
+
+
 # ---------------------------------------------------------------- messages
 
 
-def _looked_at(file: DataFile, folders: list[Path]) -> list[str]:
-    paths = [file.below(folder) for folder in folders]
-    return [f"{path}: {'damaged' if path.exists() else 'not there'}" for path in paths]
-
-
-def _message(file: DataFile, problem: str, tried: list[str]) -> str:
-    return "\n".join(
-        [
-            f"data file {file.path}: {problem}",
-            "Tried:",
-            *(f"  {source}" for source in tried),
-            f"To supply it offline, put the file at <folder>/{file.path} and set {VARIABLE}=<folder>.",
-        ]
+def _damaged(file: DataFile, place: Place, damage: _Damage) -> str:
+    expected = f"sha256 {file.sha256}" if file.sha256 else "a file that can be read"
+    if place.named_by == CACHE and file.urls:
+        cure = "It is in the cache and is fetched again when it is needed; `hfbench data fetch` does so now."
+    elif file.urls:
+        cure = "Replace it, or delete it: it is then taken from the next folder that has it, or downloaded."
+    else:
+        cure = "Replace it, or delete it."
+    return (
+        f"{file.below(place.folder)} is damaged or is another file.\n"
+        f"  expected  {expected} (of the decompressed bytes)\n"
+        f"  found     {damage.found}\n"
+        f"{cure}"
     )
+
+
+def missing(files: Sequence[DataFile], data: str | None = None, failed: Sequence[str] = ()) -> str:
+    """The message on files that are in no folder, and on the mirrors that `failed` to give them, with the reasons."""
+    paths = [file.path for file in files]
+    subject = f"{paths[0]} is" if len(paths) == 1 else f"{len(paths)} data files are"
+    lines = [f"{subject} in none of the data folders{' and could not be downloaded' if failed else ''}."]
+    if len(paths) > 1:
+        lines += ["Missing:", *_indented(paths)]
+    lines += ["Looked in:", *_indented(f"{place}{_copy_in(files, place)}" for place in where(data))]
+    if failed:
+        lines += ["Mirrors:", *_indented(failed)]
+    if not any(file.urls for file in files):
+        lines += ["There is no mirror to download from."]
+    put = f"the file at <folder>/{paths[0]}" if len(paths) == 1 else "each file at <folder>/<its path above>"
+    lines += [f"To supply {'it' if len(paths) == 1 else 'them'} offline, put {put} and set {VARIABLE}=<folder>."]
+    return "\n".join(lines)
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _copy_in(files: Sequence[DataFile], place: Place) -> str:
+    """Only the cache's copy may be damaged: in a folder of the user that is an error of its own."""
+    damaged = any(file.below(place.folder).exists() for file in files)
+    return ": the copy there is damaged" if damaged else ""

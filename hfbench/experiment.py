@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from hfbench import batches, registry, trace
-from hfbench.assembly import build_model, build_optimizer, build_task, check_plan, load
+from hfbench import batches, trace
+from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import NonFiniteError
 from hfbench.evaluation import mean_error
@@ -35,15 +35,20 @@ def attempt(
     data: str | None = None,
     checkpoint_every: float = 2.0,
 ) -> dict[str, Any]:
-    """Runs or resumes one run, or reads its record if it is complete; returns its result.
+    """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
 
-    An exception becomes the outcome "failed" with its message; the details lie beside the result in error.txt.
+    A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its message; the
+    details lie beside the result in error.txt.
     """
     if folder.is_complete():
         return folder.result() or {}
     try:
         with one_thread():
-            return run(spec, folder, study, data, checkpoint_every)
+            live = _opened(spec, folder, data)
+            _carry_on(live, folder, checkpoint_every)
+            result = identity(spec, folder.key, study) | live.result()
+        folder.finish(live.rows, result)
+        return result
     except Exception as error:
         return record_failure(spec, folder, study, f"{type(error).__name__}: {error}", traceback.format_exc())
 
@@ -55,17 +60,8 @@ def record_failure(spec: RunSpec, folder: RunFolder, study: str, error: str, det
     return result
 
 
-def run(
-    spec: RunSpec,
-    folder: RunFolder,
-    study: str = "",
-    data: str | None = None,
-    checkpoint_every: float = 2.0,
-) -> dict[str, Any]:
-    """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
-
-    Raises ConfigError for a plan that cannot be carried out, NonFiniteError if the first step already is not finite.
-    """
+def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
+    """The run as its last checkpoint left it, or at its start."""
     reset_peak_memory()
     folder.create(spec.config())
     folder.reopen()
@@ -76,6 +72,11 @@ def run(
         live.begin()
     else:
         live.load_state_dict(state)
+    return live
+
+
+def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float) -> None:
+    """Iterates until the run has an outcome; saves checkpoints and reports progress on the way."""
     saved = reported = time.monotonic()
     while live.outcome is None:
         live.advance()
@@ -86,9 +87,6 @@ def run(
         if now - reported >= REPORT_EVERY:
             folder.report(live.progress())
             reported = now
-    result = identity(spec, folder.key, study) | live.result()
-    folder.finish(live.rows, result)
-    return result
 
 
 class LiveRun:
@@ -97,10 +95,7 @@ class LiveRun:
     def __init__(self, spec: RunSpec, data: TaskData) -> None:
         self.spec, self.data, self.total = spec, data, len(data.train)
         self.task = build_task(spec)
-        scheduler = registry.build("scheduler", spec.method.scheduler, where=f"methods.{spec.method.name}.scheduler")
-        self.needs: tuple[str, ...] = scheduler.needs
-        self.schedule = scheduler.begin(self.total)
-        check_plan(self.schedule.plan, self.total, spec)
+        self.schedule, self.needs = begin_schedule(spec, self.total)
         self.model = build_model(self.task, spec)
         self.optimizer = build_optimizer(self.model, self.task, spec)
         self.clock = Stopwatch()

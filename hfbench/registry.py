@@ -85,6 +85,12 @@ def origin(family: str, name: str) -> str:
     return _file(found) if isinstance(found, type) else _owner(found)
 
 
+def is_own(family: str, name: str) -> bool:
+    """Whether the part is one of hfbench's own. Imports nothing; raises as `get`."""
+    found = _find(family, name)
+    return not isinstance(found, type) and found.dist is not None and found.dist.name == "hfbench"
+
+
 def build(family: str, spec: Any, where: str = "") -> Any:
     """A part from its name, from a table `{"use": name, **settings}`, or as it is if already built.
 
@@ -124,10 +130,10 @@ def _installed(path: tuple[str, ...]) -> dict[tuple[str, str], tuple[metadata.En
 def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
     known = names(family)
     if name not in known:
-        raise UnknownPartError(
-            f"no {family} {name!r}{space.did_you_mean(name, known)}; known: {', '.join(known) or 'none'}. "
-            "Newly added entry-point names appear only after `pip install -e .` is run again."
-        )
+        near = space.did_you_mean(name, known)
+        # Entry points are read from what is installed: a name added to pyproject.toml since then is not among them.
+        cure = "" if near else " One just declared in a pyproject.toml needs `pip install -e .` once more."
+        raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure}")
     if (family, name) in _added:
         return _added[family, name]
     points = _installed(tuple(sys.path))[family, name]

@@ -18,9 +18,12 @@ Test = Callable[[Any], Stop | None]
 @final
 @part
 class RelativeProgress:
-    """Stop when q gained less than k·epsilon, relatively, over the last k = max(k_min, ceil(k_fraction·i)) steps.
+    """Stop when q has gained too little over the last k steps.
 
-    (q_i - q_{i-k})/q_i < k·epsilon, asked from i > k on and for q_i < 0: Martens (2010), section 4.4.
+    Formula    stop at the first i > k with q_i < 0 and
+               (q_i - q_{i-k})/q_i < k·epsilon,  k = max(k_min, ceil(k_fraction·i))
+    Source     Martens (2010), section 4.4
+    Symbols    q_i value of the quadratic gᵀx + ½ xᵀAx at iterate i
     """
 
     needs: ClassVar[tuple[str, ...]] = ("q",)
@@ -45,7 +48,13 @@ class RelativeProgress:
 @final
 @part
 class Residual:
-    """Stop when ‖b - Ax‖ <= rtol·‖b‖ in the M⁻¹ norm."""
+    """Stop when ‖b - Ax‖ <= rtol·‖b‖ in the M⁻¹ norm.
+
+    Formula    stop when ‖b - Ax‖ <= rtol·‖b‖, ‖r‖² = rᵀM⁻¹r
+    Source     the usual test of Krylov methods; Martens (2010), section 4.4, says
+               why it serves Hessian-free optimisation less well
+    Symbols    A = G + mu D + lambda I, b = -g, M preconditioner
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("relative_residual",)
     rtol: Annotated[float, Log(1e-4, 0.5), Within("(0, 1)"), "residual relative to the gradient"] = 1e-2
@@ -57,7 +66,14 @@ class Residual:
 @final
 @part
 class BackwardError:
-    """Stop when ‖Ãᵀr̃‖ <= atol·‖Ã‖·‖r̃‖: the test of Fong and Saunders (2011), section 3.2; for LSMR and LSQR."""
+    """Stop when ‖Ãᵀr̃‖ <= atol·‖Ã‖·‖r̃‖ (LSMR and LSQR only).
+
+    Formula    stop when ‖Ãᵀr̃‖ <= atol·‖Ã‖·‖r̃‖, r̃ = b̃ - Ãx: x then
+               solves exactly a problem whose Ã differs by a part of atol at most
+    Source     Fong and Saunders (2011), section 3.2
+    Symbols    Ã, b̃ least-squares form of the system; ‖Ã‖ Frobenius norm as far as
+               bidiagonalised
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("backward_error",)
     atol: Annotated[float, Log(1e-6, 1e-1), Within("(0, 1)"), "backward error at which to stop"] = 1e-3
@@ -69,7 +85,12 @@ class BackwardError:
 @final
 @part
 class FixedIterations:
-    """Stop after a fixed number of inner iterations."""
+    """Stop after a fixed number of inner iterations.
+
+    Formula    stop when k >= iterations
+    Source     none: makes solvers comparable step by step
+    Symbols    k inner iterations done
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("k",)
     iterations: Annotated[int, Integers(5, 250, log=True), Within("[1, inf)"), "inner iterations"] = 50
@@ -81,7 +102,12 @@ class FixedIterations:
 @final
 @part
 class FixedWork:
-    """Stop after a fixed number of Gauss-Newton products, the start-up's included."""
+    """Stop after a fixed number of Gauss-Newton products.
+
+    Formula    stop when the products with A, those of the start-up included, are
+               `products` or more; one with Ã and one with Ãᵀ make one
+    Source     none: makes solvers comparable at equal work
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("products",)
     products: Annotated[float, Linear(5, 250), Within("(0, inf)"), "products"] = 50.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Core modules that no number of a run depends on. Every other one is part of the key: a module forgotten here costs
 # a repeated run, never a stale one.
 BESIDE_NUMERICS = frozenset(
-    "__init__ __main__ cli config errors registry runspec store testing tracking".split()  # noqa: SIM905
+    "__init__ __main__ cli config errors registry runspec store testing tracking describe".split()  # noqa: SIM905
 )
 
 
@@ -37,7 +37,7 @@ class RunSpec:
     task_settings: Mapping[str, Any]  # {"use": name, **settings}
     method: Method
     seed: int
-    budget: Mapping[str, float]  # among passes, seconds, products, iterations; the first one met ends the run
+    budget: Mapping[str, float]  # among passes, seconds, products, iterations; see `Study.budget`
     target: float
     precision: str = "float32"
     stop_at_target: bool = True

@@ -182,7 +182,10 @@ def part(cls: type[T]) -> type[T]:
             own_check(self)
 
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
-    return dataclass(frozen=True, kw_only=True)(cls)
+    doc = cls.__doc__
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    made.__doc__ = doc  # dataclass makes one up where there is none: the signature
+    return made
 
 
 def check(declared: Hyperparameter, value: Any, where: str = "") -> Any:
@@ -265,14 +268,29 @@ def build(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
     path = f"{where}." if where else ""
     for name in settings:
         if name not in declared:
-            known = ", ".join(declared) or "none: it has no hyper-parameters"
-            raise ConfigError(f"{path}{name}: unknown key{did_you_mean(name, declared)}; known: {known}.")
+            known = f"known: {', '.join(declared)}" if declared else "it has no hyper-parameters"
+            raise ConfigError(f"{path}{name}: unknown key{did_you_mean(name, declared)}; {known}.")
     for name, one in declared.items():
         if one.required and name not in settings:
             raise ConfigError(f"{path}{name}: must be given ({one.meaning or _type_name(one.type)}).")
     checked = {name: check(declared[name], value, path + name) for name, value in settings.items()}
-    with located(where):
+    try:
         return cls(**checked)
+    except HfbenchError as error:
+        at, problem = blame(cls, where, error)
+        raise type(error)(f"{at}: {problem}" if at else problem) from error.__cause__
+
+
+def blame(part: type, where: str, error: HfbenchError) -> tuple[str, str]:
+    """The key path an error of a part is about, and what is wrong there.
+
+    A part does not know where it stands: it begins a message with the name of its setting, `size: must …`, or with
+    none. The path is `where.size`, or `where`.
+    """
+    setting, _, problem = str(error).partition(": ")
+    if any(setting == one.name for one in hyperparameters(part)):
+        return f"{where}.{setting}" if where else setting, problem
+    return where, str(error)
 
 
 def settings_of(instance: Any) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """Batches that grow when the gradient is too noisy or validation no longer improves.
 
-Variance test, Byrd, Chin, Nocedal and Wu (2012), section 3, on a batch of n of N cases:
-    ‖Var_i(∇f_i)‖₁/n · c <= theta²‖∇f_S‖²,    c = (N - n)/(N - 1) with `correction`, else 1
-If it fails, the next n is the smallest that would pass: ‖Var‖₁/(theta²‖∇f_S‖²) without correction.
-Validation test, as in arXiv 2504.13302: if the relative decrease of the validation objective over a window of steps
-falls below `tolerance`, the next n is growth·n. The window begins anew after each change of size.
-n never shrinks, grows at most by `max_growth` per step (one case is always allowed), and ends at N. The paper's
-thresholds are not published, so all of them are hyper-parameters.
+Variance     ‖Var_i(∇f_i)‖₁/n · c <= theta²‖∇f_S‖² must hold for a batch S of
+             n of N cases, c = (N - n)/(N - 1) with `correction`, else 1. If
+             not, the next n is the smallest that would pass: without
+             correction ‖Var_i(∇f_i)‖₁/(theta²‖∇f_S‖²)
+Validation   the validation objective must decrease by the part `tolerance`
+             over `window` steps. If not, the next n is growth·n. The window
+             begins anew after each change of size
+Limits       n never shrinks, grows at most by the factor `max_growth` per
+             step (one case is always allowed), and ends at N
+Source       variance test: Byrd, Chin, Nocedal and Wu (2012), section 3;
+             validation test: as in arXiv 2504.13302. Its thresholds are not
+             published, so all of them are hyper-parameters
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from hfbench.space import Choice, Integers, Linear, Log, Within, part
 @final
 @part
 class Dynamic:
-    """Growing batches: the variance test of Byrd et al. (2012) and the decrease of the validation objective."""
+    """Batches that grow by gradient variance and validation."""
 
     needs: ClassVar[tuple[str, ...]] = ("variance_l1", "validation_objective")
     start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or above 1 a number"] = 0.05
@@ -39,7 +44,7 @@ class Dynamic:
 
     def begin(self, total: int) -> DynamicSchedule:
         """Starts at `start`, with two cases at least: one case has no variance."""
-        return DynamicSchedule(self, total, max(2, cases(self.start, total, "scheduler.start")))
+        return DynamicSchedule(self, total, max(2, cases(self.start, total, "start")))
 
 
 @final
@@ -48,7 +53,7 @@ class DynamicSchedule:
 
     def __init__(self, rules: Dynamic, total: int, batch: int) -> None:
         if total < 2:
-            raise ConfigError(f"a dynamic batch needs at least two training cases, but there are {total}.")
+            raise ConfigError(f"a growing batch needs at least two training cases, but there are {total}.")
         self.rules, self.total = rules, total
         self.batch, self.reason = batch, "start"
         self.validation: list[float] = []

@@ -1,4 +1,14 @@
-"""The same batch sizes at every step: gradient on everything and curvature on a quarter, as in Martens' code (2010)."""
+"""The same batch sizes at every step.
+
+Formula    n gradient cases of N, and of these m curvature cases, at each step:
+           n = gradient·N and m = curvature·N, or the numbers themselves where
+           they are above 1; m is at most n
+Cyclic     consecutive windows that wrap around. With gradient = 1 and
+           curvature = 1/c the curvature runs through c chunks in turn
+Random     a fresh permutation per step, of which both take the beginning
+Source     Martens (2010) and its program: gradient on everything, curvature on
+           the next quarter (the defaults)
+"""
 
 from __future__ import annotations
 
@@ -30,7 +40,7 @@ class FixedSchedule:
 @final
 @part
 class Fixed:
-    """Constant batch sizes; cyclic chunks as in Martens' code (2010), or random draws."""
+    """Constant batch sizes, in cyclic windows or drawn at random."""
 
     needs: ClassVar[tuple[str, ...]] = ()
     gradient: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "gradient's cases, a part or a number"] = 1.0
@@ -39,6 +49,6 @@ class Fixed:
 
     def begin(self, total: int) -> FixedSchedule:
         """Raises ConfigError if a size exceeds `total`."""
-        gradient = cases(self.gradient, total, "scheduler.gradient")
-        curvature = min(cases(self.curvature, total, "scheduler.curvature"), gradient)
+        gradient = cases(self.gradient, total, "gradient")
+        curvature = min(cases(self.curvature, total, "curvature"), gradient)
         return FixedSchedule(BatchPlan(gradient, curvature, self.order, "fixed"))

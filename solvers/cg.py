@@ -1,11 +1,17 @@
 """Conjugate gradients for the damped Gauss-Newton system.
 
-Problem    minimise q(x) = gᵀx + ½ xᵀAx, with A symmetric positive definite; the minimiser solves Ax = b, b = -g
-Source     Hestenes and Stiefel (1952), algorithm 3:1; preconditioned as in Martens (2010), section 4.7
-Symbols    x iterate, r = b - Ax residual, y = M⁻¹r, p direction (all shaped like the parameters)
-           alpha step along p, beta = ratio of successive rᵀy
+Problem    minimise q(x) = gᵀx + ½ xᵀAx, A = G + mu D + lambda I symmetric
+           positive definite; the minimiser solves Ax = b, b = -g
+Step       alpha = rᵀy/pᵀAp,  x ← x + alpha p,  r ← r - alpha Ap,  y = M⁻¹r
+           beta = rᵀy/(the rᵀy before),  p ← y + beta p
+Source     Hestenes and Stiefel (1952), algorithm 3:1; preconditioned as in
+           Martens (2010), section 4.7
+Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping, M
+           preconditioner; x iterate, r = b - Ax residual, p direction (all
+           shaped like the parameters); alpha step along p
 Monotone   q decreases at every step; the residual norm need not
-Cost       one product with A and one solve with M per step; four vectors besides x
+Cost       one product with A and one solve with M per step; four vectors
+           besides x
 """
 
 from __future__ import annotations
@@ -41,7 +47,7 @@ class CGState:
 @final
 @part
 class CG:
-    """Preconditioned conjugate gradients on (G + mu D + lambda I) p = -g."""
+    """Conjugate gradients on (G + mu D + lambda I) p = -g."""
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[CGState]:
         """x_k minimises q over x0 + span{p_1 … p_k}. Ends at an exact solution or at pᵀAp <= 0 (Breakdown)."""

@@ -1,10 +1,13 @@
-"""Chapelle and Erhan's preconditioner: an unbiased estimate of the Gauss-Newton diagonal from random signs.
+"""Chapelle and Erhan's preconditioner: the Gauss-Newton diagonal from random signs.
 
-    d = mean_i (J_iᵀB_i v_i)∘(J_iᵀB_i v_i),  v_i ∈ {±1}^o at random;   E[d] = diag(G) exactly
-    M = (d + mu D + lambda)^alpha
-
-Source: Chapelle and Erhan (2011), "Improved preconditioner for Hessian free optimization", section 3; alpha = 1 there.
-One pass costs what the squared gradients of Martens' preconditioner cost; more probes average more passes.
+Formula    d = mean_i (J_iᵀB_i v_i)∘(J_iᵀB_i v_i), v_i ∈ {±1}^o at random
+           E[d] = diag(G) exactly;  M = (d + mu D + lambda)^alpha
+Source     Chapelle and Erhan (2011), "Improved preconditioner for Hessian
+           free optimization", section 3; alpha = 1 there
+Symbols    J_i Jacobian of the o outputs of case i, B_i B_iᵀ Hessian of its
+           loss in them, ∘ entry by entry, lambda damping, mu D weight decay,
+           alpha `exponent`
+Cost       one pass of squared gradients per probe and outer iteration
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from .diagonal import Diagonal
 @final
 @part
 class ChapelleErhan:
-    """Unbiased random estimate of the Gauss-Newton diagonal, M = (d + mu D + lambda)^alpha: Chapelle & Erhan (2011)."""
+    """diag(G) by random signs, unbiased: Chapelle & Erhan (2011)."""
 
     cases: ClassVar[str] = "curvature"
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 1.0

@@ -1,13 +1,26 @@
 """LSMR for the damped Gauss-Newton system in least-squares form.
 
-Problem    minimise ‖Ãx - b̃‖; Ãᵀ(b̃ - Ãx) = 0 is the system (G + mu D + lambda I) x = -g
-Source     Fong and Saunders (2011), section 2 (algorithm) and section 5.1 (norm of the residual). Damping is inside Ã,
-           so that the paper's rotations for lambda are the identity and fall away
-Symbols    the paper's. y iterate of the preconditioned problem (its x), h and hbar directions (shaped like parameters)
-           c, s, cbar, sbar rotations; rho, rhobar diagonals of R and R̄; theta, thetabar off them; zeta, zetabar of the
-           right-hand side of the normal equation; betahat, betadot, betaddot, betatilde, taudot, tautilde: section 5.1
-Monotone   ‖Ãᵀ(b̃ - Ãx)‖ decreases at every step, in the M⁻¹ norm. Without preconditioner x_k is MINRES's x_k on (1)
-Cost       one product with Ã and one with Ãᵀ per step; three vectors shaped like the parameters, one like the residual
+Problem    minimise ‖Ãx - b̃‖, ÃᵀÃ = G + mu D + lambda I, Ãᵀb̃ = -g: the normal
+           equation Ãᵀ(b̃ - Ãx) = 0 is the system (G + mu D + lambda I) x = -g
+Step       bidiagonalisation, then two rotations, then three vectors:
+           beta⁺u⁺ = Ãv - alpha u,  alpha⁺v⁺ = Ãᵀu⁺ - beta⁺v
+           P_k turns B_k into the bidiagonal R_k, P̄_k turns R_kᵀ into R̄_k
+           hbar ← h - thetabar rho/(rho_old rhobar_old) hbar
+           y ← y + zeta/(rho rhobar) hbar,  h ← v - theta/rho h
+Source     Fong and Saunders (2011), section 2 (algorithm) and section 5.1
+           (norm of the residual). Damping is inside Ã, so that the paper's
+           rotations for lambda are the identity and fall away
+Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping; the rest
+           is the paper's: u, v, alpha, beta of the bidiagonal B, ⁺ the next;
+           y iterate of the preconditioned problem (its x), h and hbar
+           directions (shaped like the parameters); c, s, cbar, sbar
+           rotations; rho, rhobar diagonals of R and R̄; theta, thetabar off
+           them; zeta, zetabar of the right-hand side of the normal equation;
+           betahat, betadot, betaddot, betatilde, taudot, tautilde: section 5.1
+Monotone   ‖Ãᵀ(b̃ - Ãx)‖ decreases at every step, in the M⁻¹ norm. Without
+           preconditioner x_k is MINRES's x_k on the system
+Cost       one product with Ã and one with Ãᵀ per step; three vectors shaped
+           like the parameters, one like the residual
 """
 
 from __future__ import annotations
@@ -62,7 +75,7 @@ class Residual:
 @final
 @part
 class LSMR:
-    """LSMR on min ‖Ãp - b̃‖: MINRES's iterates, from the bidiagonalisation of Ã."""
+    """LSMR on min ‖Ãx - b̃‖: MINRES's iterates by bidiagonalising."""
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
         """y_k minimises ‖Bᵀ(f - By)‖ over the k-th Krylov space. Ends when that space is exhausted."""

@@ -1,11 +1,22 @@
 """LSQR for the damped Gauss-Newton system in least-squares form.
 
-Problem    minimise ‖Ãx - b̃‖; Ãᵀ(b̃ - Ãx) = 0 is the system (G + mu D + lambda I) x = -g
-Source     Paige and Saunders (1982), sections 3 and 4. Damping is inside Ã: there is no separate damp
-Symbols    y iterate of the preconditioned problem, w its direction (shaped like the parameters)
-           c, s rotation; rho, theta entries of the bidiagonal R; phi of the rotated right-hand side; bars: not yet
-Monotone   ‖b̃ - Ãx‖, hence q, decreases at every step. Without preconditioner x_k is CG's x_k on (1)
-Cost       one product with Ã and one with Ãᵀ per step; two vectors shaped like the parameters, one like the residual
+Problem    minimise ‖Ãx - b̃‖, ÃᵀÃ = G + mu D + lambda I, Ãᵀb̃ = -g: the normal
+           equation Ãᵀ(b̃ - Ãx) = 0 is the system (G + mu D + lambda I) x = -g
+Step       bidiagonalisation, then one rotation, then two vectors:
+           beta⁺u⁺ = Ãv - alpha u,  alpha⁺v⁺ = Ãᵀu⁺ - beta⁺v
+           (c, s) turns B_k into the bidiagonal R_k
+           y ← y + phi/rho w,  w ← v - theta/rho w
+Source     Paige and Saunders (1982), sections 3 and 4. Damping is inside Ã:
+           there is no separate damp
+Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping; u, v,
+           alpha, beta of the bidiagonal B, ⁺ the next; y iterate of the
+           preconditioned problem, w its direction (shaped like the
+           parameters); c, s rotation; rho, theta entries of R; phi of the
+           rotated right-hand side; bars: not yet rotated
+Monotone   ‖b̃ - Ãx‖, hence q, decreases at every step. Without preconditioner
+           x_k is CG's x_k on the system
+Cost       one product with Ã and one with Ãᵀ per step; two vectors shaped
+           like the parameters, one like the residual
 """
 
 from __future__ import annotations
@@ -25,7 +36,7 @@ from .bidiag import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 @final
 @part
 class LSQR:
-    """LSQR on min ‖Ãp - b̃‖: CG's iterates, from the bidiagonalisation of Ã."""
+    """LSQR on min ‖Ãx - b̃‖: CG's iterates by bidiagonalising."""
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
         """y_k minimises ‖By - f‖ over the k-th Krylov space. Ends when that space is exhausted."""

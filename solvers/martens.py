@@ -1,8 +1,11 @@
-"""Martens' preconditioner: the diagonal of the empirical Fisher matrix, damped and flattened.
+"""Martens' preconditioner: the diagonal of the empirical Fisher matrix.
 
-    M = (mean_i g_i∘g_i + lambda + mu D)^alpha,    g_i the gradient of case i (without weight decay)
-
-Source: Martens (2010), section 4.7, where alpha = ¾ and the mean runs over the cases of the gradient.
+Formula    M = (mean_i g_i∘g_i + lambda + mu D)^alpha
+Source     Martens (2010), section 4.7, where alpha = ¾ and the mean runs over
+           the cases of the gradient
+Symbols    g_i gradient of case i (without weight decay), ∘ entry by entry,
+           lambda damping, mu D weight decay, alpha `exponent`
+Cost       one pass of squared gradients per outer iteration
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from .diagonal import Diagonal
 @final
 @part
 class Martens:
-    """Empirical-Fisher diagonal M = (mean g∘g + lambda + mu D)^alpha of Martens (2010)."""
+    """Empirical-Fisher diagonal, flattened: Martens (2010)."""
 
     cases: ClassVar[str] = "gradient"
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 0.75

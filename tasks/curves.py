@@ -1,13 +1,22 @@
 """CURVES: pen strokes through three random points, as an autoencoder task.
 
-Source    Hinton and Salakhutdinov (2006), Science 313: 28×28 pictures of curves, 20 000 to train on and 10 000 to test
-Original  their file `curves/digs3pts_1.mat` (MATLAB, variables `bdata` and `bdatatest`, a picture a row) is used if a
-          data folder has it; no checksum of it is published, so its contents are checked instead
-Otherwise our own pictures, the same everywhere and for every seed of a run:
-          three points uniform in the picture less a margin of 2 pixels;
-          the quadratic through them, p(t) = (2t-1)(t-1) p₀ + 4t(1-t) p₁ + t(2t-1) p₂, at 64 equally spaced t in [0, 1];
-          a soft pen of radius 2 pixels: ink = (1 - d²/4)₊² at distance d from the nearest of the 64 points;
-          rounded to one of 256 grey levels, then divided by 255.
+Network    pixels - layers and back: dense, logistic units, but the code is
+           linear and so is the output, the pre-activation z
+Loss       logistic, of sigmoid(z) against the picture t, convex in z
+Error      ‖sigmoid(z) - t‖², summed over pixels, mean over the test cases
+Source     Hinton and Salakhutdinov (2006), Science 313: 28×28 pictures of
+           curves, 20 000 to train on and 10 000 to test; initialised as in
+           Martens (2010), section 5
+Original   their file `curves/digs3pts_1.mat` (MATLAB, variables `bdata` and
+           `bdatatest`, a picture a row) is used by `curves` if a data folder
+           has it; no checksum of it is published, so its contents are checked
+Otherwise  our own pictures, the same everywhere and for every seed of a run:
+           three points uniform in the picture less a margin of 2 pixels;
+           the quadratic through them, at 64 equally spaced t in [0, 1],
+           p(t) = (2t-1)(t-1) p₀ + 4t(1-t) p₁ + t(2t-1) p₂;
+           a soft pen of radius 2 pixels: ink = (1 - d²/4)₊² at distance d
+           from the nearest of the 64 points;
+           rounded to one of 256 grey levels, then divided by 255
 """
 
 from __future__ import annotations
@@ -127,7 +136,7 @@ def _pictures(variables: Mapping[str, Any], variable: str, name: str) -> Tensor:
 @final
 @part
 class Curves:
-    """Pen strokes through three random points, 28×28: autoencoder 784-400-200-100-50-25-6."""
+    """Pen strokes, 28×28: autoencoder 784-400-200-100-50-25-6."""
 
     loss: ClassVar[str] = "logistic"
     files: ClassVar[tuple[DataFile, ...]] = (ORIGINAL,)
@@ -162,7 +171,7 @@ class Curves:
 @final
 @part
 class CurvesSmall:
-    """Pen strokes, 16×16, 1000 to train on: autoencoder 256-60-20-6. For first steps and tests."""
+    """Pen strokes, 16×16, quick: autoencoder 256-60-20-6."""
 
     loss: ClassVar[str] = "logistic"
     files: ClassVar[tuple[DataFile, ...]] = ()

@@ -1,8 +1,15 @@
 """MNIST: handwritten digits, 28×28, as an autoencoder task.
 
-Source    LeCun, Bottou, Bengio and Haffner (1998), Proc. IEEE 86(11)
-Format    IDX: two zero bytes, type (8: unsigned byte), number of dimensions, each as a big-endian 32-bit word,
-          then the pixels
+Network    784-1000-500-250-30 and back: dense, logistic units, but the code is
+           linear and so is the output, the pre-activation z
+Loss       logistic, of sigmoid(z) against the picture t, convex in z
+Error      ‖sigmoid(z) - t‖², summed over pixels, mean over the test cases
+Source     LeCun, Bottou, Bengio and Haffner (1998), Proc. IEEE 86(11);
+           network of Hinton and Salakhutdinov (2006), Science 313,
+           initialised as in Martens (2010), section 5
+Format     IDX: two zero bytes, type (8: unsigned byte), number of dimensions,
+           each as a big-endian 32-bit word, then the pixels; 60 000 cases to
+           train on, 10 000 to test
 """
 
 from __future__ import annotations

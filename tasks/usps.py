@@ -1,7 +1,14 @@
 """USPS: scanned digits of envelopes, 16×16, as an autoencoder task.
 
-Source    LeCun et al. (1990), NIPS 2; files of Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning"
-Format    text, one case a row: label, then 256 grey values in [-1, 1]; 7291 cases to train on, 2007 to test
+Network    256-400-200-100-50-25 and back: dense, logistic units, but the
+           code is linear and so is the output, the pre-activation z
+Loss       logistic, of sigmoid(z) against the picture t, convex in z
+Error      ‖sigmoid(z) - t‖², summed over pixels, mean over the test cases
+Source     LeCun et al. (1990), NIPS 2; files of Hastie, Tibshirani and
+           Friedman, "The Elements of Statistical Learning"; initialised as in
+           Martens (2010), section 5
+Format     text, one case a row: label, then 256 grey values in [-1, 1];
+           7291 cases to train on, 2007 to test
 """
 
 from __future__ import annotations

@@ -75,5 +75,5 @@ def test_an_unknown_order_is_no_window() -> None:
 
 def test_sizes_are_fractions_up_to_one_and_numbers_above() -> None:
     assert [cases(size, 200, "x") for size in (1.0, 0.25, 0.001, 2.0, 200.0)] == [200, 50, 1, 2, 200]
-    with pytest.raises(ConfigError, match="scheduler.start: .* 200 training cases, but got 201"):
-        cases(201.0, 200, "scheduler.start")
+    with pytest.raises(ConfigError, match="^start: .* 200 training cases, but got 201"):
+        cases(201.0, 200, "start")

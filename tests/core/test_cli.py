@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -35,6 +36,24 @@ class Shelf:
     decay: Annotated[float, Log(1e-7, 1e-3), Within("[0, inf)"), "weight decay"] = 1e-5
 
     def load(self, generator: Any, data: str | None = None) -> None: ...
+
+
+@part
+class Atlas:
+    """Reads two files."""
+
+    files: ClassVar[tuple[DataFile, ...]] = tuple(
+        DataFile(f"atlas/{name}.gz", "0" * 64, (f"https://127.0.0.1/{name}.gz",)) for name in ("north", "south")
+    )
+
+    def load(self, generator: Any, data: str | None = None) -> None: ...
+
+
+@part
+class Pause:
+    """Stop for a while."""
+
+    def begin(self) -> None: ...
 
 
 @pytest.fixture(autouse=True)
@@ -94,11 +113,57 @@ def test_version(hf: Any) -> None:
     assert hf("--version") == (0, f"hfbench {hfbench.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["rnu"], ["run"], ["run", "quickstart", "--jobs", "0"], ["ui", "--port", "0"]])
-def test_wrong_usage_is_status_2(hf: Any, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("rnu", "hfbench: no command 'rnu' (did you mean 'run'?); known: run, list, show, ui, data."),
+        ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
+        ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
+        ("show lsmr cg", "hfbench: got unexpected extra argument(s) (cg); `hfbench show --help` shows"),
+        ("run quickstart --jobs", "hfbench: option '--jobs' requires an argument; `hfbench"),
+        ("run quickstart --jobs 0", "hfbench: --jobs: must be at least 1, but got 0."),
+        ("run quickstart --jobs two", "hfbench: invalid value for '--jobs': "),
+        ("run quickstart --seed 3", "hfbench: no option --seed (did you mean --seeds or --set?); `hfbench run --help`"),
+        ("run quickstart --zzz", "hfbench: no option --zzz; `hfbench run --help`"),
+        ("ui --port 0", "hfbench: --port: must be 1 to 65535, but got 0."),
+        ("ui --port 65536", "hfbench: --port: must be 1 to 65535, but got 65536."),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(hf: Any, arguments: str, message: str) -> None:
+    status, out, err = hf(*arguments.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    # Versions of typer write names of arguments in capitals or not, and count arguments or not.
+    assert err.lower().replace("argument ", "argument(s) ").startswith(message.replace("argument ", "argument(s) "))
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_without_a_command_the_commands_are_shown(hf: Any, arguments: list[str]) -> None:
     status, out, err = hf(*arguments)
     assert (status, out) == (2, "")
-    assert "Usage: hfbench" in err
+    assert err.startswith(f"Usage: {' '.join(['hfbench', *arguments])} ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "unbuffered"), [("list", "1"), ("--help", "1"), ("--help", ""), ("--version", ""), ("data where", "")]
+)
+def test_a_reader_that_leaves_ends_it_quietly(command: str, unbuffered: str) -> None:
+    """As `hfbench list | head -1` does, with the reader gone before the first byte."""
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}  # with a buffer, it breaks when Python ends
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = [sys.executable, "-m", "hfbench.cli", *command.split()]
+    done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, env=env, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_poor_encoding_is_no_traceback() -> None:
+    program = [sys.executable, "-m", "hfbench.cli", "list", "solver"]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(program, env=env, capture_output=True, text=True, check=True)
+    assert "Conjugate gradients" in done.stdout
+    assert "?" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -106,8 +171,12 @@ def test_wrong_usage_is_status_2(hf: Any, arguments: list[str]) -> None:
     [
         (["run", "quikstart"], "hfbench: no study 'quikstart' (did you mean 'quickstart'?); shipped: "),
         (["run", "gone.toml"], "hfbench: gone.toml: the study file cannot be read: No such file or directory."),
-        (["run", "quickstart", "--seeds", "x"], "hfbench: quickstart.toml: --seeds: must be a count"),
-        (["run", "quickstart", "--only", ""], "hfbench: quickstart.toml: --only: must name a method"),
+        (["run", "quickstart", "--seeds", "x"], "hfbench: --seeds: must be a count"),
+        (["run", "quickstart", "--only", ""], "hfbench: --only: must name a method"),
+        (
+            ["run", "quickstart", "--set", "study.margin=1.2", "--set", "methods.hf.solver=lsrm"],
+            "hfbench: methods.hf.solver (from --set): no solver 'lsrm' (did you mean 'lsmr'?); known: cg, ",
+        ),
         (["list", "solvent"], "hfbench: no family 'solvent' (did you mean 'solver'?); known: solver, "),
         (["show", "lsrm"], "hfbench: no part or study 'lsrm' (did you mean 'lsmr'?)"),
         (["data", "where", "shelve"], "hfbench: no task 'shelve' (did you mean 'shelf'?); known: "),
@@ -166,59 +235,49 @@ def test_results_folder_from_the_environment(
     assert calls[2] == (Path("elsewhere"), 5005)
 
 
-def test_list_shows_every_part_with_origin_and_first_line(hf: Any) -> None:
-    status, out, _ = hf("list", "tasks")
-    assert status == 0
-    lines = {line.split()[1]: line for line in out.splitlines() if line.strip().startswith("task ")}
-    assert set(lines) == set(registry.names("task"))
-    assert "[bold]brackets[/bold] are no markup" in lines["shelf"]
-    assert "The rest" not in out
-    assert hf("list", "studies")[1].count("study ") >= 2
-    everything = hf("list")[1]
-    assert all(f"{family} " in everything for family in (*registry.FAMILIES, "study"))
+def test_list_takes_a_family_in_singular_or_plural(hf: Any) -> None:
+    for family in ("task", "tasks"):
+        status, out, _ = hf("list", family)
+        assert (status, out.splitlines()[0]) == (0, "task")
+        assert [line.split()[0] for line in out.splitlines()[1:]] == registry.names("task")
+    assert hf("list", "studies")[1].startswith("study\n  quickstart ")
+    everything = hf("list")[1].splitlines()
+    assert [line for line in everything if line and not line.startswith(" ")] == [*registry.FAMILIES, "study"]
 
 
-def test_list_shows_a_broken_plugin_as_a_row(hf: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    info = tmp_path / "acme-1.5.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.5\n")
-    (info / "entry_points.txt").write_text("[hfbench.tasks]\nbroken = no_such_module:Task\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    status, out, _ = hf("list", "task")
-    (row,) = [line for line in out.splitlines() if " broken " in line]
-    assert status == 0
-    assert "acme 1.5" in row
-    assert "error: " in row
-    assert " shelf " in out
+def test_show_finds_parts_and_studies(hf: Any) -> None:
+    assert hf("show", "shelf")[1].startswith("task shelf\n")
+    assert hf("show", "quickstart")[1].startswith("study quickstart\n")
 
 
-def test_show_prints_docs_and_hyper_parameters(hf: Any) -> None:
-    status, out, _ = hf("show", "shelf")
-    assert status == 0
-    assert "Shelf" in out
-    assert __file__ in out
-    assert "The rest of the story." in out
-    (row,) = [line for line in out.splitlines() if line.strip().startswith("decay")]
-    assert all(text in row for text in ("1e-05", "a number in [0, inf)", "1e-07 to 0.001, log", "weight decay"))
+def test_show_of_a_name_in_two_families_shows_both(hf: Any) -> None:
+    with registry.temporary("rule", "shelf", Pause), registry.temporary("rule", "quickstart", Pause):
+        both = hf("show", "shelf")[1]
+        part_and_study = hf("show", "quickstart")[1]
+    assert both.startswith("task shelf\n")
+    assert "\n\nrule shelf\nStop for a while." in both
+    assert part_and_study.startswith("rule quickstart\n")
+    assert "\n\nstudy quickstart\n" in part_and_study
 
 
-def test_show_of_a_study(hf: Any) -> None:
-    status, out, _ = hf("show", "quickstart")
-    assert status == 0
-    assert "Does LSMR" in out
-    assert "shf-lsmr" in out
-    assert "curves-small (target" in out
+# ---------------------------------------------------------------- data
 
 
-def test_data_where_lists_folders_in_order_and_files(hf: Any, library: Path, tmp_path: Path) -> None:
+def test_data_where_names_the_folders_in_order_and_the_files(
+    hf: Any, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HFBENCH_DATA", str(tmp_path / "gone"))
     status, out, _ = hf("data", "where", "shelf", "--data", str(library))
     assert (status, out.splitlines()) == (
         0,
         [
-            str(library),
-            str(tmp_path / "cache"),
-            f"shelf/digits.gz: {library / 'shelf' / 'digits.gz'}",
-            "shelf/extra.gz: not there",
+            "Folders, in the order they are looked in:",
+            f"  {library} (--data)",
+            f"  {tmp_path / 'gone'} (HFBENCH_DATA): does not exist",
+            f"  {tmp_path / 'cache'} (user cache)",
+            "Files:",
+            f"  shelf/digits.gz: {library / 'shelf' / 'digits.gz'}",
+            "  shelf/extra.gz: not there (optional)",
         ],
     )
 
@@ -227,13 +286,54 @@ def test_data_where_lists_folders_in_order_and_files(hf: Any, library: Path, tmp
 def test_data_is_checked(hf: Any, library: Path, command: str) -> None:
     status, out, _ = hf("data", command, "shelf", "--data", str(library))
     assert status == 0
-    assert str(library / "shelf" / "digits.gz") in out
+    path = library / "shelf" / "digits.gz"
+    assert str(path) in out
     assert "shelf/extra.gz: optional, not there" in out
-    (library / "shelf" / "digits.gz").write_bytes(gzip.compress(b"other digits"))
+    path.write_bytes(gzip.compress(b"other digits"))
     status, _, err = hf("data", command, "shelf", "--data", str(library))
     assert status == 2
-    assert err.startswith("hfbench: data file shelf/digits.gz: ")
+    assert err.startswith(f"hfbench: {path} is damaged or is another file.\n")
     assert hashlib.sha256(CONTENT).hexdigest() in err
+
+
+def test_verify_says_of_all_missing_files_together_how_to_get_them(hf: Any, tmp_path: Path) -> None:
+    with registry.temporary("task", "atlas", Atlas):
+        status, out, err = hf("data", "verify", "atlas", "shelf")
+    assert (status, out) == (2, "shelf/extra.gz: optional, not there\n")
+    assert err.splitlines() == [
+        "hfbench: 3 data files are in none of the data folders.",
+        "Missing:",
+        "  atlas/north.gz",
+        "  atlas/south.gz",
+        "  shelf/digits.gz",
+        "Looked in:",
+        f"  {tmp_path / 'cache'} (user cache)",
+        "To supply them offline, put each file at <folder>/<its path above> and set HFBENCH_DATA=<folder>.",
+        "To download: hfbench data fetch atlas",
+    ]
+
+
+def test_verify_begins_each_of_several_problems_with_the_name_of_the_program(hf: Any, library: Path) -> None:
+    (library / "shelf" / "digits.gz").write_bytes(b"other digits")
+    with registry.temporary("task", "atlas", Atlas):
+        status, _, err = hf("data", "verify", "atlas", "shelf", "--data", str(library))
+    assert status == 2
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("hfbench: ")] == [
+        str(library / "shelf" / "digits.gz"),
+        "2",
+    ]
+
+
+@pytest.mark.parametrize("command", ["fetch", "verify"])
+def test_generated_data_need_no_files(hf: Any, command: str) -> None:
+    said = f"curves-small: nothing to {command}, its data are generated\n"
+    assert hf("data", command, "curves-small") == (0, said, "")
+    status, out, _ = hf("data", "fetch", "curves")
+    assert status == 0
+    assert out.splitlines() == [
+        "curves: nothing to fetch, its data are generated",
+        "curves/digs3pts_1.mat: optional, not there",
+    ]
 
 
 def test_public_names_are_those_of_their_modules() -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from hfbench import data as module
-from hfbench.data import DataFile, fetch, find, locate, read, verify, where
+from hfbench.data import DataFile, contents, find, locate, missing, present, read, verify, where
 from hfbench.errors import DataError
 
 CONTENT = b"twenty thousand curves\n" * 200
@@ -40,7 +41,7 @@ def server():
             mirror.asked.append(self.path)
             status, body, headers = mirror.pages.get(self.path, (404, b"no", {}))
             self.send_response(status)
-            for name, value in {"Content-Length": len(body), **headers}.items():
+            for name, value in {"Content_Length": len(body), **headers}.items():
                 self.send_header(name.replace("_", "-"), str(value))
             self.end_headers()
             self.wfile.write(body)
@@ -93,16 +94,18 @@ def test_folders_in_order(tmp_path, monkeypatch, cache):
     given, named = tmp_path / "given", tmp_path / "named"
     given.mkdir()
     monkeypatch.setenv("HFBENCH_DATA", str(named))
-    assert where(str(given)) == [given, named, cache]
+    assert [place.folder for place in where(str(given))] == [given, named, cache]
+    assert [place.named_by for place in where(str(given))] == ["--data", "HFBENCH_DATA", "user cache"]
+    assert [str(place) for place in where()] == [f"{named} (HFBENCH_DATA): does not exist", f"{cache} (user cache)"]
     for folder in (cache, named, given):  # each one found goes before those found so far
         expected = put(folder, gzip.compress(CONTENT))
-        assert locate(PLAIN, str(given)) == expected
+        assert locate(PLAIN, str(given)) == present(PLAIN, str(given)) == expected
     assert read(PLAIN, str(given)) == CONTENT
 
 
 def test_without_variable_only_the_cache(monkeypatch, cache):
     monkeypatch.setenv("HFBENCH_DATA", "")
-    assert where() == [cache]
+    assert [place.folder for place in where()] == [cache]
 
 
 def test_given_folder_must_exist(tmp_path):
@@ -139,45 +142,55 @@ def test_corrupt_file_is_an_error_and_stays(tmp_path, monkeypatch, server, throu
         monkeypatch.setenv("HFBENCH_DATA", str(folder))
     with pytest.raises(DataError) as caught:
         locate(file, str(folder) if through == "argument" else None)
-    message = str(caught.value)
-    assert SHA in message
-    assert hashlib.sha256(b"something else").hexdigest() in message
-    assert f"{path}: damaged" in message
-    assert f"put the file at <folder>/{PLAIN.path} and set HFBENCH_DATA=<folder>" in message
+    assert str(caught.value).splitlines() == [
+        f"{path} is damaged or is another file.",
+        f"  expected  sha256 {SHA} (of the decompressed bytes)",
+        f"  found     sha256 {hashlib.sha256(b'something else').hexdigest()}",
+        "Replace it, or delete it: it is then taken from the next folder that has it, or downloaded.",
+    ]
     assert path.read_bytes() == raw
     assert server.asked == []
 
 
-def test_folders_before_the_corrupt_one_are_listed(tmp_path, monkeypatch):
-    empty, bad = tmp_path / "empty", tmp_path / "bad"
-    empty.mkdir()
-    put(bad, b"bad")
-    monkeypatch.setenv("HFBENCH_DATA", str(bad))
+def test_a_corrupt_file_without_mirror_is_replaced_or_deleted(tmp_path):
+    put(tmp_path, b"bad")
+    with pytest.raises(DataError, match=r"\nReplace it, or delete it\.$"):
+        find(PLAIN, str(tmp_path))
+
+
+def test_verify_of_a_corrupt_cache_says_that_it_is_fetched_again(cache):
+    path = put(cache, b"bad")
     with pytest.raises(DataError) as caught:
-        find(PLAIN, str(empty))
-    assert f"{empty / PLAIN.path}: not there" in str(caught.value)
-    assert f"{bad / PLAIN.path}: damaged" in str(caught.value)
+        verify(DataFile(PLAIN.path, SHA, ("http://127.0.0.1/cases.gz",)))
+    assert str(caught.value).startswith(f"{path} is damaged or is another file.\n")
+    assert str(caught.value).endswith("is fetched again when it is needed; `hfbench data fetch` does so now.")
 
 
 @pytest.mark.parametrize("keep", [12, -9])
 def test_truncated_gzip(tmp_path, keep):
-    put(tmp_path, gzip.compress(CONTENT)[:keep])
-    with pytest.raises(DataError, match=f"(?s)expected sha256 {SHA}.*cannot be read"):
+    path = put(tmp_path, gzip.compress(CONTENT)[:keep])
+    message = f"(?s)expected  sha256 {SHA}.*nothing that can be read: Compressed file"
+    with pytest.raises(DataError, match=message) as caught:
         find(PLAIN, str(tmp_path))
+    assert str(caught.value).count(str(path)) == 1
+    assert ".." not in str(caught.value)
 
 
 def test_gzip_with_flipped_bits(tmp_path):
     raw = bytearray(gzip.compress(CONTENT))
     raw[20] ^= 0xFF
     put(tmp_path, bytes(raw))
-    with pytest.raises(DataError, match="not the file it should be"):
+    with pytest.raises(DataError, match="is damaged or is another file"):
         find(PLAIN, str(tmp_path))
 
 
 def test_folder_in_place_of_the_file(tmp_path):
-    (tmp_path / PLAIN.path).mkdir(parents=True)
-    with pytest.raises(DataError, match="cannot be read"):
+    path = tmp_path / PLAIN.path
+    path.mkdir(parents=True)
+    with pytest.raises(DataError, match="found     nothing that can be read: Is a directory\n"):
         find(PLAIN, str(tmp_path))
+    with pytest.raises(DataError, match=f"^{path}: cannot be read: Is a directory\\.$"):
+        contents(path)
 
 
 def test_corrupt_cache_is_downloaded_again(cache, server):
@@ -191,8 +204,8 @@ def test_corrupt_cache_is_downloaded_again(cache, server):
 def test_hashed_once_until_the_file_changes(tmp_path, monkeypatch):
     path = put(tmp_path, gzip.compress(CONTENT))
     hashed = []
-    checksum = module.checksum
-    monkeypatch.setattr(module, "checksum", lambda path: hashed.append(path) or checksum(path))
+    unpacked = module._unpacked
+    monkeypatch.setattr(module, "_unpacked", lambda path: hashed.append(path) or unpacked(path))
     for _ in range(3):
         find(PLAIN, str(tmp_path))
     assert hashed == [path]
@@ -209,7 +222,7 @@ def test_verify_hashes_anew(tmp_path):
     path.write_bytes(raw[:-1] + b"?")  # same size, and the same time: only a fresh hash can tell
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert find(PLAIN, str(tmp_path)) == path
-    with pytest.raises(DataError, match="not the file it should be"):
+    with pytest.raises(DataError, match="is damaged or is another file"):
         verify(PLAIN, str(tmp_path))
 
 
@@ -224,7 +237,7 @@ def test_optional_file(tmp_path):
     optional = DataFile("set/extra.mat", "", optional=True)
     assert find(optional, str(tmp_path)) is None
     assert verify(optional, str(tmp_path)) is None
-    with pytest.raises(DataError, match="has no mirror"):
+    with pytest.raises(DataError, match="There is no mirror"):
         locate(optional, str(tmp_path))
     path = put(tmp_path, b"anything", optional.path)
     assert find(optional, str(tmp_path)) == verify(optional, str(tmp_path)) == path
@@ -239,14 +252,6 @@ def test_second_mirror_after_a_dead_one(cache, server, dead):
     assert read(file) == CONTENT
     assert files_below(cache) == [PLAIN.path]
     assert server.asked == ["/cases.gz"]  # the second reading found it
-
-
-def test_fetch_fills_the_cache_once(tmp_path, monkeypatch, cache, server):
-    put(tmp_path / "named", gzip.compress(CONTENT))
-    monkeypatch.setenv("HFBENCH_DATA", str(tmp_path / "named"))
-    file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
-    assert fetch(file) == fetch(file) == cache / PLAIN.path
-    assert server.asked == ["/cases.gz"]
 
 
 def test_server_that_undoes_the_compression(cache, server):
@@ -269,15 +274,59 @@ def test_all_mirrors_fail(tmp_path, monkeypatch, cache, server, dead):
     )
     with pytest.raises(DataError) as caught:
         locate(DataFile(PLAIN.path, SHA, urls))
-    message = str(caught.value)
-    tried = {line.strip().split(": ", 1)[0]: line for line in message.splitlines()}
-    assert "404" in tried[urls[1]]
-    assert hashlib.sha256(b"wrong").hexdigest() in tried[urls[2]]
-    assert hashlib.sha256(b"<html>login</html>").hexdigest() in tried[urls[5]]
-    assert {*urls, str(tmp_path / "named" / PLAIN.path), str(cache / PLAIN.path)} <= set(tried)
-    assert f"<folder>/{PLAIN.path}" in message
-    assert "HFBENCH_DATA=<folder>" in message
+    reasons = [
+        "cannot connect",
+        "HTTP 404",
+        "wrong checksum",
+        "cut short or corrupt",
+        "broke off",
+        "wrong checksum",
+    ]
+    assert str(caught.value).splitlines() == [
+        f"{PLAIN.path} is in none of the data folders and could not be downloaded.",
+        "Looked in:",
+        f"  {tmp_path / 'named'} (HFBENCH_DATA): does not exist",
+        f"  {cache} (user cache)",
+        "Mirrors:",
+        *(f"  {url}: {reason}" for url, reason in zip(urls, reasons, strict=True)),
+        f"To supply it offline, put the file at <folder>/{PLAIN.path} and set HFBENCH_DATA=<folder>.",
+    ]
     assert list(cache.iterdir()) == []  # nothing half-written
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (requests.ConnectTimeout("HTTPSConnectionPool(...)"), "timed out"),
+        (requests.ReadTimeout("HTTPSConnectionPool(...)"), "timed out"),
+        (requests.ConnectionError("HTTPConnectionPool(...): Read timed out."), "timed out"),
+        (requests.ConnectionError("HTTPSConnectionPool(...): Max retries exceeded (Caused by ...)"), "cannot connect"),
+        (requests.exceptions.SSLError("certificate verify failed"), "its certificate is not accepted"),
+        (requests.TooManyRedirects("Exceeded 30 redirects."), "TooManyRedirects"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_why_a_mirror_failed_is_said_in_a_few_words(monkeypatch, error, reason):
+    def fail(url, target):
+        raise error
+
+    monkeypatch.setattr(module, "_get", fail)
+    with pytest.raises(DataError) as caught:
+        locate(DataFile(PLAIN.path, SHA, ("http://127.0.0.1/cases.gz",)))
+    assert f"\nMirrors:\n  http://127.0.0.1/cases.gz: {reason}\n" in str(caught.value)
+
+
+def test_several_missing_files_are_one_message(cache):
+    files = [DataFile(f"set/{name}.gz", SHA, (f"http://127.0.0.1/{name}.gz",)) for name in ("one", "two")]
+    assert missing(files).splitlines() == [
+        "2 data files are in none of the data folders.",
+        "Missing:",
+        "  set/one.gz",
+        "  set/two.gz",
+        "Looked in:",
+        f"  {cache} (user cache)",
+        "To supply them offline, put each file at <folder>/<its path above> and set HFBENCH_DATA=<folder>.",
+    ]
 
 
 def test_interrupted_download_leaves_nothing(cache, monkeypatch):
@@ -293,7 +342,7 @@ def test_interrupted_download_leaves_nothing(cache, monkeypatch):
 
 def test_failed_download_keeps_what_the_cache_had(cache, dead):
     path = put(cache, b"damaged but not ours to lose")
-    with pytest.raises(DataError, match=f"(?s){path}: damaged.*{dead}"):
+    with pytest.raises(DataError, match=f"(?s){cache} .user cache.: the copy there is damaged.*{dead}"):
         locate(DataFile(PLAIN.path, SHA, (dead,)))
     assert path.read_bytes() == b"damaged but not ours to lose"
 
@@ -301,7 +350,7 @@ def test_failed_download_keeps_what_the_cache_had(cache, dead):
 def test_cache_that_cannot_be_written(cache, server):
     cache.write_text("a file, not a folder")
     file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
-    with pytest.raises(DataError, match=f"the cache {cache} cannot be written"):
+    with pytest.raises(DataError, match=f"the user cache {cache} cannot be written: "):
         locate(file)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -15,8 +15,24 @@ from hfbench.assembly import load
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.experiment import LiveRun
+from hfbench.protocols import BatchPlan
+from hfbench.schedulers.fixed import FixedSchedule
+from hfbench.space import part
 from hfbench.store import RunFolder
 from hfbench.streams import generator
+
+
+@part
+class Picky:
+    """Refuses to begin, or plans too much."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    plans: int = 0
+
+    def begin(self, total: int) -> FixedSchedule:
+        if self.plans == 0:
+            raise ConfigError("Sundays: closed.")
+        return FixedSchedule(BatchPlan(self.plans, self.plans, "cyclic", "fixed"))
 
 
 def test_a_run_leaves_a_full_trace_and_a_result_that_agrees_with_it(tmp_path: Path) -> None:
@@ -189,8 +205,20 @@ def test_initial_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path, "methods.hf.scheduler.gradient=201"))["hf", 0]
-    with pytest.raises(ConfigError, match="200 training cases, but got 201"):
+    message = r"^methods\.hf\.scheduler\.gradient on task tiny-curves: .* 200 training cases, but got 201\.$"
+    with pytest.raises(ConfigError, match=message):
         LiveRun(spec, load(spec))
+
+
+def test_a_scheduler_that_cannot_begin_is_named_with_the_task(tmp_path: Path) -> None:
+    with registry.temporary("scheduler", "picky", Picky):
+        spec = specs(tiny(tmp_path, "methods.hf.scheduler=picky"))["hf", 0]
+        with pytest.raises(ConfigError, match=r"^methods\.hf\.scheduler on task tiny-curves: Sundays: closed\.$"):
+            LiveRun(spec, load(spec))
+        planned = specs(tiny(tmp_path, "methods.hf.scheduler={use='picky', plans=300}"))["hf", 0]
+        message = r"^methods\.hf\.scheduler on task tiny-curves: a gradient batch must have 1 to 200 .* plans 300\.$"
+        with pytest.raises(ConfigError, match=message):
+            LiveRun(planned, load(planned))
 
 
 def test_double_precision_goes_all_the_way(tmp_path: Path) -> None:

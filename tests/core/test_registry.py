@@ -110,14 +110,22 @@ def test_two_distributions_with_one_name_are_both_named(install: Install) -> Non
     assert registry.get("rule", "fourth").__module__ == "zeta_rules"
 
 
-def test_unknown_names_get_the_nearest_the_list_and_the_cure() -> None:
+def test_unknown_names_get_the_nearest_or_the_cure_and_the_list() -> None:
     with registry.temporary("rule", "sleepy", Sleepy):
-        message = r"no rule 'slepy' \(did you mean 'sleepy'\?\); known: .*sleepy"
-        with pytest.raises(UnknownPartError, match=message) as e:
+        message = r"no rule 'slepy' \(did you mean 'sleepy'\?\); known: .*sleepy\.$"
+        with pytest.raises(UnknownPartError, match=message):
             registry.get("rule", "slepy")
-        assert "pip install -e ." in str(e.value)
+        message = r"no rule 'xyz'; known: .*sleepy\. One just declared in a pyproject\.toml needs `pip install -e \.`"
+        with pytest.raises(UnknownPartError, match=message):
+            registry.get("rule", "xyz")
     with pytest.raises(UnknownPartError, match=r"no family 'rules' \(did you mean 'rule'\?\); known: solver, "):
         registry.names("rules")
+
+
+def test_own_parts_are_told_from_others(install: Install) -> None:
+    install("acme", "[hfbench.rules]\nthird = acme_rules:Third\n", acme_rules=PLUGIN)
+    with registry.temporary("rule", "sleepy", Sleepy):
+        assert [registry.is_own("rule", name) for name in ("residual", "third", "sleepy")] == [True, False, False]
 
 
 def test_temporary_parts_go_again() -> None:

@@ -78,6 +78,41 @@ def test_declaration_is_read_from_the_fields() -> None:
     assert summary(Sample) == "A part with a field of every kind."
 
 
+def test_a_parts_own_check_may_name_a_setting() -> None:
+    @part
+    class Even:
+        """Even."""
+
+        size: int = 2
+
+        def __post_init__(self) -> None:
+            if self.size % 2:
+                raise ConfigError(f"size: must be even, but got {self.size}.")
+
+    with pytest.raises(ConfigError, match=r"^e\.size: must be even, but got 3\.$"):
+        build(Even, {"size": 3}, "e")
+    with pytest.raises(ConfigError, match=r"^size: must be even, but got 3\.$"):
+        build(Even, {"size": 3})
+
+
+def test_a_part_without_docstring_has_no_summary() -> None:
+    @part
+    class Silent:
+        size: int = 1
+
+    assert Silent.__doc__ is None
+    assert summary(Silent) == ""
+
+
+def test_a_part_without_settings_says_so() -> None:
+    @part
+    class Bare:
+        """Nothing to set."""
+
+    with pytest.raises(ConfigError, match=r"^b\.size: unknown key; it has no hyper-parameters\.$"):
+        build(Bare, {"size": 1}, "b")
+
+
 def test_parts_are_frozen_and_keyword_only() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Sample().rate = 0.1  # type: ignore[misc]

@@ -199,7 +199,7 @@ def test_a_saved_state_does_not_move_with_the_schedule() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ConfigError, match="at least two training cases"):
         Dynamic().begin(1)
-    with pytest.raises(ConfigError, match="scheduler.start"):
+    with pytest.raises(ConfigError, match="^start: "):
         Dynamic(start=31.0).begin(30)
     with pytest.raises(ConfigError, match="variance"):
         begin().next(Evidence(1, 100, 1.0, validation_objective=1.0))

@@ -45,9 +45,9 @@ def test_its_state_is_empty() -> None:
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ConfigError, match="scheduler.gradient: .*40 training cases, but got 41"):
+    with pytest.raises(ConfigError, match="^gradient: .*40 training cases, but got 41"):
         Fixed(gradient=41.0).begin(40)
-    with pytest.raises(ConfigError, match="scheduler.curvature"):
+    with pytest.raises(ConfigError, match="^curvature: "):
         Fixed(curvature=41.0).begin(40)
     with pytest.raises(ConfigError, match="did you mean 'cyclic'"):
         Fixed(order="cylic")

@@ -54,7 +54,7 @@ def test_missing_files_name_what_to_supply(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("HFBENCH_DATA", raising=False)
     monkeypatch.setattr(data, "_get", unreachable)
-    with pytest.raises(DataError, match="(?s)hastie.su.domains.*no network.*<folder>/usps/zip.train.gz"):
+    with pytest.raises(DataError, match="(?s)hastie.su.domains.*: cannot connect\n.*<folder>/usps/zip.train.gz"):
         USPS().load(generator())
 
 
@@ -62,7 +62,7 @@ def test_other_contents_are_refused(tmp_path):
     path = TRAIN.below(tmp_path)
     path.parent.mkdir()
     path.write_bytes(gzip.compress(f"{row(1)}\n".encode()))
-    with pytest.raises(DataError, match="zip.train.gz is not the file it should be"):
+    with pytest.raises(DataError, match="zip.train.gz is damaged or is another file"):
         USPS().load(generator(), str(tmp_path))
 
 

@@ -1,0 +1,180 @@
+"""What `hfbench list` and `hfbench show` print: parts and studies, one line each or one in full."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from hfbench import registry
+from hfbench.config import Study, load_study, shipped_studies
+from hfbench.errors import HfbenchError
+from hfbench.space import Hyperparameter, hyperparameters, summary
+
+Row = tuple[str, str]
+
+
+def plain_console() -> Console:
+    """What plugins and files say is printed as it is, never read as markup."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+# ---------------------------------------------------------------- list
+
+
+def print_list(console: Console, kinds: Sequence[str]) -> None:
+    """The names of each kind, a family or "study", with what they do in one line."""
+    groups = {kind: _studies() if kind == "study" else _parts(kind) for kind in kinds}
+    width = max((len(name) for rows in groups.values() for name, _ in rows), default=0)
+    for place, (kind, rows) in enumerate(groups.items()):
+        console.print(f"{chr(10) if place else ''}{kind}")
+        _print_rows(console, rows, width)
+
+
+def _studies() -> list[Row]:
+    return list(shipped_studies().items())
+
+
+def _parts(family: str) -> list[Row]:
+    return [(name, _line(family, name)) for name in registry.names(family)]
+
+
+def _line(family: str, name: str) -> str:
+    """What the part does, and whose it is if not hfbench's own. A broken plugin says so, and hides no other."""
+    try:
+        owner = "" if registry.is_own(family, name) else f" [{registry.origin(family, name)}]"
+    except HfbenchError as error:
+        return f"error: {error}"
+    try:
+        return summary(registry.get(family, name)) + owner
+    except HfbenchError as error:
+        return f"error: {error}{owner}"
+
+
+def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(min_width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+# ---------------------------------------------------------------- show a part
+
+
+def print_part(console: Console, family: str, name: str) -> None:
+    """What the part is, its formula and source as its docstring has them, its hyper-parameters, and its code."""
+    cls = registry.get(family, name)
+    paragraphs = [f"{family} {name}\n{summary(cls)}".rstrip(), _about(cls)]
+    if family == "task":
+        paragraphs.append(_facts_of_task(cls))
+    declared = hyperparameters(cls)
+    if declared:
+        paragraphs.append("\n".join(["Hyper-parameters", *map(_hyperparameter, declared)]))
+    else:
+        paragraphs.append("It has no hyper-parameters.")
+    for paragraph in filter(None, paragraphs):
+        console.print(f"{_filled(paragraph, console.width)}\n")
+    console.print(_code(cls, registry.origin(family, name)), soft_wrap=True)
+
+
+def _about(cls: type) -> str:
+    """What follows the first line of the class's docstring or, where that is all there is, of its module's."""
+    return _body(inspect.getdoc(cls)) or _body(inspect.getdoc(sys.modules[cls.__module__]))
+
+
+def _body(doc: str | None) -> str:
+    return (doc or "").partition("\n")[2].strip("\n")
+
+
+def _filled(text: str, width: int) -> str:
+    """Lines too long are broken, and go on below the text that follows a label."""
+    filled = []
+    for line in text.splitlines():
+        label = re.match(r"\S+ {2,}| *", line)
+        indent = " " * (label.end() if label else 0)
+        options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        filled += textwrap.wrap(line, width, subsequent_indent=indent, **options) or [""]
+    return "\n".join(filled)
+
+
+def _facts_of_task(cls: type) -> str:
+    budget = _amounts(getattr(cls, "budget", {}))
+    files = ", ".join(f"{file.path}{' (optional)' * file.optional}" for file in getattr(cls, "files", ()))
+    return f"Budget     {budget or 'none'}, unless the study sets one\nFiles      {files or 'none: it is generated'}"
+
+
+def _amounts(budget: Mapping[str, float]) -> str:
+    return ", ".join(f"{limit:g} {unit}" for unit, limit in budget.items())
+
+
+def _hyperparameter(one: Hyperparameter) -> str:
+    """Default, meaning, allowed values and search range, the default as a study file has it."""
+    unset = " (must be given)" if one.required else " (not set)" if one.default is None else ""
+    default = unset or f" = {_toml(one.default)}"
+    search = "not searched" if one.search is None else f"search: {one.search}"
+    return f"  {one.name}{default}\n    {one.meaning}\n    allowed: {one.allowed}   {search}"
+
+
+def _toml(value: Any) -> str:
+    """JSON writes strings, numbers, truth values and lists as TOML does."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _code(cls: type, origin: str) -> str:
+    """Where the class is: its name, its owner, and file and line, which editors open."""
+    owner = origin if not os.path.exists(origin) else "added in this process"
+    lines = f"Code       {cls.__module__}.{cls.__qualname__} ({owner})"
+    try:
+        file, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
+    except (OSError, TypeError):  # classes typed at a prompt have no file
+        return lines
+    return f"{lines}\n           {os.path.realpath(file or '')}:{line}"
+
+
+# ---------------------------------------------------------------- show a study
+
+
+def print_study(console: Console, name: str) -> None:
+    """A shipped study: its question, what it fixes beforehand, its methods, and its file to copy."""
+    study = load_study(name)
+    console.print(f"study {name}\n{study.question}\n")
+    _print_rows(
+        console,
+        [
+            ("tasks", ", ".join(f"{task} (target {target:g})" for task, target in study.targets.items())),
+            ("seeds", ", ".join(map(str, study.seeds))),
+            ("budget", _amounts(study.budget) or "each task's own"),
+            ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
+            ("baseline", study.baseline),
+        ],
+    )
+    console.print("\nMethods")
+    _print_rows(console, [(method, _method(study, method)) for method in study.methods])
+    file = resources.files("hfbench.studies") / f"{name}.toml"
+    console.print(f"\nFile       {os.path.realpath(str(file))}", soft_wrap=True)
+
+
+def _method(study: Study, name: str) -> str:
+    """Its parts, with the settings that are not their defaults."""
+    method = study.methods[name]
+    parts = [("solver", method.solver), ("preconditioner", method.preconditioner), ("scheduler", method.scheduler)]
+    parts += [("rule", rule) for rule in method.rules]
+    return ", ".join(_as_set(registry.get(family, settings["use"]), settings) for family, settings in parts)
+
+
+def _as_set(cls: type, settings: Mapping[str, Any]) -> str:
+    changed = [one.name for one in hyperparameters(cls) if settings[one.name] != one.default]
+    written = ", ".join(f"{name} = {_toml(settings[name])}" for name in changed)
+    return f"{settings['use']} ({written})" if written else str(settings["use"])

@@ -1,0 +1,198 @@
+"""`hfbench list` and `hfbench show` at 80 columns: one line each, and formula, source and hyper-parameters in full."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pytest
+from rich.cells import cell_len
+
+from hfbench import registry
+from hfbench.describe import plain_console, print_list, print_part, print_study
+from hfbench.space import Choice, Linear, Within, hyperparameters, part, summary
+
+PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
+
+Printed = Callable[..., str]
+
+
+@part
+class Plain:
+    """Stops; [bold]brackets[/bold] are no markup.
+
+    Formula    stop at once, or a little later, or after one more step of the solver, or when there is nothing to do
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    size: Annotated[int, Within("[1, inf)"), "how many"]
+    share: Annotated[float, Linear(0.1, 0.5), Within("(0, 1)"), "which part"] = 0.25
+    mode: Annotated[str, Choice("slow", "fast"), "how"] = "slow"
+    cap: Annotated[float | None, "at most"] = None
+
+    def begin(self) -> None: ...
+
+
+@part
+class Short:
+    """One line."""
+
+    def begin(self) -> None: ...
+
+
+@part
+class Silent:
+    def begin(self) -> None: ...
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Printed:
+    """What a function prints at 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(function: Callable[..., None], *arguments: Any) -> str:
+        function(plain_console(), *arguments)
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def shown(printed: Printed) -> Callable[[type], str]:
+    """`show` of a class under the name of "toy"."""
+
+    def call(cls: type) -> str:
+        with registry.temporary("rule", "toy", cls):
+            return printed(print_part, "rule", "toy")
+
+    return call
+
+
+# ---------------------------------------------------------------- list
+
+
+def test_built_in_parts_take_one_line_each(printed: Printed) -> None:
+    lines = [line.rstrip() for line in printed(print_list, registry.FAMILIES).splitlines()]
+    entries = [line for line in lines if line.startswith("  ")]
+    assert [line.split(maxsplit=1)[0] for line in entries] == [name for _, name in PARTS]
+    for line, (family, name) in zip(entries, PARTS, strict=True):
+        assert line.endswith(f"  {summary(registry.get(family, name))}")
+    assert "hfbench 0" not in "".join(lines)
+
+
+def test_other_parts_say_whose_they_are(printed: Printed) -> None:
+    with registry.temporary("rule", "toy", Plain):
+        out = printed(print_list, ["rule"])
+    assert "toy " in out
+    words = "".join(out.split())  # a long path is folded
+    assert f"Stops;[bold]brackets[/bold]arenomarkup.[{__file__}]" in words
+
+
+def test_a_broken_plugin_is_a_row_and_hides_no_other(
+    printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = tmp_path / "acme-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.5\n")
+    (info / "entry_points.txt").write_text("[hfbench.rules]\nbroken = no_such_module:Rule\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    out = printed(print_list, ["rule"])
+    assert "  broken             error: rule 'broken' of acme 1.5 cannot be imported" in out
+    assert "[acme 1.5]" in " ".join(out.split())
+    assert "  residual " in out
+
+
+def test_names_line_up_across_families(printed: Printed) -> None:
+    out = printed(print_list, ["solver", "rule", "study"])
+    starts = {line.index(text) for line in out.splitlines() for text in ("Conjugate", "Stop ", "Does ") if text in line}
+    assert len(starts) == 1
+
+
+# ---------------------------------------------------------------- show
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_every_built_in_part_shows_formula_source_and_all_hyper_parameters(
+    printed: Printed, family: str, name: str
+) -> None:
+    out = printed(print_part, family, name)
+    cls = registry.get(family, name)
+    lines = out.splitlines()
+    assert lines[:3] == [f"{family} {name}", summary(cls), ""]
+    labels = {line.split(maxsplit=1)[0] for line in lines if line[:1].isupper()}
+    assert {"Source", "Code"} <= labels
+    assert labels & {"Problem", "Formula", "Variance", "Loss"}
+    for one in hyperparameters(cls):
+        at = next(place for place, line in enumerate(lines) if line.startswith(f"  {one.name} "))
+        assert lines[at + 1] == f"    {one.meaning}"
+        assert lines[at + 2].startswith(f"    allowed: {one.allowed}   ")
+    assert ("It has no hyper-parameters." in lines) == (not hyperparameters(cls))
+
+
+@pytest.mark.parametrize(("family", "name"), PARTS)
+def test_docs_of_built_in_parts_fit_in_80_columns(printed: Printed, family: str, name: str) -> None:
+    cls = registry.get(family, name)
+    docs = [cls.__doc__ or "", sys.modules[cls.__module__].__doc__ or ""]
+    known = {line.strip() for doc in docs for line in doc.splitlines()}
+    about = printed(print_part, family, name).split("\n\n")[1].splitlines()
+    assert max(map(cell_len, about)) <= 80
+    assert [line for line in about if line.strip() not in known] == [], "a line was broken"
+
+
+def test_lsmr_shows_the_algorithm_and_the_paper(printed: Printed) -> None:
+    out = printed(print_part, "solver", "lsmr")
+    for text in ("minimise ‖Ãx - b̃‖", "Fong and Saunders (2011), section 2", "zeta", "It has no hyper-parameters."):
+        assert text in out
+    source, line = out.split()[-1].rsplit(":", 1)
+    assert source == str((Path(__file__).parents[2] / "solvers" / "lsmr.py").resolve())
+    assert "class LSMR" in "".join(Path(source).read_text().splitlines()[int(line) - 1 : int(line) + 3])
+
+
+def test_hyper_parameters_as_in_a_study_file(shown: Callable[[type], str]) -> None:
+    paragraph = shown(Plain).split("\n\n")[2]
+    assert paragraph.splitlines() == [
+        "Hyper-parameters",
+        "  size (must be given)",
+        "    how many",
+        "    allowed: a whole number in [1, inf)   not searched",
+        "  share = 0.25",
+        "    which part",
+        "    allowed: a number in (0, 1)   search: 0.1 to 0.5",
+        '  mode = "slow"',
+        "    how",
+        "    allowed: 'slow' or 'fast'   search: any of them",
+        "  cap (not set)",
+        "    at most",
+        "    allowed: a number or nothing   not searched",
+    ]
+
+
+def test_long_lines_go_on_below_the_text_of_their_label(shown: Callable[[type], str]) -> None:
+    about = shown(Plain).split("\n\n")[1].splitlines()
+    assert len(about) == 2
+    assert about[0].startswith("Formula    stop at once")
+    assert about[1].startswith(" " * 11 + "s")
+
+
+def test_one_line_on_a_class_leaves_the_rest_to_its_module(
+    shown: Callable[[type], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "__doc__", "Module.\n\nSource     a paper\n")
+    assert shown(Short).startswith("rule toy\nOne line.\n\nSource     a paper\n\nIt has no hyper-parameters.\n")
+    assert "a paper" not in shown(Plain)
+
+
+def test_a_part_without_docstring_has_none_made_up(shown: Callable[[type], str]) -> None:
+    assert shown(Silent).startswith("rule toy\n\nIt has no hyper-parameters.\n\nCode ")
+
+
+def test_a_study_shows_what_it_fixes_and_where_its_file_is(printed: Printed) -> None:
+    lines = [line.rstrip() for line in printed(print_study, "quickstart").splitlines()]
+    assert lines[0] == "study quickstart"
+    assert lines[1].startswith("Does LSMR")
+    assert "  tasks     curves-small (target 8.5)" in lines
+    assert "  baseline  hf" in lines
+    assert "  shf-lsmr  lsmr, chapelle-erhan, dynamic, relative-progress" in lines
+    assert Path(lines[-1].removeprefix("File       ")).read_text().count('name = "quickstart"') == 1
