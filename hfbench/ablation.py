@@ -20,7 +20,7 @@ from hfbench.errors import ConfigError
 from hfbench.space import Choice, did_you_mean, part
 
 if TYPE_CHECKING:
-    from hfbench.config import Method
+    from hfbench.methods import Method
 
 DESIGNS = ("add-one", "leave-one-out", "factorial")
 MOST_FACTORS = 6  # 64 methods

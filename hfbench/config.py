@@ -18,29 +18,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from hfbench import registry, space
+from hfbench import space
+from hfbench.ablation import Ablation, AblationTable, expand
 from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
+from hfbench.methods import Method, check_followed, part_of, resolve
 from hfbench.space import Choice, Hyperparameter, Within, did_you_mean, part, settings_of
 
 PRIMARIES = ("work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target")
-RULES = ("relative-progress",)  # Martens (2010)
 
 Positive = Annotated[float | None, Within("(0, inf)")]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One method of a study; parts are `{"use": name, **settings}` with every default filled in."""
-
-    name: str
-    solver: dict[str, Any]
-    preconditioner: dict[str, Any]
-    scheduler: dict[str, Any]
-    rules: tuple[dict[str, Any], ...]
-    globalization: dict[str, Any]
-    right_hand_side: str  # "auto", "residual" or "damping"
-    max_inner: int
-    chunk: int | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +52,7 @@ class Study:
     precision: str  # "float32" or "float64"
     stop_at_target: bool
     source: str  # path of the file, or "shipped"
+    ablation: Ablation | None = None
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -93,18 +80,6 @@ class _BudgetTable:
     seconds: Positive = None
     products: Positive = None
     iterations: Positive = None
-
-
-@part
-class _MethodTable:
-    solver: Annotated[str | dict[str, Any], "a name, or a table with `use` and settings"]
-    preconditioner: Annotated[str | dict[str, Any], "a name, or a table with `use` and settings"]
-    scheduler: Annotated[str | dict[str, Any], "a name, or a table with `use` and settings"]
-    rules: Annotated[list[Any], "stopping rules, any of which ends a solve"] = field(default_factory=lambda: [*RULES])
-    globalization: Annotated[dict[str, Any], "settings of the globalisation"] = field(default_factory=dict)
-    right_hand_side: Annotated[str, Choice("auto", "residual", "damping"), "of the least-squares form"] = "auto"
-    max_inner: Annotated[int, Within("[1, inf)"), "most inner iterations of a step"] = 250
-    chunk: Annotated[int | None, Within("[1, inf)"), "most cases in memory at once"] = None
 
 
 # ---------------------------------------------------------------- loading
@@ -179,25 +154,28 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
 
 
 def _study(raw: Mapping[str, Any], source: str) -> Study:
-    known = ("study", "tasks", "methods")
+    known = ("study", "tasks", "methods", "ablation")
     for key in raw:
         if key not in known:
             raise ConfigError(f"{key}: unknown key{did_you_mean(key, known)}; known: {', '.join(known)}.")
     head = space.build(_StudyTable, _table(raw, "study"), "study")
     _check_name(head.name, "study.name")
-    methods = {name: _method(name, table) for name, table in _tables(raw, "methods").items()}
+    methods = {name: resolve(name, table) for name, table in _tables(raw, "methods").items()}
     if not methods:
         raise ConfigError("methods: there must be at least one table such as [methods.hf].")
     _check_known(head.baseline, methods, "study.baseline", "method")
+    methods, ablation = _ablated(methods, raw, head.baseline)
+    check_followed(methods)
+    _check_comparable(methods, head.primary)
     tasks = _tasks(head.tasks, _tables(raw, "tasks"))
     return Study(
         name=head.name,
         question=head.question,
-        tasks={name: _resolved(task) for name, task in tasks.items()},
+        tasks={name: settings for name, (_, settings) in tasks.items()},
         seeds=_file_seeds(head.seeds),
         budget=_budget(head.budget),
         primary=head.primary,
-        targets=_targets(head.targets, {name: task.target for name, (_, task) in tasks.items()}),
+        targets=_targets(head.targets, {name: task.target for name, (task, _) in tasks.items()}),
         margin=head.margin,
         alpha=head.alpha,
         baseline=head.baseline,
@@ -205,7 +183,36 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
         precision=head.precision,
         stop_at_target=head.stop_at_target,
         source=source,
+        ablation=ablation,
     )
+
+
+def _ablated(
+    methods: dict[str, Method], raw: Mapping[str, Any], baseline: str
+) -> tuple[dict[str, Method], Ablation | None]:
+    """The methods with those an `[ablation]` table adds; the others keep their places after them."""
+    if "ablation" not in raw:
+        return methods, None
+    written = dict(_table(raw, "ablation"))
+    if "from" not in written:
+        raise ConfigError("ablation.from: must be given (the method to begin with).")
+    table = space.build(AblationTable, {"from_": written.pop("from"), **written}, "ablation")
+    added, ablation = expand(table, methods)
+    base = ablation.end if table.design == "leave-one-out" else ablation.start
+    if baseline != base:
+        raise ConfigError(
+            f"study.baseline: must be {base}, where the {table.design} ablation begins, but got {baseline!r}."
+        )
+    return {**added, **{name: method for name, method in methods.items() if name not in added}}, ablation
+
+
+def _check_comparable(methods: Mapping[str, Method], primary: str) -> None:
+    baselines = [name for name, method in methods.items() if method.optimizer is not None]
+    if baselines and primary == "products_to_target":
+        raise ConfigError(
+            f"study.primary: must be a cost that all methods have, but {', '.join(baselines)} "
+            "need no Gauss-Newton products; take work_to_target or seconds_to_target."
+        )
 
 
 def _table(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
@@ -244,44 +251,14 @@ def _distinct(values: list[Any], where: str) -> list[Any]:
     return values
 
 
-Part = tuple[str, Any]  # its name and the instance
-
-
-def _part(family: str, spec: Any, where: str) -> Part:
-    built = registry.build(family, spec, where)
-    return (spec if isinstance(spec, str) else spec["use"]), built
-
-
-def _resolved(one: Part) -> dict[str, Any]:
-    name, built = one
-    return {"use": name, **settings_of(built)}
-
-
-def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, Part]:
+def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, tuple[Any, dict[str, Any]]]:
     """The tasks named, registered ones or variants that the file derives; all variants are checked, named or not."""
-    variants = {name: _part("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
+    variants = {name: part_of("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
     for name in names:
         if not isinstance(name, str):
             raise ConfigError(f"study.tasks: must be a list of names, but got {name!r} in it.")
-    return {name: variants.get(name) or _part("task", name, "study.tasks") for name in _distinct(names, "study.tasks")}
-
-
-def _method(name: str, table: dict[str, Any]) -> Method:
-    from hfbench.globalization import Globalization  # brings torch
-
-    where = f"methods.{name}"
-    given = space.build(_MethodTable, table, where)
-    return Method(
-        name=name,
-        solver=_resolved(_part("solver", given.solver, f"{where}.solver")),
-        preconditioner=_resolved(_part("preconditioner", given.preconditioner, f"{where}.preconditioner")),
-        scheduler=_resolved(_part("scheduler", given.scheduler, f"{where}.scheduler")),
-        rules=tuple(_resolved(_part("rule", rule, f"{where}.rules[{i}]")) for i, rule in enumerate(given.rules)),
-        globalization=settings_of(space.build(Globalization, given.globalization, f"{where}.globalization")),
-        right_hand_side=given.right_hand_side,
-        max_inner=given.max_inner,
-        chunk=given.chunk,
-    )
+    chosen = _distinct(names, "study.tasks")
+    return {name: variants.get(name) or part_of("task", name, "study.tasks") for name in chosen}
 
 
 def _budget(given: dict[str, Any]) -> dict[str, float]:
@@ -330,8 +307,11 @@ def _option_seeds(given: int | str) -> tuple[int, ...]:
 def _keep(study: Study, only: Sequence[str]) -> Study:
     for name in only:
         _check_known(name, study.methods, "--only", "method")
-    kept = {name: method for name, method in study.methods.items() if name in only or name == study.baseline}
-    return dataclasses.replace(study, methods=kept)
+    wanted = {*only, study.baseline}
+    wanted |= {followed for name in wanted if (followed := study.methods[name].batches_of)}
+    kept = {name: method for name, method in study.methods.items() if name in wanted}
+    whole = study.ablation is not None and set(study.ablation.levels) <= set(kept)
+    return dataclasses.replace(study, methods=kept, ablation=study.ablation if whole else None)
 
 
 # ---------------------------------------------------------------- overrides

@@ -1,10 +1,13 @@
 """What a user would pick instead of a Hessian-free method: Adam and L-BFGS of `torch.optim`, behind the same step.
 
-Problem    minimise f(w) = (1/n) Σ loss(z_i, t_i) + (1/2) wᵀ(mu D)w, the Hessian-free methods' own objective: the weight
-           decay is part of f and of its gradient, not decoupled from it
-Source     Kingma and Ba (2015), algorithm 1; Liu and Nocedal (1989) with the strong Wolfe line search of
-           Nocedal and Wright (2006), algorithms 3.5 and 3.6. The implementations are torch's
-Cost       one forward and one backward pass (3 units) of every case per gradient; no Gauss-Newton products
+Problem    minimise f(w) = (1/n) Σ loss(z_i, t_i) + ½ wᵀ(mu D)w, the Hessian-
+           free methods' objective: weight decay is part of f and of its
+           gradient, not decoupled from it
+Source     Kingma and Ba (2015), algorithm 1; Liu and Nocedal (1989) with the
+           strong Wolfe line search of Nocedal and Wright (2006), algorithms
+           3.5 and 3.6. The implementations are torch's
+Cost       one forward and one backward pass (3 units) of every case per
+           gradient; no Gauss-Newton products
 """
 
 from __future__ import annotations
@@ -95,7 +98,7 @@ class FirstOrder:
 @final
 @part
 class Adam:
-    """Adam on minibatches (Kingma and Ba 2015)."""
+    """Adam on minibatches: Kingma & Ba (2015)."""
 
     lr: Annotated[float, Log(1e-5, 1e-1), Within("(0, inf)"), "learning rate"] = 1e-3
     minibatch: Annotated[int, Integers(10, 1000, log=True), Within("[1, inf)"), "cases of one update"] = 100
@@ -114,7 +117,7 @@ class Adam:
 @final
 @part
 class LBFGS:
-    """L-BFGS with a strong Wolfe line search (Liu and Nocedal 1989)."""
+    """L-BFGS, strong Wolfe line search: Liu & Nocedal (1989)."""
 
     lr: Annotated[float, Log(1e-2, 1.0), Within("(0, inf)"), "first step length tried"] = 1.0
     history: Annotated[int, Integers(3, 100, log=True), Within("[1, inf)"), "pairs remembered"] = 20

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from hfbench.ablation import Ablation, AblationTable, expand
-from hfbench.config import Method, load_study
+from hfbench.config import load_study
 from hfbench.errors import ConfigError
+from hfbench.methods import Method
 
 STUDY = """
 [study]
