@@ -62,7 +62,8 @@ def main() -> None:
         try:
             status = _status()
         finally:
-            sys.stdout.flush()  # or Python does at its exit, where nobody can catch what it raises
+            if sys.stdout is not None:  # it is where the shell has closed it (>&-)
+                sys.stdout.flush()  # or Python does at its exit, where nobody can catch what it raises
     except BrokenPipeError:
         _let_go_of_stdout()
         status = 1
@@ -273,9 +274,9 @@ def ui(
     """Browse the recorded runs in the MLflow UI, on this machine only."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port: must be 1 to 65535, but got {port}.")
-    from hfbench import tracking
+    from hfbench import browse
 
-    tracking.ui(results, port)
+    browse.ui(results, port)
 
 
 if __name__ == "__main__":

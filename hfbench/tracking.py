@@ -11,19 +11,19 @@ import logging
 import math
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from hfbench.errors import ConfigError, StoreError
+from hfbench.errors import StoreError
 from hfbench.store import COMPLETE, RunFolder, make_folder, safe_name
 
 CURVE_POINTS = 100
 BATCH = 1000  # entries in one call
 TEXT = 6000  # characters of a param
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # trace column -> metric; the text before the slash is the section it is shown in
 METRICS = {
@@ -55,16 +55,16 @@ METRICS = {
 class Tracker:
     """Writes one study into an MLflow store."""
 
-    def __init__(self, results: Path, study: str, study_key: str, question: str = "") -> None:
+    def __init__(self, results: Path, study: str, study_key: str, params: Mapping[str, Any] = NOTHING) -> None:
         """Opens the store that MLFLOW_TRACKING_URI names, or `<results>/mlflow.db`, and the study's parent run.
 
-        `study_key` identifies the set of runs: the same set has the same parent. Raises StoreError if the store cannot
-        be opened.
+        `study_key` identifies the set of runs and how they are judged: the same key has the same parent, and the same
+        `params`. Raises StoreError if the store cannot be opened.
         """
         self.results, self.study = Path(results).absolute(), safe_name(study)
         try:
             self.client, self.experiment = self._open()
-            self.parent = self._parent(study_key, question)
+            self.parent = self._parent(study_key, params)
         except _mlflow_errors() as error:
             raise StoreError(f"the MLflow store {tracking_uri(self.results)} must be usable, but: {error}") from error
 
@@ -79,17 +79,27 @@ class Tracker:
         known = client.get_experiment_by_name(self.study)
         if known is None:
             place = None if _is_remote(uri) else make_folder(self.results / "mlflow-artifacts" / self.study).as_uri()
-            return client, client.create_experiment(self.study, artifact_location=place)
+            experiment = client.create_experiment(self.study, artifact_location=place)
+            if not os.environ.get("MLFLOW_TRACKING_URI"):  # another's store stays as it is
+                _hide_default(client)
+            return client, experiment
         if known.lifecycle_stage == "deleted":
             client.restore_experiment(known.experiment_id)
         return client, known.experiment_id
 
-    def _parent(self, study_key: str, question: str) -> str:
+    def _parent(self, study_key: str, params: Mapping[str, Any]) -> str:
         known = self._search(f"tags.study_key = '{study_key}'")
         if known:
-            return str(known[0].info.run_id)
-        tags = {"study_key": study_key, "study": self.study, "question": question, "mlflow.source.name": "hfbench run"}
-        return str(self.client.create_run(self.experiment, tags=tags, run_name=self.study).info.run_id)
+            parent = known[0]
+        else:
+            tags = {"study_key": study_key, "study": self.study, "mlflow.source.name": "hfbench run"}
+            tags["question"] = str(params.get("question", ""))[:TEXT]
+            parent = self.client.create_run(self.experiment, tags=tags, run_name=self.study)
+        # Params cannot be changed, and the process may have ended before they were written.
+        missing = {name: value for name, value in params.items() if name not in parent.data.params}
+        if missing:
+            self._log_values(parent.info.run_id, missing, [])
+        return str(parent.info.run_id)
 
     def _search(self, filter_string: str) -> list[Any]:
         found, token = [], None
@@ -134,7 +144,7 @@ class Tracker:
     def _log_values(self, run: str, params: Mapping[str, Any], metrics: list[Any]) -> None:
         from mlflow.entities import Param
 
-        entries = [Param(name, _text(value)) for name, value in params.items()]
+        entries = [Param(name, str(value)[:TEXT]) for name, value in params.items()]
         first = max(0, BATCH - len(entries))
         self.client.log_batch(run, params=entries, metrics=metrics[:first])
         for start in range(first, len(metrics), BATCH):
@@ -197,6 +207,17 @@ def _write_ahead(database: Path) -> None:
         raise StoreError(f"{database} must be a writable sqlite database, but: {error}.") from error
 
 
+def _hide_default(client: Any) -> None:
+    """Deletes (it can be restored) the experiment MLflow makes in every new store, unless it has runs."""
+    from mlflow.entities import ViewType
+
+    default = client.get_experiment_by_name("Default")
+    if default is None or default.experiment_id != "0" or default.lifecycle_stage == "deleted":
+        return
+    if not client.search_runs(["0"], run_view_type=ViewType.ALL, max_results=1):
+        client.delete_experiment("0")
+
+
 def _mlflow_errors() -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -205,44 +226,6 @@ def _mlflow_errors() -> tuple[type[Exception], ...]:
 
 
 # ---------------------------------------------------------------- what is logged
-
-
-def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
-    """A run's configuration as params: `solver`, `solver.<setting>`, …, `task`, `seed`, `budget.<kind>`."""
-    method = dict(config["method"])
-    flat = {"method": method.pop("name"), **_flatten("", method)}
-    flat |= {"task": config["task"], **_flatten("task", config["task_settings"])}
-    flat |= _flatten("budget", config["budget"])
-    rest = ("seed", "target", "precision", "stop_at_target")
-    return {name: _text(value) for name, value in {**flat, **{name: config[name] for name in rest}}.items()}
-
-
-def varied(configs: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The params worth a column: those that differ between runs, and those every run is known by."""
-    flats = [flat_params(config) for config in configs]
-    names = {name for flat in flats for name in flat}
-    differing = {name for name in names if len({flat.get(name) for flat in flats}) > 1}
-    return differing | ({"method", "solver", "preconditioner", "scheduler", "task", "seed"} & names)
-
-
-def _flatten(prefix: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        settings = dict(value)
-        flat = {prefix: settings.pop("use")} if "use" in settings else {}
-        for name, entry in settings.items():
-            flat |= _flatten(f"{prefix}.{name}" if prefix else name, entry)
-        return flat
-    if isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
-        names = [str(entry.get("use")) for entry in value]
-        parts = zip(names, value, strict=True)
-        return {prefix: "+".join(names)} | {
-            f"{prefix}.{name}.{key}": setting for name, entry in parts for key, setting in entry.items() if key != "use"
-        }
-    return {prefix: value}
-
-
-def _text(value: Any) -> str:
-    return (f"{value:g}" if isinstance(value, float) else str(value))[:TEXT]
 
 
 def _span(folder: RunFolder, result: Mapping[str, Any]) -> tuple[int, int]:
@@ -275,33 +258,3 @@ def _curve(folder: RunFolder, began: int) -> list[Any]:
         for column, metric in METRICS.items()
         if row[column] is not None and math.isfinite(row[column])
     ]
-
-
-# ---------------------------------------------------------------- looking at it
-
-
-def ui(results: Path, port: int = 5000) -> int:
-    """The MLflow UI on this machine alone; returns its exit status when it is stopped.
-
-    Raises StoreError if there is no store, ConfigError for a port out of range.
-    """
-    uri = tracking_uri(results)
-    if uri == local_uri(results) and not (Path(results) / "mlflow.db").exists():
-        raise StoreError(f"no runs are recorded in {results}: there is no mlflow.db. Run a study first: `hfbench run`.")
-    if not 1 <= port <= 65535:
-        raise ConfigError(f"a port must lie in 1 to 65535, but got {port}.")
-    print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        return subprocess.run(ui_command(uri, port), env=ui_environment(), check=False).returncode
-    return 0
-
-
-def ui_command(uri: str, port: int) -> list[str]:
-    # The UI can start programs on this machine for whoever reaches it: never bind it beyond the loopback.
-    serve = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", *serve]
-
-
-def ui_environment() -> dict[str, str]:
-    """One web worker and no job consumers: 2 processes instead of 15."""
-    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,22 @@ def run_all(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterat
     """
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
-    from hfbench.experiment import attempt, record_failure
+    leading = {key: spec for key, spec in specs.items() if not spec.follows}
+    following = {key: spec for key, spec in specs.items() if spec.follows}
+    for turn in (leading, following):  # a batch trace must be there before it can be met again
+        yield from _one_by_one(turn, setting) if jobs == 1 else _in_parallel(turn, setting, jobs)
 
-    if jobs == 1:
-        for key, spec in specs.items():
-            yield attempt(spec, setting.folder(key), setting.study, setting.data, setting.checkpoint_every)
-        return
+
+def _one_by_one(specs: Mapping[str, RunSpec], setting: Setting) -> Iterator[dict[str, Any]]:
+    from hfbench.experiment import attempt
+
+    for key, spec in specs.items():
+        yield attempt(spec, setting.folder(key), setting.study, setting.data, setting.checkpoint_every)
+
+
+def _in_parallel(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
+    from hfbench.experiment import record_failure
+
     pending = dict(specs)
     while pending:
         began = time.time()
@@ -91,7 +102,7 @@ def _under_way(specs: Mapping[str, RunSpec], setting: Setting, since: float) -> 
 def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> dict[str, Any]:
     from hfbench.experiment import attempt, record_failure
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _end_with(parent)
     for part in parts:
         part.add()
     folder = setting.folder(key)
@@ -100,11 +111,16 @@ def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], pare
     return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
 
 
+@cache
 def _end_with(parent: int) -> None:
-    """A worker whose parent was killed would go on unseen beside the same run started anew."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
+    """Once per worker: one whose parent was killed would go on unseen beside the same run started anew."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)

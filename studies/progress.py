@@ -51,7 +51,7 @@ class Bars(Progress):
     def __init__(self, console: Console, results: Path, keys: Iterable[str], done: int, total: int) -> None:
         self.folders = {key: RunFolder(results, key) for key in keys}
         self.bars: dict[str, TaskID] = {}
-        self.since = time.time()
+        self.done, self.total, self.since = done, total, time.time()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
         super().__init__(*columns, TimeElapsedColumn(), console=console, refresh_per_second=4)
         self._changing, self._over = threading.Lock(), threading.Event()
@@ -74,9 +74,8 @@ class Bars(Progress):
             if bar is not None:
                 self.remove_task(bar)
         self.console.print(escape(describe(result)), highlight=False)
-        self.advance(self.whole)
-        whole = self._tasks[self.whole]
-        self.update(self.whole, note=f"{whole.completed:.0f}/{whole.total:.0f}")
+        self.done += 1
+        self.update(self.whole, completed=self.done, note=f"{self.done}/{self.total}")
 
     def _read(self) -> None:
         while not self._over.wait(0.5):

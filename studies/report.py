@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,27 +30,51 @@ RESULT_COLUMNS = (
 )  # fmt: skip
 
 
-def conclude(study: Study, specs: Mapping[str, RunSpec], results: Path, tracker: Tracker, console: Console) -> int:
-    """Compares, prints, draws, and writes it all to `<results>/studies/<study>/` and the MLflow parent run."""
+@dataclass(frozen=True)
+class Conclusion:
+    """What was found, recorded already, and where."""
+
+    comparisons: Sequence[Comparison]
+    runs: pd.DataFrame
+    failed: Sequence[str]  # one line per failed run
+    results: Path
+    folder: Path
+    figures: Sequence[Path]
+    unlogged: str  # why MLflow does not have it yet; empty if it has
+
+
+def conclude(study: Study, specs: Mapping[str, RunSpec], results: Path, tracker: Tracker) -> Conclusion:
+    """Compares, draws, and writes it all to `<results>/studies/<study>/` and the MLflow parent run."""
     folder = make_folder(results / "studies" / safe_name(study.name))
     runs = records(study, specs, results)
     comparisons = compare_runs(study, specs, runs)
-    console.print()
-    table(comparisons, console, runs)
     figures = draw(study, specs, results, folder)
     files = write_report(study, runs, comparisons, folder)
-    failed = runs[runs["outcome"] == "failed"]
-    tracker.log_study(
-        note=f"{escape_markdown(study.question)}\n\n{markdown(comparisons)}",
-        metrics=_metrics(comparisons) | {f"runs/{name}": int(n) for name, n in runs["outcome"].value_counts().items()},
-        tags={f"verdict/{one.task}/{one.method}-vs-{one.baseline}": one.verdict for one in comparisons},
-        artifacts=[*files, *figures],
-        status="FAILED" if len(failed) else "FINISHED",
-    )
-    for _, run in failed.iterrows():
-        console.print(escape(f"failed: {run['method']}/{run['task']}/s{run['seed']}: {run['error']}"), style="red")
-    console.print(_where(results, folder, figures), highlight=False, soft_wrap=True)
-    return 1 if len(failed) else 0
+    broken = runs[runs["outcome"] == "failed"]
+    failed = [f"{run['method']}/{run['task']}/s{run['seed']}: {run['error']}" for _, run in broken.iterrows()]
+    unlogged = ""
+    try:
+        tracker.log_study(
+            note=f"{escape_markdown(study.question)}\n\n{markdown(comparisons)}",
+            metrics=_metrics(comparisons) | {f"runs/{name}": n for name, n in runs["outcome"].value_counts().items()},
+            tags={f"verdict/{one.task}/{one.method}-vs-{one.baseline}": one.verdict for one in comparisons},
+            artifacts=[*files, *figures],
+            status="FAILED" if failed else "FINISHED",
+        )
+    except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
+        unlogged = f"{type(error).__name__}: {error}"
+    return Conclusion(comparisons, runs, failed, results, folder, figures, unlogged)
+
+
+def show(conclusion: Conclusion, console: Console) -> None:
+    """Prints the verdicts, what failed, and where everything is."""
+    console.print()
+    table(conclusion.comparisons, console, conclusion.runs)
+    for line in conclusion.failed:
+        console.print(escape(f"failed: {line}"), style="red")
+    if conclusion.unlogged:
+        console.print(escape(f"The verdict is not in MLflow yet, the same command logs it: {conclusion.unlogged}"))
+    console.print(_where(conclusion), highlight=False, soft_wrap=True)
 
 
 def records(study: Study, specs: Mapping[str, RunSpec], results: Path) -> pd.DataFrame:
@@ -122,8 +147,9 @@ def escape_markdown(text: str) -> str:
     return "".join(f"\\{sign}" if sign in "\\`*_[]<>#|!" else sign for sign in text.replace("\n", " "))
 
 
-def _where(results: Path, folder: Path, figures: Sequence[Path]) -> str:
-    lines = [f"report   {folder}", *(f"figure   {path}" for path in figures if path.suffix == ".png")]
-    lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]
-    lines += [f"browse   hfbench ui --results {results}"]
+def _where(found: Conclusion) -> str:
+    figures = [path for path in found.figures if path.suffix == ".png"]
+    lines = [f"report   {found.folder}", *(f"figure   {path}" for path in figures)]
+    lines += [f"runs     {found.results / 'runs'}", f"MLflow   {tracking_uri(found.results)}"]
+    lines += [f"browse   hfbench ui --results {found.results}"]
     return escape("\n".join(lines))

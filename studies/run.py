@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,11 +16,13 @@ from hfbench.config import Study
 from hfbench.data import locate
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
-from hfbench.tracking import Tracker, flat_params, varied
+from hfbench.tracking import Tracker
 
 from .jobs import Setting, added_parts, run_all
+from .params import columns, flat_params, study_params
 from .progress import progress
-from .report import conclude
+from .report import Conclusion, conclude, show
+from .screen import unread_is_fine
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
@@ -35,41 +38,71 @@ def run_study(
     """Runs what is not recorded yet and reports on all of it. Returns 0; 1 if some runs failed; 130 on Ctrl-C.
 
     The same command may be given again at any time: complete runs are not repeated, interrupted ones continue, failed
-    ones are tried anew. Raises HfbenchError before anything is written if the study cannot be run.
+    ones are tried anew. Nobody need read what is printed. Raises HfbenchError before anything is written if the study
+    cannot be run.
     """
     results = Path(results)
     specs = {spec.key(): spec for spec in plan(study, data)}
-    folders = {key: RunFolder(results, key) for key in specs}
-    missing = {key: spec for key, spec in specs.items() if not folders[key].is_complete()}
+    missing = {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
     if jobs > 1:
         added_parts(missing.values())
     preflight(missing.values(), data)
     prepare(results)
-    tracker = Tracker(results, study.name, study_key(study, specs), study.question)
-    console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
-    log = Log(tracker, specs, folders, console)
-    try:
-        log.recorded(key for key in specs if key not in missing)
-        with progress(console, results, missing, len(specs) - len(missing), len(specs)) as report:
-            for result in run_all(missing, Setting(results, study.name, data, checkpoint_every), jobs):
-                report.ended(result)
-                log.ended(result["key"])
-        return conclude(study, specs, results, tracker, console)
-    except KeyboardInterrupt:
-        tracker.close("KILLED")
-        console.print("Interrupted. The same command goes on where it stopped.")
-        return INTERRUPTED
-    except BaseException:
-        tracker.close("FAILED")
-        raise
+    params = study_params(study, specs.values())
+    tracker = Tracker(results, study.name, study_key(study, specs, params), params)
+    setting = Setting(results, study.name, data, checkpoint_every)
+    with unread_is_fine(console):
+        console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
+        try:
+            conclusion = _carry_out(study, specs, missing, setting, jobs, tracker, console)
+        except KeyboardInterrupt:
+            _close(tracker, "KILLED")
+            console.print("Interrupted. The same command goes on where it stopped.")
+            return INTERRUPTED
+        except BaseException:
+            _close(tracker, "FAILED")
+            raise
+        show(conclusion, console)
+    return 1 if conclusion.failed else 0
 
 
-def study_key(study: Study, keys: Mapping[str, RunSpec]) -> str:
-    """The identity of a set of runs: another seed, setting or version of the code makes another one."""
-    return hashlib.sha256("/".join([study.name, *sorted(keys)]).encode()).hexdigest()[:16]
+def _carry_out(
+    study: Study,
+    specs: Mapping[str, RunSpec],
+    missing: Mapping[str, RunSpec],
+    setting: Setting,
+    jobs: int,
+    tracker: Tracker,
+    console: Console,
+) -> Conclusion:
+    """Everything but saying what was found: that is recorded whole before the first word of it is printed."""
+    done = len(specs) - len(missing)
+    log = Log(tracker, specs, setting, console)
+    for key in specs:  # what ended before may not be logged under this study yet
+        if key not in missing:
+            log.ended(key)
+    with progress(console, setting.results, missing, done, len(specs)) as report:
+        for result in run_all(missing, setting, jobs):
+            report.ended(result)
+            log.ended(result["key"])
+    return conclude(study, specs, setting.results, tracker)
 
 
-def preflight(specs: Any, data: str | None) -> None:
+def _close(tracker: Tracker, status: str) -> None:
+    with suppress(Exception):  # the store may be what failed, and must not hide it
+        tracker.close(status)
+
+
+def study_key(study: Study, keys: Iterable[str], params: Mapping[str, str]) -> str:
+    """The identity of a set of runs and of how they are judged.
+
+    Another seed, setting or version of the code makes another one, and so does another margin, level or baseline.
+    """
+    identity = [study.name, sorted(keys), sorted(params.items())]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+
+def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
     """Raises what would stop each method on each task at its first seed, before any run is begun.
 
     DataError for missing files, ConfigError for a batch larger than the data, NonFiniteError for a model whose outputs
@@ -92,11 +125,13 @@ def preflight(specs: Any, data: str | None) -> None:
 def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
     from hfbench.assembly import load
     from hfbench.experiment import LiveRun, one_thread
+    from hfbench.protocols import BatchPlan
 
     loaded = load(specs[0], data)
     with one_thread():
         for spec in specs:
-            live = LiveRun(spec, loaded)
+            # Batches that are met again are checked with the method that they come from.
+            live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
             if spec is specs[0]:  # all methods of a seed begin with the same weights
                 live.begin()
 
@@ -104,26 +139,19 @@ def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
 class Log:
     """Logs ended runs to MLflow; what fails to be logged is logged by the next invocation."""
 
-    def __init__(
-        self, tracker: Tracker, specs: Mapping[str, RunSpec], folders: Mapping[str, RunFolder], console: Console
-    ) -> None:
+    def __init__(self, tracker: Tracker, specs: Mapping[str, RunSpec], setting: Setting, console: Console) -> None:
         configs = {key: spec.config() for key, spec in specs.items()}
-        kept = varied(configs.values())
+        kept = columns(configs.values())
         self.params = {
             key: {name: value for name, value in flat_params(config).items() if name in kept}
             for key, config in configs.items()
         }
-        self.tracker, self.folders, self.console = tracker, folders, console
+        self.tracker, self.setting, self.console = tracker, setting, console
         self.children = tracker.logged()
-
-    def recorded(self, keys: Any) -> None:
-        """Runs that had ended before: those not logged under this study yet."""
-        for key in keys:
-            self.ended(key)
 
     def ended(self, key: str) -> None:
         try:
-            self.tracker.log_run(self.folders[key], self.params[key], self.children.get(key))
+            self.tracker.log_run(self.setting.folder(key), self.params[key], self.children.get(key))
         except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
             self.console.print(escape(f"{key} is recorded but not in MLflow yet: {type(error).__name__}: {error}"))
 

@@ -90,6 +90,11 @@ class Comparison(Difference):
         """Whether both methods reached the target in 80 % of the pairs."""
         return self.solved_both >= LEAST_SOLVED * self.n
 
+    @property
+    def unsolved(self) -> bool:
+        """Whether no run of either method reached the target: then their costs have no ratio."""
+        return self.n > 0 and self.solved == self.solved_baseline == 0
+
     def to_row(self) -> dict[str, Any]:
         return {"task": self.task, "method": self.method, "baseline": self.baseline} | super().to_row()
 
@@ -149,7 +154,15 @@ def judge(family: Sequence[Pairs], margin: float, alpha: float) -> list[Comparis
         )
         for pairs, test, p_equal, p_equal_holm in zip(family, tested, p_tost, holm(p_tost), strict=True)
     ]
-    return [replace(draft, verdict=verdict(draft, draft.enough_solved), needed=_needed(draft)) for draft in drafts]
+    return [_judged(draft) for draft in drafts]
+
+
+def _judged(draft: Comparison) -> Comparison:
+    if draft.unsolved:  # every pair ties at the budget: neither a ratio of 1 nor a lack of seeds
+        none = math.nan
+        without = replace(draft, ratio=none, ci_low=none, ci_high=none, mean_log_ratio=none, sd=none)
+        return replace(without, verdict="inconclusive")
+    return replace(draft, verdict=verdict(draft, draft.enough_solved), needed=_needed(draft))
 
 
 @dataclass(frozen=True)
@@ -248,7 +261,7 @@ def across_tasks(comparisons: Sequence[Comparison]) -> list[Overall] | None:
     """
     groups: dict[str, list[Comparison]] = {}
     for one in comparisons:
-        if one.n > 0:
+        if math.isfinite(one.mean_log_ratio):
             groups.setdefault(one.method, []).append(one)
     groups = {method: group for method, group in groups.items() if len(group) >= LEAST_TASKS}
     if not groups:

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .records import LEAST_PAIRS
 from .significance import Comparison
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
         p, _ = _leading_p(one)
         grid.add_row(
             Text(one.method),
-            _ratio(one.ratio),
+            _ratio(one),
             _interval(one),
             _p(p),
             f"{one.wins}/{one.losses}/{one.ties}",
@@ -125,17 +124,29 @@ def sentences(comparison: Comparison) -> str:
     c = comparison
     if c.n == 0:
         return f"On {c.task}, no seed was run for both {c.method} and {c.baseline}: {c.verdict}."
+    on = f"On {c.task} ({_count(c.n, 'paired seed')})"
+    if c.unsolved:
+        found = f"{on}, neither {c.method} nor {c.baseline} reached the target within the budget: {c.verdict}."
+        return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
     about = [f"{_level(c)} CI {_interval(c)}"]
     p, test = _leading_p(c)
     if p is not None:
         equals = "" if p < 0.001 else "= "
         about.append(f"{test} p_Holm {equals}{_p(p).replace('<', '< ')}")
     about.append(f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else ""))
+    bound = {"≥": "at least ", "≤": "at most ", "": ""}[_bound(c)]
     found = (
-        f"On {c.task} ({c.n} paired seeds), {c.method} needed {_ratio(c.ratio)} {NOUNS[c.cost][1]} of {c.baseline} "
+        f"{on}, {c.method} needed {bound}{_digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
         f"({', '.join(about)}): {c.verdict}."
     )
     return " ".join([found, *_remarks(c)])
+
+
+def _bound(c: Comparison) -> str:
+    """The sign of a ratio that is a bound: one method always reached the target, the other never."""
+    if c.solved == 0 < c.solved_baseline == c.n:
+        return "≥"
+    return "≤" if c.solved_baseline == 0 < c.solved == c.n else ""
 
 
 def _remarks(c: Comparison) -> list[str]:
@@ -150,18 +161,41 @@ def _remarks(c: Comparison) -> list[str]:
             f"Target reached by {c.method} in {c.solved}/{c.n} and by {c.baseline} in {c.solved_baseline}/{c.n}; "
             f"the others count as the budget, {_number(c.tau)}."
         )
-    if c.missing:
-        remarks.append(f"{c.missing} seed{'s' * (c.missing > 1)} run for only one of the two left out.")
+    if c.solved == 0 or c.solved_baseline == 0:
+        remarks.append(_censored(c))
+    remarks.extend(_left_out(c))
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))
     return remarks
 
 
+def _censored(c: Comparison) -> str:
+    """What a ratio means when one of the two never reached the target, so that its every cost is the budget."""
+    kind, some = ("lower", c.solved_baseline) if c.solved == 0 else ("upper", c.solved)
+    if some == c.n:
+        return f"The true ratio is unknown; this one is its {kind} bound."
+    others = c.n - some
+    return (
+        f"In {_count(some, 'seed')} the ratio is a {kind} bound, in the other{f' {others}' * (others > 1)}, "
+        "where neither reached the target, it is unknown and counts as 1."
+    )
+
+
+def _left_out(c: Comparison) -> list[str]:
+    return [f"{_count(c.missing, 'seed')} run for only one of the two left out."] if c.missing else []
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 def _advice(c: Comparison) -> list[str]:
     """What would make an inconclusive comparison conclusive."""
     advice = []
-    if c.informative < LEAST_PAIRS:
-        advice.append(f"Only {c.informative} of the pairs differ and a p value needs {LEAST_PAIRS}.")
+    if c.p_holm is None:
+        differ = f"{c.informative or 'none'} of the pairs {'differs' if c.informative == 1 else 'differ'}"
+        among = f" among {c.family} comparisons" if c.family > 1 else ""
+        advice.append(f"{differ.capitalize()}, and p can get below {c.alpha:g}{among} only if {c.least_pairs} do.")
     if not c.enough_solved:
         advice.append(
             "Too few pairs reached the target: a larger budget or an easier target tells more than more seeds."
@@ -172,7 +206,7 @@ def _advice(c: Comparison) -> list[str]:
             "with 80 % power."
         )
     elif c.needed is not None:
-        advice.append(f"The ratio is too near the margin of {_percent(c.margin)} for {c.n} seeds to tell.")
+        advice.append(f"The ratio is too near the margin of {_percent(c.margin)} for {_count(c.n, 'seed')} to tell.")
     return advice
 
 
@@ -193,12 +227,12 @@ def _percent(margin: float) -> str:
     return f"{100 * (margin - 1):.3g} %"
 
 
-def _ratio(value: float) -> str:
-    return "–" if math.isnan(value) else f"{_digits(value)}x"
+def _ratio(c: Comparison) -> str:
+    return "–" if math.isnan(c.ratio) else f"{_bound(c)}{_digits(c.ratio)}x"
 
 
 def _interval(c: Comparison) -> str:
-    return f"{_digits(c.ci_low)}-{_digits(c.ci_high)}"
+    return "–" if math.isnan(c.ci_low) else f"{_digits(c.ci_low)}-{_digits(c.ci_high)}"
 
 
 def _digits(value: float) -> str:
@@ -235,7 +269,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
         for one in group:
             counts = (f"{one.wins}/{one.losses}/{one.ties}", f"{one.solved}/{one.solved_baseline}")
             p, _ = _leading_p(one)
-            row = (_safe(one.method), _ratio(one.ratio), _interval(one), _safe(_p(p)), *counts, f"**{one.verdict}**")
+            row = (_safe(one.method), _ratio(one), _interval(one), _safe(_p(p)), *counts, f"**{one.verdict}**")
             lines.append(_line(row))
         parts.append("\n".join([*lines, "", *(f"- {_safe(sentences(one))}" for one in group)]))
     return "\n\n".join(parts) + "\n"

@@ -208,8 +208,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return 1
 
     monkeypatch.setitem(sys.modules, "hfbench.studies.run", SimpleNamespace(run_study=record))
-    monkeypatch.setitem(sys.modules, "hfbench.tracking", SimpleNamespace(ui=record))
-    monkeypatch.setattr(hfbench, "tracking", SimpleNamespace(ui=record), raising=False)
+    monkeypatch.setitem(sys.modules, "hfbench.browse", SimpleNamespace(ui=record))
+    monkeypatch.setattr(hfbench, "browse", SimpleNamespace(ui=record), raising=False)
     return seen
 
 

@@ -3,29 +3,18 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import results_folder, specs, tiny, uses_mlflow
+from tiny_study import results_folder, uses_mlflow
 
 from hfbench import tracking
 from hfbench.errors import ConfigError, StoreError
 from hfbench.store import RunFolder
-from hfbench.tracking import Tracker, flat_params, tracking_uri, ui, varied
+from hfbench.tracking import Tracker, local_uri
 
-pytestmark = uses_mlflow
-
-
-@pytest.fixture(autouse=True)
-def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return results_folder(tmp_path / "results")
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
 
 def finished(results: Path, rows: int = 5, key: str = "0123456789abcdef", **more: Any) -> RunFolder:
@@ -51,7 +40,7 @@ PARAMS = {"solver": "lsmr", "task": "usps", "seed": "3"}
 
 
 def test_a_run_is_browsable_under_its_names(results: Path) -> None:
-    tracker = Tracker(results, "tiny", "k1", "why?")
+    tracker = Tracker(results, "tiny", "k1")
     run_id = tracker.log_run(finished(results), PARAMS)
     run = tracker.client.get_run(run_id)
 
@@ -180,39 +169,40 @@ def test_a_study_name_never_becomes_a_path_unchecked(results: Path) -> None:
         Tracker(results, "../tiny", "k1")
 
 
-def test_params_are_what_varies(tmp_path: Path) -> None:
-    configs = [spec.config() for spec in specs(tiny(tmp_path)).values()]
-    params = flat_params(configs[1])
-    assert params["solver"] == "lsmr"
-    assert params["scheduler"] == "dynamic"
-    assert params["scheduler.start"] == "0.2"
-    assert params["rules"] == "relative-progress"
-    assert params["rules.relative-progress.epsilon"] == "0.0005"
-    assert params["budget.iterations"] == "6"
-    names = varied(configs)
-    assert {"method", "solver", "scheduler", "scheduler.start", "task", "seed"} <= names
-    assert not {"budget.iterations", "precision", "rules.relative-progress.epsilon", "max_inner"} & names
+def test_the_parent_says_what_was_fixed_beforehand_and_keeps_it(results: Path) -> None:
+    params = {"question": "Is it?", "margin": "1.1", "seeds": "0, 1"}
+    first = Tracker(results, "tiny", "k1", params)
+    parent = first.client.get_run(first.parent)
+    assert parent.data.params == params
+    assert parent.data.tags["question"] == "Is it?"
+
+    first.log_study("note", {}, {})
+    again = Tracker(results, "tiny", "k1", params)
+    assert again.parent == first.parent
+    assert again.client.get_run(again.parent).data.params == params
+    assert again.client.get_run(again.parent).info.status == "FINISHED"
 
 
-def test_the_ui_needs_a_store_and_stays_on_this_machine(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_params_the_parent_lacks_are_added_and_none_is_changed(results: Path) -> None:
+    first = Tracker(results, "tiny", "k1", {"margin": "1.1"})  # as if ended between two writes
+    again = Tracker(results, "tiny", "k1", {"margin": "1.2", "seeds": "0, 1"})
+    assert again.parent == first.parent
+    assert again.client.get_run(again.parent).data.params == {"margin": "1.1", "seeds": "0, 1"}
+
+
+def test_the_experiment_mlflow_makes_is_hidden(results: Path) -> None:
+    tracker = Tracker(results, "tiny", "k1")
+    assert [one.name for one in tracker.client.search_experiments()] == ["tiny"]
+    assert Tracker(results, "other", "k1").client.get_experiment("0").lifecycle_stage == "deleted"
+
+
+def test_the_experiment_mlflow_makes_is_kept_where_it_is_used_or_the_store_is_not_ours(
+    results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(StoreError, match="Run a study first"):
-        ui(tmp_path / "nothing", 5000)
-    with pytest.raises(ConfigError, match="1 to 65535"):
-        ui(results, 70000)
-    called: dict[str, Any] = {}
-
-    class Done:
-        returncode = 0
-
-    monkeypatch.setattr("subprocess.run", lambda command, env, check: called.update(command=command, env=env) or Done())
-    assert ui(results, 5001) == 0
-    command = called["command"]
-    assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-    assert command[command.index("--port") + 1] == "5001"
-    assert command[command.index("--workers") + 1] == "1"
-    assert command[command.index("--backend-store-uri") + 1] == tracking_uri(results)
-    assert called["env"]["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
-    assert called["env"]["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", local_uri(results))
+    client = Tracker(results, "first", "k1").client
+    assert client.get_experiment("0").lifecycle_stage == "active"
+    client.create_run("0")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    Tracker(results, "second", "k1")
+    assert client.get_experiment("0").lifecycle_stage == "active"

@@ -19,7 +19,6 @@ from tiny_study import (
     Dies,
     Explodes,
     Raises,
-    results_folder,
     run_quietly,
     specs,
     tiny,
@@ -35,20 +34,12 @@ from hfbench.experiment import LiveRun
 from hfbench.runspec import plan
 from hfbench.store import RunFolder, read_json
 from hfbench.studies.jobs import added_parts
+from hfbench.studies.params import study_params
 from hfbench.studies.progress import Bars, describe, note
+from hfbench.studies.run import study_key
 from hfbench.tracking import Tracker
 
-pytestmark = uses_mlflow
-
-
-@pytest.fixture(autouse=True)
-def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return results_folder(tmp_path / "results")
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
 
 def logged(results: Path, study: Study) -> list[Any]:
@@ -200,6 +191,92 @@ def test_what_mlflow_missed_is_logged_by_the_next_command(
     assert written(results) == before
 
 
+def test_the_study_file_is_kept_as_it_was_resolved(results: Path, tmp_path: Path) -> None:
+    run_quietly(tiny(tmp_path, "study.seeds=1"), results)
+    kept = json.loads((results / "studies" / "tiny" / "study.json").read_text())
+    assert kept["methods"]["shf"]["scheduler"]["start"] == 0.2
+    assert kept["seeds"] == [0]
+
+
+def test_the_parent_and_its_runs_say_what_was_set(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path, "methods.hf.globalization.line_search=false", "study.seeds=1")
+    for _ in range(2):
+        run_quietly(study, results)
+    parent, *children = sorted(logged(results, study), key=lambda entry: "run_key" in entry.data.tags)
+    assert len(children) == 2
+    assert parent.data.params["targets"] == "tiny-curves: 60"
+    assert parent.data.params["methods"] == "hf, shf"
+    for child in children:
+        params = child.data.params
+        assert (params["rules"], params["right_hand_side"], params["precision"]) == (
+            "relative-progress",
+            "auto",
+            "float32",
+        )
+        assert (params["budget.iterations"], params["target"]) == ("6", "60")
+        assert params["globalization.line_search"] == str(params["method"] != "hf")
+
+
+def test_the_same_runs_judged_otherwise_are_another_verdict(results: Path, tmp_path: Path) -> None:
+    run_quietly(tiny(tmp_path, "study.seeds=1"), results)
+    before = written(results)
+    study = tiny(tmp_path, "study.seeds=1", "study.margin=1.3")
+    assert run_quietly(study, results)[0] == 0
+    assert written(results) == before
+    parents = [entry for entry in logged(results, study) if "run_key" not in entry.data.tags]
+    assert sorted(parent.data.params["margin"] for parent in parents) == ["1.1", "1.3"]
+
+
+def test_a_study_is_known_by_its_runs_and_how_they_are_judged(tmp_path: Path) -> None:
+    def key(*overrides: str) -> str:
+        study = tiny(tmp_path, *overrides)
+        runs = plan(study)
+        return study_key(study, [spec.key() for spec in runs], study_params(study, runs))
+
+    changes = ("margin=1.3", "alpha=0.1", "baseline=shf", "seeds=3", "question=Why?", "primary=products_to_target")
+    assert key() == key()
+    assert len({key(), *(key(f"study.{change}") for change in changes)}) == 1 + len(changes)
+
+
+def test_where_nothing_reached_the_target_there_is_no_ratio(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path, "study.targets.tiny-curves=0.001", "study.budget.iterations=1")
+    status, screen = run_quietly(study, results)
+    assert status == 0
+    words = " ".join(screen.split())
+    assert "neither shf nor hf reached the target within the budget: inconclusive. Raise the" in words
+    assert "1.00x" not in screen
+    assert "n too small" not in screen
+    comparison = (read_json(results / "studies" / "tiny" / "comparisons.json") or {})["comparisons"][0]
+    assert (comparison["ratio"], comparison["verdict"]) == (None, "inconclusive")
+    parent = next(entry for entry in logged(results, study) if "run_key" not in entry.data.tags)
+    assert "stat/tiny-curves/shf/ratio" not in parent.data.metrics
+    assert parent.data.tags["verdict/tiny-curves/shf-vs-hf"] == "inconclusive"
+
+
+def test_the_verdict_is_recorded_before_it_is_printed(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny(tmp_path, "study.seeds=1")
+    monkeypatch.setattr("hfbench.studies.report.table", lambda *of: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_quietly(study, results)
+    parent = next(entry for entry in logged(results, study) if "run_key" not in entry.data.tags)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["verdict/tiny-curves/shf-vs-hf"] == "inconclusive (n too small)"
+
+
+def test_a_verdict_mlflow_does_not_take_is_printed_all_the_same(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny(tmp_path, "study.seeds=1")
+    with monkeypatch.context() as broken:
+        broken.setattr(Tracker, "log_study", lambda *of, **more: 1 / 0)
+        status, screen = run_quietly(study, results)
+    assert status == 0
+    assert "shf needed" in screen
+    assert "not in MLflow yet, the same command logs it: ZeroDivisionError" in " ".join(screen.split())
+
+
 # ---------------------------------------------------------------- processes
 
 COMMAND = """
@@ -208,12 +285,13 @@ from pathlib import Path
 from rich.console import Console
 from hfbench.config import load_study
 from hfbench.studies.run import run_study
-sys.exit(run_study(load_study(sys.argv[1]), Path(sys.argv[2]), 2, None, Console(), checkpoint_every=0.0))
+jobs = int(sys.argv[3])
+sys.exit(run_study(load_study(sys.argv[1]), Path(sys.argv[2]), jobs, None, Console(), checkpoint_every=0.0))
 """
 
 
-def command(study: Study, results: Path) -> list[str]:
-    return [sys.executable, "-c", COMMAND, study.source, str(results)]
+def command(study: Study, results: Path, jobs: int) -> list[str]:
+    return [sys.executable, "-c", COMMAND, study.source, str(results), str(jobs)]
 
 
 def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_path: Path) -> None:
@@ -228,7 +306,7 @@ def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_
     folders = {spec.key(): RunFolder(results, spec.key()) for spec in plan(study)}
 
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command(study, results), stdout=quiet, stderr=quiet, start_new_session=True)
+    process = subprocess.Popen(command(study, results, 2), stdout=quiet, stderr=quiet, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (any(f.is_complete() for f in folders.values()) and _some_checkpoint(folders)):
         assert process.poll() is None
@@ -247,6 +325,21 @@ def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_
     for spec in plan(study):
         expected = uninterrupted(spec, tmp_path / "whole")
         pd.testing.assert_frame_equal(trace_of(spec, results), expected, check_exact=True)
+
+
+def test_a_study_goes_on_when_its_reader_has_left(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    process = subprocess.Popen(command(study, results, 1), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("tiny: Does")
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    entries = logged(results, study)
+    assert [entry.info.status for entry in entries] == ["FINISHED"] * 5
+    parent = next(entry for entry in entries if "run_key" not in entry.data.tags)
+    assert parent.data.tags["verdict/tiny-curves/shf-vs-hf"] == "inconclusive (n too small)"
 
 
 def _some_checkpoint(folders: dict[str, RunFolder]) -> bool:
@@ -312,10 +405,3 @@ def test_a_run_in_one_line() -> None:
     assert describe(result | {"outcome": "budget"}).endswith(
         "budget spent after 12.35 passes, 8.12 s, test error 7.778"
     )
-
-
-def test_the_study_file_is_kept_as_it_was_resolved(results: Path, tmp_path: Path) -> None:
-    run_quietly(tiny(tmp_path, "study.seeds=1"), results)
-    kept = json.loads((results / "studies" / "tiny" / "study.json").read_text())
-    assert kept["methods"]["shf"]["scheduler"]["start"] == 0.2
-    assert kept["seeds"] == [0]
