@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BESIDE_NUMERICS = frozenset(
     {
         *("__init__", "__main__", "ablation", "browse", "cli", "config", "describe", "errors", "methods", "registry"),
-        *("runspec", "store", "testing", "tracking"),
+        *("checks", "overrides", "runspec", "store", "testing", "tracking"),
     }
 )
 
@@ -81,21 +81,24 @@ def plan(study: Study, data: str | None = None) -> list[RunSpec]:
     }
     found = {name: _optional_files(task, data) for name, task in tasks.items()}
     specs = []
-    for seed in study.seeds:
+    for seed in dict.fromkeys(seed for on in study.on.values() for seed in on.seeds):
         for name, task in tasks.items():
+            on = study.on[name]
+            if seed not in on.seeds:
+                continue
             of_seed = {
                 method.name: RunSpec(
                     task=name,
                     task_settings=study.tasks[name],
                     method=method,
                     seed=seed,
-                    budget=study.budget or dict(task.budget),
+                    budget=on.budget or dict(task.budget),
                     target=float(study.targets[name]),
                     precision=study.precision,
                     stop_at_target=study.stop_at_target,
                     files=found[name],
                 )
-                for method in study.methods.values()
+                for method in (study.methods[method] for method in on.methods)
             }
             specs += [_following(spec, of_seed) for spec in of_seed.values()]
     return specs
