@@ -13,8 +13,8 @@ from hfbench.runspec import RunSpec
 from hfbench.space import hyperparameters
 
 KNOWN_BY = (
-    "method", "optimizer", "solver", "preconditioner", "scheduler", "batches_of", "rules", "right_hand_side", "max_inner", "task", "seed",
-    "target", "precision",
+    "method", "optimizer", "solver", "preconditioner", "scheduler", "batches_of", "rules", "right_hand_side",
+    "max_inner", "task", "seed", "target", "precision",
 )  # fmt: skip
 
 

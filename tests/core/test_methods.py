@@ -132,12 +132,15 @@ def test_refused(tmp_path: Path, text: str, override: str, message: str) -> None
 
 # ---------------------------------------------------------------- what is run on one task
 
-ON = ABLATION.replace('tasks = ["curves-small"]', 'tasks = ["curves-small", "usps"]') + """
+ON = (
+    ABLATION.replace('tasks = ["curves-small"]', 'tasks = ["curves-small", "usps"]')
+    + """
 [on.usps]
 methods = ["new", "hf"]
 seeds = [3, 4]
 budget = { products = 9 }
 """
+)
 
 
 def test_a_task_may_have_its_own_methods_seeds_and_budget(tmp_path: Path) -> None:
