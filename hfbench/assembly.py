@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
 from hfbench import registry
+from hfbench.curvature import trainable
 from hfbench.errors import ConfigError
 from hfbench.optimizer import HessianFree
-from hfbench.protocols import BatchPlan, Schedule, Split, Task, TaskData
+from hfbench.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
+from hfbench.replay import Replay
 from hfbench.runspec import RunSpec
 from hfbench.space import blame
 from hfbench.streams import generator
+from hfbench.system import decay_per_block
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -40,9 +44,15 @@ def build_model(task: Task, spec: RunSpec) -> nn.Module:
     return task.model(generator(spec.seed, "weights")).to(DTYPES[spec.precision])
 
 
-def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> HessianFree:
-    """The optimiser of the run's method."""
+def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
+    """The optimiser of the run's method: a baseline, or the Hessian-free one."""
     method = spec.method
+    if method.optimizer is not None:
+        baseline: Baseline = registry.build("optimizer", method.optimizer, where=f"methods.{method.name}.optimizer")
+        mu_D = decay_per_block(list(trainable(model).values()), task.decay, task.decay_mask)
+        return baseline.begin(model, task.loss, mu_D)
+    assert method.solver is not None  # `methods.resolve` has checked it
+    assert method.preconditioner is not None
     return HessianFree(
         model,
         loss=task.loss,
@@ -52,18 +62,29 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> HessianFree:
         globalization=dict(method.globalization),
         decay=task.decay,
         decay_mask=task.decay_mask,
-        seed=generator(spec.seed, "probes"),
+        seed=generator(spec.seed, stream(spec, "probes")),
         max_inner=method.max_inner,
         right_hand_side=method.right_hand_side,
         chunk=method.chunk,
+        layout=method.layout,
     )
 
 
-def begin_schedule(spec: RunSpec, total: int) -> tuple[Schedule, tuple[str, ...]]:
+def stream(spec: RunSpec, name: str) -> str:
+    """The name of a random stream of the method's own; methods with the same `stream` setting share it."""
+    return f"{name}/{spec.method.stream}" if spec.method.stream else name
+
+
+def begin_schedule(
+    spec: RunSpec, total: int, recorded: Sequence[BatchPlan] | None = None
+) -> tuple[Schedule, tuple[str, ...]]:
     """The schedule of the run's method for `total` training cases, and what it needs to know of every step.
 
+    `recorded` are the batches to be met again, where the method has no scheduler of its own.
     Raises ConfigError, naming method, setting and task, for batches that the task has not enough cases for.
     """
+    if recorded is not None:
+        return Replay(recorded), ()
     where = f"methods.{spec.method.name}.scheduler"
     scheduler = registry.build("scheduler", spec.method.scheduler, where=where)
     try:

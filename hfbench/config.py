@@ -10,37 +10,32 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from hfbench import registry, space
-from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
-from hfbench.space import Choice, Hyperparameter, Within, did_you_mean, part, settings_of
+from hfbench import space
+from hfbench.ablation import Ablation, AblationTable, expand
+from hfbench.checks import check_known, check_name, checked, distinct, table_of, tables_of
+from hfbench.errors import ConfigError, UnknownPartError
+from hfbench.methods import Method, check_followed, part_of, resolve
+from hfbench.overrides import blaming, override
+from hfbench.space import Choice, Within, did_you_mean, part, settings_of
 
 PRIMARIES = ("work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target")
-RULES = ("relative-progress",)  # Martens (2010)
 
 Positive = Annotated[float | None, Within("(0, inf)")]
 
 
 @dataclass(frozen=True)
-class Method:
-    """One method of a study; parts are `{"use": name, **settings}` with every default filled in."""
+class OnTask:
+    """What of a study is run on one task."""
 
-    name: str
-    solver: dict[str, Any]
-    preconditioner: dict[str, Any]
-    scheduler: dict[str, Any]
-    rules: tuple[dict[str, Any], ...]
-    globalization: dict[str, Any]
-    right_hand_side: str  # "auto", "residual" or "damping"
-    max_inner: int
-    chunk: int | None
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    budget: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,8 @@ class Study:
     precision: str  # "float32" or "float64"
     stop_at_target: bool
     source: str  # path of the file, or "shipped"
+    ablation: Ablation | None
+    on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -96,15 +93,10 @@ class _BudgetTable:
 
 
 @part
-class _MethodTable:
-    solver: Annotated[str | dict[str, Any], "a name, or a table with `use` and settings"]
-    preconditioner: Annotated[str | dict[str, Any], "a name, or a table with `use` and settings"]
-    scheduler: Annotated[str | dict[str, Any], "a name, or a table with `use` and settings"]
-    rules: Annotated[list[Any], "stopping rules, any of which ends a solve"] = field(default_factory=lambda: [*RULES])
-    globalization: Annotated[dict[str, Any], "settings of the globalisation"] = field(default_factory=dict)
-    right_hand_side: Annotated[str, Choice("auto", "residual", "damping"), "of the least-squares form"] = "auto"
-    max_inner: Annotated[int, Within("[1, inf)"), "most inner iterations of a step"] = 250
-    chunk: Annotated[int | None, Within("[1, inf)"), "most cases in memory at once"] = None
+class _OnTable:
+    methods: Annotated[list[str] | None, "the methods to run on the task, all if not given"] = None
+    seeds: Annotated[int | list[int] | None, "how many seeds on the task, or a list of them"] = None
+    budget: Annotated[dict[str, float] | None, "where a run on the task ends"] = None
 
 
 # ---------------------------------------------------------------- loading
@@ -124,12 +116,14 @@ def load_study(
     it is the file's or an override's.
     """
     raw, source, label = _read(name_or_path)
-    with _blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
+    with blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
         for assignment in overrides:
-            _override(raw, assignment)
+            override(raw, assignment)
         study = _study(raw, source)
     if seeds is not None:
-        study = dataclasses.replace(study, seeds=_option_seeds(seeds))
+        chosen = _option_seeds(seeds)
+        on = {task: dataclasses.replace(part, seeds=chosen) for task, part in study.on.items()}
+        study = dataclasses.replace(study, seeds=chosen, on=on)
     return _keep(study, only) if only else study
 
 
@@ -179,25 +173,29 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
 
 
 def _study(raw: Mapping[str, Any], source: str) -> Study:
-    known = ("study", "tasks", "methods")
+    known = ("study", "tasks", "methods", "ablation", "on")
     for key in raw:
         if key not in known:
             raise ConfigError(f"{key}: unknown key{did_you_mean(key, known)}; known: {', '.join(known)}.")
-    head = space.build(_StudyTable, _table(raw, "study"), "study")
-    _check_name(head.name, "study.name")
-    methods = {name: _method(name, table) for name, table in _tables(raw, "methods").items()}
+    head = space.build(_StudyTable, table_of(raw, "study"), "study")
+    check_name(head.name, "study.name")
+    methods = {name: resolve(name, table) for name, table in tables_of(raw, "methods").items()}
     if not methods:
         raise ConfigError("methods: there must be at least one table such as [methods.hf].")
-    _check_known(head.baseline, methods, "study.baseline", "method")
-    tasks = _tasks(head.tasks, _tables(raw, "tasks"))
+    check_known(head.baseline, methods, "study.baseline", "method")
+    methods, ablation = _ablated(methods, raw, head.baseline)
+    check_followed(methods)
+    _check_comparable(methods, head.primary)
+    tasks = _tasks(head.tasks, tables_of(raw, "tasks"))
+    everywhere = OnTask(tuple(methods), _file_seeds(head.seeds), _budget(head.budget))
     return Study(
         name=head.name,
         question=head.question,
-        tasks={name: _resolved(task) for name, task in tasks.items()},
-        seeds=_file_seeds(head.seeds),
-        budget=_budget(head.budget),
+        tasks={name: settings for name, (_, settings) in tasks.items()},
+        seeds=everywhere.seeds,
+        budget=everywhere.budget,
         primary=head.primary,
-        targets=_targets(head.targets, {name: task.target for name, (_, task) in tasks.items()}),
+        targets=_targets(head.targets, {name: task.target for name, (task, _) in tasks.items()}),
         margin=head.margin,
         alpha=head.alpha,
         baseline=head.baseline,
@@ -205,102 +203,85 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
         precision=head.precision,
         stop_at_target=head.stop_at_target,
         source=source,
+        ablation=ablation,
+        on=_on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline),
     )
 
 
-def _table(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
-    value = raw.get(key, {})
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}{key}: must be a table, but got {value!r}.")
-    return value
+def _on_tasks(
+    tables: Mapping[str, dict[str, Any]], tasks: Sequence[str], everywhere: OnTask, baseline: str
+) -> dict[str, OnTask]:
+    """What is run on every task: all of the study, or what the task's own table says."""
+    for name in tables:
+        check_known(name, tasks, f"on.{name}", "task")
+    return {task: _on_task(tables.get(task, {}), f"on.{task}", everywhere, baseline) for task in tasks}
 
 
-def _tables(raw: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    table = _table(raw, key)
-    for name in table:
-        _check_name(name, f"{key}.{name}")
-    return {name: _table(table, name, f"{key}.") for name in table}
+def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: str) -> OnTask:
+    given = space.build(_OnTable, table, where)
+    chosen = everywhere.methods if given.methods is None else distinct(given.methods, f"{where}.methods")
+    for name in chosen:
+        check_known(name, everywhere.methods, f"{where}.methods", "method")
+    if baseline not in chosen:
+        raise ConfigError(f"{where}.methods: must include the baseline {baseline}, but got {', '.join(chosen)}.")
+    return OnTask(
+        methods=tuple(name for name in everywhere.methods if name in chosen),
+        seeds=everywhere.seeds if given.seeds is None else _file_seeds(given.seeds, f"{where}.seeds"),
+        budget=everywhere.budget if given.budget is None else _budget(given.budget, f"{where}.budget"),
+    )
 
 
-def _check_name(name: str, where: str) -> None:
-    # Names become columns, tags and parts of file names.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        raise ConfigError(f"{where}: a name must be 1 to 64 letters, digits, - or _, but got {name!r}.")
+def _ablated(
+    methods: dict[str, Method], raw: Mapping[str, Any], baseline: str
+) -> tuple[dict[str, Method], Ablation | None]:
+    """The methods with those an `[ablation]` table adds; the others keep their places after them."""
+    if "ablation" not in raw:
+        return methods, None
+    written = dict(table_of(raw, "ablation"))
+    if "from" not in written:
+        raise ConfigError("ablation.from: must be given (the method to begin with).")
+    table = space.build(AblationTable, {"from_": written.pop("from"), **written}, "ablation")
+    added, ablation = expand(table, methods)
+    base = ablation.end if table.design == "leave-one-out" else ablation.start
+    if baseline != base:
+        raise ConfigError(
+            f"study.baseline: must be {base}, where the {table.design} ablation begins, but got {baseline!r}."
+        )
+    return {**added, **{name: method for name, method in methods.items() if name not in added}}, ablation
 
 
-def _check_known(name: str, known: Iterable[str], where: str, kind: str) -> None:
-    known = list(known)
-    if name not in known:
-        given = f"{name!r}{did_you_mean(name, known)}"
-        raise ConfigError(f"{where}: must name a {kind} of the study, but got {given}; known: {', '.join(known)}.")
+def _check_comparable(methods: Mapping[str, Method], primary: str) -> None:
+    baselines = [name for name, method in methods.items() if method.optimizer is not None]
+    if baselines and primary == "products_to_target":
+        raise ConfigError(
+            f"study.primary: must be a cost that all methods have, but {', '.join(baselines)} "
+            "need no Gauss-Newton products; take work_to_target or seconds_to_target."
+        )
 
 
-def _distinct(values: list[Any], where: str) -> list[Any]:
-    if not values:
-        raise ConfigError(f"{where}: must not be empty.")
-    value, times = Counter(values).most_common(1)[0]
-    if times > 1:
-        raise ConfigError(f"{where}: must not repeat a value, but {value!r} is there {times} times.")
-    return values
-
-
-Part = tuple[str, Any]  # its name and the instance
-
-
-def _part(family: str, spec: Any, where: str) -> Part:
-    built = registry.build(family, spec, where)
-    return (spec if isinstance(spec, str) else spec["use"]), built
-
-
-def _resolved(one: Part) -> dict[str, Any]:
-    name, built = one
-    return {"use": name, **settings_of(built)}
-
-
-def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, Part]:
+def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, tuple[Any, dict[str, Any]]]:
     """The tasks named, registered ones or variants that the file derives; all variants are checked, named or not."""
-    variants = {name: _part("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
+    variants = {name: part_of("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
     for name in names:
         if not isinstance(name, str):
             raise ConfigError(f"study.tasks: must be a list of names, but got {name!r} in it.")
-    return {name: variants.get(name) or _part("task", name, "study.tasks") for name in _distinct(names, "study.tasks")}
+    chosen = distinct(names, "study.tasks")
+    return {name: variants.get(name) or part_of("task", name, "study.tasks") for name in chosen}
 
 
-def _method(name: str, table: dict[str, Any]) -> Method:
-    from hfbench.globalization import Globalization  # brings torch
-
-    where = f"methods.{name}"
-    given = space.build(_MethodTable, table, where)
-    return Method(
-        name=name,
-        solver=_resolved(_part("solver", given.solver, f"{where}.solver")),
-        preconditioner=_resolved(_part("preconditioner", given.preconditioner, f"{where}.preconditioner")),
-        scheduler=_resolved(_part("scheduler", given.scheduler, f"{where}.scheduler")),
-        rules=tuple(_resolved(_part("rule", rule, f"{where}.rules[{i}]")) for i, rule in enumerate(given.rules)),
-        globalization=settings_of(space.build(Globalization, given.globalization, f"{where}.globalization")),
-        right_hand_side=given.right_hand_side,
-        max_inner=given.max_inner,
-        chunk=given.chunk,
-    )
-
-
-def _budget(given: dict[str, Any]) -> dict[str, float]:
-    limits = settings_of(space.build(_BudgetTable, given, "study.budget"))
+def _budget(given: dict[str, Any], where: str = "study.budget") -> dict[str, float]:
+    limits = settings_of(space.build(_BudgetTable, given, where))
     return {key: limit for key, limit in limits.items() if limit is not None}
 
 
 def _targets(given: dict[str, Any], defaults: dict[str, float]) -> dict[str, float]:
     for name in given:
-        _check_known(name, defaults, f"study.targets.{name}", "task")
+        check_known(name, defaults, f"study.targets.{name}", "task")
     positive = Within("(0, inf)")
     return {
-        name: _checked(given.get(name, default), float, positive, f"study.targets.{name}")
+        name: checked(given.get(name, default), float, positive, f"study.targets.{name}")
         for name, default in defaults.items()
     }
-
-
-def _checked(value: Any, kind: type, within: Within, where: str) -> Any:
-    return space.check(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
 
 
 # ---------------------------------------------------------------- seeds, methods kept
@@ -309,9 +290,9 @@ def _checked(value: Any, kind: type, within: Within, where: str) -> Any:
 def _file_seeds(given: Any, where: str = "study.seeds") -> tuple[int, ...]:
     """0 … n-1 for a count n, or the seeds of a list."""
     if not isinstance(given, list):
-        return tuple(range(_checked(given, int, Within("[1, 10000]"), where)))
+        return tuple(range(checked(given, int, Within("[1, 10000]"), where)))
     natural = Within("[0, inf)")
-    return tuple(_distinct([_checked(seed, int, natural, f"{where}[{i}]") for i, seed in enumerate(given)], where))
+    return tuple(distinct([checked(seed, int, natural, f"{where}[{i}]") for i, seed in enumerate(given)], where))
 
 
 def _option_seeds(given: int | str) -> tuple[int, ...]:
@@ -324,65 +305,18 @@ def _option_seeds(given: int | str) -> tuple[int, ...]:
     ends = [(int(one[1]), int(one[2] or one[1])) for one in ranges if one]
     if len(ends) < len(ranges) or any(not 0 <= last - first < 10000 for first, last in ends):
         raise ConfigError(f"{where}: must be a count (7), a list (3,5,8) or a range (10-19), but got {given!r}.")
-    return tuple(_distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
+    return tuple(distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
 
 
 def _keep(study: Study, only: Sequence[str]) -> Study:
     for name in only:
-        _check_known(name, study.methods, "--only", "method")
-    kept = {name: method for name, method in study.methods.items() if name in only or name == study.baseline}
-    return dataclasses.replace(study, methods=kept)
-
-
-# ---------------------------------------------------------------- overrides
-
-
-@contextmanager
-def _blaming(label: str, overridden: Sequence[str]) -> Iterator[None]:
-    """Messages begin with a key path: says of the key that it came from `--set`, or else which file it is in."""
-    try:
-        yield
-    except HfbenchError as error:
-        key, _, problem = str(error).partition(": ")
-        if any(_within(key, path) or _within(path, key) for path in overridden):
-            message = f"{key} (from --set): {problem}"
-        elif key == "--set":
-            message = str(error)
-        else:
-            # Another `use` may be what makes a setting of the file unknown.
-            switched = next((path for path in overridden if _within(key, path.removesuffix(".use"))), None)
-            message = f"{label}{f' with --set {switched}' if switched else ''}: {error}"
-        raise type(error)(message) from error.__cause__
-
-
-def _within(key: str, path: str) -> bool:
-    """Whether the key is the one at `path` or below it."""
-    return re.match(rf"{re.escape(path)}($|[.\[])", key) is not None
-
-
-def _override(raw: dict[str, Any], assignment: str) -> None:
-    """Sets one value in the raw tables; whether key and value are allowed is checked with the rest."""
-    path, equals, text = assignment.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys):
-        raise ConfigError(f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {assignment!r}.")
-    path = ".".join(keys)
-    if keys[0] == "methods" and len(keys) > 2:
-        _check_known(keys[1], _table(raw, "methods"), path, "method")
-    table = raw
-    for depth, key in enumerate(keys[:-1], start=1):
-        below = table.setdefault(key, {})
-        if isinstance(below, str):  # a part given by its name alone
-            below = table[key] = {"use": below}
-        if not isinstance(below, dict):
-            raise ConfigError(f"{path}: {'.'.join(keys[:depth])} must be a table, but is {below!r}.")
-        table = below
-    table[keys[-1]] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return parsed["value"] if len(parsed) == 1 else text
+        check_known(name, study.methods, "--only", "method")
+    wanted = {*only, study.baseline}
+    wanted |= {followed for name in wanted if (followed := study.methods[name].batches_of)}
+    kept = {name: method for name, method in study.methods.items() if name in wanted}
+    whole = study.ablation is not None and set(study.ablation.levels) <= set(kept)
+    on = {
+        task: dataclasses.replace(part, methods=tuple(name for name in part.methods if name in kept))
+        for task, part in study.on.items()
+    }
+    return dataclasses.replace(study, methods=kept, ablation=study.ablation if whole else None, on=on)

@@ -21,6 +21,7 @@ from torch.autograd import grad
 from torch.func import functional_call, jvp
 
 from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss
 from hfbench.moments import Capture, squared_norms, squared_sums
@@ -36,13 +37,20 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def linearize(
-    model: nn.Module, loss: str, inputs: Tensor, targets: Tensor, *, chunk: int | None = None
+    model: nn.Module,
+    loss: str,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    chunk: int | None = None,
+    layout: str = "structured",
 ) -> Linearisation:
     """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
 
+    `chunk` streams the batch so many cases at a time; with the layout "flat" vectors have one long block.
     Raises ConfigError for an unknown loss or targets that do not fit, NonFiniteError for outputs that are not finite.
     """
-    return Linearisation(model, loss, inputs, targets, chunk=chunk)
+    return Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout)
 
 
 class _Graph:
@@ -95,8 +103,8 @@ class _Graph:
 class Linearisation:
     """J, Jᵀ, the loss pieces and the Gauss-Newton product at one (weights, batch).
 
-    Vectors are `hfbench.Vector` or any sequence of tensors in parameter order; output-space tensors have the shape of
-    the model's outputs, cases first. Everything is counted in `ledger`.
+    Vectors are `hfbench.Vector` or any sequence of tensors in parameter order (in the flat layout: of one long block);
+    output-space tensors have the shape of the model's outputs, cases first. Everything is counted in `ledger`.
     """
 
     def __init__(
@@ -107,6 +115,7 @@ class Linearisation:
         targets: Tensor,
         *,
         chunk: int | None = None,
+        layout: str = "structured",
         ledger: Ledger | None = None,
     ) -> None:
         if len(inputs) == 0 or len(inputs) != len(targets):
@@ -114,7 +123,9 @@ class Linearisation:
                 f"inputs and targets must be equally many and not empty, but are {len(inputs)} and {len(targets)}."
             )
         self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
-        self.parameters = Vector(p.detach() for p in trainable(model).values())
+        self.blocks = Vector(p.detach() for p in trainable(model).values())
+        self.layout = layout_of(layout, self.blocks)
+        self.parameters = self.layout.pack(self.blocks)
         self.inputs, self.targets, self.n = inputs, targets, len(inputs)
         self.slices = _slices(self.n, chunk)
         self.kept = _Graph(model, inputs) if len(self.slices) == 1 else None
@@ -165,9 +176,9 @@ class Linearisation:
 
     def jvp(self, v: Sequence[Tensor]) -> Tensor:
         """J v, in the shape of the outputs."""
-        v = as_vector(v, self.parameters)
+        blocks = self._blocks_of(v)
         self._count("jvp")
-        return torch.cat([self._jvp(graph, v) for _, graph in self._graphs()])
+        return torch.cat([self._jvp(graph, blocks) for _, graph in self._graphs()])
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀ u for u in the shape of the outputs."""
@@ -176,16 +187,16 @@ class Linearisation:
 
     def gauss_newton(self, v: Sequence[Tensor]) -> Vector:
         """G v = (1/n) Jᵀ H J v."""
-        v = as_vector(v, self.parameters)
+        blocks = self._blocks_of(v)
         self._count("jvp")
         self._count("vjp")
         if self.kept is not None:
-            return self.kept.vjp(self.loss_at.hessian(self._jvp(self.kept, v)) / self.n)
-        total = self.parameters.zeros_like()
+            return self.layout.pack(self.kept.vjp(self.loss_at.hessian(self._jvp(self.kept, blocks)) / self.n))
+        total = self.blocks.zeros_like()
         for one, graph in self._graphs():  # both halves on one rebuilt graph
             at = LOSSES[self.loss](graph.z.detach(), self.targets[one])
-            total.add_(graph.vjp(at.hessian(self._jvp(graph, v)) / self.n))
-        return total
+            total.add_(graph.vjp(at.hessian(self._jvp(graph, blocks)) / self.n))
+        return self.layout.pack(total)
 
     @cached_property
     def gradient(self) -> Vector:
@@ -198,10 +209,10 @@ class Linearisation:
     def squared_sums(self, u: Tensor) -> Vector:
         """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters; u in the shape of the outputs."""
         self.ledger.count("squares", self.n)
-        total = self.parameters.zeros_like()
+        total = self.blocks.zeros_like()
         for one, graph in self._graphs():
             total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[one]))
-        return total
+        return self.layout.pack(total)
 
     def squared_norms(self, u: Tensor) -> float:
         """Σ_i ‖J_iᵀu_i‖², summed in float64."""
@@ -225,8 +236,11 @@ class Linearisation:
 
     # ------------------------------------------------------------ internals
 
-    def _jvp(self, graph: _Graph, v: Vector) -> Tensor:
-        Jv = graph.jvp(v)
+    def _blocks_of(self, v: Sequence[Tensor]) -> Vector:
+        return self.layout.unpack(as_vector(v, self.parameters))
+
+    def _jvp(self, graph: _Graph, blocks: Vector) -> Tensor:
+        Jv = graph.jvp(blocks)
         if graph.forward_mode:
             self.product_mode = "forward"
             self.ledger.count("forward", len(graph.inputs))
@@ -234,11 +248,11 @@ class Linearisation:
 
     def _vjp(self, u: Tensor) -> Vector:
         if self.kept is not None:
-            return self.kept.vjp(u)
-        total = self.parameters.zeros_like()
+            return self.layout.pack(self.kept.vjp(u))
+        total = self.blocks.zeros_like()
         for one, graph in self._graphs():
             total.add_(graph.vjp(u[one]))
-        return total
+        return self.layout.pack(total)
 
     def _count(self, kind: str) -> None:
         self.ledger.count(kind, self.n)

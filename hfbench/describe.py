@@ -169,9 +169,9 @@ def print_study(console: Console, name: str) -> None:
 def _method(study: Study, name: str) -> str:
     """Its parts, with the settings that are not their defaults."""
     method = study.methods[name]
-    parts = [("solver", method.solver), ("preconditioner", method.preconditioner), ("scheduler", method.scheduler)]
-    parts += [("rule", rule) for rule in method.rules]
-    return ", ".join(_as_set(registry.get(family, settings["use"]), settings) for family, settings in parts)
+    parts = [_as_set(registry.get(family, settings["use"]), settings) for family, settings in method.parts()]
+    follows = [f"the batches of {method.batches_of}"] if method.batches_of else []
+    return ", ".join([*parts, *follows])
 
 
 def _as_set(cls: type, settings: Mapping[str, Any]) -> str:

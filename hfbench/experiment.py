@@ -6,7 +6,7 @@ import math
 import platform
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from hfbench import batches, trace
-from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load
+from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
-from hfbench.errors import NonFiniteError
+from hfbench.errors import NonFiniteError, StoreError
 from hfbench.evaluation import mean_error
 from hfbench.optimizer import objective
 from hfbench.protocols import BatchPlan, Evidence, Split, TaskData
+from hfbench.replay import plans
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder
 from hfbench.streams import generator
@@ -66,13 +67,26 @@ def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
     folder.create(spec.config())
     folder.reopen()
     folder.report({"name": spec.name, "iteration": 0})
-    live = LiveRun(spec, load(spec, data))
+    live = LiveRun(spec, load(spec, data), _recorded(spec, folder))
     state = folder.load_checkpoint()
     if state is None:
         live.begin()
     else:
         live.load_state_dict(state)
     return live
+
+
+def _recorded(spec: RunSpec, folder: RunFolder) -> list[BatchPlan] | None:
+    """The batches of the run that is followed, if one is."""
+    if not spec.follows:
+        return None
+    followed = folder.beside(spec.follows)
+    if not followed.trace_path.exists():
+        raise StoreError(
+            f"{spec.name} meets again the batches of {spec.method.batches_of}, whose run {spec.follows} has no trace: "
+            "it must have ended without failing first."
+        )
+    return plans(followed.rows())
 
 
 def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float) -> None:
@@ -92,10 +106,10 @@ def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float) -> None
 class LiveRun:
     """A run between two outer iterations: model, optimiser, schedule, clock, ledger and the rows so far."""
 
-    def __init__(self, spec: RunSpec, data: TaskData) -> None:
+    def __init__(self, spec: RunSpec, data: TaskData, recorded: Sequence[BatchPlan] | None = None) -> None:
         self.spec, self.data, self.total = spec, data, len(data.train)
         self.task = build_task(spec)
-        self.schedule, self.needs = begin_schedule(spec, self.total)
+        self.schedule, self.needs = begin_schedule(spec, self.total, recorded)
         self.model = build_model(self.task, spec)
         self.optimizer = build_optimizer(self.model, self.task, spec)
         self.clock = Stopwatch()
@@ -135,6 +149,7 @@ class LiveRun:
                 "iteration": iteration,
                 "batch_gradient": batch[0],
                 "batch_curvature": batch[1],
+                "batch_order": plan.order,
                 "batch_reason": plan.reason,
                 "train_objective_batch": step["objective_after"],
                 **{name: step.get(name) for name in trace.STEP_COLUMNS},
@@ -145,8 +160,8 @@ class LiveRun:
 
     def _step(self, iteration: int, plan: BatchPlan) -> tuple[dict[str, Any], tuple[int, int]]:
         check_plan(plan, self.total, self.spec)
-        stream = generator(self.spec.seed, f"batches/{iteration}")
-        for_gradient, for_curvature = batches.draw(plan, iteration, self.total, stream)
+        draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
+        for_gradient, for_curvature = batches.draw(plan, iteration, self.total, draws)
         same = for_gradient is for_curvature
         train = self.data.train
         step = self.optimizer.step(
@@ -186,7 +201,7 @@ class LiveRun:
         costs = {
             "seconds": self.clock.seconds,
             "work": self.optimizer.ledger.work / self.total,
-            "products": self.optimizer.ledger.products,
+            "products": None if self.spec.method.optimizer else self.optimizer.ledger.products,
             "distinct_cases": int(self.touched.sum()),
             "peak_memory": peak_memory(),
         }
@@ -213,7 +228,7 @@ class LiveRun:
         """The share of each limit used up."""
         spent = {"passes": row["work"], "iterations": row["iteration"]}
         spent |= {name: row[name] for name in ("seconds", "products")}
-        return {name: spent[name] / limit for name, limit in self.spec.budget.items()}
+        return {name: (spent[name] or 0.0) / limit for name, limit in self.spec.budget.items()}
 
     def progress(self) -> dict[str, Any]:
         last = self.rows[-1]
@@ -239,7 +254,7 @@ class LiveRun:
             "peak_memory": last["peak_memory"],
         }
 
-    def _costs(self, row: trace.Row) -> dict[str, float]:
+    def _costs(self, row: trace.Row) -> dict[str, float | None]:
         plain = {name: row[name] for name in ("work", "products", "seconds")}
         return plain | {"distinct": row["distinct_cases"] / self.total}
 

@@ -16,6 +16,7 @@ from hfbench.curvature import Linearisation, trainable
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
 from hfbench.krylov import KeptIterates, Solution, solve
+from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
 from hfbench.protocols import InnerSolver, Preconditioner, Rule, SolverState, Stop
@@ -62,7 +63,8 @@ class HessianFree(torch.optim.Optimizer):
 
     Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu; `decay_mask`
     "weights" (blocks of two or more dimensions), "all" or "none". `chunk` streams batches through the model so many
-    cases at a time. Work is counted in `ledger`. The model must be deterministic: no dropout, no batch statistics.
+    cases at a time; `layout` "flat" solves with one long vector instead of blocks. Work is counted in `ledger`. The
+    model must be deterministic: no dropout, no batch statistics.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class HessianFree(torch.optim.Optimizer):
         max_inner: int = 250,
         right_hand_side: str = "auto",
         chunk: int | None = None,
+        layout: str = "structured",
     ) -> None:
         if max_inner < 1:
             raise ConfigError(f"max_inner: must be at least 1, but got {max_inner}.")
@@ -93,6 +96,7 @@ class HessianFree(torch.optim.Optimizer):
         self.ledger = Ledger()
         self._named = trainable(model)
         self.mu_D = decay_per_block(list(self._named.values()), decay, decay_mask)
+        self.layout_name, self.layout = layout, layout_of(layout, list(self._named.values()))
         state = {"damping": self.globalization.initial_damping, "iteration": 0, "generator": self.generator.get_state()}
         super().__init__(list(self._named.values()), state)
 
@@ -126,10 +130,10 @@ class HessianFree(torch.optim.Optimizer):
         zeta = self.globalization.warm_start
         if zeta == 0 or not self.state:
             return None
-        return Vector(self.state[p]["warm_start"] for p in self._named.values()) * zeta
+        return self.layout.pack([self.state[p]["warm_start"] for p in self._named.values()]) * zeta
 
     def _keep_for_warm_start(self, x: Vector) -> None:
-        for parameter, block in zip(self._named.values(), x, strict=True):
+        for parameter, block in zip(self._named.values(), self.layout.unpack(x), strict=True):
             self.state[parameter] = {"warm_start": block}  # a new one: state_dict gives out the old
 
     # ------------------------------------------------------------ the step
@@ -149,7 +153,7 @@ class HessianFree(torch.optim.Optimizer):
         damping = self.damping
         gradient_at = self._linearise(inputs, targets)
         curvature_at = gradient_at if curvature is None else self._linearise(*curvature)
-        g = gradient_at.gradient + self.weights * self.mu_D
+        g = gradient_at.gradient + self.layout.pack(self.weights * self.mu_D)
         gradient_norm = g.norm()
         penalty = decay_penalty(self.weights, self.mu_D)
         f_0, f_c = gradient_at.value + penalty, curvature_at.value + penalty
@@ -199,7 +203,9 @@ class HessianFree(torch.optim.Optimizer):
         )
 
     def _linearise(self, inputs: Tensor, targets: Tensor) -> Linearisation:
-        return Linearisation(self.model, self.loss, inputs, targets, chunk=self.chunk, ledger=self.ledger)
+        return Linearisation(
+            self.model, self.loss, inputs, targets, chunk=self.chunk, layout=self.layout_name, ledger=self.ledger
+        )
 
     def _solve(self, system: GaussNewtonSystem, gradient_at: Linearisation) -> tuple[list[SolverState], Solution]:
         """The kept iterates and the end of the inner solve."""
@@ -234,7 +240,7 @@ class HessianFree(torch.optim.Optimizer):
     @torch.no_grad()
     def _move(self, p: Vector, length: float, next_damping: float) -> None:
         if length > 0:
-            torch._foreach_add_(list(self._named.values()), p, alpha=length)
+            torch._foreach_add_(list(self._named.values()), self.layout.unpack(p), alpha=length)
         group = self.param_groups[0]
         group["damping"], group["iteration"] = next_damping, group["iteration"] + 1
 
@@ -248,7 +254,7 @@ class _Objective:
     def __call__(self, p: Vector) -> float:
         owner = self.optimizer
         owner.ledger.count("evaluation", len(self.inputs))
-        w = owner.weights + p
+        w = owner.weights + owner.layout.unpack(p)
         named = dict(zip(owner._named, w, strict=True))
         return objective(owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, owner.chunk, named)
 

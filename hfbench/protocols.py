@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from hfbench.vector import Vector
+from hfbench.vector import Shift, Vector
 
 if TYPE_CHECKING:
     from hfbench.curvature import Linearisation
     from hfbench.data import DataFile
+    from hfbench.ledger import Ledger
 
 
 # ---------------------------------------------------------------- inner solvers
@@ -137,8 +138,47 @@ class Preconditioner(Protocol):
 
     cases: ClassVar[str]
 
-    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Factor:
-        """`shift` is the diagonal mu D + lambda I, one number per parameter block."""
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+        """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout."""
+        ...
+
+
+# ---------------------------------------------------------------- optimisers
+
+
+class StepRecord(Protocol):
+    """What one outer iteration did, as plain values by trace column."""
+
+    def to_row(self) -> dict[str, Any]:
+        """At least `gradient_norm` and `objective_after`, which may be None."""
+        ...
+
+
+class Optimizer(Protocol):
+    """One optimiser at work on one model: `hfbench.HessianFree`, or what a baseline begins."""
+
+    ledger: Ledger
+    mu_D: tuple[float, ...]  # the weight decay of f, one number per parameter block
+
+    def step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        variance: bool = False,
+    ) -> StepRecord:
+        """One outer iteration on the cases given."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+class Baseline(Protocol):
+    """A `@part` class: what a user would pick instead of a Hessian-free method."""
+
+    def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> Optimizer:
+        """The optimiser of f(w) = (1/n) Σ loss(z_i, t_i) + (1/2) wᵀ(mu D)w for this model."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Parts by name: built-in and third-party ones alike are entry points, imported only when asked for.
 
-The group of a family is `hfbench.solvers`, `hfbench.preconditioners`, `hfbench.schedulers`, `hfbench.tasks` or
-`hfbench.rules`. `add` registers a class for this process alone, as a notebook does.
+The group of a family is `hfbench.solvers`, `hfbench.preconditioners`, `hfbench.schedulers`, `hfbench.tasks`,
+`hfbench.rules` or `hfbench.optimizers`. `add` registers a class for this process alone, as a notebook does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from hfbench import space
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 
 # What a part of each family must be able to do (hfbench/protocols.py).
-_VERBS = {"solver": "iterates", "preconditioner": "build", "scheduler": "begin", "task": "load", "rule": "begin"}
+_VERBS = {
+    "solver": "iterates",
+    "preconditioner": "build",
+    "scheduler": "begin",
+    "task": "load",
+    "rule": "begin",
+    "optimizer": "begin",
+}
 FAMILIES = tuple(_VERBS)
 
 _added: dict[tuple[str, str], type[Any]] = {}

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,17 @@ from hfbench import registry
 from hfbench.data import checksum, find
 
 if TYPE_CHECKING:
-    from hfbench.config import Method, Study
+    from hfbench.config import Study
+    from hfbench.methods import Method
     from hfbench.protocols import Task
 
 # Core modules that no number of a run depends on. Every other one is part of the key: a module forgotten here costs
 # a repeated run, never a stale one.
 BESIDE_NUMERICS = frozenset(
-    "__init__ __main__ cli config errors registry runspec store testing tracking browse describe".split()  # noqa: SIM905
+    {
+        *("__init__", "__main__", "ablation", "browse", "cli", "config", "describe", "errors", "methods", "registry"),
+        *("checks", "overrides", "runspec", "store", "testing", "tracking"),
+    }
 )
 
 
@@ -42,6 +46,7 @@ class RunSpec:
     precision: str = "float32"
     stop_at_target: bool = True
     files: Mapping[str, str] = field(default_factory=dict)  # checksums of the optional data files that were found
+    follows: str = ""  # key of the run whose recorded batches are met again
 
     @property
     def name(self) -> str:
@@ -50,9 +55,7 @@ class RunSpec:
 
     def parts(self) -> list[tuple[str, dict[str, Any]]]:
         """Every part used, as (family, its settings)."""
-        method = self.method
-        single = [("solver", method.solver), ("preconditioner", method.preconditioner), ("scheduler", method.scheduler)]
-        return [("task", dict(self.task_settings)), *single, *(("rule", rule) for rule in method.rules)]
+        return [("task", dict(self.task_settings)), *self.method.parts()]
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration as plain data."""
@@ -77,22 +80,34 @@ def plan(study: Study, data: str | None = None) -> list[RunSpec]:
         name: registry.build("task", dict(settings), where=f"tasks.{name}") for name, settings in study.tasks.items()
     }
     found = {name: _optional_files(task, data) for name, task in tasks.items()}
-    return [
-        RunSpec(
-            task=name,
-            task_settings=study.tasks[name],
-            method=method,
-            seed=seed,
-            budget=study.budget or dict(task.budget),
-            target=float(study.targets[name]),
-            precision=study.precision,
-            stop_at_target=study.stop_at_target,
-            files=found[name],
-        )
-        for seed in study.seeds
-        for name, task in tasks.items()
-        for method in study.methods.values()
-    ]
+    specs = []
+    for seed in dict.fromkeys(seed for on in study.on.values() for seed in on.seeds):
+        for name, task in tasks.items():
+            on = study.on[name]
+            if seed not in on.seeds:
+                continue
+            of_seed = {
+                method.name: RunSpec(
+                    task=name,
+                    task_settings=study.tasks[name],
+                    method=method,
+                    seed=seed,
+                    budget=on.budget or dict(task.budget),
+                    target=float(study.targets[name]),
+                    precision=study.precision,
+                    stop_at_target=study.stop_at_target,
+                    files=found[name],
+                )
+                for method in (study.methods[method] for method in on.methods)
+            }
+            specs += [_following(spec, of_seed) for spec in of_seed.values()]
+    return specs
+
+
+def _following(spec: RunSpec, of_seed: Mapping[str, RunSpec]) -> RunSpec:
+    """The run with the key of the run whose batches it meets again, where it does."""
+    followed = spec.method.batches_of
+    return spec if followed is None else replace(spec, follows=of_seed[followed].key())
 
 
 def _optional_files(task: Task, data: str | None) -> dict[str, str]:

@@ -86,6 +86,16 @@ class RunFolder:
             return dict(torch.load(self._checkpoint, weights_only=True))
         return None
 
+    def beside(self, key: str) -> RunFolder:
+        """The folder of another run of the same results."""
+        return RunFolder(self.path.parent.parent, key)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the trace of a run that has ended."""
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_table(self.trace_path).to_pylist())
+
     def report(self, progress: Mapping[str, Any]) -> None:
         """Tells whoever watches how far the run is."""
         write_json(self._progress, progress)

@@ -57,8 +57,9 @@ class GaussNewtonSystem:
         right_hand_side: str = "auto",
     ) -> None:
         self.linearisation, self.gradient, self.damping, self.mu_D = linearisation, gradient, damping, mu_D
-        self.shift = tuple(mu + damping for mu in mu_D)
-        self.root_shift = tuple(math.sqrt(s) for s in self.shift)
+        spread = linearisation.layout.spread
+        self.shift = spread([mu + damping for mu in mu_D])
+        self.root_shift = spread([math.sqrt(mu + damping) for mu in mu_D])
         self.wanted_form, self.shares_cases = right_hand_side, shares_cases
 
     # ------------------------------------------------------------ as a matrix
@@ -89,18 +90,19 @@ class GaussNewtonSystem:
     def _residual_form(self) -> Vector:
         at, n = self.linearisation, self.linearisation.n
         outputs = at.loss_at.factor_inverse(at.residual).div(-math.sqrt(n))
-        scale = tuple(-mu / root if mu else 0.0 for mu, root in zip(self.mu_D, self.root_shift, strict=True))
+        scale = at.layout.spread([-mu / math.sqrt(mu + self.damping) if mu else 0.0 for mu in self.mu_D])
         return Vector((outputs, *(at.parameters * scale)))
 
     @cached_property
     def _damping_form(self) -> Vector:
         outputs = torch.zeros_like(self.linearisation.outputs)
-        return Vector((outputs, *(self.gradient * tuple(-1 / root for root in self.root_shift))))
+        scale = self.linearisation.layout.spread([-1 / math.sqrt(mu + self.damping) for mu in self.mu_D])
+        return Vector((outputs, *(self.gradient * scale)))
 
     @cached_property
     def right_hand_side_form(self) -> str:
         """The form taken, "residual" or "damping". Raises ConfigError where the wanted one is not valid."""
-        wanted, damped = self.wanted_form, min(self.shift) > 0
+        wanted, damped = self.wanted_form, min(self.mu_D) + self.damping > 0
         if wanted not in FORMS:
             raise ConfigError(
                 f"right_hand_side: must be one of {', '.join(FORMS)}, but got {wanted!r}{did_you_mean(wanted, FORMS)}."

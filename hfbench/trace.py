@@ -20,6 +20,7 @@ COLUMNS: dict[str, type] = {
     "distinct_cases": int,  # training cases touched at least once
     "batch_gradient": int,  # of this step
     "batch_curvature": int,  # of this step
+    "batch_order": str,
     "batch_reason": str,
     "train_objective_batch": float,  # after the step, on its gradient batch, decay included
     "validation_objective": float,

@@ -55,9 +55,10 @@ class Vector(tuple[Tensor, ...]):
         torch._foreach_add_(self, other, alpha=alpha)
         return self
 
-    def shift_(self, scalars: Sequence[float]) -> Vector:
-        """Adds one number per block, in place."""
-        torch._foreach_add_(self, list(scalars))
+    def shift_(self, scalars: Shift) -> Vector:
+        """Adds one number per block, or another vector, in place."""
+        entries: list[Any] = list(scalars)
+        torch._foreach_add_(self, entries)
         return self
 
     def mul_(self, scalars: Scalars) -> Vector:
@@ -85,6 +86,9 @@ class Vector(tuple[Tensor, ...]):
 
     def numel(self) -> int:
         return sum(block.numel() for block in self)
+
+
+Shift = Sequence[float] | Vector  # of a diagonal: one number per block, or one per entry
 
 
 def _total(numbers: list[float]) -> float:

@@ -18,7 +18,7 @@ import torch
 
 from hfbench.curvature import Linearisation
 from hfbench.space import Integers, Linear, Within, part
-from hfbench.vector import Vector
+from hfbench.vector import Shift, Vector
 
 from .diagonal import Diagonal
 
@@ -32,7 +32,7 @@ class ChapelleErhan:
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 1.0
     probes: Annotated[int, Integers(1, 16, log=True), Within("[1, inf)"), "random sign vectors per case"] = 1
 
-    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Diagonal:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Diagonal:
         return Diagonal(self.diagonal(linearisation, generator), shift, self.exponent)
 
     def diagonal(self, linearisation: Linearisation, generator: torch.Generator) -> Vector:

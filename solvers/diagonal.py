@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hfbench.errors import NonFiniteError
-from hfbench.vector import Vector
+from hfbench.vector import Shift, Vector
 
 
 class Diagonal:
-    """M = diag((d + shift)^exponent) from a non-negative d and one positive shift per block."""
+    """M = diag((d + shift)^exponent) from a non-negative d and a positive shift per block or entry."""
 
-    def __init__(self, d: Vector, shift: Sequence[float], exponent: float) -> None:
+    def __init__(self, d: Vector, shift: Shift, exponent: float) -> None:
         m = (d.shift_(shift)) ** exponent
         smallest = min(float(block.min()) for block in m if block.numel())
         if not (m.isfinite() and smallest > 0):

@@ -13,7 +13,7 @@ import torch
 
 from hfbench.curvature import Linearisation
 from hfbench.space import part
-from hfbench.vector import Vector
+from hfbench.vector import Shift, Vector
 
 
 class Unit:
@@ -32,5 +32,5 @@ class Identity:
 
     cases: ClassVar[str] = "curvature"
 
-    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Unit:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Unit:
         return Unit()

@@ -16,6 +16,7 @@ import torch
 
 from hfbench.curvature import Linearisation
 from hfbench.space import Linear, Within, part
+from hfbench.vector import Shift
 
 from .diagonal import Diagonal
 
@@ -28,6 +29,6 @@ class Martens:
     cases: ClassVar[str] = "gradient"
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 0.75
 
-    def build(self, linearisation: Linearisation, shift: tuple[float, ...], generator: torch.Generator) -> Diagonal:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Diagonal:
         mean_square = linearisation.squared_sums(linearisation.residual).mul_(1 / linearisation.n)
         return Diagonal(mean_square, shift, self.exponent)

@@ -49,12 +49,22 @@ def run_all(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterat
     """
     if jobs < 1:
         raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
-    from hfbench.experiment import attempt, record_failure
+    leading = {key: spec for key, spec in specs.items() if not spec.follows}
+    following = {key: spec for key, spec in specs.items() if spec.follows}
+    for turn in (leading, following):  # a batch trace must be there before it can be met again
+        yield from _one_by_one(turn, setting) if jobs == 1 else _in_parallel(turn, setting, jobs)
 
-    if jobs == 1:
-        for key, spec in specs.items():
-            yield attempt(spec, setting.folder(key), setting.study, setting.data, setting.checkpoint_every)
-        return
+
+def _one_by_one(specs: Mapping[str, RunSpec], setting: Setting) -> Iterator[dict[str, Any]]:
+    from hfbench.experiment import attempt
+
+    for key, spec in specs.items():
+        yield attempt(spec, setting.folder(key), setting.study, setting.data, setting.checkpoint_every)
+
+
+def _in_parallel(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
+    from hfbench.experiment import record_failure
+
     pending = dict(specs)
     while pending:
         began = time.time()

@@ -8,12 +8,13 @@ from typing import Any
 from hfbench import registry
 from hfbench.config import Study
 from hfbench.globalization import Globalization
+from hfbench.methods import HESSIAN_FREE
 from hfbench.runspec import RunSpec
 from hfbench.space import hyperparameters
 
 KNOWN_BY = (
-    "method", "solver", "preconditioner", "scheduler", "rules", "right_hand_side", "max_inner", "task", "seed",
-    "target", "precision",
+    "method", "optimizer", "solver", "preconditioner", "scheduler", "batches_of", "rules", "right_hand_side",
+    "max_inner", "task", "seed", "target", "precision",
 )  # fmt: skip
 
 
@@ -36,13 +37,19 @@ def _by_task(values: Mapping[str, str]) -> str:
 
 def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     """A run's configuration as params: `solver`, `solver.<setting>`, …, `task`, `seed`, `budget.<kind>`."""
-    method = dict(config["method"])
+    method = _own(config["method"])
     flat = {"method": method.pop("name"), **_flatten("", method)}
     settings = dict(config["task_settings"])
     flat |= {"task": config["task"], "task.use": settings.pop("use"), **_flatten("task", settings)}
     flat |= _flatten("budget", config["budget"])
     rest = ("seed", "target", "precision", "stop_at_target")
     return {name: _text(value) for name, value in {**flat, **{name: config[name] for name in rest}}.items()}
+
+
+def _own(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a method has: a baseline has none of the Hessian-free ones."""
+    beside = HESSIAN_FREE if method["optimizer"] is not None else ()
+    return {name: value for name, value in method.items() if value is not None and name not in beside}
 
 
 def columns(configs: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -61,8 +68,9 @@ def columns(configs: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def _not_default(config: Mapping[str, Any]) -> set[str]:
     """The params whose value is not the default that their part declares."""
-    families = ("solver", "preconditioner", "scheduler")
-    method = dict(config["method"]) | {family: _default(family, config["method"][family]) for family in families}
+    method = dict(config["method"])
+    families = ("optimizer", "solver", "preconditioner", "scheduler")
+    method |= {family: _default(family, method[family]) for family in families if method[family] is not None}
     method["rules"] = [_default("rule", rule) for rule in config["method"]["rules"]]
     method["globalization"] = _defaults(Globalization)
     default = flat_params({**config, "method": method, "task_settings": _default("task", config["task_settings"])})

@@ -60,6 +60,11 @@ class Pairs:
         """Wilcoxon-Pratt; None with fewer than six informative pairs."""
         return wilcoxon_pratt(self.d) if self.informative >= LEAST_PAIRS else None
 
+    @property
+    def least_p(self) -> float:
+        """The smallest p these pairs could have given, had all that differ the same sign; 1 where p is None."""
+        return 2.0 ** (1 - self.informative) if self.informative >= LEAST_PAIRS else 1.0
+
     def p_tost(self, margin: float) -> float | None:
         """TOST at ±log(margin); None with fewer than six pairs."""
         return tost(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
@@ -71,9 +76,8 @@ def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str
     Rounding keeps equal costs tied: round-off would break ties at random.
     """
     runs = records[records["task"] == task]
-    if tau is None:
-        tau = float(np.nanmax([0.0, *_column(runs, SPENT[cost]), *_column(runs, cost)]))
-    first, second = (_by_seed(runs[runs["method"] == name], cost) for name in (method, baseline))
+    tau = budget_of(runs, cost) if tau is None else tau
+    first, second = (by_seed(runs[runs["method"] == name], cost) for name in (method, baseline))
     seeds = sorted(first.keys() & second.keys())
     t, t_base = (np.array([of[seed] for seed in seeds], dtype=float) for of in (first, second))
     solved, solved_base = t <= tau, t_base <= tau  # NaN, never reached, is False
@@ -84,11 +88,11 @@ def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str
     return Pairs(task, method, baseline, cost, tau, len(first.keys() ^ second.keys()), d, solved, solved_base)
 
 
-def error_ratios(records: pd.DataFrame, task: str, method: str, baseline: str) -> Array:
-    """log(e_method/e_baseline) of the final test errors, over the seeds at which both are positive numbers."""
+def measure_ratios(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Array:
+    """log(x_method/x_baseline) of a column no budget censors, over the seeds at which both are positive numbers."""
     runs = records[records["task"] == task]
     first, second = (
-        dict(zip(of["seed"], _column(of, "final_test_error"), strict=True))
+        dict(zip(of["seed"], _column(of, measure), strict=True))
         for of in (runs[runs["method"] == name] for name in (method, baseline))
     )
     both = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
@@ -104,7 +108,13 @@ def _column(runs: pd.DataFrame, name: str) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _by_seed(runs: pd.DataFrame, cost: str) -> dict[Any, float]:
+def budget_of(runs: pd.DataFrame, cost: str) -> float:
+    """Where no budget was declared: the largest amount of the cost that any of the runs spent, 0 if none is known."""
+    return float(np.nanmax([0.0, *_column(runs, SPENT[cost]), *_column(runs, cost)]))
+
+
+def by_seed(runs: pd.DataFrame, cost: str) -> dict[Any, float]:
+    """The cost of each of one method's runs, NaN where the target was not reached; ConfigError unless positive."""
     costs = dict(zip(runs["seed"], _column(runs, cost), strict=True))
     for seed, value in costs.items():
         if value <= 0:

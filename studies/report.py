@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from hfbench.tracking import Tracker, tracking_uri
 
 from .figures import convergence
 from .significance import Comparison, compare
-from .verdicts import markdown, rows, table, unsolved
+from .verdicts import markdown, rows, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +91,7 @@ def compare_runs(study: Study, specs: Mapping[str, RunSpec], runs: pd.DataFrame)
     """Every method against the study's baseline, censored at the budget."""
     limit = LIMITS.get(study.primary, "")
     budget = {spec.task: spec.budget.get(limit) for spec in specs.values()}
-    comparisons = compare(
+    return compare(
         runs,
         study.baseline,
         primary=study.primary,
@@ -102,13 +101,6 @@ def compare_runs(study: Study, specs: Mapping[str, RunSpec], runs: pd.DataFrame)
         methods=list(study.methods),
         tasks=list(study.tasks),
     )
-    return [_without_ratio(one) if unsolved(one) else one for one in comparisons]
-
-
-def _without_ratio(c: Comparison) -> Comparison:
-    """Where no run reached the target every pair ties at the budget: neither a ratio of 1 nor a lack of seeds."""
-    none = math.nan
-    return replace(c, ratio=none, ci_low=none, ci_high=none, mean_log_ratio=none, sd=none, verdict="inconclusive")
 
 
 def draw(study: Study, specs: Mapping[str, RunSpec], results: Path, folder: Path) -> list[Path]:

@@ -125,11 +125,13 @@ def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
 def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
     from hfbench.assembly import load
     from hfbench.experiment import LiveRun, one_thread
+    from hfbench.protocols import BatchPlan
 
     loaded = load(specs[0], data)
     with one_thread():
         for spec in specs:
-            live = LiveRun(spec, loaded)
+            # Batches that are met again are checked with the method that they come from.
+            live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
             if spec is specs[0]:  # all methods of a seed begin with the same weights
                 live.begin()
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .records import LEAST_PAIRS
 from .significance import Comparison
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def sentences(comparison: Comparison) -> str:
     if c.n == 0:
         return f"On {c.task}, no seed was run for both {c.method} and {c.baseline}: {c.verdict}."
     on = f"On {c.task} ({_count(c.n, 'paired seed')})"
-    if unsolved(c):
+    if c.unsolved:
         found = f"{on}, neither {c.method} nor {c.baseline} reached the target within the budget: {c.verdict}."
         return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
     about = [f"{_level(c)} CI {_interval(c)}"]
@@ -141,11 +140,6 @@ def sentences(comparison: Comparison) -> str:
         f"({', '.join(about)}): {c.verdict}."
     )
     return " ".join([found, *_remarks(c)])
-
-
-def unsolved(c: Comparison) -> bool:
-    """Whether no run of either method reached the target: then their costs have no ratio."""
-    return c.n > 0 and c.solved == c.solved_baseline == 0
 
 
 def _bound(c: Comparison) -> str:
@@ -198,9 +192,10 @@ def _count(n: int, noun: str) -> str:
 def _advice(c: Comparison) -> list[str]:
     """What would make an inconclusive comparison conclusive."""
     advice = []
-    if c.informative < LEAST_PAIRS:
+    if c.p_holm is None:
         differ = f"{c.informative or 'none'} of the pairs {'differs' if c.informative == 1 else 'differ'}"
-        advice.append(f"{differ.capitalize()}, and a p value needs {LEAST_PAIRS} that do.")
+        among = f" among {c.family} comparisons" if c.family > 1 else ""
+        advice.append(f"{differ.capitalize()}, and p can get below {c.alpha:g}{among} only if {c.least_pairs} do.")
     if not c.enough_solved:
         advice.append(
             "Too few pairs reached the target: a larger budget or an easier target tells more than more seeds."

@@ -240,7 +240,7 @@ def test_list_takes_a_family_in_singular_or_plural(hf: Any) -> None:
         status, out, _ = hf("list", family)
         assert (status, out.splitlines()[0]) == (0, "task")
         assert [line.split()[0] for line in out.splitlines()[1:]] == registry.names("task")
-    assert hf("list", "studies")[1].startswith("study\n  quickstart ")
+    assert hf("list", "studies")[1].startswith("study\n  aa-calibration ")
     everything = hf("list")[1].splitlines()
     assert [line for line in everything if line and not line.startswith(" ")] == [*registry.FAMILIES, "study"]
 

@@ -169,8 +169,8 @@ def test_to_dict_survives_json(write: Write) -> None:
 
 # Each row: what to replace in TEXT, by what, and what the message must say after the file's name.
 MISTAKES = [
-    ("[study]", "[studdy]", r"studdy: unknown key \(did you mean 'study'\?\); known: study, tasks, methods"),
-    ("[study]", "[ablation]\n[study]", r"ablation: unknown key.*; known: study, tasks, methods"),
+    ("[study]", "[studdy]", r"studdy: unknown key \(did you mean 'study'\?\); known: study, tasks, methods, ablation"),
+    ("[study]", "[ablations]\n[study]", r"ablations: unknown key.*; known: study, tasks, methods, ablation"),
     ("[study]", "[study", r"must be TOML in UTF-8: .*\(at line 2, column 7\)"),
     ("seeds = 3", "seeds = 3\nseeds = 4", r"must be TOML in UTF-8: Cannot overwrite a value \(at line \d+"),
     ('name = "mine"', "", r"study\.name: must be given"),
@@ -204,7 +204,7 @@ MISTAKES = [
     ("reach = 2", "raech = 2", r"methods\.new\.solver\.raech: unknown key \(did you mean 'reach'\?\); known: reach"),
     ('{ use = "toy", reach = 2 }', "{ reach = 2 }", r"methods\.new\.solver: must be the name of a solver, a table"),
     ('{ use = "toy", reach = 2 }', '"toi"', r"methods\.new\.solver: no solver 'toi' \(did you mean 'toy'\?\); known: "),
-    ('{ use = "toy", reach = 2 }', "7", r"methods\.new\.solver: must be a string or a table, but got 7"),
+    ('{ use = "toy", reach = 2 }', "7", r"methods\.new\.solver: must be a string or a table or nothing, but got 7"),
     ("patience = 5", "patience = 0", r"methods\.hf\.rules\[1\]\.patience: must lie in \[1, inf\), but got 0"),
     ("warm_start", "warmstart", r"methods\.new\.globalization\.warmstart: unknown key \(did you mean 'warm_start'"),
     ("max_inner = 9", "max_iner = 9", r"methods\.new\.max_iner: unknown key \(did you mean 'max_inner'\?\)"),

@@ -256,3 +256,62 @@ def test_threads_are_one_in_a_run_and_as_before_after_it(tmp_path: Path, monkeyp
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+# ---------------------------------------------------------------- followed batches, streams, baselines
+
+FOLLOWS = """
+[methods.follower]
+solver = "cg"
+preconditioner = "identity"
+batches_of = "shf"
+
+[methods.other-draws]
+solver = "cg"
+preconditioner = "martens"
+scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }
+stream = 1
+
+[methods.adam]
+optimizer = { use = "adam", lr = 0.01, minibatch = 20 }
+scheduler = { use = "fixed", gradient = 1.0, curvature = 1.0, order = "random" }
+"""
+
+
+def test_a_follower_meets_the_same_batches_again(tmp_path: Path) -> None:
+    known = specs(tiny(tmp_path, "study.stop_at_target=false", "methods.shf.scheduler.theta=0.1", extra=FOLLOWS))
+    leader, follower = known["shf", 0], known["follower", 0]
+    assert follower.follows == leader.key()
+    attempt(leader, tmp_path)
+    assert attempt(follower, tmp_path)["outcome"] in ("reached", "budget")
+    same = ["batch_gradient", "batch_curvature", "batch_order", "cases_gradient", "distinct_cases"]
+    pd.testing.assert_frame_equal(trace_of(leader, tmp_path)[same], trace_of(follower, tmp_path)[same])
+    assert trace_of(leader, tmp_path)["batch_gradient"].nunique() > 1, "nothing grew, so nothing was shown"
+    assert trace_of(follower, tmp_path)["variance_l1"].isna().all()
+
+
+def test_a_follower_without_its_leader_fails_with_a_reason(tmp_path: Path) -> None:
+    follower = specs(tiny(tmp_path, extra=FOLLOWS))["follower", 0]
+    result = attempt(follower, tmp_path)
+    assert result["outcome"] == "failed"
+    assert "meets again the batches of shf, whose run" in result["error"]
+
+
+def test_another_stream_draws_otherwise_from_the_same_start(tmp_path: Path) -> None:
+    known = specs(tiny(tmp_path, "methods.hf.scheduler.order=random", "methods.other-draws.scheduler.order=random",
+                       extra=FOLLOWS))  # fmt: skip
+    for name in ("hf", "other-draws"):
+        attempt(known[name, 0], tmp_path)
+    one, other = (trace_of(known[name, 0], tmp_path)["test_error"] for name in ("hf", "other-draws"))
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_a_baseline_runs_by_the_same_rules(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false", extra=FOLLOWS))["adam", 0]
+    result = attempt(spec, tmp_path)
+    rows = trace_of(spec, tmp_path)
+    assert result["products"] is None
+    assert rows["work"].iloc[-1] == pytest.approx(3 * 6), "three units for each case in six passes"
+    assert rows["test_error"].iloc[-1] < rows["test_error"].iloc[0]
+    assert (rows["gradient_norm"][1:] > 0).all()

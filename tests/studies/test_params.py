@@ -24,6 +24,23 @@ def test_a_run_as_params(tmp_path: Path) -> None:
     assert (params["task"], params["task.use"]) == ("tiny-curves", "curves-small")
 
 
+BASELINE = """
+[methods.adam]
+optimizer = { use = "adam", lr = 0.5 }
+scheduler = "fixed"
+"""
+
+
+def test_a_baseline_has_no_params_of_a_hessian_free_method(tmp_path: Path) -> None:
+    known = specs(tiny(tmp_path, extra=BASELINE))
+    params = flat_params(known["adam", 0].config())
+    assert (params["optimizer"], params["optimizer.lr"], params["scheduler"]) == ("adam", "0.5", "fixed")
+    assert not {name for name in params if name.startswith(("solver", "rules", "globalization", "right_hand", "max_"))}
+    shown = columns(spec.config() for spec in known.values())
+    assert {"optimizer", "optimizer.lr", "solver"} <= shown
+    assert "optimizer.beta1" not in shown
+
+
 def test_columns_are_what_runs_are_known_by_what_varies_and_what_was_chosen(tmp_path: Path) -> None:
     runs = specs(tiny(tmp_path))
     of_all = columns(spec.config() for spec in runs.values())

@@ -10,7 +10,7 @@ from result_tables import runs, simulated
 from rich.console import Console
 
 from hfbench.studies.significance import compare
-from hfbench.studies.verdicts import markdown, medians, rows, sentences, table, unsolved
+from hfbench.studies.verdicts import markdown, medians, rows, sentences, table
 
 LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
 
@@ -51,7 +51,7 @@ def test_an_inconclusive_sentence_says_what_would_settle_it():
     assert f"About {c.needed} paired seeds" in sentences(c)
     few = sentences(only(simulated(1.0, 0.3, 5, np.random.default_rng(0))))
     assert "p_Holm" not in few
-    assert "inconclusive (n too small). 5 of the pairs differ, and a p value needs 6 that do." in few
+    assert "inconclusive (n too small). 5 of the pairs differ, and p can get below 0.05 only if 6 do." in few
 
 
 def test_censored_and_missing_runs_are_mentioned():
@@ -66,19 +66,19 @@ def test_censored_and_missing_runs_are_mentioned():
 def test_one_seed_is_singular():
     words = sentences(only(win(n=1)))
     assert words.startswith("On usps (1 paired seed), lsmr needed 0.50x")
-    assert "1 of the pairs differs, and a p value needs 6 that do." in words
+    assert "1 of the pairs differs, and p can get below 0.05 only if 6 do." in words
     assert "None of the pairs differ," in sentences(only(win(ratio=1.0, n=3)))
 
 
 def test_where_no_run_reached_the_target_no_ratio_is_told():
     nobody = dict.fromkeys(range(8))
     c = only(runs({"hf": nobody, "lsmr": nobody, "never": {8: None}}), methods=["lsmr"])
-    assert unsolved(c)
+    assert c.unsolved
     words = sentences(c)
     assert words.startswith("On usps (8 paired seeds), neither lsmr nor hf reached the target within the budget: incon")
     assert words.endswith("Raise the budget or ease the target.")
     assert "0x" not in words
-    assert not unsolved(only(win()))
+    assert not only(win()).unsolved
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,12 @@ def test_rows_hold_the_sentence_and_are_strict_json():
     (row,) = rows(compare(simulated(1.0, 0.3, 5, np.random.default_rng(0)), "hf"))
     assert json.loads(json.dumps(row, allow_nan=False)) == row
     assert row["sentence"].startswith("On usps (5 paired seeds)")
+
+
+def test_a_family_too_large_for_the_seeds_is_told():
+    """Six pairs that all agree give p = .031, which three comparisons at once turn into .094."""
+    faster = {s: 50.0 + s for s in range(6)}
+    three = runs({"hf": {s: 100.0 + s for s in range(6)}, "a": faster, "b": faster, "c": faster})
+    words = sentences(next(c for c in compare(three, "hf") if c.method == "a"))
+    assert "inconclusive (n too small). 6 of the pairs differ" in words
+    assert "among 3 comparisons only if 7 do" in words

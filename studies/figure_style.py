@@ -1,0 +1,197 @@
+"""How every figure looks: one colour, dash and marker per method, one theme, one way to lay out and to save.
+
+matplotlib and seaborn are imported only when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+# Petroff's eight colours (arXiv 2107.02270): told apart under every common colour blindness; dashes and markers serve
+# those who print in black.
+COLOURS = ("#1845fb", "#ff5e02", "#c91f16", "#c849a9", "#adad7d", "#86c8dd", "#578dff", "#656364")
+DASHES = ((), (4, 1.5), (1, 1.2), (4, 1.2, 1, 1.2), (7, 1.5, 1, 1.2, 1, 1.2))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h")
+INK = "#262626"  # what belongs to no method: targets, budgets, effects
+FAINT = "#757575"  # captions and remarks
+ACROSS = 3  # panels side by side
+WRAP = 24  # characters of a name on one line
+
+
+@dataclass(frozen=True)
+class Style:
+    """What tells a method from the others in every figure of a study."""
+
+    colour: str
+    dashes: tuple[float, ...]
+    marker: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Arguments of `plot` for a curve."""
+        return {"color": self.colour, "dashes": self.dashes}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """Arguments of `plot` for points without a line."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": "none"}
+
+
+def styles(methods: Iterable[str]) -> dict[str, Style]:
+    """A style per method by its place among the study's methods: 360 combinations before they repeat."""
+    return {
+        method: Style(COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)])
+        for place, method in enumerate(dict.fromkeys(methods))
+    }
+
+
+def styles_of(records: pd.DataFrame, methods: Sequence[str] | None) -> dict[str, Style]:
+    """The styles of the methods that have runs, by their place among the study's; those not named come after."""
+    there = list(dict.fromkeys(records["method"]))
+    return {method: look for method, look in styles([*(methods or ()), *there]).items() if method in there}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """The settings under which a figure is laid out and saved; whatever the user's own are, the files are the same."""
+    import seaborn as sns
+    from matplotlib import style
+
+    settings = {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper", font_scale=1.1),
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so it is there on every machine
+        "axes.grid": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.unicode_minus": False,
+        "grid.alpha": 0.3,
+        "svg.hashsalt": "hfbench",
+    }
+    with style.context(["default", settings]):
+        yield
+
+
+def blank(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+    """An empty figure of that size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def text_width(figure: Figure, text: str, weight: str = "normal") -> float:
+    """The inches a text takes in the small font."""
+    probe = figure.text(0, 0, text, fontsize="small", weight=weight)
+    width = float(probe.get_window_extent().width) / figure.dpi
+    probe.remove()
+    return width
+
+
+def page(
+    panel: tuple[float, float],
+    shape: tuple[int, int] = (1, 1),
+    *,
+    title: str = "",
+    caption: str = "",
+    legend: Sequence[tuple[Any, str]] = (),
+    **subplots: Any,
+) -> tuple[Figure, Any]:
+    """A figure of shape = (rows, columns) panels of the size given in inches, and its axes in an array of that shape.
+
+    The legend, (handle, name) pairs, stands at the right, the caption below. Further arguments go to `subplots`.
+    """
+    names = [wrapped(name) for _, name in legend]
+    lines = [line for name in names for line in name.split("\n")]
+    width = panel[0] * shape[1] + (0.9 + 0.085 * max(map(len, lines)) if lines else 0.0)
+    below = paragraph(caption, width)
+    height = panel[1] * shape[0] + 0.3 * bool(title) + 0.16 * (below.count("\n") + 1) * bool(below)
+    figure = blank(width, max(height, 0.6 + 0.19 * len(lines)), layout="constrained")
+    panels = figure.subplots(*shape, squeeze=False, **subplots)
+    if title:
+        figure.suptitle(literal(title), weight="bold")
+    if below:
+        figure.supxlabel(literal(below), fontsize="small", color=FAINT)
+    if legend:
+        handles = [handle for handle, _ in legend]
+        figure.legend(handles, names, loc="outside right upper", frameon=False, handlelength=3.2)
+    return figure, panels
+
+
+def task_page(
+    tasks: Sequence[str], panel: tuple[float, float], *, legend: Sequence[tuple[Any, str]] = (), **text: str
+) -> tuple[Figure, list[Axes]]:
+    """A page with a panel for each task, three in a row."""
+    across = max(1, min(ACROSS, len(tasks)))
+    figure, panels = page(panel, (max(1, math.ceil(len(tasks) / across)), across), legend=legend, **text)
+    for axes in panels.flat[max(len(tasks), 1) :]:
+        axes.remove()
+    for axes, task in zip(panels.flat, tasks, strict=False):
+        axes.set_title(literal(task), loc="left", weight="bold")
+    return figure, list(panels.flat[: max(len(tasks), 1)])
+
+
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Writes `path`.png and `path`.svg, the same bytes for the same figure, and returns the two paths."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    png, svg = (path.with_name(path.name + suffix) for suffix in (".png", ".svg"))
+    figure.savefig(png, dpi=160)
+    figure.savefig(svg, metadata={"Date": None})
+    return [png, svg]
+
+
+def method_legend(looks: Mapping[str, Style], counts: Mapping[str, int] | None = None) -> list[tuple[Line2D, str]]:
+    """Line, marker and name of every method; with its number of seeds where these differ."""
+    from matplotlib.lines import Line2D
+
+    differ = counts is not None and len(set(counts.values())) > 1
+    return [
+        (
+            Line2D([], [], **look.line, marker=look.marker, linewidth=1.8),
+            f"{method} (n\u00a0=\u00a0{counts[method]})" if differ and counts is not None else method,
+        )
+        for method, look in looks.items()
+    ]
+
+
+def wrapped(name: str, width: int = WRAP) -> str:
+    """A name read literally, on lines of about that many characters, broken after spaces and signs where it has some.
+
+    A space that must not break is a no-break space.
+    """
+    lines = [""]
+    for piece in re.findall(r"[^ \-_+/:]*[ \-_+/:]?", name):
+        for start in range(0, len(piece), width):
+            part = piece[start : start + width]
+            if len(lines[-1] + part.rstrip(" ")) > width:
+                lines.append("")
+            lines[-1] += part
+    return literal("\n".join(line.strip(" ") for line in lines))
+
+
+def paragraph(text: str, inches: float) -> str:
+    """A caption on as few lines as its width allows, all about as long."""
+    per_line = int(inches * 14.5)
+    rows = math.ceil(len(text) / per_line)
+    return textwrap.fill(text, min(per_line, len(text) // rows + 12)) if text else ""
+
+
+def literal(text: str) -> str:
+    """Text with its dollars kept from being read as formulas."""
+    return text.replace("$", r"\$")
