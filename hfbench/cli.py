@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
 
 if TYPE_CHECKING:
+    from hfbench.config import Study
     from hfbench.data import DataFile
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
@@ -46,6 +47,12 @@ data_app = typer.Typer(cls=Commands, help="Data files: fetch, verify, or where t
 app.add_typer(data_app, name="data")
 
 Results = Annotated[Path, typer.Option(envvar="HFBENCH_RESULTS", help="Folder of run records and the MLflow store.")]
+StudyName = Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")]
+Seeds = Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")]
+Only = Annotated[str | None, typer.Option(help="Methods to keep beside the baseline, separated by commas.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
+]
 Data = Annotated[str | None, typer.Option(help="Folder looked at before HFBENCH_DATA and the user cache.")]
 Tasks = Annotated[list[str] | None, typer.Argument(help="Names of tasks; all if none is given.")]
 
@@ -135,13 +142,11 @@ data_app.callback(invoke_without_command=True)(_help_if_alone)
 
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")],
-    seeds: Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")] = None,
+    study: StudyName,
+    seeds: Seeds = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; by default one per core.")] = None,
-    only: Annotated[str | None, typer.Option(help="Methods to run beside the baseline, separated by commas.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
-    ] = None,
+    only: Only = None,
+    set_: Sets = None,
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
@@ -151,12 +156,42 @@ def run(
     import joblib
     from rich.console import Console
 
-    from hfbench.config import load_study
     from hfbench.studies.run import run_study
 
+    checked = _checked(study, seeds, only, set_)
+    chosen = _as_typed(seeds, only, set_)
+    raise typer.Exit(run_study(checked, results, jobs or joblib.cpu_count(), data, Console(), chosen))
+
+
+@app.command()
+def compare(
+    study: StudyName,
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Judge and report the recorded runs of a study; nothing is run."""
+    from rich.console import Console
+
+    from hfbench.studies.compare import compare_study
+
+    checked = _checked(study, seeds, only, set_)
+    raise typer.Exit(compare_study(checked, results, data, Console(), _as_typed(seeds, only, set_)))
+
+
+def _checked(study: str, seeds: str | None, only: str | None, sets: list[str] | None) -> Study:
+    from hfbench.config import load_study
+
     methods = [name.strip() for name in only.split(",")] if only is not None else []
-    checked = load_study(study, overrides=set_ or [], seeds=seeds, only=methods)
-    raise typer.Exit(run_study(checked, results, jobs or joblib.cpu_count(), data, Console()))
+    return load_study(study, overrides=sets or [], seeds=seeds, only=methods)
+
+
+def _as_typed(seeds: str | None, only: str | None, sets: list[str] | None) -> list[str]:
+    """The options that decide which runs belong to a study."""
+    given = [("--seeds", seeds), ("--only", only), *(("--set", one) for one in sets or [])]
+    return [word for option, value in given if value is not None for word in (option, value)]
 
 
 @app.command("list")

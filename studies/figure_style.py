@@ -151,9 +151,27 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (path.with_name(path.name + suffix) for suffix in (".png", ".svg"))
+    _settle(figure)
     figure.savefig(png, dpi=160)
     figure.savefig(svg, metadata={"Date": None})
     return [png, svg]
+
+
+def _settle(figure: Figure) -> None:
+    """Lays a figure out once and for all, with positions rounded.
+
+    The solver of the layout goes through sets, so that its last digits change from process to process, and matplotlib
+    makes names in an SVG of all digits.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    dpi, figure.dpi = figure.dpi, 72.0  # as an SVG is drawn
+    figure.draw_without_rendering()
+    figure.dpi = dpi
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(float(edge), 6) for edge in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def method_legend(looks: Mapping[str, Style], counts: Mapping[str, int] | None = None) -> list[tuple[Line2D, str]]:

@@ -21,7 +21,8 @@ from hfbench.tracking import Tracker
 from .jobs import Setting, added_parts, run_all
 from .params import columns, flat_params, study_params
 from .progress import progress
-from .report import Conclusion, conclude, show
+from .recorded import gather
+from .report import command_of, conclude, show
 from .screen import unread_is_fine
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
@@ -33,10 +34,12 @@ def run_study(
     jobs: int,
     data: str | None,
     console: Console,
+    options: Sequence[str] = (),
     checkpoint_every: float = 2.0,
 ) -> int:
     """Runs what is not recorded yet and reports on all of it. Returns 0; 1 if some runs failed; 130 on Ctrl-C.
 
+    `options` are those of the command line that decide which runs belong to the study, for the report to repeat.
     The same command may be given again at any time: complete runs are not repeated, interrupted ones continue, failed
     ones are tried anew. Nobody need read what is printed. Raises HfbenchError before anything is written if the study
     cannot be run.
@@ -54,7 +57,8 @@ def run_study(
     with unread_is_fine(console):
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
         try:
-            conclusion = _carry_out(study, specs, missing, setting, jobs, tracker, console)
+            _carry_out(specs, missing, setting, jobs, tracker, console)
+            conclusion = conclude(gather(study, specs, results), tracker, command_of(study, options))
         except KeyboardInterrupt:
             _close(tracker, "KILLED")
             console.print("Interrupted. The same command goes on where it stopped.")
@@ -67,15 +71,14 @@ def run_study(
 
 
 def _carry_out(
-    study: Study,
     specs: Mapping[str, RunSpec],
     missing: Mapping[str, RunSpec],
     setting: Setting,
     jobs: int,
     tracker: Tracker,
     console: Console,
-) -> Conclusion:
-    """Everything but saying what was found: that is recorded whole before the first word of it is printed."""
+) -> None:
+    """The runs that are missing, each logged as it ends."""
     done = len(specs) - len(missing)
     log = Log(tracker, specs, setting, console)
     for key in specs:  # what ended before may not be logged under this study yet
@@ -85,7 +88,6 @@ def _carry_out(
         for result in run_all(missing, setting, jobs):
             report.ended(result)
             log.ended(result["key"])
-    return conclude(study, specs, setting.results, tracker)
 
 
 def _close(tracker: Tracker, status: str) -> None:

@@ -327,8 +327,10 @@ def secondary(
 ) -> list[Exploratory]:
     """Hodges-Lehmann ratios and intervals of the other costs, of the final test error and of the peak memory.
 
-    Costs are censored at the largest amount the task's runs spent. The others cannot be censored: pairs in which one
-    is not a positive number are left out, and n says how many remain. Raises as `compare` does.
+    Costs are censored at the largest amount the task's runs spent. A cost that a method does not have, as a first-order
+    method has no products, or that is not positive, is left out for it: it is not one that was never reached. The other
+    measures cannot be censored: pairs in which one is not a positive number are left out, and n says how many remain.
+    Raises as `compare` does.
     """
     check(records, primary, margin=1.1, alpha=alpha)
     known(records, "method", [baseline])
@@ -338,7 +340,9 @@ def secondary(
         for method in known(records, "method", methods):
             if method == baseline:
                 continue
-            found = {cost: pair(records, task, method, baseline, cost).d for cost in measures}
+            both = (method, baseline)
+            costs = [cost for cost in measures if all(_has_ratios(records, task, one, cost) for one in both)]
+            found = {cost: pair(records, task, method, baseline, cost).d for cost in costs}
             for measure in UNCENSORED:
                 if measure in records.columns:
                     found[measure] = measure_ratios(records, task, method, baseline, measure)
@@ -346,6 +350,13 @@ def secondary(
                 ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - alpha))
                 rows.append(Exploratory(task, method, baseline, measure, d.size, ratio, low, high))
     return rows
+
+
+def _has_ratios(records: pd.DataFrame, task: str, method: str, cost: str) -> bool:
+    """Whether the runs of a method on a task say how much of a cost they spent, and none got there for nothing."""
+    runs = records[(records["task"] == task) & (records["method"] == method)]
+    spent, to_target = runs[SPENT[cost]].astype(float), runs[cost].astype(float)
+    return bool(np.isfinite(spent).any() and not (to_target <= 0).any())
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_version(hf: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("rnu", "hfbench: no command 'rnu' (did you mean 'run'?); known: run, list, show, ui, data."),
+        ("rnu", "hfbench: no command 'rnu' (did you mean 'run'?); known: run, compare, list, show, ui, data."),
         ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
         ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
         ("show lsmr cg", "hfbench: got unexpected extra argument(s) (cg); `hfbench show --help` shows"),
@@ -208,6 +208,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return 1
 
     monkeypatch.setitem(sys.modules, "hfbench.studies.run", SimpleNamespace(run_study=record))
+    monkeypatch.setitem(sys.modules, "hfbench.studies.compare", SimpleNamespace(compare_study=record))
     monkeypatch.setitem(sys.modules, "hfbench.browse", SimpleNamespace(ui=record))
     monkeypatch.setattr(hfbench, "browse", SimpleNamespace(ui=record), raising=False)
     return seen
@@ -217,10 +218,30 @@ def test_run_hands_over_the_checked_study_and_the_status(hf: Any, calls: list[tu
     options = ["--seeds", "3,5", "--jobs", "2", "--only", "hf", "--results", "there", "--data", "here"]
     sets = ["--set", "methods.hf.solver=lsmr", "--set", "study.margin=1.2"]
     assert hf("run", "quickstart", *options, *sets)[0] == 1
-    study, results, jobs, data, _ = calls[0]
+    study, results, jobs, data, _, chosen = calls[0]
     assert (study.seeds, list(study.methods), study.margin) == ((3, 5), ["hf"], 1.2)
     assert study.methods["hf"].solver["use"] == "lsmr"
     assert (results, jobs, data) == (Path("there"), 2, "here")
+    assert chosen == ["--seeds", "3,5", "--only", "hf", *sets]
+
+
+def test_compare_takes_the_options_that_decide_which_runs_there_are(hf: Any, calls: list[tuple[Any, ...]]) -> None:
+    sets = ["--set", "study.margin=1.2"]
+    assert hf("compare", "quickstart", "--seeds", "2", *sets, "--results", "there", "--data", "here")[0] == 1
+    study, results, data, _, chosen = calls[0]
+    assert (study.seeds, study.margin, results, data) == ((0, 1), 1.2, Path("there"), "here")
+    assert chosen == ["--seeds", "2", *sets]
+    assert "no option --jobs" in hf("compare", "quickstart", "--jobs", "2")[2]
+
+
+def test_compare_of_what_was_never_run_is_one_message_and_leaves_nothing(hf: Any, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    status, _, err = hf("compare", "quickstart", "--seeds", "3", "--results", str(results))
+    assert status == 2
+    assert err.startswith(f"hfbench: none of the 6 runs of quickstart is recorded in {results}, so")
+    assert "`hfbench run quickstart --seeds 3` runs them" in err
+    assert err.count("\n") == 1
+    assert not results.exists()
 
 
 def test_results_folder_from_the_environment(

@@ -233,3 +233,18 @@ def test_across_tasks_refuses_a_p_value_that_six_tasks_cannot_reach():
     found = across_tasks(compare(pd.concat(tables).drop_duplicates(["task", "method", "seed"]), "hf"))
     assert [(one.tasks, one.p, one.p_holm, one.least_tasks) for one in found] == [(6, None, None, 7)] * 2
     assert {(one.p_attainable, one.verdict) for one in found} == {(2 * 2 / 64, "inconclusive (too few tasks)")}
+
+
+def test_a_cost_that_a_method_does_not_have_is_left_out_for_it():
+    """A first-order method has no products: that is another thing than never reaching the target."""
+    records = runs({name: {s: 100.0 + s for s in range(8)} for name in ("hf", "lsmr", "adam")})
+    products = ["products", "products_to_target"]
+    records.loc[records["method"] == "adam", products] = None
+    found = {(one.method, one.measure) for one in secondary(records, "hf")}
+    assert ("lsmr", "products_to_target") in found
+    assert ("adam", "products_to_target") not in found
+    assert ("adam", "seconds_to_target") in found
+    assert not any(one.measure == "products_to_target" for one in secondary(records, "adam"))
+
+    free = records.assign(products_to_target=records["products_to_target"].mask(records["seed"] == 3, 0.0))
+    assert not any(one.measure == "products_to_target" for one in secondary(free, "hf"))

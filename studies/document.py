@@ -1,0 +1,160 @@
+"""A document as plain data, and as Markdown: what a report says, apart from how it looks.
+
+Every text is taken literally: names, questions and error messages come from files, and mean no markup anywhere.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Invisible characters that end a text early, reorder it or colour a terminal; lone surrogates, which no file can hold.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+MEANING = frozenset("\\|`*_[]#!~$")  # what Markdown would read as something else
+
+
+@dataclass(frozen=True)
+class Strong:
+    """Words that stand out, perhaps in the colour of a tone: good, bad, same, open or faint."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Mono:
+    """Something to type, or a checksum."""
+
+    text: str
+
+
+Piece = str | Strong | Mono
+Text = Piece | tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: Text
+    role: str = ""  # "lead", "note" or "warning"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    items: Sequence[Text]
+    role: str = ""  # "note"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells by row; the columns from `numbers` on are set right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    caption: str = ""
+    numbers: int = 1
+    words: int = 0  # as many columns at the end are words again
+    folded: bool = False  # shut until it is opened, on screens
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as PNG and SVG in the document's folder; `alt` says what it shows to who cannot see it."""
+
+    png: Path
+    svg: Path
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Code:
+    text: str
+
+
+Block = Heading | Paragraph | Bullets | Table | Picture | Code
+
+
+@dataclass(frozen=True)
+class Document:
+    title: str
+    blocks: Sequence[Block]
+
+
+def printable(text: str) -> str:
+    """The text without characters that cannot be seen or stored, each a replacement sign."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def pieces(text: Text) -> tuple[Piece, ...]:
+    return text if isinstance(text, tuple) else (text,)
+
+
+# ---------------------------------------------------------------- Markdown
+
+
+def markdown(document: Document) -> str:
+    """The document in GitHub's Markdown, its figures by their names in the same folder."""
+    parts = [f"# {literal(document.title)}", *("\n".join(_block(one)) for one in document.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def literal(text: str) -> str:
+    """A text of one line as it is, whatever HTML or Markdown it would mean."""
+    escaped = html.escape(printable(text), quote=False).replace("\n", " ")
+    signs = "".join(f"\\{sign}" if sign in MEANING else sign for sign in escaped)
+    return re.sub(r"^(\s*\d*)([-+.)])(\s)", r"\1\\\2\3", signs)  # no list at the start of a line
+
+
+def _block(block: Block) -> Iterator[str]:
+    if isinstance(block, Heading):
+        yield f"{'#' * block.level} {literal(block.text)}"
+    elif isinstance(block, Paragraph):
+        yield f"**Note.** {_inline(block.text)}" if block.role == "warning" else _inline(block.text)
+    elif isinstance(block, Bullets):
+        yield from (f"- {_inline(item)}" for item in block.items)
+    elif isinstance(block, Table):
+        yield from _table(block)
+    elif isinstance(block, Picture):
+        yield f"![{literal(block.alt)}]({block.png.name})\n\n{literal(block.caption)}"
+    else:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))
+        yield f"{fence}sh\n{printable(block.text)}\n{fence}"
+
+
+def _table(table: Table) -> Iterator[str]:
+    if table.caption:
+        yield f"{literal(table.caption)}\n"
+    yield _row([literal(name) for name in table.head])
+    yield _row([":---" if is_word(table, place) else "---:" for place in range(len(table.head))])
+    for row in table.rows:
+        yield _row([_inline(cell) for cell in row])
+
+
+def is_word(table: Table, column: int) -> bool:
+    """Whether a column is set left."""
+    return column < table.numbers or column >= len(table.head) - table.words
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _inline(text: Text) -> str:
+    return "".join(_piece(one) for one in pieces(text))
+
+
+def _piece(one: Piece) -> str:
+    if isinstance(one, str):
+        return literal(one)
+    if isinstance(one, Mono):
+        return f"<code>{literal(one.text)}</code>"
+    return literal(one.text) if one.tone == "faint" or not one.text else f"**{literal(one.text)}**"

@@ -1,0 +1,115 @@
+"""What the recorded runs of a study say: every comparison it declared, the effects of its factors, and what else shows.
+
+A method that a task does not run is not compared there; one whose runs are still missing keeps its place in the family
+of tests, which was declared before any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config import Study
+
+from . import effect_words, effects, significance, verdicts
+from .effects import Design, Effect
+from .recorded import Recorded
+from .records import check, pair
+from .significance import Comparison, Exploratory, Overall
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The limit of a budget that is in units of a cost to the target.
+LIMITS = {"work_to_target": "passes", "products_to_target": "products", "seconds_to_target": "seconds"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is printed, drawn and written of a study's runs."""
+
+    comparisons: Sequence[Comparison]
+    effects: Sequence[Effect]  # of a factorial ablation; else none
+    names: effect_words.Names  # what each factor is at its two ends
+    secondary: Sequence[Exploratory]
+    overall: Sequence[Overall]  # across tasks, from six on
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Plain rows by the name of the table; a table without rows is left out."""
+        found = {
+            "verdicts": verdicts.rows(self.comparisons),
+            "effects": [{**one.to_row(), "sentence": effect_words.sentence(one, self.names)} for one in self.effects],
+            "secondary": [one.to_row() for one in self.secondary],
+            "across_tasks": [one.to_row() for one in self.overall],
+        }
+        return {name: rows for name, rows in found.items() if rows}
+
+    def metrics(self) -> dict[str, float]:
+        """`stat/<task>/<method>/<number>` and `effect/<task>/<factors>/<number>`."""
+        named = [(f"stat/{one.task}/{one.method}", one.metrics()) for one in self.comparisons]
+        named += [(f"effect/{one.task}/{one.name}", one.metrics()) for one in self.effects]
+        return {
+            f"{prefix}/{name.removeprefix('stat/')}": value
+            for prefix, numbers in named
+            for name, value in numbers.items()
+        }
+
+    def tags(self) -> dict[str, str]:
+        """The verdict of every comparison and effect."""
+        compared = {f"verdict/{one.task}/{one.method}-vs-{one.baseline}": one.verdict for one in self.comparisons}
+        return compared | {f"effect/{one.task}/{one.name}": one.verdict for one in self.effects}
+
+
+def find(recorded: Recorded) -> Findings:
+    """Judges the recorded runs. Raises ConfigError as `significance.compare` does."""
+    study, runs, budget = recorded.study, recorded.runs, limits(recorded)
+    check(runs, study.primary, study.margin, study.alpha)
+    comparisons = _comparisons(study, runs, budget)
+    return Findings(
+        comparisons=comparisons,
+        effects=_effects(study, runs, budget),
+        names=study.ablation.values if study.ablation is not None else {},
+        secondary=_secondary(study, runs),
+        overall=significance.across_tasks(comparisons) or [],
+    )
+
+
+def limits(recorded: Recorded) -> dict[str, float | None]:
+    """By task, the budget in units of the primary cost; None where it does not limit that."""
+    unit = LIMITS.get(recorded.study.primary, "")
+    return {task: budget.get(unit) for task, budget in recorded.budgets.items()}
+
+
+def _comparisons(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Comparison]:
+    pairs = [
+        pair(runs, task, method, study.baseline, study.primary, budget.get(task))
+        for task, on in study.on.items()
+        for method in on.methods
+        if method != study.baseline
+    ]
+    return significance.judge(pairs, study.margin, study.alpha)
+
+
+def _effects(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Effect]:
+    """On the tasks that all of a factorial ablation is run on."""
+    if study.ablation is None or study.ablation.design != "factorial":
+        return []
+    design = Design(study.ablation.factors, study.ablation.levels)
+    blocks = [
+        effects.block(runs, task, design, study.primary, budget.get(task))
+        for task, on in study.on.items()
+        if set(design.levels) <= set(on.methods)
+    ]
+    return effects.judge(blocks, design, study.margin, study.alpha)
+
+
+def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:
+    """In the study's order; only what at least one pair of runs has."""
+    there = set(zip(runs["task"], runs["method"], strict=True))
+    found: list[Exploratory] = []
+    for task, on in study.on.items():
+        methods = [name for name in on.methods if (task, name) in there]
+        if study.baseline in methods:
+            found += significance.secondary(runs, study.baseline, study.primary, study.alpha, methods, [task])
+    return [one for one in found if one.n]

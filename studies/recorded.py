@@ -1,0 +1,171 @@
+"""What of a study is recorded: its runs as a table, their traces, and what is missing or was made otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config import Study
+from hfbench.errors import StoreError
+from hfbench.runspec import RunSpec
+from hfbench.store import RunFolder, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULT_COLUMNS = (
+    "key", "study", "task", "method", "seed", "outcome", "error", "work", "products", "seconds", "distinct",
+    "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
+    "final_validation_error", "final_objective", "peak_memory", "threads",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Others:
+    """Records of this study's name that are not among its runs, and are left out."""
+
+    settings: int = 0  # a run of the study with other settings, or on other data
+    version: int = 0  # a run of the study by another version of the code
+    beyond: int = 0  # of a task, method or seed that is not asked for
+
+    def made_otherwise(self) -> list[str]:
+        """A sentence for each reason why a run of the study has records beside its own."""
+        kinds = ((self.version, "by another version of the code"), (self.settings, "with other settings or data"))
+        return [f"{_count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
+
+    def sentences(self) -> list[str]:
+        """A sentence for each kind there is."""
+        beyond = f"{_count(self.beyond, 'record')} of tasks, methods or seeds that are not asked for left out."
+        return [*self.made_otherwise(), *([beyond] if self.beyond else [])]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The planned runs of a study by key, and the results of those that have ended, in the order of the plan."""
+
+    study: Study
+    specs: Mapping[str, RunSpec]
+    results: Path
+    ended: Mapping[str, Mapping[str, Any]]
+    others: Others
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per ended run, the columns of result.json; a run may have been made for another study."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
+        frame["study"] = self.study.name
+        return frame
+
+    @property
+    def missing(self) -> list[RunSpec]:
+        return [spec for key, spec in self.specs.items() if key not in self.ended]
+
+    @property
+    def budgets(self) -> dict[str, Mapping[str, float]]:
+        """Where a run ends, by task."""
+        return {spec.task: spec.budget for spec in self.specs.values()}
+
+    def with_outcome(self, outcome: str) -> list[str]:
+        """One line, its name and its error, for each run that ended so."""
+        found = [(self.specs[key].name, one) for key, one in self.ended.items() if one.get("outcome") == outcome]
+        return [f"{name}: {one.get('error')}" for name, one in found]
+
+    def environments(self) -> list[tuple[str, int]]:
+        """The versions that runs were made with, and how many runs, the most frequent first."""
+        made = Counter(_versions(result) for result in self.ended.values())
+        return sorted(made.items(), key=lambda one: (-one[1], one[0]))
+
+    def traces(self, task: str) -> dict[tuple[str, int], pd.DataFrame]:
+        """The traces of a task's runs by method and seed; a run that failed has none."""
+        import pandas as pd
+
+        return {
+            (spec.method.name, spec.seed): pd.read_parquet(path)
+            for key, spec in self.specs.items()
+            if spec.task == task and key in self.ended and (path := self._folder(key).trace_path).exists()
+        }
+
+    def _folder(self, key: str) -> RunFolder:
+        return RunFolder(self.results, key)
+
+
+def gather(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Recorded:
+    """Reads the result of every planned run that has ended, and counts what else there is of the study."""
+    found = {key: result for key in specs if (result := RunFolder(results, key).result()) is not None}
+    return Recorded(study, specs, results, found, _others(study, specs, results))
+
+
+def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
+    """`method on task: seeds 2, 5-9` for all runs of one method and task together."""
+    seeds: dict[str, list[int]] = {}
+    for spec in specs:
+        seeds.setdefault(f"{spec.method.name} on {spec.task}", []).append(spec.seed)
+    return [f"{who}: seed{'s' * (len(of) > 1)} {ranges(of)}" for who, of in seeds.items()]
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with those that follow one another as a range: `0-4, 7`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others:
+    """Told apart by their configuration: the same one under another key has another version's numerics."""
+    planned = {(spec.task, spec.method.name, spec.seed): spec for spec in specs.values()}
+    counts: Counter[str] = Counter()
+    for key in _keys(results):
+        if key in specs:
+            continue
+        folder = RunFolder(results, key)
+        try:
+            result, config = folder.result(), read_json(folder.path / "config.json")
+        except StoreError:  # not this study's to mend
+            continue
+        if result is None or result.get("study") != study.name:
+            continue
+        spec = planned.get((str(result.get("task")), str(result.get("method")), _seed(result)))
+        if spec is None:
+            counts["beyond"] += 1
+        else:
+            counts["version" if _same(config, spec.config()) else "settings"] += 1
+    return Others(**counts)
+
+
+def _keys(results: Path) -> list[str]:
+    """The names of the run folders."""
+    try:
+        return sorted(entry.name for entry in os.scandir(results / "runs") if entry.is_dir() and entry.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _seed(result: Mapping[str, Any]) -> int:
+    seed = result.get("seed")
+    return seed if isinstance(seed, int) else -1
+
+
+def _same(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
+    """Whether two runs have the same settings; the run that is followed has another key in another version."""
+    return {**(config or {}), "follows": ""} == {**planned, "follows": ""}
+
+
+def _versions(result: Mapping[str, Any]) -> str:
+    versions = result.get("versions")
+    known = versions if isinstance(versions, Mapping) else {}
+    return ", ".join(f"{name} {version}" for name, version in known.items()) or "unknown versions"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hfbench.studies import document_html
+from hfbench.studies.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Heading,
+    Mono,
+    Paragraph,
+    Picture,
+    Strong,
+    Table,
+    literal,
+    markdown,
+    printable,
+)
+
+VOID = {"meta", "img", "br"}
+EVIL = "<script>alert(1)</script> & \"quoted\" <img src='http://x.example/' onerror=alert(2)> | *bold* `code` [a](b)"
+
+
+class Reader(HTMLParser):
+    """The elements, attributes and text of a page; fails where tags do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def every_block(text: str) -> list[Block]:
+    """Blocks of each kind that show text from outside, in each of its places."""
+    return [
+        Heading(text),
+        Heading(text, 3),
+        Paragraph(text, "lead"),
+        Paragraph((text, Strong(text, "good"), Mono(text)), "warning"),
+        Bullets([text, (Strong(text), text)], "note"),
+        Table((text, text), [[text, Strong(text, "bad")], [Mono(text), text]], text, words=1),
+        Table((text,), [[text]], text, folded=True),
+        Code(text),
+    ]
+
+
+def test_whatever_a_text_holds_it_is_text_in_html() -> None:
+    harmless = read(document_html.page(Document("plain", every_block("plain"))))
+    page = document_html.page(Document(EVIL, every_block(EVIL)))
+    found = read(page)
+    assert found.tags == harmless.tags
+    assert found.attributes == harmless.attributes
+    assert "".join(found.text).count(EVIL) == "".join(harmless.text).count("plain")
+
+
+@given(st.text())
+def test_html_gives_any_text_back(text: str) -> None:
+    found = read(document_html.page(Document("title", [Paragraph(text)])))
+    shown = printable(text)
+    assert shown in "".join(found.text)
+    assert found.tags.count("p") == 1
+
+
+@given(st.text())
+def test_no_text_can_hide_or_reorder_anything(text: str) -> None:
+    shown = printable(text)
+    shown.encode("utf-8")
+    assert len(shown) == len(text.replace("\r\n", "\n"))
+    assert not re.search("[\x00\x1b\u202e\ud800-\udfff]", shown)
+
+
+def test_whatever_a_text_holds_it_is_text_in_markdown() -> None:
+    written = markdown(Document(EVIL, every_block(EVIL)[:-1]))
+    assert "<script" not in written
+    assert "<img" not in written
+    assert not re.search(r"(?<!\\)[`\[\]]|(?<!\\)\*bold", written)
+    cells = [line for line in written.splitlines() if line.startswith("| ")]
+    assert [len(re.findall(r"(?<!\\)\|", line)) for line in cells] == [3, 3, 3, 3, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("- no list", r"\- no list"),
+        ("1. no list", r"1\. no list"),
+        ("two\nlines", "two lines"),
+        ("a_b", r"a\_b"),
+        ("3 < 4", "3 &lt; 4"),
+        ("-1", "-1"),
+    ],
+)
+def test_lines_begin_no_lists_in_markdown(text: str, written: str) -> None:
+    assert literal(text) == written
+
+
+def test_markdown_of_every_block(tmp_path: Path) -> None:
+    picture = Picture(tmp_path / "forest.png", tmp_path / "forest.svg", "Ratios.", "Figure forest")
+    table = Table(("method", "ratio", "verdict"), [["hf", "1.00", Strong("better", "good")]], "Ratios", words=1)
+    blocks = [Heading("Answer"), Paragraph(("Run ", Mono("x")), "warning"), Bullets(["one", "two"]), table, picture]
+    assert markdown(Document("study", [*blocks, Code("echo '```'")])) == (
+        "# study\n\n## Answer\n\n**Note.** Run <code>x</code>\n\n- one\n- two\n\n"
+        "Ratios\n\n| method | ratio | verdict |\n| :--- | ---: | :--- |\n| hf | 1.00 | **better** |\n\n"
+        "![Figure forest](forest.png)\n\nRatios.\n\n````sh\necho '```'\n````\n"
+    )
+
+
+def test_pictures_are_inside_the_page(tmp_path: Path) -> None:
+    """A small SVG as it is; one that takes long to draw as the PNG beside it."""
+    png, svg = tmp_path / "a.png", tmp_path / "a.svg"
+    png.write_bytes(b"PNG")
+    for content, kind, embedded in (
+        (b"<svg/>", "svg+xml", b"<svg/>"),
+        (b" " * (document_html.LARGEST_SVG + 1), "png", b"PNG"),
+    ):
+        svg.write_bytes(content)
+        found = read(document_html.page(Document("x", [Picture(png, svg, "caption", 'the "alt"')])))
+        attributes = dict(found.attributes)
+        assert attributes["src"] == f"data:image/{kind};base64,{base64.b64encode(embedded).decode()}"
+        assert attributes["alt"] == 'the "alt"'
+
+
+def test_sections_are_linked_before_the_first() -> None:
+    blocks = [Paragraph("lead"), Heading("One"), Heading("below", 3), Heading("Two")]
+    found = read(document_html.page(Document("x", blocks)))
+    links = [value for name, value in found.attributes if name == "href"]
+    targets = [value for name, value in found.attributes if name == "id"]
+    assert links == ["#s1", "#s2"]
+    assert targets == ["s1", "s2"]
+    assert found.tags.index("nav") < found.tags.index("h2")
+
+
+def test_the_page_may_run_and_fetch_nothing() -> None:
+    attributes = read(document_html.page(Document("x", []))).attributes
+    policy = next(value for _, value in attributes if value and "src" in value)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert "url(" not in document_html.STYLE
+    assert "@import" not in document_html.STYLE
