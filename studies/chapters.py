@@ -195,5 +195,3 @@ def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-

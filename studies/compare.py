@@ -22,9 +22,7 @@ from .run import Log, study_key
 from .screen import unread_is_fine
 
 
-def compare_study(
-    study: Study, results: Path, data: str | None, console: Console, options: Sequence[str] = ()
-) -> int:
+def compare_study(study: Study, results: Path, data: str | None, console: Console, options: Sequence[str] = ()) -> int:
     """Statistics, figures and report of the runs that are recorded; says which are missing. Returns 0.
 
     `options` are those of the command line that decide which runs belong to the study. Raises StoreError if none of

@@ -161,5 +161,3 @@ def _runs(recorded: Recorded) -> Table:
 def _cell(value: Any) -> str:
     """A number, or a dash where there is none."""
     return _number(float(value)) if isinstance(value, int | float) and value == value else "–"
-
-

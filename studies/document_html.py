@@ -173,5 +173,3 @@ def _data_uri(picture: Picture) -> str:
     svg = picture.svg.read_bytes()
     kind, content = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", picture.png.read_bytes())
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-

@@ -20,6 +20,8 @@ from .pictures import Figure
 from .recorded import Recorded, missing_runs
 from .verdicts import markdown, table
 
+NOTE = 8000  # characters of a tag
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -100,7 +102,7 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
     note = "\n\n".join([document.literal(study.question), markdown(found.comparisons), effects])
     status = "FAILED" if recorded.with_outcome("failed") else "KILLED" if recorded.missing else "FINISHED"
     tracker.log_study(
-        note=note,
+        note=shortened(note),
         metrics=found.metrics() | outcomes | {"runs/missing": float(len(recorded.missing))},
         tags=found.tags(),
         artifacts=artifacts,
@@ -112,6 +114,14 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
         verdict = verdicts.get((tags.get("task"), tags.get("method")), "baseline")
         if tags.get("verdict") != verdict:
             tracker.client.set_tag(child.info.run_id, "verdict", verdict)
+
+
+def shortened(note: str) -> str:
+    """The lines of a note that MLflow has room for."""
+    if len(note) <= NOTE:
+        return note
+    rest = "\n\n… The rest is in report.md, under Artifacts."
+    return note[: note.rindex("\n", 0, NOTE - len(rest))] + rest
 
 
 # ---------------------------------------------------------------- the screen

@@ -24,7 +24,7 @@ from hfbench.errors import StoreError
 from hfbench.store import read_json, write_json
 from hfbench.studies.compare import compare_study
 from hfbench.studies.recorded import ranges
-from hfbench.studies.report import command_of
+from hfbench.studies.report import NOTE, command_of, shortened
 from hfbench.tracking import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
@@ -295,9 +295,7 @@ EVIL = "<script>alert(1)</script> </style> ![x](http://x.example/y.png) \x1b[31m
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_questions_and_errors_are_never_markup(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_questions_and_errors_are_never_markup(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def planted(*of: Any) -> Any:
         raise RuntimeError(EVIL)
 
@@ -334,3 +332,8 @@ def test_the_command_names_the_study_and_quotes_its_options(tmp_path: Path) -> N
     assert said == "hfbench run tiny.toml --set 'study.question=Why not?'"
 
 
+def test_a_note_too_long_for_mlflow_ends_at_a_line_and_says_so() -> None:
+    assert shortened("short\n") == "short\n"
+    note = shortened("- a line of the note\n" * 1000)
+    assert NOTE - 100 < len(note) <= NOTE
+    assert note.endswith("- a line of the note\n\n… The rest is in report.md, under Artifacts.")
