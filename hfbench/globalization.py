@@ -64,7 +64,7 @@ def backtrack(states: Sequence[SolverState], f: Objective) -> tuple[SolverState,
     chosen, best = states[-1], f(states[-1].x)
     for state in reversed(states[:-1]):
         value = f(state.x)
-        if math.isfinite(best) and not value <= best:  # also where the lower one is NaN
+        if math.isfinite(best) and not (math.isfinite(value) and value <= best):
             break
         chosen, best = state, value
     return chosen, best

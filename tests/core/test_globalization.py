@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
@@ -128,12 +128,14 @@ def test_backtracking_asks_no_more_than_it_needs() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True), min_size=1, max_size=12))
+@example([-INF, 0.0, INF])
+@example([0.0, -INF, -1.0])
 def test_backtracking_never_ends_above_a_finite_last(values: list[float]) -> None:
     index, value, asked = chosen(values)
     assert asked == list(range(len(values) - 1, len(values) - 1 - len(asked), -1))
     if math.isfinite(values[-1]):
         assert value <= values[-1]
-        assert index == 0 or not values[index - 1] <= value
+        assert index == 0 or not (math.isfinite(values[index - 1]) and values[index - 1] <= value)
     elif any(math.isfinite(v) for v in values):
         assert math.isfinite(value)
 
