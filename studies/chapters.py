@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import effect_words
+from . import effect_words, verdicts
 from .conduct import conduct, missing
 from .document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from .effects import Effect
@@ -14,7 +14,7 @@ from .findings import Findings
 from .pictures import Figure
 from .recorded import Recorded
 from .significance import LEAST_TASKS, Comparison, Exploratory
-from .verdicts import NOUNS, _digits, _interval, _leading_p, _level, _number, _p, _percent, _ratio, medians, sentences
+from .words import NOUNS, digits, level, p_value, percent
 
 TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
@@ -46,7 +46,7 @@ def _extent(recorded: Recorded) -> str:
     compared = ", ".join(f"{n} {noun}{'s' * (n != 1)}" for noun, n in sizes)
     return (
         f"{compared}, {total} runs, {there}. Compared by {NOUNS[study.primary][0]}, paired by seed; equivalent means "
-        f"within {_percent(study.margin)}; level {study.alpha:g} after Holm."
+        f"within {percent(study.margin)}; level {study.alpha:g} after Holm."
     )
 
 
@@ -55,7 +55,7 @@ def _extent(recorded: Recorded) -> str:
 
 def _answer(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
     if found.comparisons:
-        yield Bullets([_judged(sentences(one), one.verdict)[0] for one in found.comparisons])
+        yield Bullets([_judged(verdicts.sentences(one), one.verdict)[0] for one in found.comparisons])
         yield from pictures(figures, "forest")
     else:
         yield Paragraph(f"Nothing is compared: {recorded.study.baseline} is the only method.")
@@ -103,36 +103,29 @@ def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], tas
 def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Block]:
     first = group[0]
     yield Heading(f"Against {first.baseline}", 3)
-    head = ("method", "ratio", f"{_level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
-    rows = [_comparison(one) for one in group]
+    head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
+    rows: list[list[Text]] = [[one.method, *verdicts.cells(one), _verdict(one.verdict)] for one in group]
     about = f"{_capital(NOUNS[first.cost][0])}, ratio to {first.baseline}. Below 1 is cheaper."
     counted = "w/l/t: seeds won, lost and tied; solved: seeds at the target, method/baseline."
     yield Table(head, rows, f"{about} {counted}", words=1)
-    remarks = [(Strong(one.method), f": {said}") for one in group if (said := _judged(sentences(one), one.verdict)[1])]
+    remarks = [
+        (Strong(one.method), f": {said}") for one in group if (said := _judged(verdicts.sentences(one), one.verdict)[1])
+    ]
     if remarks:
         yield Bullets(remarks, "note")
-    typical = [_medians(row) for row in medians(recorded.runs, group)]
+    typical: list[list[Text]] = [
+        [row["method"], *verdicts.median_cells(row)] for row in verdicts.medians(recorded.runs, group)
+    ]
     head_of_typical = ("method", "to target", "seconds", "products", "final test error", "solved")
     yield Table(head_of_typical, typical, "Medians over seeds; seconds, products and error are those of whole runs.")
-
-
-def _comparison(c: Comparison) -> list[Text]:
-    counts = f"{c.wins}/{c.losses}/{c.ties}", f"{c.solved}/{c.solved_baseline}"
-    return [c.method, _ratio(c), _interval(c), _p(_leading_p(c)[0]), *counts, _verdict(c.verdict)]
-
-
-def _medians(row: dict[str, Any]) -> list[Text]:
-    cost = f">{_number(row['tau'])}" if row["cost"] is None else _number(row["cost"])
-    others = (_number(row[name]) for name in ("seconds", "products", "final_test_error"))
-    return [row["method"], cost, *others, f"{row['solved']}/{row['n']}"]
 
 
 def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
     first = group[0]
     yield Heading("Factors and their interactions", 3)
-    head = ("effect", "ratio", f"{effect_words._level(first)} CI", *effect_words.HEAD, "verdict")
+    head = ("effect", "ratio", f"{level(first)} CI", *effect_words.HEAD, "verdict")
     rows: list[list[Text]] = [
-        [" × ".join(one.factors), *effect_words._cells(one), _verdict(one.verdict)] for one in group
+        [" × ".join(one.factors), *effect_words.cells(one), _verdict(one.verdict)] for one in group
     ]
     about = (
         f"{_capital(NOUNS[first.cost][0])} over the {first.cells} cells of the factorial, {first.n} seeds. A main "
@@ -170,7 +163,7 @@ def _explored_cell(one: Exploratory | None, most: int) -> str:
     if one is None or math.isnan(one.ratio):
         return "–"
     few = f" (n = {one.n})" if one.n < most else ""
-    return f"{_digits(one.ratio)} [{_digits(one.ci_low)}, {_digits(one.ci_high)}]{few}"
+    return f"{digits(one.ratio)} [{digits(one.ci_low)}, {digits(one.ci_high)}]{few}"
 
 
 # ---------------------------------------------------------------- all tasks
@@ -182,8 +175,8 @@ def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
         alpha = recorded.study.alpha
         head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
         rows: list[list[Text]] = [
-            [one.method, str(one.tasks), f"{_digits(one.ratio)}x", f"{_digits(one.ci_low)}-{_digits(one.ci_high)}",
-             _p(one.p_holm), _verdict(one.verdict)]
+            [one.method, str(one.tasks), f"{digits(one.ratio)}x", f"{digits(one.ci_low)}-{digits(one.ci_high)}",
+             p_value(one.p_holm), _verdict(one.verdict)]
             for one in found.overall
         ]  # fmt: skip
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)

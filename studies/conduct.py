@@ -13,7 +13,7 @@ from hfbench.space import hyperparameters
 
 from .document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
 from .recorded import Recorded, missing_runs, ranges
-from .verdicts import NOUNS, _number
+from .words import NOUNS, number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "layout", "stream")
 
@@ -160,4 +160,4 @@ def _runs(recorded: Recorded) -> Table:
 
 def _cell(value: Any) -> str:
     """A number, or a dash where there is none."""
-    return _number(float(value)) if isinstance(value, int | float) and value == value else "–"
+    return number(float(value)) if isinstance(value, int | float) and value == value else "–"

@@ -133,10 +133,10 @@ def _block(block: Block) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     if table.caption:
         yield f"{literal(table.caption)}\n"
-    yield _row([literal(name) for name in table.head])
-    yield _row([":---" if is_word(table, place) else "---:" for place in range(len(table.head))])
+    yield row_of([literal(name) for name in table.head])
+    yield row_of([":---" if is_word(table, place) else "---:" for place in range(len(table.head))])
     for row in table.rows:
-        yield _row([_inline(cell) for cell in row])
+        yield row_of([_inline(cell) for cell in row])
 
 
 def is_word(table: Table, column: int) -> bool:
@@ -144,7 +144,7 @@ def is_word(table: Table, column: int) -> bool:
     return column < table.numbers or column >= len(table.head) - table.words
 
 
-def _row(cells: Sequence[str]) -> str:
+def row_of(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -14,13 +14,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .document import literal, row_of
 from .effects import Effect
 from .significance import LEAST_SOLVED
-from .verdicts import COLOURS, NOUNS, _digits, _grid, _line, _number, _p, _percent, _safe
+from .words import (
+    NOUNS,
+    colour,
+    count,
+    digits,
+    grid_of,
+    leading_p,
+    level,
+    number,
+    p_value,
+    percent,
+    sentence_list,
+    tested,
+)
 
 Names = Mapping[str, tuple[str, str]]
 
-SHADES = COLOURS | {"synergy": "green", "antagonism": "red"}
 HEAD = ("p Holm", "w/l/t", "cut off")
 
 
@@ -29,37 +42,28 @@ def table(effects: Sequence[Effect], names: Names, console: Console) -> None:
     for task in dict.fromkeys(one.task for one in effects):
         group = [one for one in effects if one.task == task]
         console.print(_effect_table(group))
-        console.print(_sentence_list(group, names))
+        console.print(sentence_list((sentence(one, names), one.verdict) for one in group))
 
 
 def _effect_table(group: Sequence[Effect]) -> Table:
     first = group[0]
     title = Text.assemble((first.task, "bold"), f" · effects on {_title(first)}")
-    grid = _grid(title)
+    grid = grid_of(title)
     grid.add_column("effect", overflow="fold", min_width=14)
-    for name in ("ratio", f"{_level(first)} CI", *HEAD):
+    for name in ("ratio", f"{level(first)} CI", *HEAD):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
     for one in group:
-        grid.add_row(Text(" × ".join(one.factors)), *_cells(one), Text(one.verdict, style=_shade(one)))
+        grid.add_row(Text(" × ".join(one.factors)), *cells(one), Text(one.verdict, style=colour(one.verdict)))
     return grid
 
 
-def _cells(one: Effect) -> tuple[str, ...]:
+def cells(one: Effect) -> tuple[str, ...]:
+    """What a row of an effects table says between the effect and the verdict."""
     counts = f"{one.wins}/{one.losses}/{one.ties}"
     ends = (one.censored_from, one.censored_to) if one.kind == "main effect" else (one.censored,)
     cut = "–" if one.n == 0 else "/".join(map(_share, ends))
-    return _ratio(one), _interval(one), _p(_leading_p(one)[0]), counts, cut
-
-
-def _sentence_list(group: Sequence[Effect], names: Names) -> Table:
-    grid = Table.grid(padding=(0, 1))
-    for one in group:
-        words = Text(sentence(one, names))
-        words.highlight_words([one.verdict + "."], f"bold {_shade(one)}")
-        grid.add_row(" •", words)
-    grid.add_row()
-    return grid
+    return _ratio(one), _interval(one), p_value(leading_p(one)[0]), counts, cut
 
 
 def markdown(effects: Sequence[Effect], names: Names) -> str:
@@ -67,12 +71,11 @@ def markdown(effects: Sequence[Effect], names: Names) -> str:
     parts = []
     for task in dict.fromkeys(one.task for one in effects):
         group = [one for one in effects if one.task == task]
-        head = ("effect", "ratio", f"{_level(group[0])} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
-        lines = [f"### {_safe(task)}: effects on {_title(group[0])}", "", _line(head), _line(["---"] * len(head))]
-        for one in group:
-            cells = (_safe(cell) for cell in _cells(one))
-            lines.append(_line((_safe(" × ".join(one.factors)), *cells, f"**{one.verdict}**")))
-        parts.append("\n".join([*lines, "", *(f"- {_safe(sentence(one, names))}" for one in group)]))
+        head = ("effect", "ratio", f"{level(group[0])} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
+        lines = [f"### {literal(task)}: effects on {_title(group[0])}", "", row_of(head), row_of(["---"] * len(head))]
+        rows = [(" × ".join(one.factors), *cells(one)) for one in group]
+        lines += [row_of((*map(literal, row), f"**{one.verdict}**")) for row, one in zip(rows, group, strict=True)]
+        parts.append("\n".join([*lines, "", *(f"- {literal(sentence(one, names))}" for one in group)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -85,26 +88,23 @@ def sentence(effect: Effect, names: Names) -> str:
     changes = [f"{factor} {' -> '.join(names[factor])}" for factor in c.factors]
     if c.n == 0:
         return f"On {c.task}, no seed was run in all {c.cells} cells; {' and '.join(changes)}: {c.verdict}."
-    on = f"On {c.task} ({_count(c.n, 'seed')})"
+    on = f"On {c.task} ({count(c.n, 'seed')})"
     cost = NOUNS[c.cost][1]
     about = f"({', '.join(_about(c))}): {c.verdict}."
     if c.kind == "main effect":
-        found = f"{on}, {changes[0]} multiplies {cost} by {_digits(c.ratio)} {about}"
+        found = f"{on}, {changes[0]} multiplies {cost} by {digits(c.ratio)} {about}"
     else:
         found = (
-            f"{on}, {' and '.join(changes)} together take {_digits(c.ratio)}x {cost} that their effects multiplied "
+            f"{on}, {' and '.join(changes)} together take {digits(c.ratio)}x {cost} that their effects multiplied "
             f"would give {about}"
         )
     return " ".join([found, *_remarks(c, names)])
 
 
 def _about(c: Effect) -> list[str]:
-    about = [f"{_level(c)} CI {_interval(c)}"]
-    p, test = _leading_p(c)
-    if p is not None:
-        about.append(f"{test} p_Holm {'' if p < 0.001 else '= '}{_p(p).replace('<', '< ')}")
+    about = [f"{level(c)} CI {_interval(c)}", *tested(c)]
     where = "cheaper" if c.kind == "main effect" else "below 1"
-    return [*about, f"{where} in {c.wins}/{c.n}" + (f", {_count(c.ties, 'tie')}" if c.ties else "")]
+    return [*about, f"{where} in {c.wins}/{c.n}" + (f", {count(c.ties, 'tie')}" if c.ties else "")]
 
 
 def _remarks(c: Effect, names: Names) -> list[str]:
@@ -112,11 +112,11 @@ def _remarks(c: Effect, names: Names) -> list[str]:
     if c.verdict == "equivalent":
         differs = not c.ci_low <= 1 <= c.ci_high
         known = "Different, but by less than" if differs else "The ends differ by less than"
-        remarks.append(f"{known} {_percent(c.margin)}.")
+        remarks.append(f"{known} {percent(c.margin)}.")
     if c.censored_from or c.censored_to:
         remarks.append(_cut_off(c, names))
     if c.missing:
-        remarks.append(f"{_count(c.missing, 'seed')} not run in all {c.cells} cells left out.")
+        remarks.append(f"{count(c.missing, 'seed')} not run in all {c.cells} cells left out.")
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))
     return remarks
@@ -126,12 +126,12 @@ def _cut_off(c: Effect, names: Names) -> str:
     """What the budget cut off, and what that makes of the ratio."""
     if c.kind == "interaction":
         return (
-            f"The budget of {_number(c.tau)} cut off {_share(c.censored)} of the runs: their seeds bound the "
+            f"The budget of {number(c.tau)} cut off {_share(c.censored)} of the runs: their seeds bound the "
             "interaction on one side or not at all, and count so in p and the interval."
         )
     first, second = names[c.factors[0]]
     cut = (
-        f"The budget of {_number(c.tau)} cut off {_share(c.censored_from)} of the runs at {first} and "
+        f"The budget of {number(c.tau)} cut off {_share(c.censored_from)} of the runs at {first} and "
         f"{_share(c.censored_to)} at {second}"
     )
     if not c.censored_to:
@@ -156,39 +156,23 @@ def _advice(c: Effect) -> list[str]:
         advice.append("Too many runs were cut off: a larger budget or an easier target tells more than more seeds.")
     elif c.needed is not None and c.needed > c.n:
         shown = "or equivalence, " if c.kind == "main effect" else ""
-        advice.append(f"About {c.needed} seeds would show an effect of {_percent(c.margin)}, {shown}with 80 % power.")
+        advice.append(f"About {c.needed} seeds would show an effect of {percent(c.margin)}, {shown}with 80 % power.")
     elif c.needed is not None:
-        advice.append(f"The ratio is too near the margin of {_percent(c.margin)} for {_count(c.n, 'seed')} to tell.")
+        advice.append(f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell.")
     return advice
 
 
 def _title(c: Effect) -> str:
-    return f"{NOUNS[c.cost][0]}, {_count(c.n, 'seed')} in {_count(c.cells, 'cell')}"
-
-
-def _leading_p(c: Effect) -> tuple[float | None, str]:
-    return (c.p_tost_holm, "TOST") if c.verdict == "equivalent" else (c.p_holm, "Wilcoxon")
-
-
-def _shade(c: Effect) -> str:
-    return next(shade for word, shade in SHADES.items() if word in c.verdict)
-
-
-def _level(c: Effect) -> str:
-    return f"{100 * (1 - c.alpha):g} %"
+    return f"{NOUNS[c.cost][0]}, {count(c.n, 'seed')} in {count(c.cells, 'cell')}"
 
 
 def _ratio(c: Effect) -> str:
-    return "–" if math.isnan(c.ratio) else f"{_digits(c.ratio)}x"
+    return "–" if math.isnan(c.ratio) else f"{digits(c.ratio)}x"
 
 
 def _interval(c: Effect) -> str:
-    return "–" if c.n == 0 else f"{_digits(c.ci_low)}-{_digits(c.ci_high)}"
+    return "–" if c.n == 0 else f"{digits(c.ci_low)}-{digits(c.ci_high)}"
 
 
 def _share(share: float) -> str:
     return f"{100 * share:.0f} %" if share == 0 or share >= 0.01 else "<1 %"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
 
-from .paired import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, tost, wilcoxon_bounded
-from .records import LEAST_PAIRS, budget_of, by_seed, check, known
+from .paired import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
+from .records import PerSeed, budget_of, by_seed, check, known
 from .significance import LEAST_SOLVED, Difference, adjust, plain, summary, verdict
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def block(records: pd.DataFrame, task: str, design: Design, cost: str, tau: floa
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(PerSeed):
     """One effect on one block: d of every seed, within [low, high] for what the budget cut off, shape (n,) each."""
 
     block: Block
@@ -201,24 +201,9 @@ class Contrast:
     def is_main(self) -> bool:
         return len(self.factors) == 1
 
-    @property
-    def informative(self) -> int:
-        """Seeds with d ≠ 0."""
-        return int(np.count_nonzero(self.d))
-
-    @property
-    def p(self) -> float | None:
-        """Wilcoxon-Pratt over what d may be; None with fewer than six informative seeds."""
-        return wilcoxon_bounded(self.low, self.high) if self.informative >= LEAST_PAIRS else None
-
-    @property
-    def least_p(self) -> float:
-        """As of `Pairs`."""
-        return 2.0 ** (1 - self.informative) if self.informative >= LEAST_PAIRS else 1.0
-
-    def p_tost(self, margin: float) -> float | None:
-        """TOST at ±log(margin); None with fewer than six seeds."""
-        return tost(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
+    def _wilcoxon(self) -> float:
+        """Over what d may be."""
+        return wilcoxon_bounded(self.low, self.high)
 
 
 def contrast(block: Block, design: Design, effect: tuple[str, ...]) -> Contrast:

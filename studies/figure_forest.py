@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .figure_axes import digits, log_ticks, place_ticks
 from .figure_style import FAINT, INK, Style, blank, literal, paragraph, save, styles, text_width, theme, wrapped
 from .significance import Comparison
-from .verdicts import NOUNS
+from .words import NOUNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

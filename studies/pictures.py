@@ -14,7 +14,7 @@ from hfbench.store import safe_name
 from . import figures
 from .findings import Findings, limits
 from .recorded import Recorded
-from .verdicts import NOUNS
+from .words import NOUNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,6 +15,8 @@ from hfbench.errors import StoreError
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, read_json
 
+from .words import count
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,11 +38,11 @@ class Others:
     def made_otherwise(self) -> list[str]:
         """A sentence for each reason why a run of the study has records beside its own."""
         kinds = ((self.version, "by another version of the code"), (self.settings, "with other settings or data"))
-        return [f"{_count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
+        return [f"{count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
 
     def sentences(self) -> list[str]:
         """A sentence for each kind there is."""
-        beyond = f"{_count(self.beyond, 'record')} of tasks, methods or seeds that are not asked for left out."
+        beyond = f"{count(self.beyond, 'record')} of tasks, methods or seeds that are not asked for left out."
         return [*self.made_otherwise(), *([beyond] if self.beyond else [])]
 
 
@@ -165,7 +167,3 @@ def _versions(result: Mapping[str, Any]) -> str:
     versions = result.get("versions")
     known = versions if isinstance(versions, Mapping) else {}
     return ", ".join(f"{name} {version}" for name, version in known.items()) or "unknown versions"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"

@@ -36,8 +36,36 @@ SPENT = {
 LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and the 95 % interval is unbounded
 
 
+class PerSeed:
+    """What the tests make of log ratios d, one per seed, shape (n,)."""
+
+    d: Array
+
+    @property
+    def informative(self) -> int:
+        """Seeds with d ≠ 0."""
+        return int(np.count_nonzero(self.d))
+
+    @property
+    def p(self) -> float | None:
+        """Wilcoxon-Pratt; None with fewer than six informative seeds."""
+        return self._wilcoxon() if self.informative >= LEAST_PAIRS else None
+
+    def _wilcoxon(self) -> float:
+        return wilcoxon_pratt(self.d)
+
+    @property
+    def least_p(self) -> float:
+        """The smallest p these seeds could have given, had all that differ the same sign; 1 where p is None."""
+        return 2.0 ** (1 - self.informative) if self.informative >= LEAST_PAIRS else 1.0
+
+    def p_tost(self, margin: float) -> float | None:
+        """TOST at ±log(margin); None with fewer than six seeds."""
+        return tost(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
+
+
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(PerSeed):
     """One method and the baseline on one task, matched by seed: d and who reached the target, shape (n,) each."""
 
     task: str
@@ -49,25 +77,6 @@ class Pairs:
     d: Array
     solved: NDArray[np.bool_]
     solved_baseline: NDArray[np.bool_]
-
-    @property
-    def informative(self) -> int:
-        """Pairs with d ≠ 0."""
-        return int(np.count_nonzero(self.d))
-
-    @property
-    def p(self) -> float | None:
-        """Wilcoxon-Pratt; None with fewer than six informative pairs."""
-        return wilcoxon_pratt(self.d) if self.informative >= LEAST_PAIRS else None
-
-    @property
-    def least_p(self) -> float:
-        """The smallest p these pairs could have given, had all that differ the same sign; 1 where p is None."""
-        return 2.0 ** (1 - self.informative) if self.informative >= LEAST_PAIRS else 1.0
-
-    def p_tost(self, margin: float) -> float | None:
-        """TOST at ±log(margin); None with fewer than six pairs."""
-        return tost(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
 
 
 def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str, tau: float | None = None) -> Pairs:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .document import literal, row_of
 from .significance import Comparison
+from .words import (
+    NOUNS,
+    colour,
+    count,
+    digits,
+    grid_of,
+    leading_p,
+    level,
+    number,
+    p_value,
+    percent,
+    sentence_list,
+    tested,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# What a cost is called: in a title, and after "needed 0.88x".
-NOUNS = {
-    "work_to_target": ("work to target (passes)", "the work"),
-    "products_to_target": ("Gauss-Newton products to target", "the Gauss-Newton products"),
-    "seconds_to_target": ("seconds to target", "the time"),
-    "distinct_to_target": ("distinct cases to target (passes)", "the distinct cases"),
-}
-COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "inconclusive": "yellow"}
 
 
 def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataFrame | None = None) -> None:
@@ -32,7 +36,7 @@ def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataF
     for task in dict.fromkeys(one.task for one in comparisons):
         group = [one for one in comparisons if one.task == task]
         console.print(_verdict_table(group))
-        console.print(_sentence_list(group))
+        console.print(sentence_list((sentences(one), one.verdict) for one in group))
         if records is not None:
             console.print(_median_table(medians(records, group)))
 
@@ -40,49 +44,37 @@ def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataF
 def _verdict_table(group: Sequence[Comparison]) -> Table:
     first = group[0]
     title = Text.assemble((first.task, "bold"), f" · {NOUNS[first.cost][0]} against ", (first.baseline, "bold"))
-    grid = _grid(title)
+    grid = grid_of(title)
     grid.add_column("method", overflow="fold", min_width=8)
-    for name in ("ratio", f"{_level(first)} CI", "p Holm", "w/l/t", "solved"):
+    for name in ("ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
     for one in group:
-        p, _ = _leading_p(one)
-        grid.add_row(
-            Text(one.method),
-            _ratio(one),
-            _interval(one),
-            _p(p),
-            f"{one.wins}/{one.losses}/{one.ties}",
-            f"{one.solved}/{one.solved_baseline}",
-            Text(one.verdict, style=_colour(one)),
-        )
+        grid.add_row(Text(one.method), *cells(one), Text(one.verdict, style=colour(one.verdict)))
     return grid
 
 
-def _sentence_list(group: Sequence[Comparison]) -> Table:
-    grid = Table.grid(padding=(0, 1))
-    for one in group:
-        words = Text(sentences(one))
-        words.highlight_words([one.verdict + "."], f"bold {_colour(one)}")
-        grid.add_row(" •", words)
-    grid.add_row()
-    return grid
+def cells(c: Comparison) -> tuple[str, ...]:
+    """What a row of a verdict table says between the method and the verdict."""
+    counts = f"{c.wins}/{c.losses}/{c.ties}", f"{c.solved}/{c.solved_baseline}"
+    return _ratio(c), _interval(c), p_value(leading_p(c)[0]), *counts
 
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
-    grid = _grid(Text("medians over seeds"))
+    grid = grid_of(Text("medians over seeds"))
     grid.add_column("method", overflow="fold", min_width=8)
     for name in ("to target", "seconds", "products", "final test error", "solved"):
         grid.add_column(name, justify="right")
     for row in rows:
-        cost = _number(row["cost"]) if row["cost"] is not None else f">{_number(row['tau'])}"
-        others = (_number(row[name]) for name in ("seconds", "products", "final_test_error"))
-        grid.add_row(Text(row["method"]), cost, *others, f"{row['solved']}/{row['n']}")
+        grid.add_row(Text(row["method"]), *median_cells(row))
     return grid
 
 
-def _grid(title: Text) -> Table:
-    return Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+def median_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """What a row of `medians` says after the method."""
+    cost = f">{number(row['tau'])}" if row["cost"] is None else number(row["cost"])
+    others = (number(row[name]) for name in ("seconds", "products", "final_test_error"))
+    return cost, *others, f"{row['solved']}/{row['n']}"
 
 
 def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str, Any]]:
@@ -124,19 +116,15 @@ def sentences(comparison: Comparison) -> str:
     c = comparison
     if c.n == 0:
         return f"On {c.task}, no seed was run for both {c.method} and {c.baseline}: {c.verdict}."
-    on = f"On {c.task} ({_count(c.n, 'paired seed')})"
+    on = f"On {c.task} ({count(c.n, 'paired seed')})"
     if c.unsolved:
         found = f"{on}, neither {c.method} nor {c.baseline} reached the target within the budget: {c.verdict}."
         return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
-    about = [f"{_level(c)} CI {_interval(c)}"]
-    p, test = _leading_p(c)
-    if p is not None:
-        equals = "" if p < 0.001 else "= "
-        about.append(f"{test} p_Holm {equals}{_p(p).replace('<', '< ')}")
+    about = [f"{level(c)} CI {_interval(c)}", *tested(c)]
     about.append(f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else ""))
     bound = {"≥": "at least ", "≤": "at most ", "": ""}[_bound(c)]
     found = (
-        f"{on}, {c.method} needed {bound}{_digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
+        f"{on}, {c.method} needed {bound}{digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
         f"({', '.join(about)}): {c.verdict}."
     )
     return " ".join([found, *_remarks(c)])
@@ -154,12 +142,12 @@ def _remarks(c: Comparison) -> list[str]:
     if c.verdict == "equivalent":
         differs = not c.ci_low <= 1 <= c.ci_high
         remarks.append(
-            f"{'Different, but by less than' if differs else 'They differ by less than'} {_percent(c.margin)}."
+            f"{'Different, but by less than' if differs else 'They differ by less than'} {percent(c.margin)}."
         )
     if c.solved < c.n or c.solved_baseline < c.n:
         remarks.append(
             f"Target reached by {c.method} in {c.solved}/{c.n} and by {c.baseline} in {c.solved_baseline}/{c.n}; "
-            f"the others count as the budget, {_number(c.tau)}."
+            f"the others count as the budget, {number(c.tau)}."
         )
     if c.solved == 0 or c.solved_baseline == 0:
         remarks.append(_censored(c))
@@ -176,17 +164,13 @@ def _censored(c: Comparison) -> str:
         return f"The true ratio is unknown; this one is its {kind} bound."
     others = c.n - some
     return (
-        f"In {_count(some, 'seed')} the ratio is a {kind} bound, in the other{f' {others}' * (others > 1)}, "
+        f"In {count(some, 'seed')} the ratio is a {kind} bound, in the other{f' {others}' * (others > 1)}, "
         "where neither reached the target, it is unknown and counts as 1."
     )
 
 
 def _left_out(c: Comparison) -> list[str]:
-    return [f"{_count(c.missing, 'seed')} run for only one of the two left out."] if c.missing else []
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
+    return [f"{count(c.missing, 'seed')} run for only one of the two left out."] if c.missing else []
 
 
 def _advice(c: Comparison) -> list[str]:
@@ -202,56 +186,20 @@ def _advice(c: Comparison) -> list[str]:
         )
     elif c.needed is not None and c.needed > c.n:
         advice.append(
-            f"About {c.needed} paired seeds would show a difference of {_percent(c.margin)}, or equivalence, "
+            f"About {c.needed} paired seeds would show a difference of {percent(c.margin)}, or equivalence, "
             "with 80 % power."
         )
     elif c.needed is not None:
-        advice.append(f"The ratio is too near the margin of {_percent(c.margin)} for {_count(c.n, 'seed')} to tell.")
+        advice.append(f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell.")
     return advice
 
 
-def _leading_p(c: Comparison) -> tuple[float | None, str]:
-    """The adjusted p value the verdict rests on, and its test."""
-    return (c.p_tost_holm, "TOST") if c.verdict == "equivalent" else (c.p_holm, "Wilcoxon")
-
-
-def _colour(c: Comparison) -> str:
-    return next(colour for word, colour in COLOURS.items() if word in c.verdict)
-
-
-def _level(c: Comparison) -> str:
-    return f"{100 * (1 - c.alpha):g} %"
-
-
-def _percent(margin: float) -> str:
-    return f"{100 * (margin - 1):.3g} %"
-
-
 def _ratio(c: Comparison) -> str:
-    return "–" if math.isnan(c.ratio) else f"{_bound(c)}{_digits(c.ratio)}x"
+    return "–" if math.isnan(c.ratio) else f"{_bound(c)}{digits(c.ratio)}x"
 
 
 def _interval(c: Comparison) -> str:
-    return "–" if math.isnan(c.ci_low) else f"{_digits(c.ci_low)}-{_digits(c.ci_high)}"
-
-
-def _digits(value: float) -> str:
-    if value == 0 or math.isinf(value):
-        return f"{value:g}"
-    return f"{value:.2f}" if 0.095 <= value < 99.95 else f"{value:.2g}"
-
-
-def _p(p: float | None) -> str:
-    """Three decimals without the leading zero."""
-    if p is None:
-        return "–"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return "–" if math.isnan(c.ci_low) else f"{digits(c.ci_low)}-{digits(c.ci_high)}"
 
 
 # ---------------------------------------------------------------- Markdown and JSON
@@ -263,26 +211,12 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     for task in dict.fromkeys(one.task for one in comparisons):
         group = [one for one in comparisons if one.task == task]
         first = group[0]
-        head = ("method", "ratio", f"{_level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
-        lines = [f"### {_safe(task)}: {NOUNS[first.cost][0]} against {_safe(first.baseline)}", ""]
-        lines += [_line(head), _line(["---"] * len(head))]
-        for one in group:
-            counts = (f"{one.wins}/{one.losses}/{one.ties}", f"{one.solved}/{one.solved_baseline}")
-            p, _ = _leading_p(one)
-            row = (_safe(one.method), _ratio(one), _interval(one), _safe(_p(p)), *counts, f"**{one.verdict}**")
-            lines.append(_line(row))
-        parts.append("\n".join([*lines, "", *(f"- {_safe(sentences(one))}" for one in group)]))
+        head = ("method", "ratio", f"{level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
+        lines = [f"### {literal(task)}: {NOUNS[first.cost][0]} against {literal(first.baseline)}", ""]
+        lines += [row_of(head), row_of(["---"] * len(head))]
+        lines += [row_of((*map(literal, (one.method, *cells(one))), f"**{one.verdict}**")) for one in group]
+        parts.append("\n".join([*lines, "", *(f"- {literal(sentences(one))}" for one in group)]))
     return "\n\n".join(parts) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _safe(text: str) -> str:
-    """Text as it is, whatever HTML or Markdown it would mean."""
-    escaped = html.escape(text, quote=False).replace("\n", " ")
-    return "".join(f"\\{sign}" if sign in "\\|`*_[]#!" else sign for sign in escaped)
 
 
 def rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:

@@ -1,0 +1,91 @@
+"""The words that tables, sentences and reports share: costs, numbers, levels, p values, verdicts in their colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from .significance import Difference
+
+# What a cost is called: in a title, and after "needed 0.88x".
+NOUNS = {
+    "work_to_target": ("work to target (passes)", "the work"),
+    "products_to_target": ("Gauss-Newton products to target", "the Gauss-Newton products"),
+    "seconds_to_target": ("seconds to target", "the time"),
+    "distinct_to_target": ("distinct cases to target (passes)", "the distinct cases"),
+}
+COLOURS = {
+    "better": "green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "inconclusive": "yellow",
+    "synergy": "green",
+    "antagonism": "red",
+}
+
+
+def colour(verdict: str) -> str:
+    return next(shade for word, shade in COLOURS.items() if word in verdict)
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def level(c: Difference) -> str:
+    return f"{100 * (1 - c.alpha):g} %"
+
+
+def percent(margin: float) -> str:
+    return f"{100 * (margin - 1):.3g} %"
+
+
+def digits(value: float) -> str:
+    """A ratio."""
+    if value == 0 or math.isinf(value):
+        return f"{value:g}"
+    return f"{value:.2f}" if 0.095 <= value < 99.95 else f"{value:.2g}"
+
+
+def number(value: float | None) -> str:
+    """An amount of something, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def p_value(p: float | None) -> str:
+    """Three decimals without the leading zero."""
+    if p is None:
+        return "–"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def leading_p(c: Difference) -> tuple[float | None, str]:
+    """The adjusted p value the verdict rests on, and its test."""
+    return (c.p_tost_holm, "TOST") if c.verdict == "equivalent" else (c.p_holm, "Wilcoxon")
+
+
+def tested(c: Difference) -> list[str]:
+    """`Wilcoxon p_Holm = .031`, if there is a p value."""
+    p, test = leading_p(c)
+    return [] if p is None else [f"{test} p_Holm {'' if p < 0.001 else '= '}{p_value(p).replace('<', '< ')}"]
+
+
+def grid_of(title: Text) -> Table:
+    return Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+
+
+def sentence_list(told: Iterable[tuple[str, str]]) -> Table:
+    """Sentences as bullets, each with the verdict it ends in, which is coloured; an empty line after the last."""
+    grid = Table.grid(padding=(0, 1))
+    for sentence, verdict in told:
+        words = Text(sentence)
+        words.highlight_words([f"{verdict}."], f"bold {colour(verdict)}")
+        grid.add_row(" •", words)
+    grid.add_row()
+    return grid
