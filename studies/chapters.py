@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import effect_words, verdicts
-from .conduct import conduct, missing
+from .conduct import conduct, failed, missing
 from .document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from .effects import Effect
 from .findings import Findings
@@ -30,7 +30,7 @@ def report(recorded: Recorded, found: Findings, figures: Sequence[Figure], comma
     """The whole report; `command` is what was typed to make the runs."""
     study = recorded.study
     blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
-    blocks += [Paragraph(_extent(recorded), "note"), *missing(recorded, command)]
+    blocks += [Paragraph(_extent(recorded), "note"), *missing(recorded, command), *failed(recorded)]
     blocks += [Heading("Answer"), *_answer(recorded, found, figures)]
     for task in study.tasks:
         blocks += _of_task(recorded, found, figures, task)
@@ -114,7 +114,7 @@ def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Bl
     if remarks:
         yield Bullets(remarks, "note")
     typical: list[list[Text]] = [
-        [row["method"], *verdicts.median_cells(row)] for row in verdicts.medians(recorded.runs, group)
+        [row["method"], *verdicts.median_cells(row)] for row in verdicts.medians(recorded.judged, group)
     ]
     head_of_typical = ("method", "to target", "seconds", "products", "final test error", "solved")
     yield Table(head_of_typical, typical, "Medians over seeds; seconds, products and error are those of whole runs.")

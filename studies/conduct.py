@@ -31,6 +31,14 @@ def missing(recorded: Recorded, command: str) -> list[Block]:
     return [Paragraph(said, "warning"), Bullets(missing_runs(absent))]
 
 
+def failed(recorded: Recorded) -> list[Block]:
+    """Which runs are left out because the program failed, not the method."""
+    if not recorded.failed:
+        return []
+    said = f"{recorded.failure} Their errors are told under Runs."
+    return [Paragraph(said, "warning"), Bullets(missing_runs(recorded.failed))]
+
+
 def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
     """The chapter."""
     yield Paragraph("The same command makes the runs that are not recorded, and this report.")

@@ -63,7 +63,7 @@ class Findings:
 
 def find(recorded: Recorded) -> Findings:
     """Judges the recorded runs. Raises ConfigError as `significance.compare` does."""
-    study, runs, budget = recorded.study, recorded.runs, limits(recorded)
+    study, runs, budget = recorded.study, recorded.judged, limits(recorded)
     check(runs, study.primary, study.margin, study.alpha)
     comparisons = _comparisons(study, runs, budget)
     return Findings(

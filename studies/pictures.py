@@ -44,7 +44,7 @@ def draw(recorded: Recorded, found: Findings, folder: Path) -> list[Figure]:
 
 def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figure]:
     """Ratios, effects, who solved how much, and memory: drawn from the table of runs."""
-    study, runs = recorded.study, recorded.runs
+    study, runs = recorded.study, recorded.judged
     methods, cost, tasks = list(study.methods), study.primary, _tasks_with_runs(recorded)
     common: dict[str, Any] = {"cost": cost, "budget": limits(recorded)}
     measure = NOUNS[cost][0]
@@ -105,10 +105,10 @@ def _interactions(recorded: Recorded, task: str, folder: Path) -> Iterator[Figur
     study, ablation = recorded.study, recorded.study.ablation
     if ablation is None or ablation.design != "factorial" or len(ablation.factors) < 2:
         return
-    if set(ablation.levels) <= {*recorded.runs.loc[recorded.runs["task"] == task, "method"]}:
+    if set(ablation.levels) <= {*recorded.judged.loc[recorded.judged["task"] == task, "method"]}:
         yield _made(
             "interactions", task, "Do the factors' effects multiply? Parallel lines say so.", folder,
-            figures.interactions, recorded.runs, factors=ablation.factors, levels=ablation.levels,
+            figures.interactions, recorded.judged, factors=ablation.factors, levels=ablation.levels,
             names=ablation.values, cost=study.primary, budget=limits(recorded), title=task, tasks=[task],
         )  # fmt: skip
 
@@ -121,13 +121,13 @@ def _made(
 
 
 def _tasks_with_runs(recorded: Recorded) -> list[str]:
-    there = set(recorded.runs["task"])
+    there = set(recorded.judged["task"])
     return [task for task in recorded.study.tasks if task in there]
 
 
 def _cases(recorded: Recorded, task: str, traces: Traces) -> int | None:
     """The task's training cases, from a run that says how many it touched and which share of all that is."""
-    runs = recorded.runs[recorded.runs["task"] == task]
+    runs = recorded.judged[recorded.judged["task"] == task]
     for method, seed, distinct in zip(runs["method"], runs["seed"], runs["distinct"].astype(float), strict=True):
         if distinct > 0 and (method, seed) in traces:
             return int(round(float(traces[method, seed]["distinct_cases"].iloc[-1]) / distinct))

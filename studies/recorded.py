@@ -65,6 +65,11 @@ class Recorded:
         frame["study"] = self.study.name
         return frame
 
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The runs that say something of their method: an error of the program is no cost, and so no loss either."""
+        return self.runs[self.runs["outcome"] != "failed"]
+
     @property
     def missing(self) -> list[RunSpec]:
         return [spec for key, spec in self.specs.items() if key not in self.ended]
@@ -73,6 +78,17 @@ class Recorded:
     def budgets(self) -> dict[str, Mapping[str, float]]:
         """Where a run ends, by task."""
         return {spec.task: spec.budget for spec in self.specs.values()}
+
+    @property
+    def failed(self) -> list[RunSpec]:
+        return [spec for key, spec in self.specs.items() if self.ended.get(key, {}).get("outcome") == "failed"]
+
+    @property
+    def failure(self) -> str:
+        """That runs failed, if some did, and what becomes of them."""
+        n = len(self.failed)
+        whole = count(len(self.specs), "run")
+        return f"Failed: {n} of {whole}, left out of all that is compared; `hfbench run` tries them again." if n else ""
 
     def with_outcome(self, outcome: str) -> list[str]:
         """One line, its name and its error, for each run that ended so."""

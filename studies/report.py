@@ -100,7 +100,7 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
     outcomes = {f"runs/{name}": float(n) for name, n in recorded.runs["outcome"].value_counts().items()}
     effects = effect_words.markdown(found.effects, found.names) if found.effects else ""
     note = "\n\n".join([document.literal(study.question), markdown(found.comparisons), effects])
-    status = "FAILED" if recorded.with_outcome("failed") else "KILLED" if recorded.missing else "FINISHED"
+    status = "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
     tracker.log_study(
         note=shortened(note),
         metrics=found.metrics() | outcomes | {"runs/missing": float(len(recorded.missing))},
@@ -131,11 +131,13 @@ def show(conclusion: Conclusion, console: Console) -> None:
     """Prints the verdicts, what failed, is missing or left out, and where everything is."""
     recorded, found = conclusion.recorded, conclusion.found
     console.print()
-    table(found.comparisons, console, recorded.runs)
+    table(found.comparisons, console, recorded.judged)
     if found.effects:
         effect_words.table(found.effects, found.names, console)
     for line in conclusion.failed:
         console.print(escape(document.printable(f"failed: {line}")), style="red")
+    if recorded.failure:
+        console.print(recorded.failure, highlight=False, soft_wrap=True)
     for line in gaps(recorded, conclusion.command):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if conclusion.unlogged:

@@ -316,6 +316,24 @@ def test_questions_and_errors_are_never_markup(results: Path, tmp_path: Path, mo
     assert "boom/tiny-curves/s0: RuntimeError: " in page
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_runs_that_failed_are_left_out_and_cannot_lose(results: Path, tmp_path: Path) -> None:
+    """Eight errors of the baseline's program are no eight wins of the other method."""
+    with registry.temporary("solver", "raises", Raises):
+        study = tiny(tmp_path, "methods.hf.solver=raises", "study.seeds=8")
+        status, screen = run_quietly(study, results)
+    words = " ".join(screen.split())
+    assert status == 1
+    assert "better" not in words
+    assert "Failed: 8 of 16 runs, left out" in words
+    assert "no seed was run for both shf and hf: inconclusive (n too small)" in words
+    page = (folder_of(results) / "report.html").read_text()
+    assert page.index("Failed: 8 of 16 runs, left out") < page.index("Answer</h2>")
+    assert "hf on tiny-curves: seeds 0-7" in page
+    comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
+    assert (comparison["n"], comparison["missing"], comparison["p"]) == (0, 8, None)
+
+
 # ---------------------------------------------------------------- words
 
 
