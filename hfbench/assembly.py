@@ -15,7 +15,7 @@ from hfbench.optimizer import HessianFree
 from hfbench.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
 from hfbench.replay import Replay
 from hfbench.runspec import RunSpec
-from hfbench.space import blame
+from hfbench.space import blame, located
 from hfbench.streams import generator
 from hfbench.system import decay_per_block
 
@@ -53,21 +53,22 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
         return baseline.begin(model, task.loss, mu_D)
     assert method.solver is not None  # `methods.resolve` has checked it
     assert method.preconditioner is not None
-    return HessianFree(
-        model,
-        loss=task.loss,
-        solver=method.solver,
-        preconditioner=method.preconditioner,
-        rules=method.rules,
-        globalization=dict(method.globalization),
-        decay=task.decay,
-        decay_mask=task.decay_mask,
-        seed=generator(spec.seed, stream(spec, "probes")),
-        max_inner=method.max_inner,
-        right_hand_side=method.right_hand_side,
-        chunk=method.chunk,
-        layout=method.layout,
-    )
+    with located(f"methods.{method.name}"):
+        return HessianFree(
+            model,
+            loss=task.loss,
+            solver=method.solver,
+            preconditioner=method.preconditioner,
+            rules=method.rules,
+            globalization=dict(method.globalization),
+            decay=task.decay,
+            decay_mask=task.decay_mask,
+            seed=generator(spec.seed, stream(spec, "probes")),
+            max_inner=method.max_inner,
+            right_hand_side=method.right_hand_side,
+            chunk=method.chunk,
+            layout=method.layout,
+        )
 
 
 def stream(spec: RunSpec, name: str) -> str:

@@ -196,7 +196,9 @@ def _as_typed(seeds: str | None, only: str | None, sets: list[str] | None) -> li
 
 @app.command("list")
 def list_(
-    family: Annotated[str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, study.")] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, optimizer, study.")
+    ] = None,
 ) -> None:
     """List parts and studies: name and what they do, and the origin of parts that are not hfbench's own."""
     from hfbench import registry

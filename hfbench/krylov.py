@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args, get_type_hints
 
 from hfbench.errors import ConfigError
 from hfbench.protocols import Factor, InnerSolver, Rule, SolverState, Stop, System
@@ -38,7 +41,7 @@ def solve(
     last: SolverState | None = None
     for state in solver.iterates(system, x0, preconditioner):
         if last is None:
-            _check_needs(rules, state, type(solver).__name__)
+            _check_needs(rules, partial(hasattr, state), type(solver).__name__)
         if not math.isfinite(state.q):
             return Solution(last or state, Stop.NONFINITE)
         last = state
@@ -56,9 +59,31 @@ def solve(
     return Solution(last, Stop.SOLVED)
 
 
-def _check_needs(rules: Iterable[Rule], state: SolverState, solver: str) -> None:
+def check_rules(rules: Iterable[Rule], solver: InnerSolver) -> None:
+    """Raises ConfigError for a rule that reads what the solver's states are declared not to have.
+
+    Told from what `iterates` is annotated to yield, before anything is solved; where that says nothing, the first state
+    will (`solve`).
+    """
+    kind = _declared_state(solver)
+    if kind is not None:
+        known = {*dir(kind), *(name for base in kind.__mro__ for name in inspect.get_annotations(base))}
+        _check_needs(rules, known.__contains__, type(solver).__name__)
+
+
+def _declared_state(solver: InnerSolver) -> type | None:
+    """The class of states that `iterates` says it yields; None for Any, a protocol, or what cannot be told."""
+    try:
+        yielded = get_args(get_type_hints(type(solver).iterates).get("return"))
+    except (NameError, TypeError, AttributeError):  # names imported for type checkers alone
+        return None
+    kind = yielded[0] if yielded else None
+    return kind if isinstance(kind, type) and kind is not Any and not getattr(kind, "_is_protocol", False) else None
+
+
+def _check_needs(rules: Iterable[Rule], has: Callable[[str], bool], solver: str) -> None:
     for rule in rules:
-        missing = [name for name in rule.needs if not hasattr(state, name)]
+        missing = [name for name in rule.needs if not has(name)]
         if missing:
             raise ConfigError(
                 f"rule {type(rule).__name__} reads {', '.join(missing)}, which the states of {solver} do not have; "

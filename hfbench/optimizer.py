@@ -15,7 +15,7 @@ from hfbench import registry
 from hfbench.curvature import Linearisation, trainable
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
-from hfbench.krylov import KeptIterates, Solution, solve
+from hfbench.krylov import KeptIterates, Solution, check_rules, solve
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
@@ -90,6 +90,7 @@ class HessianFree(torch.optim.Optimizer):
         self.solver: InnerSolver = registry.build("solver", solver, "solver")
         self.preconditioner: Preconditioner = registry.build("preconditioner", preconditioner, "preconditioner")
         self.rules: list[Rule] = [registry.build("rule", rule, "rules") for rule in rules]
+        check_rules(self.rules, self.solver)
         self.globalization = _globalization(globalization)
         self.max_inner, self.right_hand_side, self.chunk = max_inner, right_hand_side, chunk
         self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)

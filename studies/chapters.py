@@ -14,7 +14,7 @@ from .findings import Findings
 from .pictures import Figure
 from .recorded import Recorded
 from .significance import LEAST_TASKS, Comparison, Exploratory
-from .words import NOUNS, digits, level, p_value, percent
+from .words import NOUNS, count, digits, level, p_value, percent
 
 TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
@@ -43,7 +43,7 @@ def _extent(recorded: Recorded) -> str:
     study, total = recorded.study, len(recorded.specs)
     sizes = (("task", len(study.tasks)), ("method", len(study.methods)))
     there = "all of them recorded" if not recorded.missing else f"{len(recorded.ended)} of them recorded"
-    compared = ", ".join(f"{n} {noun}{'s' * (n != 1)}" for noun, n in sizes)
+    compared = ", ".join(count(n, noun) for noun, n in sizes)
     return (
         f"{compared}, {total} runs, {there}. Compared by {NOUNS[study.primary][0]}, paired by seed; equivalent means "
         f"within {percent(study.margin)}; level {study.alpha:g} after Holm."

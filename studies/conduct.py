@@ -13,7 +13,7 @@ from hfbench.space import hyperparameters
 
 from .document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
 from .recorded import Recorded, missing_runs, ranges
-from .words import NOUNS, number
+from .words import NOUNS, count, number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "layout", "stream")
 
@@ -50,7 +50,7 @@ def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
     yield Heading("Data", 3)
     yield from _data(recorded)
     yield Heading("Code and environment", 3)
-    yield Bullets([f"{count} run{'s' * (count != 1)}: {what}" for what, count in recorded.environments()])
+    yield Bullets([f"{count(n, 'run')}: {what}" for what, n in recorded.environments()])
     yield Heading("Runs", 3)
     yield from _broken(recorded)
     yield _runs(recorded)
@@ -67,7 +67,7 @@ def _plan(recorded: Recorded) -> Iterator[Block]:
         ("compared by", NOUNS[study.primary][0]),
         ("baseline", study.baseline),
         ("margin", f"{study.margin:g}: ratios from {1 / study.margin:.3g} to {study.margin:g} count as equivalent"),
-        ("level", f"{study.alpha:g}, by Holm over {family} comparison{'s' * (family != 1)}"),
+        ("level", f"{study.alpha:g}, by Holm over {count(family, 'comparison')}"),
         ("reaching the target", stops),
         ("precision", study.precision),
     ]

@@ -34,6 +34,7 @@ from .words import (
 
 Names = Mapping[str, tuple[str, str]]
 
+UNREACHED = "Raise the budget or ease the target."
 HEAD = ("p Holm", "w/l/t", "cut off")
 
 
@@ -89,6 +90,8 @@ def sentence(effect: Effect, names: Names) -> str:
     if c.n == 0:
         return f"On {c.task}, no seed was run in all {c.cells} cells; {' and '.join(changes)}: {c.verdict}."
     on = f"On {c.task} ({count(c.n, 'seed')})"
+    if c.censored == 1:
+        return f"{on}, no run reached the target; {' and '.join(changes)}: {c.verdict}. {UNREACHED}"
     cost = NOUNS[c.cost][1]
     about = f"({', '.join(_about(c))}): {c.verdict}."
     if c.kind == "main effect":
@@ -167,11 +170,11 @@ def _title(c: Effect) -> str:
 
 
 def _ratio(c: Effect) -> str:
-    return "–" if math.isnan(c.ratio) else f"{digits(c.ratio)}x"
+    return "–" if math.isnan(c.ratio) or c.censored == 1 else f"{digits(c.ratio)}x"
 
 
 def _interval(c: Effect) -> str:
-    return "–" if c.n == 0 else f"{digits(c.ci_low)}-{digits(c.ci_high)}"
+    return "–" if c.n == 0 or c.censored == 1 else f"{digits(c.ci_low)}-{digits(c.ci_high)}"
 
 
 def _share(share: float) -> str:

@@ -89,7 +89,7 @@ def profile(
     step = math.ceil(len(powers) / 8)
     place_ticks(axes.xaxis, powers[::step] if len(powers) > 2 else log_ticks(1.0, end))
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(f"{label(cost)}, relative to the best (log2)")
+    axes.set_xlabel(f"{label(cost)}, relative to the best, log scale")
     axes.set_ylabel("share of instances solved")
     return save(figure, path)
 
@@ -131,19 +131,19 @@ def reached(
     """
     looks = styles_of(records, methods)
     tasks = list(tasks) if tasks is not None else sorted(records["task"].unique())
-    figure, panels = task_page(
-        tasks,
-        (3.5, 3.1),
-        title=title,
-        caption="Marker at the budget: seeds still without the target are censored there. Beside it: seeds that "
-        "reached it, of all.",
-        legend=method_legend(looks),
-    )
+    by_task = {task: records[records["task"] == task] for task in tasks}
+    taus = {task: tau_of(runs, task, cost, budget) for task, runs in by_task.items()}
+    found = {
+        task: {m: costs_to_target(own, cost, taus[task]) for m in looks if len(own := runs[runs["method"] == m])}
+        for task, runs in by_task.items()
+    }
+    censored = any(np.isinf(costs).any() for methods in found.values() for costs in methods.values())
+    caption = "Right: seeds that reached the target, of all."
+    if censored:
+        caption += " Marker at the budget: seeds still without the target are censored there."
+    figure, panels = task_page(tasks, (3.5, 3.1), title=title, caption=caption, legend=method_legend(looks))
     for axes, task in zip(panels, tasks, strict=False):
-        runs = records[records["task"] == task]
-        tau = tau_of(runs, task, cost, budget)
-        found = {m: costs_to_target(own, cost, tau) for m in looks if len(own := runs[runs["method"] == m])}
-        _reached_panel(axes, found, tau, looks)
+        _reached_panel(axes, found[task], taus[task], looks)
         axes.set_xlabel(label(cost))
         axes.set_ylabel("share of seeds at the target")
     return save(figure, path)

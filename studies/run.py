@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from .progress import progress
 from .recorded import gather
 from .report import command_of, conclude, show
 from .screen import unread_is_fine
+from .words import count
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
@@ -159,8 +161,10 @@ class Log:
 
 
 def _announcement(study: Study, total: int, missing: int, jobs: int) -> str:
-    sizes = (("method", study.methods), ("task", study.tasks), ("seed", study.seeds))
-    product = " x ".join(f"{len(of)} {name}{'s' * (len(of) > 1)}" for name, of in sizes)
+    sizes = {"method": len(study.methods), "task": len(study.tasks), "seed": len(study.seeds)}
+    uniform = math.prod(sizes.values()) == total  # no task has methods or seeds of its own
+    product = " x ".join(count(n, name) for name, n in sizes.items() if uniform or name != "seed")
     already = f", {total - missing} recorded already" if missing < total else ""
     now = f", {min(jobs, missing)} at a time" if missing else ""
-    return escape(f"{study.name}: {study.question}\n{product} = {total} runs{already}{now}")
+    runs = f"{product}{' =' if uniform else ':'} {count(total, 'run')}{already}{now}"
+    return escape(f"{study.name}: {study.question}\n{runs}")

@@ -256,6 +256,11 @@ def test_results_folder_from_the_environment(
     assert calls[2] == (Path("elsewhere"), 5005)
 
 
+def test_the_help_of_list_names_every_family(hf: Any) -> None:
+    words = hf("list", "--help")[1].replace(",", " ").replace(".", " ").split()
+    assert {*registry.FAMILIES, "study"} <= set(words)
+
+
 def test_list_takes_a_family_in_singular_or_plural(hf: Any) -> None:
     for family in ("task", "tasks"):
         status, out, _ = hf("list", family)

@@ -16,8 +16,9 @@ from systems import DenseSystem, dense_system, flat
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.krylov import KeptIterates, Solution, solve
-from hfbench.protocols import Breakdown, Stop
+from hfbench.krylov import KeptIterates, Solution, check_rules, solve
+from hfbench.optimizer import HessianFree
+from hfbench.protocols import Breakdown, SolverState, Stop
 from hfbench.rules import BackwardError, FixedIterations, FixedWork, RelativeProgress
 from hfbench.solvers.cg import CG
 from hfbench.solvers.identity import Unit
@@ -161,6 +162,26 @@ def test_a_rule_must_find_what_it_needs() -> None:
         solver, system = registry.build("solver", name), dense_system("tall", 20.0, 0.05)
         solution = solve(solver, system, None, Unit(), [BackwardError()])
         assert solution.stop is Stop.BACKWARD_ERROR
+
+
+def test_what_a_rule_needs_is_checked_before_anything_is_solved() -> None:
+    with pytest.raises(ConfigError, match="BackwardError reads backward_error, which the states of CG do not have"):
+        check_rules([RelativeProgress(), BackwardError()], CG())
+    with pytest.raises(ConfigError, match="BackwardError reads backward_error"):
+        HessianFree(torch.nn.Linear(2, 1), solver="cg", rules=["backward-error"])
+    for name in ("lsmr", "lsqr"):
+        check_rules([BackwardError(), FixedIterations(), FixedWork()], registry.build("solver", name))
+
+
+@pytest.mark.parametrize("yielded", [Any, Iterator[Any], Iterator[SolverState], "Iterator[Unheard]", None])
+def test_a_solver_that_does_not_say_what_it_yields_is_given_its_chance(yielded: Any) -> None:
+    class Silent:
+        def iterates(self, system: Any, x0: Any, preconditioner: Any):  # type: ignore[no-untyped-def]
+            yield
+
+    if yielded is not None:
+        Silent.iterates.__annotations__["return"] = yielded
+    check_rules([BackwardError()], Silent())
 
 
 def test_no_state_at_all_is_an_error() -> None:

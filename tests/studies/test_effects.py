@@ -15,7 +15,7 @@ from rich.console import Console
 from statsmodels.stats.multitest import multipletests
 
 from hfbench.errors import ConfigError
-from hfbench.studies.effect_words import markdown, sentence, table
+from hfbench.studies.effect_words import cells, markdown, sentence, table
 from hfbench.studies.effects import Design, effects
 from hfbench.studies.significance import compare
 
@@ -303,6 +303,17 @@ def test_few_seeds_say_how_many_would_be_enough():
     assert none == "On usps, no seed was run in all 4 cells; solver cg -> lsmr: inconclusive (n too small)."
     noisy = by_name(study(n=10, sd=0.4))["solver"]
     assert f"About {noisy.needed} seeds would show an effect of 10 %, or equivalence, with" in sentence(noisy, NAMES)
+
+
+def test_where_no_run_reached_the_target_no_effect_is_told():
+    records = study(n=8)
+    for method in records["method"].unique():
+        records = cut(records, method, range(8))
+    for one in by_name(records, budget={"usps": 300.0}).values():
+        words = sentence(one, NAMES)
+        assert words.startswith("On usps (8 seeds), no run reached the target; ")
+        assert words.endswith("inconclusive (n too small). Raise the budget or ease the target.")
+        assert cells(one)[:2] == ("–", "–")
 
 
 def test_what_the_budget_did_is_said():
