@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 import time
@@ -44,9 +46,16 @@ def _synchronise() -> None:
 
 
 def reset_peak_memory() -> None:
-    """Forgets earlier peaks, so that a process that runs several runs reports each one's own. Linux and GPUs only."""
+    """Forgets earlier peaks, so that a process that runs several runs reports each one's own. Linux and GPUs only.
+
+    What earlier runs left behind would count for later ones: it is collected, and freed memory given back.
+    """
+    gc.collect()
     if _uses_gpu():
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

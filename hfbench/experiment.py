@@ -63,6 +63,7 @@ def record_failure(spec: RunSpec, folder: RunFolder, study: str, error: str, det
 
 def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
     """The run as its last checkpoint left it, or at its start."""
+    trace.warm_up()  # else its libraries, 100 MiB, would count for every run but a process's first
     reset_peak_memory()
     folder.create(spec.config())
     folder.reopen()

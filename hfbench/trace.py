@@ -61,3 +61,12 @@ def table(rows: Sequence[Row]) -> pa.Table:
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
     return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def warm_up() -> None:
+    """Loads the libraries that writing a trace needs."""
+    import io
+
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(table([]), io.BytesIO())

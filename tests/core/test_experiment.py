@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, ClassVar
@@ -315,3 +318,21 @@ def test_a_baseline_runs_by_the_same_rules(tmp_path: Path) -> None:
     assert rows["work"].iloc[-1] == pytest.approx(3 * 6), "three units for each case in six passes"
     assert rows["test_error"].iloc[-1] < rows["test_error"].iloc[0]
     assert (rows["gradient_norm"][1:] > 0).all()
+
+
+def test_the_peak_of_a_run_does_not_depend_on_the_runs_before_it(tmp_path: Path) -> None:
+    """In a process of its own: the first run there loads libraries, the others find them loaded."""
+    program = (
+        "import sys; from pathlib import Path; from tiny_study import attempt, specs, tiny\n"
+        "folder = Path(sys.argv[1])\n"
+        "known = specs(tiny(folder, 'study.seeds=3'))\n"
+        "print(*(attempt(known['hf', seed], folder)['peak_memory'] for seed in range(3)))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
+    ).stdout  # fmt: skip
+    peaks = [int(peak) for peak in said.split()]
+    assert len(peaks) == 3
+    assert max(peaks) < 1.05 * min(peaks)
