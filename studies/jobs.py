@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -82,10 +83,14 @@ def _pool(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    parts = added_parts(specs.values())
-    parallel = Parallel(n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch="all", batch_size=1)
+    parts, waiting = added_parts(specs.values()), list(specs.items())  # the caller drops what has ended
+    warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)  # as Ctrl-C wants it
+    # No run is handed out before a worker is free: Ctrl-C would trip over those that wait in the executor's queue.
+    parallel = Parallel(
+        n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+    )
     try:
-        yield from parallel(delayed(_job)(key, spec, setting, parts, os.getpid()) for key, spec in specs.items())
+        yield from parallel(delayed(_job)(key, spec, setting, parts, os.getpid()) for key, spec in waiting)
     except TerminatedWorkerError:
         return
 

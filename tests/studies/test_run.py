@@ -289,14 +289,17 @@ def test_a_verdict_mlflow_does_not_take_is_printed_all_the_same(
 
 # ---------------------------------------------------------------- processes
 
+# Whoever runs the tests in the background has SIGINT ignored, which the command would keep.
 COMMAND = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from rich.console import Console
 from hfbench.config import load_study
 from hfbench.studies.run import run_study
 jobs = int(sys.argv[3])
-sys.exit(run_study(load_study(sys.argv[1]), Path(sys.argv[2]), jobs, None, Console(), checkpoint_every=0.0))
+study = load_study(sys.argv[1], sys.argv[4:])
+sys.exit(run_study(study, Path(sys.argv[2]), jobs, None, Console(), checkpoint_every=0.0))
 """
 
 
@@ -354,6 +357,24 @@ def test_a_study_goes_on_when_its_reader_has_left(results: Path, tmp_path: Path)
 
 def _some_checkpoint(folders: dict[str, RunFolder]) -> bool:
     return any((folder.path / "checkpoint.pt").exists() for folder in folders.values())
+
+
+def test_ctrl_c_ends_workers_and_study_in_one_sentence(results: Path, tmp_path: Path) -> None:
+    """The terminal sends it to all processes at once."""
+    study = tiny(tmp_path, "study.seeds=40")
+    process = subprocess.Popen(
+        [*command(study, results, 2), "study.seeds=40"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    lines = []
+    assert process.stdout is not None
+    while not lines or not lines[-1].startswith("[ 4/80]"):
+        lines.append(process.stdout.readline())
+        assert lines[-1], lines
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.communicate(timeout=60)[0].splitlines()
+    said = [line for line in rest if not line.startswith("[")]
+    assert (process.returncode, said) == (130, ["Interrupted. The same command goes on where it stopped."])
 
 
 def test_a_worker_that_is_killed_costs_its_own_run_only(results: Path, tmp_path: Path) -> None:
