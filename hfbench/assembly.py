@@ -28,8 +28,16 @@ def build_task(spec: RunSpec) -> Task:
 
 
 def load(spec: RunSpec, data: str | None = None) -> TaskData:
-    """The run's data in its precision; the split depends on the seed alone."""
-    loaded = build_task(spec).load(generator(spec.seed, "split"), data)
+    """The run's data in its precision; the split depends on the seed alone.
+
+    Raises ConfigError, naming the task's setting, where the data do not allow it, and DataError for missing files.
+    """
+    task = build_task(spec)
+    try:
+        loaded = task.load(generator(spec.seed, "split"), data)
+    except ConfigError as error:  # a task does not know what the study calls it
+        at, problem = blame(type(task), f"tasks.{spec.task}", error)
+        raise ConfigError(f"{at}: {problem}") from error
 
     def cast(split: Split) -> Split:
         floating = split.targets.is_floating_point()

@@ -176,7 +176,9 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
     known = ("study", "tasks", "methods", "ablation", "on")
     for key in raw:
         if key not in known:
-            raise ConfigError(f"{key}: unknown key{did_you_mean(key, known)}; known: {', '.join(known)}.")
+            inside = [f"study.{one.name}" for one in space.hyperparameters(_StudyTable) if one.name == key]
+            close = f" (did you mean {inside[0]}?)" if inside else did_you_mean(key, known)
+            raise ConfigError(f"{key}: unknown key{close}; known: {', '.join(known)}.")
     head = space.build(_StudyTable, table_of(raw, "study"), "study")
     check_name(head.name, "study.name")
     methods = {name: resolve(name, table) for name, table in tables_of(raw, "methods").items()}

@@ -171,6 +171,7 @@ def test_to_dict_survives_json(write: Write) -> None:
 MISTAKES = [
     ("[study]", "[studdy]", r"studdy: unknown key \(did you mean 'study'\?\); known: study, tasks, methods, ablation"),
     ("[study]", "[ablations]\n[study]", r"ablations: unknown key.*; known: study, tasks, methods, ablation"),
+    ("[study]", "margin = 1.2\n[study]", r"margin: unknown key \(did you mean study\.margin\?\); known: study"),
     ("[study]", "[study", r"must be TOML in UTF-8: .*\(at line 2, column 7\)"),
     ("seeds = 3", "seeds = 3\nseeds = 4", r"must be TOML in UTF-8: Cannot overwrite a value \(at line \d+"),
     ('name = "mine"', "", r"study\.name: must be given"),

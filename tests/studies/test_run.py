@@ -139,6 +139,8 @@ def test_failed_and_diverged_runs_are_recorded_and_the_study_goes_on(results: Pa
     ("override", "error", "message"),
     [
         ("methods.hf.scheduler.gradient=900", ConfigError, "200 training cases"),
+        ("tasks.tiny-curves.cases=99999", ConfigError, r"tasks\.tiny-curves\.cases: must be at most"),
+        ('methods.hf.rules=[{use="backward-error"}]', ConfigError, r"methods\.hf: rule BackwardError reads"),
         ("study.name=tiny", StoreError, "must be writable"),
     ],
 )
