@@ -72,12 +72,12 @@ def resolve(name: str, table: Mapping[str, Any]) -> Method:
     _check_kind(table, baseline, where)
     single = ("optimizer", "solver", "preconditioner", "scheduler")
     parts = {family: _part(family, getattr(given, family), f"{where}.{family}") for family in single}
-    rules = () if baseline else tuple(_part("rule", rule, f"{where}.rules[{i}]") for i, rule in enumerate(given.rules))
+    rules = [part_of("rule", rule, f"{where}.rules[{i}]")[1] for i, rule in enumerate(given.rules) if not baseline]
     return Method(
         name=name,
         **parts,
         batches_of=given.batches_of,
-        rules=tuple(rule for rule in rules if rule is not None),
+        rules=tuple(rules),
         globalization={} if baseline else _globalization(given.globalization, where),
         right_hand_side=given.right_hand_side,
         max_inner=given.max_inner,

@@ -246,10 +246,9 @@ def _summary(result: Mapping[str, Any], when: int) -> list[Any]:
 
 def _curve(folder: RunFolder, began: int) -> list[Any]:
     """At most 100 rows of the trace, evenly spread from first to last; numbers that are not finite are left out."""
-    import pyarrow.parquet
     from mlflow.entities import Metric
 
-    rows = pyarrow.parquet.read_table(folder.trace_path).to_pylist()
+    rows = folder.rows()
     count = min(len(rows), CURVE_POINTS)
     chosen = sorted({round(i * (len(rows) - 1) / max(count - 1, 1)) for i in range(count)})
     return [

@@ -12,13 +12,11 @@ from hfbench.config import Study
 from hfbench.errors import StoreError
 from hfbench.runspec import plan
 from hfbench.store import prepare
-from hfbench.tracking import Tracker
 
 from .jobs import Setting
-from .params import study_params
 from .recorded import Recorded, gather
 from .report import command_of, conclude, show
-from .run import Log, study_key
+from .run import Log, tracker_of
 from .screen import unread_is_fine
 
 
@@ -35,8 +33,7 @@ def compare_study(study: Study, results: Path, data: str | None, console: Consol
     if not recorded.ended:
         raise StoreError(_nothing(recorded, command))
     prepare(results)
-    params = study_params(study, specs.values())
-    tracker = Tracker(results, study.name, study_key(study, specs, params), params)
+    tracker = tracker_of(study, specs, results)
     with unread_is_fine(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         log = Log(tracker, specs, Setting(results, study.name, data), console)

@@ -53,8 +53,7 @@ def run_study(
         added_parts(missing.values())
     preflight(missing.values(), data)
     prepare(results)
-    params = study_params(study, specs.values())
-    tracker = Tracker(results, study.name, study_key(study, specs, params), params)
+    tracker = tracker_of(study, specs, results)
     setting = Setting(results, study.name, data, checkpoint_every)
     with unread_is_fine(console):
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
@@ -95,6 +94,12 @@ def _carry_out(
 def _close(tracker: Tracker, status: str) -> None:
     with suppress(Exception):  # the store may be what failed, and must not hide it
         tracker.close(status)
+
+
+def tracker_of(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Tracker:
+    """The study's place in the MLflow store. Raises StoreError if that cannot be opened."""
+    params = study_params(study, specs.values())
+    return Tracker(results, study.name, study_key(study, specs, params), params)
 
 
 def study_key(study: Study, keys: Iterable[str], params: Mapping[str, str]) -> str:
