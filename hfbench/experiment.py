@@ -17,7 +17,7 @@ from hfbench import batches, trace
 from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import NonFiniteError, StoreError
-from hfbench.evaluation import mean_error
+from hfbench.evaluation import examples, mean_error
 from hfbench.optimizer import objective
 from hfbench.protocols import BatchPlan, Evidence, Split, TaskData
 from hfbench.replay import plans
@@ -48,7 +48,7 @@ def attempt(
             live = _opened(spec, folder, data)
             _carry_on(live, folder, checkpoint_every)
             result = identity(spec, folder.key, study) | live.result()
-        folder.finish(live.rows, result)
+        folder.finish(live.rows, result, examples(live.model, live.task, live.data.test))
         return result
     except Exception as error:
         return record_failure(spec, folder, study, f"{type(error).__name__}: {error}", traceback.format_exc())
@@ -210,10 +210,7 @@ class LiveRun:
 
     def _judge(self) -> None:
         last = self.rows[-1]
-        # Errors can be finite where outputs are not: sigmoid(inf) is 1. The batch's objective may not have been needed.
-        watched = ("train_objective_batch", "validation_objective", "validation_error", "test_error")
-        bad = [f"{name} is {last[name]}" for name in watched if not math.isfinite(last[name] or 0.0)]
-        if bad:
+        if bad := _not_finite(last):
             self.outcome, self.error = "diverged", f"after iteration {last['iteration']}: {', '.join(bad)}."
         elif self._reached() is last and self.spec.stop_at_target:
             self.outcome = "reached"
@@ -221,8 +218,12 @@ class LiveRun:
             self.outcome = "budget" if self._reached() is None else "reached"
 
     def _reached(self) -> trace.Row | None:
-        """The first row after a step whose test error is at the target, if the budget still covered it."""
-        first = next((row for row in self.rows[1:] if row["test_error"] <= self.spec.target), None)
+        """The first row after a step whose test error is at the target, if the budget still covered it.
+
+        A step that leaves the objective infinite has not met the target, whatever the error says.
+        """
+        met = (row for row in self.rows[1:] if row["test_error"] <= self.spec.target and not _not_finite(row))
+        first = next(met, None)
         return first if first is not None and all(share <= 1 for share in self._spent(first).values()) else None
 
     def _spent(self, row: trace.Row) -> dict[str, float]:
@@ -232,11 +233,10 @@ class LiveRun:
         return {name: (spent[name] or 0.0) / limit for name, limit in self.spec.budget.items()}
 
     def progress(self) -> dict[str, Any]:
+        """The last row, and how near the end it is."""
         last = self.rows[-1]
         spent = max(self._spent(last).values(), default=0.0)
-        return {"name": self.spec.name, "target": self.spec.target, "spent": spent} | {
-            name: last[name] for name in ("iteration", "test_error", "work")
-        }
+        return {**last, "name": self.spec.name, "target": self.spec.target, "spent": spent}
 
     def result(self) -> dict[str, Any]:
         """What the run cost and came to; costs to the target are None where it was not reached."""
@@ -279,6 +279,15 @@ class LiveRun:
         self.schedule.load_state_dict(state["schedule"])
         self.clock.seconds = state["seconds"]
         self.touched, self.cases, self.rows = state["touched"], state["cases"], state["rows"]
+
+
+def _not_finite(row: trace.Row) -> list[str]:
+    """What of a row is not finite; the batch's objective may not have been needed.
+
+    Errors can be finite where outputs are not: sigmoid(inf) is 1.
+    """
+    watched = ("train_objective_batch", "validation_objective", "validation_error", "test_error")
+    return [f"{name} is {row[name]}" for name in watched if not math.isfinite(row[name] or 0.0)]
 
 
 def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:

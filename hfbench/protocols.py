@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -277,4 +277,13 @@ class Task(Protocol):
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Per-case error from pre-activations (autoencoders: squared error summed over pixels), shape (cases,)."""
+        ...
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """A task whose outputs can be looked at: a report shows some of them beside their targets."""
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What outputs and targets (cases × …) look like: two of (cases × height × width), usually in [0, 1]."""
         ...

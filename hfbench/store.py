@@ -16,9 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
 
@@ -32,6 +36,7 @@ class RunFolder:
         self.trace_path = self.path / "trace.parquet"
         self._checkpoint = self.path / "checkpoint.pt"
         self._progress = self.path / "progress.json"
+        self._examples = self.path / "examples.npz"
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes the folder and states what is being run."""
@@ -47,14 +52,21 @@ class RunFolder:
         result = self.result()
         return result is not None and result.get("outcome") in COMPLETE
 
-    def finish(self, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> None:
-        """Writes trace and result, then drops the checkpoint."""
+    def finish(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        result: Mapping[str, Any],
+        examples: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    ) -> None:
+        """Writes trace, examples where there are some, and result, then drops the checkpoint."""
         import pyarrow.parquet
 
         from hfbench import trace
 
         table = trace.table([dict(row) for row in rows])
         write_atomically(self.trace_path, lambda path: pyarrow.parquet.write_table(table, path))
+        if examples is not None:
+            write_atomically(self._examples, lambda path: _save_arrays(path, examples))
         write_json(self.path / "result.json", result)
         for leftover in (self._checkpoint, self._progress, self.path / "error.txt"):
             leftover.unlink(missing_ok=True)
@@ -95,6 +107,15 @@ class RunFolder:
         import pyarrow.parquet
 
         return list(pyarrow.parquet.read_table(self.trace_path).to_pylist())
+
+    def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Pictures of some test cases and of what the run made of them, as `finish` was given them."""
+        import numpy as np
+
+        if not self._examples.exists():
+            return None
+        with np.load(self._examples, allow_pickle=False) as arrays:
+            return dict(arrays)
 
     def report(self, progress: Mapping[str, Any]) -> None:
         """Tells whoever watches how far the run is."""
@@ -140,6 +161,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    import numpy as np
+
+    with path.open("wb") as file:  # given a name, NumPy would add a suffix to it
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ Functions to compose, no base class: a task is its own `@part` and calls them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
@@ -63,6 +64,12 @@ def sparse_linear(fan_in: int, units: int, generator: torch.Generator) -> nn.Lin
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """‖sigmoid(z) - t‖² per case, summed over pixels: (cases × pixels) to (cases,)."""
     return (outputs.sigmoid() - targets).square().sum(dim=1)
+
+
+def square_pictures(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """sigmoid(z) and t as square pictures: (cases × pixels) to (cases × side × side), twice."""
+    side = math.isqrt(targets.shape[1])
+    return outputs.sigmoid().reshape(-1, side, side), targets.reshape(-1, side, side)
 
 
 def split(images: Tensor, test: Tensor, validation: int, cases: int | None, generator: torch.Generator) -> TaskData:

@@ -46,6 +46,7 @@ from .autoencoder import (
     checked_layers,
     network,
     split,
+    square_pictures,
     squared_error,
 )
 
@@ -167,6 +168,10 @@ class Curves:
         """‖sigmoid(z) - t‖² per case."""
         return squared_error(outputs, targets)
 
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """sigmoid(z) and t as pictures."""
+        return square_pictures(outputs, targets)
+
 
 @final
 @part
@@ -200,3 +205,7 @@ class CurvesSmall:
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """‖sigmoid(z) - t‖² per case."""
         return squared_error(outputs, targets)
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """sigmoid(z) and t as pictures."""
+        return square_pictures(outputs, targets)

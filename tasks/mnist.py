@@ -37,6 +37,7 @@ from .autoencoder import (
     checked_layers,
     network,
     split,
+    square_pictures,
     squared_error,
 )
 
@@ -112,3 +113,7 @@ class MNIST:
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """‖sigmoid(z) - t‖² per case."""
         return squared_error(outputs, targets)
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """sigmoid(z) and t as pictures."""
+        return square_pictures(outputs, targets)

@@ -36,6 +36,7 @@ from .autoencoder import (
     checked_layers,
     network,
     split,
+    square_pictures,
     squared_error,
 )
 
@@ -104,3 +105,7 @@ class USPS:
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """‖sigmoid(z) - t‖² per case."""
         return squared_error(outputs, targets)
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """sigmoid(z) and t as pictures."""
+        return square_pictures(outputs, targets)

@@ -145,7 +145,8 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, method: str, monkeypat
     whole = RunFolder(tmp_path / "whole", spec.key()).result() or {}
     unlike = {name for name in result if result[name] != whole[name]}
     assert unlike <= {"seconds", "seconds_to_target", "peak_memory"}
-    assert sorted(path.name for path in folder.path.iterdir()) == ["config.json", "result.json", "trace.parquet"]
+    files = sorted(path.name for path in folder.path.iterdir())
+    assert files == ["config.json", "examples.npz", "result.json", "trace.parquet"]
 
 
 def test_a_complete_run_is_not_repeated_but_a_failed_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +175,26 @@ def test_misbehaving_parts_are_outcomes(tmp_path: Path, solver: Any, outcome: st
     assert result["outcome"] == outcome
     assert error in result["error"]
     assert RunFolder(tmp_path, result["key"]).is_complete() == (outcome == "diverged")
+
+
+def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:
+    with registry.temporary("solver", "planted", Explodes):
+        spec = specs(tiny(tmp_path, "study.targets.tiny-curves=1e6", extra=MISBEHAVING % ("odd", "planted")))["odd", 0]
+        result = attempt(spec, tmp_path)
+    assert result["final_test_error"] <= spec.target
+    assert (result["outcome"], result["work_to_target"]) == ("diverged", None)
+
+
+def test_a_run_keeps_pictures_of_its_first_test_cases(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["shf", 0]
+    attempt(spec, tmp_path)
+    shown = RunFolder(tmp_path, spec.key()).examples()
+    assert shown is not None
+    assert shown["originals"].shape == shown["reconstructions"].shape == (8, 16, 16)
+    test = load(spec).test.inputs[:8].reshape(8, 16, 16).numpy()
+    assert (shown["originals"] == test).all()
+    squares = ((shown["reconstructions"] - test) ** 2).sum((1, 2))
+    assert shown["errors"] == pytest.approx(squares, rel=1e-5)
 
 
 def test_a_step_that_is_not_finite_is_divergence_later_and_a_failure_at_first(
