@@ -20,11 +20,10 @@ from hfbench import space
 from hfbench.ablation import Ablation, AblationTable, expand
 from hfbench.checks import check_known, check_name, checked, distinct, table_of, tables_of
 from hfbench.errors import ConfigError, UnknownPartError
+from hfbench.hypotheses import COSTS, Hypothesis, hypotheses
 from hfbench.methods import Method, check_followed, part_of, resolve
 from hfbench.overrides import blaming, override
 from hfbench.space import Choice, Within, did_you_mean, part, settings_of
-
-PRIMARIES = ("work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target")
 
 Positive = Annotated[float | None, Within("(0, inf)")]
 
@@ -63,6 +62,7 @@ class Study:
     source: str  # path of the file, or "shipped"
     ablation: Ablation | None
     on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
+    hypotheses: tuple[Hypothesis, ...]
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -75,7 +75,7 @@ class _StudyTable:
     tasks: Annotated[list[str], "names of tasks"]
     seeds: Annotated[int | list[int], "how many seeds, or a list of them"]
     budget: Annotated[dict[str, float], "where a run ends, whichever limit is met first"] = field(default_factory=dict)
-    primary: Annotated[str, Choice(*PRIMARIES), "the cost that is compared"] = "work_to_target"
+    primary: Annotated[str, Choice(*COSTS), "the cost that is compared"] = "work_to_target"
     targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
     margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
     alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05
@@ -173,7 +173,7 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
 
 
 def _study(raw: Mapping[str, Any], source: str) -> Study:
-    known = ("study", "tasks", "methods", "ablation", "on")
+    known = ("study", "tasks", "methods", "ablation", "on", "hypotheses")
     for key in raw:
         if key not in known:
             inside = [f"study.{one.name}" for one in space.hyperparameters(_StudyTable) if one.name == key]
@@ -207,6 +207,7 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
         source=source,
         ablation=ablation,
         on=_on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline),
+        hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline),
     )
 
 
@@ -321,4 +322,6 @@ def _keep(study: Study, only: Sequence[str]) -> Study:
         task: dataclasses.replace(part, methods=tuple(name for name in part.methods if name in kept))
         for task, part in study.on.items()
     }
-    return dataclasses.replace(study, methods=kept, ablation=study.ablation if whole else None, on=on)
+    answerable = tuple(one for one in study.hypotheses if {one.method, one.against} <= set(kept))
+    ablation = study.ablation if whole else None
+    return dataclasses.replace(study, methods=kept, ablation=ablation, on=on, hypotheses=answerable)

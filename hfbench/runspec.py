@@ -27,7 +27,19 @@ if TYPE_CHECKING:
 # a repeated run, never a stale one.
 BESIDE_NUMERICS = frozenset(
     {
-        *("__init__", "__main__", "ablation", "browse", "cli", "config", "describe", "errors", "methods", "registry"),
+        *(
+            "__init__",
+            "__main__",
+            "ablation",
+            "browse",
+            "cli",
+            "config",
+            "describe",
+            "errors",
+            "hypotheses",
+            "methods",
+            "registry",
+        ),
         *("checks", "overrides", "runspec", "store", "testing", "tracking"),
     }
 )

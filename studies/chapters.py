@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import effect_words, verdicts
+from . import claim_words, effect_words, verdicts
+from .claims import Claim, by_hypothesis
 from .conduct import conduct, failed, missing
 from .document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from .effects import Effect
@@ -54,6 +55,9 @@ def _extent(recorded: Recorded) -> str:
 
 
 def _answer(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
+    if found.claims:
+        yield from _claims(found.claims)
+        yield Heading(f"Every method against {recorded.study.baseline}", 3)
     if found.comparisons:
         yield Bullets([_judged(verdicts.sentences(one), one.verdict)[0] for one in found.comparisons])
         yield from pictures(figures, "forest")
@@ -61,6 +65,26 @@ def _answer(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
         yield Paragraph(f"Nothing is compared: {recorded.study.baseline} is the only method.")
     if found.effects:
         yield from pictures(figures, "effects")
+
+
+def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
+    """The declared hypotheses: all answers at a glance, then each with its evidence."""
+    first = claims[0].comparison
+    yield Heading("The claims", 3)
+    head = ("claim", "task", "ratio", f"{level(first)} CI", "p Holm", "verdict", "answer")
+    rows: list[list[Text]] = []
+    for one in claims:
+        c = one.comparison
+        answer = Strong(one.answer, claim_words.TONES.get(one.answer, "open"))
+        rows.append([one.hypothesis.name, c.task, *verdicts.cells(c)[:3], _verdict(c.verdict), answer])
+    about = f"Declared beforehand, one family of {first.family}; p of Wilcoxon, or of TOST where equivalent."
+    yield Table(head, rows, about, numbers=2, words=2)
+    for group in by_hypothesis(claims).values():
+        yield Paragraph(
+            (Strong(group[0].hypothesis.name), claim_words.title(group[0]).removeprefix(group[0].hypothesis.name))
+        )
+        judged = [_judged(claim_words.sentence(one), one.comparison.verdict) for one in group]
+        yield Bullets([(*_pieces(said), f" {remarks}") for said, remarks in judged])
 
 
 def _judged(sentence: str, verdict: str) -> tuple[Text, str]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.config import Study
 
-from . import effect_words, effects, significance, verdicts
+from . import claim_words, claims, effect_words, effects, significance, verdicts
+from .claims import Claim
 from .effects import Design, Effect
 from .recorded import Recorded
 from .records import check, pair
@@ -30,6 +31,7 @@ class Findings:
     """All that is printed, drawn and written of a study's runs."""
 
     comparisons: Sequence[Comparison]
+    claims: Sequence[Claim]  # of the declared hypotheses
     effects: Sequence[Effect]  # of a factorial ablation; else none
     names: effect_words.Names  # what each factor is at its two ends
     secondary: Sequence[Exploratory]
@@ -39,6 +41,7 @@ class Findings:
         """Plain rows by the name of the table; a table without rows is left out."""
         found = {
             "verdicts": verdicts.rows(self.comparisons),
+            "claims": [{**one.to_row(), "sentence": claim_words.sentence(one)} for one in self.claims],
             "effects": [{**one.to_row(), "sentence": effect_words.sentence(one, self.names)} for one in self.effects],
             "secondary": [one.to_row() for one in self.secondary],
             "across_tasks": [one.to_row() for one in self.overall],
@@ -46,9 +49,12 @@ class Findings:
         return {name: rows for name, rows in found.items() if rows}
 
     def metrics(self) -> dict[str, float]:
-        """`stat/<task>/<method>/<number>` and `effect/<task>/<factors>/<number>`."""
+        """`stat/<task>/<method>/<number>`, `effect/<task>/<factors>/<number>` and `claim/<task>/<name>/<number>`."""
         named = [(f"stat/{one.task}/{one.method}", one.metrics()) for one in self.comparisons]
         named += [(f"effect/{one.task}/{one.name}", one.metrics()) for one in self.effects]
+        named += [
+            (f"claim/{one.comparison.task}/{one.hypothesis.name}", one.comparison.metrics()) for one in self.claims
+        ]
         return {
             f"{prefix}/{name.removeprefix('stat/')}": value
             for prefix, numbers in named
@@ -56,9 +62,10 @@ class Findings:
         }
 
     def tags(self) -> dict[str, str]:
-        """The verdict of every comparison and effect."""
+        """The verdict of every comparison and effect, the answer to every claim."""
         compared = {f"verdict/{one.task}/{one.method}-vs-{one.baseline}": one.verdict for one in self.comparisons}
-        return compared | {f"effect/{one.task}/{one.name}": one.verdict for one in self.effects}
+        answered = {f"claim/{one.comparison.task}/{one.hypothesis.name}": one.answer for one in self.claims}
+        return compared | answered | {f"effect/{one.task}/{one.name}": one.verdict for one in self.effects}
 
 
 def find(recorded: Recorded) -> Findings:
@@ -68,6 +75,7 @@ def find(recorded: Recorded) -> Findings:
     comparisons = _comparisons(study, runs, budget)
     return Findings(
         comparisons=comparisons,
+        claims=claims.answer(study, runs, budget),
         effects=_effects(study, runs, budget),
         names=study.ablation.values if study.ablation is not None else {},
         secondary=_secondary(study, runs),

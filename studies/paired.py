@@ -115,6 +115,14 @@ def tost(d: Array, delta: float) -> float:
     return float(stdtr(d.size - 1, -t))
 
 
+def not_above(d: Array, delta: float) -> float:
+    """p of "E d ≥ delta": a one-sided paired t test, the upper of the two in `tost`. Needs two pairs."""
+    if np.ptp(d) == 0:
+        return 0.0 if d[0] < delta else 1.0
+    t = (delta - np.mean(d)) / (np.std(d, ddof=1) / math.sqrt(d.size))
+    return float(stdtr(d.size - 1, -t))
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down adjustment over the whole family: the k-th smallest p becomes max over j ≤ k of (m − j + 1)·p_j.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hfbench.errors import ConfigError
 from hfbench.space import did_you_mean
 
-from .paired import Array, tost, wilcoxon_pratt
+from .paired import Array, not_above, tost, wilcoxon_pratt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +63,10 @@ class PerSeed:
         """TOST at ±log(margin); None with fewer than six seeds."""
         return tost(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
 
+    def p_not_worse(self, margin: float) -> float | None:
+        """Of "dearer by the margin or more"; None with fewer than six seeds."""
+        return not_above(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
+
 
 @dataclass(frozen=True)
 class Pairs(PerSeed):
@@ -97,15 +101,30 @@ def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str
     return Pairs(task, method, baseline, cost, tau, len(first.keys() ^ second.keys()), d, solved, solved_base)
 
 
-def measure_ratios(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Array:
-    """log(x_method/x_baseline) of a column no budget censors, over the seeds at which both are positive numbers."""
+def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Pairs:
+    """As `pair`, of a column that every run has, whether or not it reached the target: no budget censors it.
+
+    A run that diverged has no final test error: it counts as the largest that any run of the task ended with. Pairs in
+    which one is not a positive number are left out.
+    """
     runs = records[records["task"] == task]
+    values = _column(runs, measure)
+    if measure == "final_test_error":
+        diverged = np.asarray(runs["outcome"] == "diverged")
+        values = np.where(diverged, _largest(values[~diverged]), values)
+    runs = runs.assign(**{measure: np.where(values > 0, values, np.nan)})
     first, second = (
-        dict(zip(of["seed"], _column(of, measure), strict=True))
+        {seed: value for seed, value in zip(of["seed"], of[measure], strict=True) if math.isfinite(value)}
         for of in (runs[runs["method"] == name] for name in (method, baseline))
     )
-    both = [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
-    return np.array([math.log(a / b) for a, b in both if a > 0 and b > 0], dtype=float).round(12)
+    seeds = sorted(first.keys() & second.keys())
+    d: Array = np.array([math.log(first[seed] / second[seed]) for seed in seeds], dtype=float).round(12)
+    every = np.ones(len(seeds), dtype=np.bool_)
+    return Pairs(task, method, baseline, measure, math.nan, len(first.keys() ^ second.keys()), d, every, every)
+
+
+def _largest(values: Array) -> float:
+    return float(np.nanmax(values)) if np.isfinite(values).any() else math.nan
 
 
 # ---------------------------------------------------------------- reading and checking the table

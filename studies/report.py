@@ -14,12 +14,13 @@ from hfbench.config import Study, to_dict
 from hfbench.store import make_folder, safe_name, write_atomically, write_json
 from hfbench.tracking import Tracker, tracking_uri
 
-from . import chapters, document, document_html, effect_words, pictures
+from . import chapters, claim_words, document, document_html, effect_words, pictures
 from .findings import Findings, find
 from .pictures import Figure
 from .recorded import Recorded, missing_runs
 from .verdicts import markdown, table
 
+OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
 NOTE = 8000  # characters of a tag
 
 
@@ -67,11 +68,11 @@ def write_tables(recorded: Recorded, found: Findings, folder: Path) -> list[Path
     study_file, comparisons_file = folder / "study.json", folder / "comparisons.json"
     tables = found.tables()
     write_json(study_file, to_dict(recorded.study))
-    rows = {name: tables.get(name, []) for name in ("effects", "secondary", "across_tasks")}
+    rows = {name: tables.get(name, []) for name in OTHERS}
     compared = {"study": recorded.study.name, "comparisons": tables.get("verdicts", []), **rows}
     write_json(comparisons_file, compared)
     frames = {"runs": recorded.runs, **{name: pd.DataFrame(of) for name, of in tables.items()}}
-    for name in ("verdicts", "effects", "secondary", "across_tasks"):
+    for name in ("verdicts", *OTHERS):
         if name not in frames:  # what an earlier invocation wrote of other runs
             (folder / f"{name}.parquet").unlink(missing_ok=True)
     files = {folder / f"{name}.parquet": frame for name, frame in frames.items()}
@@ -98,8 +99,9 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
     """The parent's verdicts and files, and each child's verdict, by which the UI can group them."""
     study = recorded.study
     outcomes = {f"runs/{name}": float(n) for name, n in recorded.runs["outcome"].value_counts().items()}
+    claims = claim_words.markdown(found.claims) if found.claims else ""
     effects = effect_words.markdown(found.effects, found.names) if found.effects else ""
-    note = "\n\n".join([document.literal(study.question), markdown(found.comparisons), effects])
+    note = "\n\n".join([document.literal(study.question), claims, markdown(found.comparisons), effects])
     status = "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
     tracker.log_study(
         note=shortened(note),
@@ -134,6 +136,8 @@ def show(conclusion: Conclusion, console: Console) -> None:
     table(found.comparisons, console, recorded.judged)
     if found.effects:
         effect_words.table(found.effects, found.names, console)
+    if found.claims:
+        claim_words.table(found.claims, console)
     for line in conclusion.failed:
         console.print(escape(document.printable(f"failed: {line}")), style="red")
     if recorded.failure:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .paired import Array, hodges_lehmann, holm, least_pairs, pairs_needed, rank_biserial, wilcoxon_pratt
-from .records import LEAST_PAIRS, SPENT, Pairs, check, known, measure_ratios, pair
+from .records import LEAST_PAIRS, SPENT, Pairs, check, known, measured, pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -345,7 +345,7 @@ def secondary(
             found = {cost: pair(records, task, method, baseline, cost).d for cost in costs}
             for measure in UNCENSORED:
                 if measure in records.columns:
-                    found[measure] = measure_ratios(records, task, method, baseline, measure)
+                    found[measure] = measured(records, task, method, baseline, measure).d
             for measure, d in found.items():
                 ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - alpha))
                 rows.append(Exploratory(task, method, baseline, measure, d.size, ratio, low, high))

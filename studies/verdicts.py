@@ -14,6 +14,7 @@ from .document import literal, row_of
 from .significance import Comparison
 from .words import (
     NOUNS,
+    VERBS,
     colour,
     count,
     digits,
@@ -122,9 +123,9 @@ def sentences(comparison: Comparison) -> str:
         return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
     about = [f"{level(c)} CI {_interval(c)}", *tested(c)]
     about.append(f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else ""))
-    bound = {"≥": "at least ", "≤": "at most ", "": ""}[_bound(c)]
+    bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[_bound(c)], VERBS.get(c.cost, "needed")
     found = (
-        f"{on}, {c.method} needed {bound}{digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
+        f"{on}, {c.method} {verb} {bound}{digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
         f"({', '.join(about)}): {c.verdict}."
     )
     return " ".join([found, *_remarks(c)])

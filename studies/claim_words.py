@@ -1,0 +1,73 @@
+"""The answers to a study's claims for people: a table, and the sentence behind each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from .claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
+from .document import literal, row_of
+from .verdicts import cells, sentences
+from .words import NOUNS, colour, grid_of, level, p_value, percent
+
+COLOURS = {HOLDS: "green", FAILS: "red"}
+TONES = {HOLDS: "good", FAILS: "bad"}
+
+
+def table(claims: Sequence[Claim], console: Console) -> None:
+    """Prints every claim on every task; fits 80 columns."""
+    grid = grid_of(Text("claims", style="bold"))
+    grid.add_column("claim", overflow="fold", min_width=12)
+    grid.add_column("task", overflow="fold", min_width=8)
+    for name in ("ratio", f"{level(claims[0].comparison)} CI", "p Holm"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("verdict", min_width=12)
+    grid.add_column("claim", no_wrap=True)
+    for group in by_hypothesis(claims).values():
+        for place, one in enumerate(group):
+            grid.add_row(*_row(one, place == 0), Text(one.answer, style=COLOURS.get(one.answer, "yellow")))
+    console.print(grid)
+    for group in by_hypothesis(claims).values():
+        console.print(Text(f" • {title(group[0])}"))
+    console.print()
+
+
+def _row(one: Claim, first: bool) -> tuple[Text, ...]:
+    c = one.comparison
+    verdict = Text(c.verdict, style=colour(c.verdict))
+    return Text(one.hypothesis.name if first else ""), Text(c.task), *map(Text, cells(c)[:3]), verdict
+
+
+def title(one: Claim) -> str:
+    """What is claimed: its name, in words, and what it means here."""
+    h = one.hypothesis
+    expected = {"better": "less", "not-worse": "not more", "equivalent": "as much"}[h.expects]
+    meaning = f"{h.method} against {h.against} by {NOUNS[h.measure][0]}, expected {expected}"
+    return f"{h.name}: {h.says} ({meaning})" if h.says else f"{h.name}: {meaning}"
+
+
+def sentence(one: Claim) -> str:
+    """What was found on the task, and what becomes of the claim."""
+    c = one.comparison
+    said = [sentences(c)]
+    if one.answer == HOLDS and c.verdict.startswith("inconclusive"):
+        p = p_value(one.p_not_worse)
+        said.append(
+            f"Worse by {percent(c.margin)} or more is excluded (one-sided p_Holm {'' if '<' in p else '= '}{p})."
+        )
+    return " ".join([*said, f"The claim {'is open' if one.answer == OPEN else one.answer}."])
+
+
+def markdown(claims: Sequence[Claim]) -> str:
+    """One table over all claims and tasks, names escaped."""
+    head = ("claim", "task", "ratio", f"{level(claims[0].comparison)} CI", "p Holm", "verdict", "answer")
+    lines = ["### Claims", "", row_of(head), row_of(["---"] * len(head))]
+    for one in claims:
+        c = one.comparison
+        row = map(literal, (one.hypothesis.name, c.task, *cells(c)[:3], c.verdict))
+        lines.append(row_of((*row, f"**{one.answer}**")))
+    return (
+        "\n".join([*lines, "", *(f"- {literal(title(group[0]))}" for group in by_hypothesis(claims).values())]) + "\n"
+    )
