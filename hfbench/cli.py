@@ -171,14 +171,35 @@ def compare(
     set_: Sets = None,
     results: Results = Path("results"),
     data: Data = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="An archive written by export, in place of the recorded runs.")
+    ] = None,
 ) -> None:
-    """Judge and report the recorded runs of a study; nothing is run."""
+    """Judge and report the recorded runs of a study, else its published ones; nothing is run."""
     from rich.console import Console
 
     from hfbench.studies.compare import compare_study
 
     checked = _checked(study, seeds, only, set_)
-    raise typer.Exit(compare_study(checked, results, data, Console(), _as_typed(seeds, only, set_)))
+    raise typer.Exit(compare_study(checked, results, data, Console(), _as_typed(seeds, only, set_), from_))
+
+
+@app.command()
+def export(
+    study: StudyName,
+    file: Annotated[Path, typer.Argument(help="The archive to write, such as my-study.parquet.")],
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Write the recorded runs of a study to one file, for `compare --from` here or elsewhere."""
+    from rich.console import Console
+
+    from hfbench.studies.archive import export_study
+
+    raise typer.Exit(export_study(_checked(study, seeds, only, set_), results, data, Console(), file))
 
 
 def _checked(study: str, seeds: str | None, only: str | None, sets: list[str] | None) -> Study:

@@ -13,6 +13,7 @@ from hfbench.errors import StoreError
 from hfbench.runspec import plan
 from hfbench.store import prepare
 
+from . import archive
 from .jobs import Setting
 from .recorded import Recorded, gather
 from .report import command_of, conclude, show
@@ -20,37 +21,56 @@ from .run import Log, tracker_of
 from .screen import unread_is_fine
 
 
-def compare_study(study: Study, results: Path, data: str | None, console: Console, options: Sequence[str] = ()) -> int:
+def compare_study(
+    study: Study,
+    results: Path,
+    data: str | None,
+    console: Console,
+    options: Sequence[str] = (),
+    archive_file: Path | None = None,
+) -> int:
     """Statistics, figures and report of the runs that are recorded; says which are missing. Returns 0.
 
-    `options` are those of the command line that decide which runs belong to the study. Raises StoreError if none of
-    them is recorded, before anything is written.
+    `options` are those of the command line that decide which runs belong to the study. The runs are those of
+    `archive_file` where it is given, else those recorded in `results`, and if there are none, those published with
+    hfbench. Raises StoreError if there is nothing to compare, before a report is written.
     """
     results = Path(results)
-    specs = {spec.key(): spec for spec in plan(study, data)}
     command = command_of(study, options)
-    recorded = gather(study, specs, results)
+    recorded = _recorded(study, results, data, archive_file)
+    specs = recorded.specs
     if not recorded.ended:
         raise StoreError(_nothing(recorded, command))
     prepare(results)
     tracker = tracker_of(study, specs, results)
     with unread_is_fine(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
-        log = Log(tracker, specs, Setting(results, study.name, data), console)
+        log = Log(tracker, specs, Setting(recorded.records, study.name, data), console)
         for key in recorded.ended:  # the records may have been copied here, or logged under another study
             log.ended(key)
         show(conclude(recorded, tracker, command), console)
     return 0
 
 
+def _recorded(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:
+    specs = {spec.key(): spec for spec in plan(study, data)}
+    recorded = gather(study, specs, results)
+    file = archive_file or (None if recorded.ended else archive.published(study.name))
+    if file is None:
+        return recorded
+    folder, held = archive.unpack(file, study.name, specs.values(), results)
+    return gather(study, held, results, folder)
+
+
 def _nothing(recorded: Recorded, command: str) -> str:
     others = "".join(f" {sentence}" for sentence in recorded.others.sentences())
     return (
-        f"none of the {len(recorded.specs)} runs of {recorded.study.name} is recorded in {recorded.results}, so there "
+        f"none of the {len(recorded.specs)} runs of {recorded.study.name} is recorded in {recorded.records}, so there "
         f"is nothing to compare.{others} `{command}` runs them; --results names the folder of their records."
     )
 
 
 def _announcement(recorded: Recorded) -> str:
     study, ended, total = recorded.study, len(recorded.ended), len(recorded.specs)
-    return escape(f"{study.name}: {study.question}\n{ended} of {total} runs are recorded; nothing is run")
+    archived = "" if recorded.records == recorded.results else " in the archive, none of it made here"
+    return escape(f"{study.name}: {study.question}\n{ended} of {total} runs are recorded{archived}; nothing is run")

@@ -53,6 +53,7 @@ class Recorded:
     study: Study
     specs: Mapping[str, RunSpec]
     results: Path
+    records: Path  # the folder of the runs' records: the results, or what an archive was unpacked to
     ended: Mapping[str, Mapping[str, Any]]
     others: Others
 
@@ -107,17 +108,21 @@ class Recorded:
         return {
             (spec.method.name, spec.seed): pd.read_parquet(path)
             for key, spec in self.specs.items()
-            if spec.task == task and key in self.ended and (path := self._folder(key).trace_path).exists()
+            if spec.task == task and key in self.ended and (path := self.folder(key).trace_path).exists()
         }
 
-    def _folder(self, key: str) -> RunFolder:
-        return RunFolder(self.results, key)
+    def folder(self, key: str) -> RunFolder:
+        return RunFolder(self.records, key)
 
 
-def gather(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Recorded:
-    """Reads the result of every planned run that has ended, and counts what else there is of the study."""
-    found = {key: result for key in specs if (result := RunFolder(results, key).result()) is not None}
-    return Recorded(study, specs, results, found, _others(study, specs, results))
+def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> Recorded:
+    """Reads the result of every planned run that has ended, and counts what else there is of the study.
+
+    `records` is where the runs' folders are, if not in `results`.
+    """
+    place = results if records is None else records
+    found = {key: result for key in specs if (result := RunFolder(place, key).result()) is not None}
+    return Recorded(study, specs, results, place, found, _others(study, specs, place))
 
 
 def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
@@ -157,7 +162,7 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others
         if spec is None:
             counts["beyond"] += 1
         else:
-            counts["version" if _same(config, spec.config()) else "settings"] += 1
+            counts["version" if same_settings(config, spec.config()) else "settings"] += 1
     return Others(**counts)
 
 
@@ -174,7 +179,7 @@ def _seed(result: Mapping[str, Any]) -> int:
     return seed if isinstance(seed, int) else -1
 
 
-def _same(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
+def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
     """Whether two runs have the same settings; the run that is followed has another key in another version."""
     return {**(config or {}), "follows": ""} == {**planned, "follows": ""}
 

@@ -1,0 +1,123 @@
+"""All records of a study in one file: to publish, to send, and to read again under another version of the code.
+
+A row per run: its key, configuration and result as JSON, when it ended, and its trace, a list with a row per outer
+iteration. Whoever writes an archive takes the runs of one version of the code, so that those of an archive belong
+together; whoever reads it tells them by their configurations, since another version would give other keys. Pictures of
+test cases are left out: they are part of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench import trace
+from hfbench.config import Study
+from hfbench.errors import StoreError
+from hfbench.runspec import RunSpec, plan
+from hfbench.store import RunFolder, read_json, safe_name, write_atomically
+
+from .recorded import Recorded, gather, same_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:
+    """Writes the recorded runs of a study to an archive. Returns 0; raises StoreError if none is recorded."""
+    recorded = gather(study, {spec.key(): spec for spec in plan(study, data)}, Path(results))
+    n = write(recorded, file)
+    console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)
+    return 0
+
+
+def write(recorded: Recorded, file: Path) -> int:
+    """Writes every ended run to `file`; returns how many. Raises StoreError if there is none, or no place for it."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    if not recorded.ended:
+        raise StoreError(
+            f"none of the runs of {recorded.study.name} is recorded in {recorded.results}: nothing to write."
+        )
+    rows = [_packed(recorded.folder(key)) for key in recorded.ended]
+    table = pa.Table.from_pylist(rows, schema=_schema())
+    write_atomically(file.absolute(), lambda path: pyarrow.parquet.write_table(table, path, compression="zstd"))
+    return len(rows)
+
+
+def published(study: str) -> Path | None:
+    """The archive that is shipped for a study, if one is."""
+    file = Path(str(resources.files("hfbench.studies") / "results" / study / "records.parquet"))
+    return file if file.is_file() else None
+
+
+def unpack(file: Path, name: str, planned: Iterable[RunSpec], results: Path) -> tuple[Path, dict[str, RunSpec]]:
+    """The folder below `results` that the archive's runs are put into, and the planned runs by their keys there.
+
+    A run that the archive does not hold, or holds with other settings, keeps its own key. Records already in the folder
+    are left alone. Raises StoreError for a file that cannot be read or is no archive.
+    """
+    rows = _read(file)
+    folder = results / "archives" / f"{safe_name(name)}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
+    held: dict[tuple[str, str, int], tuple[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        config, result = json.loads(row["config"]), json.loads(row["result"])
+        _unpack(RunFolder(folder, row["key"]), config, result, row)
+        held[result["task"], result["method"], result["seed"]] = row["key"], config
+    specs = {}
+    for spec in planned:
+        key, config = held.get((spec.task, spec.method.name, spec.seed), ("", {}))
+        specs[key if same_settings(config, spec.config()) else spec.key()] = spec
+    return folder, specs
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _packed(folder: RunFolder) -> dict[str, Any]:
+    return {
+        "key": folder.key,
+        "config": json.dumps(read_json(folder.path / "config.json")),
+        "result": json.dumps(folder.result()),
+        "ended": (folder.path / "result.json").stat().st_mtime,
+        "trace": folder.rows() if folder.trace_path.exists() else [],
+    }
+
+
+def _unpack(folder: RunFolder, config: Mapping[str, Any], result: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    if folder.result() is not None:
+        return
+    folder.create(config)
+    folder.finish(row["trace"], result)
+    os.utime(folder.path / "result.json", (row["ended"], row["ended"]))
+
+
+def _schema() -> pa.Schema:
+    """The columns of an archive."""
+    import pyarrow as pa
+
+    steps = pa.list_(pa.struct(list(trace.table([]).schema)))
+    columns = {"key": pa.string(), "config": pa.string(), "result": pa.string(), "ended": pa.float64(), "trace": steps}
+    return pa.schema(list(columns.items()))
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{file} must be an archive written by `hfbench export`, but: {error}.") from error
+    if not table.schema.equals(_schema()):
+        raise StoreError(f"{file} must be an archive written by `hfbench export`, but its columns are others.")
+    return list(table.to_pylist())
