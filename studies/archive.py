@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,24 +60,32 @@ def published(study: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def unpack(file: Path, name: str, planned: Iterable[RunSpec], results: Path) -> tuple[Path, dict[str, RunSpec]]:
+def unpack(file: Path, name: str, planned: Sequence[RunSpec], results: Path) -> tuple[Path, dict[str, RunSpec]]:
     """The folder below `results` that the archive's runs are put into, and the planned runs by their keys there.
 
     A run that the archive does not hold, or holds with other settings, keeps its own key. Records already in the folder
-    are left alone. Raises StoreError for a file that cannot be read or is no archive.
+    are left alone. Raises StoreError, before anything is written, for a file that cannot be read or is no archive, and
+    if it holds none of the planned runs.
     """
-    rows = _read(file)
-    folder = results / "archives" / f"{safe_name(name)}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
-    held: dict[tuple[str, str, int], tuple[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        config, result = json.loads(row["config"]), json.loads(row["result"])
-        _unpack(RunFolder(folder, row["key"]), config, result, row)
-        held[result["task"], result["method"], result["seed"]] = row["key"], config
-    specs = {}
+    rows = {row["key"]: row for row in _read(file)}
+    configs = {key: json.loads(row["config"]) for key, row in rows.items()}
+    keys = {_identity(config): key for key, config in configs.items()}
+    specs, held = {}, 0
     for spec in planned:
-        key, config = held.get((spec.task, spec.method.name, spec.seed), ("", {}))
-        specs[key if same_settings(config, spec.config()) else spec.key()] = spec
+        key = keys.get(_identity(spec.config()), "")
+        same = key != "" and same_settings(configs[key], spec.config())
+        specs[key if same else spec.key()] = spec
+        held += same
+    if not held:
+        raise StoreError(f"{file} holds {len(rows)} runs, but none of the {len(planned)} of {name} with its settings.")
+    folder = results / "archives" / f"{safe_name(name)}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"
+    for key, row in rows.items():
+        _unpack(RunFolder(folder, key), configs[key], row)
     return folder, specs
+
+
+def _identity(config: Mapping[str, Any]) -> tuple[str, str, int]:
+    return config["task"], config["method"]["name"], config["seed"]
 
 
 # ---------------------------------------------------------------- rows
@@ -93,11 +101,11 @@ def _packed(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _unpack(folder: RunFolder, config: Mapping[str, Any], result: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+def _unpack(folder: RunFolder, config: Mapping[str, Any], row: Mapping[str, Any]) -> None:
     if folder.result() is not None:
         return
     folder.create(config)
-    folder.finish(row["trace"], result)
+    folder.finish(row["trace"], json.loads(row["result"]))
     os.utime(folder.path / "result.json", (row["ended"], row["ended"]))
 
 

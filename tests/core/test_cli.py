@@ -116,7 +116,7 @@ def test_version(hf: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("rnu", "hfbench: no command 'rnu' (did you mean 'run'?); known: run, compare, list, show, ui, data."),
+        ("rnu", "hfbench: no command 'rnu' (did you mean 'run'?); known: run, compare, export, list, show, ui, data."),
         ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
         ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
         ("show lsmr cg", "hfbench: got unexpected extra argument(s) (cg); `hfbench show --help` shows"),
@@ -227,8 +227,10 @@ def test_run_hands_over_the_checked_study_and_the_status(hf: Any, calls: list[tu
 
 def test_compare_takes_the_options_that_decide_which_runs_there_are(hf: Any, calls: list[tuple[Any, ...]]) -> None:
     sets = ["--set", "study.margin=1.2"]
-    assert hf("compare", "quickstart", "--seeds", "2", *sets, "--results", "there", "--data", "here")[0] == 1
-    study, results, data, _, chosen = calls[0]
+    more = ["--results", "there", "--data", "here", "--from", "file"]
+    assert hf("compare", "quickstart", "--seeds", "2", *sets, *more)[0] == 1
+    study, results, data, _, chosen, archive = calls[0]
+    assert archive == Path("file")
     assert (study.seeds, study.margin, results, data) == ((0, 1), 1.2, Path("there"), "here")
     assert chosen == ["--seeds", "2", *sets]
     assert "no option --jobs" in hf("compare", "quickstart", "--jobs", "2")[2]
