@@ -21,6 +21,7 @@ TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
     "antagonism": "bad",
 }  # fmt: skip
+COURSE = ("convergence", "objective", "batches", "inner", "examples")  # figures of a task's runs
 MEASURES = {
     "work_to_target": "work", "products_to_target": "products", "seconds_to_target": "seconds",
     "distinct_to_target": "distinct cases", "final_test_error": "final test error", "peak_memory": "peak memory",
@@ -118,7 +119,7 @@ def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], tas
     explored = [one for one in found.secondary if one.task == task]
     if explored:
         yield from _explored(explored, recorded)
-    drawn = [one for kind in ("convergence", "objective", "batches", "inner") for one in pictures(figures, kind, task)]
+    drawn = [one for kind in COURSE for one in pictures(figures, kind, task)]
     if drawn:
         yield Heading("Course of the runs", 3)
         yield from drawn

@@ -10,7 +10,7 @@ from rich.text import Text
 from .claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 from .document import literal, row_of
 from .verdicts import cells, sentences
-from .words import NOUNS, colour, grid_of, level, p_value, percent
+from .words import NOUNS, bullets, colour, grid_of, level, p_value, percent
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
 TONES = {HOLDS: "good", FAILS: "bad"}
@@ -24,19 +24,17 @@ def table(claims: Sequence[Claim], console: Console) -> None:
     for name in ("ratio", f"{level(claims[0].comparison)} CI", "p Holm"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
-    grid.add_column("claim", no_wrap=True)
+    grid.add_column("answer", no_wrap=True)
     for group in by_hypothesis(claims).values():
         for place, one in enumerate(group):
             grid.add_row(*_row(one, place == 0), Text(one.answer, style=COLOURS.get(one.answer, "yellow")))
     console.print(grid)
-    for group in by_hypothesis(claims).values():
-        console.print(Text(f" • {title(group[0])}"))
-    console.print()
+    console.print(bullets(Text(title(group[0])) for group in by_hypothesis(claims).values()))
 
 
 def _row(one: Claim, first: bool) -> tuple[Text, ...]:
     c = one.comparison
-    verdict = Text(c.verdict, style=colour(c.verdict))
+    verdict = Text(c.verdict.partition(" (")[0], style=colour(c.verdict))
     return Text(one.hypothesis.name if first else ""), Text(c.task), *map(Text, cells(c)[:3]), verdict
 
 

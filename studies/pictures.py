@@ -76,6 +76,7 @@ def _of_tasks(recorded: Recorded, folder: Path) -> Iterator[Figure]:
         traces = recorded.traces(task)
         if traces:
             yield from _of_traces(recorded, task, traces, folder)
+        yield from _examples(recorded, task, folder)
         yield from _interactions(recorded, task, folder)
 
 
@@ -99,6 +100,16 @@ def _of_traces(recorded: Recorded, task: str, traces: Traces, folder: Path) -> I
         yield _made("batches", task, about, folder, figures.batches, solving, **shared)
         about = f"Inner iterations, damping and reduction ratio.{without}"
         yield _made("inner", task, about, folder, figures.inner, solving, **shared)
+
+
+def _examples(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
+    seed, shown = recorded.examples(task)
+    if shown:
+        about = f"The first test cases, and what the runs of seed {seed} made of them at their end."
+        originals = next(iter(shown.values()))["originals"]
+        images, errors = ({name: of[what] for name, of in shown.items()} for what in ("reconstructions", "errors"))
+        yield _made("examples", task, about, folder, figures.reconstructions, originals, images,
+                    errors=errors, title=task, methods=list(recorded.study.methods))  # fmt: skip
 
 
 def _interactions(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:

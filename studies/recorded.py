@@ -111,6 +111,15 @@ class Recorded:
             if spec.task == task and key in self.ended and (path := self.folder(key).trace_path).exists()
         }
 
+    def examples(self, task: str) -> tuple[int, dict[str, Mapping[str, Any]]]:
+        """The first seed of a task at which most methods kept pictures of test cases, and these by method."""
+        by_seed: dict[int, dict[str, Mapping[str, Any]]] = {}
+        for key, spec in self.specs.items():
+            if spec.task == task and key in self.ended and (shown := self.folder(key).examples()) is not None:
+                by_seed.setdefault(spec.seed, {})[spec.method.name] = shown
+        seed = max(by_seed, key=lambda one: (len(by_seed[one]), -one), default=0)
+        return seed, by_seed.get(seed, {})
+
     def folder(self, key: str) -> RunFolder:
         return RunFolder(self.records, key)
 

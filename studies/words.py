@@ -86,10 +86,19 @@ def grid_of(title: Text) -> Table:
 
 def sentence_list(told: Iterable[tuple[str, str]]) -> Table:
     """Sentences as bullets, each with the verdict it ends in, which is coloured; an empty line after the last."""
+    return bullets(_coloured(sentence, verdict) for sentence, verdict in told)
+
+
+def _coloured(sentence: str, verdict: str) -> Text:
+    words = Text(sentence)
+    words.highlight_words([f"{verdict}."], f"bold {colour(verdict)}")
+    return words
+
+
+def bullets(texts: Iterable[Text]) -> Table:
+    """A list of texts, an empty line after the last."""
     grid = Table.grid(padding=(0, 1))
-    for sentence, verdict in told:
-        words = Text(sentence)
-        words.highlight_words([f"{verdict}."], f"bold {colour(verdict)}")
-        grid.add_row(" •", words)
+    for text in texts:
+        grid.add_row(" •", text)
     grid.add_row()
     return grid
