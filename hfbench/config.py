@@ -48,6 +48,7 @@ class Study:
 
     name: str
     question: str
+    notes: str
     tasks: dict[str, dict[str, Any]]  # {"use": name, **settings} by the task's name in the study
     seeds: tuple[int, ...]
     budget: dict[str, float]  # among passes, seconds, products, iterations; empty: each task's own
@@ -72,6 +73,7 @@ class Study:
 class _StudyTable:
     name: Annotated[str, "name of the study"]
     question: Annotated[str, "what the study asks"] = ""
+    notes: Annotated[str, "what a reader of the report must know besides, such as pilots"] = ""
     tasks: Annotated[list[str], "names of tasks"]
     seeds: Annotated[int | list[int], "how many seeds, or a list of them"]
     budget: Annotated[dict[str, float], "where a run ends, whichever limit is met first"] = field(default_factory=dict)
@@ -193,6 +195,7 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
     return Study(
         name=head.name,
         question=head.question,
+        notes=head.notes,
         tasks={name: settings for name, (_, settings) in tasks.items()},
         seeds=everywhere.seeds,
         budget=everywhere.budget,

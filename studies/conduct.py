@@ -45,6 +45,7 @@ def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
     yield Code(command)
     yield Heading("Fixed beforehand", 3)
     yield from _plan(recorded)
+    yield from (Paragraph(" ".join(one.split())) for one in recorded.study.notes.split("\n\n") if one.strip())
     yield Heading("Methods", 3)
     yield _methods(recorded)
     yield Heading("Data", 3)

@@ -99,7 +99,8 @@ def factorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, st
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         folder = tmp_path_factory.mktemp("factorial")
-        study, results = tiny(folder, extra=BASELINE + FACTORIAL), results_folder(folder / "results")
+        notes = 'study.notes="Pilots:\\nseed 9.\\n\\nSlow *machine*."'
+        study, results = tiny(folder, notes, extra=BASELINE + FACTORIAL), results_folder(folder / "results")
         status, screen = run_quietly(study, results)
     assert status == 0
     return study, results, screen
@@ -130,6 +131,7 @@ def test_the_report_says_what_was_asked_found_and_done(factorial: tuple[Study, P
     made_of = r"curves-small (layers = \[12, 4\], validation = 50, cases = 200)"
     assert f"| tiny-curves | {made_of} | 60 | 6 iterations | 0-1 | all |" in text
     assert "Generated from the seed, no files: tiny-curves." in text
+    assert "\n\nPilots: seed 9.\n\nSlow \\*machine\\*.\n\n" in text
     assert re.search(r"- 18 runs: python 3\S+, hfbench \S+, torch \S+, numpy \S+", text)
     for spec in specs(study).values():
         assert f"<code>{spec.key()}</code>" in text
@@ -138,7 +140,7 @@ def test_the_report_says_what_was_asked_found_and_done(factorial: tuple[Study, P
 def test_the_figures_of_the_markdown_are_beside_it(factorial: tuple[Study, Path, str]) -> None:
     _, results, screen = factorial
     shown = re.findall(r"\]\(([^)]*\.png)\)", (folder_of(results) / "report.md").read_text())
-    of_task = ("convergence", "objective", "batches", "inner", "interactions")
+    of_task = ("convergence", "objective", "batches", "inner", "examples", "interactions")
     names = {f"{name}.png" for name in ("forest", "effects", "reached", "profile", "memory")}
     assert set(shown) == names | {f"{name}-tiny-curves.png" for name in of_task}
     assert all((folder_of(results) / name).stat().st_size > 5_000 for name in shown)
