@@ -234,18 +234,23 @@ def list_(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study.")]) -> None:
-    """Show a part (formula, source, hyper-parameters) or a shipped study."""
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study, or globalization.")],
+) -> None:
+    """Show a part (formula, source, hyper-parameters), a shipped study, or the settings of globalization."""
     from hfbench import registry
     from hfbench.config import shipped_studies
-    from hfbench.describe import plain_console, print_part, print_study
+    from hfbench.describe import plain_console, print_globalization, print_part, print_study
     from hfbench.space import did_you_mean
 
     console = plain_console()
+    if name == "globalization":
+        print_globalization(console)
+        return
     studies = shipped_studies()
     families = [family for family in registry.FAMILIES if name in registry.names(family)]
     if not families and name not in studies:
-        known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies]
+        known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies, "globalization"]
         raise UnknownPartError(f"no part or study {name!r}{did_you_mean(name, known)}; `hfbench list` lists them all.")
     for place, family in enumerate(families):
         if place:

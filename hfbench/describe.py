@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.table import Table
 from hfbench import registry
 from hfbench.config import Study, load_study, shipped_studies
 from hfbench.errors import HfbenchError
+from hfbench.hypotheses import Hypothesis
 from hfbench.space import Hyperparameter, hyperparameters, summary
 
 Row = tuple[str, str]
@@ -76,9 +78,19 @@ def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
 def print_part(console: Console, family: str, name: str) -> None:
     """What the part is, its formula and source as its docstring has them, its hyper-parameters, and its code."""
     cls = registry.get(family, name)
-    paragraphs = [f"{family} {name}\n{summary(cls)}".rstrip(), _about(cls)]
-    if family == "task":
-        paragraphs.append(_facts_of_task(cls))
+    facts = [_facts_of_task(cls)] if family == "task" else []
+    _print_class(console, f"{family} {name}", cls, registry.origin(family, name), facts)
+
+
+def print_globalization(console: Console) -> None:
+    """The settings that every Hessian-free method has beside its parts."""
+    from hfbench.globalization import Globalization  # brings torch
+
+    _print_class(console, "globalization", Globalization, f"hfbench {version('hfbench')}", [])
+
+
+def _print_class(console: Console, title: str, cls: type, origin: str, facts: Sequence[str]) -> None:
+    paragraphs = [f"{title}\n{summary(cls)}".rstrip(), _about(cls), *facts]
     declared = hyperparameters(cls)
     if declared:
         paragraphs.append("\n".join(["Hyper-parameters", *map(_hyperparameter, declared)]))
@@ -86,7 +98,7 @@ def print_part(console: Console, family: str, name: str) -> None:
         paragraphs.append("It has no hyper-parameters.")
     for paragraph in filter(None, paragraphs):
         console.print(f"{_filled(paragraph, console.width)}\n")
-    console.print(_code(cls, registry.origin(family, name)), soft_wrap=True)
+    console.print(_code(cls, origin), soft_wrap=True)
 
 
 def _about(cls: type) -> str:
@@ -153,17 +165,31 @@ def print_study(console: Console, name: str) -> None:
     _print_rows(
         console,
         [
-            ("tasks", ", ".join(f"{task} (target {target:g})" for task, target in study.targets.items())),
-            ("seeds", ", ".join(map(str, study.seeds))),
-            ("budget", _amounts(study.budget) or "each task's own"),
+            *((("task" if place == 0 else ""), _task(study, task)) for place, task in enumerate(study.tasks)),
             ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
             ("baseline", study.baseline),
         ],
     )
     console.print("\nMethods")
     _print_rows(console, [(method, _method(study, method)) for method in study.methods])
+    if study.hypotheses:
+        console.print("\nClaims")
+        _print_rows(console, [(one.name, f"{one.says or one.measure}: {_expected(one)}") for one in study.hypotheses])
     file = resources.files("hfbench.studies") / f"{name}.toml"
     console.print(f"\nFile       {os.path.realpath(str(file))}", soft_wrap=True)
+
+
+def _task(study: Study, task: str) -> str:
+    """What is run on it."""
+    on, target = study.on[task], study.targets[task]
+    budget = _amounts(on.budget) or "its own budget"
+    return f"{task}: to test error {target:g} within {budget}, {len(on.methods)} methods, {len(on.seeds)} seeds"
+
+
+def _expected(one: Hypothesis) -> str:
+    """`shf not-worse than hf by final_test_error`."""
+    than = "to" if one.expects == "equivalent" else "than"
+    return f"{one.method} {one.expects} {than} {one.against} by {one.measure}"
 
 
 def _method(study: Study, name: str) -> str:
@@ -171,7 +197,8 @@ def _method(study: Study, name: str) -> str:
     method = study.methods[name]
     parts = [_as_set(registry.get(family, settings["use"]), settings) for family, settings in method.parts()]
     follows = [f"the batches of {method.batches_of}"] if method.batches_of else []
-    return ", ".join([*parts, *follows])
+    layout = [] if method.layout == "structured" else [f"{method.layout} layout"]
+    return ", ".join([*parts, *follows, *layout])
 
 
 def _as_set(cls: type, settings: Mapping[str, Any]) -> str:

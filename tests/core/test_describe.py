@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from hfbench import registry
-from hfbench.describe import plain_console, print_list, print_part, print_study
+from hfbench.describe import plain_console, print_globalization, print_list, print_part, print_study
 from hfbench.space import Choice, Linear, Within, hyperparameters, part, summary
 
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
@@ -192,7 +192,21 @@ def test_a_study_shows_what_it_fixes_and_where_its_file_is(printed: Printed) -> 
     lines = [line.rstrip() for line in printed(print_study, "quickstart").splitlines()]
     assert lines[0] == "study quickstart"
     assert lines[1].startswith("Does LSMR")
-    assert "  tasks     curves-small (target 8.5)" in lines
+    (task,) = (line for line in lines if line.startswith("  task      "))
+    assert task == "  task      curves-small: to test error 8.5 within 1500 passes, 2 methods, 7"
     assert "  baseline  hf" in lines
     assert "  shf-lsmr  lsmr, chapelle-erhan, dynamic, relative-progress" in lines
     assert Path(lines[-1].removeprefix("File       ")).read_text().count('name = "quickstart"') == 1
+
+
+def test_a_study_shows_its_claims(printed: Printed) -> None:
+    text = " ".join(printed(print_study, "paper").split())
+    assert "shf not-worse than hf by final_test_error" in text
+    assert "shf better than shf_flat by peak_memory" in text
+
+
+def test_the_settings_of_globalization_are_shown_as_those_of_a_part(printed: Printed) -> None:
+    text = printed(print_globalization)
+    assert text.startswith("globalization\nWarm start, backtracking")
+    assert "  initial_damping = 45.0\n    lambda_0\n" in text
+    assert "Code       hfbench.globalization.Globalization" in text
