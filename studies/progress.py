@@ -105,7 +105,12 @@ def describe(result: Mapping[str, Any]) -> str:
     name = f"{result['method']}/{result['task']}/s{result['seed']}"
     if result["outcome"] == "failed":
         return f"{name}: failed: {result['error']}"
-    spent = f"after {result['work']:.4g} passes, {result['seconds']:.3g} s"
-    words = {"reached": "reached the target", "budget": "budget spent", "diverged": "diverged"}
-    error = f", test error {result['final_test_error']:.4g}" if result["outcome"] == "budget" else ""
-    return f"{name}: {words[result['outcome']]} {spent}{error}"
+    whole = f"after {result['work']:.4g} passes, {result['seconds']:.3g} s"
+    error = f"test error {result['final_test_error']:.4g}"
+    if result["outcome"] == "diverged":
+        return f"{name}: diverged {whole}"
+    if result["outcome"] == "budget":
+        return f"{name}: budget spent {whole}, {error}"
+    reached = f"{name}: reached the target after {result['work_to_target']:.4g} passes"
+    stopped = result["work"] == result["work_to_target"]
+    return f"{reached}, {result['seconds']:.3g} s" if stopped else f"{reached}, ended {whole}, {error}"

@@ -434,7 +434,13 @@ def test_reports_of_earlier_invocations_are_not_shown(tmp_path: Path) -> None:
 
 def test_a_run_in_one_line() -> None:
     result = {"method": "hf", "task": "usps", "seed": 1, "work": 12.345, "seconds": 8.123, "final_test_error": 7.7777}
-    assert describe(result | {"outcome": "reached"}) == "hf/usps/s1: reached the target after 12.35 passes, 8.12 s"
+    at_once = describe(result | {"outcome": "reached", "work_to_target": 12.345})
+    assert at_once == "hf/usps/s1: reached the target after 12.35 passes, 8.12 s"
+    went_on = describe(result | {"outcome": "reached", "work_to_target": 3.0})
+    assert went_on == (
+        "hf/usps/s1: reached the target after 3 passes, ended after 12.35 passes, 8.12 s, test error 7.778"
+    )
+    assert describe(result | {"outcome": "diverged"}) == "hf/usps/s1: diverged after 12.35 passes, 8.12 s"
     assert describe(result | {"outcome": "budget"}).endswith(
         "budget spent after 12.35 passes, 8.12 s, test error 7.778"
     )
