@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BESIDE_NUMERICS = frozenset(
     {
         *("__init__", "__main__", "ablation", "browse", "cli", "config", "describe", "errors", "methods", "registry"),
-        *("checks", "overrides", "runspec", "store", "testing", "tracking"),
+        *("checks", "lock", "overrides", "runspec", "store", "testing", "tracking"),
     }
 )
 
