@@ -90,8 +90,10 @@ class Tracker:
         """
         self.results, self.study = Path(results).absolute(), safe_name(study)
         self.live: dict[str, Child] = {}  # by run key
+        self._logged: dict[str, Any] | None = None  # a thousand take a second to read
         try:
-            with store_lock(self.results):  # two that make a new store at once would both fail
+            # Two that make a new store at once would both fail; a server sees to that itself.
+            with contextlib.nullcontext() if _is_remote(tracking_uri(self.results)) else store_lock(self.results):
                 self.client, self.experiment = self._open()
                 self.parent = self._parent(study_key, params)
         except _mlflow_errors() as error:
@@ -140,9 +142,11 @@ class Tracker:
                 return found
 
     def logged(self) -> dict[str, Any]:
-        """The children of this parent by run key."""
-        children = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
-        return {child.data.tags.get("run_key", ""): child for child in children}
+        """The children of this parent by run key, as they were when this tracker last wrote one."""
+        if self._logged is None:
+            children = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
+            self._logged = {child.data.tags.get("run_key", ""): child for child in children}
+        return self._logged
 
     def begin(self) -> None:
         """The parent is under way again, whatever an earlier invocation left it as."""
@@ -187,6 +191,7 @@ class Tracker:
             if (folder.path / file).exists():
                 self.client.log_artifact(child.run, str(folder.path / file))
         self.client.set_terminated(child.run, "FINISHED" if complete else "FAILED", end_time=ended)
+        self._logged = None
         self.live.pop(folder.key, None)
         return child.run
 
@@ -205,12 +210,14 @@ class Tracker:
         while self.live:
             _, child = self.live.popitem()
             self.client.set_terminated(child.run, "KILLED")
+            self._logged = None
 
     def _log_values(
         self, run: str, params: Mapping[str, Any], metrics: list[Any], tags: Mapping[str, str] = NOTHING
     ) -> None:
         from mlflow.entities import Param, RunTag
 
+        self._logged = None
         entries = [Param(name, str(value)[:TEXT]) for name, value in params.items()]
         labels = [RunTag(name, value[:TEXT]) for name, value in tags.items()]
         first = max(0, BATCH - len(entries) - len(labels))

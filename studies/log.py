@@ -26,7 +26,8 @@ class Log:
 
     def __init__(self, tracker: Tracker, specs: Mapping[str, RunSpec], setting: Setting, console: Console) -> None:
         configs = {key: spec.config() for key, spec in specs.items()}
-        kept = columns(configs.values())
+        but_for_seeds = {(spec.task, spec.method.name): configs[key] for key, spec in specs.items()}
+        kept = columns(but_for_seeds.values())  # the seed has a column anyway
         self.params = {
             key: {name: value for name, value in flat_params(config).items() if name in kept}
             for key, config in configs.items()
