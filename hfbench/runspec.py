@@ -27,20 +27,8 @@ if TYPE_CHECKING:
 # a repeated run, never a stale one.
 BESIDE_NUMERICS = frozenset(
     {
-        *(
-            "__init__",
-            "__main__",
-            "ablation",
-            "browse",
-            "cli",
-            "config",
-            "describe",
-            "errors",
-            "hypotheses",
-            "methods",
-            "registry",
-        ),
-        *("checks", "overrides", "runspec", "store", "testing", "tracking"),
+        *("__init__", "__main__", "ablation", "browse", "checks", "cli", "config", "describe", "errors", "hypotheses"),
+        *("lock", "methods", "overrides", "registry", "runspec", "store", "testing", "tracking"),
     }
 )
 

@@ -1,7 +1,7 @@
 """MLflow as the record people browse: experiment = study, parent run = its verdict, children = runs.
 
-Only the process that started the study writes; runs are logged whole when they have ended, from their folders, so that
-logging costs a run nothing and can be repeated at any time without duplicating anything.
+Only the process that started the study writes. Runs are logged when they have ended, from their folders, so that it can
+be repeated at any time without duplicating anything; of a long one, the newest rows are logged while it runs.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import math
 import os
 import sqlite3
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hfbench.errors import StoreError
+from hfbench.lock import store_lock
 from hfbench.store import COMPLETE, RunFolder, make_folder, safe_name
 
 CURVE_POINTS = 100
 BATCH = 1000  # entries in one call
 TEXT = 6000  # characters of a param
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+# params by which the UI groups runs, as tags
+TAGS = ("task", "seed", "method", "solver", "preconditioner", "scheduler", "optimizer")
 
 # trace column -> metric; the text before the slash is the section it is shown in
 METRICS = {
@@ -52,6 +58,27 @@ METRICS = {
 }
 
 
+@dataclass
+class Child:
+    """A run's MLflow run that has not ended, and the rows it has: (iteration, seconds on the run's clock, time in ms).
+
+    The first stands for the beginning.
+    """
+
+    run: str
+    rows: list[tuple[int, float, int]]
+
+    @property
+    def last(self) -> int:
+        return self.rows[-1][0]
+
+    def time(self, row: Mapping[str, Any]) -> int:
+        """When a row was made: the run's clock, which stands still in evaluations, is set right at every row logged."""
+        before = bisect_right(self.rows, row["iteration"], key=lambda one: one[0]) - 1
+        _, seconds, time = self.rows[before]
+        return time + int(1000 * (row["seconds"] - seconds))
+
+
 class Tracker:
     """Writes one study into an MLflow store."""
 
@@ -59,12 +86,16 @@ class Tracker:
         """Opens the store that MLFLOW_TRACKING_URI names, or `<results>/mlflow.db`, and the study's parent run.
 
         `study_key` identifies the set of runs and how they are judged: the same key has the same parent, and the same
-        `params`. Raises StoreError if the store cannot be opened.
+        `params`. Waits where another process makes the store. Raises StoreError if the store cannot be opened.
         """
         self.results, self.study = Path(results).absolute(), safe_name(study)
+        self.live: dict[str, Child] = {}  # by run key
+        self._logged: dict[str, Any] | None = None  # a thousand take a second to read
         try:
-            self.client, self.experiment = self._open()
-            self.parent = self._parent(study_key, params)
+            # Two that make a new store at once would both fail; a server sees to that itself.
+            with contextlib.nullcontext() if _is_remote(tracking_uri(self.results)) else store_lock(self.results):
+                self.client, self.experiment = self._open()
+                self.parent = self._parent(study_key, params)
         except _mlflow_errors() as error:
             raise StoreError(f"the MLflow store {tracking_uri(self.results)} must be usable, but: {error}") from error
 
@@ -111,42 +142,86 @@ class Tracker:
                 return found
 
     def logged(self) -> dict[str, Any]:
-        """The children of this parent by run key."""
-        children = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
-        return {child.data.tags.get("run_key", ""): child for child in children}
+        """The children of this parent by run key, as they were when this tracker last wrote one."""
+        if self._logged is None:
+            children = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
+            self._logged = {child.data.tags.get("run_key", ""): child for child in children}
+        return self._logged
+
+    def begin(self) -> None:
+        """The parent is under way again, whatever an earlier invocation left it as."""
+        self.client.update_run(self.parent, "RUNNING")
+
+    def log_row(self, key: str, params: Mapping[str, Any], row: Mapping[str, Any], known: Any = None) -> bool:
+        """A row of a run under way, as the newest point of a child that is RUNNING; whether it was new.
+
+        `known` is the child that `logged` found for it: a finished one is left alone, any other is replaced.
+        """
+        child, new = self.live.get(key), NOTHING
+        if child is None:
+            if known is not None and known.info.status == "FINISHED":
+                return False
+            began = _now() - int(1000 * row["seconds"])
+            child, new = self._child(key, params, began, known), params
+            self.live[key] = child
+        if row["iteration"] <= child.last:
+            return False
+        now = _now()
+        self._log_values(child.run, new, _point(row, now))
+        child.rows.append((row["iteration"], row["seconds"], now))
+        return True
 
     def log_run(self, folder: RunFolder, params: Mapping[str, Any], known: Any = None) -> str:
         """One ended run as a child; `known` is the child that `logged` found for it.
 
-        A finished child is left alone, any other is replaced. Returns the MLflow run's id.
+        A child that `log_row` began is completed, a finished one left alone, any other replaced. Returns the MLflow
+        run's id.
         """
-        if known is not None:
-            if known.info.status == "FINISHED":
-                return str(known.info.run_id)
-            self.client.delete_run(known.info.run_id)
+        child = self.live.get(folder.key)
+        if child is None and known is not None and known.info.status == "FINISHED":
+            return str(known.info.run_id)
         result = folder.result() or {}
         complete = result.get("outcome") in COMPLETE
         began, ended = _span(folder, result)
-        tags = {name: str(result.get(name)) for name in ("task", "seed", "method", "outcome")}
-        tags |= {"solver": str(params.get("solver", "")), "run_key": folder.key, "study": self.study}
-        tags |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": "hfbench run"}
-        if result.get("error"):
-            tags["error"] = str(result["error"])[:TEXT]
-        name = f"{result.get('method')}/{result.get('task')}/s{result.get('seed')}"
-        run = self.client.create_run(self.experiment, start_time=began, tags=tags, run_name=name).info.run_id
-        self._log_values(run, params, [*_summary(result, ended), *(_curve(folder, began) if complete else ())])
+        if child is None:
+            child = self._child(folder.key, params, began, known)
+        metrics = [*_summary(result, ended), *(_curve(folder, child) if complete else ())]
+        self._log_values(child.run, params, metrics, _outcome(result))
         for file in ("config.json", "result.json", "trace.parquet", "error.txt"):
             if (folder.path / file).exists():
-                self.client.log_artifact(run, str(folder.path / file))
-        self.client.set_terminated(run, "FINISHED" if complete else "FAILED", end_time=ended)
-        return str(run)
+                self.client.log_artifact(child.run, str(folder.path / file))
+        self.client.set_terminated(child.run, "FINISHED" if complete else "FAILED", end_time=ended)
+        self._logged = None
+        self.live.pop(folder.key, None)
+        return child.run
 
-    def _log_values(self, run: str, params: Mapping[str, Any], metrics: list[Any]) -> None:
-        from mlflow.entities import Param
+    def _child(self, key: str, params: Mapping[str, Any], began: int, replaced: Any) -> Child:
+        """A new child; the one that it replaces is deleted."""
+        if replaced is not None:
+            self.client.delete_run(replaced.info.run_id)
+        tags = {name: str(params[name]) for name in TAGS if name in params} | {"run_key": key, "study": self.study}
+        tags |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": "hfbench run"}
+        name = f"{params['method']}/{params['task']}/s{params['seed']}"
+        run = self.client.create_run(self.experiment, start_time=began, tags=tags, run_name=name).info.run_id
+        return Child(str(run), [(-1, 0.0, began)])
 
+    def abandon(self) -> None:
+        """Children that `log_row` began and `log_run` did not end are KILLED."""
+        while self.live:
+            _, child = self.live.popitem()
+            self.client.set_terminated(child.run, "KILLED")
+            self._logged = None
+
+    def _log_values(
+        self, run: str, params: Mapping[str, Any], metrics: list[Any], tags: Mapping[str, str] = NOTHING
+    ) -> None:
+        from mlflow.entities import Param, RunTag
+
+        self._logged = None
         entries = [Param(name, str(value)[:TEXT]) for name, value in params.items()]
-        first = max(0, BATCH - len(entries))
-        self.client.log_batch(run, params=entries, metrics=metrics[:first])
+        labels = [RunTag(name, value[:TEXT]) for name, value in tags.items()]
+        first = max(0, BATCH - len(entries) - len(labels))
+        self.client.log_batch(run, params=entries, tags=labels, metrics=metrics[:first])
         for start in range(first, len(metrics), BATCH):
             self.client.log_batch(run, metrics=metrics[start : start + BATCH])
 
@@ -162,9 +237,8 @@ class Tracker:
         from mlflow.entities import Metric, RunTag
 
         there = self.client.get_run(self.parent).data.metrics
-        now = int(time.time() * 1000)
         new = [
-            Metric(name, float(value), now, 0)
+            Metric(name, float(value), _now(), 0)
             for name, value in metrics.items()
             if math.isfinite(value) and there.get(name) != value
         ]
@@ -244,16 +318,34 @@ def _summary(result: Mapping[str, Any], when: int) -> list[Any]:
     return [solved, *(Metric(f"summary/{name}", float(result[name]), when, last) for name in kept)]
 
 
-def _curve(folder: RunFolder, began: int) -> list[Any]:
-    """At most 100 rows of the trace, evenly spread from first to last; numbers that are not finite are left out."""
-    from mlflow.entities import Metric
+def _outcome(result: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(result[name]) for name in ("outcome", "error") if result.get(name)}
 
+
+def _curve(folder: RunFolder, child: Child) -> list[Any]:
+    """At most 100 rows of the trace, evenly spread from first to last, without those that the child has already."""
     rows = folder.rows()
     count = min(len(rows), CURVE_POINTS)
     chosen = sorted({round(i * (len(rows) - 1) / max(count - 1, 1)) for i in range(count)})
+    there = {iteration for iteration, _, _ in child.rows}
     return [
-        Metric(metric, float(row[column]), began + int(1000 * row["seconds"]), row["iteration"])
+        metric
         for row in (rows[i] for i in chosen)
-        for column, metric in METRICS.items()
-        if row[column] is not None and math.isfinite(row[column])
+        if row["iteration"] not in there
+        for metric in _point(row, child.time(row))
     ]
+
+
+def _point(row: Mapping[str, Any], when: int) -> list[Any]:
+    """The metrics of one row; numbers that are not finite are left out."""
+    from mlflow.entities import Metric
+
+    return [
+        Metric(metric, float(row[column]), when, row["iteration"])
+        for column, metric in METRICS.items()
+        if row.get(column) is not None and math.isfinite(row[column])
+    ]
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 
 from hfbench.config import Study
 from hfbench.errors import StoreError
+from hfbench.lock import TakenError, study_lock
 from hfbench.runspec import plan
 from hfbench.store import prepare
+from hfbench.tracking import Tracker
 
 from . import archive
 from .jobs import Setting
+from .log import Log
 from .recorded import Recorded, gather
 from .report import command_of, conclude, show
-from .run import Log, tracker_of
+from .run import tracker_of
 from .screen import unread_is_fine
 
 
@@ -33,23 +38,36 @@ def compare_study(
 
     `options` are those of the command line that decide which runs belong to the study. The runs are those of
     `archive_file` where it is given, else those recorded in `results`, and if there are none, those published with
-    hfbench. Raises StoreError if there is nothing to compare, before a report is written.
+    hfbench. Raises StoreError if there is nothing to compare, before a report is written. While another process runs
+    the study, MLflow is left to that one.
     """
     results = Path(results)
     command = command_of(study, options)
     recorded = _recorded(study, results, data, archive_file)
-    specs = recorded.specs
     if not recorded.ended:
         raise StoreError(_nothing(recorded, command))
     prepare(results)
-    tracker = tracker_of(study, specs, results)
-    with unread_is_fine(console):
+    with ExitStack() as held, unread_is_fine(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
-        log = Log(tracker, specs, Setting(recorded.records, study.name, data), console)
-        for key in recorded.ended:  # the records may have been copied here, or logged under another study
-            log.ended(key)
+        tracker = _tracked(recorded, data, held, console)
         show(conclude(recorded, tracker, command), console)
     return 0
+
+
+def _tracked(recorded: Recorded, data: str | None, held: ExitStack, console: Console) -> Tracker | None:
+    """The study's place in MLflow, with every recorded run in it; None while another process runs the study."""
+    study, results = recorded.study, recorded.results
+    try:
+        held.enter_context(study_lock(results, study.name, "hfbench compare"))
+    except TakenError as taken:
+        console.print(escape(f"MLflow is left to {taken.holder}."), highlight=False, soft_wrap=True)
+        return None
+    tracker = tracker_of(study, recorded.specs, results)
+    log = Log(tracker, recorded.specs, Setting(recorded.records, study.name, data), console)
+    # The records may have been copied here, or logged under another study.
+    for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):
+        log.ended(key)
+    return tracker
 
 
 def _recorded(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:

@@ -47,15 +47,16 @@ def command_of(study: Study, options: Sequence[str] = ()) -> str:
     return shlex.join(["hfbench", "run", name, *options])
 
 
-def conclude(recorded: Recorded, tracker: Tracker, command: str) -> Conclusion:
-    """Judges, draws, and writes it all to `<results>/studies/<study>/` and the MLflow parent run."""
+def conclude(recorded: Recorded, tracker: Tracker | None, command: str) -> Conclusion:
+    """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run."""
     folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
     found = find(recorded)
     figures = pictures.draw(recorded, found, folder)
     written = [*write_tables(recorded, found, folder), *write_report(recorded, found, figures, command, folder)]
     unlogged = ""
     try:
-        _log(tracker, recorded, found, [*written, *(path for figure in figures for path in figure.paths)])
+        if tracker is not None:
+            _log(tracker, recorded, found, [*written, *(path for figure in figures for path in figure.paths)])
     except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
         unlogged = f"{type(error).__name__}: {error}"
     return Conclusion(recorded, found, folder, figures, command, unlogged)

@@ -15,19 +15,20 @@ from rich.markup import escape
 from hfbench import registry
 from hfbench.config import Study
 from hfbench.data import locate
+from hfbench.lock import study_lock
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
 from hfbench.tracking import Tracker
 
 from .jobs import Setting, added_parts, run_all
-from .params import columns, flat_params, study_params
+from .log import Log
+from .params import study_params
 from .progress import progress
 from .recorded import gather
 from .report import command_of, conclude, show
 from .screen import unread_is_fine
+from .signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from .words import count
-
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 def run_study(
@@ -39,36 +40,44 @@ def run_study(
     options: Sequence[str] = (),
     checkpoint_every: float = 2.0,
 ) -> int:
-    """Runs what is not recorded yet and reports on all of it. Returns 0; 1 if some runs failed; 130 on Ctrl-C.
+    """Runs what is not recorded yet and reports on all of it.
+
+    Returns 0; 1 if some runs failed; 130 after Ctrl-C and 143 after SIGTERM.
 
     `options` are those of the command line that decide which runs belong to the study, for the report to repeat.
     The same command may be given again at any time: complete runs are not repeated, interrupted ones continue, failed
     ones are tried anew. Nobody need read what is printed. Raises HfbenchError before anything is written if the study
-    cannot be run.
+    cannot be run, as where another process is running it in the same folder.
     """
     results = Path(results)
     specs = {spec.key(): spec for spec in plan(study, data)}
-    missing = {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
+    missing = _missing(specs, results)
     if jobs > 1:
         added_parts(missing.values())
     preflight(missing.values(), data)
     prepare(results)
-    tracker = tracker_of(study, specs, results)
     setting = Setting(results, study.name, data, checkpoint_every)
-    with unread_is_fine(console):
+    with study_lock(results, study.name, "hfbench run"), unread_is_fine(console):
+        missing = _missing(specs, results)  # who held the lock before may have run some
+        tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
         try:
-            _carry_out(specs, missing, setting, jobs, tracker, console)
-            conclusion = conclude(gather(study, specs, results), tracker, command_of(study, options))
-        except KeyboardInterrupt:
+            with sigterm_interrupts():
+                _carry_out(specs, missing, setting, jobs, tracker, console)
+                conclusion = conclude(gather(study, specs, results), tracker, command_of(study, options))
+        except KeyboardInterrupt as interrupt:
             _close(tracker, "KILLED")
             console.print("Interrupted. The same command goes on where it stopped.")
-            return INTERRUPTED
+            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
         except BaseException:
             _close(tracker, "FAILED")
             raise
         show(conclusion, console)
     return 1 if conclusion.failed else 0
+
+
+def _missing(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
+    return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
 
 
 def _carry_out(
@@ -79,13 +88,13 @@ def _carry_out(
     tracker: Tracker,
     console: Console,
 ) -> None:
-    """The runs that are missing, each logged as it ends."""
+    """The runs that are missing, each logged as it ends, and a long one while it runs."""
     done = len(specs) - len(missing)
     log = Log(tracker, specs, setting, console)
     for key in specs:  # what ended before may not be logged under this study yet
         if key not in missing:
             log.ended(key)
-    with progress(console, setting.results, missing, done, len(specs)) as report:
+    with log.follow(missing), progress(console, setting.results, missing, done, len(specs)) as report:
         for result in run_all(missing, setting, jobs):
             report.ended(result)
             log.ended(result["key"])
@@ -143,26 +152,6 @@ def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
             live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
             if spec is specs[0]:  # all methods of a seed begin with the same weights
                 live.begin()
-
-
-class Log:
-    """Logs ended runs to MLflow; what fails to be logged is logged by the next invocation."""
-
-    def __init__(self, tracker: Tracker, specs: Mapping[str, RunSpec], setting: Setting, console: Console) -> None:
-        configs = {key: spec.config() for key, spec in specs.items()}
-        kept = columns(configs.values())
-        self.params = {
-            key: {name: value for name, value in flat_params(config).items() if name in kept}
-            for key, config in configs.items()
-        }
-        self.tracker, self.setting, self.console = tracker, setting, console
-        self.children = tracker.logged()
-
-    def ended(self, key: str) -> None:
-        try:
-            self.tracker.log_run(self.setting.folder(key), self.params[key], self.children.get(key))
-        except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
-            self.console.print(escape(f"{key} is recorded but not in MLflow yet: {type(error).__name__}: {error}"))
 
 
 def _announcement(study: Study, total: int, missing: int, jobs: int) -> str:

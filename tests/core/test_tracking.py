@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def finished(results: Path, rows: int = 5, key: str = "0123456789abcdef", **more
     return folder
 
 
-PARAMS = {"solver": "lsmr", "task": "usps", "seed": "3"}
+PARAMS = {"method": "shf-lsmr", "solver": "lsmr", "preconditioner": "martens", "task": "usps", "seed": "3"}
 
 
 def test_a_run_is_browsable_under_its_names(results: Path) -> None:
@@ -47,8 +48,8 @@ def test_a_run_is_browsable_under_its_names(results: Path) -> None:
     assert run.info.run_name == "shf-lsmr/usps/s3"
     assert run.info.status == "FINISHED"
     assert run.data.params == PARAMS
-    wanted = {"solver": "lsmr", "task": "usps", "seed": "3", "method": "shf-lsmr", "outcome": "reached"}
-    assert wanted.items() <= run.data.tags.items()
+    assert (PARAMS | {"outcome": "reached"}).items() <= run.data.tags.items()
+    assert "optimizer" not in run.data.tags
     assert run.data.tags["run_key"] == "0123456789abcdef"
     assert run.data.tags["mlflow.parentRunId"] == tracker.parent
     assert run.data.metrics["summary/work_to_target"] == 2.5
@@ -119,6 +120,67 @@ def test_a_second_invocation_adds_nothing_and_replaces_what_did_not_finish(resul
     assert parent.data.tags["mlflow.note.content"] == "new note"
     assert parent.data.tags["verdict/usps/hf-vs-x"] == "better"
     assert len(again.client.search_runs([again.experiment])) == 3
+
+
+def test_rows_of_a_run_under_way_are_the_beginning_of_its_record(results: Path) -> None:
+    tracker, began = Tracker(results, "tiny", "k1"), int(1000 * time.time())
+    rows = [{"iteration": i, "seconds": 0.1 * i, "test_error": 9.0 - i / 5, "rho": None} for i in (1, 1, 3)]
+    new = []
+    for row in rows:
+        new.append(tracker.log_row("0123456789abcdef", PARAMS, row))
+        time.sleep(0.2)  # the wall is never ahead of the run's clock
+    assert new == [True, False, True]
+    (live,) = tracker.client.search_runs([tracker.experiment], "tags.run_key != ''")
+    assert (live.info.run_name, live.info.status) == ("shf-lsmr/usps/s3", "RUNNING")
+    assert live.data.params == PARAMS
+    assert (PARAMS | {"mlflow.parentRunId": tracker.parent}).items() <= live.data.tags.items()
+    assert "outcome" not in live.data.tags
+    assert live.data.metrics["test/error"] == 9.0 - 3 / 5
+    assert "opt/rho" not in live.data.metrics
+
+    assert tracker.log_run(finished(results), PARAMS) == live.info.run_id
+    run = tracker.client.get_run(live.info.run_id)
+    assert (run.info.status, run.data.tags["outcome"]) == ("FINISHED", "reached")
+    assert run.data.metrics["summary/work_to_target"] == 2.5
+    history = sorted(tracker.client.get_metric_history(live.info.run_id, "test/error"), key=lambda point: point.step)
+    assert [(point.step, point.value) for point in history] == [(i, 9.0 - i / 5) for i in range(5)]
+    times = [point.timestamp for point in history]
+    assert times == sorted(times)
+    assert times[4] - times[3] == pytest.approx(100, abs=2)
+    assert began <= times[1] <= times[3] <= run.info.end_time
+    assert len(tracker.logged()) == 1
+    tracker.abandon()
+    assert tracker.client.get_run(live.info.run_id).info.status == "FINISHED"
+
+
+def test_a_child_that_does_not_end_is_killed_and_replaced(results: Path) -> None:
+    row = {"iteration": 1, "seconds": 0.1, "test_error": 9.0}
+    first = Tracker(results, "tiny", "k1")
+    first.begin()
+    assert first.client.get_run(first.parent).info.status == "RUNNING"
+    first.log_row("0123456789abcdef", PARAMS, row)
+    left = first.logged()["0123456789abcdef"]
+    first.abandon()
+    assert first.client.get_run(left.info.run_id).info.status == "KILLED"
+    assert first.live == {}
+
+    again = Tracker(results, "tiny", "k1")
+    assert again.log_row("0123456789abcdef", PARAMS, row, left)
+    (child,) = again.logged().values()
+    assert (child.info.run_id == left.info.run_id, child.info.status) == (False, "RUNNING")
+    again.log_run(finished(results), PARAMS, left)
+    (child,) = again.logged().values()
+    assert child.info.status == "FINISHED"
+    assert not Tracker(results, "tiny", "k1").log_row("0123456789abcdef", PARAMS, row, child)
+
+
+def test_a_live_run_that_fails_says_so(results: Path) -> None:
+    tracker, folder = Tracker(results, "tiny", "k1"), RunFolder(results, "0123456789abcdef")
+    tracker.log_row(folder.key, PARAMS, {"iteration": 1, "seconds": 0.1, "test_error": 9.0})
+    folder.fail({"task": "usps", "method": "shf-lsmr", "seed": 3, "outcome": "failed", "error": "boom"}, "details")
+    run = tracker.client.get_run(tracker.log_run(folder, PARAMS))
+    assert (run.info.status, run.data.tags["outcome"], run.data.tags["error"]) == ("FAILED", "failed", "boom")
+    assert len(tracker.logged()) == 1
 
 
 def test_another_set_of_runs_has_another_parent(results: Path) -> None:

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hfbench.errors import ConfigError, StoreError
+from hfbench.lock import TakenError, store_lock, study_lock
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from hfbench.lock import study_lock
+with study_lock(Path(sys.argv[1]), "tiny", "hfbench run"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holding(results: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, str(results)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_who_comes_second_is_told_who_holds_it_and_since_when(tmp_path: Path) -> None:
+    with holding(tmp_path) as process:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(TakenError) as caught:
+            study_lock(tmp_path, "tiny", "hfbench compare")
+        process.kill()
+    since = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d"
+    holder = rf"`hfbench run`, process {process.pid} on {re.escape(socket.gethostname())}, since {since}"
+    assert re.fullmatch(holder, caught.value.holder)
+    assert caught.value.holder in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_kill_9_frees_it(tmp_path: Path) -> None:
+    with holding(tmp_path) as process:
+        os.kill(process.pid, signal.SIGKILL)
+    with study_lock(tmp_path, "tiny", "hfbench run"), pytest.raises(TakenError, match=f"process {os.getpid()} "):
+        study_lock(tmp_path, "tiny", "hfbench run")
+
+
+def test_it_is_free_after_the_block_and_other_studies_are_their_own(tmp_path: Path) -> None:
+    for _ in range(2):
+        with study_lock(tmp_path, "tiny", "hfbench run"), study_lock(tmp_path, "other", "hfbench run"):
+            pass
+
+
+def test_the_lock_of_the_store_is_waited_for(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with store_lock(tmp_path):
+            order.append("second")
+
+    with store_lock(tmp_path):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.2)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_holder_that_has_not_signed_is_another_process(tmp_path: Path) -> None:
+    with study_lock(tmp_path, "tiny", "hfbench run"):
+        (tmp_path / ".locks" / "study-tiny").write_text("{")
+        with pytest.raises(TakenError, match="by another process"):
+            study_lock(tmp_path, "tiny", "hfbench run")
+
+
+def test_a_folder_that_cannot_be_written_and_a_name_that_leads_elsewhere_are_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="must be writable"):
+        study_lock(tmp_path / "file", "tiny", "hfbench run")
+    with pytest.raises(ConfigError):
+        study_lock(tmp_path, "../tiny", "hfbench run")
