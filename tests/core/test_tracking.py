@@ -76,9 +76,9 @@ def test_curves_are_thinned_and_keep_their_ends(results: Path) -> None:
     tracker = Tracker(results, "tiny", "k1")
     run_id = tracker.log_run(finished(results, rows=1201), PARAMS)
     steps = [point.step for point in tracker.client.get_metric_history(run_id, "test/error")]
-    assert len(steps) == 100
+    assert len(steps) == 50
     assert (steps[0], steps[-1]) == (0, 1200)
-    assert max(b - a for a, b in zip(steps, steps[1:], strict=False)) <= 13
+    assert max(b - a for a, b in zip(steps, steps[1:], strict=False)) <= 25
 
 
 def test_calls_hold_at_most_a_thousand_entries(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +91,9 @@ def test_calls_hold_at_most_a_thousand_entries(results: Path, monkeypatch: pytes
 
     monkeypatch.setattr(tracker.client, "log_batch", counting)
     monkeypatch.setattr(tracking, "BATCH", 50)
-    run_id = tracker.log_run(finished(results, rows=60), PARAMS)
+    run_id = tracker.log_run(finished(results, rows=40), PARAMS)
     assert max(sizes) <= 50
-    assert len(tracker.client.get_metric_history(run_id, "test/error")) == 60
+    assert len(tracker.client.get_metric_history(run_id, "test/error")) == 40
 
 
 def test_a_second_invocation_adds_nothing_and_replaces_what_did_not_finish(results: Path) -> None:
