@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow_pages import missing
 from tiny_study import results_folder
 
 
@@ -34,6 +35,7 @@ def results(tmp_path: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "data": None if os.environ.get("HFBENCH_DATA") else "set HFBENCH_DATA to the folder of the real data",
+        "browser": missing(),
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
     }
     for item in items:
