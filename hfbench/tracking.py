@@ -205,6 +205,21 @@ class Tracker:
         run = self.client.create_run(self.experiment, start_time=began, tags=tags, run_name=name).info.run_id
         return Child(str(run), [(-1, 0.0, began)])
 
+    def judge(self, child: Any, verdict: str, numbers: Mapping[str, float]) -> None:
+        """What the comparison of a child's method came to on its task, for the UI to group and sort by.
+
+        `child` is as `logged` gives it; what it has already is not repeated.
+        """
+        from mlflow.entities import Metric, RunTag
+
+        there = child.data
+        new = {name: value for name, value in numbers.items() if there.metrics.get(name) != value}
+        tags = [] if there.tags.get("verdict") == verdict else [RunTag("verdict", verdict)]
+        if new or tags:
+            metrics = [Metric(name, value, _now(), 0) for name, value in new.items() if math.isfinite(value)]
+            self.client.log_batch(child.info.run_id, metrics=metrics, tags=tags)
+            self._logged = None
+
     def abandon(self) -> None:
         """Children that `log_row` began and `log_run` did not end are KILLED."""
         while self.live:

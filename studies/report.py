@@ -21,6 +21,7 @@ from .recorded import Recorded, missing_runs
 from .verdicts import markdown, table
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
+OF_CHILD = ("stat/ratio", "stat/ci_low", "stat/ci_high", "stat/p_holm")  # numbers beside a run's own in MLflow
 NOTE = 8000  # characters of a tag
 
 
@@ -111,12 +112,11 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
         artifacts=artifacts,
         status=status,
     )
-    verdicts = {(one.task, one.method): one.verdict for one in found.comparisons}
-    for child in tracker.logged().values():
-        tags = child.data.tags
-        verdict = verdicts.get((tags.get("task"), tags.get("method")), "baseline")
-        if tags.get("verdict") != verdict:
-            tracker.client.set_tag(child.info.run_id, "verdict", verdict)
+    compared = {(one.task, one.method): one for one in found.comparisons}
+    for child in list(tracker.logged().values()):
+        one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
+        numbers = {name: value for name, value in one.metrics().items() if name in OF_CHILD} if one is not None else {}
+        tracker.judge(child, one.verdict if one is not None else "baseline", numbers)
 
 
 def shortened(note: str) -> str:

@@ -184,6 +184,15 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     assert "effects on work" in parent.data.tags["mlflow.note.content"]
     verdicts = {run.data.tags["method"]: run.data.tags["verdict"] for run in runs if run is not parent}
     assert verdicts == {"hf": "baseline", **dict.fromkeys([*study.methods][1:], "inconclusive (n too small)")}
+    for run in runs:
+        own = {name for name in run.data.metrics if name.startswith("stat/") and name.count("/") == 1}
+        judged = run is not parent and run.data.tags["method"] != "hf"
+        assert own == ({"stat/ratio", "stat/ci_low"} if judged else set())  # of two seeds: from 0 to infinity, no p
+        if judged:
+            assert (
+                run.data.metrics["stat/ratio"]
+                == parent.data.metrics[f"stat/tiny-curves/{run.data.tags['method']}/ratio"]
+            )
 
 
 def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple[Study, Path, str]) -> None:
