@@ -19,7 +19,7 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench import registry
-from hfbench.config import Study
+from hfbench.config import Study, load_study
 from hfbench.errors import StoreError
 from hfbench.store import read_json, write_json
 from hfbench.studies.compare import compare_study
@@ -35,6 +35,14 @@ from = "hf"
 to = "shf"
 factors = ["solver", "preconditioner", "scheduler"]
 """
+NOTES = """notes = '''
+Pilots:
+seed 9.
+
+Slow *machine*.
+'''
+question ="""
+
 BASELINE = """
 [methods.adam]
 optimizer = "adam"
@@ -99,8 +107,10 @@ def factorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, st
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
         folder = tmp_path_factory.mktemp("factorial")
-        notes = 'study.notes="Pilots:\\nseed 9.\\n\\nSlow *machine*."'
-        study, results = tiny(folder, notes, extra=BASELINE + FACTORIAL), results_folder(folder / "results")
+        tiny(folder, extra=BASELINE + FACTORIAL)
+        file = folder / "tiny.toml"
+        file.write_text(file.read_text().replace("question =", NOTES))
+        study, results = load_study(str(file)), results_folder(folder / "results")
         status, screen = run_quietly(study, results)
     assert status == 0
     return study, results, screen
