@@ -1,0 +1,35 @@
+"""The results published with hfbench: their tables come out of the records as they were committed, byte for byte."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_study import results_folder, uses_mlflow
+
+from hfbench.config import load_study, shipped_studies
+from hfbench.studies import archive, pictures, report
+from hfbench.studies.compare import compare_study
+
+PUBLISHED = [name for name in shipped_studies() if archive.published(name)]
+
+
+def test_something_is_published() -> None:
+    assert "paper" in PUBLISHED
+
+
+@uses_mlflow
+@pytest.mark.usefixtures("own_store")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_tables_come_out_of_the_published_records(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "draw", lambda *of: [])  # `.ci/run` draws them
+    monkeypatch.setattr(report, "_log", lambda *of: None)
+    monkeypatch.setattr("hfbench.studies.log.Log.ended", lambda *of: None)
+    screen = io.StringIO()
+    results = results_folder(tmp_path / "results")
+    assert compare_study(load_study(name), results, None, Console(file=screen, width=80)) == 0
+    committed, made = archive.published(name), results / "studies" / name / "comparisons.json"
+    assert committed is not None
+    assert made.read_bytes() == (committed.parent / "comparisons.json").read_bytes()
