@@ -108,11 +108,14 @@ class RunFolder:
 
         return list(pyarrow.parquet.read_table(self.trace_path).to_pylist())
 
+    def has_examples(self) -> bool:
+        return self._examples.exists()
+
     def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
         """Pictures of some test cases and of what the run made of them, as `finish` was given them."""
         import numpy as np
 
-        if not self._examples.exists():
+        if not self.has_examples():
             return None
         with np.load(self._examples, allow_pickle=False) as arrays:
             return dict(arrays)

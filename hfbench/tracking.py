@@ -210,14 +210,13 @@ class Tracker:
 
         `child` is as `logged` gives it; what it has already is not repeated.
         """
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import RunTag
 
         there = child.data
-        new = {name: value for name, value in numbers.items() if there.metrics.get(name) != value}
+        new = _new(numbers, there.metrics)
         tags = [] if there.tags.get("verdict") == verdict else [RunTag("verdict", verdict)]
         if new or tags:
-            metrics = [Metric(name, value, _now(), 0) for name, value in new.items() if math.isfinite(value)]
-            self.client.log_batch(child.info.run_id, metrics=metrics, tags=tags)
+            self.client.log_batch(child.info.run_id, metrics=new, tags=tags)
             self._logged = None
 
     def abandon(self) -> None:
@@ -249,14 +248,9 @@ class Tracker:
         status: str = "FINISHED",
     ) -> None:
         """The parent's verdicts, its description (Markdown) and its files; what is there already is not repeated."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import RunTag
 
-        there = self.client.get_run(self.parent).data.metrics
-        new = [
-            Metric(name, float(value), _now(), 0)
-            for name, value in metrics.items()
-            if math.isfinite(value) and there.get(name) != value
-        ]
+        new = _new(metrics, self.client.get_run(self.parent).data.metrics)
         labels = [RunTag(name, str(value)[:TEXT]) for name, value in tags.items()]
         for start in range(0, max(len(new), 1), BATCH - len(labels) - 1):
             batch = new[start : start + BATCH - len(labels) - 1]
@@ -359,6 +353,17 @@ def _point(row: Mapping[str, Any], when: int) -> list[Any]:
         Metric(metric, float(row[column]), when, row["iteration"])
         for column, metric in METRICS.items()
         if row.get(column) is not None and math.isfinite(row[column])
+    ]
+
+
+def _new(metrics: Mapping[str, float], there: Mapping[str, float]) -> list[Any]:
+    """The finite ones that are not there with the same value."""
+    from mlflow.entities import Metric
+
+    return [
+        Metric(name, float(value), _now(), 0)
+        for name, value in metrics.items()
+        if math.isfinite(value) and there.get(name) != value
     ]
 
 

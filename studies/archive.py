@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ def published(study: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def unpack(file: Path, name: str, planned: Sequence[RunSpec], results: Path) -> tuple[Path, dict[str, RunSpec]]:
+def unpack(file: Path, name: str, planned: Mapping[str, RunSpec], results: Path) -> tuple[Path, dict[str, RunSpec]]:
     """The folder below `results` that the archive's runs are put into, and the planned runs by their keys there.
 
     A run that the archive does not hold, or holds with other settings, keeps its own key. Records already in the folder
@@ -71,11 +71,14 @@ def unpack(file: Path, name: str, planned: Sequence[RunSpec], results: Path) -> 
     configs = {key: json.loads(row["config"]) for key, row in rows.items()}
     keys = {_identity(config): key for key, config in configs.items()}
     specs, held = {}, 0
-    for spec in planned:
-        key = keys.get(_identity(spec.config()), "")
-        same = key != "" and same_settings(configs[key], spec.config())
-        specs[key if same else spec.key()] = spec
-        held += same
+    for own, spec in planned.items():
+        config = spec.config()
+        key = keys.get(_identity(config))
+        if key is None or not same_settings(configs[key], config):
+            specs[own] = spec
+        else:
+            specs[key] = spec
+            held += 1
     if not held:
         raise StoreError(f"{file} holds {len(rows)} runs, but none of the {len(planned)} of {name} with its settings.")
     folder = results / "archives" / f"{safe_name(name)}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"

@@ -81,9 +81,7 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
     about = f"Declared beforehand, one family of {first.family}; p of Wilcoxon, or of TOST where equivalent."
     yield Table(head, rows, about, numbers=2, words=2)
     for group in by_hypothesis(claims).values():
-        yield Paragraph(
-            (Strong(group[0].hypothesis.name), claim_words.title(group[0]).removeprefix(group[0].hypothesis.name))
-        )
+        yield Paragraph((Strong(group[0].hypothesis.name), f": {claim_words.meaning(group[0])}"))
         judged = [_judged(claim_words.sentence(one), one.comparison.verdict) for one in group]
         yield Bullets([(*_pieces(said), f" {remarks}") for said, remarks in judged])
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from .claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 from .document import literal, row_of
 from .verdicts import cells, sentences
-from .words import NOUNS, bullets, colour, grid_of, level, p_value, percent
+from .words import NOUNS, adjusted, bullets, colour, grid_of, level, percent
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
 TONES = {HOLDS: "good", FAILS: "bad"}
@@ -39,22 +39,24 @@ def _row(one: Claim, first: bool) -> tuple[Text, ...]:
 
 
 def title(one: Claim) -> str:
-    """What is claimed: its name, in words, and what it means here."""
+    """The claim's name, and what it says."""
+    return f"{one.hypothesis.name}: {meaning(one)}"
+
+
+def meaning(one: Claim) -> str:
+    """What is claimed, in words where the study has them, and which numbers that is about."""
     h = one.hypothesis
     expected = {"better": "less", "not-worse": "not more", "equivalent": "as much"}[h.expects]
-    meaning = f"{h.method} against {h.against} by {NOUNS[h.measure][0]}, expected {expected}"
-    return f"{h.name}: {h.says} ({meaning})" if h.says else f"{h.name}: {meaning}"
+    measured = f"{h.method} against {h.against} by {NOUNS[h.measure][0]}, expected {expected}"
+    return f"{h.says} ({measured})" if h.says else measured
 
 
 def sentence(one: Claim) -> str:
     """What was found on the task, and what becomes of the claim."""
     c = one.comparison
     said = [sentences(c)]
-    if one.answer == HOLDS and c.verdict.startswith("inconclusive"):
-        p = p_value(one.p_not_worse)
-        said.append(
-            f"Worse by {percent(c.margin)} or more is excluded (one-sided p_Holm {'' if '<' in p else '= '}{p})."
-        )
+    if one.answer == HOLDS and c.verdict.startswith("inconclusive") and one.p_not_worse is not None:
+        said.append(f"Worse by {percent(c.margin)} or more is excluded (one-sided {adjusted(one.p_not_worse)}).")
     return " ".join([*said, f"The claim {'is open' if one.answer == OPEN else one.answer}."])
 
 

@@ -76,7 +76,7 @@ def _recorded(study: Study, results: Path, data: str | None, archive_file: Path 
     file = archive_file or (None if recorded.ended else archive.published(study.name))
     if file is None:
         return recorded
-    folder, held = archive.unpack(file, study.name, list(specs.values()), results)
+    folder, held = archive.unpack(file, study.name, specs, results)
     return gather(study, held, results, folder)
 
 

@@ -109,15 +109,12 @@ def _walsh_place(n: int, level: float) -> int:
 
 def tost(d: Array, delta: float) -> float:
     """p of "|E d| ≥ delta": the larger of two one-sided paired t tests against −delta and delta. Needs two pairs."""
-    if np.ptp(d) == 0:  # no spread: the t statistic is ±inf
-        return 0.0 if abs(d[0]) < delta else 1.0
-    t = (delta - abs(np.mean(d))) / (np.std(d, ddof=1) / math.sqrt(d.size))
-    return float(stdtr(d.size - 1, -t))
+    return max(not_above(d, delta), not_above(-d, delta))
 
 
 def not_above(d: Array, delta: float) -> float:
-    """p of "E d ≥ delta": a one-sided paired t test, the upper of the two in `tost`. Needs two pairs."""
-    if np.ptp(d) == 0:
+    """p of "E d ≥ delta": a one-sided paired t test. Needs two pairs."""
+    if np.ptp(d) == 0:  # no spread: the t statistic is ±inf
         return 0.0 if d[0] < delta else 1.0
     t = (delta - np.mean(d)) / (np.std(d, ddof=1) / math.sqrt(d.size))
     return float(stdtr(d.size - 1, -t))

@@ -113,12 +113,13 @@ class Recorded:
 
     def examples(self, task: str) -> tuple[int, dict[str, Mapping[str, Any]]]:
         """The first seed of a task at which most methods kept pictures of test cases, and these by method."""
-        by_seed: dict[int, dict[str, Mapping[str, Any]]] = {}
+        kept: dict[int, dict[str, RunFolder]] = {}
         for key, spec in self.specs.items():
-            if spec.task == task and key in self.ended and (shown := self.folder(key).examples()) is not None:
-                by_seed.setdefault(spec.seed, {})[spec.method.name] = shown
-        seed = max(by_seed, key=lambda one: (len(by_seed[one]), -one), default=0)
-        return seed, by_seed.get(seed, {})
+            if spec.task == task and key in self.ended and (folder := self.folder(key)).has_examples():
+                kept.setdefault(spec.seed, {})[spec.method.name] = folder
+        seed = max(kept, key=lambda one: (len(kept[one]), -one), default=0)
+        shown = {method: folder.examples() for method, folder in kept.get(seed, {}).items()}
+        return seed, {method: examples for method, examples in shown.items() if examples is not None}
 
     def folder(self, key: str) -> RunFolder:
         return RunFolder(self.records, key)

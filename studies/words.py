@@ -77,7 +77,12 @@ def leading_p(c: Difference) -> tuple[float | None, str]:
 def tested(c: Difference) -> list[str]:
     """`Wilcoxon p_Holm = .031`, if there is a p value."""
     p, test = leading_p(c)
-    return [] if p is None else [f"{test} p_Holm {'' if p < 0.001 else '= '}{p_value(p).replace('<', '< ')}"]
+    return [] if p is None else [f"{test} {adjusted(p)}"]
+
+
+def adjusted(p: float) -> str:
+    """`p_Holm = .031` or `p_Holm < .001`."""
+    return f"p_Holm {'' if p < 0.001 else '= '}{p_value(p).replace('<', '< ')}"
 
 
 def grid_of(title: Text) -> Table:

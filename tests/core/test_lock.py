@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.lock import TakenError, store_lock, study_lock
+from hfbench.lock import FOLDER, TakenError, store_lock, study_lock
 
 HOLDS = """
 import sys, time
@@ -56,8 +56,14 @@ def test_kill_9_frees_it(tmp_path: Path) -> None:
 
 def test_it_is_free_after_the_block_and_other_studies_are_their_own(tmp_path: Path) -> None:
     for _ in range(2):
-        with study_lock(tmp_path, "tiny", "hfbench run"), study_lock(tmp_path, "other", "hfbench run"):
-            pass
+        with study_lock(tmp_path, "tiny", "hfbench run"):
+            with study_lock(tmp_path, "other", "hfbench run"), pytest.raises(TakenError, match="other is worked on"):
+                study_lock(tmp_path, "other", "hfbench run")
+            with pytest.raises(TakenError, match="tiny is worked on"):
+                study_lock(tmp_path, "tiny", "hfbench run")
+    for name in ("tiny", "other"):
+        with study_lock(tmp_path, name, "hfbench compare"):
+            assert "hfbench compare" in (tmp_path / FOLDER / f"study-{name}").read_text()
 
 
 def test_the_lock_of_the_store_is_waited_for(tmp_path: Path) -> None:
