@@ -48,6 +48,8 @@ def write(recorded: Recorded, file: Path) -> int:
         raise StoreError(
             f"none of the runs of {recorded.study.name} is recorded in {recorded.results}: nothing to write."
         )
+    if not file.absolute().parent.is_dir():
+        raise StoreError(f"{file} must lie in a folder that exists, but there is no {file.parent}.")
     rows = [_packed(recorded.folder(key)) for key in recorded.ended]
     table = pa.Table.from_pylist(rows, schema=_schema())
     write_atomically(file.absolute(), lambda path: pyarrow.parquet.write_table(table, path, compression="zstd"))
@@ -125,10 +127,11 @@ def _read(file: Path) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet
 
+    wanted = f"{file} must be an archive written by `hfbench export`, but"
     try:
         table = pyarrow.parquet.read_table(file)
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{file} must be an archive written by `hfbench export`, but: {error}.") from error
+        raise StoreError(f"{wanted}: {str(error).rstrip('.')}.") from error
     if not table.schema.equals(_schema()):
-        raise StoreError(f"{file} must be an archive written by `hfbench export`, but its columns are others.")
+        raise StoreError(f"{wanted} its columns are others.")
     return list(table.to_pylist())

@@ -58,6 +58,11 @@ class Difference:
         return self.wins + self.losses
 
     @property
+    def beyond_margin(self) -> bool:
+        """Whether the whole interval is a difference larger than the margin."""
+        return self.ci_high < 1 / self.margin or self.ci_low > self.margin
+
+    @property
     def least_pairs(self) -> int:
         """Informative seeds without which nothing in a family of this size can be found to differ."""
         return max(LEAST_PAIRS, least_pairs(self.alpha, self.family))
@@ -212,9 +217,9 @@ def verdict(c: Difference, enough_solved: bool) -> str:
     if _below(c.p_tost_holm, c.alpha) and enough_solved:
         return "equivalent"
     if _below(c.p_holm, c.alpha) and c.ratio < 1:
-        return "clearly better" if c.ci_high < 1 / c.margin else "better"
+        return "clearly better" if c.beyond_margin else "better"
     if _below(c.p_holm, c.alpha) and c.ratio > 1:
-        return "clearly worse" if c.ci_low > c.margin else "worse"
+        return "clearly worse" if c.beyond_margin else "worse"
     return "inconclusive (n too small)" if c.p_holm is None else "inconclusive"
 
 

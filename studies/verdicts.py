@@ -185,13 +185,11 @@ def _advice(c: Comparison) -> list[str]:
         advice.append(
             "Too few pairs reached the target: a larger budget or an easier target tells more than more seeds."
         )
-    elif c.needed is not None and c.needed > c.n:
-        advice.append(
-            f"About {c.needed} paired seeds would show a difference of {percent(c.margin)}, or equivalence, "
-            "with 80 % power."
-        )
-    elif c.needed is not None:
-        advice.append(f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell.")
+    elif c.needed is not None and not c.beyond_margin:  # beyond it, seeds for a p value are all that it lacks
+        shown = f"a difference of {percent(c.margin)}, or equivalence, with 80 % power"
+        many = f"About {c.needed} paired seeds would show {shown}."
+        near = f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell."
+        advice.append(many if c.needed > c.n else near)
     return advice
 
 

@@ -140,6 +140,14 @@ def test_nothing_recorded_is_nothing_to_export(results: Path, tmp_path: Path) ->
     assert not file.exists()
 
 
+def test_an_archive_goes_into_a_folder_that_exists(made: tuple[Study, Path, Path], tmp_path: Path) -> None:
+    study, there, _ = made
+    file = tmp_path / "nowhere" / "tiny.parquet"
+    with pytest.raises(StoreError, match=f"there is no {file.parent}"):
+        archive.export_study(study, there, None, Console(file=io.StringIO()), file)
+    assert not file.parent.exists()
+
+
 def test_a_key_in_an_archive_is_no_path(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
