@@ -324,7 +324,7 @@ def _summary(result: Mapping[str, Any], when: int) -> list[Any]:
     last = int(result.get("iterations") or 0)
     solved = Metric("summary/solved", float(result.get("outcome") == "reached"), when, last)
     kept = [name for name in names if name not in ("seed", "threads") and math.isfinite(result[name])]
-    return [solved, *(Metric(f"summary/{name}", float(result[name]), when, last) for name in kept)]
+    return [*(Metric(f"summary/{name}", float(result[name]), when, last) for name in kept), solved]
 
 
 def _outcome(result: Mapping[str, Any]) -> dict[str, str]:

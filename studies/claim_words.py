@@ -10,7 +10,7 @@ from rich.text import Text
 from .claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 from .document import literal, row_of
 from .verdicts import cells, sentences
-from .words import NOUNS, adjusted, bullets, colour, grid_of, level, percent
+from .words import NOUNS, Name, adjusted, bullets, colour, grid_of, level, percent
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
 TONES = {HOLDS: "good", FAILS: "bad"}
@@ -19,8 +19,8 @@ TONES = {HOLDS: "good", FAILS: "bad"}
 def table(claims: Sequence[Claim], console: Console) -> None:
     """Prints every claim on every task; fits 80 columns."""
     grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
-    grid.add_column("claim", overflow="fold", min_width=13)
-    grid.add_column("task", overflow="fold", min_width=8)
+    grid.add_column("claim", min_width=13)
+    grid.add_column("task", min_width=8)
     for name in ("ratio", f"{level(claims[0].comparison)} CI", "p"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=8)
@@ -32,10 +32,10 @@ def table(claims: Sequence[Claim], console: Console) -> None:
     console.print(bullets(Text(title(group[0])) for group in by_hypothesis(claims).values()))
 
 
-def _row(one: Claim, first: bool) -> tuple[Text, ...]:
+def _row(one: Claim, first: bool) -> tuple[Name | Text, ...]:
     c = one.comparison
     verdict = Text(c.verdict.partition(" (")[0], style=colour(c.verdict))
-    return Text(one.hypothesis.name if first else ""), Text(c.task), *map(Text, cells(c)[:3]), verdict
+    return Name(one.hypothesis.name if first else ""), Name(c.task), *map(Text, cells(c)[:3]), verdict
 
 
 def title(one: Claim) -> str:

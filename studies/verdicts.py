@@ -15,6 +15,7 @@ from .significance import Comparison
 from .words import (
     NOUNS,
     VERBS,
+    Name,
     colour,
     count,
     digits,
@@ -46,12 +47,12 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
     first = group[0]
     title = Text.assemble((first.task, "bold"), f" · {NOUNS[first.cost][0]} against ", (first.baseline, "bold"))
     grid = grid_of(title)
-    grid.add_column("method", overflow="fold", min_width=8)
+    grid.add_column("method", min_width=8)
     for name in ("ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
     for one in group:
-        grid.add_row(Text(one.method), *cells(one), Text(one.verdict, style=colour(one.verdict)))
+        grid.add_row(Name(one.method), *cells(one), Text(one.verdict, style=colour(one.verdict)))
     return grid
 
 
@@ -63,11 +64,11 @@ def cells(c: Comparison) -> tuple[str, ...]:
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
     grid = grid_of(Text("medians over seeds"))
-    grid.add_column("method", overflow="fold", min_width=8)
+    grid.add_column("method", min_width=8)
     for name in ("to target", "seconds", "products", "final test error", "solved"):
         grid.add_column(name, justify="right")
     for row in rows:
-        grid.add_row(Text(row["method"]), *median_cells(row))
+        grid.add_row(Name(row["method"]), *median_cells(row))
     return grid
 
 

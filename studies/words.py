@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from rich import box
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -87,6 +90,26 @@ def adjusted(p: float) -> str:
 
 def grid_of(title: Text) -> Table:
     return Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+
+
+class Name:
+    """A name in a table, broken after `_`, `-`, `.` or `/` where its column is narrow."""
+
+    def __init__(self, name: str) -> None:
+        self.parts = re.findall("[^-_./]+[-_./]*|[-_./]+", name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        lengths = [len(part) for part in self.parts]
+        return Measurement(max(lengths, default=0), sum(lengths))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        lines = [""]
+        for part in self.parts:
+            if len(lines[-1]) + len(part) <= options.max_width:
+                lines[-1] += part
+            else:
+                lines.append(part)
+        yield Text("\n".join(filter(None, lines)), overflow="fold")
 
 
 def sentence_list(told: Iterable[tuple[str, str]]) -> Table:

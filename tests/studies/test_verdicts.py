@@ -127,6 +127,14 @@ def test_the_tables_fit_eighty_columns_and_lose_nothing(names):
         assert name in joined
 
 
+def test_a_long_name_is_broken_where_its_words_end():
+    base = {s: 1000.0 + s for s in range(20)}
+    records = runs({"hf": base, "hf_lsmr_chapelle-erhan_dynamic": {s: 0.9 * cost for s, cost in base.items()}}, tau=9e4)
+    starts = [line[1:18].strip() for line in printed(compare(records, "hf"), records).splitlines()]
+    assert {"hf_lsmr_", "chapelle-", "erhan_dynamic"} <= set(starts)  # the table of verdicts has less room
+    assert starts[starts.index("hf_lsmr_chapelle-") + 1] == "erhan_dynamic"  # than that of medians
+
+
 def test_a_terminal_gets_colours():
     text = printed(compare(win(), "hf"), force_terminal=True, color_system="standard")
     assert "\x1b[32mclearly better" in text
