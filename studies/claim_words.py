@@ -19,11 +19,11 @@ TONES = {HOLDS: "good", FAILS: "bad"}
 def table(claims: Sequence[Claim], console: Console) -> None:
     """Prints every claim on every task; fits 80 columns."""
     grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
-    grid.add_column("claim", min_width=13)
+    grid.add_column("claim", min_width=10)
     grid.add_column("task", min_width=8)
     for name in ("ratio", f"{level(claims[0].comparison)} CI", "p"):
         grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("verdict", min_width=8)
+    grid.add_column("verdict", min_width=12)
     grid.add_column("answer", no_wrap=True)
     for group in by_hypothesis(claims).values():
         for place, one in enumerate(group):

@@ -143,4 +143,4 @@ def values_of(trace: pd.DataFrame, *columns: str) -> tuple[Array, ...]:
     for name in columns:
         if name not in trace.columns:
             raise ConfigError(f"a trace to draw must have the column {name!r}; it has {', '.join(trace.columns)}.")
-    return tuple(np.asarray(trace[name].astype(float), dtype=float) for name in columns)
+    return tuple(trace[name].to_numpy(dtype=float, na_value=np.nan) for name in columns)

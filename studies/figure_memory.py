@@ -30,7 +30,8 @@ def memory(
 ) -> list[Path]:
     """Draws each method's peak memory: a bar to the median, a dot per seed; above, the ratio to the baseline's median.
 
-    One panel per task. Without a baseline, or where it has no number, the axis above is left out.
+    One panel per task, with the methods that have runs on it. Without a baseline, or where it has no number, the axis
+    above is left out.
     """
     looks = styles_of(records, methods)
     tasks = list(tasks) if tasks is not None else sorted(records["task"].unique())
@@ -39,21 +40,21 @@ def memory(
     for axes, task in zip(panels, tasks, strict=False):
         runs = records[records["task"] == task]
         peaks = {m: np.asarray(runs.loc[runs["method"] == m, "peak_memory"].astype(float), dtype=float) for m in looks}
-        _memory_panel(axes, {m: values[np.isfinite(values)] / MIB for m, values in peaks.items()}, looks, baseline)
+        finite = {m: values[np.isfinite(values)] / MIB for m, values in peaks.items() if np.isfinite(values).any()}
+        _memory_panel(axes, finite, looks, baseline)
     return save(figure, path)
 
 
 def _memory_panel(axes: Axes, peaks: Mapping[str, Array], looks: Mapping[str, Style], baseline: str | None) -> None:
     for place, (method, values) in enumerate(peaks.items()):
-        if values.size:
-            look = looks[method]
-            axes.barh(place, float(np.median(values)), height=0.62, color=look.colour, alpha=0.3, linewidth=0)
-            offsets = place + 0.22 * (np.arange(values.size) % 3 - 1) * (values.size > 2)
-            axes.plot(values, offsets, **look.points, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
-    if not any(values.size for values in peaks.values()):
+        look = looks[method]
+        axes.barh(place, float(np.median(values)), height=0.62, color=look.colour, alpha=0.3, linewidth=0)
+        offsets = place + 0.22 * (np.arange(values.size) % 3 - 1) * (values.size > 2)
+        axes.plot(values, offsets, **look.points, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
+    if not peaks:
         nothing(axes)
     axes.set_yticks(range(len(peaks)), [wrapped(method) for method in peaks])
-    axes.set_ylim(len(peaks) - 0.4, -0.6)
+    axes.set_ylim(len(looks) - 0.4, -0.6)  # bars as thick in every panel
     axes.grid(False, axis="y")
     axes.set_xlim(0, 1.06 * max((value for values in peaks.values() for value in values), default=1.0))
     axes.set_xlabel("peak memory (MiB)")

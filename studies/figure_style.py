@@ -168,7 +168,7 @@ def _settle(figure: Figure) -> None:
     dpi, figure.dpi = figure.dpi, 72.0  # as an SVG is drawn
     figure.draw_without_rendering()
     figure.dpi = dpi
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # not "none", for which every file would be drawn twice
     for axes in figure.axes:
         left, bottom, width, height = (round(float(edge), 6) for edge in axes.get_position(original=True).bounds)
         axes.set_position((left, bottom, width, height))

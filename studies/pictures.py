@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfbench.store import safe_name
+from hfbench.config import to_dict
+from hfbench.errors import StoreError
+from hfbench.store import finite, read_json, safe_name, write_json
 
 from . import figures
 from .findings import Findings, limits
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Traces = Mapping[tuple[str, int], "pd.DataFrame"]
+
+KEPT = "figures.json"  # what the figures in a folder were drawn from
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,58 @@ class Figure:
 
 
 def draw(recorded: Recorded, found: Findings, folder: Path) -> list[Figure]:
-    """Draws every figure that the records allow into the folder, the same bytes for the same records."""
-    return [*_of_all(recorded, found, folder), *_of_tasks(recorded, folder)]
+    """Draws every figure that the records allow into the folder, the same bytes for the same records.
+
+    Those that are there already, of the same records and by the same code, are not drawn again.
+    """
+    drawn_from = _drawn_from(recorded, found)
+    figures = _kept(folder, drawn_from)
+    if figures is None:
+        figures = [*_of_all(recorded, found, folder), *_of_tasks(recorded, folder)]
+        _keep(folder, drawn_from, figures)
+    return figures
+
+
+# ---------------------------------------------------------------- what is drawn already
+
+
+def _drawn_from(recorded: Recorded, found: Findings) -> str:
+    """A digest of all that the figures show: the records, by their keys and results, and the code that draws them."""
+    import matplotlib
+
+    results = {key: dict(result) for key, result in recorded.ended.items()}
+    shown = [to_dict(recorded.study), results, finite(found.tables()), matplotlib.__version__]
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
+
+
+def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
+    """The figures of an earlier call if they were drawn from the same and are as they were written."""
+    try:
+        kept = read_json(folder / KEPT) or {}
+        if kept.get("drawn_from") != drawn_from or kept["files"] != _digests(folder, kept["files"]):
+            return None
+        return [
+            Figure(of["kind"], of["task"], folder / of["png"], folder / of["svg"], of["about"])
+            for of in kept["figures"]
+        ]
+    except (StoreError, OSError, KeyError, TypeError):  # written by another version, or gone
+        return None
+
+
+def _keep(folder: Path, drawn_from: str, figures: list[Figure]) -> None:
+    rows = [asdict(one) | {"png": one.png.name, "svg": one.svg.name} for one in figures]
+    files = _digests(folder, [path.name for one in figures for path in one.paths])
+    write_json(folder / KEPT, {"drawn_from": drawn_from, "files": files, "figures": rows})
+
+
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+# ---------------------------------------------------------------- drawing
 
 
 def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figure]:

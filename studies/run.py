@@ -20,7 +20,7 @@ from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
 from hfbench.tracking import Tracker
 
-from .jobs import Setting, added_parts, run_all
+from .jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
 from .log import Log
 from .params import study_params
 from .progress import progress
@@ -38,7 +38,7 @@ def run_study(
     data: str | None,
     console: Console,
     options: Sequence[str] = (),
-    checkpoint_every: float = 2.0,
+    checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> int:
     """Runs what is not recorded yet and reports on all of it.
 

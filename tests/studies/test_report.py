@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -22,7 +23,9 @@ from hfbench import registry
 from hfbench.config import Study, load_study
 from hfbench.errors import StoreError
 from hfbench.store import read_json, write_json
+from hfbench.studies import pictures
 from hfbench.studies.compare import compare_study
+from hfbench.studies.pictures import KEPT
 from hfbench.studies.recorded import ranges
 from hfbench.studies.report import NOTE, command_of, shortened
 from hfbench.tracking import Tracker
@@ -185,7 +188,7 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     parent = next(run for run in runs if "run_key" not in run.data.tags)
     client = Tracker(results, study.name, "looking").client
     attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
-    on_disk = set(written(folder_of(results)))
+    on_disk = set(written(folder_of(results))) - {KEPT}
     assert attached == on_disk
     assert {"report.html", "report.md", "verdicts.parquet", "effects.parquet", "forest.svg"} <= on_disk
     assert parent.data.tags["effect/tiny-curves/solver:scheduler"] == "inconclusive (n too small)"
@@ -209,6 +212,7 @@ def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple
     """In another process, in which sets have another order."""
     study, results, _ = factorial
     before, runs = written(folder_of(results)), written(results / "runs")
+    (folder_of(results) / KEPT).unlink()  # so that all is drawn anew
     program = [sys.executable, "-c", "from hfbench.cli import main; main()", "compare", study.source]
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -220,6 +224,26 @@ def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple
     assert "inconclusive (n too small)" in done.stdout
     assert written(folder_of(results)) == before
     assert written(results / "runs") == runs
+
+
+def test_figures_of_the_same_records_are_not_drawn_again(
+    factorial: tuple[Study, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results, _ = factorial
+    folder = folder_of(results)
+    before = written(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "_made", None)  # drawing would fail
+        assert compare_quietly(study, results)[0] == 0
+    assert written(folder) == before
+    (folder / "forest.png").write_bytes(b"changed by hand")
+    assert compare_quietly(study, results)[0] == 0
+    assert written(folder) == before
+    fewer = dataclasses.replace(study, margin=1.2)  # other shading, other verdicts
+    assert compare_quietly(fewer, results)[0] == 0
+    assert (folder / "forest.png").read_bytes() != before["forest.png"]
+    assert compare_quietly(study, results)[0] == 0
+    assert written(folder) == before
 
 
 # ---------------------------------------------------------------- what is not there
