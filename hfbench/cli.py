@@ -172,7 +172,7 @@ def compare(
     results: Results = Path("results"),
     data: Data = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", help="An archive written by export, in place of the recorded runs.")
+        Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
     ] = None,
 ) -> None:
     """Judge and report the recorded runs of a study, else its published ones; nothing is run."""

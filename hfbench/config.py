@@ -314,6 +314,17 @@ def _option_seeds(given: int | str) -> tuple[int, ...]:
     return tuple(distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with those that follow one another as a range: `0-4, 7`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
 def _keep(study: Study, only: Sequence[str]) -> Study:
     for name in only:
         check_known(name, study.methods, "--only", "method")

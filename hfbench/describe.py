@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from hfbench import registry
-from hfbench.config import Study, load_study, shipped_studies
+from hfbench.config import Study, load_study, ranges, shipped_studies
 from hfbench.errors import HfbenchError
 from hfbench.hypotheses import Hypothesis
 from hfbench.space import Hyperparameter, hyperparameters, summary
@@ -183,7 +183,7 @@ def _task(study: Study, task: str) -> str:
     """What is run on it."""
     on, target = study.on[task], study.targets[task]
     budget = _amounts(on.budget) or "its own budget"
-    return f"{task}: to test error {target:g} within {budget}, {len(on.methods)} methods, {len(on.seeds)} seeds"
+    return f"{task}: to test error {target:g} within {budget}, {len(on.methods)} methods, seeds {ranges(on.seeds)}"
 
 
 def _expected(one: Hypothesis) -> str:

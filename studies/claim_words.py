@@ -29,7 +29,29 @@ def table(claims: Sequence[Claim], console: Console) -> None:
         for place, one in enumerate(group):
             grid.add_row(*_row(one, place == 0), Text(one.answer, style=COLOURS.get(one.answer, "yellow")))
     console.print(grid)
-    console.print(bullets(Text(title(group[0])) for group in by_hypothesis(claims).values()))
+    console.print(bullets(Text(" ".join(_explained(group))) for group in by_hypothesis(claims).values()))
+
+
+def _explained(group: Sequence[Claim]) -> list[str]:
+    """What a claim says, and its answers that do not follow from the verdict alone."""
+    said = [f"{title(group[0])}."]
+    for one in group:
+        c = one.comparison
+        if _by_the_margin(one):
+            said.append(f"On {c.task}, {_excluded(one)}.")
+        elif one.answer == OPEN and not c.enough_solved:
+            said.append(f"On {c.task}, too few pairs reached the target to say more.")
+    return said
+
+
+def _by_the_margin(one: Claim) -> bool:
+    """Whether it holds because it is not worse, though no better either."""
+    return one.answer == HOLDS and one.comparison.verdict.startswith("inconclusive")
+
+
+def _excluded(one: Claim) -> str:
+    assert one.p_not_worse is not None
+    return f"worse by {percent(one.comparison.margin)} or more is excluded (one-sided {adjusted(one.p_not_worse)})"
 
 
 def _row(one: Claim, first: bool) -> tuple[Name | Text, ...]:
@@ -55,8 +77,8 @@ def sentence(one: Claim) -> str:
     """What was found on the task, and what becomes of the claim."""
     c = one.comparison
     said = [sentences(c)]
-    if one.answer == HOLDS and c.verdict.startswith("inconclusive") and one.p_not_worse is not None:
-        said.append(f"Worse by {percent(c.margin)} or more is excluded (one-sided {adjusted(one.p_not_worse)}).")
+    if _by_the_margin(one):
+        said.append(f"W{_excluded(one)[1:]}.")
     return " ".join([*said, f"The claim {'is open' if one.answer == OPEN else one.answer}."])
 
 

@@ -25,6 +25,8 @@ from .report import command_of, conclude, show
 from .run import tracker_of
 from .screen import unread_is_fine
 
+PUBLISHED = Path("published")  # in place of a file: the records that come with hfbench
+
 
 def compare_study(
     study: Study,
@@ -37,9 +39,9 @@ def compare_study(
     """Statistics, figures and report of the runs that are recorded; says which are missing. Returns 0.
 
     `options` are those of the command line that decide which runs belong to the study. The runs are those of
-    `archive_file` where it is given, else those recorded in `results`, and if there are none, those published with
-    hfbench. Raises StoreError if there is nothing to compare, before a report is written. While another process runs
-    the study, MLflow is left to that one.
+    `archive_file` where it is given, PUBLISHED being the one that comes with hfbench, else those recorded in `results`,
+    and if there are none, the published ones. Raises StoreError if there is nothing to compare, before a report is
+    written. While another process runs the study, MLflow is left to that one.
     """
     results = Path(results)
     command = command_of(study, options)
@@ -73,8 +75,11 @@ def _tracked(recorded: Recorded, data: str | None, held: ExitStack, console: Con
 def _recorded(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:
     specs = {spec.key(): spec for spec in plan(study, data)}
     recorded = gather(study, specs, results)
-    file = archive_file or (None if recorded.ended else archive.published(study.name))
+    wanted = archive_file == PUBLISHED or (archive_file is None and not recorded.ended)
+    file = archive.published(study.name) if wanted else archive_file
     if file is None:
+        if archive_file == PUBLISHED:
+            raise StoreError(f"no records of {study.name} are published with hfbench; --from names a file of them.")
         return recorded
     folder, held = archive.unpack(file, study.name, specs, results)
     return gather(study, held, results, folder)
@@ -90,5 +95,9 @@ def _nothing(recorded: Recorded, command: str) -> str:
 
 def _announcement(recorded: Recorded) -> str:
     study, ended, total = recorded.study, len(recorded.ended), len(recorded.specs)
-    archived = "" if recorded.records == recorded.results else " in the archive, none of it made here"
-    return escape(f"{study.name}: {study.question}\n{ended} of {total} runs are recorded{archived}; nothing is run")
+    here = recorded.records == recorded.results
+    archived = "" if here else " in the archive, none made here"
+    said = f"{study.name}: {study.question}\n{ended} of {total} runs are recorded{archived}; nothing is run"
+    if here and recorded.missing and archive.published(study.name) is not None:
+        said += f"\nThere are published runs of {study.name} as well: `--from published` judges those."
+    return escape(said)

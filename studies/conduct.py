@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hfbench import registry
+from hfbench.config import ranges
 from hfbench.globalization import Globalization
 from hfbench.methods import Method, resolve
 from hfbench.space import hyperparameters
 
 from .document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
-from .recorded import Recorded, missing_runs, ranges
+from .recorded import Recorded, missing_runs
 from .words import NOUNS, count, number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "layout", "stream")

@@ -35,6 +35,7 @@ class Row:
     group: str = ""  # heading, printed where it changes
     solved: str = ""
     method: str | None = None  # whose colour and marker to use
+    bound: str = ""  # "≤" or "≥" where the ratio is no more than that
 
 
 class Effect(Protocol):
@@ -59,7 +60,7 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
     return [
         Row(
             label=c.method, ratio=c.ratio, low=c.ci_low, high=c.ci_high, verdict=c.verdict, group=c.task,
-            solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method,
+            solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method, bound=c.bound,
         )
         for c in comparisons
     ]  # fmt: skip
@@ -150,7 +151,7 @@ def _numbers(row: Row) -> str:
     if math.isnan(row.ratio):
         return "no pair"
     ends = ("∞" if math.isinf(end) else digits(end) for end in (row.low, row.high))
-    return f"{digits(row.ratio)} [{', '.join(ends)}]"
+    return f"{row.bound}{digits(row.ratio)} [{', '.join(ends)}]"
 
 
 def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
@@ -212,6 +213,7 @@ def _font(bold: bool) -> dict[str, Any]:
 
 def _footnote(rows: Sequence[Row], margin: float) -> str:
     text = f"Shaded: a difference below {100 * (margin - 1):.3g} %. Filled: a verdict. Arrow: the interval goes on."
+    text += " ≤, ≥: a bound, since one of the two never reached the target." * any(row.bound for row in rows)
     return text + " Reached: runs at the target, method vs baseline." * any(row.solved for row in rows)
 
 

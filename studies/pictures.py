@@ -119,8 +119,9 @@ def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figur
         )  # fmt: skip
     yield made("reached", "Share of seeds at the target against the cost.", figures.reached, runs,
                methods=methods, tasks=tasks, **common)  # fmt: skip
-    about = "Performance profile: share of instances solved within a factor of the cheapest method's cost."
-    yield made("profile", about, figures.profile, runs, methods=methods, **common)
+    if len(runs) and runs.groupby(["task", "seed"])["method"].nunique().max() == runs["method"].nunique():
+        about = "Performance profile: share of instances solved within a factor of the cheapest method's cost."
+        yield made("profile", about, figures.profile, runs, methods=methods, **common)
     if np.isfinite(runs["peak_memory"].astype(float)).any():
         yield made("memory", "Peak memory of the process of a run.", figures.memory, runs,
                    baseline=study.baseline, methods=methods, tasks=tasks)  # fmt: skip

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config import Study
+from hfbench.config import Study, ranges
 from hfbench.errors import StoreError
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, read_json
@@ -141,17 +141,6 @@ def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
     for spec in specs:
         seeds.setdefault(f"{spec.method.name} on {spec.task}", []).append(spec.seed)
     return [f"{who}: seed{'s' * (len(of) > 1)} {ranges(of)}" for who, of in seeds.items()]
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """Whole numbers with those that follow one another as a range: `0-4, 7`."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others:

@@ -96,6 +96,13 @@ class Comparison(Difference):
         return self.solved_both >= LEAST_SOLVED * self.n
 
     @property
+    def bound(self) -> str:
+        """The sign of a ratio that is a bound: one method always reached the target, the other never."""
+        if self.solved == 0 < self.solved_baseline == self.n:
+            return "≥"
+        return "≤" if self.solved_baseline == 0 < self.solved == self.n else ""
+
+    @property
     def unsolved(self) -> bool:
         """Whether no run of either method reached the target: then their costs have no ratio."""
         return self.n > 0 and self.solved == self.solved_baseline == 0

@@ -74,7 +74,7 @@ def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def median_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """What a row of `medians` says after the method."""
-    cost = f">{number(row['tau'])}" if row["cost"] is None else number(row["cost"])
+    cost = f">{number(row['tau'])}" if row["cost"] is None and row["n"] else number(row["cost"])
     others = (number(row[name]) for name in ("seconds", "products", "final_test_error"))
     return cost, *others, f"{row['solved']}/{row['n']}"
 
@@ -124,19 +124,12 @@ def sentences(comparison: Comparison) -> str:
         return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
     about = [f"{level(c)} CI {_interval(c)}", *tested(c)]
     about.append(f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else ""))
-    bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[_bound(c)], VERBS.get(c.cost, "needed")
+    bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[c.bound], VERBS.get(c.cost, "needed")
     found = (
         f"{on}, {c.method} {verb} {bound}{digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
         f"({', '.join(about)}): {c.verdict}."
     )
     return " ".join([found, *_remarks(c)])
-
-
-def _bound(c: Comparison) -> str:
-    """The sign of a ratio that is a bound: one method always reached the target, the other never."""
-    if c.solved == 0 < c.solved_baseline == c.n:
-        return "≥"
-    return "≤" if c.solved_baseline == 0 < c.solved == c.n else ""
 
 
 def _remarks(c: Comparison) -> list[str]:
@@ -195,7 +188,7 @@ def _advice(c: Comparison) -> list[str]:
 
 
 def _ratio(c: Comparison) -> str:
-    return "–" if math.isnan(c.ratio) else f"{_bound(c)}{digits(c.ratio)}x"
+    return "–" if math.isnan(c.ratio) else f"{c.bound}{digits(c.ratio)}x"
 
 
 def _interval(c: Comparison) -> str:

@@ -193,7 +193,8 @@ def test_a_study_shows_what_it_fixes_and_where_its_file_is(printed: Printed) -> 
     assert lines[0] == "study quickstart"
     assert lines[1].startswith("Does LSMR")
     (task,) = (line for line in lines if line.startswith("  task      "))
-    assert task == "  task      curves-small: to test error 8.5 within 1500 passes, 2 methods, 7"
+    assert task == "  task      curves-small: to test error 8.5 within 1500 passes, 2 methods, seeds"
+    assert lines[lines.index(task) + 1] == "            0-6"
     assert "  baseline  hf" in lines
     assert "  shf-lsmr  lsmr, chapelle-erhan, dynamic, relative-progress" in lines
     assert Path(lines[-1].removeprefix("File       ")).read_text().count('name = "quickstart"') == 1

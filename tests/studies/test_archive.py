@@ -2,18 +2,19 @@
 
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from rich.console import Console
-from tiny_study import results_folder, run_quietly, tiny, uses_mlflow
+from tiny_study import results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench import runspec
 from hfbench.config import Study
 from hfbench.errors import StoreError
 from hfbench.studies import archive, pictures
-from hfbench.studies.compare import compare_study
+from hfbench.studies.compare import PUBLISHED, compare_study
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -59,7 +60,7 @@ def without_examples(reports: dict[str, bytes]) -> tuple[str, bytes]:
 def test_an_archive_gives_the_report_of_its_runs(made: tuple[Study, Path, Path], results: Path) -> None:
     study, there, file = made
     screen = compared(study, results, file)
-    assert "4 of 4 runs are recorded in the archive, none of it made here" in screen
+    assert "4 of 4 runs are recorded in the archive, none made here" in screen
     assert without_examples(reports(results)) == without_examples(reports(there))
     again = results_folder(results.parent / "again")
     compared(study, again, file)
@@ -101,6 +102,24 @@ def test_what_is_published_stands_in_where_nothing_is_recorded(
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn")
+def test_own_runs_come_first_and_the_published_ones_are_not_forgotten(
+    made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, there, file = made
+    monkeypatch.setattr(archive, "published", lambda name: file if name == study.name else None)
+    shutil.copytree(there / "runs", results / "runs", dirs_exist_ok=True)
+    for (_, seed), spec in specs(study).items():
+        if seed == 1:
+            shutil.rmtree(results / "runs" / spec.key())
+    assert "2 of 4 runs are recorded; nothing is run" in (said := compared(study, results))
+    assert "There are published runs of tiny as well: `--from published` judges those." in " ".join(said.split())
+    assert "4 of 4 runs are recorded in the archive" in compared(study, results, PUBLISHED)
+    monkeypatch.setattr(archive, "published", lambda name: None)
+    with pytest.raises(StoreError, match="no records of tiny are published with hfbench"):
+        compared(study, results, PUBLISHED)
+
+
 def test_its_runs_are_in_mlflow_with_their_own_times(made: tuple[Study, Path, Path], results: Path) -> None:
     from mlflow.tracking import MlflowClient
 

@@ -102,6 +102,16 @@ def test_comparisons_are_grouped_by_task_in_their_methods_colours():
     assert "work to target (passes), ratio to hf" in words(figure)
 
 
+def test_a_ratio_that_is_only_a_bound_wears_its_sign():
+    never = dict.fromkeys(range(8))
+    records = runs({"hf": never, "lsmr": {seed: 40.0 + seed for seed in range(8)}}, tau=100.0)
+    (row,) = comparison_rows(compare(records, "hf", budget={"usps": 100.0}))
+    assert row.bound == "≤"
+    figure = drawn(comparisons_forest, compare(records, "hf", budget={"usps": 100.0}))
+    assert any(text.get_text().startswith("≤0.4") for text in figure.axes[0].texts)
+    assert "≤, ≥: a bound" in words(figure)
+
+
 def test_effects_of_a_factorial_study_are_rows_too():
     effect = SimpleNamespace(
         task="usps", name="solver:scheduler", ratio=0.8, ci_low=0.6, ci_high=INF, verdict="synergy"

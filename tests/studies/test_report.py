@@ -20,13 +20,12 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench import registry
-from hfbench.config import Study, load_study
+from hfbench.config import Study, load_study, ranges
 from hfbench.errors import StoreError
 from hfbench.store import read_json, write_json
 from hfbench.studies import pictures
 from hfbench.studies.compare import compare_study
 from hfbench.studies.pictures import KEPT
-from hfbench.studies.recorded import ranges
 from hfbench.studies.report import NOTE, command_of, shortened
 from hfbench.tracking import Tracker
 
