@@ -17,6 +17,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hfbench.errors import ConfigError
+from hfbench.keypaths import value_at, with_values
 from hfbench.space import Choice, did_you_mean, part
 
 if TYPE_CHECKING:
@@ -86,16 +87,8 @@ def _between(start: Method, end: Method, factors: Sequence[str], levels: Levels,
         return start
     base, other, level = (end, start, 0) if design == "leave-one-out" else (start, end, 1)
     changed = {factor: _value(other, factor) for factor, at in zip(factors, levels, strict=True) if at == level}
-    fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
-    for factor, value in changed.items():
-        fields = _with(fields, factor.split("."), value)
     names = [_name(factor, value) for factor, value in changed.items()]
-    return dataclasses.replace(base, **{**fields, "name": "_".join([base.name, *names])[:64]})
-
-
-def _with(table: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
-    below = value if len(keys) == 1 else _with(table[keys[0]], keys[1:], value)
-    return {**table, keys[0]: below}
+    return with_values(base, changed, "_".join([base.name, *names])[:64])
 
 
 # ---------------------------------------------------------------- factors
@@ -121,31 +114,19 @@ def _factors(given: Sequence[Any], start: Method, end: Method) -> list[str]:
 
 
 def _value(method: Method, factor: str) -> Any:
-    value: Any = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
-    del value["name"]
-    for depth, key in enumerate(keys := factor.split(".")):
-        if not isinstance(value, Mapping) or key not in value:
-            above = ".".join([f"methods.{method.name}", *keys[:depth]])
-            known = sorted(value) if isinstance(value, Mapping) else []
-            has = f"; it has {', '.join(known)}" if known else ""
-            raise ConfigError(
-                f"ablation.factors: {factor} must exist in both ends, but {above} has no {key!r}"
-                f"{did_you_mean(key, known)}{has}."
-            )
-        value = value[key]
-    return value
+    try:
+        return value_at(method, factor)
+    except ConfigError as error:
+        raise ConfigError(f"ablation.factors: {factor} must exist in both ends, but {error}") from None
 
 
 def _check_explained(start: Method, end: Method, factors: Sequence[str]) -> None:
     """Raises unless setting every factor of `start` to `end`'s value gives `end`."""
-    fields = {field.name: getattr(start, field.name) for field in dataclasses.fields(start)}
-    for factor in factors:
-        fields = _with(fields, factor.split("."), _value(end, factor))
+    changed = with_values(start, {factor: _value(end, factor) for factor in factors}, end.name)
     unexplained = [
         path
-        for name, value in fields.items()
-        if name != "name"
-        for path in _differences(name, value, getattr(end, name))
+        for field in dataclasses.fields(end)
+        for path in _differences(field.name, getattr(changed, field.name), getattr(end, field.name))
     ]
     if unexplained:
         raise ConfigError(

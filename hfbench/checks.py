@@ -51,3 +51,11 @@ def distinct(values: list[Any], where: str) -> list[Any]:
 
 def checked(value: Any, kind: type, within: Within, where: str) -> Any:
     return space.check(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
+
+
+def seeds_of(given: Any, where: str, first: int = 0) -> tuple[int, ...]:
+    """`first`, …, `first` + n − 1 for a count n, or the seeds of a list."""
+    if not isinstance(given, list):
+        return tuple(range(first, first + checked(given, int, Within("[1, 10000]"), where)))
+    natural = Within("[0, inf)")
+    return tuple(distinct([checked(seed, int, natural, f"{where}[{i}]") for i, seed in enumerate(given)], where))

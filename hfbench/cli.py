@@ -151,16 +151,33 @@ def run(
     data: Data = None,
 ) -> None:
     """Run a study and print its verdicts; what has finished before is not repeated."""
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs: must be at least 1, but got {jobs}.")
-    import joblib
     from rich.console import Console
 
     from hfbench.studies.run import run_study
 
     checked = _checked(study, seeds, only, set_)
     chosen = _as_typed(seeds, only, set_)
-    raise typer.Exit(run_study(checked, results, jobs or joblib.cpu_count(), data, Console(), chosen))
+    raise typer.Exit(run_study(checked, results, _jobs(jobs), data, Console(), chosen))
+
+
+@app.command()
+def sweep(
+    study: StudyName,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; by default one per core.")] = None,
+    set_: Sets = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna storage in place of sweeps.db, such as postgresql://user@host/name.")
+    ] = None,
+) -> None:
+    """Tune a method: search its settings, test the best again, freeze, and compare on fresh seeds."""
+    from rich.console import Console
+
+    from hfbench.studies.sweep import sweep_study
+
+    checked = _checked(study, None, None, set_)
+    raise typer.Exit(sweep_study(checked, results, _jobs(jobs), data, Console(), storage, _as_typed(None, None, set_)))
 
 
 @app.command()
@@ -200,6 +217,15 @@ def export(
     from hfbench.studies.archive import export_study
 
     raise typer.Exit(export_study(_checked(study, seeds, only, set_), results, data, Console(), file))
+
+
+def _jobs(given: int | None) -> int:
+    """How many runs at a time."""
+    if given is not None and given < 1:
+        raise ConfigError(f"--jobs: must be at least 1, but got {given}.")
+    import joblib
+
+    return given or int(joblib.cpu_count())
 
 
 def _checked(study: str, seeds: str | None, only: str | None, sets: list[str] | None) -> Study:

@@ -18,12 +18,13 @@ from typing import Annotated, Any
 
 from hfbench import space
 from hfbench.ablation import Ablation, AblationTable, expand
-from hfbench.checks import check_known, check_name, checked, distinct, table_of, tables_of
+from hfbench.checks import check_known, check_name, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.hypotheses import COSTS, Hypothesis, hypotheses
 from hfbench.methods import Method, check_followed, part_of, resolve
 from hfbench.overrides import blaming, override
 from hfbench.space import Choice, Within, did_you_mean, part, settings_of
+from hfbench.sweeps import Sweep, sweep_of
 
 Positive = Annotated[float | None, Within("(0, inf)")]
 
@@ -64,6 +65,7 @@ class Study:
     ablation: Ablation | None
     on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
     hypotheses: tuple[Hypothesis, ...]
+    sweep: Sweep | None
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -145,6 +147,8 @@ def to_dict(study: Study) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Choice):
+        return list(value.values)
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
@@ -175,7 +179,7 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
 
 
 def _study(raw: Mapping[str, Any], source: str) -> Study:
-    known = ("study", "tasks", "methods", "ablation", "on", "hypotheses")
+    known = ("study", "tasks", "methods", "ablation", "on", "hypotheses", "sweep")
     for key in raw:
         if key not in known:
             inside = [f"study.{one.name}" for one in space.hyperparameters(_StudyTable) if one.name == key]
@@ -191,7 +195,8 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
     check_followed(methods)
     _check_comparable(methods, head.primary)
     tasks = _tasks(head.tasks, tables_of(raw, "tasks"))
-    everywhere = OnTask(tuple(methods), _file_seeds(head.seeds), _budget(head.budget))
+    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, "study.seeds"), _budget(head.budget))
+    on = _on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline)
     return Study(
         name=head.name,
         question=head.question,
@@ -209,9 +214,17 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
         stop_at_target=head.stop_at_target,
         source=source,
         ablation=ablation,
-        on=_on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline),
+        on=on,
         hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline),
+        sweep=_sweep(raw, head, methods, on),
     )
+
+
+def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]) -> Sweep | None:
+    if "sweep" not in raw:
+        return None
+    compared = {task: part.seeds for task, part in on.items()}
+    return sweep_of(table_of(raw, "sweep"), methods, list(on), head.primary, compared, head.stop_at_target)
 
 
 def _on_tasks(
@@ -232,7 +245,7 @@ def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: st
         raise ConfigError(f"{where}.methods: must include the baseline {baseline}, but got {', '.join(chosen)}.")
     return OnTask(
         methods=tuple(name for name in everywhere.methods if name in chosen),
-        seeds=everywhere.seeds if given.seeds is None else _file_seeds(given.seeds, f"{where}.seeds"),
+        seeds=everywhere.seeds if given.seeds is None else seeds_of(given.seeds, f"{where}.seeds"),
         budget=everywhere.budget if given.budget is None else _budget(given.budget, f"{where}.budget"),
     )
 
@@ -293,20 +306,12 @@ def _targets(given: dict[str, Any], defaults: dict[str, float]) -> dict[str, flo
 # ---------------------------------------------------------------- seeds, methods kept
 
 
-def _file_seeds(given: Any, where: str = "study.seeds") -> tuple[int, ...]:
-    """0 … n-1 for a count n, or the seeds of a list."""
-    if not isinstance(given, list):
-        return tuple(range(checked(given, int, Within("[1, 10000]"), where)))
-    natural = Within("[0, inf)")
-    return tuple(distinct([checked(seed, int, natural, f"{where}[{i}]") for i, seed in enumerate(given)], where))
-
-
 def _option_seeds(given: int | str) -> tuple[int, ...]:
     """Seeds from "7" (a count), "3,5,8" or "10-19"; the latter two may be mixed."""
     where = "--seeds"
     text = str(given).replace(" ", "")
     if re.fullmatch(r"-?\d{1,18}", text):
-        return _file_seeds(int(text), where)
+        return seeds_of(int(text), where)
     ranges = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in text.split(",")]
     ends = [(int(one[1]), int(one[2] or one[1])) for one in ranges if one]
     if len(ends) < len(ranges) or any(not 0 <= last - first < 10000 for first, last in ends):

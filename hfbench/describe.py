@@ -22,6 +22,7 @@ from hfbench.config import Study, load_study, ranges, shipped_studies
 from hfbench.errors import HfbenchError
 from hfbench.hypotheses import Hypothesis
 from hfbench.space import Hyperparameter, hyperparameters, summary
+from hfbench.sweeps import Sweep
 
 Row = tuple[str, str]
 
@@ -168,6 +169,7 @@ def print_study(console: Console, name: str) -> None:
             *((("task" if place == 0 else ""), _task(study, task)) for place, task in enumerate(study.tasks)),
             ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
             ("baseline", study.baseline),
+            *([("tunes", _tuned(study.sweep))] if study.sweep is not None else []),
         ],
     )
     console.print("\nMethods")
@@ -183,7 +185,13 @@ def _task(study: Study, task: str) -> str:
     """What is run on it."""
     on, target = study.on[task], study.targets[task]
     budget = _amounts(on.budget) or "its own budget"
-    return f"{task}: to test error {target:g} within {budget}, {len(on.methods)} methods, seeds {ranges(on.seeds)}"
+    methods = f"{len(on.methods)} method{'s' * (len(on.methods) != 1)}"
+    return f"{task}: to test error {target:g} within {budget}, {methods}, seeds {ranges(on.seeds)}"
+
+
+def _tuned(sweep: Sweep) -> str:
+    """What a sweep searches, and where."""
+    return f"{sweep.method} on {', '.join(sweep.tasks)}, {sweep.trials} trials: {', '.join(sweep.parameters)}"
 
 
 def _expected(one: Hypothesis) -> str:

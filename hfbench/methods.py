@@ -48,7 +48,9 @@ class Method:
 
 
 @part
-class _MethodTable:
+class MethodTable:
+    """The table as it is written."""
+
     optimizer: Annotated[Spec | None, "a baseline in place of solver and preconditioner"] = None
     solver: Annotated[Spec | None, "a name, or a table with `use` and settings"] = None
     preconditioner: Annotated[Spec | None, "a name, or a table with `use` and settings"] = None
@@ -66,7 +68,7 @@ class _MethodTable:
 def resolve(name: str, table: Mapping[str, Any]) -> Method:
     """The method a table describes. Raises ConfigError with the key path of whatever is wrong."""
     where = f"methods.{name}"
-    given = space.build(_MethodTable, table, where)
+    given = space.build(MethodTable, table, where)
     _check_batches(given, where)
     baseline = given.optimizer is not None
     _check_kind(table, baseline, where)

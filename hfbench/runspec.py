@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 BESIDE_NUMERICS = frozenset(
     {
         *("__init__", "__main__", "ablation", "browse", "checks", "cli", "config", "describe", "errors", "hypotheses"),
-        *("lock", "methods", "overrides", "registry", "runspec", "store", "testing", "tracking"),
+        *("keypaths", "lock", "methods", "overrides", "registry", "runspec", "store", "study_file", "sweeps"),
+        *("testing", "tracking"),
     }
 )
 

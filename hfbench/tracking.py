@@ -195,6 +195,16 @@ class Tracker:
         self.live.pop(folder.key, None)
         return child.run
 
+    def log_trial(
+        self, key: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
+        """A trial of a sweep as a child that has ended; `key` is what `logged` knows it by."""
+        labels = {**tags, "run_key": key, "study": self.study}
+        labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": "hfbench sweep"}
+        run = self.client.create_run(self.experiment, tags=labels, run_name=name).info.run_id
+        self._log_values(run, params, _new(metrics, {}))
+        self.client.set_terminated(run, "FINISHED")
+
     def _child(self, key: str, params: Mapping[str, Any], began: int, replaced: Any) -> Child:
         """A new child; the one that it replaces is deleted."""
         if replaced is not None:

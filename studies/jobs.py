@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,8 @@ KILLED = (
     "Set methods.<name>.chunk, or run fewer jobs."
 )
 CHECKPOINT_EVERY = 4.0  # seconds; one takes 15 to 30 ms
+IDLE = 300.0  # seconds after which a process without a run ends
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -44,62 +47,104 @@ class Setting:
 
 
 def run_all(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
-    """Runs every spec (by key) and yields the results as they end. With one job, in this process.
-
-    A worker that dies takes the whole pool with it: the runs that were under way are then tried alone, and one that
-    dies again is recorded as failed; the others go on.
-    """
-    if jobs < 1:
-        raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
+    """Runs every spec (by key) and yields the results as they end. With one job, in this process."""
     leading = {key: spec for key, spec in specs.items() if not spec.follows}
     following = {key: spec for key, spec in specs.items() if spec.follows}
-    for turn in (leading, following):  # a batch trace must be there before it can be met again
-        yield from _one_by_one(turn, setting) if jobs == 1 else _in_parallel(turn, setting, jobs)
+    with Pool(setting, jobs, added_parts(specs.values()) if jobs > 1 else []) as pool:
+        for turn in (leading, following):  # a batch trace must be there before it can be met again
+            waiting = list(turn.items())[::-1]  # the caller drops what has ended
+            while waiting or pool.busy:
+                while waiting and pool.free:
+                    pool.submit(*waiting.pop())
+                yield pool.next()
 
 
-def _one_by_one(specs: Mapping[str, RunSpec], setting: Setting) -> Iterator[dict[str, Any]]:
-    from hfbench.experiment import attempt
+class Pool(AbstractContextManager["Pool"]):
+    """Processes that make runs, so many at a time; with one job, this process makes them.
 
-    for key, spec in specs.items():
-        yield attempt(spec, setting.folder(key), setting.study, setting.data, setting.checkpoint_every)
+    A worker that dies takes the others with it: the runs that were under way are then tried alone, one after the other,
+    and one that dies again is recorded as failed.
+    """
+
+    def __init__(self, setting: Setting, jobs: int, parts: Sequence[AddedPart] = ()) -> None:
+        """`parts` are those that workers would not find by themselves."""
+        if jobs < 1:
+            raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
+        self.setting, self.jobs, self.parts = setting, jobs, list(parts)
+        self._running: dict[Any, tuple[str, RunSpec]] = {}  # by future
+        self._suspects: list[tuple[str, RunSpec]] = []  # under way when a worker died
+        self._alone = False  # a suspect is being tried
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run has been submitted whose result has not been given."""
+        return bool(self._running or self._suspects)
+
+    @property
+    def free(self) -> int:
+        """How many runs may be submitted now: none waits for another, since Ctrl-C would trip over it."""
+        return 0 if self._suspects or self._alone else self.jobs - len(self._running)
+
+    def submit(self, key: str, spec: RunSpec) -> None:
+        future = Waiting() if self.jobs == 1 else self._executor().submit(*self._call(key, spec))
+        self._running[future] = key, spec
+
+    def next(self) -> dict[str, Any]:
+        """The result of a run that was submitted, as soon as there is one."""
+        while True:
+            if self.jobs == 1:
+                return self._here(*self._running.pop(next(iter(self._running))))
+            self._try_a_suspect()
+            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            result = self._given(next(iter(done)))
+            if result is not None:
+                return result
+
+    def _here(self, key: str, spec: RunSpec) -> dict[str, Any]:
+        from hfbench.experiment import attempt
+
+        return attempt(
+            spec, self.setting.folder(key), self.setting.study, self.setting.data, self.setting.checkpoint_every
+        )
+
+    def _given(self, future: Any) -> dict[str, Any] | None:
+        """What a run's process gave; None if it died, when the run is tried again if it was not alone."""
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        from hfbench.experiment import record_failure
+
+        key, spec = self._running.pop(future)
+        alone, self._alone = self._alone, False
+        try:
+            result: dict[str, Any] = future.result()
+            return result
+        except BrokenProcessPool:
+            if alone:
+                return record_failure(spec, self.setting.folder(key), self.setting.study, KILLED, KILLED)
+            self._suspects.append((key, spec))
+            return None
+
+    def _try_a_suspect(self) -> None:
+        if self._suspects and not self._running:
+            self.submit(*self._suspects.pop())
+            self._alone = True
+
+    def _call(self, key: str, spec: RunSpec) -> tuple[Any, ...]:
+        return _job, key, spec, self.setting, self.parts, os.getpid()
+
+    def _executor(self) -> Any:
+        from joblib.externals.loky import get_reusable_executor
+
+        return get_reusable_executor(max_workers=self.jobs, timeout=IDLE, env=dict.fromkeys(THREADS, "1"))
+
+    def __exit__(self, kind: type[BaseException] | None, *of: object) -> None:
+        """Ends the workers if the block ended in the middle of runs."""
+        if self._running and self.jobs > 1:
+            self._executor().shutdown(wait=True, kill_workers=True)
 
 
-def _in_parallel(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
-    from hfbench.experiment import record_failure
-
-    pending = dict(specs)
-    while pending:
-        began = time.time()
-        for result in _pool(pending, setting, jobs):
-            del pending[result["key"]]
-            yield result
-        for key in _under_way(pending, setting, began):
-            spec = pending.pop(key)
-            alone = list(_pool({key: spec}, setting, jobs))
-            yield alone[0] if alone else record_failure(spec, setting.folder(key), setting.study, KILLED, KILLED)
-
-
-def _pool(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
-    """Results until all are there or a worker dies."""
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    parts, waiting = added_parts(specs.values()), list(specs.items())  # the caller drops what has ended
-    warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)  # as Ctrl-C wants it
-    # No run is handed out before a worker is free: Ctrl-C would trip over those that wait in the executor's queue.
-    parallel = Parallel(
-        n_jobs=jobs, backend="loky", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
-    )
-    try:
-        yield from parallel(delayed(_job)(key, spec, setting, parts, os.getpid()) for key, spec in waiting)
-    except TerminatedWorkerError:
-        return
-
-
-def _under_way(specs: Mapping[str, RunSpec], setting: Setting, since: float) -> list[str]:
-    """The runs that have reported since then and not ended; at least one, so that each round gets further."""
-    running = [key for key in specs if setting.folder(key).progress(since) is not None]
-    return running or list(specs)[:1]
+class Waiting:
+    """In place of a future where this process makes the run when its result is asked for."""
 
 
 # ---------------------------------------------------------------- in the worker

@@ -22,11 +22,11 @@ def study_params(study: Study, specs: Iterable[RunSpec]) -> dict[str, str]:
     """What the parent run of a study shows: the question, and everything fixed beforehand to answer it."""
     budgets = {spec.task: " or ".join(f"{limit:g} {unit}" for unit, limit in spec.budget.items()) for spec in specs}
     plain = ("question", "primary", "margin", "alpha", "baseline", "precision", "stop_at_target")
-    return {name: _text(getattr(study, name)) for name in plain} | {
+    return {name: text(getattr(study, name)) for name in plain} | {
         "tasks": ", ".join(study.tasks),
         "seeds": ", ".join(map(str, study.seeds)),
         "budget": _by_task(budgets),
-        "targets": _by_task({task: _text(study.targets[task]) for task in study.tasks}),
+        "targets": _by_task({task: text(study.targets[task]) for task in study.tasks}),
         "methods": ", ".join(study.methods),
     }
 
@@ -43,7 +43,7 @@ def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     flat |= {"task": config["task"], "task.use": settings.pop("use"), **_flatten("task", settings)}
     flat |= _flatten("budget", config["budget"])
     rest = ("seed", "target", "precision", "stop_at_target")
-    return {name: _text(value) for name, value in {**flat, **{name: config[name] for name in rest}}.items()}
+    return {name: text(value) for name, value in {**flat, **{name: config[name] for name in rest}}.items()}
 
 
 def _own(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _flatten(prefix: str, value: Any) -> dict[str, Any]:
     return {prefix: value}
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """One spelling for one value: floats to six digits, tuples as the lists they are once read from a file."""
     if isinstance(value, float):
         return f"{value:g}"

@@ -116,7 +116,11 @@ def test_version(hf: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("rnu", "hfbench: no command 'rnu' (did you mean 'run'?); known: run, compare, export, list, show, ui, data."),
+        (
+            "rnu",
+            "hfbench: no command 'rnu' (did you mean 'run'?); "
+            "known: run, sweep, compare, export, list, show, ui, data.",
+        ),
         ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
         ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
         ("show lsmr cg", "hfbench: got unexpected extra argument(s) (cg); `hfbench show --help` shows"),

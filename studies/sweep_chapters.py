@@ -1,0 +1,185 @@
+"""What the report of a sweep says: what was frozen and why, which settings matter, and where it all carries over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hfbench.space import Choice, Search
+
+from .chapters import TONES
+from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Strong, Table, Text
+from .pictures import Figure
+from .trials import COMPLETE, FAILED, PRUNED
+from .verdicts import cells as cells_of
+from .verdicts import sentences
+from .words import NOUNS, count, digits
+
+if TYPE_CHECKING:
+    from .sweep_report import Found, Swept
+
+YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
+
+
+def report(found: Found) -> Document:
+    """The whole report."""
+    blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
+    blocks += [Heading("Answer"), *_answer(found)]
+    for one in found.swept:
+        blocks += [Heading(f"Tuned on {one.task.name}"), *_of_task(found, one)]
+    if found.cells:
+        blocks += [Heading("Carry-over"), *_carry_over(found)]
+    blocks += [Heading("How it was done"), *_conduct(found)]
+    return Document(f"{found.study.name}: the sweep", blocks)
+
+
+def answer_alone(found: Found) -> Document:
+    """For MLflow's description."""
+    return Document(f"{found.study.name}: the sweep", [*_answer(found)])
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def _answer(found: Found) -> Iterator[Block]:
+    yield Bullets([" ".join(told(one)) for one in found.swept])
+    for one in found.swept:
+        shares = found.shares.get(one.task.name, {})
+        if shares:
+            yield Paragraph(_matters(one, shares))
+    if found.cells:
+        yield Bullets([_judged(sentences(cell.comparison), cell.comparison.verdict) for cell in found.cells])
+
+
+def told(one: Swept) -> list[str]:
+    """What was frozen on a task and what it promises, and how much too good the tuning's winner looked."""
+    task, sweep = one.task, one.task.sweep
+    done = [trial for trial in one.trials.values() if trial.ended]
+    states = {state: sum(trial.state == state for trial in done) for state in (COMPLETE, PRUNED, FAILED)}
+    made = f"On {task.name}, {count(len(done), 'trial')} ({states[COMPLETE]} complete, {states[PRUNED]} ended early"
+    said = [made + (f", {states[FAILED]} failed)" if states[FAILED] else ")")]
+    if one.frozen is None:
+        return [said[0] + "; of several objectives none is frozen: choose from the front."]
+    frozen, cost = one.frozen, NOUNS[sweep.objectives[0]][1]
+    if not frozen.candidates:
+        return [f"{said[0]}; none but the first is complete and allowed, so {task.method.name} is kept as it stands."]
+    winner = min(frozen.candidates, key=lambda of: (of.tuning, of.index))
+    seeds = count(len(sweep.retest), "fresh seed")
+    if frozen.kept:
+        best = f"none of the best {len(frozen.candidates)} was better than {task.method.name} as it stands"
+        said[0] += f"; {best} on {seeds}, so that is kept."
+    else:
+        chosen = next(of for of in frozen.candidates if of.index == frozen.index)
+        took = f"on {seeds} it took {digits(math.exp(chosen.retest))}x {cost} of {task.method.name}"
+        said[0] += f"; trial {frozen.index} is frozen: {took}."
+    gap = math.exp(-frozen.optimism)
+    how = f"{100 * (gap - 1):.0f} % too good" if gap > 1 else f"not too good, by {100 * (1 / gap - 1):.0f} %"
+    said.append(
+        f"The winner of the tuning, trial {winner.index}, promised {digits(math.exp(winner.tuning))}x and came to "
+        f"{digits(math.exp(winner.retest))}x: {how}."
+    )
+    return said
+
+
+def _matters(one: Swept, shares: Any) -> str:
+    """The settings by importance, exploratory."""
+    said = []
+    for name, of in shares.items():
+        ranked = sorted(of, key=lambda setting: -of[setting])[:3]
+        said.append(f"{name} {', '.join(f'{setting} {100 * of[setting]:.0f} %' for setting in ranked)}")
+    return f"What matters on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
+
+
+def _judged(said: str, verdict: str) -> Text:
+    tone = next((tone for word, tone in TONES.items() if word in verdict), "open")
+    before, sign, after = said.partition(verdict)
+    return (before, Strong(verdict, tone), after) if sign else said
+
+
+# ---------------------------------------------------------------- a task
+
+
+def _of_task(found: Found, one: Swept) -> Iterator[Block]:
+    parameters = one.task.sweep.parameters
+    if one.frozen is not None:
+        frozen = one.frozen.params
+        table = [
+            [path, value(one.task.first[path]), value(frozen[path]), searched(search)]
+            for path, search in parameters.items()
+        ]
+        yield Table(("setting", "as it stands", "frozen", "searched"), table, words=1)
+        yield from _candidates(one)
+    yield from _pictures([figure for figure in found.figures if figure.task == one.task.name])
+
+
+def _candidates(one: Swept) -> Iterator[Block]:
+    assert one.frozen is not None
+    table: list[list[Text]] = []
+    for of in one.frozen.candidates:
+        name = f"trial {of.index}"
+        first: Text = Strong(name) if of.index == one.frozen.index else name
+        settings = ", ".join(f"{path.rpartition('.')[2]} {value(given)}" for path, given in of.params.items())
+        table.append([first, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", settings])
+    if table:
+        sweep = one.task.sweep
+        seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
+        caption = f"The best trials, ratios to {one.task.method.name} as it stands, {seeds}. The frozen one is bold."
+        yield Table(("", "tuned", "tested again", "settings"), table, caption, words=1)
+
+
+def _carry_over(found: Found) -> Iterator[Block]:
+    for against, said in YARDSTICKS.items():
+        chosen = [cell for cell in found.cells if cell.against == against]
+        if chosen:
+            table: list[list[Text]] = [
+                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison)[:3], Strong(cell.comparison.verdict)]
+                for cell in chosen
+            ]
+            caption = (
+                f"{NOUNS[found.study.primary][0].capitalize()}, ratio to {said}, on seeds that no tuning has seen."
+            )
+            yield Table(
+                ("tuned on", "run on", "ratio", "95 % CI", "p Holm", "verdict"), table, caption, numbers=2, words=1
+            )
+    yield from _pictures([figure for figure in found.figures if not figure.task])
+
+
+def _conduct(found: Found) -> Iterator[Block]:
+    study, sweep = found.study, found.study.sweep
+    assert sweep is not None
+    bound = sweep.constraint
+    yield Code(found.command)
+    facts = [
+        ("objective", ", ".join(NOUNS[one][0] for one in sweep.objectives)),
+        ("constraint", "none" if bound is None else f"{NOUNS[bound.measure][0]} at most {bound.at_most:g}x"),
+        ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
+        ("seeds of the test again", ", ".join(map(str, sweep.retest))),
+        ("seeds of the comparison", ", ".join(map(str, study.seeds))),
+        ("sampler", f"{sweep.sampler}; trial i rests on the trials up to i - {sweep.ahead}"),
+        ("pruner", sweep.pruner),
+    ]
+    yield Table(("", ""), facts, numbers=2)
+    yield Paragraph("The trials do not depend on the number of processes, nor on interruptions.")
+    for paragraph in study.notes.split("\n\n"):
+        if paragraph.strip():
+            yield Paragraph(" ".join(paragraph.split()))
+
+
+def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
+    for one in figures:
+        where = f"{one.task}: " if one.task else ""
+        yield Picture(one.png, one.svg, f"{where}{one.about}", f"Figure {one.kind}. {where}{one.about}")
+
+
+# ---------------------------------------------------------------- words
+
+
+def value(given: Any) -> str:
+    """A setting, to three digits."""
+    return f"{given:.3g}" if isinstance(given, float) else str(given)
+
+
+def searched(search: Search) -> str:
+    """Where a setting was looked for."""
+    return ", ".join(map(value, search.values)) if isinstance(search, Choice) else str(search)

@@ -1,0 +1,115 @@
+"""The trials of a sweep as plain rows, for files, figures and MLflow, and what is computed from them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hfbench.space import Choice, Log, Search
+from hfbench.sweeps import Sweep
+
+from .suggest import Seen, distributions, trial_of
+from .trials import COMPLETE, FAILED, Trial
+from .tuning import mean, relative, seen
+
+LEAST_TRIALS = 10  # fewer say nothing of importance
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial that has ended, as figures show it: ratios to the first trial, one for each objective."""
+
+    index: int
+    params: Mapping[str, Any]
+    state: str
+    ratios: tuple[float, ...]
+    by_seed: Mapping[int, float]  # of the first objective
+    allowed: bool  # the constraint holds
+
+    @property
+    def complete(self) -> bool:
+        return self.state == COMPLETE
+
+
+def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
+    """The trials that have a score, in their order."""
+    first, found = trials[0], []
+    for index, trial in sorted(trials.items()):
+        if trial.state == FAILED or not trial.measures:
+            continue
+        scored = seen(trial, first, sweep)
+        by_seed = relative(trial.measures, first.measures, sweep.objectives[0])
+        found.append(
+            Point(
+                index=index,
+                params=trial.params,
+                state=trial.state,
+                ratios=tuple(math.exp(value) for value in scored.values or ()),
+                by_seed={seed: math.exp(value) for seed, value in by_seed.items()},
+                allowed=scored.excess <= 0,
+            )
+        )
+    return found
+
+
+def rows(task: str, trials: Mapping[int, Trial], sweep: Sweep) -> list[dict[str, Any]]:
+    """A row per trial and seed, and one for a trial without any: all that was measured."""
+    table = []
+    for index, trial in sorted(trials.items()):
+        of_trial = {"task": task, "trial": index, "state": trial.state, "why": trial.why, **trial.params}
+        seeds = [{"seed": seed, **measures} for seed, measures in sorted(trial.measures.items())]
+        table += [{**of_trial, **one} for one in seeds or [{}]]
+    return table
+
+
+def front(shown: Sequence[Point]) -> list[Point]:
+    """The complete and allowed points that no other beats in every objective, by the first objective."""
+    able = [one for one in shown if one.complete and one.allowed]
+    best = [one for one in able if not any(_beats(other.ratios, one.ratios) for other in able)]
+    return sorted(best, key=lambda one: one.ratios)
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dict[str, dict[str, float]]:
+    """By evaluator, the share of each setting: fANOVA, in what varies of the score over the whole range, and PED-ANOVA,
+    in what tells the best tenth of the trials from the rest. Empty where too few trials or settings are there to tell.
+    """
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+
+    if len(shown) < LEAST_TRIALS or len(parameters) < 2:
+        return {}
+    space = distributions(parameters)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study()
+        for one in shown:
+            study.add_trial(trial_of(Seen(one.params, (math.log(one.ratios[0]),)), space))
+        evaluators = {"fANOVA": FanovaImportanceEvaluator(seed=0), "PED-ANOVA": PedAnovaImportanceEvaluator()}
+        found = {}
+        for name, evaluator in evaluators.items():
+            try:
+                shares = get_param_importances(study, evaluator=evaluator)
+            except (RuntimeError, ValueError):  # all scores alike, or all of the best alike
+                continue
+            found[name] = {path: float(shares.get(path, 0.0)) for path in parameters}
+    return found
+
+
+def is_log(search: Search) -> bool:
+    return isinstance(search, Log) or bool(getattr(search, "log", False))
+
+
+def is_choice(search: Search) -> bool:
+    return isinstance(search, Choice)
+
+
+def geometric(values: Mapping[int, float]) -> float:
+    return math.exp(mean({seed: math.log(value) for seed, value in values.items()}))

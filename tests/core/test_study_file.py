@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hfbench.config import load_study, shipped_studies
+from hfbench.study_file import toml
+
+
+@pytest.mark.parametrize("name", sorted(shipped_studies()))
+def test_a_study_written_to_a_file_reads_as_the_same(name: str, tmp_path: Path) -> None:
+    study = load_study(name)
+    file = tmp_path / "again.toml"
+    file.write_text(toml(study), encoding="utf-8")
+    again = load_study(str(file))
+    beside = {"source": study.source, "ablation": study.ablation, "sweep": study.sweep}
+    assert dataclasses.replace(again, **beside) == study
+    assert again.ablation is None
+    assert again.sweep is None

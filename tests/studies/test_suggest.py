@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from hfbench.space import Choice, Integers, Linear, Log
+from hfbench.studies.suggest import Seen, grid, is_hopeless, seed_order, suggest
+
+SPACE = {"a": Log(1e-3, 1.0), "b": Linear(0.0, 1.0), "c": Integers(1, 20)}
+FIRST = {"a": 0.1, "b": 0.9, "c": 5}
+
+
+def bowl(params: dict) -> float:
+    return (math.log10(params["a"]) + 1.5) ** 2 + 4 * (params["b"] - 0.3) ** 2 + ((params["c"] - 12) / 10) ** 2
+
+
+def course(sampler: str, trials: int, identity: str = "x") -> list[Seen]:
+    seen = [Seen(FIRST, (bowl(FIRST),))]
+    for index in range(1, trials):
+        params = suggest(SPACE, seen, sampler, 1, identity, index)
+        seen.append(Seen(params, (bowl(params),)))
+    return seen
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str) -> None:
+    seen = course("random", 14)
+    pending = Seen({"a": 0.02, "b": 0.5, "c": 3}, None)
+    again = [suggest(SPACE, [*seen, pending], sampler, 1, "x", 15) for _ in range(2)]
+    assert again[0] == again[1]
+    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 1, "another sweep", 15)
+    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 1, "x", 16)
+    assert all(
+        low <= again[0][name] <= high for name, (low, high) in {"a": (1e-3, 1), "b": (0, 1), "c": (1, 20)}.items()
+    )
+    assert isinstance(again[0]["c"], int)
+
+
+def test_the_samplers_find_a_smooth_minimum_sooner_than_chance() -> None:
+    found = {sampler: min(one.values[0] for one in course(sampler, 30) if one.values) for sampler in ("tpe", "gp")}
+    chance = sorted(min(one.values[0] for one in course("random", 30, str(i)) if one.values) for i in range(9))
+    assert found["gp"] < chance[0]
+    assert found["tpe"] < chance[4]
+
+
+def test_two_objectives_and_a_constraint_are_taken() -> None:
+    seen = [Seen({**FIRST, "b": i / 20}, (i / 20, 1 - i / 20), excess=i / 20 - 0.5) for i in range(20)]
+    assert set(suggest(SPACE, seen, "tpe", 2, "x", 20)) == set(SPACE)
+
+
+def test_tpe_keeps_to_where_the_constraint_holds() -> None:
+    """The objective falls with b, which may not pass 0.5."""
+    seen = [Seen(FIRST, (0.0,), excess=0.4)]
+    for index in range(1, 40):
+        params = suggest(SPACE, seen, "tpe", 1, "x", index)
+        seen.append(Seen(params, (-params["b"],), excess=params["b"] - 0.5))
+    late = [one.params["b"] for one in seen[25:]]
+    assert sum(b <= 0.5 for b in late) > 0.6 * len(late)
+
+
+def test_a_grid_is_every_combination_but_the_first_trial() -> None:
+    space = {"a": Choice(1, 2, 3), "b": Choice(False, True)}
+    first = {"a": 2, "b": False}
+    found = [suggest(space, [Seen(first, (0.0,))], "grid", 1, "x", index) for index in range(1, 6)]
+    assert found == grid(space, first)
+    assert len({tuple(one.values()) for one in [*found, first]}) == 6
+
+
+def test_what_is_worse_on_every_seed_has_no_hope_and_a_better_one_has() -> None:
+    best = {1: 0.0, 2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4}
+    assert not is_hopeless({1: 1.0, 2: 1.1}, best)  # too few
+    assert is_hopeless({1: 1.0, 2: 1.1, 3: 1.4}, best)
+    assert not is_hopeless({1: 1.0, 2: -1.1, 3: 1.4}, best)
+    assert not is_hopeless({1: -1.0, 2: -1.1, 3: -1.4}, best)
+
+
+def test_every_trial_meets_the_seeds_in_an_order_of_its_own() -> None:
+    seeds = list(range(1000, 1005))
+    orders = [seed_order(seeds, "x", index) for index in range(8)]
+    assert all(sorted(order) == seeds for order in orders)
+    assert len({tuple(order) for order in orders}) > 4
+    assert orders[3] == seed_order(seeds, "x", 3)

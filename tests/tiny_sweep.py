@@ -1,0 +1,101 @@
+"""A sweep of seconds on generated data, run as it is typed, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from hfbench.store import read_json
+
+TEXT = """
+[study]
+name = "tiny"
+question = "Do <thresholds> matter?"
+tasks = ["a", "b"]
+seeds = 2
+budget = { passes = 60 }
+baseline = "shf"
+targets = { a = 50.0, b = 50.0 }
+
+[tasks.a]
+use = "curves-small"
+layers = [12, 4]
+cases = 200
+validation = 50
+
+[tasks.b]
+use = "curves-small"
+layers = [10, 4]
+cases = 150
+validation = 50
+
+[methods.shf]
+solver = "lsmr"
+preconditioner = "chapelle-erhan"
+scheduler = { use = "dynamic", start = 0.2 }
+
+[sweep]
+method = "shf"
+tasks = ["a"]
+trials = 7
+seeds = 4
+retest = 2
+candidates = 2
+sampler = "tpe"
+%s
+
+[sweep.parameters]
+scheduler.theta = {}
+globalization.initial_damping = { low = 1, high = 100, log = true }
+"""
+# Figures take seconds, and have tests of their own.
+PROGRAM = """
+import sys
+from hfbench.studies import pictures, sweep_report
+if "drawn" not in sys.argv[1]:
+    pictures.draw = lambda *of: []
+    sweep_report._draw = lambda *of: []
+sys.argv[1:2] = []
+from hfbench.cli import main
+main()
+"""
+
+
+def study_file(folder: Path, more: str = "") -> Path:
+    file = folder / "tiny.toml"
+    file.write_text(TEXT % more)
+    return file
+
+
+def command(file: Path, results: Path, *options: str, drawn: bool = False) -> list[str]:
+    kind = "drawn" if drawn else "undrawn"
+    return [sys.executable, "-c", PROGRAM, kind, "sweep", str(file), "--results", str(results), *options]
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | {"COLUMNS": "80"}
+
+
+def swept(file: Path, results: Path, *options: str, drawn: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(file, results, *options, drawn=drawn), env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def runs(results: Path) -> dict[str, float]:
+    """The work of every finished run, by name."""
+    found = {}
+    for folder in (results / "runs").iterdir():
+        result = read_json(folder / "result.json")
+        if result is not None:
+            found[f"{result['method']}/{result['task']}/s{result['seed']}"] = result["work"]
+    return found
+
+
+def trials(results: Path) -> pd.DataFrame:
+    table = pd.read_parquet(results / "studies" / "tiny" / "trials.parquet")
+    return table.drop(columns="seconds").sort_values(["task", "trial", "seed"]).reset_index(drop=True)
