@@ -52,11 +52,7 @@ def run_all(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterat
     following = {key: spec for key, spec in specs.items() if spec.follows}
     with Pool(setting, jobs, added_parts(specs.values()) if jobs > 1 else []) as pool:
         for turn in (leading, following):  # a batch trace must be there before it can be met again
-            waiting = list(turn.items())[::-1]  # the caller drops what has ended
-            while waiting or pool.busy:
-                while waiting and pool.free:
-                    pool.submit(*waiting.pop())
-                yield pool.next()
+            yield from pool.results(turn)
 
 
 class Pool(AbstractContextManager["Pool"]):
@@ -99,6 +95,14 @@ class Pool(AbstractContextManager["Pool"]):
             result = self._given(next(iter(done)))
             if result is not None:
                 return result
+
+    def results(self, specs: Mapping[str, RunSpec]) -> Iterator[dict[str, Any]]:
+        """Makes all of these runs (by key); their results as they come."""
+        waiting = list(specs.items())[::-1]  # the caller may drop what has ended
+        while waiting or self.busy:
+            while waiting and self.free:
+                self.submit(*waiting.pop())
+            yield self.next()
 
     def _here(self, key: str, spec: RunSpec) -> dict[str, Any]:
         from hfbench.experiment import attempt

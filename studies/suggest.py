@@ -47,7 +47,7 @@ def suggest(
         return grid(parameters, seen[0].params)[index - 1]
     import optuna
 
-    with _quietly():
+    with quietly():
         study = optuna.create_study(
             directions=["minimize"] * objectives, sampler=_sampler(sampler, draw_seed(identity, index))
         )
@@ -72,7 +72,7 @@ def is_hopeless(scores: Mapping[int, float], best: Mapping[int, float]) -> bool:
     """
     import optuna
 
-    with _quietly():
+    with quietly():
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=PRUNING_P, n_startup_steps=STARTUP)
         study = optuna.create_study(pruner=pruner)
         mean = sum(best.values()) / len(best)
@@ -130,7 +130,7 @@ def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without Optuna's report of every trial and its remarks on what may change in later versions."""
     import optuna
 

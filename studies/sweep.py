@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from rich.console import Console
 from hfbench.config import Study
 from hfbench.errors import ConfigError
 from hfbench.lock import study_lock
-from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, prepare
 
 from .jobs import Pool, Setting, added_parts
@@ -112,7 +111,7 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
     }
     again: dict[int, dict[int, dict[str, float]]] = {one.index: {} for one in [trials[0], *chosen]}
     watcher.retests(tuning, len(specs))
-    for result in _results({key: spec for key, (_, spec) in specs.items()}, pool):
+    for result in pool.results({key: spec for key, (_, spec) in specs.items()}):
         index, spec = specs[result["key"]]
         if result["outcome"] != "failed":
             began = _began(pool.setting.folder(result["key"]), result)
@@ -121,14 +120,6 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
     complete = [one for one in chosen if len(again[one.index]) == len(sweep.retest)]
     single = len(sweep.objectives) == 1
     return Swept(task, trials, freeze(complete, again, trials[0], sweep) if single else None, again)
-
-
-def _results(specs: Mapping[str, RunSpec], pool: Pool) -> Iterator[dict[str, Any]]:
-    waiting = list(specs.items())[::-1]
-    while waiting or pool.busy:
-        while waiting and pool.free:
-            pool.submit(*waiting.pop())
-        yield pool.next()
 
 
 def _began(folder: RunFolder, result: Mapping[str, Any]) -> float:

@@ -17,20 +17,21 @@ from hfbench.runspec import plan
 from hfbench.store import make_folder, safe_name, write_atomically, write_json
 from hfbench.study_file import toml
 
-from . import carry_over, figure_sweep, sweep_chapters
+from . import carry_over, figure_sweep, sweep_chapters, verdicts
 from .carry_over import Cell, frozen_study
 from .document import markdown
 from .document_html import page
 from .pictures import Figure
 from .recorded import gather
+from .report import command_of, shortened
 from .retest import Frozen
 from .run import run_study
 from .significance import Comparison
 from .sweep_log import SweepLog
 from .sweep_table import Point, front, importances, points, rows
 from .trials import Trial
-from .tuning import Measures, Task
-from .words import NOUNS, colour, digits, grid_of
+from .tuning import Measures, Task, mean, relative
+from .words import NOUNS, colour, digits, grid_of, level
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,6 @@ class Swept:
 
     def retested(self) -> dict[int, tuple[float, ...]]:
         """The ratios of the trials that were tested again, one for each objective."""
-        from .tuning import mean, relative
-
         base = self.again[0]
         return {
             index: tuple(math.exp(mean(relative(of, base, one))) for one in self.task.sweep.objectives)
@@ -80,8 +79,6 @@ def conclude(
     options: Sequence[str],
 ) -> int:  # fmt: skip
     """Compares what was frozen on fresh seeds, then writes and prints everything. Returns the comparison's status."""
-    from .report import command_of
-
     folder = make_folder(results / "studies" / safe_name(study.name))
     for one in swept:
         for trial in one.trials.values():  # what ended before may not be logged yet
@@ -203,7 +200,7 @@ def _log(log: SweepLog, found: Found, written: Sequence[Path]) -> None:
     note = markdown(sweep_chapters.answer_alone(found))
     files = [*written, *(path for figure in found.figures for path in figure.paths)]
     try:
-        log.tracker.log_study(note[:7000], metrics, tags, files)
+        log.tracker.log_study(shortened(note), metrics, tags, files)
     except Exception as error:  # the report on disk is complete
         log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))
 
@@ -252,7 +249,7 @@ def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
         grid = grid_of(Text.assemble(("carry-over", "bold"), f" · {NOUNS[study.primary][0]}, ratio to {said}"))
         for name in ("tuned on", "run on"):
             grid.add_column(name, overflow="fold")
-        for name in ("ratio", "95 % CI", "p Holm"):
+        for name in ("ratio", f"{level(chosen[0].comparison)} CI", "p Holm"):
             grid.add_column(name, justify="right", no_wrap=True)
         grid.add_column("verdict", min_width=12)
         for cell in chosen:
@@ -261,6 +258,4 @@ def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
 
 
 def _numbers(c: Comparison) -> tuple[str | Text, ...]:
-    from .verdicts import cells
-
-    return *cells(c)[:3], Text(c.verdict, style=colour(c.verdict))
+    return *verdicts.cells(c)[:3], Text(c.verdict, style=colour(c.verdict))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hfbench.space import Choice, Log, Search
+from hfbench.space import Log, Search
 from hfbench.sweeps import Sweep
 
-from .suggest import Seen, distributions, trial_of
+from .suggest import Seen, distributions, quietly, trial_of
 from .trials import COMPLETE, FAILED, Trial
-from .tuning import mean, relative, seen
+from .tuning import relative, seen
 
 LEAST_TRIALS = 10  # fewer say nothing of importance
 
@@ -86,9 +85,7 @@ def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dic
     if len(shown) < LEAST_TRIALS or len(parameters) < 2:
         return {}
     space = distributions(parameters)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    with quietly():
         study = optuna.create_study()
         for one in shown:
             study.add_trial(trial_of(Seen(one.params, (math.log(one.ratios[0]),)), space))
@@ -105,11 +102,3 @@ def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dic
 
 def is_log(search: Search) -> bool:
     return isinstance(search, Log) or bool(getattr(search, "log", False))
-
-
-def is_choice(search: Search) -> bool:
-    return isinstance(search, Choice)
-
-
-def geometric(values: Mapping[int, float]) -> float:
-    return math.exp(mean({seed: math.log(value) for seed, value in values.items()}))

@@ -11,8 +11,7 @@ import contextlib
 import threading
 import time
 import uuid
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hfbench.errors import StoreError
 from hfbench.lock import store_lock
 
-from .suggest import Params
+from .suggest import Params, quietly
 
 if TYPE_CHECKING:
     import optuna
@@ -62,14 +61,11 @@ class Trials:
         `home` names who works here: trials of the same home are taken up at once, others after `GRACE` seconds without
         a sign of life.
         """
-        import optuna
-
         self.home = home
         self._over, self._beating = threading.Event(), threading.Thread(target=self._beat, daemon=True)
         self._mine: set[int] = set()  # Optuna's ids of the trials that are worked on here
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            with store_lock(results), _without_remarks():
+            with store_lock(results), quietly():
                 try:
                     self._open(url, name, objectives)
                 except Exception:  # processes on two machines that make the tables at once are in each other's way
@@ -131,7 +127,7 @@ class Trials:
         """Trials of processes that give no sign of life any more have failed, for `take_up` to begin them anew."""
         import optuna
 
-        with _without_remarks():
+        with quietly():
             optuna.storages.fail_stale_trials(self._study)
 
     def record(self, trial: Trial, seed: int, measures: Mapping[str, float], score: float) -> None:
@@ -210,13 +206,3 @@ def _shown(url: str) -> str:
     with contextlib.suppress(Exception):
         return make_url(url).render_as_string(hide_password=True)
     return url
-
-
-@contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
-    """On what may change in later versions of Optuna."""
-    import optuna
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
