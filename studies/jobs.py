@@ -20,6 +20,8 @@ from hfbench.errors import ConfigError
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder
 
+from .signals import undisturbed
+
 CHANGED = (
     "the source of the numerics or of a part changed while the study was running, so this run would not be what it is "
     "recorded as. Give the command again."
@@ -82,8 +84,9 @@ class Pool(AbstractContextManager["Pool"]):
         return 0 if self._suspects or self._alone else self.jobs - len(self._running)
 
     def submit(self, key: str, spec: RunSpec) -> None:
-        future = Waiting() if self.jobs == 1 else self._executor().submit(*self._call(key, spec))
-        self._running[future] = key, spec
+        with undisturbed():
+            future = Waiting() if self.jobs == 1 else self._begun(key, spec)
+            self._running[future] = key, spec
 
     def next(self) -> dict[str, Any]:
         """The result of a run that was submitted, as soon as there is one."""
@@ -133,8 +136,15 @@ class Pool(AbstractContextManager["Pool"]):
             self.submit(*self._suspects.pop())
             self._alone = True
 
-    def _call(self, key: str, spec: RunSpec) -> tuple[Any, ...]:
-        return _job, key, spec, self.setting, self.parts, os.getpid()
+    def _begun(self, key: str, spec: RunSpec) -> Any:
+        """The future of a run that a worker has been given."""
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        call = _job, key, spec, self.setting, self.parts, os.getpid()
+        try:
+            return self._executor().submit(*call)
+        except BrokenProcessPool:  # an idle worker died, just now; then a new pool takes the place of the broken one
+            return self._executor().submit(*call)
 
     def _executor(self) -> Any:
         from joblib.externals.loky import get_reusable_executor
@@ -144,7 +154,10 @@ class Pool(AbstractContextManager["Pool"]):
     def __exit__(self, kind: type[BaseException] | None, *of: object) -> None:
         """Ends the workers if the block ended in the middle of runs."""
         if self._running and self.jobs > 1:
-            self._executor().shutdown(wait=True, kill_workers=True)
+            with undisturbed():
+                while any(not (future.running() or future.done()) for future in self._running):
+                    time.sleep(0.01)  # loky stumbles over a run that no worker has taken yet
+                self._executor().shutdown(wait=True, kill_workers=True)
 
 
 class Waiting:
