@@ -14,7 +14,7 @@ from hfbench.space import Choice, Search
 
 from .figure_axes import fit, log_ticks, place_ticks, plain
 from .figure_style import COLOURS, FAINT, INK, literal, page, save, theme, wrapped
-from .sweep_table import Point, front, is_log
+from .sweep_table import Point, front, is_log, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,7 @@ COMPLETE: dict[str, Any] = {
     "markeredgecolor": "white",
 }
 BEST: dict[str, Any] = {"marker": "*", "color": ORANGE, "linestyle": "none", "markersize": 13, "markeredgecolor": INK}
+MOST_COLOUR = 5.0  # ratios beyond it, or below its inverse, have the same colour
 BARS = {"fANOVA": BLUE, "PED-ANOVA": ORANGE}
 
 
@@ -120,22 +121,18 @@ def _surface(
 ) -> None:
     from scipy.interpolate import RBFInterpolator
 
-    def unit(setting: str, values: Any) -> Any:
-        places = np.log(values) if is_log(parameters[setting]) else np.asarray(values, dtype=float)
-        low, high = (np.log(end) if is_log(parameters[setting]) else end for end in _ends(parameters[setting]))
-        return (places - low) / (high - low)
-
     known = np.array(
         [[_place(one.params[setting], parameters[setting]) for setting in pair] for one in shown], dtype=float
     )
-    scaled = np.column_stack([unit(setting, known[:, i]) for i, setting in enumerate(pair)])
+    scaled = np.column_stack([unit(known[:, i], parameters[setting]) for i, setting in enumerate(pair)])
     surface = RBFInterpolator(scaled, np.log([one.ratios[0] for one in shown]), smoothing=1.0, kernel="linear")
     grids = [
         np.geomspace(*_ends(parameters[s]), 60) if is_log(parameters[s]) else np.linspace(*_ends(parameters[s]), 60)
         for s in pair
     ]
     across, up = np.meshgrid(*grids)
-    where = np.column_stack([unit(setting, grid.ravel()) for setting, grid in zip(pair, (across, up), strict=True)])
+    everywhere = zip(pair, (across, up), strict=True)
+    where = np.column_stack([unit(grid.ravel(), parameters[setting]) for setting, grid in everywhere])
     heights = np.exp(surface(where)).reshape(across.shape).clip(norm.vmin, norm.vmax)
     axes.pcolormesh(across, up, heights, norm=norm, cmap="viridis_r", shading="gouraud", rasterized=True)
 
@@ -203,7 +200,7 @@ def carried(
     )
     size = max(4.4, 1.3 + 0.95 * len(run_on)), 0.9 + 0.5 * len(tuned_on)
     figure, panels = page(size, (len(ratios), 1), title=measure, caption=caption)
-    norm = LogNorm(0.5, 2.0)
+    norm = LogNorm(1 / MOST_COLOUR, MOST_COLOUR)
     for axes, (against, cells) in zip(panels.flat, ratios.items(), strict=True):
         values = np.array([[cells.get((row, column), (math.nan, ""))[0] for column in run_on] for row in tuned_on])
         axes.imshow(values, norm=norm, cmap="RdBu_r", aspect="auto")
@@ -211,7 +208,7 @@ def carried(
             if (row, column) in cells:
                 ratio, verdict = cells[row, column]
                 weight = "bold" if verdict and not verdict.startswith("inconclusive") else "normal"
-                ink = "white" if abs(math.log(ratio)) > 0.45 else INK
+                ink = "white" if abs(math.log(ratio)) > 0.65 * math.log(MOST_COLOUR) else INK
                 axes.text(j, i, f"{ratio:.2f}x", ha="center", va="center", weight=weight, color=ink)
             if row == column:
                 axes.add_patch(_frame(i, j))

@@ -11,6 +11,7 @@ from hfbench.space import Choice, Search
 from .chapters import TONES
 from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from .pictures import Figure
+from .sweep_table import at_ends
 from .trials import COMPLETE, FAILED, PRUNED
 from .verdicts import cells as cells_of
 from .verdicts import sentences
@@ -79,6 +80,10 @@ def told(one: Swept) -> list[str]:
         f"The winner of the tuning, trial {winner.index}, promised {digits(math.exp(winner.tuning))}x and came to "
         f"{digits(math.exp(winner.retest))}x: {how}."
     )
+    edges = at_ends(frozen.params, sweep.parameters)
+    if edges and not frozen.kept:
+        close = ", ".join(f"{path} {value(frozen.params[path])} at {value(end)}" for path, end in edges.items())
+        said.append(f"Close to the end of what was searched, so look beyond it: {close}.")
     return said
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hfbench.space import Log, Search
+from hfbench.space import Choice, Log, Search
 from hfbench.sweeps import Sweep
 
 from .suggest import Seen, distributions, quietly, trial_of
@@ -15,6 +15,7 @@ from .trials import COMPLETE, FAILED, Trial
 from .tuning import relative, seen
 
 LEAST_TRIALS = 10  # fewer say nothing of importance
+EDGE = 0.05  # of a range: a best setting so close to its end may lie beyond it
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,28 @@ def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dic
                 continue
             found[name] = {path: float(shares.get(path, 0.0)) for path in parameters}
     return found
+
+
+def at_ends(params: Mapping[str, Any], parameters: Mapping[str, Search]) -> dict[str, float]:
+    """The settings that lie in the outermost twentieth of their range, each with the end it is close to."""
+    found = {}
+    for path, search in parameters.items():
+        if not isinstance(search, Choice):
+            at = float(unit(params[path], search))
+            if not EDGE < at < 1 - EDGE:
+                found[path] = float(search.low if at <= EDGE else search.high)
+    return found
+
+
+def unit(values: Any, search: Search) -> Any:
+    """Values of a setting on the scale it is searched on, from 0 at the lower end to 1; of a choice, their places."""
+    import numpy as np
+
+    if isinstance(search, Choice):
+        return np.asarray(values, dtype=float) / max(1, len(search.values) - 1)
+    scale = np.log if is_log(search) else np.asarray
+    low, high = scale(float(search.low)), scale(float(search.high))
+    return (scale(np.asarray(values, dtype=float)) - low) / (high - low)
 
 
 def is_log(search: Search) -> bool:

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,10 @@ class Trial:
         return self.state == FAILED and not self.why
 
 
+class TakenOver(Exception):
+    """Another process has begun the trial anew, having heard nothing of this one for `GRACE` seconds."""
+
+
 class Trials:
     """The trials of one sweep on one task."""
 
@@ -62,7 +66,7 @@ class Trials:
         a sign of life.
         """
         self.home = home
-        self._over, self._beating = threading.Event(), threading.Thread(target=self._beat, daemon=True)
+        self._over, self._beating = threading.Event(), threading.Thread(target=self._keep_beating, daemon=True)
         self._mine: set[int] = set()  # Optuna's ids of the trials that are worked on here
         try:
             with store_lock(results), quietly():
@@ -117,9 +121,9 @@ class Trials:
         return self._begun(index, params, space, {})
 
     def take_up(self, trial: Trial, space: Mapping[str, Any]) -> Trial | None:
-        """A trial left running by a process that is gone: its own home's at once, another's in a new attempt."""
-        if trial.home == self.home:
-            self._mine.add(self._id(trial))
+        """A trial whose process is gone: while it is running its own home's as it is, else in a new attempt."""
+        if trial.home == self.home and trial.state == RUNNING:
+            self._keep(trial)
             return trial
         return self._begun(trial.index, trial.params, space, trial.measures)
 
@@ -127,16 +131,22 @@ class Trials:
         """Trials of processes that give no sign of life any more have failed, for `take_up` to begin them anew."""
         import optuna
 
+        self._beat()  # this process may have slept
         with quietly():
             optuna.storages.fail_stale_trials(self._study)
 
     def record(self, trial: Trial, seed: int, measures: Mapping[str, float], score: float) -> None:
-        """What the run of a seed came to; `score` is what the pruner compares."""
+        """What the run of a seed came to; `score` is what the pruner compares, with several objectives nothing.
+
+        Raises TakenOver, as `end` does.
+        """
         import optuna
 
         open_ = optuna.trial.Trial(self._study, self._id(trial))
-        open_.set_user_attr(f"{SEED}{seed}", dict(measures))
-        open_.report(score, step=seed)
+        with _ours():
+            open_.set_user_attr(f"{SEED}{seed}", dict(measures))
+        if len(self._study.directions) == 1:
+            open_.report(score, step=seed)
 
     def end(self, trial: Trial, state: str, values: list[float], why: str = "") -> None:
         """Ends a trial as complete with its values, as pruned, or as failed, with the reason."""
@@ -145,7 +155,8 @@ class Trials:
 
         states = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
         if why:
-            optuna.trial.Trial(self._study, self._id(trial)).set_user_attr("why", why)
+            with _ours():
+                optuna.trial.Trial(self._study, self._id(trial)).set_user_attr("why", why)
         self._study.tell(trial.number, values if state == COMPLETE else None, state=states[state])
         self._mine.discard(self._id(trial))
 
@@ -167,18 +178,34 @@ class Trials:
         if counts.token != token:  # another process added it first
             self.end(own, FAILED, [], why="begun by another process at the same moment")
             return None
-        self._mine.add(self._id(own))
-        self._storage.record_heartbeat(self._id(own))
+        self._keep(own)
         return own
+
+    def _keep(self, trial: Trial) -> None:
+        self._mine.add(self._id(trial))
+        self._storage.record_heartbeat(self._id(trial))
 
     def _id(self, trial: Trial) -> int:
         return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number))
 
-    def _beat(self) -> None:
+    def _keep_beating(self) -> None:
         while not self._over.wait(BEAT):
-            for one in list(self._mine):
-                with contextlib.suppress(Exception):  # a storage that is away for a moment
-                    self._storage.record_heartbeat(one)
+            self._beat()
+
+    def _beat(self) -> None:
+        for one in list(self._mine):
+            with contextlib.suppress(Exception):  # a storage that is away for a moment
+                self._storage.record_heartbeat(one)
+
+
+@contextlib.contextmanager
+def _ours() -> Iterator[None]:
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise TakenOver from error
 
 
 def _read(trial: optuna.trial.FrozenTrial) -> Trial:

@@ -24,7 +24,7 @@ from hfbench.sweeps import STARTUP, Sweep
 from .findings import LIMITS
 from .records import SPENT
 from .suggest import Seen, distributions, is_hopeless, seed_order, suggest
-from .trials import COMPLETE, FAILED, PRUNED, RUNNING, Trial, Trials
+from .trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
 
@@ -164,6 +164,13 @@ class Tuning:
         open_ = self.open.get(index)
         if open_ is None:  # it has ended meanwhile
             return None
+        try:
+            return self._taken_in(open_, seed, result, began)
+        except TakenOver:
+            del self.open[index]
+            return None
+
+    def _taken_in(self, open_: Open, seed: int, result: Mapping[str, Any], began: float) -> Trial | None:
         if result["outcome"] == "failed":
             return self._end(open_, FAILED, f"seed {seed}: {result['error']}")
         spec = self.task.spec(open_.trial.params, seed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from sweep_stand_ins import FIRST, Bowl, Memory, bound, sweep, tuned
 
 from hfbench.errors import StoreError
+from hfbench.studies import trials as trials_module
 from hfbench.studies.trials import COMPLETE, FAILED, PRUNED, Trials
-from hfbench.studies.tuning import measures_of, relative
+from hfbench.studies.tuning import Tuning, measures_of, relative
 
 
 def outcome(trials: Any) -> dict[int, tuple[Any, ...]]:
@@ -54,8 +56,6 @@ def test_a_sweep_interrupted_twice_comes_to_the_same_trials_and_repeats_none(tmp
 def test_two_processes_on_one_storage_share_the_trials(tmp_path: Path) -> None:
     task = Bowl(sweep(trials=10))
     with stored(tmp_path, task, "one") as one, stored(tmp_path, task, "two") as two:
-        from hfbench.studies.tuning import Tuning
-
         sides = [Tuning(task, one), Tuning(task, two)]
         running: list[list[Any]] = [[], []]
         made: list[list[str]] = [[], []]
@@ -71,6 +71,57 @@ def test_two_processes_on_one_storage_share_the_trials(tmp_path: Path) -> None:
     assert sorted(made[0] + made[1]) == sorted(tuned(task, whole))
     assert found == outcome(whole)
     assert min(map(len, made)) > 5
+
+
+def test_several_objectives_are_stored_and_interrupted_like_one(tmp_path: Path) -> None:
+    task, whole = Bowl(sweep(objectives=("work_to_target", "distinct_to_target"), pruner="none", trials=8)), Memory()
+    expected = tuned(task, whole)
+    made: list[str] = []
+    for stop in (13, None):
+        with stored(tmp_path, task) as trials:
+            made += tuned(task, trials, workers=2, stop_after=stop)
+            found = outcome(trials)
+    assert sorted(made) == sorted(expected)
+    assert found == outcome(whole)
+
+
+def test_what_was_left_longer_than_any_process_is_waited_for_is_taken_up_by_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials_module, "GRACE", 1)
+    monkeypatch.setattr(trials_module, "BEAT", 1)
+    task, whole = Bowl(sweep(trials=6)), Memory()
+    expected = tuned(task, whole)
+    with stored(tmp_path, task) as trials:
+        made = tuned(task, trials, workers=3, stop_after=8)
+    time.sleep(2.5)
+    with stored(tmp_path, task) as trials:
+        made += tuned(task, trials, workers=3)
+        found = outcome(trials)
+    assert sorted(made) == sorted(expected)
+    assert found == outcome(whole)
+
+
+def test_a_process_that_slept_goes_on_without_what_another_has_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials_module, "GRACE", 1)
+    task, whole = Bowl(sweep(trials=6)), Memory()
+    tuned(task, whole)
+    asleep = stored(tmp_path, task, "asleep")  # not entered, so that it gives no sign of life
+    slow = Tuning(task, asleep)
+    running = slow.ready(3)
+    assert len(running) == 3
+    time.sleep(2.5)
+    with stored(tmp_path, task, "awake") as awake:
+        tuned(task, awake)
+        found = outcome(awake)
+    assert found == outcome(whole)
+    for _, spec in running:
+        assert slow.ended(task.result(spec), 10.0) is None
+    assert slow.ready(3) == []
+    assert slow.over
+    assert outcome(asleep) == found
 
 
 # ---------------------------------------------------------------- what becomes of a trial
