@@ -168,7 +168,8 @@ def sweep(
     results: Results = Path("results"),
     data: Data = None,
     storage: Annotated[
-        str | None, typer.Option(help="Optuna storage in place of sweeps.db, such as postgresql://user@host/name.")
+        str | None,
+        typer.Option(help="Optuna storage in place of sweeps.db, such as postgresql+psycopg://user@host/name."),
     ] = None,
 ) -> None:
     """Tune a method: search its settings, test the best again, freeze, and compare on fresh seeds."""

@@ -7,6 +7,7 @@ what was tuned elsewhere against what was tuned on the task itself.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,8 @@ from .recorded import Recorded
 from .records import pair
 from .retest import Frozen
 from .significance import Comparison, judge
+
+LONGEST = 64  # letters of a method's name
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class Cell:
 
 
 def name_of(method: str, task: str) -> str:
-    """What the method with the settings frozen on a task is called."""
-    return f"{method}_for_{task}"[:64]
+    """What the method with the settings frozen on a task is called; a long name keeps what tells it from others."""
+    name = f"{method}_for_{task}"
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def frozen_study(study: Study, frozen: Mapping[str, Frozen]) -> Study | None:

@@ -17,7 +17,7 @@ from hfbench.sweeps import Sweep
 
 from .suggest import Params
 from .trials import COMPLETE, Trial
-from .tuning import Measures, feasible, mean, relative
+from .tuning import Measures, feasible, mean, relative, seen
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,25 @@ class Frozen:
 
 
 def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
-    """The best complete trials that keep the constraint, the best first; never the first trial, the yardstick."""
+    """The best complete trials that keep the constraint, the best first; never the first trial, the yardstick.
+
+    Of several objectives those of the front, by the first objective; where it has too many, evenly over it.
+    """
     first = trials[0]
     complete = [one for one in trials.values() if one.state == COMPLETE and one.index > 0]
     kept = [one for one in complete if feasible(one, first, sweep)]
-    return sorted(kept, key=lambda one: (score(one.measures, first.measures, sweep), one.index))[: sweep.candidates]
+    ranked = sorted(kept, key=lambda one: (score(one.measures, first.measures, sweep), one.index))
+    if len(sweep.objectives) == 1 or not ranked:
+        return ranked[: sweep.candidates]
+    values = {one.index: seen(one, first, sweep).values or () for one in ranked}
+    best = [one for one in ranked if not any(beats(other, values[one.index]) for other in values.values())]
+    many = min(sweep.candidates, len(best))
+    return [best[round(place * (len(best) - 1) / max(1, many - 1))] for place in range(many)]
+
+
+def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether no objective is worse and one is better."""
+    return tuple(one) != tuple(other) and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def score(measures: Measures, first: Measures, sweep: Sweep) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfbench.space import Choice, Search
@@ -11,7 +11,7 @@ from hfbench.space import Choice, Search
 from .chapters import TONES
 from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from .pictures import Figure
-from .sweep_table import at_ends
+from .sweep_table import at_ends, front
 from .trials import COMPLETE, FAILED, PRUNED
 from .verdicts import cells as cells_of
 from .verdicts import sentences
@@ -115,6 +115,8 @@ def _of_task(found: Found, one: Swept) -> Iterator[Block]:
         ]
         yield Table(("setting", "as it stands", "frozen", "searched"), table, words=1)
         yield from _candidates(one)
+    else:
+        yield _front(one)
     yield from _pictures([figure for figure in found.figures if figure.task == one.task.name])
 
 
@@ -124,13 +126,32 @@ def _candidates(one: Swept) -> Iterator[Block]:
     for of in one.frozen.candidates:
         name = f"trial {of.index}"
         first: Text = Strong(name) if of.index == one.frozen.index else name
-        settings = ", ".join(f"{path.rpartition('.')[2]} {value(given)}" for path, given in of.params.items())
-        table.append([first, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", settings])
+        table.append(
+            [first, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", _settings(of.params)]
+        )
     if table:
         sweep = one.task.sweep
         seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
         caption = f"The best trials, ratios to {one.task.method.name} as it stands, {seeds}. The frozen one is bold."
         yield Table(("", "tuned", "tested again", "settings"), table, caption, words=1)
+
+
+def _front(one: Swept) -> Table:
+    names = [NOUNS[of][0] for of in one.task.sweep.objectives]
+    again, table = one.retested(), list[list[Text]]()
+    for point in front(one.points):
+        ratios = [*map(_ratio, point.ratios), *map(_ratio, again.get(point.index, [math.nan] * len(names)))]
+        table.append([f"trial {point.index}", *ratios, _settings(point.params)])
+    caption = f"The trials that no other beats in everything, ratios to {one.task.method.name} as it stands."
+    return Table(("", *names, *(f"{name}, again" for name in names), "settings"), table, caption, words=1)
+
+
+def _ratio(given: float) -> str:
+    return f"{digits(given)}x" if math.isfinite(given) else "–"
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path.rpartition('.')[2]} {value(given)}" for path, given in params.items())
 
 
 def _carry_over(found: Found) -> Iterator[Block]:

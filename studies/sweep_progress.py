@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from .retest import score
+from .sweep_table import front, points
 from .trials import COMPLETE, FAILED, Trial
-from .tuning import Tuning
+from .tuning import Tuning, seen
 from .words import digits
 
 
@@ -95,21 +95,24 @@ def describe(tuning: Tuning, trial: Trial) -> str:
         return f"{head}: {method} as it stands"
     if not first.ended:
         return f"{head}: complete"
-    ratio = f"{digits(math.exp(score(trial.measures, first.measures, tuning.sweep)))}x of {method}"
+    values = seen(trial, first, tuning.sweep).values or ()
+    ratio = f"{' and '.join(f'{digits(math.exp(of))}x' for of in values)} of {method}"
     if trial.state == COMPLETE:
         return f"{head}: {ratio}; {best(tuning)}"
     return f"{head}: ended after {len(trial.measures)} seeds at {ratio}; {best(tuning)}"
 
 
 def best(tuning: Tuning) -> str:
-    """`best 0.62x, trial 9`."""
+    """`best 0.62x, trial 9`, or of several objectives `front: trials 3, 9`."""
     first = tuning.all[0]
-    complete = [one for one in tuning.all.values() if one.state == COMPLETE]
-    scores = {one.index: score(one.measures, first.measures, tuning.sweep) for one in complete if first.ended}
-    if not scores:
+    able = [one for one in points(tuning.all, tuning.sweep) if one.complete and one.allowed] if first.ended else []
+    if not able:
         return "none complete yet"
-    index = min(scores, key=lambda one: (scores[one], one))
-    return f"best {digits(math.exp(scores[index]))}x, trial {index}"
+    if len(tuning.sweep.objectives) > 1:
+        best = sorted(one.index for one in front(able))
+        return f"front: {'trial' if len(best) == 1 else 'trials'} {', '.join(map(str, best))}"
+    one = min(able, key=lambda one: (one.ratios, one.index))
+    return f"best {digits(one.ratios[0])}x, trial {one.index}"
 
 
 def _announcement(tuning: Tuning) -> str:

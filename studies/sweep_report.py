@@ -104,7 +104,11 @@ def conclude(
 def _compare(
     study: Study, swept: Sequence[Swept], folder: Path, results: Path, jobs: int, data: str | None, console: Console
 ) -> tuple[int, list[Cell]]:
-    drafted = frozen_study(study, {one.task.name: one.frozen for one in swept if one.frozen is not None})
+    frozen = {one.task.name: one.frozen for one in swept if one.frozen is not None}
+    if not frozen:
+        console.print("Of several objectives none is frozen, so nothing is compared: choose from the front.")
+        return 0, []
+    drafted = frozen_study(study, frozen)
     if drafted is None:
         console.print("Nothing that was tried is better than the method as it stands: there is nothing to compare.")
         return 0, []
@@ -121,10 +125,10 @@ def _compare(
 
 
 def _write_tables(found: Found, folder: Path) -> list[Path]:
-    """trials.parquet, a row per trial and seed, and sweep.json: what was tested again, frozen, and carried over."""
+    """trials.parquet, a row per stage, trial and seed, and sweep.json: what was frozen, matters, and carries over."""
     import pandas as pd
 
-    table = [row for one in found.swept for row in rows(one.task.name, one.trials, one.task.sweep)]
+    table = [row for one in found.swept for row in rows(one.task.name, one.trials, one.again)]
     trials, summary = folder / "trials.parquet", folder / "sweep.json"
     frame = pd.DataFrame(table)
     write_atomically(trials, frame.to_parquet)

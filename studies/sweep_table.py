@@ -10,9 +10,10 @@ from typing import Any
 from hfbench.space import Choice, Log, Search
 from hfbench.sweeps import Sweep
 
+from .retest import beats
 from .suggest import Seen, distributions, quietly, trial_of
 from .trials import COMPLETE, FAILED, Trial
-from .tuning import relative, seen
+from .tuning import Measures, relative, seen
 
 LEAST_TRIALS = 10  # fewer say nothing of importance
 EDGE = 0.05  # of a range: a best setting so close to its end may lie beyond it
@@ -55,25 +56,25 @@ def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
     return found
 
 
-def rows(task: str, trials: Mapping[int, Trial], sweep: Sweep) -> list[dict[str, Any]]:
-    """A row per trial and seed, and one for a trial without any: all that was measured."""
+def rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) -> list[dict[str, Any]]:
+    """A row per stage, trial and seed, and one for a trial without any: all that was measured.
+
+    The stages are "tuning", and "again" for what was tested again.
+    """
     table = []
     for index, trial in sorted(trials.items()):
         of_trial = {"task": task, "trial": index, "state": trial.state, "why": trial.why, **trial.params}
-        seeds = [{"seed": seed, **measures} for seed, measures in sorted(trial.measures.items())]
-        table += [{**of_trial, **one} for one in seeds or [{}]]
+        for stage, measures in (("tuning", trial.measures), ("again", again.get(index, {}))):
+            seeds = [{"stage": stage, "seed": seed, **of} for seed, of in sorted(measures.items())]
+            table += [{**of_trial, **one} for one in seeds or [{"stage": stage}] if seeds or stage == "tuning"]
     return table
 
 
 def front(shown: Sequence[Point]) -> list[Point]:
     """The complete and allowed points that no other beats in every objective, by the first objective."""
     able = [one for one in shown if one.complete and one.allowed]
-    best = [one for one in able if not any(_beats(other.ratios, one.ratios) for other in able)]
+    best = [one for one in able if not any(beats(other.ratios, one.ratios) for other in able)]
     return sorted(best, key=lambda one: one.ratios)
-
-
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dict[str, dict[str, float]]:

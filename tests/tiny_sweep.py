@@ -97,5 +97,7 @@ def runs(results: Path) -> dict[str, float]:
 
 
 def trials(results: Path) -> pd.DataFrame:
+    """Of the tuning."""
     table = pd.read_parquet(results / "studies" / "tiny" / "trials.parquet")
+    table = table[table["stage"] == "tuning"]
     return table.drop(columns="seconds").sort_values(["task", "trial", "seed"]).reset_index(drop=True)

@@ -78,3 +78,15 @@ def test_frozen_settings_beat_the_first_and_the_reported_optimism_is_unbiased() 
     assert better >= 45
     assert abs(bias) < 2.5 * deviation
     assert fmean(optimism) < -3 * stdev(optimism) / math.sqrt(50)  # there is something to report
+
+
+def test_of_several_objectives_the_front_is_tested_again_evenly() -> None:
+    costs = {0: (10, 10), 1: (1, 9), 2: (2, 8), 3: (3, 7), 4: (4, 6), 5: (5, 5), 6: (5, 6), 7: (4, 9)}
+    trials = {}
+    for index, (work, distinct) in costs.items():
+        measures = {1000: {"work_to_target": float(work), "distinct_to_target": float(distinct), "seconds": 1.0}}
+        trials[index] = Trial(index, index, {"a": 0.1, "b": 0.5}, COMPLETE, "here", str(index), measures)
+    both = ("work_to_target", "distinct_to_target")
+    for most, expected in ((9, [1, 2, 3, 4, 5]), (3, [1, 3, 5]), (2, [1, 5]), (1, [1])):
+        assert [one.index for one in candidates(trials, sweep(objectives=both, candidates=most))] == expected
+    assert candidates({0: trials[0]}, sweep(objectives=both)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -42,6 +43,12 @@ def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Pat
     assert set(table["trial"]) == set(range(7))
     assert table.loc[table["trial"] == 0, "scheduler.theta"].eq(0.5).all()
     assert set(table["seed"]) == {1000, 1001, 1002, 1003}
+    whole_table = pd.read_parquet(folder / "trials.parquet")
+    again = whole_table[whole_table["stage"] == "again"].set_index(["trial", "seed"])["work_to_target"].unstack()
+    assert list(again.columns) == [2000, 2001]
+    for one in summary["frozen"]["a"]["tested_again"]:
+        ratio = (again.loc[one["trial"]] / again.loc[0]).map(math.log).mean()
+        assert one["retest_ratio"] == pytest.approx(math.exp(ratio))
     assert max(map(len, screen.splitlines())) <= 120
     for name in ("sweep.html", "sweep.md", "history-a.png", "slices-a.svg"):
         assert (folder / name).stat().st_size > 1000
@@ -120,6 +127,39 @@ def test_the_same_command_again_repeats_nothing(whole: tuple[Path, str]) -> None
     assert "7 made already" in done.stdout
     assert "trial 3/6" not in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (results / "runs").glob("*/result.json")} == before
+
+
+def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Path) -> None:
+    results = results_folder(tmp_path / "results")
+    both = 'sweep.objective=["work_to_target", "distinct_to_target"]'
+    done = swept(study_file(tmp_path), results, "--set", both, "--set", "sweep.trials=4", drawn=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a · the front, ratios to shf" in done.stdout
+    assert "Of several objectives none is frozen" in done.stdout
+    folder = results / "studies" / "tiny"
+    assert (folder / "pareto-a.png").stat().st_size > 1000
+    assert "The trials that no other beats in everything" in (folder / "sweep.md").read_text()
+    assert set(trials(results)["state"]) == {"complete"}
+    assert not (folder / "frozen.toml").exists()
+
+
+def test_a_constraint_is_kept_by_what_is_frozen(tmp_path: Path) -> None:
+    results = results_folder(tmp_path / "results")
+    options = ("study.stop_at_target=false", 'sweep.constraint={measure="final_test_error", at_most=0.7}')
+    chosen = [word for option in options for word in ("--set", option)]
+    done = swept(study_file(tmp_path), results, *chosen)
+    assert (done.returncode, done.stderr) == (0, "")
+    table = trials(results)
+    error = table.pivot_table(index="trial", columns="seed", values="final_test_error")
+    ratio = (error / error.loc[0]).map(math.log).mean(axis=1).map(math.exp)
+    frozen = (read_json(results / "studies" / "tiny" / "sweep.json") or {})["frozen"]["a"]
+    tested = [one["trial"] for one in frozen["tested_again"]]
+    assert tested
+    assert (ratio[tested] <= 0.7).all()
+    assert (ratio > 0.7).any()
+    holds = {one["trial"]: one["holds"] for one in frozen["tested_again"]}
+    assert frozen["trial"] == 0 or holds[frozen["trial"]]
+    assert "constraint | final test error at most 0.7x" in (results / "studies" / "tiny" / "sweep.md").read_text()
 
 
 @pytest.mark.parametrize(

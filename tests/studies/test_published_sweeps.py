@@ -1,0 +1,60 @@
+"""The sweeps published with hfbench: what was frozen follows from the trials as they were committed."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from hfbench.config import load_study
+from hfbench.store import read_json
+from hfbench.studies import archive
+from hfbench.studies.carry_over import frozen_study
+from hfbench.studies.retest import candidates, freeze
+from hfbench.studies.trials import Trial
+from hfbench.study_file import toml
+
+RESULTS = Path(str(resources.files("hfbench.studies"))) / "results"
+PUBLISHED = sorted(file.parent.name for file in RESULTS.glob("*/sweep.json"))
+
+
+def made(table: pd.DataFrame, sweep: Any) -> tuple[dict[int, Trial], dict[int, Any]]:
+    """The trials of a task, and what those tested again came to."""
+    trials, again = {}, {}
+    for index, rows in table.groupby("trial"):
+        by_stage: dict[str, Any] = {"tuning": {}, "again": {}}
+        for row in rows.to_dict("records"):
+            by_stage[row["stage"]][row["seed"]] = {one: row[one] for one in (*sweep.measures, "seconds")}
+        params = {path: rows.iloc[0][path] for path in sweep.parameters}
+        trials[index] = Trial(index, index, params, rows.iloc[0]["state"], "", "", by_stage["tuning"])
+        if by_stage["again"]:
+            again[index] = by_stage["again"]
+    return trials, again
+
+
+def test_something_is_published() -> None:
+    assert "thresholds" in PUBLISHED
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_is_frozen_follows_from_the_published_trials(name: str) -> None:
+    summary, study = read_json(RESULTS / name / "sweep.json") or {}, load_study(name)
+    assert study.sweep is not None
+    table = pd.read_parquet(RESULTS / name / "trials.parquet")
+    assert list(summary["frozen"]) == list(study.sweep.tasks) == list(table["task"].unique())
+    found = {}
+    for task, said in summary["frozen"].items():
+        trials, again = made(table[table["task"] == task], study.sweep)
+        assert len(trials) == study.sweep.trials
+        chosen = candidates(trials, study.sweep)
+        found[task] = freeze(chosen, again, trials[0], study.sweep)
+        assert (found[task].index, dict(found[task].params)) == (said["trial"], said["settings"])
+        assert [one.to_row() for one in found[task].candidates] == [pytest.approx(row) for row in said["tested_again"]]
+        assert {len(of) for of in again.values()} == {len(study.sweep.retest)}
+    drafted = frozen_study(study, found)
+    assert drafted is not None
+    assert toml(drafted) == toml(load_study(f"{name}-frozen"))
+    assert archive.published(f"{name}-frozen") is not None
