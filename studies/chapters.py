@@ -77,7 +77,7 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
     for one in claims:
         c = one.comparison
         answer = Strong(one.answer, claim_words.TONES.get(one.answer, "open"))
-        rows.append([one.hypothesis.name, c.task, *verdicts.cells(c)[:3], _verdict(c.verdict), answer])
+        rows.append([one.hypothesis.name, c.task, *verdicts.cells(c)[:3], marked(c.verdict), answer])
     about = f"Declared beforehand, one family of {first.family}; p of Wilcoxon, or of TOST where equivalent."
     yield Table(head, rows, about, numbers=2, words=2)
     for group in by_hypothesis(claims).values():
@@ -89,10 +89,10 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
 def _judged(sentence: str, verdict: str) -> tuple[Text, str]:
     """A sentence up to its verdict, which stands out, and the remarks after it."""
     before, _, remarks = sentence.partition(f": {verdict}.")
-    return (f"{before}: ", _verdict(verdict), "."), remarks.strip()
+    return (f"{before}: ", marked(verdict), "."), remarks.strip()
 
 
-def _verdict(verdict: str) -> Strong:
+def marked(verdict: str) -> Strong:
     return Strong(verdict, next(tone for word, tone in TONES.items() if word in verdict))
 
 
@@ -127,7 +127,7 @@ def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Bl
     first = group[0]
     yield Heading(f"Against {first.baseline}", 3)
     head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
-    rows: list[list[Text]] = [[one.method, *verdicts.cells(one), _verdict(one.verdict)] for one in group]
+    rows: list[list[Text]] = [[one.method, *verdicts.cells(one), marked(one.verdict)] for one in group]
     about = f"{_capital(NOUNS[first.cost][0])}, ratio to {first.baseline}. Below 1 is cheaper."
     counted = "w/l/t: seeds won, lost and tied; solved: seeds at the target, method/baseline."
     yield Table(head, rows, f"{about} {counted}", words=1)
@@ -147,9 +147,7 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     first = group[0]
     yield Heading("Factors and their interactions", 3)
     head = ("effect", "ratio", f"{level(first)} CI", *effect_words.HEAD, "verdict")
-    rows: list[list[Text]] = [
-        [" × ".join(one.factors), *effect_words.cells(one), _verdict(one.verdict)] for one in group
-    ]
+    rows: list[list[Text]] = [[" × ".join(one.factors), *effect_words.cells(one), marked(one.verdict)] for one in group]
     about = (
         f"{_capital(NOUNS[first.cost][0])} over the {first.cells} cells of the factorial, {first.n} seeds. A main "
         "effect: what changing the factor multiplies the cost by. An interaction (×): the cost of changing both over "
@@ -199,7 +197,7 @@ def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
         head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
         rows: list[list[Text]] = [
             [one.method, str(one.tasks), f"{digits(one.ratio)}x", f"{digits(one.ci_low)}-{digits(one.ci_high)}",
-             p_value(one.p_holm), _verdict(one.verdict)]
+             p_value(one.p_holm), marked(one.verdict)]
             for one in found.overall
         ]  # fmt: skip
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)

@@ -189,10 +189,13 @@ def pareto(
 
 @theme()
 def carried(
-    ratios: Mapping[str, Mapping[tuple[str, str], tuple[float, str]]], tuned_on: Sequence[str], run_on: Sequence[str],
-    path: str | Path, *, measure: str,
+    ratios: Mapping[str, Mapping[tuple[str, str], tuple[float, str, str]]], tuned_on: Sequence[str],
+    run_on: Sequence[str], path: str | Path, *, measure: str,
 ) -> list[Path]:  # fmt: skip
-    """Draws heat maps, one for each yardstick: rows where settings were tuned, columns where they were run."""
+    """Draws heat maps, one for each yardstick: rows where settings were tuned, columns where they were run.
+
+    `ratios` by yardstick and place: the number, how it is written, and the verdict on it.
+    """
     from matplotlib.colors import LogNorm
 
     caption = (
@@ -202,14 +205,14 @@ def carried(
     figure, panels = page(size, (len(ratios), 1), title=measure, caption=caption)
     norm = LogNorm(1 / MOST_COLOUR, MOST_COLOUR)
     for axes, (against, cells) in zip(panels.flat, ratios.items(), strict=True):
-        values = np.array([[cells.get((row, column), (math.nan, ""))[0] for column in run_on] for row in tuned_on])
+        values = np.array([[cells.get((row, column), (math.nan,))[0] for column in run_on] for row in tuned_on])
         axes.imshow(values, norm=norm, cmap="RdBu_r", aspect="auto")
         for (i, row), (j, column) in ((r, c) for r in enumerate(tuned_on) for c in enumerate(run_on)):
             if (row, column) in cells:
-                ratio, verdict = cells[row, column]
+                ratio, written, verdict = cells[row, column]
                 weight = "bold" if verdict and not verdict.startswith("inconclusive") else "normal"
                 ink = "white" if abs(math.log(ratio)) > 0.65 * math.log(MOST_COLOUR) else INK
-                axes.text(j, i, f"{ratio:.2f}x", ha="center", va="center", weight=weight, color=ink)
+                axes.text(j, i, written, ha="center", va="center", weight=weight, color=ink)
             if row == column:
                 axes.add_patch(_frame(i, j))
         axes.set_xticks(range(len(run_on)), [wrapped(name, 14) for name in run_on], fontsize="small")

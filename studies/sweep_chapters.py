@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.space import Choice, Search
 
-from .chapters import TONES
-from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Strong, Table, Text
+from .chapters import marked
+from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Strong, Table, Text
 from .pictures import Figure
 from .sweep_table import at_ends, front
 from .trials import COMPLETE, FAILED, PRUNED
 from .verdicts import cells as cells_of
-from .verdicts import sentences
 from .words import NOUNS, count, digits
 
 if TYPE_CHECKING:
+    from .carry_over import Cell
     from .sweep_report import Found, Swept
 
 YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
@@ -50,7 +50,7 @@ def _answer(found: Found) -> Iterator[Block]:
         if shares:
             yield Paragraph(_matters(one, shares))
     if found.cells:
-        yield Bullets([_judged(sentences(cell.comparison), cell.comparison.verdict) for cell in found.cells])
+        yield Bullets([_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)])
 
 
 def told(one: Swept) -> list[str]:
@@ -96,10 +96,24 @@ def _matters(one: Swept, shares: Any) -> str:
     return f"What matters on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
 
 
-def _judged(said: str, verdict: str) -> Text:
-    tone = next((tone for word, tone in TONES.items() if word in verdict), "open")
-    before, sign, after = said.partition(verdict)
-    return (before, Strong(verdict, tone), after) if sign else said
+def _carried(cells: Sequence[Cell], task: str) -> Text:
+    """Where the settings tuned on a task serve."""
+    said: list[Piece] = [f"Tuned on {task}."]
+    for against, yardstick in YARDSTICKS.items():
+        chosen = [cell for cell in cells if (cell.tuned_on, cell.against) == (task, against)]
+        if chosen:
+            said += [f" Against {yardstick}: ", *_by_verdict(chosen)]
+    return tuple(said)
+
+
+def _by_verdict(cells: Sequence[Cell]) -> list[Piece]:
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        groups.setdefault(cell.comparison.verdict, []).append(f"{cell.run_on} {cells_of(cell.comparison)[0]}")
+    said: list[Piece] = []
+    for verdict, places in groups.items():
+        said += [marked(verdict), f" on {', '.join(places)}; "]
+    return [*said[:-1], f"{str(said[-1]).removesuffix('; ')}."]
 
 
 # ---------------------------------------------------------------- a task
@@ -159,7 +173,7 @@ def _carry_over(found: Found) -> Iterator[Block]:
         chosen = [cell for cell in found.cells if cell.against == against]
         if chosen:
             table: list[list[Text]] = [
-                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison)[:3], Strong(cell.comparison.verdict)]
+                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison)[:3], marked(cell.comparison.verdict)]
                 for cell in chosen
             ]
             caption = (
@@ -168,6 +182,7 @@ def _carry_over(found: Found) -> Iterator[Block]:
             yield Table(
                 ("tuned on", "run on", "ratio", "95 % CI", "p Holm", "verdict"), table, caption, numbers=2, words=1
             )
+    yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {found.study.name}-frozen.")
     yield from _pictures([figure for figure in found.figures if not figure.task])
 
 

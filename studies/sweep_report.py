@@ -180,12 +180,13 @@ def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path
 
 
 def _carried(found: Found, folder: Path) -> Figure:
-    ratios: dict[str, dict[tuple[str, str], tuple[float, str]]] = {}
+    ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
     for cell in found.cells:
         yardstick = "the method as it stands" if cell.against == "defaults" else "what was tuned on the task itself"
         if math.isfinite(cell.comparison.ratio):
+            written = verdicts.cells(cell.comparison)[0]
             of = ratios.setdefault(yardstick, {})
-            of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, cell.comparison.verdict
+            of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, written, cell.comparison.verdict
     tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))
     paths = figure_sweep.carried(
         ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=NOUNS[found.study.primary][0]

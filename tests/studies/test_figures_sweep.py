@@ -114,12 +114,12 @@ def test_the_front_joins_what_no_other_trial_beats_and_arrows_show_where_it_came
 
 def test_the_heat_map_has_a_row_where_settings_were_tuned_and_a_column_where_they_were_run() -> None:
     ratios = {
-        "the method": {("a", "a"): (0.1, "clearly better"), ("a", "b"): (1.1, "inconclusive (n too small)")},
-        "its own": {("a", "b"): (3.0, "clearly worse")},
+        "the method": {("a", "a"): (0.1, "≤0.10x", "clearly better"), ("a", "b"): (1.1, "1.10x", "inconclusive")},
+        "its own": {("a", "b"): (3.0, "3.00x", "clearly worse")},
     }
     figure = drawn(carried, ratios, ["a"], ["a", "b"], measure="work")
     above, below = figure.axes[:2]
-    assert [(text.get_text(), text.get_weight()) for text in above.texts] == [("0.10x", "bold"), ("1.10x", "normal")]
+    assert [(text.get_text(), text.get_weight()) for text in above.texts] == [("≤0.10x", "bold"), ("1.10x", "normal")]
     assert [text.get_position() for text in above.texts] == [(0, 0), (1, 0)]
     assert [text.get_text() for text in below.texts] == ["3.00x"]
     np.testing.assert_allclose(above.images[0].get_array(), [[0.1, 1.1]])
