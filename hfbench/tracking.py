@@ -82,13 +82,16 @@ class Child:
 class Tracker:
     """Writes one study into an MLflow store."""
 
-    def __init__(self, results: Path, study: str, study_key: str, params: Mapping[str, Any] = NOTHING) -> None:
+    def __init__(
+        self, results: Path, study: str, study_key: str, params: Mapping[str, Any] = NOTHING, by: str = "hfbench run"
+    ) -> None:
         """Opens the store that MLFLOW_TRACKING_URI names, or `<results>/mlflow.db`, and the study's parent run.
 
         `study_key` identifies the set of runs and how they are judged: the same key has the same parent, and the same
-        `params`. Waits where another process makes the store. Raises StoreError if the store cannot be opened.
+        `params`, and the command `by` which it was made. Waits where another process makes the store. Raises
+        StoreError if the store cannot be opened.
         """
-        self.results, self.study = Path(results).absolute(), safe_name(study)
+        self.results, self.study, self.by = Path(results).absolute(), safe_name(study), by
         self.live: dict[str, Child] = {}  # by run key
         self._logged: dict[str, Any] | None = None  # a thousand take a second to read
         try:
@@ -123,7 +126,7 @@ class Tracker:
         if known:
             parent = known[0]
         else:
-            tags = {"study_key": study_key, "study": self.study, "mlflow.source.name": "hfbench run"}
+            tags = {"study_key": study_key, "study": self.study, "mlflow.source.name": self.by}
             tags["question"] = str(params.get("question", ""))[:TEXT]
             parent = self.client.create_run(self.experiment, tags=tags, run_name=self.study)
         # Params cannot be changed, and the process may have ended before they were written.
@@ -200,7 +203,7 @@ class Tracker:
     ) -> None:
         """A trial of a sweep as a child that has ended; `key` is what `logged` knows it by."""
         labels = {**tags, "run_key": key, "study": self.study}
-        labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": "hfbench sweep"}
+        labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
         run = self.client.create_run(self.experiment, tags=labels, run_name=name).info.run_id
         self._log_values(run, params, _new(metrics, {}))
         self.client.set_terminated(run, "FINISHED")
@@ -210,7 +213,7 @@ class Tracker:
         if replaced is not None:
             self.client.delete_run(replaced.info.run_id)
         tags = {name: str(params[name]) for name in TAGS if name in params} | {"run_key": key, "study": self.study}
-        tags |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": "hfbench run"}
+        tags |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
         name = f"{params['method']}/{params['task']}/s{params['seed']}"
         run = self.client.create_run(self.experiment, start_time=began, tags=tags, run_name=name).info.run_id
         return Child(str(run), [(-1, 0.0, began)])

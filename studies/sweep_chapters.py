@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hfbench.space import Choice, Search
 
 from .chapters import marked
-from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Strong, Table, Text
+from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
 from .pictures import Figure
 from .sweep_table import at_ends, front
 from .trials import COMPLETE, FAILED, PRUNED
@@ -138,16 +138,13 @@ def _candidates(one: Swept) -> Iterator[Block]:
     assert one.frozen is not None
     table: list[list[Text]] = []
     for of in one.frozen.candidates:
-        name = f"trial {of.index}"
-        first: Text = Strong(name) if of.index == one.frozen.index else name
-        table.append(
-            [first, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", _settings(of.params)]
-        )
+        name = f"{of.index}, frozen" if of.index == one.frozen.index else str(of.index)
+        table.append([name, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", _settings(of.params)])
     if table:
         sweep = one.task.sweep
         seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
-        caption = f"The best trials, ratios to {one.task.method.name} as it stands, {seeds}. The frozen one is bold."
-        yield Table(("", "tuned", "tested again", "settings"), table, caption, words=1)
+        caption = f"The best trials, ratios to {one.task.method.name} as it stands, {seeds}."
+        yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1)
 
 
 def _front(one: Swept) -> Table:
@@ -155,9 +152,9 @@ def _front(one: Swept) -> Table:
     again, table = one.retested(), list[list[Text]]()
     for point in front(one.points):
         ratios = [*map(_ratio, point.ratios), *map(_ratio, again.get(point.index, [math.nan] * len(names)))]
-        table.append([f"trial {point.index}", *ratios, _settings(point.params)])
+        table.append([str(point.index), *ratios, _settings(point.params)])
     caption = f"The trials that no other beats in everything, ratios to {one.task.method.name} as it stands."
-    return Table(("", *names, *(f"{name}, again" for name in names), "settings"), table, caption, words=1)
+    return Table(("trial", *names, *(f"{name}, again" for name in names), "settings"), table, caption, words=1)
 
 
 def _ratio(given: float) -> str:

@@ -26,8 +26,9 @@ class SweepLog:
     def __init__(self, study: Study, tasks: Sequence[Task], results: Path, console: Console) -> None:
         self.console = console
         params = sweep_params(study)
-        self.tracker = Tracker(results, study.name, study_key(study, [task.identity for task in tasks], params), params)
-        self.known = self.tracker.logged()
+        key = study_key(study, [task.identity for task in tasks], params)
+        self.tracker = Tracker(results, study.name, key, params, by="hfbench sweep")
+        self.known = set(self.tracker.logged())
         self.tracker.begin()
 
     def ended(self, task: Task, trial: Trial, first: Trial) -> None:
@@ -40,6 +41,7 @@ class SweepLog:
             self.tracker.log_trial(
                 key, name, _params(task, trial.params, trial.index), _metrics(task, trial, first), tags
             )
+            self.known.add(key)
         except Exception as error:  # the storage has the trial: a busy or unreachable MLflow must not end the sweep
             said = f"trial {trial.index} on {task.name} is not in MLflow yet: {type(error).__name__}: {error}"
             self.console.print(escape(said))

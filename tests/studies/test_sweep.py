@@ -81,7 +81,9 @@ def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]
     experiment = client.get_experiment_by_name("tiny")
     found = client.search_runs([experiment.experiment_id])
     (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
+    assert parent.data.tags["mlflow.source.name"] == "hfbench sweep"
     children = {run.info.run_name: run for run in found if run is not parent}
+    assert len(children) == len(found) - 1  # none twice
     assert set(children) == {f"shf/a/trial-{index}" for index in range(7)}
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
     table = trials(results)
