@@ -208,10 +208,17 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
     given = space.build(_Range, written, where)
     search = _given_search(given, declared, where) or _declared_search(declared, where)
     if not _holds(search, now):
-        raise ConfigError(f"{where}: must contain what {method.name} has, {now!r}, but it is {search}.")
+        raise ConfigError(f"{where}: must contain what {method.name} has, {now!r}, but it is {searched(search)}.")
     if sampler == "grid" and not isinstance(search, Choice):
         raise ConfigError(f"{where}: a grid needs values = [...], but got a range, {search}.")
     return search
+
+
+def searched(search: Search) -> str:
+    """Where a setting is looked for, in words."""
+    if not isinstance(search, Choice):
+        return str(search)
+    return ", ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in search.values)
 
 
 def _holds(search: Search, value: Any) -> bool:

@@ -62,8 +62,8 @@ def sweep_study(
         try:
             url = storage or f"sqlite:///{results / 'sweeps.db'}"
             pool = stack.enter_context(Pool(Setting(results, study.name, data), jobs, parts))
-            log = SweepLog(study, tasks, results, console)
             opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]
+            log = SweepLog(study, tasks, results, console)
             tunings = [Tuning(task, trials) for task, trials in zip(tasks, opened, strict=True)]
             with watching(console, tunings) as watcher:
                 tune(tunings, pool, watcher, log)
@@ -110,7 +110,8 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
         for spec in [task.spec(one.params, seed)]
     }
     again: dict[int, dict[int, dict[str, float]]] = {one.index: {} for one in [trials[0], *chosen]}
-    watcher.retests(tuning, len(specs))
+    done = sum(pool.setting.folder(key).is_complete() for key in specs)
+    watcher.retests(tuning, len(specs), done)
     for result in pool.results({key: spec for key, (_, spec) in specs.items()}):
         index, spec = specs[result["key"]]
         if result["outcome"] != "failed":

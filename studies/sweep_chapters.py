@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hfbench.space import Choice, Search
+from hfbench.sweeps import searched
 
 from .chapters import marked
 from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
 from .pictures import Figure
-from .sweep_table import at_ends, front
+from .sweep_table import LEAST_TRIALS, at_ends, front
 from .trials import COMPLETE, FAILED, PRUNED
 from .verdicts import cells as cells_of
 from .words import NOUNS, count, digits
@@ -30,7 +30,7 @@ def report(found: Found) -> Document:
     for one in found.swept:
         blocks += [Heading(f"Tuned on {one.task.name}"), *_of_task(found, one)]
     if found.cells:
-        blocks += [Heading("Carry-over"), *_carry_over(found)]
+        blocks += [Heading("Carry-over" if len(found.study.tasks) > 1 else "On fresh seeds"), *_carry_over(found)]
     blocks += [Heading("How it was done"), *_conduct(found)]
     return Document(f"{found.study.name}: the sweep", blocks)
 
@@ -46,9 +46,7 @@ def answer_alone(found: Found) -> Document:
 def _answer(found: Found) -> Iterator[Block]:
     yield Bullets([" ".join(told(one)) for one in found.swept])
     for one in found.swept:
-        shares = found.shares.get(one.task.name, {})
-        if shares:
-            yield Paragraph(_matters(one, shares))
+        yield Paragraph(_matters(one, found.shares.get(one.task.name, {})))
     if found.cells:
         yield Bullets([_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)])
 
@@ -75,10 +73,10 @@ def told(one: Swept) -> list[str]:
         took = f"on {seeds} it took {digits(math.exp(chosen.retest))}x {cost} of {task.method.name}"
         said[0] += f"; trial {frozen.index} is frozen: {took}."
     gap = math.exp(-frozen.optimism)
-    how = f"{100 * (gap - 1):.0f} % too good" if gap > 1 else f"not too good, by {100 * (1 / gap - 1):.0f} %"
+    how = f"{100 * (gap - 1):.0f} % more" if gap >= 1 else f"{100 * (1 - gap):.0f} % less"
     said.append(
         f"The winner of the tuning, trial {winner.index}, promised {digits(math.exp(winner.tuning))}x and came to "
-        f"{digits(math.exp(winner.retest))}x: {how}."
+        f"{digits(math.exp(winner.retest))}x, {how}."
     )
     edges = at_ends(frozen.params, sweep.parameters)
     if edges and not frozen.kept:
@@ -89,6 +87,9 @@ def told(one: Swept) -> list[str]:
 
 def _matters(one: Swept, shares: Any) -> str:
     """The settings by importance, exploratory."""
+    if not shares:
+        what = f"{LEAST_TRIALS} trials with scores that differ, and two settings"
+        return f"What matters on {one.task.name} is not said: that takes {what}; there are {len(one.points)} trials."
     said = []
     for name, of in shares.items():
         ranked = sorted(of, key=lambda setting: -of[setting])[:3]
@@ -143,7 +144,10 @@ def _candidates(one: Swept) -> Iterator[Block]:
     if table:
         sweep = one.task.sweep
         seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
-        caption = f"The best trials, ratios to {one.task.method.name} as it stands, {seeds}."
+        caption = (
+            f"The best of the complete trials, ratios to {one.task.method.name} as it stands, {seeds}. A run that "
+            "missed its target counts as the budget, so that ratios to such runs are bounds."
+        )
         yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1)
 
 
@@ -216,8 +220,3 @@ def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
 def value(given: Any) -> str:
     """A setting, to three digits."""
     return f"{given:.3g}" if isinstance(given, float) else str(given)
-
-
-def searched(search: Search) -> str:
-    """Where a setting was looked for."""
-    return ", ".join(map(value, search.values)) if isinstance(search, Choice) else str(search)

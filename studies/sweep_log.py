@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config import Study
+from hfbench.sweeps import searched
 from hfbench.tracking import Tracker
 
 from .params import text
@@ -53,7 +54,7 @@ def sweep_params(study: Study) -> dict[str, str]:
     assert sweep is not None
     plain = ("method", "objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
     shown = {f"sweep.{name}": text(getattr(sweep, name)) for name in plain}
-    ranges = {f"range.{path}": str(search) for path, search in sweep.parameters.items()}
+    ranges = {f"range.{path}": searched(search) for path, search in sweep.parameters.items()}
     return {"question": study.question, "tasks": ", ".join(sweep.tasks), **shown, **ranges}
 
 

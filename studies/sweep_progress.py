@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from .paired import least_pairs
 from .sweep_table import front, points
 from .trials import COMPLETE, FAILED, Trial
 from .tuning import Tuning, seen
-from .words import digits
+from .words import count, digits
 
 
 class Watcher(Protocol):
@@ -22,8 +23,8 @@ class Watcher(Protocol):
         """A trial is over."""
         ...
 
-    def retests(self, tuning: Tuning, runs: int) -> None:
-        """The best trials are about to be tested again."""
+    def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        """The best trials are about to be tested again in so many runs, of which some are done already."""
         ...
 
     def retested(self, tuning: Tuning) -> None:
@@ -34,8 +35,8 @@ class Watcher(Protocol):
 @contextmanager
 def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
     """Shows the sweep until the block ends."""
-    for tuning in tunings:
-        console.print(escape(_announcement(tuning)), highlight=False, soft_wrap=True)
+    for line in [*map(_announcement, tunings), *_warning(tunings)]:
+        console.print(escape(line), highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield Lines(console)
         return
@@ -52,8 +53,9 @@ class Lines:
     def ended(self, tuning: Tuning, trial: Trial) -> None:
         self.console.print(escape(describe(tuning, trial)), highlight=False, soft_wrap=True)
 
-    def retests(self, tuning: Tuning, runs: int) -> None:
-        said = f"{tuning.task.name}: the best are tested again, {runs} runs on fresh seeds"
+    def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        already = f", {done} made already" if done else ""
+        said = f"{tuning.task.name}: the best are tested again, {runs} runs on fresh seeds{already}"
         self.console.print(escape(said), highlight=False, soft_wrap=True)
 
     def retested(self, tuning: Tuning) -> None:
@@ -78,7 +80,7 @@ class Bars(Progress):
         done, total = sum(one.ended for one in tuning.all.values()), tuning.sweep.trials
         self.update(self.bars[tuning.task.name], completed=done, note=f"{done}/{total} trials, {best(tuning)}")
 
-    def retests(self, tuning: Tuning, runs: int) -> None:
+    def retests(self, tuning: Tuning, runs: int, done: int) -> None:
         self.update(self.bars[tuning.task.name], total=runs, completed=0, note="tested again")
 
     def retested(self, tuning: Tuning) -> None:
@@ -113,6 +115,16 @@ def best(tuning: Tuning) -> str:
         return f"front: {'trial' if len(best) == 1 else 'trials'} {', '.join(map(str, best))}"
     one = min(able, key=lambda one: (one.ratios, one.index))
     return f"best {digits(one.ratios[0])}x, trial {one.index}"
+
+
+def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
+    """That the study's seeds are too few for any verdict on what will be frozen, if they are."""
+    study = tunings[0].task.study
+    family = len(tunings) * len(study.tasks)
+    seeds, least = min(len(on.seeds) for on in study.on.values()), least_pairs(study.alpha, family)
+    if len(tunings[0].sweep.objectives) == 1 and seeds < least:
+        comparisons = count(family, "comparison")
+        yield f"study.seeds has {seeds}: for a verdict with {comparisons}, as there may be, it takes {least}."
 
 
 def _announcement(tuning: Tuning) -> str:

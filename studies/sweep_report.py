@@ -16,6 +16,7 @@ from hfbench.config import Study, load_study
 from hfbench.runspec import plan
 from hfbench.store import make_folder, safe_name, write_atomically, write_json
 from hfbench.study_file import toml
+from hfbench.sweeps import searched
 
 from . import carry_over, figure_sweep, sweep_chapters, verdicts
 from .carry_over import Cell, frozen_study
@@ -147,7 +148,7 @@ def _frozen(one: Frozen) -> dict[str, Any]:
 def _draw(found: Found, folder: Path) -> Iterator[Figure]:
     for one in found.swept:
         yield from _of_task(one, found.shares[one.task.name], folder)
-    if found.cells:
+    if found.cells and len(found.study.tasks) > 1:
         yield _carried(found, folder)
 
 
@@ -226,7 +227,7 @@ def show_frozen(one: Swept, console: Console) -> None:
     grid.add_column("searched", overflow="fold")
     for path, search in one.task.sweep.parameters.items():
         values = (sweep_chapters.value(of[path]) for of in (one.task.first, one.frozen.params))
-        grid.add_row(Text(path), *values, Text(sweep_chapters.searched(search)))
+        grid.add_row(Text(path), *values, Text(searched(search)))
     console.print(grid)
     console.print(escape(" ".join(sweep_chapters.told(one))), highlight=False)
 

@@ -76,9 +76,10 @@ class Trials:
                     time.sleep(1.0)
                     self._open(url, name, objectives)
         except Exception as error:  # what a database and its driver raise is theirs
-            said = str(getattr(error, "orig", None) or error).strip().splitlines()
+            said = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+            driver = " PostgreSQL's driver: `pip install 'psycopg[binary]'`." if isinstance(error, ImportError) else ""
             raise StoreError(
-                f"the Optuna storage {_shown(url)} must be reachable and writable, but: {said[0] if said else error}. "
+                f"the Optuna storage {_shown(url)} must be reachable and writable, but: {said[0].rstrip('.')}.{driver} "
                 "--storage names another one."
             ) from error
 

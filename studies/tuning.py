@@ -139,6 +139,10 @@ class Tuning:
         self.runs: dict[str, tuple[int, int]] = {}  # index and seed of the runs under way, by key
         self.all = trials.all()
 
+    def _known(self) -> dict[int, Trial]:
+        """The trials that the sweep is made of: the storage may hold more, if the sweep was a longer one before."""
+        return {index: trial for index, trial in self.trials.all().items() if index < self.sweep.trials}
+
     @property
     def over(self) -> bool:
         """Whether all trials there are to be have ended."""
@@ -147,7 +151,7 @@ class Tuning:
     def ready(self, wanted: int) -> list[tuple[str, RunSpec]]:
         """Up to that many runs that can begin now, those of the earliest trials first."""
         self.trials.fail_the_silent()
-        self.all = self.trials.all()
+        self.all = self._known()
         self._take_up()
         found: list[tuple[str, RunSpec]] = []
         while len(found) < wanted:
@@ -223,7 +227,7 @@ class Tuning:
             return False
         params = self.task.first if index == 0 else self._suggested(index, before)
         trial = self.trials.begin(index, params, self.space)
-        self.all = self.trials.all()
+        self.all = self._known()
         if trial is not None:
             self._opened(trial)
         return True
@@ -245,7 +249,7 @@ class Tuning:
                 taken = self.trials.take_up(trial, self.space)
                 if taken is not None:
                     self._opened(taken)
-        self.all = self.trials.all()
+        self.all = self._known()
 
     def _opened(self, trial: Trial) -> None:
         order = seed_order(self.sweep.seeds, self.task.identity, trial.index)
@@ -286,7 +290,7 @@ class Tuning:
         values = [sum(of) / len(of) for of in logs if of]
         self.trials.end(open_.trial, state, values, why)
         del self.open[index]
-        self.all = self.trials.all()
+        self.all = self._known()
         if state == FAILED and index == 0:
             raise StoreError(f"{self.task.method.name} on {self.task.name} fails as it stands: {why}.")
         return self.all[index]

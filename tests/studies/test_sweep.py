@@ -34,6 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Path, str]) -> None:
     results, screen = whole
     folder = results / "studies" / "tiny"
+    assert "study.seeds has 2: for a verdict with 2 comparisons, as there may be, it takes " in screen
     for said in ("a: 7 trials of shf", "a trial 0/6: shf as it stands", "tested again, 6 runs", "a · settings of shf"):
         assert said in screen
     summary = read_json(folder / "sweep.json") or {}
@@ -52,6 +53,7 @@ def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Pat
     assert max(map(len, screen.splitlines())) <= 120
     for name in ("sweep.html", "sweep.md", "history-a.png", "slices-a.svg"):
         assert (folder / name).stat().st_size > 1000
+    assert "What matters on a is not said: that takes 10 trials" in (folder / "sweep.md").read_text()
     assert "Do &lt;thresholds&gt; matter?" in (folder / "sweep.html").read_text()
 
 
@@ -127,6 +129,7 @@ def test_the_same_command_again_repeats_nothing(whole: tuple[Path, str]) -> None
     done = swept(study_file(results.parent), results, "--jobs", "1")
     assert done.returncode == 0
     assert "7 made already" in done.stdout
+    assert "6 runs on fresh seeds, 6 made already" in done.stdout
     assert "trial 3/6" not in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (results / "runs").glob("*/result.json")} == before
 
@@ -183,6 +186,7 @@ def test_what_is_wrong_ends_in_one_message(tmp_path: Path, options: tuple[str, .
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(results.glob("runs/*/result.json"))
+    assert not (results / "mlflow-artifacts").exists()  # no run is begun there either
 
 
 def test_a_study_without_a_sweep_says_so(tmp_path: Path) -> None:

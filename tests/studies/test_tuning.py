@@ -73,6 +73,17 @@ def test_two_processes_on_one_storage_share_the_trials(tmp_path: Path) -> None:
     assert min(map(len, made)) > 5
 
 
+def test_a_sweep_cut_to_fewer_trials_is_what_it_would_have_been_with_these_alone(tmp_path: Path) -> None:
+    with stored(tmp_path, Bowl(sweep())) as trials:
+        tuned(Bowl(sweep(trials=9)), trials)
+        shorter, whole = Tuning(Bowl(sweep(trials=6)), trials), Memory()
+        assert shorter.over
+        assert shorter.ready(4) == []
+        tuned(Bowl(sweep(trials=6)), whole)
+        cut = {index: (one.state, one.measures) for index, one in shorter.all.items()}
+    assert cut == {index: (one.state, one.measures) for index, one in whole.all().items()}
+
+
 def test_several_objectives_are_stored_and_interrupted_like_one(tmp_path: Path) -> None:
     task, whole = Bowl(sweep(objectives=("work_to_target", "distinct_to_target"), pruner="none", trials=8)), Memory()
     expected = tuned(task, whole)
