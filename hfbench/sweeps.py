@@ -216,9 +216,12 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
 
 def searched(search: Search) -> str:
     """Where a setting is looked for, in words."""
-    if not isinstance(search, Choice):
-        return str(search)
-    return ", ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in search.values)
+    return ", ".join(map(shown, search.values)) if isinstance(search, Choice) else str(search)
+
+
+def shown(value: Any) -> str:
+    """A setting, to three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _holds(search: Search, value: Any) -> bool:

@@ -93,6 +93,7 @@ def _judged(sentence: str, verdict: str) -> tuple[Text, str]:
 
 
 def marked(verdict: str) -> Strong:
+    """A verdict in its colour."""
     return Strong(verdict, next(tone for word, tone in TONES.items() if word in verdict))
 
 

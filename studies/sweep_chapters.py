@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hfbench.sweeps import searched
+from hfbench.sweeps import searched, shown
 
 from .chapters import marked
 from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
@@ -80,7 +80,7 @@ def told(one: Swept) -> list[str]:
     )
     edges = at_ends(frozen.params, sweep.parameters)
     if edges and not frozen.kept:
-        close = ", ".join(f"{path} {value(frozen.params[path])} at {value(end)}" for path, end in edges.items())
+        close = ", ".join(f"{path} {shown(frozen.params[path])} at {shown(end)}" for path, end in edges.items())
         said.append(f"Close to the end of what was searched, so look beyond it: {close}.")
     return said
 
@@ -125,7 +125,7 @@ def _of_task(found: Found, one: Swept) -> Iterator[Block]:
     if one.frozen is not None:
         frozen = one.frozen.params
         table = [
-            [path, value(one.task.first[path]), value(frozen[path]), searched(search)]
+            [path, shown(one.task.first[path]), shown(frozen[path]), searched(search)]
             for path, search in parameters.items()
         ]
         yield Table(("setting", "as it stands", "frozen", "searched"), table, words=1)
@@ -166,7 +166,7 @@ def _ratio(given: float) -> str:
 
 
 def _settings(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path.rpartition('.')[2]} {value(given)}" for path, given in params.items())
+    return ", ".join(f"{path.rpartition('.')[2]} {shown(given)}" for path, given in params.items())
 
 
 def _carry_over(found: Found) -> Iterator[Block]:
@@ -212,11 +212,3 @@ def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
     for one in figures:
         where = f"{one.task}: " if one.task else ""
         yield Picture(one.png, one.svg, f"{where}{one.about}", f"Figure {one.kind}. {where}{one.about}")
-
-
-# ---------------------------------------------------------------- words
-
-
-def value(given: Any) -> str:
-    """A setting, to three digits."""
-    return f"{given:.3g}" if isinstance(given, float) else str(given)

@@ -16,7 +16,7 @@ from hfbench.config import Study, load_study
 from hfbench.runspec import plan
 from hfbench.store import make_folder, safe_name, write_atomically, write_json
 from hfbench.study_file import toml
-from hfbench.sweeps import searched
+from hfbench.sweeps import searched, shown
 
 from . import carry_over, figure_sweep, sweep_chapters, verdicts
 from .carry_over import Cell, frozen_study
@@ -153,7 +153,7 @@ def _draw(found: Found, folder: Path) -> Iterator[Figure]:
 
 
 def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
-    task, shown, sweep = one.task.name, one.points, one.task.sweep
+    task, trials, sweep = one.task.name, one.points, one.task.sweep
     measure = NOUNS[sweep.objectives[0]][0]
     common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": task}
 
@@ -163,30 +163,29 @@ def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path
     def path(kind: str) -> Path:
         return folder / f"{kind}-{safe_name(task)}"
 
-    yield made("history", "The trials in their order.", figure_sweep.history(shown, path("history"), **common))
+    yield made("history", "The trials in their order.", figure_sweep.history(trials, path("history"), **common))
     about = "What each setting does: all trials, and their seeds."
-    yield made("slices", about, figure_sweep.slices(shown, sweep.parameters, path("slices"), **common))
+    yield made("slices", about, figure_sweep.slices(trials, sweep.parameters, path("slices"), **common))
     if shares:
         about = "Which settings matter, exploratory."
         yield made("importance", about, figure_sweep.importance(shares, path("importance"), title=task))
         ranked = sorted(sweep.parameters, key=lambda setting: -next(iter(shares.values()))[setting])
         pairs = figure_sweep.pairs_of(ranked)
         about = "The settings that matter most, two at a time."
-        yield made("contour", about, figure_sweep.contour(shown, sweep.parameters, pairs, path("contour"), **common))
+        yield made("contour", about, figure_sweep.contour(trials, sweep.parameters, pairs, path("contour"), **common))
     if len(sweep.objectives) == 2:
         again = {index: (of[0], of[1]) for index, of in one.retested().items()}
         measures = [NOUNS[of][0] for of in sweep.objectives]
         about = "Both objectives: what one costs of the other."
-        yield made("pareto", about, figure_sweep.pareto(shown, again, path("pareto"), measures=measures, title=task))
+        yield made("pareto", about, figure_sweep.pareto(trials, again, path("pareto"), measures=measures, title=task))
 
 
 def _carried(found: Found, folder: Path) -> Figure:
     ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
     for cell in found.cells:
-        yardstick = "the method as it stands" if cell.against == "defaults" else "what was tuned on the task itself"
         if math.isfinite(cell.comparison.ratio):
             written = verdicts.cells(cell.comparison)[0]
-            of = ratios.setdefault(yardstick, {})
+            of = ratios.setdefault(sweep_chapters.YARDSTICKS[cell.against], {})
             of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, written, cell.comparison.verdict
     tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))
     paths = figure_sweep.carried(
@@ -226,7 +225,7 @@ def show_frozen(one: Swept, console: Console) -> None:
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("searched", overflow="fold")
     for path, search in one.task.sweep.parameters.items():
-        values = (sweep_chapters.value(of[path]) for of in (one.task.first, one.frozen.params))
+        values = (shown(of[path]) for of in (one.task.first, one.frozen.params))
         grid.add_row(Text(path), *values, Text(searched(search)))
     console.print(grid)
     console.print(escape(" ".join(sweep_chapters.told(one))), highlight=False)

@@ -137,7 +137,7 @@ class Tuning:
         self.space = distributions(self.sweep.parameters)
         self.open: dict[int, Open] = {}
         self.runs: dict[str, tuple[int, int]] = {}  # index and seed of the runs under way, by key
-        self.all = trials.all()
+        self.all = self._known()
 
     def _known(self) -> dict[int, Trial]:
         """The trials that the sweep is made of: the storage may hold more, if the sweep was a longer one before."""

@@ -77,6 +77,7 @@ def test_a_sweep_cut_to_fewer_trials_is_what_it_would_have_been_with_these_alone
     with stored(tmp_path, Bowl(sweep())) as trials:
         tuned(Bowl(sweep(trials=9)), trials)
         shorter, whole = Tuning(Bowl(sweep(trials=6)), trials), Memory()
+        assert set(shorter.all) == set(range(6))  # at once, since a sweep that is over asks no further
         assert shorter.over
         assert shorter.ready(4) == []
         tuned(Bowl(sweep(trials=6)), whole)
