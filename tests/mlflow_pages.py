@@ -1,6 +1,6 @@
-"""The pages of `hfbench ui` in a real browser. Run as a script, it takes the pictures in docs/:
+"""The pages of `hfbench ui` in a real browser. Run as a script, it takes the pictures in docs/howto/:
 
-hfbench run quickstart --jobs 1 --results RESULTS && python tests/mlflow_pages.py RESULTS docs
+hfbench run quickstart --jobs 1 --results RESULTS && python tests/mlflow_pages.py RESULTS docs/howto
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 from hfbench import trace
 from hfbench.studies.recorded import RESULT_COLUMNS
 
-PAGE = (Path(__file__).parents[1] / "docs" / "records.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs/reference/records.md").read_text()
 
 
 def named(heading: str) -> set[str]:
