@@ -228,13 +228,29 @@ class Linearisation:
         Weight decay is the same for every case and drops out. NaN where a gradient is. Raises ConfigError for a single
         case.
         """
-        if self.n < 2:
-            raise ConfigError("the variance of the gradient needs at least two cases, but the batch has one.")
+        self._check_variance()
         mean = self.gradient.norm()
         variance = (self.squared_norms(self.residual) - self.n * mean * mean) / (self.n - 1)
         return 0.0 if variance < 0 else variance  # below zero by rounding alone; max() would swallow a NaN
 
+    def variance_along(self, v: Sequence[Tensor]) -> float:
+        """Var_i(g_iᵀv), the sample variance of the cases' slopes along v, summed in float64.
+
+        g_iᵀv = r_iᵀ(J v)_i, so that one product J v gives all of them. It counts as a pass, but, being no part of an
+        inner solve, not among the ledger's `products`. NaN where a gradient is. Raises ConfigError for a single case.
+        """
+        self._check_variance()
+        blocks = self._blocks_of(v)
+        self.ledger.count("jvp", self.n)
+        Jv = torch.cat([self._jvp(graph, blocks) for _, graph in self._graphs()])
+        slopes = (self.residual.double() * Jv.double()).reshape(self.n, -1).sum(1)
+        return float(slopes.var(correction=1))
+
     # ------------------------------------------------------------ internals
+
+    def _check_variance(self) -> None:
+        if self.n < 2:
+            raise ConfigError("the variance of the gradient needs at least two cases, but the batch has one.")
 
     def _blocks_of(self, v: Sequence[Tensor]) -> Vector:
         return self.layout.unpack(as_vector(v, self.parameters))

@@ -19,7 +19,7 @@ from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import NonFiniteError, StoreError
 from hfbench.evaluation import examples, mean_error
 from hfbench.optimizer import objective
-from hfbench.protocols import BatchPlan, Evidence, Split, TaskData
+from hfbench.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, TaskData
 from hfbench.replay import plans
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder
@@ -137,9 +137,8 @@ class LiveRun:
             with self.clock:
                 step, batch = self._step(iteration, plan)
                 validation = self._scheduler_validation()
-                self.schedule.next(
-                    Evidence(iteration, batch[0], step["gradient_norm"], step.get("variance_l1"), validation)
-                )
+                measured = {name: step.get(name) for name in STEP_EVIDENCE} | {"validation_objective": validation}
+                self.schedule.next(Evidence(iteration, batch[0], step["gradient_norm"], **measured))
         except NonFiniteError as error:
             if iteration == 1:
                 raise
@@ -169,7 +168,7 @@ class LiveRun:
             train.inputs[for_gradient],
             train.targets[for_gradient],
             curvature=None if same else (train.inputs[for_curvature], train.targets[for_curvature]),
-            variance="variance_l1" in self.needs,
+            evidence=tuple(name for name in self.needs if name != "validation_objective"),
         )
         self.touched[for_gradient] = True
         self.touched[for_curvature] = True

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, get_args, get_type_hints
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import Factor, InnerSolver, Rule, SolverState, Stop, System
+from hfbench.protocols import Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop, System
 from hfbench.vector import Vector
 
 
@@ -69,6 +69,16 @@ def check_rules(rules: Iterable[Rule], solver: InnerSolver) -> None:
     if kind is not None:
         known = {*dir(kind), *(name for base in kind.__mro__ for name in inspect.get_annotations(base))}
         _check_needs(rules, known.__contains__, type(solver).__name__)
+
+
+def check_preconditioner(solver: InnerSolver, preconditioner: Preconditioner) -> None:
+    """Raises ConfigError for a preconditioner that does something beside a solver that takes none."""
+    if getattr(solver, "takes_preconditioner", True) or getattr(preconditioner, "trivial", False):
+        return
+    raise ConfigError(
+        f"solver {type(solver).__name__} takes no preconditioner, but got {type(preconditioner).__name__}: "
+        "use identity, or another solver."
+    )
 
 
 def _declared_state(solver: InnerSolver) -> type | None:

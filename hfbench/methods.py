@@ -73,11 +73,14 @@ def resolve(name: str, table: Mapping[str, Any]) -> Method:
     baseline = given.optimizer is not None
     _check_kind(table, baseline, where)
     single = ("optimizer", "solver", "preconditioner", "scheduler")
-    parts = {family: _part(family, getattr(given, family), f"{where}.{family}") for family in single}
+    specs = {family: spec for family in single if (spec := getattr(given, family)) is not None}
+    made = {family: part_of(family, spec, f"{where}.{family}") for family, spec in specs.items()}
+    if not baseline:
+        _check_together(made["solver"][0], made["preconditioner"][0], f"{where}.preconditioner")
     rules = [part_of("rule", rule, f"{where}.rules[{i}]")[1] for i, rule in enumerate(given.rules) if not baseline]
     return Method(
         name=name,
-        **parts,
+        **{family: made[family][1] if family in made else None for family in single},
         batches_of=given.batches_of,
         rules=tuple(rules),
         globalization={} if baseline else _globalization(given.globalization, where),
@@ -105,6 +108,13 @@ def _check_kind(table: Mapping[str, Any], baseline: bool, where: str) -> None:
             )
 
 
+def _check_together(solver: Any, preconditioner: Any, where: str) -> None:
+    from hfbench.krylov import check_preconditioner  # brings torch
+
+    with space.located(where):
+        check_preconditioner(solver, preconditioner)
+
+
 def _check_batches(given: Any, where: str) -> None:
     if (given.scheduler is None) == (given.batches_of is None):
         stated = "neither is" if given.scheduler is None else "both are"
@@ -127,10 +137,6 @@ def check_followed(methods: Mapping[str, Method]) -> None:
                 f"{where}: must name a method of the study that has a scheduler, but got "
                 f"{followed!r}{did_you_mean(followed, leaders)}; known: {', '.join(leaders)}."
             )
-
-
-def _part(family: str, spec: Any, where: str) -> Resolved | None:
-    return None if spec is None else part_of(family, spec, where)[1]
 
 
 def part_of(family: str, spec: Any, where: str) -> tuple[Any, Resolved]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,12 +15,12 @@ from hfbench import registry
 from hfbench.curvature import Linearisation, trainable
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
-from hfbench.krylov import KeptIterates, Solution, check_rules, solve
+from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_rules, solve
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
-from hfbench.protocols import InnerSolver, Preconditioner, Rule, SolverState, Stop
-from hfbench.space import build
+from hfbench.protocols import STEP_EVIDENCE, InnerSolver, Preconditioner, Rule, SolverState, Stop
+from hfbench.space import build, did_you_mean
 from hfbench.system import GaussNewtonSystem, decay_penalty, decay_per_block
 from hfbench.vector import Vector
 
@@ -34,6 +34,7 @@ class StepResult:
     objective_after: float | None  # None where no switch asked for it
     gradient_norm: float
     variance_l1: float | None
+    variance_inner: float | None
     damping: float  # lambda of the system that was solved
     next_damping: float
     rho: float | None
@@ -91,6 +92,7 @@ class HessianFree(torch.optim.Optimizer):
         self.preconditioner: Preconditioner = registry.build("preconditioner", preconditioner, "preconditioner")
         self.rules: list[Rule] = [registry.build("rule", rule, "rules") for rule in rules]
         check_rules(self.rules, self.solver)
+        check_preconditioner(self.solver, self.preconditioner)
         self.globalization = _globalization(globalization)
         self.max_inner, self.right_hand_side, self.chunk = max_inner, right_hand_side, chunk
         self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
@@ -144,13 +146,15 @@ class HessianFree(torch.optim.Optimizer):
         inputs: Tensor,
         targets: Tensor,
         curvature: tuple[Tensor, Tensor] | None = None,
-        variance: bool = False,
+        evidence: Collection[str] = (),
     ) -> StepResult:
         """One outer iteration: gradient on (inputs, targets), curvature on `curvature` or the same cases.
 
-        With `variance`, also ‖Var_i(∇f_i)‖₁ over the gradient's cases. Raises NonFiniteError if outputs, loss or
-        gradient at the present weights are not finite; the weights are then unchanged.
+        `evidence` asks for "variance_l1", ‖Var_i(∇f_i)‖₁ over the gradient's cases, or "variance_inner",
+        Var_i(∇f_iᵀ∇f). Raises NonFiniteError if outputs, loss or gradient at the present weights are not finite; the
+        weights are then unchanged. Raises ConfigError for other evidence.
         """
+        _check_evidence(evidence)
         damping = self.damping
         gradient_at = self._linearise(inputs, targets)
         curvature_at = gradient_at if curvature is None else self._linearise(*curvature)
@@ -160,7 +164,8 @@ class HessianFree(torch.optim.Optimizer):
         f_0, f_c = gradient_at.value + penalty, curvature_at.value + penalty
         if not math.isfinite(gradient_norm):
             raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
-        variance_l1 = gradient_at.variance_l1 if variance else None
+        variance_l1 = gradient_at.variance_l1 if "variance_l1" in evidence else None
+        variance_inner = gradient_at.variance_along(g) if "variance_inner" in evidence else None
 
         system = GaussNewtonSystem(
             curvature_at, g, damping, self.mu_D, shares_cases=curvature is None, right_hand_side=self.right_hand_side
@@ -189,6 +194,7 @@ class HessianFree(torch.optim.Optimizer):
             objective_after=None if math.isnan(step.value) else step.value,
             gradient_norm=gradient_norm,
             variance_l1=variance_l1,
+            variance_inner=variance_inner,
             damping=damping,
             next_damping=next_damping,
             rho=rho,
@@ -279,6 +285,13 @@ def objective(
         x, t = inputs[start : start + size], targets[start : start + size]
         total += mean_loss(functional_call(model, named, (x,)), t, loss) * len(x)
     return total / n + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
+
+
+def _check_evidence(evidence: Collection[str]) -> None:
+    for name in evidence:
+        if name not in STEP_EVIDENCE:
+            known = ", ".join(STEP_EVIDENCE)
+            raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
 
 
 def _globalization(given: Globalization | Mapping[str, Any] | None) -> Globalization:

@@ -6,7 +6,7 @@ N in the training set, P parameters. A `Vector` is a tuple of blocks shaped like
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -115,7 +115,13 @@ class SolverState(Protocol):
 
 
 class InnerSolver(Protocol):
-    """A `@part` class. `iterates` is the paper's algorithm as a generator; it knows no tolerance, clock or printing."""
+    """A `@part` class. `iterates` is the paper's algorithm as a generator; it knows no tolerance, clock or printing.
+
+    `monotone` names what of its states never increases from one to the next, but for rounding. A solver that has no use
+    for a preconditioner says `takes_preconditioner: ClassVar[bool] = False`, and then meets only trivial ones.
+    """
+
+    monotone: ClassVar[tuple[str, ...]]  # names of state attributes, such as "q"
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
         """States 0, 1, 2, … starting at x0 (None: zero, which saves a product). x0 is not changed."""
@@ -133,7 +139,8 @@ class Rule(Protocol):
 class Preconditioner(Protocol):
     """A `@part` class that builds M once per outer iteration.
 
-    `cases` says on which batch: "gradient" (Martens) or "curvature" (Chapelle-Erhan).
+    `cases` says on which batch: "gradient" (Martens) or "curvature" (Chapelle-Erhan). One that does nothing says
+    `trivial: ClassVar[bool] = True` and goes with every solver.
     """
 
     cases: ClassVar[str]
@@ -165,9 +172,12 @@ class Optimizer(Protocol):
         inputs: Tensor,
         targets: Tensor,
         curvature: tuple[Tensor, Tensor] | None = None,
-        variance: bool = False,
+        evidence: Collection[str] = (),
     ) -> StepRecord:
-        """One outer iteration on the cases given."""
+        """One outer iteration on the cases given; its record has the entries of `STEP_EVIDENCE` that are asked for.
+
+        Raises ConfigError for evidence it cannot give.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -204,12 +214,16 @@ class Evidence:
     gradient_norm: float  # ‖∇f_S‖₂
     variance_l1: float | None = None  # ‖Var_i(∇f_i)‖₁, sample variance
     validation_objective: float | None = None
+    variance_inner: float | None = None  # Var_i(∇f_iᵀ∇f_S), sample variance
+
+
+STEP_EVIDENCE = ("variance_l1", "variance_inner")  # measured by the step itself, on its gradient cases
 
 
 class Scheduler(Protocol):
     """A `@part` class; its `begin` gives the stateful plan of one run."""
 
-    needs: ClassVar[tuple[str, ...]]  # among "variance_l1", "validation_objective"
+    needs: ClassVar[tuple[str, ...]]  # among STEP_EVIDENCE and "validation_objective"
 
     def begin(self, total: int) -> Schedule:
         """The schedule for a training set of `total` cases. Raises ConfigError for a batch larger than that."""

@@ -28,6 +28,7 @@ COLUMNS: dict[str, type] = {
     "test_error": float,
     "gradient_norm": float,
     "variance_l1": float,
+    "variance_inner": float,
     "damping": float,  # used in this step
     "next_damping": float,
     "rho": float,
@@ -44,8 +45,9 @@ COLUMNS: dict[str, type] = {
 }
 
 STEP_COLUMNS = (
-    "gradient_norm", "variance_l1", "damping", "next_damping", "rho", "inner_iterations", "chosen_iterate",
-    "stop_reason", "step_length", "step_norm", "q", "preconditioner", "right_hand_side", "product_mode",
+    "gradient_norm", "variance_l1", "variance_inner", "damping", "next_damping", "rho", "inner_iterations",
+    "chosen_iterate", "stop_reason", "step_length", "step_norm", "q", "preconditioner", "right_hand_side",
+    "product_mode",
 )  # fmt: skip
 
 

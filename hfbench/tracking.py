@@ -36,6 +36,7 @@ METRICS = {
     "train_objective_batch": "train/objective_batch",
     "gradient_norm": "train/gradient_norm",
     "variance_l1": "train/variance_l1",
+    "variance_inner": "train/variance_inner",
     "validation_objective": "validation/objective",
     "validation_error": "validation/error",
     "test_error": "test/error",

@@ -25,6 +25,8 @@ from hfbench.errors import ConfigError
 from hfbench.protocols import BatchPlan, Evidence
 from hfbench.space import Choice, Integers, Linear, Log, Within, part
 
+from .noise import smallest_batch
+
 
 @final
 @part
@@ -81,13 +83,7 @@ class DynamicSchedule:
         if evidence.variance_l1 is None:
             raise ConfigError("the dynamic scheduler needs the gradient's variance of every step, but got none.")
         allowed = (self.rules.theta * evidence.gradient_norm) ** 2
-        n, N, variance = self.batch, self.total, evidence.variance_l1
-        correction = (N - n) / (N - 1) if self.rules.correction else 1.0
-        if variance / n * correction <= allowed:
-            return n
-        if self.rules.correction:
-            return math.ceil(variance * N / (allowed * (N - 1) + variance))
-        return math.ceil(min(variance / allowed, N)) if allowed > 0 else N
+        return smallest_batch(evidence.variance_l1, allowed, self.batch, self.total, self.rules.correction)
 
     def _validation_test(self, evidence: Evidence) -> int:
         """growth·n if the objective fell by less than `tolerance`, relatively, over the window; else n."""

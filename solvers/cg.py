@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import final
+from typing import ClassVar, final
 
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
@@ -48,6 +48,8 @@ class CGState:
 @part
 class CG:
     """Conjugate gradients on (G + mu D + lambda I) p = -g."""
+
+    monotone: ClassVar[tuple[str, ...]] = ("q",)
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[CGState]:
         """x_k minimises q over x0 + span{p_1 … p_k}. Ends at an exact solution or at pᵀAp <= 0 (Breakdown)."""

@@ -13,6 +13,7 @@ Cost       one forward and one backward pass (3 units) of every case per
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, final
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature import trainable
+from hfbench.errors import ConfigError
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES
 from hfbench.space import Integers, Linear, Log, Within, part
@@ -56,12 +58,18 @@ class FirstOrder:
         inputs: Tensor,
         targets: Tensor,
         curvature: tuple[Tensor, Tensor] | None = None,
-        variance: bool = False,
+        evidence: Collection[str] = (),
     ) -> FirstOrderStep:
-        """Goes once through the cases, a minibatch at a time; `curvature` and `variance` are of no use here.
+        """Goes once through the cases, a minibatch at a time; `curvature` is of no use here.
 
-        Stops where f is no longer finite, which the errors after the step then show.
+        Stops where f is no longer finite, which the errors after the step then show. Raises ConfigError for evidence:
+        gradients are taken at other weights for every minibatch.
         """
+        if evidence:
+            raise ConfigError(
+                f"a first-order baseline does not measure {', '.join(evidence)}, which its scheduler needs of every "
+                "step: use the scheduler fixed or geometric."
+            )
         before = Vector(w.detach().clone() for w in self.weights)
         size = self.minibatch or len(inputs)
         for start in range(0, len(inputs), size):

@@ -31,6 +31,7 @@ class Identity:
     """No preconditioning: M = I."""
 
     cases: ClassVar[str] = "curvature"
+    trivial: ClassVar[bool] = True  # solvers that take no preconditioner take this one
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Unit:
         return Unit()

@@ -17,8 +17,9 @@ Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping; the rest
            rotations; rho, rhobar diagonals of R and R̄; theta, thetabar off
            them; zeta, zetabar of the right-hand side of the normal equation;
            betahat, betadot, betaddot, betatilde, taudot, tautilde: section 5.1
-Monotone   ‖Ãᵀ(b̃ - Ãx)‖ decreases at every step, in the M⁻¹ norm. Without
-           preconditioner x_k is MINRES's x_k on the system
+Monotone   ‖Ãᵀ(b̃ - Ãx)‖ decreases at every step, in the M⁻¹ norm; so does q:
+           x_k is MINRES's x_k on the system, also when both are preconditioned
+           by M (Fong and Saunders, 2012, section 2)
 Cost       one product with Ã and one with Ãᵀ per step; three vectors shaped
            like the parameters, one like the residual
 """
@@ -28,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import count
-from typing import final
+from typing import ClassVar, final
 
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
@@ -76,6 +77,8 @@ class Residual:
 @part
 class LSMR:
     """LSMR on min ‖Ãx - b̃‖: MINRES's iterates by bidiagonalising."""
+
+    monotone: ClassVar[tuple[str, ...]] = ("relative_residual", "q")
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
         """y_k minimises ‖Bᵀ(f - By)‖ over the k-th Krylov space. Ends when that space is exhausted."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import count
-from typing import final
+from typing import ClassVar, final
 
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
@@ -37,6 +37,8 @@ from .bidiag import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 @part
 class LSQR:
     """LSQR on min ‖Ãx - b̃‖: CG's iterates by bidiagonalising."""
+
+    monotone: ClassVar[tuple[str, ...]] = ("q",)
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
         """y_k minimises ‖By - f‖ over the k-th Krylov space. Ends when that space is exhausted."""

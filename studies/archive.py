@@ -123,6 +123,17 @@ def _schema() -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
+def _is_readable(schema: pa.Schema) -> bool:
+    """Whether a table has an archive's columns; its traces may lack those that a later version added."""
+    import pyarrow as pa
+
+    ours = _schema()
+    if schema.names != ours.names or any(schema.field(name) != ours.field(name) for name in schema.names[:-1]):
+        return False
+    rows, known = schema.field("trace").type, ours.field("trace").type.value_type
+    return pa.types.is_list(rows) and pa.types.is_struct(rows.value_type) and set(rows.value_type) <= set(known)
+
+
 def _read(file: Path) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet
@@ -132,6 +143,6 @@ def _read(file: Path) -> list[dict[str, Any]]:
         table = pyarrow.parquet.read_table(file)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{wanted}: {str(error).rstrip('.')}.") from error
-    if not table.schema.equals(_schema()):
+    if not _is_readable(table.schema):
         raise StoreError(f"{wanted} its columns are others.")
     return list(table.to_pylist())

@@ -216,7 +216,7 @@ def test_variance() -> None:
     model, x, t = problem()
     expected = Linearisation(model, "logistic", x, t).variance_l1
     optimizer = HessianFree(model, decay=0.1)
-    assert optimizer.step(x, t, variance=True).variance_l1 == pytest.approx(expected, rel=1e-12)
+    assert optimizer.step(x, t, evidence=("variance_l1",)).variance_l1 == pytest.approx(expected, rel=1e-12)
     assert optimizer.step(x, t).variance_l1 is None
 
 
@@ -320,7 +320,7 @@ def test_work_equals_a_count_by_hand() -> None:
     kept_asked = {8: 2, 7: 3, 5: 3}[result.chosen_iterate]  # from 8 over 7 and 5 down to the first rise
     assert ledger.evaluation == 30 * kept_asked + 12
     assert ledger.work == 42 + 2 * 30 + 2 * 30 + 4 * 96 + ledger.evaluation
-    optimizer.step(x, t, (x[:12], t[:12]), variance=True)
+    optimizer.step(x, t, (x[:12], t[:12]), evidence=("variance_l1",))
     assert ledger.norms == 30
     assert ledger.products == 8 + 9, "the warm start costs one product"
 
@@ -408,7 +408,7 @@ def test_settings_that_fit_no_batch() -> None:
     with pytest.raises(ConfigError, match="right_hand_side"):
         HessianFree(model, solver="lsmr", right_hand_side="resid").step(x, t)
     with pytest.raises(ConfigError, match="two cases"):
-        HessianFree(model).step(x[:1], t[:1], variance=True)
+        HessianFree(model).step(x[:1], t[:1], evidence=("variance_l1",))
     with pytest.raises(ConfigError, match="requires_grad"):
         HessianFree(nn.Tanh())
 
@@ -531,7 +531,7 @@ def test_outputs_without_a_second_dimension() -> None:
     model = nn.Sequential(nn.Linear(3, 1, dtype=DTYPE), nn.Flatten(0))
     x, t = inputs_for(20, 3, 0), (inputs_for(20, 3, 0)[:, 0] > 0).double()
     optimizer = HessianFree(model, "logistic")
-    results = [optimizer.step(x, t, variance=True) for _ in range(3)]
+    results = [optimizer.step(x, t, evidence=("variance_l1",)) for _ in range(3)]
     assert results[-1].objective_after < results[0].objective_before
 
 
@@ -601,7 +601,7 @@ def test_a_model_with_convolutions_trains() -> None:
     x = torch.randn(24, 1, 6, 6, generator=torch.Generator().manual_seed(1), dtype=DTYPE)
     labels = (x.mean((1, 2, 3)) > 0).long()
     optimizer = HessianFree(model, "softmax", globalization={"initial_damping": 1.0})
-    results = [optimizer.step(x, labels, variance=True) for _ in range(8)]
+    results = [optimizer.step(x, labels, evidence=("variance_l1",)) for _ in range(8)]
     assert results[-1].objective_after < 0.5 * results[0].objective_before
     assert all(r.variance_l1 > 0 for r in results)
     assert results[0].product_mode == "transpose"

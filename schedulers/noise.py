@@ -1,0 +1,24 @@
+"""What the tests on a batch's noise share: the smallest batch that passes one.
+
+Formula    a batch S of n of N cases passes where V/n · c <= allowed, V the sample variance over its cases of what the
+           test looks at, c = (N - n)/(N - 1) with `correction`, else 1: without replacement, all cases have no noise
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def smallest_batch(variance: float, allowed: float, n: int, N: int, correction: bool) -> int:
+    """The smallest batch that would pass, or n if it does; everything where the variance is not finite.
+
+    Without correction it is V/allowed, at most N; with it, V N/(allowed (N - 1) + V).
+    """
+    factor = (N - n) / (N - 1) if correction else 1.0
+    if variance / n * factor <= allowed:
+        return n
+    if not math.isfinite(variance):
+        return N
+    if correction:
+        return math.ceil(variance * N / (allowed * (N - 1) + variance))
+    return math.ceil(min(variance / allowed, N)) if allowed > 0 else N
