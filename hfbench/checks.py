@@ -49,7 +49,7 @@ def distinct(values: list[Any], where: str) -> list[Any]:
     return values
 
 
-def checked(value: Any, kind: type, within: Within, where: str) -> Any:
+def checked(value: Any, kind: type, within: Within | None, where: str) -> Any:
     return space.check(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
 
 

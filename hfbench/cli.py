@@ -6,34 +6,33 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
-
-if TYPE_CHECKING:
-    from hfbench.config import Study
-    from hfbench.data import DataFile
+from hfbench.cli_data import data_app
+from hfbench.cli_options import (
+    Commands,
+    Data,
+    Jobs,
+    Only,
+    Plugin,
+    Results,
+    Seeds,
+    Sets,
+    StudyName,
+    as_typed,
+    complain,
+    help_if_alone,
+    study_of,
+)
+from hfbench.cli_parts import check, list_, new, show
+from hfbench.errors import ConfigError, HfbenchError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 # The base of all errors in what was typed: typer's own or click's, as the version has it.
 UsageError: Any = typer.BadParameter.__mro__[1]
-
-
-class Commands(TyperGroup):
-    """A group of commands that says so itself if one is unknown."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in self.commands:
-            from hfbench.space import did_you_mean
-
-            near, known = did_you_mean(args[0], self.commands), ", ".join(self.commands)
-            raise ConfigError(f"no command {args[0]!r}{near}; known: {known}.")
-        return super().resolve_command(ctx, args)
-
 
 app = typer.Typer(
     name="hfbench",
@@ -43,19 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are no markup
 )
-data_app = typer.Typer(cls=Commands, help="Data files: fetch, verify, or where they are looked for.")
-app.add_typer(data_app, name="data")
-
-Results = Annotated[Path, typer.Option(envvar="HFBENCH_RESULTS", help="Folder of run records and the MLflow store.")]
-StudyName = Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")]
-Seeds = Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")]
-Only = Annotated[str | None, typer.Option(help="Methods to keep beside the baseline, separated by commas.")]
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
-]
-Data = Annotated[str | None, typer.Option(help="Folder looked at before HFBENCH_DATA and the user cache.")]
-Tasks = Annotated[list[str] | None, typer.Argument(help="Names of tasks; all if none is given.")]
-
 
 # ---------------------------------------------------------------- errors and exit status
 
@@ -81,16 +67,12 @@ def _status() -> int:
     try:
         return int(app(prog_name="hfbench", standalone_mode=False) or 0)
     except HfbenchError as error:
-        _complain(str(error))
+        complain(str(error))
     except UsageError as error:
-        _complain(_usage(error))
+        complain(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return 2
-
-
-def _complain(message: str) -> None:
-    print(f"hfbench: {message}", file=sys.stderr)
 
 
 def _usage(error: Any) -> str:
@@ -121,12 +103,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-def _help_if_alone(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help(), file=sys.stderr)
-        raise typer.Exit(2)
-
-
 @app.callback(invoke_without_command=True)
 def _options(
     ctx: typer.Context,
@@ -134,19 +110,17 @@ def _options(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    _help_if_alone(ctx)
-
-
-data_app.callback(invoke_without_command=True)(_help_if_alone)
+    help_if_alone(ctx)
 
 
 @app.command()
 def run(
     study: StudyName,
     seeds: Seeds = None,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; by default one per core.")] = None,
+    jobs: Jobs = None,
     only: Only = None,
     set_: Sets = None,
+    plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
@@ -155,16 +129,17 @@ def run(
 
     from hfbench.studies.run import run_study
 
-    checked = _checked(study, seeds, only, set_)
-    chosen = _as_typed(seeds, only, set_)
+    checked = study_of(study, seeds, only, set_, plugin)
+    chosen = as_typed(seeds, only, set_, plugin)
     raise typer.Exit(run_study(checked, results, _jobs(jobs), data, Console(), chosen))
 
 
 @app.command()
 def sweep(
     study: StudyName,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; by default one per core.")] = None,
+    jobs: Jobs = None,
     set_: Sets = None,
+    plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
     storage: Annotated[
@@ -177,8 +152,10 @@ def sweep(
 
     from hfbench.studies.sweep import sweep_study
 
-    checked = _checked(study, None, None, set_)
-    raise typer.Exit(sweep_study(checked, results, _jobs(jobs), data, Console(), storage, _as_typed(None, None, set_)))
+    checked = study_of(study, None, None, set_, plugin)
+    raise typer.Exit(
+        sweep_study(checked, results, _jobs(jobs), data, Console(), storage, as_typed(None, None, set_, plugin))
+    )
 
 
 @app.command()
@@ -187,6 +164,7 @@ def compare(
     seeds: Seeds = None,
     only: Only = None,
     set_: Sets = None,
+    plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
     from_: Annotated[
@@ -198,8 +176,8 @@ def compare(
 
     from hfbench.studies.compare import compare_study
 
-    checked = _checked(study, seeds, only, set_)
-    raise typer.Exit(compare_study(checked, results, data, Console(), _as_typed(seeds, only, set_), from_))
+    checked = study_of(study, seeds, only, set_, plugin)
+    raise typer.Exit(compare_study(checked, results, data, Console(), as_typed(seeds, only, set_, plugin), from_))
 
 
 @app.command()
@@ -209,6 +187,7 @@ def export(
     seeds: Seeds = None,
     only: Only = None,
     set_: Sets = None,
+    plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
@@ -217,7 +196,12 @@ def export(
 
     from hfbench.studies.archive import export_study
 
-    raise typer.Exit(export_study(_checked(study, seeds, only, set_), results, data, Console(), file))
+    raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Console(), file))
+
+
+for name, command in (("list", list_), ("show", show), ("new", new), ("check", check)):
+    app.command(name)(command)
+app.add_typer(data_app, name="data")
 
 
 def _jobs(given: int | None) -> int:
@@ -227,133 +211,6 @@ def _jobs(given: int | None) -> int:
     import joblib
 
     return given or int(joblib.cpu_count())
-
-
-def _checked(study: str, seeds: str | None, only: str | None, sets: list[str] | None) -> Study:
-    from hfbench.config import load_study
-
-    methods = [name.strip() for name in only.split(",")] if only is not None else []
-    return load_study(study, overrides=sets or [], seeds=seeds, only=methods)
-
-
-def _as_typed(seeds: str | None, only: str | None, sets: list[str] | None) -> list[str]:
-    """The options that decide which runs belong to a study."""
-    given = [("--seeds", seeds), ("--only", only), *(("--set", one) for one in sets or [])]
-    return [word for option, value in given if value is not None for word in (option, value)]
-
-
-@app.command("list")
-def list_(
-    family: Annotated[
-        str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, optimizer, study.")
-    ] = None,
-) -> None:
-    """List parts and studies: name and what they do, and the origin of parts that are not hfbench's own."""
-    from hfbench import registry
-    from hfbench.describe import plain_console, print_list
-    from hfbench.space import did_you_mean
-
-    known = (*registry.FAMILIES, "study")
-    wanted = {"studies": "study"}.get(family, family.removesuffix("s")) if family else None
-    if wanted not in (None, *known):
-        raise UnknownPartError(f"no family {family!r}{did_you_mean(family, known)}; known: {', '.join(known)}.")
-    print_list(plain_console(), [kind for kind in known if wanted in (None, kind)])
-
-
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study, or globalization.")],
-) -> None:
-    """Show a part (formula, source, hyper-parameters), a shipped study, or the settings of globalization."""
-    from hfbench import registry
-    from hfbench.config import shipped_studies
-    from hfbench.describe import plain_console, print_globalization, print_part, print_study
-    from hfbench.space import did_you_mean
-
-    console = plain_console()
-    if name == "globalization":
-        print_globalization(console)
-        return
-    studies = shipped_studies()
-    families = [family for family in registry.FAMILIES if name in registry.names(family)]
-    if not families and name not in studies:
-        known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies, "globalization"]
-        raise UnknownPartError(f"no part or study {name!r}{did_you_mean(name, known)}; `hfbench list` lists them all.")
-    for place, family in enumerate(families):
-        if place:
-            console.print()
-        print_part(console, family, name)
-    if name in studies:
-        if families:
-            console.print()
-        print_study(console, name)
-
-
-@data_app.command()
-def fetch(tasks: Tasks = None, data: Data = None) -> None:
-    """Download what is in none of the folders; everything is verified."""
-    from hfbench.data import find, locate
-
-    for task, files in _files(tasks).items():
-        if all(file.optional for file in files):
-            print(f"{task}: nothing to fetch, its data are generated")
-        for file in files:
-            found = locate(file, data) if file.urls or not file.optional else find(file, data)
-            print(f"{file.path}: {found or 'optional, not there'}")
-
-
-@data_app.command()
-def verify(tasks: Tasks = None, data: Data = None) -> None:
-    """Check every file against its checksum; download nothing."""
-    from hfbench.data import missing, present
-    from hfbench.data import verify as verified
-    from hfbench.errors import DataError
-
-    absent: dict[str, list[DataFile]] = {}
-    problems = []
-    for task, files in _files(tasks).items():
-        if not files:
-            print(f"{task}: nothing to verify, its data are generated")
-        for file in files:
-            if not file.optional and present(file, data) is None:
-                absent.setdefault(task, []).append(file)
-                continue
-            try:
-                found = verified(file, data)
-            except DataError as error:
-                problems.append(str(error))
-            else:
-                print(f"{file.path}: {f'{found}, verified' if found else 'optional, not there'}")
-    if absent:
-        lacking = list(dict.fromkeys(file for files in absent.values() for file in files))
-        fetched = [task for task, files in absent.items() if any(file.urls for file in files)]
-        cure = f"\nTo download: hfbench data fetch {' '.join(fetched)}" if fetched else ""
-        problems.append(missing(lacking, data) + cure)
-    for problem in problems:
-        _complain(problem)
-    if problems:
-        raise typer.Exit(2)
-
-
-@data_app.command()
-def where(tasks: Tasks = None, data: Data = None) -> None:
-    """Print the folders looked in, in order, and where each file is."""
-    from hfbench.data import present
-    from hfbench.data import where as places
-
-    folders = [str(place) for place in places(data)]
-    found = {file: present(file, data) for files in _files(tasks).values() for file in files}
-    print("Folders, in the order they are looked in:", *folders, sep="\n  ")
-    print("Files:")
-    for file, path in found.items():
-        print(f"  {file.path}: {path or 'not there'}{' (optional)' if file.optional and path is None else ''}")
-
-
-def _files(tasks: list[str] | None) -> dict[str, tuple[DataFile, ...]]:
-    """The files of each task."""
-    from hfbench import registry
-
-    return {name: tuple(registry.get("task", name).files) for name in tasks or registry.names("task")}
 
 
 @app.command()

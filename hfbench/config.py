@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from hfbench import space
+from hfbench import plugins, space
 from hfbench.ablation import Ablation, AblationTable, expand
 from hfbench.checks import check_known, check_name, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.errors import ConfigError, UnknownPartError
@@ -66,6 +66,7 @@ class Study:
     on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
     hypotheses: tuple[Hypothesis, ...]
     sweep: Sweep | None
+    plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -90,10 +91,10 @@ class _StudyTable:
 
 @part
 class _BudgetTable:
-    passes: Positive = None
-    seconds: Positive = None
-    products: Positive = None
-    iterations: Positive = None
+    passes: Annotated[Positive, "work: forward passes of every training case"] = None
+    seconds: Annotated[Positive, "time on the method's clock, evaluation and records not counted"] = None
+    products: Annotated[Positive, "Gauss-Newton products"] = None
+    iterations: Annotated[Positive, "steps"] = None
 
 
 @part
@@ -101,6 +102,13 @@ class _OnTable:
     methods: Annotated[list[str] | None, "the methods to run on the task, all if not given"] = None
     seeds: Annotated[int | list[int] | None, "how many seeds on the task, or a list of them"] = None
     budget: Annotated[dict[str, float] | None, "where a run on the task ends"] = None
+
+
+@part
+class _PluginsTable:
+    files: Annotated[list[str], "Python files that add parts, from the study file's folder"] = field(
+        default_factory=list
+    )
 
 
 # ---------------------------------------------------------------- loading
@@ -111,19 +119,22 @@ def load_study(
     overrides: Sequence[str] = (),
     seeds: int | str | None = None,
     only: Sequence[str] = (),
+    plugin_files: Sequence[str | Path] = (),
 ) -> Study:
     """The checked study of a shipped name or a file.
 
-    `overrides` are `key.path=value` with a TOML value, bare words being strings; `seeds` replaces the file's: a count,
-    "3,5,8" or "10-19"; `only` keeps these methods and the baseline.
+    `plugin_files` are loaded first, then those of the study file (hfbench/plugins.py). `overrides` are
+    `key.path=value` with a TOML value, bare words being strings; `seeds` replaces the file's: a count, "3,5,8" or
+    "10-19"; `only` keeps these methods and the baseline.
     Raises ConfigError or UnknownPartError with one message for whatever is wrong: it names the key, and says whether
     it is the file's or an override's.
     """
+    given = tuple(str(plugins.load(file)) for file in plugin_files)
     raw, source, label = _read(name_or_path)
     with blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
         for assignment in overrides:
             override(raw, assignment)
-        study = _study(raw, source)
+        study = _study(raw, source, given)
     if seeds is not None:
         chosen = _option_seeds(seeds)
         on = {task: dataclasses.replace(part, seeds=chosen) for task, part in study.on.items()}
@@ -178,8 +189,8 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
 # ---------------------------------------------------------------- checks
 
 
-def _study(raw: Mapping[str, Any], source: str) -> Study:
-    known = ("study", "tasks", "methods", "ablation", "on", "hypotheses", "sweep")
+def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study:
+    known = ("study", "tasks", "methods", "ablation", "on", "hypotheses", "sweep", "plugins")
     for key in raw:
         if key not in known:
             inside = [f"study.{one.name}" for one in space.hyperparameters(_StudyTable) if one.name == key]
@@ -187,6 +198,7 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
             raise ConfigError(f"{key}: unknown key{close}; known: {', '.join(known)}.")
     head = space.build(_StudyTable, table_of(raw, "study"), "study")
     check_name(head.name, "study.name")
+    loaded = tuple(dict.fromkeys([*given, *_plugins(table_of(raw, "plugins"), source)]))
     methods = {name: resolve(name, table) for name, table in tables_of(raw, "methods").items()}
     if not methods:
         raise ConfigError("methods: there must be at least one table such as [methods.hf].")
@@ -217,7 +229,17 @@ def _study(raw: Mapping[str, Any], source: str) -> Study:
         on=on,
         hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline),
         sweep=_sweep(raw, head, methods, on),
+        plugins=loaded,
     )
+
+
+def _plugins(table: dict[str, Any], source: str) -> list[str]:
+    """Loads the plugin files that the study names, before any part of it is looked up."""
+    files = space.build(_PluginsTable, table, "plugins").files
+    for place, file in enumerate(files):
+        checked(file, str, None, f"plugins.files[{place}]")
+    home = Path(source).parent  # of a shipped study, which has none, the working folder
+    return [str(plugins.load(home / file, f"plugins.files[{place}]")) for place, file in enumerate(files)]
 
 
 def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]) -> Sweep | None:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import textwrap
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from hfbench.space import Hyperparameter, hyperparameters, summary
 from hfbench.sweeps import Sweep
 
 Row = tuple[str, str]
+Group = tuple[str, list[Row]]  # a heading and its rows
 
 
 def plain_console() -> Console:
@@ -35,33 +37,58 @@ def plain_console() -> Console:
 # ---------------------------------------------------------------- list
 
 
-def print_list(console: Console, kinds: Sequence[str]) -> None:
-    """The names of each kind, a family or "study", with what they do in one line."""
-    groups = {kind: _studies() if kind == "study" else _parts(kind) for kind in kinds}
-    width = max((len(name) for rows in groups.values() for name, _ in rows), default=0)
-    for place, (kind, rows) in enumerate(groups.items()):
-        console.print(f"{chr(10) if place else ''}{kind}")
+def print_list(console: Console, kinds: Sequence[str], load: bool = False) -> None:
+    """The names of each kind, a family or "study", with what they do in one line, under those they belong to.
+
+    Nothing is imported unless `load`: then a part that cannot be is shown with its traceback.
+    """
+    groups = [group for kind in kinds for group in ([_studies()] if kind == "study" else _parts(kind, load))]
+    width = max((len(name) for _, rows in groups for name, _ in rows), default=0)
+    for place, (heading, rows) in enumerate(groups):
+        console.print(f"{chr(10) if place else ''}{heading}", soft_wrap=True)
         _print_rows(console, rows, width)
+    for file, why in registry.skipped.items():
+        console.print(f"\nskipped · {file}", soft_wrap=True)
+        console.print(Padding(why, (0, 0, 0, 2)))
 
 
-def _studies() -> list[Row]:
-    return list(shipped_studies().items())
+def _studies() -> Group:
+    return _heading("study", f"hfbench {version('hfbench')}"), list(shipped_studies().items())
 
 
-def _parts(family: str) -> list[Row]:
-    return [(name, _line(family, name)) for name in registry.names(family)]
+def _parts(family: str, load: bool) -> list[Group]:
+    """The parts of a family by who owns them, hfbench's own first."""
+    groups: dict[str, list[Row]] = {f"hfbench {version('hfbench')}": []}
+    for name in registry.names(family):
+        groups.setdefault(_owner(family, name), []).append((name, _line(family, name, load)))
+    return [(_heading(family, owner), rows) for owner, rows in groups.items() if rows]
 
 
-def _line(family: str, name: str) -> str:
-    """What the part does, and whose it is if not hfbench's own. A broken plugin says so, and hides no other."""
+def _heading(kind: str, owner: str) -> str:
+    return f"{kind} · {owner}"
+
+
+def _owner(family: str, name: str) -> str:
     try:
-        owner = "" if registry.is_own(family, name) else f" [{registry.origin(family, name)}]"
-    except HfbenchError as error:
-        return f"error: {error}"
+        return registry.origin(family, name)
+    except HfbenchError:  # it has two, which the line says
+        return "of several owners"
+
+
+def _line(family: str, name: str, load: bool) -> str:
+    """What the part does. A broken plugin says so, and hides no other."""
     try:
-        return summary(registry.get(family, name)) + owner
+        return summary(registry.get(family, name)) if load else registry.one_line(family, name)
     except HfbenchError as error:
-        return f"error: {error}{owner}"
+        return f"error: {broken(error)}"
+
+
+def broken(error: HfbenchError) -> str:
+    """The message, and the traceback of the plugin's own exception where there is one."""
+    cause = error.__cause__
+    if cause is None or isinstance(cause, HfbenchError):
+        return str(error)
+    return f"{error}\n{''.join(traceback.format_exception(cause)).rstrip()}"
 
 
 def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
@@ -79,7 +106,7 @@ def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
 def print_part(console: Console, family: str, name: str) -> None:
     """What the part is, its formula and source as its docstring has them, its hyper-parameters, and its code."""
     cls = registry.get(family, name)
-    facts = [_facts_of_task(cls)] if family == "task" else []
+    facts = [_facts_of_task(cls)] if family == "task" else [_requirements(family, cls)]
     _print_class(console, f"{family} {name}", cls, registry.origin(family, name), facts)
 
 
@@ -126,6 +153,19 @@ def _facts_of_task(cls: type) -> str:
     budget = _amounts(getattr(cls, "budget", {}))
     files = ", ".join(f"{file.path}{' (optional)' * file.optional}" for file in getattr(cls, "files", ()))
     return f"Budget     {budget or 'none'}, unless the study sets one\nFiles      {files or 'none: it is generated'}"
+
+
+def _requirements(family: str, cls: type) -> str:
+    """What a part asks of the others, as far as it declares it."""
+    needs = ", ".join(getattr(cls, "needs", ()))
+    words = {
+        "solver": "a preconditioner is honoured" if getattr(cls, "takes_preconditioner", True) else "no preconditioner",
+        "preconditioner": f"built on the {getattr(cls, 'cases', '')}'s cases",
+        "scheduler": f"of every step {needs}" if needs else "nothing of a step",
+        "rule": f"states with {needs}" if needs else "nothing of a state",
+        "optimizer": "nothing: it takes the place of solver, preconditioner and rules",
+    }
+    return f"Requires   {words[family]}"
 
 
 def _amounts(budget: Mapping[str, float]) -> str:

@@ -9,27 +9,29 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from typing import Any
 
-from hfbench import space
+from hfbench import peek, space
+from hfbench.checks import check_name
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 
-# What a part of each family must be able to do (hfbench/protocols.py).
-_VERBS = {
-    "solver": "iterates",
-    "preconditioner": "build",
-    "scheduler": "begin",
-    "task": "load",
-    "rule": "begin",
-    "optimizer": "begin",
+# What a part of each family must have, what it does first (hfbench/protocols.py).
+_PROMISED = {
+    "solver": ("iterates",),
+    "preconditioner": ("build", "cases"),
+    "scheduler": ("begin", "needs"),
+    "task": ("load", "model", "error", "loss", "files", "budget", "target", "decay", "decay_mask"),
+    "rule": ("begin", "needs"),
+    "optimizer": ("begin",),
 }
-FAMILIES = tuple(_VERBS)
+FAMILIES = tuple(_PROMISED)
 
 _added: dict[tuple[str, str], type[Any]] = {}
+skipped: dict[str, str] = {}  # plugin files that could not be loaded, with the traceback; see hfbench/plugins.py
 
 
 def names(family: str) -> list[str]:
@@ -40,6 +42,11 @@ def names(family: str) -> list[str]:
     _check_family(family)
     known = {*_installed(tuple(sys.path)), *_added}
     return sorted(name for of, name in known if of == family)
+
+
+def families_of(name: str) -> list[str]:
+    """The families that have a part of this name; no plugin is imported."""
+    return [family for family in FAMILIES if name in names(family)]
 
 
 def get(family: str, name: str) -> type[Any]:
@@ -53,7 +60,7 @@ def get(family: str, name: str) -> type[Any]:
         return found
     try:
         loaded = found.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         source = f"{family} {name!r} of {_owner(found)}"
         reason = f"{type(error).__name__}: {error}"
         raise HfbenchError(f"{source} cannot be imported from {found.value}: {reason}") from error
@@ -64,9 +71,11 @@ def add(family: str, name: str, cls: type[Any]) -> None:
     """Registers a class for this process.
 
     The same class (by module and qualified name) may be added again, as re-running a notebook cell does.
-    Raises DuplicatePartError if the name is taken, HfbenchError if `cls` is no part of the family.
+    Raises ConfigError for a name with other characters than letters, digits, - and _, DuplicatePartError if the name is
+    taken, HfbenchError if `cls` is no part of the family.
     """
     _check_family(family)
+    check_name(name, family)
     _check_part(family, name, cls)
     if name in names(family):
         taken = _added.get((family, name))
@@ -86,16 +95,39 @@ def temporary(family: str, name: str, cls: type[Any]) -> Iterator[type[Any]]:
         _added.pop((family, name), None)
 
 
+def added() -> dict[tuple[str, str], type[Any]]:
+    """The classes added in this process, by (family, name)."""
+    return dict(_added)
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Undoes what was added in a block that an exception ends."""
+    before = dict(_added)
+    try:
+        yield
+    except BaseException:
+        _added.clear()
+        _added.update(before)
+        raise
+
+
 def origin(family: str, name: str) -> str:
     """Who owns the name: distribution and version, or the file of an added class. Imports nothing; raises as `get`."""
     found = _find(family, name)
     return _file(found) if isinstance(found, type) else _owner(found)
 
 
-def is_own(family: str, name: str) -> bool:
-    """Whether the part is one of hfbench's own. Imports nothing; raises as `get`."""
+def one_line(family: str, name: str) -> str:
+    """The first line of the part's docstring, read from its source: imports nothing.
+
+    Raises as `get`, as far as that can be told without importing; see hfbench/peek.py.
+    """
     found = _find(family, name)
-    return not isinstance(found, type) and found.dist is not None and found.dist.name == "hfbench"
+    if isinstance(found, type):
+        return space.summary(found)
+    with space.located(f"{family} {name!r} of {_owner(found)}"):
+        return peek.summary(found.module, found.attr)
 
 
 def build(family: str, spec: Any, where: str = "") -> Any:
@@ -114,7 +146,7 @@ def build(family: str, spec: Any, where: str = "") -> Any:
             with space.located(where):
                 cls = get(family, name)
             return space.build(cls, settings, where)
-    elif not isinstance(spec, type) and hasattr(spec, _VERBS[family]):
+    elif not isinstance(spec, type) and hasattr(spec, _PROMISED[family][0]):
         return spec
     with space.located(where):
         raise ConfigError(
@@ -140,7 +172,8 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
         near = space.did_you_mean(name, known)
         # Entry points are read from what is installed: a name added to pyproject.toml since then is not among them.
         cure = "" if near else " One just declared in a pyproject.toml needs `pip install -e .` once more."
-        raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure}")
+        lost = "".join(f" The plugin {file} was skipped: {why.splitlines()[-1]}" for file, why in skipped.items())
+        raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure}{lost}")
     if (family, name) in _added:
         return _added[family, name]
     points = _installed(tuple(sys.path))[family, name]
@@ -157,11 +190,26 @@ def _check_family(family: str) -> None:
 
 
 def _check_part(family: str, name: str, cls: Any) -> type[Any]:
-    if isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, _VERBS[family]):
-        return cls
-    raise HfbenchError(
-        f"{family} {name!r} must be a class decorated with @part that has `{_VERBS[family]}`, but it is {cls!r}."
-    )
+    """The class, if it is a part and keeps what its family promises. Raises HfbenchError saying what it lacks."""
+    needed = _PROMISED[family]
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise HfbenchError(
+            f"{family} {name!r} must be a class decorated with @part that has {_listed(needed)}, but it is {cls!r}."
+        )
+    fields = {field.name for field in dataclasses.fields(cls)}
+    missing = [one for one in needed if one not in fields and not hasattr(cls, one)]
+    if missing:
+        raise HfbenchError(
+            f"{family} {name!r} must have {_listed(needed)}, but {_file(cls)} lacks {_listed(missing)} in "
+            f"{cls.__qualname__}; hfbench/protocols.py says what each does."
+        )
+    with space.located(f"{family} {name!r} in {_file(cls)}"):
+        space.check_defaults(cls)
+    return cls
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _owner(point: metadata.EntryPoint) -> str:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 # a repeated run, never a stale one.
 BESIDE_NUMERICS = frozenset(
     {
-        *("__init__", "__main__", "ablation", "browse", "checks", "cli", "config", "describe", "errors", "hypotheses"),
-        *("keypaths", "lock", "methods", "overrides", "registry", "runspec", "store", "study_file", "sweeps"),
-        *("testing", "tracking"),
+        *("__init__", "__main__", "ablation", "browse", "checks", "cli", "cli_data", "cli_options", "cli_parts"),
+        *("config", "describe", "errors", "hypotheses", "keypaths", "lock", "methods", "overrides", "peek", "plugins"),
+        *("registry", "runspec", "scaffold", "store", "study_file", "sweeps", "tracking"),
     }
 )
 

@@ -188,6 +188,13 @@ def part(cls: type[T]) -> type[T]:
     return made
 
 
+def check_defaults(part: type) -> None:
+    """Raises ConfigError, naming the hyper-parameter, where a default is of another type or range than declared."""
+    for one in hyperparameters(part):
+        if not one.required and one.default is not None:
+            check(one, one.default, f"the default of {one.name}")
+
+
 def check(declared: Hyperparameter, value: Any, where: str = "") -> Any:
     """The value as its declared type (whole numbers pass for floats), or a ConfigError naming `where`."""
     name = where or declared.name

@@ -29,6 +29,8 @@ def toml(study: Study) -> str:
             one.name: {key: of for key, of in asdict(one).items() if key != "name"} for one in study.hypotheses
         },
     }
+    if study.plugins:
+        tables["plugins"] = {"files": list(study.plugins)}
     return tomli_w.dumps(_given(tables))
 
 

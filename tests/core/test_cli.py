@@ -22,8 +22,20 @@ HEAVY = "torch mlflow pandas numpy scipy matplotlib seaborn optuna joblib"
 CONTENT = b"digits"
 
 
+class Furniture:
+    """What a task must have beside its files."""
+
+    loss = "logistic"
+    budget: ClassVar[dict[str, float]] = {"passes": 1.0}
+    target, decay, decay_mask = 1.0, 0.0, "none"
+
+    def load(self, generator: Any, data: str | None = None) -> None: ...
+    def model(self, generator: Any) -> None: ...
+    def error(self, outputs: Any, targets: Any) -> None: ...
+
+
 @part
-class Shelf:
+class Shelf(Furniture):
     """Reads one file; [bold]brackets[/bold] are no markup.
 
     The rest of the story.
@@ -35,23 +47,21 @@ class Shelf:
     )
     decay: Annotated[float, Log(1e-7, 1e-3), Within("[0, inf)"), "weight decay"] = 1e-5
 
-    def load(self, generator: Any, data: str | None = None) -> None: ...
-
 
 @part
-class Atlas:
+class Atlas(Furniture):
     """Reads two files."""
 
     files: ClassVar[tuple[DataFile, ...]] = tuple(
         DataFile(f"atlas/{name}.gz", "0" * 64, (f"https://127.0.0.1/{name}.gz",)) for name in ("north", "south")
     )
 
-    def load(self, generator: Any, data: str | None = None) -> None: ...
-
 
 @part
 class Pause:
     """Stop for a while."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def begin(self) -> None: ...
 
@@ -119,7 +129,7 @@ def test_version(hf: Any) -> None:
         (
             "rnu",
             "hfbench: no command 'rnu' (did you mean 'run'?); "
-            "known: run, sweep, compare, export, list, show, ui, data.",
+            "known: run, sweep, compare, export, list, show, new, check, ui, data.",
         ),
         ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
         ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
@@ -270,11 +280,12 @@ def test_the_help_of_list_names_every_family(hf: Any) -> None:
 def test_list_takes_a_family_in_singular_or_plural(hf: Any) -> None:
     for family in ("task", "tasks"):
         status, out, _ = hf("list", family)
-        assert (status, out.splitlines()[0]) == (0, "task")
-        assert [line.split()[0] for line in out.splitlines()[1:]] == registry.names("task")
-    assert hf("list", "studies")[1].startswith("study\n  aa-calibration ")
-    everything = hf("list")[1].splitlines()
-    assert [line for line in everything if line and not line.startswith(" ")] == [*registry.FAMILIES, "study"]
+        assert (status, out.splitlines()[0]) == (0, f"task · hfbench {hfbench.__version__}")
+        rows = [line for line in out.splitlines() if line.startswith("  ")]
+        assert sorted(row.split()[0] for row in rows) == registry.names("task")
+    assert hf("list", "studies")[1].startswith(f"study · hfbench {hfbench.__version__}\n  aa-calibration ")
+    headings = [line for line in hf("list")[1].splitlines() if line and not line.startswith(" ")]
+    assert list(dict.fromkeys(line.split(" · ")[0] for line in headings)) == [*registry.FAMILIES, "study"]
 
 
 def test_show_finds_parts_and_studies(hf: Any) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hfbench import registry
 from hfbench.config import load_study, shipped_studies, to_dict
+from hfbench.data import DataFile
 from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
 from hfbench.space import Within, part
 
@@ -51,11 +52,16 @@ class ToyTask:
     """A task."""
 
     loss: ClassVar[str] = "logistic"
+    files: ClassVar[tuple[DataFile, ...]] = ()
     budget: ClassVar[Mapping[str, float]] = {"passes": 5.0}
+    decay: ClassVar[float] = 0.0
+    decay_mask: ClassVar[str] = "none"
     target: Annotated[float, Within("(0, inf)"), "goal"] = 2.5
     layers: Annotated[list[int], "units"] | None = None
 
     def load(self, generator: Any, data: str | None = None) -> None: ...
+    def model(self, generator: Any) -> None: ...
+    def error(self, outputs: Any, targets: Any) -> None: ...
 
 
 @part

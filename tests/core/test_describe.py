@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -39,11 +40,15 @@ class Plain:
 class Short:
     """One line."""
 
+    needs: ClassVar[tuple[str, ...]] = ()
+
     def begin(self) -> None: ...
 
 
 @part
 class Silent:
+    needs: ClassVar[tuple[str, ...]] = ()
+
     def begin(self) -> None: ...
 
 
@@ -79,15 +84,19 @@ def test_built_in_parts_take_one_line_each(printed: Printed) -> None:
     assert [line.split(maxsplit=1)[0] for line in entries] == [name for _, name in PARTS]
     for line, (family, name) in zip(entries, PARTS, strict=True):
         assert line.endswith(f"  {summary(registry.get(family, name))}")
-    assert "hfbench 0" not in "".join(lines)
+    headings = [line for line in lines if line and not line.startswith(" ")]
+    assert headings == [f"{family} · hfbench {version('hfbench')}" for family in registry.FAMILIES]
 
 
-def test_other_parts_say_whose_they_are(printed: Printed) -> None:
+def test_other_parts_are_listed_below_whose_they_are(printed: Printed) -> None:
     with registry.temporary("rule", "toy", Plain):
         out = printed(print_list, ["rule"])
-    assert "toy " in out
-    words = "".join(out.split())  # a long path is folded
-    assert f"Stops;[bold]brackets[/bold]arenomarkup.[{__file__}]" in words
+    own, other = out.split("\n\n")
+    assert own.startswith("rule · hfbench ")
+    assert "toy" not in own
+    heading, row = other.splitlines()
+    assert heading == f"rule · {__file__}"
+    assert row.split() == ["toy", *summary(Plain).split()]
 
 
 def test_a_broken_plugin_is_a_row_and_hides_no_other(
@@ -99,9 +108,10 @@ def test_a_broken_plugin_is_a_row_and_hides_no_other(
     (info / "entry_points.txt").write_text("[hfbench.rules]\nbroken = no_such_module:Rule\n")
     monkeypatch.syspath_prepend(tmp_path)
     out = printed(print_list, ["rule"])
-    assert "  broken             error: rule 'broken' of acme 1.5 cannot be imported" in out
-    assert "[acme 1.5]" in " ".join(out.split())
-    assert "  residual " in out
+    own, other = out.split("\n\n")
+    assert "  residual " in own
+    said = "rule · acme 1.5 broken error: rule 'broken' of acme 1.5: no module named 'no_such_module'."
+    assert " ".join(other.split()) == said
 
 
 def test_names_line_up_across_families(printed: Printed) -> None:
@@ -151,7 +161,7 @@ def test_lsmr_shows_the_algorithm_and_the_paper(printed: Printed) -> None:
 
 
 def test_hyper_parameters_as_in_a_study_file(shown: Callable[[type], str]) -> None:
-    paragraph = shown(Plain).split("\n\n")[2]
+    paragraph = shown(Plain).split("\n\n")[3]
     assert paragraph.splitlines() == [
         "Hyper-parameters",
         "  size (must be given)",
@@ -180,12 +190,12 @@ def test_one_line_on_a_class_leaves_the_rest_to_its_module(
     shown: Callable[[type], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "__doc__", "Module.\n\nSource     a paper\n")
-    assert shown(Short).startswith("rule toy\nOne line.\n\nSource     a paper\n\nIt has no hyper-parameters.\n")
+    assert shown(Short).startswith("rule toy\nOne line.\n\nSource     a paper\n\nRequires   nothing of a state\n\nIt ")
     assert "a paper" not in shown(Plain)
 
 
 def test_a_part_without_docstring_has_none_made_up(shown: Callable[[type], str]) -> None:
-    assert shown(Silent).startswith("rule toy\n\nIt has no hyper-parameters.\n\nCode ")
+    assert shown(Silent).startswith("rule toy\n\nRequires   nothing of a state\n\nIt has no hyper-parameters.\n\nCode ")
 
 
 def test_a_study_shows_what_it_fixes_and_where_its_file_is(printed: Printed) -> None:
