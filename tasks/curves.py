@@ -36,33 +36,15 @@ from hfbench.errors import DataError
 from hfbench.protocols import TaskData
 from hfbench.space import part
 
-from .autoencoder import (
-    Cases,
-    Decay,
-    DecayMask,
-    Layers,
-    Target,
-    Validation,
-    checked_layers,
-    network,
-    split,
-    square_pictures,
-    squared_error,
-)
-
-Floats = npt.NDArray[np.float64]
+from .autoencoder import Layers, network, split, square_pictures, squared_error
+from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
+from .uniform import Floats, uniform
 
 SEED = 250413302  # of the pictures, not of a run
 PEN = 2  # radius of the pen, in pixels
 STEPS = 64  # points on a curve
 
 ORIGINAL = DataFile("curves/digs3pts_1.mat", sha256="", optional=True)
-
-
-def uniform(count: int, seed: int) -> Floats:
-    """`count` numbers in [0, 1): the 53 high bits of PCG64's raw words, which NumPy keeps the same in all versions."""
-    words = np.asarray(np.random.PCG64(seed).random_raw(count))
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def quadratic(points: Floats) -> Floats:

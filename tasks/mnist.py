@@ -27,19 +27,8 @@ from hfbench.errors import DataError
 from hfbench.protocols import TaskData
 from hfbench.space import part
 
-from .autoencoder import (
-    Cases,
-    Decay,
-    DecayMask,
-    Layers,
-    Target,
-    Validation,
-    checked_layers,
-    network,
-    split,
-    square_pictures,
-    squared_error,
-)
+from .autoencoder import Layers, network, split, square_pictures, squared_error
+from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
 
 SIDE = 28
 MIRRORS = (
@@ -49,12 +38,13 @@ MIRRORS = (
 )
 
 
-def _file(name: str, sha256: str) -> DataFile:
+def mnist_file(name: str, sha256: str) -> DataFile:
+    """The file of that name and checksum, with its mirrors."""
     return DataFile(f"mnist/{name}", sha256, tuple(mirror + name for mirror in MIRRORS))
 
 
-TRAIN = _file("train-images-idx3-ubyte.gz", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db")
-TEST = _file("t10k-images-idx3-ubyte.gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7")
+TRAIN = mnist_file("train-images-idx3-ubyte.gz", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db")
+TEST = mnist_file("t10k-images-idx3-ubyte.gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7")
 
 
 def parse_idx(content: bytes, name: str = "IDX") -> Tensor:

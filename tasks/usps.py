@@ -26,19 +26,8 @@ from hfbench.errors import DataError
 from hfbench.protocols import TaskData
 from hfbench.space import part
 
-from .autoencoder import (
-    Cases,
-    Decay,
-    DecayMask,
-    Layers,
-    Target,
-    Validation,
-    checked_layers,
-    network,
-    split,
-    square_pictures,
-    squared_error,
-)
+from .autoencoder import Layers, network, split, square_pictures, squared_error
+from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
 
 PIXELS = 256
 MIRRORS = (
