@@ -1,0 +1,71 @@
+"""What all contracts share: the part under test, its checks by name, and how a broken one speaks."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, NoReturn
+
+import torch
+from torch import Tensor
+
+
+class ContractBroken(AssertionError):
+    """A check that does not hold: what was expected, what came, and why it matters."""
+
+    def __init__(self, expected: str, came: str, why: str) -> None:
+        super().__init__(f"expected: {expected}\ncame:     {came}\nmatters:  {why}")
+        self.expected, self.came, self.why = expected, came, why
+
+
+class Contract:
+    """Checks of one part. A subclass names the part; pytest collects it if its name begins with `Test`."""
+
+    part: ClassVar[Any]  # a class under @part, or an instance
+
+    def built(self) -> Any:
+        """The part, with its default settings if the class was given."""
+        return self.part() if isinstance(self.part, type) else self.part
+
+    @classmethod
+    def checks(cls) -> list[str]:
+        """The names of the checks, in the order they are written."""
+        named = {name: None for base in reversed(cls.__mro__) for name in vars(base) if name.startswith("test_")}
+        return list(named)
+
+
+def require(holds: bool, expected: str, came: str, why: str) -> None:
+    """Raises ContractBroken unless it holds."""
+    if not holds:
+        raise ContractBroken(expected, came, why)
+
+
+def not_applicable(reason: str) -> NoReturn:
+    """Ends a check that has nothing to say of this part; pytest shows it as skipped."""
+    raise unittest.SkipTest(reason)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    """max |a - b| over two tensors or two sequences of them, relative to the largest entry of b (1 if b is zero)."""
+    pairs = [(a, b)] if isinstance(a, Tensor) else list(zip(a, b, strict=True))
+    difference = max((float((x.double() - y.double()).abs().max()) for x, y in pairs if x.numel()), default=0.0)
+    size = max((float(y.double().abs().max()) for _, y in pairs if y.numel()), default=0.0)
+    return difference / (size or 1.0)
+
+
+@contextmanager
+def global_random_state_kept(why: str) -> Iterator[None]:
+    """Refuses draws from torch's global generator inside the block."""
+    before = torch.get_rng_state()
+    yield
+    require(
+        torch.equal(before, torch.get_rng_state()),
+        "random numbers from the generator that is handed over, and from no other",
+        "torch's global generator was used",
+        why,
+    )

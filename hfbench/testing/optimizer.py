@@ -1,0 +1,109 @@
+"""The contract of baselines: they lower the objective hfbench measures, count their work, and can be resumed."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from hfbench.optimizer import objective
+from hfbench.protocols import Baseline, Optimizer
+from hfbench.testing.contract import Contract, global_random_state_kept, require
+from hfbench.testing.problems import Problem, flat
+
+STEPS = 10
+
+
+class OptimizerContract(Contract):
+    """What a baseline must hold to (hfbench/protocols.py, `Baseline` and `Optimizer`)."""
+
+    def baseline(self) -> Baseline:
+        baseline: Baseline = self.built()
+        return baseline
+
+    def test_lowers_the_objective(self) -> None:
+        for loss in ("least-squares", "logistic", "softmax"):
+            problem, model, optimizer = self._begun(loss)
+            before = self._objective(problem, model)
+            self._train(problem, optimizer, STEPS)
+            after = self._objective(problem, model)
+            require(
+                after < before,
+                f"an objective below {before:.6g}, weight decay included, after {STEPS} steps ({problem})",
+                f"{after:.6g}",
+                "a baseline that does not train makes everything else look good",
+            )
+
+    def test_takes_the_weight_decay(self) -> None:
+        problem, _, optimizer = self._begun("logistic")
+        require(
+            tuple(optimizer.mu_D) == problem.mu_D,
+            f"mu_D = {problem.mu_D}, as handed over",
+            f"{optimizer.mu_D}",
+            "all methods minimise one objective, weight decay included",
+        )
+
+    def test_counts_its_work(self) -> None:
+        problem, _, optimizer = self._begun("logistic")
+        before = optimizer.ledger.work
+        self._train(problem, optimizer, 1)
+        cases = len(problem.cases(2)[0])
+        require(
+            optimizer.ledger.work - before >= 3 * cases,
+            f"at least {3 * cases} units for a step on {cases} cases: one forward and one backward pass",
+            f"{optimizer.ledger.work - before}",
+            "work is the axis on which methods are compared",
+        )
+
+    def test_tells_of_its_step(self) -> None:
+        problem, _, optimizer = self._begun("logistic")
+        row = optimizer.step(*problem.cases(2)).to_row()
+        missing = [name for name in ("gradient_norm", "objective_after") if name not in row]
+        require(
+            not missing,
+            "a row with gradient_norm and objective_after (which may be None)",
+            f"one without {' and '.join(missing)}",
+            "schedulers and traces read them",
+        )
+
+    def test_is_deterministic(self) -> None:
+        why = "runs are paired by their named random streams"
+        with global_random_state_kept(why):
+            once, again = (self._weights_after(STEPS) for _ in range(2))
+        require(torch.equal(once, again), "the same weights, bit for bit, from the same start", "others", why)
+
+    def test_resumes_where_it_stopped(self) -> None:
+        problem, model, optimizer = self._begun("logistic")
+        self._train(problem, optimizer, STEPS // 2)
+        saved, weights = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(model.state_dict())
+        problem, other, resumed = self._begun("logistic")
+        other.load_state_dict(weights)
+        resumed.load_state_dict(saved)
+        self._train(problem, resumed, STEPS - STEPS // 2)
+        same = torch.equal(flat(list(other.parameters())), self._weights_after(STEPS))
+        require(
+            same,
+            "interrupted and resumed to equal uninterrupted, bit for bit",
+            "other weights: something it remembers is not in state_dict",
+            "long studies are interrupted",
+        )
+
+    # ------------------------------------------------------------ helpers
+
+    def _begun(self, loss: str) -> tuple[Problem, nn.Module, Optimizer]:
+        problem = Problem(loss, dtype=torch.float32)
+        model = copy.deepcopy(problem.model)
+        return problem, model, self.baseline().begin(model, loss, problem.mu_D)
+
+    def _train(self, problem: Problem, optimizer: Optimizer, steps: int) -> None:
+        for _ in range(steps):
+            optimizer.step(*problem.cases(2))
+
+    def _weights_after(self, steps: int) -> torch.Tensor:
+        problem, model, optimizer = self._begun("logistic")
+        self._train(problem, optimizer, steps)
+        return flat(list(model.parameters()))
+
+    def _objective(self, problem: Problem, model: nn.Module) -> float:
+        return objective(model, problem.loss, *problem.cases(2), problem.mu_D)

@@ -1,0 +1,87 @@
+"""The contract of stopping rules: fresh for every solve, reading what they declare, answering with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from hfbench.protocols import Rule, Stop
+from hfbench.testing.contract import Contract, not_applicable, require
+
+STEPS = 300
+KNOWN = ("k", "q", "relative_residual", "backward_error", "products")
+
+
+class RuleContract(Contract):
+    """What a stopping rule must hold to (hfbench/protocols.py, `Rule`)."""
+
+    def rule(self) -> Rule:
+        rule: Rule = self.built()
+        return rule
+
+    def test_says_what_it_reads(self) -> None:
+        needs = getattr(self.rule(), "needs", None)
+        require(
+            isinstance(needs, tuple) and all(isinstance(name, str) for name in needs),
+            "`needs: ClassVar[tuple[str, ...]]`, the names it reads of a state",
+            repr(needs),
+            "a solver whose states lack one is refused before the run, not in the middle of it",
+        )
+        test = self.rule().begin()
+        for state in self._solve(rate=0.9):
+            try:
+                test(state)
+            except AttributeError as error:
+                require(False, f"nothing read but {', '.join(self.rule().needs)}", str(error), "as above")
+
+    def test_answers_with_a_reason_or_none(self) -> None:
+        for rate in (0.5, 0.99):
+            test = self.rule().begin()
+            for state in self._solve(rate):
+                answer = test(state)
+                require(
+                    answer is None or isinstance(answer, Stop),
+                    f"a member of hfbench.protocols.Stop, or None, at step {state.at}",
+                    repr(answer),
+                    "the reason is recorded in the trace; True is none",
+                )
+
+    def test_begins_anew_for_every_solve(self) -> None:
+        rule = self.rule()
+        alone = self._answers(rule, 0.9)
+        self._answers(rule, 0.5)
+        one, other = rule.begin(), rule.begin()
+        beside = []
+        for state, disturbing in zip(self._solve(0.9), self._solve(0.5), strict=True):
+            other(disturbing)
+            beside.append(one(state))
+        require(
+            alone == beside == self._answers(rule, 0.9),
+            "the same answers in every solve, whatever others came before or run beside it",
+            "others",
+            "a rule that remembers ends a solve for what another one did",
+        )
+
+    # ------------------------------------------------------------ helpers
+
+    def _answers(self, rule: Rule, rate: float) -> list[Stop | None]:
+        test = rule.begin()
+        return [test(state) for state in self._solve(rate)]
+
+    def _solve(self, rate: float) -> Iterator[Any]:
+        """States of a solve that converges geometrically, with what the rule declares and nothing else."""
+        needs = self.rule().needs
+        foreign = [name for name in needs if name not in KNOWN]
+        if foreign:
+            not_applicable(f"it reads {', '.join(foreign)}, which only some solver's states have")
+        for k in range(STEPS):
+            left = rate**k
+            values = {
+                "k": k,
+                "q": left - 1.0,
+                "relative_residual": left**0.5,
+                "backward_error": 0.1 * left**0.5,
+                "products": k + 1.0,
+            }
+            yield SimpleNamespace(at=k, **{name: values[name] for name in needs})

@@ -1,0 +1,331 @@
+"""The contract of inner solvers: the same problem for all, told truly at every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.krylov import check_preconditioner
+from hfbench.protocols import Breakdown, InnerSolver, SolverState, System
+from hfbench.testing.contract import Contract, largest_difference, not_applicable, require
+from hfbench.testing.problems import DenseFactor, Problem, flat, random_vector, rough_factor, unit_factor
+from hfbench.testing.systems import Counted, Indefinite, NeedsSquareRoot, Something
+from hfbench.vector import Vector
+
+LOSSES = ("least-squares", "logistic", "softmax")
+LONGEST = 3000  # steps given to a slow solver; steepest descent takes about a hundred here
+
+
+@dataclass(frozen=True)
+class Step:
+    """A state as it was when it was yielded, and the products the system had counted by then."""
+
+    state: SolverState
+    x: Tensor
+    counted: float
+
+
+class SolverContract(Contract):
+    """What an inner solver must hold to (hfbench/protocols.py, `InnerSolver`)."""
+
+    def solver(self) -> InnerSolver:
+        solver: InnerSolver = self.built()
+        return solver
+
+    # ------------------------------------------------------------ the answer
+
+    def test_solves_the_same_problem_as_a_dense_solve(self) -> None:
+        for problem, x0, factor in self._variants():
+            last = self._run(problem, x0, factor, tolerance=1e-11)[-1]
+            A, _ = problem.dense
+            error = last.x - problem.solution
+            relative = math.sqrt(float(error @ A @ error) / float(problem.solution @ A @ problem.solution))
+            require(
+                relative <= 1e-7,
+                f"the x that solves (G + mu D + lambda I) x = -g ({problem}), to 1e-7 in the norm of the matrix",
+                f"after {last.state.k} steps an x that is off by {relative:.1e}",
+                "solvers are compared on one problem; another minimiser makes every comparison worthless",
+            )
+
+    def test_reports_true_values(self) -> None:
+        """q and the relative residual of every state are those of its x."""
+        for problem, x0, factor in self._variants():
+            A, b = problem.dense
+            scale = abs(problem.q(problem.solution))
+            reference = math.sqrt(float(b @ torch.linalg.solve(factor.M, b)))
+            for step in self._run(problem, x0, factor, steps=25, tolerance=1e-9):
+                r = b - A @ step.x
+                residual = math.sqrt(float(r @ torch.linalg.solve(factor.M, r))) / reference
+                for name, told, true, size in (
+                    ("q", step.state.q, problem.q(step.x), scale),
+                    ("relative_residual", step.state.relative_residual, residual, 1.0),
+                ):
+                    require(
+                        abs(told - true) <= 1e-8 * size + 1e-6 * abs(true),
+                        f"{name} = {true:.6g} at step {step.state.k} ({problem}), as recomputed from x",
+                        f"{told:.6g}",
+                        "stopping rules, backtracking and rho read it: a wrong one ends solves and damps wrongly",
+                    )
+
+    def test_keeps_its_monotone_quantity(self) -> None:
+        declared = tuple(getattr(self.solver(), "monotone", ()))
+        require(
+            bool(declared),
+            '`monotone: ClassVar[tuple[str, ...]]`, the state\'s quantities that never increase, such as ("q",)',
+            "none declared",
+            "what a method minimises is its name: a change that breaks it is seen at once",
+        )
+        for problem, x0, factor in self._variants():
+            steps = self._run(problem, x0, factor, steps=60, tolerance=1e-9)
+            for name in declared:
+                self._never_increases(name, [step.state for step in steps], str(problem))
+
+    # ------------------------------------------------------------ the edges
+
+    def test_reports_a_zero_right_hand_side(self) -> None:
+        for problem in (Problem(right_hand_side="damping"), Problem("least-squares", right_hand_side="damping")):
+            A, _ = problem.dense
+            for x0 in (None, problem.vector(random_vector(len(A)))):
+                system = problem.system()
+                system.gradient.mul_(0.0)
+                states = self._first_states(system, x0, self._factor(rough_factor(A)), 3)
+                last = states[-1]
+                require(
+                    last.breakdown is Breakdown.ZERO_RIGHT_HAND_SIDE and last.k == 0 and flat(last.x).norm() == 0,
+                    "for g = 0 one state 0 with x = 0 and breakdown ZERO_RIGHT_HAND_SIDE",
+                    f"{len(states)} states, the last with k = {last.k}, breakdown {last.breakdown}, "
+                    f"‖x‖ = {float(flat(last.x).norm()):.3g}",
+                    "training ends at a stationary point; there the solver must not divide by zero",
+                )
+
+    def test_honours_the_warm_start_and_leaves_it_alone(self) -> None:
+        for problem in (Problem(), Problem("softmax", shares_cases=False)):
+            A, _ = problem.dense
+            given = problem.vector(random_vector(len(A)))
+            kept = given.clone()
+            first = self._run(problem, given, rough_factor(A), steps=8)[0]
+            require(
+                largest_difference(given, kept) == 0,
+                "x0 as it was handed over",
+                "x0 was changed in place",
+                "it is the optimiser's memory of the step before, and another solver's start",
+            )
+            require(
+                first.state.k == 0 and largest_difference(first.x, flat(kept)) <= 1e-12,
+                "state 0 at x0",
+                f"a state {first.state.k} that differs from x0 by {largest_difference(first.x, flat(kept)):.1e}",
+                "a warm start that is dropped silently changes what is compared",
+            )
+            at_solution = problem.vector(problem.solution)
+            for step in self._run(problem, at_solution, rough_factor(A), steps=5):
+                require(
+                    largest_difference(step.x, problem.solution) <= 1e-6 and math.isfinite(step.state.q),
+                    "an x0 that solves the system is kept",
+                    f"step {step.state.k} leaves it by {largest_difference(step.x, problem.solution):.1e}",
+                    "late in training warm starts are nearly exact; noise must not be blown up there",
+                )
+
+    def test_reports_a_breakdown(self) -> None:
+        """On a matrix with a negative eigenvalue, where q has no minimum."""
+        entries = 20
+        system = Indefinite(entries)
+        try:
+            states = self._first_states(system, None, unit_factor(entries), 3 * entries)
+        except NeedsSquareRoot:
+            not_applicable("it works on the least-squares form, whose matrix cannot be indefinite")
+        broken = [state for state in states if state.breakdown is not None]
+        require(
+            bool(broken) and broken[0].breakdown is Breakdown.NONPOSITIVE_CURVATURE and broken[0] is states[-1],
+            "a last state with breakdown NONPOSITIVE_CURVATURE where pᵀAp <= 0 along a direction",
+            f"{len(states)} states without it; the last has q = {states[-1].q:.3g}"
+            if not broken
+            else "states after it",
+            "rounding can make the matrix indefinite; a step along such a direction goes uphill",
+        )
+        for name in getattr(self.solver(), "monotone", ()):
+            self._never_increases(name, states, "an indefinite matrix, before the breakdown")
+
+    def test_honours_the_preconditioner_or_refuses_it(self) -> None:
+        problem = Problem(damping=0.02, sizes=(6, 5, 4))
+        A, _ = problem.dense
+        if not getattr(self.solver(), "takes_preconditioner", True):
+            try:
+                check_preconditioner(self.solver(), Something())
+            except ConfigError:
+                not_applicable("it takes no preconditioner, and one is refused")
+        plain, exact = (
+            self._run(problem, None, M, tolerance=1e-8)[-1].state.k for M in (unit_factor(len(A)), DenseFactor(A))
+        )
+        require(
+            exact <= max(2, plain // 3),
+            f"with M = A a third of the {plain} steps without preconditioner, or two, at most; or "
+            "`takes_preconditioner: ClassVar[bool] = False`, and none is handed over",
+            f"{exact} steps",
+            "a preconditioner that is silently ignored makes an ablation of it meaningless",
+        )
+
+    # ------------------------------------------------------------ the same whatever the surroundings
+
+    def test_iterates_do_not_depend_on_chunking(self) -> None:
+        self._same_iterates("streamed through the model in chunks of 5 and of 1 cases", chunk=5)
+        self._same_iterates("streamed through the model in chunks of 5 and of 1 cases", chunk=1)
+
+    def test_iterates_do_not_depend_on_the_layout(self) -> None:
+        self._same_iterates("solved with one long vector (layout flat)", layout="flat")
+
+    def test_is_deterministic(self) -> None:
+        problem = Problem()
+        factor = rough_factor(problem.dense[0])
+        once, again = (self._run(problem, None, factor, steps=10) for _ in range(2))
+        require(
+            all(torch.equal(a.x, b.x) and a.state.q == b.state.q for a, b in zip(once, again, strict=True)),
+            "the same iterates, bit for bit, when called again",
+            "others",
+            "a run that is resumed must equal one that was not interrupted",
+        )
+
+    def test_works_in_float32(self) -> None:
+        problem = Problem(dtype=torch.float32)
+        A, _ = problem.dense
+        last = self._run(problem, None, rough_factor(A), steps=200, tolerance=1e-5)[-1]
+        error = largest_difference(last.x, problem.solution)
+        require(
+            last.state.x[0].dtype == torch.float32 and error <= 1e-3,
+            "iterates of the system's dtype, float32, that solve it to 1e-3",
+            f"{last.state.x[0].dtype}, off by {error:.1e} after {last.state.k} steps",
+            "training runs in float32: a solver that needs more would double the memory, or fail there",
+        )
+        light = replace(problem, damping=1e-4)
+        for step in self._run(light, None, unit_factor(len(A)), steps=20):
+            true = light.q(step.x)
+            require(
+                abs(step.state.q - true) <= 1e-3 * abs(true) + 1e-7,
+                f"q = {true:.6g} to 1e-3 at step {step.state.k} in float32 at lambda = 1e-4",
+                f"{step.state.q:.6g}",
+                "late in training lambda is small, and a q that lost its digits stops solves at random",
+            )
+
+    # ------------------------------------------------------------ books and manners
+
+    def test_counts_its_products(self) -> None:
+        for problem, x0, factor in self._variants():
+            for place, step in enumerate(self._run(problem, x0, factor, steps=10, tolerance=1e-9)):
+                require(
+                    step.state.k == place,
+                    f"states numbered 0, 1, 2, …: {place}",
+                    f"k = {step.state.k}",
+                    "rules and kept iterates go by k",
+                )
+                require(
+                    step.state.products == step.counted,
+                    f"products = {step.counted:g} at state {place}, as the system counted them "
+                    "(multiply one, forward and adjoint a half each)",
+                    f"{step.state.products:g}",
+                    "work is the axis on which solvers are compared",
+                )
+
+    def test_states_are_snapshots(self) -> None:
+        """What a state showed when it was yielded it shows for ever; the system is not changed either."""
+        problem = Problem()
+        A, _ = problem.dense
+        system = problem.system()
+        gradient = flat(system.gradient)
+        steps = self._steps(system, problem.vector(random_vector(len(A))), self._factor(rough_factor(A)), 12)
+        late = [step.state.k for step in steps if not torch.equal(flat(step.state.x), step.x)]
+        require(
+            not late,
+            "the x of a state never changes once it was yielded",
+            f"those of states {', '.join(map(str, late))} did: give out new vectors, not ones updated in place",
+            "backtracking returns to kept iterates, long after the solver went on",
+        )
+        require(
+            torch.equal(gradient, flat(system.gradient)),
+            "the system's gradient as it was",
+            "it was changed in place",
+            "the line search uses it after the solve",
+        )
+
+    # ------------------------------------------------------------ helpers
+
+    def _variants(self) -> Iterator[tuple[Problem, Vector | None, DenseFactor]]:
+        """Problems, warm starts and preconditioners, each kind at least once."""
+        for place, loss in enumerate(LOSSES):
+            problem = Problem(loss, shares_cases=place != 1)
+            A, _ = problem.dense
+            yield problem, None, unit_factor(len(A))
+            yield problem, problem.vector(random_vector(len(A))), self._factor(rough_factor(A))
+
+    def _run(
+        self, problem: Problem, x0: Vector | None, factor: DenseFactor, steps: int = LONGEST, tolerance: float = 0.0
+    ) -> list[Step]:
+        """The steps until the residual is small, a breakdown, the end of the iterates, or so many."""
+        return self._steps(problem.system(), x0, self._factor(factor), steps, tolerance)
+
+    def _factor(self, factor: DenseFactor) -> DenseFactor:
+        """The preconditioner, or none for a solver that takes none."""
+        return factor if getattr(self.solver(), "takes_preconditioner", True) else unit_factor(len(factor.M))
+
+    def _steps(
+        self, system: System, x0: Vector | None, factor: DenseFactor, steps: int, tolerance: float = 0.0
+    ) -> list[Step]:
+        counted = Counted(system)
+        taken: list[Step] = []
+        for state in self.solver().iterates(counted, x0, factor):
+            taken.append(Step(state, flat(state.x), counted.products))
+            if state.breakdown is not None or state.k >= steps or state.relative_residual <= tolerance:
+                break
+        require(
+            bool(taken),
+            "a state 0 before the first step",
+            "no state at all",
+            "state 0 is where the optimiser stands if no step can be taken",
+        )
+        return taken
+
+    def _first_states(self, system: Any, x0: Vector | None, factor: DenseFactor, most: int) -> list[SolverState]:
+        """All states, at most so many more than the last number asked for: an algorithm may end by itself."""
+        states: list[SolverState] = []
+        for state in self.solver().iterates(system, x0, factor):
+            states.append(state)
+            if len(states) > most:
+                break
+        require(
+            bool(states), "a state 0 before the first step", "no state at all", "the optimiser must stand somewhere"
+        )
+        return states
+
+    def _never_increases(self, name: str, states: list[SolverState], where: str) -> None:
+        values = [float(getattr(state, name)) for state in states if math.isfinite(state.q)]
+        rounding = 1e-10 * max(map(abs, values), default=0.0)
+        for k, (before, after) in enumerate(pairwise(values)):
+            require(
+                after <= before + rounding,
+                f"{name}, declared monotone, does not increase ({where})",
+                f"{before:.9g} at step {k}, {after:.9g} at step {k + 1}",
+                "what a method minimises is its name: another quantity is another method",
+            )
+
+    def _same_iterates(self, how: str, **changed: Any) -> None:
+        for loss in LOSSES:
+            plain = Problem(loss, right_hand_side="damping")
+            A, _ = plain.dense
+            other = replace(plain, **changed)
+            start = random_vector(len(A))
+            for a, b in zip(
+                self._run(plain, plain.vector(start), rough_factor(A), steps=6),
+                self._run(other, other.vector(start), rough_factor(A), steps=6),
+                strict=True,
+            ):
+                require(
+                    largest_difference(b.x, a.x) <= 1e-8,
+                    f"the same iterates when the batch is {how} ({plain})",
+                    f"step {a.state.k} differs by {largest_difference(b.x, a.x):.1e}",
+                    "memory settings must not change results",
+                )

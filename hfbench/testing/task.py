@@ -1,0 +1,265 @@
+"""The contract of tasks: data and model as promised, the same for one seed, splits apart, files checked."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hfbench.curvature import Linearisation
+from hfbench.data import present, verify
+from hfbench.errors import DataError
+from hfbench.loss import LOSSES
+from hfbench.protocols import Split, Task, TaskData
+from hfbench.system import MASKS
+from hfbench.testing.contract import (
+    Contract,
+    generator,
+    global_random_state_kept,
+    largest_difference,
+    not_applicable,
+    require,
+)
+
+LIMITS = ("passes", "seconds", "products", "iterations")  # of a budget, as hfbench/protocols.py has them
+FEW = 16  # cases that a model is tried on
+ALIKE = 0.01  # part of held-out cases that may be equal to training cases: data sets hold duplicates
+PAIRED = "all methods of a study share split and initial weights by seed: without that nothing is paired"
+
+
+class TaskContract(Contract):
+    """What a task must hold to (hfbench/protocols.py, `Task`)."""
+
+    data: ClassVar[str | None] = None  # a folder looked at before HFBENCH_DATA and the user cache
+    _loaded: ClassVar[dict[int, TaskData]]
+
+    def __init_subclass__(cls) -> None:
+        cls._loaded = {}  # data of one seed, loaded once for all checks
+
+    def task(self) -> Task:
+        task: Task = self.built()
+        return task
+
+    # ------------------------------------------------------------ what is declared
+
+    def test_declares_what_a_study_needs(self) -> None:
+        task = self.task()
+        for what, holds, came, allowed in (
+            ("loss", task.loss in LOSSES, task.loss, " or ".join(LOSSES)),
+            ("decay_mask", task.decay_mask in MASKS, task.decay_mask, " or ".join(MASKS)),
+            ("decay", task.decay >= 0, task.decay, "mu >= 0"),
+            ("target", task.target > 0, task.target, "a positive test error"),
+            ("budget", _is_budget(task.budget), dict(task.budget), f"positive limits, among {', '.join(LIMITS)}"),
+        ):
+            require(bool(holds), f"`{what}`: {allowed}", repr(came), "studies are checked before they are run")
+
+    def test_its_files_are_checked(self) -> None:
+        """Every file that must be there has a checksum; those that are there pass."""
+        files = self.task().files
+        if not files:
+            not_applicable("it reads no files")
+        for file in files:
+            require(
+                file.optional or bool(re.fullmatch(r"[0-9a-f]{64}", file.sha256)),
+                f"a sha256 of the decompressed bytes of {file.path}",
+                repr(file.sha256),
+                "other data under the same name give other results, unnoticed",
+            )
+        for file in files:
+            if present(file, self.data) is None:
+                continue
+            try:
+                verify(file, self.data)
+            except DataError as error:
+                require(False, f"the bytes that the sha256 of {file.path} belongs to", str(error), "as above")
+
+    # ------------------------------------------------------------ data
+
+    def test_shapes_and_ranges(self) -> None:
+        data, loss = self._data(), self.task().loss
+        for name, split in _splits(data):
+            require(
+                len(split.inputs) == len(split.targets) > 0,
+                f"as many inputs as targets in {name}, and some",
+                f"{len(split.inputs)} and {len(split.targets)}",
+                "cases are drawn by their index from both",
+            )
+            require(
+                split.inputs.dtype == torch.float32 and bool(split.inputs.isfinite().all()),
+                f"finite float32 inputs in {name}",
+                f"{split.inputs.dtype}, {int((~split.inputs.isfinite()).sum())} of them not finite",
+                "precision is a setting of the study, not of the task",
+            )
+            for problem in _of_targets(split.targets, loss):
+                require(
+                    False,
+                    f"targets of {name} as the {loss} loss has them",
+                    problem,
+                    "the loss is convex and its Hessian positive for such targets alone",
+                )
+        shapes = {tuple(split.inputs.shape[1:]) for _, split in _splits(data)}
+        require(len(shapes) == 1, "cases of one shape in all splits", f"{shapes}", "one model sees them all")
+
+    def test_splits_are_disjoint(self) -> None:
+        data = self._data()
+        seen = set(_fingerprints(data.train))
+        for name, split in (("validation", data.validation), ("test", data.test)):
+            common = sum(one in seen for one in _fingerprints(split))
+            require(
+                common <= ALIKE * len(split),
+                f"{name} cases that are no training cases (up to {ALIKE:.0%}: data sets hold duplicates)",
+                f"{common} of {len(split)} are",
+                "an error on cases that were trained on says nothing, and a validation test never fires",
+            )
+
+    def test_data_are_the_same_for_a_seed(self) -> None:
+        with global_random_state_kept(PAIRED):
+            again = self._load(0)
+        for (name, once), (_, twice) in zip(_splits(self._data()), _splits(again), strict=True):
+            require(
+                torch.equal(once.inputs, twice.inputs) and torch.equal(once.targets, twice.targets),
+                f"the same {name} cases in the same order from generators of one seed",
+                "others",
+                PAIRED,
+            )
+
+    # ------------------------------------------------------------ model
+
+    def test_model_is_the_same_for_a_seed(self) -> None:
+        with global_random_state_kept(PAIRED):
+            once, again = (list(self.task().model(generator(0)).parameters()) for _ in range(2))
+        require(
+            all(torch.equal(a, b) for a, b in zip(once, again, strict=True)),
+            "the same initial weights from generators of one seed",
+            "others",
+            PAIRED,
+        )
+        kinds = {weight.dtype for weight in once}
+        require(kinds == {torch.float32}, "weights in float32", f"{kinds}", "precision is a setting of the study")
+
+    def test_model_and_loss_fit_the_data(self) -> None:
+        """Finite loss, gradient and Gauss-Newton product at the initial weights."""
+        task, model, (inputs, targets) = self.task(), self.task().model(generator(0)), self._few()
+        z = model(inputs)
+        require(
+            isinstance(z, Tensor) and len(z) == len(inputs) and bool(z.isfinite().all()),
+            f"finite outputs, one for each of {len(inputs)} cases, before any final activation",
+            f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}",
+            "the loss is taken of them case by case",
+        )
+        at = Linearisation(model, task.loss, inputs, targets)
+        norm = at.gradient.norm()
+        require(norm > 0, "a gradient at the initial weights", f"‖g‖ = {norm}", "else there is nothing to train")
+        product = at.gauss_newton(at.gradient)
+        curvature = at.gradient.dot(product)
+        require(
+            product.isfinite() and curvature >= 0,
+            "gᵀGg >= 0 and finite: the model can be differentiated twice",
+            f"gᵀGg = {curvature}",
+            "the Gauss-Newton matrix is positive semidefinite by its making",
+        )
+
+    def test_cases_do_not_see_one_another(self) -> None:
+        model, (inputs, _) = self.task().model(generator(0)), self._few()
+        with torch.no_grad():
+            together, again = model(inputs), model(inputs)
+            alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
+        require(
+            torch.equal(together, again),
+            "the same outputs when the model is called again",
+            f"a difference of {largest_difference(again, together):.1e}: a random layer such as dropout",
+            "line search and backtracking compare objectives of one function",
+        )
+        off = largest_difference(alone, together)
+        require(
+            off <= 1e-4,
+            "each case's output to be the same alone as in a batch",
+            f"a difference of {off:.1e}: a layer that mixes cases, such as batch norm",
+            "curvature is a mean over cases; batches and chunks must not change what is computed",
+        )
+
+    # ------------------------------------------------------------ error and target
+
+    def test_error_is_per_case(self) -> None:
+        task, model, (inputs, targets) = self.task(), self.task().model(generator(0)), self._few()
+        with torch.no_grad():
+            z = model(inputs)
+            errors = task.error(z, targets)
+            one = task.error(z[:1], targets[:1])
+        require(
+            errors.shape == (len(inputs),) and bool(errors.isfinite().all()) and bool((errors >= 0).all()),
+            f"one finite error >= 0 per case, shape ({len(inputs)},)",
+            f"shape {tuple(errors.shape)}, from {float(errors.min()):.3g} to {float(errors.max()):.3g}",
+            "the test error is their mean over all cases, taken in chunks",
+        )
+        require(
+            largest_difference(one, errors[:1]) <= 1e-5,
+            "a case's error to be its own",
+            f"{float(one[0]):.6g} alone, {float(errors[0]):.6g} among others",
+            "as above",
+        )
+
+    def test_target_is_not_met_at_the_start(self) -> None:
+        task, model, data = self.task(), self.task().model(generator(0)), self._data()
+        some = slice(0, 1000)
+        with torch.no_grad():
+            error = float(task.error(model(data.test.inputs[some]), data.test.targets[some]).mean())
+        require(
+            error > task.target,
+            f"an initial test error above the target {task.target:g}",
+            f"{error:.4g}",
+            "every method would be done before its first step",
+        )
+
+    # ------------------------------------------------------------ helpers
+
+    def _data(self) -> TaskData:
+        if 0 not in self._loaded:
+            self._loaded[0] = self._load(0)
+        return self._loaded[0]
+
+    def _load(self, seed: int) -> TaskData:
+        """The data; a check that needs files which are nowhere says nothing."""
+        lacking = [file.path for file in self.task().files if not file.optional and present(file, self.data) is None]
+        if lacking:
+            not_applicable(f"its files are not here ({', '.join(lacking)}): hfbench data fetch")
+        return self.task().load(generator(seed), self.data)
+
+    def _few(self) -> tuple[Tensor, Tensor]:
+        train = self._data().train
+        return train.inputs[:FEW], train.targets[:FEW]
+
+
+def _splits(data: TaskData) -> list[tuple[str, Split]]:
+    return [("train", data.train), ("validation", data.validation), ("test", data.test)]
+
+
+def _is_budget(budget: object) -> bool:
+    return isinstance(budget, dict) and bool(budget) and set(budget) <= set(LIMITS) and min(budget.values()) > 0
+
+
+def _of_targets(targets: Tensor, loss: str) -> list[str]:
+    """What is wrong with them, if anything."""
+    if loss == "softmax" and not targets.is_floating_point():
+        return (
+            []
+            if targets.dtype == torch.int64 and int(targets.min()) >= 0
+            else [f"{targets.dtype}, from {targets.min()}"]
+        )
+    if targets.dtype != torch.float32:
+        return [f"{targets.dtype}"]
+    low, high = float(targets.min()), float(targets.max())
+    if not (low - low == 0 and high - high == 0):
+        return ["some that are not finite"]
+    if loss == "logistic" and not 0 <= low <= high <= 1:
+        return [f"values from {low:.4g} to {high:.4g}, outside [0, 1]"]
+    if loss == "softmax" and (low < 0 or float((targets.sum(-1) - 1).abs().max()) > 1e-4):
+        return ["probabilities that are negative or do not sum to one"]
+    return []
+
+
+def _fingerprints(split: Split) -> list[bytes]:
+    """What a case's input is known by."""
+    return [row.numpy().tobytes() for row in split.inputs.reshape(len(split), -1)]
