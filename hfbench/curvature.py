@@ -2,8 +2,9 @@
 
 J·v is taken as the transpose of the transpose. One backward pass of z with a dummy u is recorded (`create_graph`);
 it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with two matrix products per
-dense layer and nothing retraced. Any differentiable module works. Where an operation has no second derivative, J·v
-falls back to forward mode (one more forward pass per product) and `product_mode` says so.
+dense layer and nothing retraced. Any differentiable module works; fused kernels give way to their plain twins
+(`hfbench.kernels`). Where an operation has no second derivative still, J·v falls back to forward mode (one more forward
+pass per product) and `product_mode` says so.
 
 The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
 With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass,
@@ -21,9 +22,11 @@ from torch.autograd import grad
 from torch.func import functional_call, jvp
 
 from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.kernels import quiet, twice_differentiable
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss
+from hfbench.models import check_batch, check_layers, check_model, check_outputs
 from hfbench.moments import Capture, squared_norms, squared_sums
 from hfbench.vector import Vector, as_vector
 
@@ -48,8 +51,11 @@ def linearize(
     """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
 
     `chunk` streams the batch so many cases at a time; with the layout "flat" vectors have one long block.
-    Raises ConfigError for an unknown loss or targets that do not fit, NonFiniteError for outputs that are not finite.
+    Raises ConfigError for an unknown loss, targets that do not fit or a model whose curvature would be wrong (dropout
+    in training mode, say), NonFiniteError for outputs that are not finite.
     """
+    check_model(model)
+    check_layers(model)
     return Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout)
 
 
@@ -59,8 +65,8 @@ class _Graph:
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
         self.model, self.inputs = model, inputs
         self.parameters = trainable(model)
-        with torch.enable_grad(), Capture(model, len(inputs)) as self.capture:
-            self.z: Tensor = model(inputs)
+        with torch.enable_grad(), twice_differentiable(model), Capture(model, len(inputs)) as self.capture:
+            self.z = check_outputs(model(inputs), len(inputs), list(self.parameters.values()))
         self.forward_mode = False
 
     def vjp(self, u: Tensor) -> Vector:
@@ -96,7 +102,17 @@ class _Graph:
     def _forward_mode(self, v: Vector) -> Tensor:
         weights = {name: p.detach() for name, p in self.parameters.items()}
         tangents = dict(zip(weights, v, strict=True))
-        Jv: Tensor = jvp(lambda w: functional_call(self.model, w, (self.inputs,)), (weights,), (tangents,))[1]
+        try:
+            with twice_differentiable(self.model), quiet():
+                Jv: Tensor = jvp(lambda w: functional_call(self.model, w, (self.inputs,)), (weights,), (tangents,))[1]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ConfigError(
+                "the product J v needs a second derivative or a forward-mode rule of every operation, but one has "
+                f"neither: {_first_sentence(error)} Replace it in the model (nn.EmbeddingBag, say, by nn.Embedding "
+                "and a mean)."
+            ) from error
         return Jv
 
 
@@ -118,15 +134,12 @@ class Linearisation:
         layout: str = "structured",
         ledger: Ledger | None = None,
     ) -> None:
-        if len(inputs) == 0 or len(inputs) != len(targets):
-            raise ConfigError(
-                f"inputs and targets must be equally many and not empty, but are {len(inputs)} and {len(targets)}."
-            )
+        check_batch(inputs, targets)
         self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
         self.blocks = Vector(p.detach() for p in trainable(model).values())
         self.layout = layout_of(layout, self.blocks)
         self.parameters = self.layout.pack(self.blocks)
-        self.inputs, self.targets, self.n = inputs, targets, len(inputs)
+        self.inputs, self.targets, self.n = inputs.detach(), targets.detach(), len(inputs)
         self.slices = _slices(self.n, chunk)
         self.kept = _Graph(model, inputs) if len(self.slices) == 1 else None
         if self.kept is not None:
@@ -147,11 +160,14 @@ class Linearisation:
     @cached_property
     def outputs(self) -> Tensor:
         """z, cases first."""
-        with torch.no_grad():
-            if self.kept is not None:
-                return self.kept.z.detach()
-            self.ledger.count("forward", self.n)
-            return torch.cat([self.model(self.inputs[one]) for one in self.slices])
+        if self.kept is not None:
+            return self.kept.z.detach()
+        self.ledger.count("forward", self.n)
+        with torch.no_grad(), twice_differentiable(self.model):
+            return torch.cat([self._outputs_of(one) for one in self.slices])
+
+    def _outputs_of(self, one: slice) -> Tensor:
+        return check_outputs(self.model(self.inputs[one]), one.stop - one.start, self.blocks)
 
     @cached_property
     def loss_at(self) -> LossAt:
@@ -273,6 +289,10 @@ class Linearisation:
     def _count(self, kind: str) -> None:
         self.ledger.count(kind, self.n)
         self.ledger.count(f"{kind}_calls", 1)
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(". ")[0].removesuffix(".") + "."
 
 
 def _slices(n: int, chunk: int | None) -> list[slice]:

@@ -4,7 +4,8 @@ For a dense layer with inputs a_i and deltas δ_i (the derivative of ⟨u_i, z_i
 gradient is δ_i a_iᵀ, so that
     Σ_i (δ_i a_iᵀ)∘² = (δ∘δ)ᵀ(a∘a)                 one matrix product per layer
     Σ_i ‖δ_i a_iᵀ‖²  = Σ_i ‖δ_i‖²(‖a_i‖² + 1)      none at all (the 1 is the bias)
-Models with other layers, shared weights or more than one row per case use batched per-case gradients (`torch.func`).
+Models with other layers, shared weights or more than one row per case use batched per-case gradients (`torch.func`), or
+one case at a time where an operation cannot be batched (recurrent layers, hand-written functions): slower, and right.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 
+from hfbench.kernels import quiet, twice_differentiable
+from hfbench.models import check_outputs
 from hfbench.vector import Vector
 
 PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the general path: 128 MiB in float32
@@ -136,7 +139,25 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: 
     size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))
     total: Vector | None = None
     for start in range(0, len(inputs), size):
-        part = reduce(vmap(per_case)(inputs[start : start + size], u[start : start + size]))
+        x, u_x = inputs[start : start + size], u[start : start + size]
+        with twice_differentiable(model), quiet():
+            try:
+                gradients = vmap(per_case)(x, u_x)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # an operation without a batching rule, or one that writes in place
+                gradients = _one_by_one(model, x, u_x, trained)
+        part = reduce(gradients)
         total = Vector(part) if total is None else total.add_(part)
     assert total is not None  # a batch is never empty
     return total
+
+
+def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, trained: list[nn.Parameter]) -> list[Tensor]:
+    """J_iᵀu_i for every case, stacked, from a graph per case."""
+    rows = []
+    for i in range(len(inputs)):
+        with torch.enable_grad():
+            z = check_outputs(model(inputs[i : i + 1]), 1, trained)
+        rows.append(grad(z, trained, u[i : i + 1], allow_unused=True, materialize_grads=True))
+    return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]

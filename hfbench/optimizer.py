@@ -15,13 +15,16 @@ from hfbench import registry
 from hfbench.curvature import Linearisation, trainable
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
+from hfbench.groups import ParameterGroup, check_state, decay_of, generator_of, shapes
+from hfbench.guard import Guard
+from hfbench.kernels import twice_differentiable
 from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_rules, solve
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
 from hfbench.protocols import STEP_EVIDENCE, InnerSolver, Preconditioner, Rule, SolverState, Stop
 from hfbench.space import build, did_you_mean
-from hfbench.system import GaussNewtonSystem, decay_penalty, decay_per_block
+from hfbench.system import GaussNewtonSystem, decay_penalty
 from hfbench.vector import Vector
 
 
@@ -62,10 +65,14 @@ class HessianFree(torch.optim.Optimizer):
         for inputs, targets in batches:
             result = optimizer.step(inputs, targets)
 
-    Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu; `decay_mask`
-    "weights" (blocks of two or more dimensions), "all" or "none". `chunk` streams batches through the model so many
-    cases at a time; `layout` "flat" solves with one long vector instead of blocks. Work is counted in `ledger`. The
-    model must be deterministic: no dropout, no batch statistics.
+    Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu, of the blocks that
+    `decay_mask` says: "weights" (two or more dimensions), "all" or "none"; or a mapping from parameters' names to each
+    one's own mu. `chunk` streams batches through the model so many cases at a time; `layout` "flat" solves with one
+    long vector instead of blocks. Work is counted in `ledger`.
+
+    Trained are the parameters with requires_grad at the construction, in float32 or float64 and on one device. The
+    model must be the same function of each case at every pass: no dropout or batch statistics, which eval() switches
+    off. What cannot be right is refused with a ConfigError (`hfbench.models`, `hfbench.guard`).
     """
 
     def __init__(
@@ -77,7 +84,7 @@ class HessianFree(torch.optim.Optimizer):
         preconditioner: str | Mapping[str, Any] | Preconditioner = "martens",
         rules: Sequence[str | Mapping[str, Any] | Rule] = ("relative-progress",),
         globalization: Globalization | Mapping[str, Any] | None = None,
-        decay: float = 0.0,
+        decay: float | Mapping[str, float] = 0.0,
         decay_mask: str = "weights",
         seed: int | torch.Generator = 0,
         max_inner: int = 250,
@@ -87,6 +94,7 @@ class HessianFree(torch.optim.Optimizer):
     ) -> None:
         if max_inner < 1:
             raise ConfigError(f"max_inner: must be at least 1, but got {max_inner}.")
+        self._guard = Guard(model)
         self.model, self.loss = model, check_loss(loss)
         self.solver: InnerSolver = registry.build("solver", solver, "solver")
         self.preconditioner: Preconditioner = registry.build("preconditioner", preconditioner, "preconditioner")
@@ -95,13 +103,13 @@ class HessianFree(torch.optim.Optimizer):
         check_preconditioner(self.solver, self.preconditioner)
         self.globalization = _globalization(globalization)
         self.max_inner, self.right_hand_side, self.chunk = max_inner, right_hand_side, chunk
-        self.generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+        self.generator = generator_of(seed)
         self.ledger = Ledger()
-        self._named = trainable(model)
-        self.mu_D = decay_per_block(list(self._named.values()), decay, decay_mask)
+        self._named = self._guard.trained
+        self.mu_D = decay_of(self._named, decay, decay_mask)
         self.layout_name, self.layout = layout, layout_of(layout, list(self._named.values()))
         state = {"damping": self.globalization.initial_damping, "iteration": 0, "generator": self.generator.get_state()}
-        super().__init__(list(self._named.values()), state)
+        super().__init__(list(self._named.values()), {**state, "shapes": shapes(self._named.values())})
 
     # ------------------------------------------------------------ state
 
@@ -125,8 +133,26 @@ class HessianFree(torch.optim.Optimizer):
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ConfigError, and loads nothing, unless it is of a HessianFree for parameters of the same shapes."""
+        check_state(state_dict, self.param_groups[0]["shapes"])
         super().load_state_dict(state_dict)
         self.generator.set_state(self.param_groups[0]["generator"].cpu())  # loading may have moved it
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()  # torch's own leaves the model out
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.param_groups = [ParameterGroup(group) for group in self.param_groups]
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """For the constructor alone; afterwards raises ConfigError."""
+        if self.param_groups:
+            raise ConfigError(
+                "HessianFree solves one system for all trained parameters of its model, so none can be added to it: "
+                "set requires_grad before and construct it anew. Decay per parameter: decay={name: mu, …}."
+            )
+        super().add_param_group(ParameterGroup(param_group))
 
     def _warm_start(self) -> Vector | None:
         """zeta times the last iterate of the step before; None at first or when switched off."""
@@ -143,18 +169,37 @@ class HessianFree(torch.optim.Optimizer):
 
     def step(  # type: ignore[override]
         self,
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
     ) -> StepResult:
         """One outer iteration: gradient on (inputs, targets), curvature on `curvature` or the same cases.
 
         `evidence` asks for "variance_l1", ‖Var_i(∇f_i)‖₁ over the gradient's cases, or "variance_inner",
-        Var_i(∇f_iᵀ∇f). Raises NonFiniteError if outputs, loss or gradient at the present weights are not finite; the
-        weights are then unchanged. Raises ConfigError for other evidence.
+        Var_i(∇f_iᵀ∇f). Raises NonFiniteError if outputs, loss or gradient at the present weights are not finite, and
+        ConfigError for other evidence, a batch that does not fit, or a model that cannot be stepped right. After any
+        error weights and state are what they were; work that was done stays counted.
         """
         _check_evidence(evidence)
+        self._guard.check(self.loss, inputs, targets, curvature)
+        assert inputs is not None  # the guard has seen to both
+        assert targets is not None
+        drawn = self.generator.get_state()
+        try:
+            with twice_differentiable(self.model):
+                return self._step(inputs, targets, curvature, evidence)
+        except BaseException:
+            self.generator.set_state(drawn)
+            raise
+
+    def _step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None,
+        evidence: Collection[str],
+    ) -> StepResult:
         damping = self.damping
         gradient_at = self._linearise(inputs, targets)
         curvature_at = gradient_at if curvature is None else self._linearise(*curvature)
@@ -173,10 +218,6 @@ class HessianFree(torch.optim.Optimizer):
         kept, solution = self._solve(system, gradient_at)
         least_squares = "right_hand_side" in vars(system)
         form, mode = system.right_hand_side_form if least_squares else "", curvature_at.product_mode
-        if solution.stop is Stop.NONFINITE:
-            self.state.clear()  # a start that overflowed would do so again
-        else:
-            self._keep_for_warm_start(solution.last.x)
         del system, gradient_at, curvature_at  # the graphs are not needed from here on, and large
 
         f = _Objective(self, inputs, targets)
@@ -186,7 +227,11 @@ class HessianFree(torch.optim.Optimizer):
         rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if curvature is None else None)
         next_damping = damping if rho is None else self.globalization.update_damping(damping, rho)
         step = self._line_search(f, p, f_0, f_1, g.dot(p))
-        self._move(p, step.length, next_damping)
+        self._move(p, step.length, next_damping)  # from here on nothing fails
+        if solution.stop is Stop.NONFINITE:
+            self.state.clear()  # a start that overflowed would do so again
+        else:
+            self._keep_for_warm_start(solution.last.x)
 
         return StepResult(
             iteration=self.iteration,
@@ -241,7 +286,7 @@ class HessianFree(torch.optim.Optimizer):
 
     def _line_search(self, f: _Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
         if not self.globalization.line_search:
-            return Step(1.0, f_1)
+            return Step(1.0, f_1) if p.isfinite() else Step(0.0, f_0)
         return line_search(self.globalization, f, p, f_0, f_1, slope)
 
     @torch.no_grad()

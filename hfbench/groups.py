@@ -1,0 +1,120 @@
+"""What `torch.optim` keeps of HessianFree: one group of parameters, and a state that can be saved and loaded.
+
+The group holds lambda, the iteration, the random generator's state and the parameters' shapes; the state of a
+parameter is its block of the warm start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.space import did_you_mean
+from hfbench.system import decay_per_block
+
+KEYS = ("params", "damping", "iteration", "generator", "shapes")
+
+
+class ParameterGroup(dict[str, Any]):
+    """A parameter group that says why there is no learning rate to schedule."""
+
+    def __missing__(self, key: str) -> Any:
+        if key == "lr":
+            raise ConfigError(
+                "HessianFree has no learning rate, so that there is nothing for a scheduler to set: it picks each "
+                "step's length by line search, and adapts its damping by itself."
+            )
+        raise KeyError(key)
+
+
+def shapes(parameters: Iterable[Tensor]) -> list[list[int]]:
+    return [list(p.shape) for p in parameters]
+
+
+def check_state(given: Any, wanted: Sequence[Sequence[int]]) -> None:
+    """Raises ConfigError unless `given` is a whole state_dict of HessianFree for parameters of the wanted shapes."""
+    groups = given.get("param_groups") if isinstance(given, Mapping) else None
+    if not isinstance(groups, list) or len(groups) != 1 or not set(KEYS) <= set(groups[0]):
+        has = ", ".join(map(str, groups[0])) if isinstance(groups, list) and groups else type(given).__name__
+        raise ConfigError(
+            f"state_dict: must come from HessianFree.state_dict(), with one group of {', '.join(KEYS)}, but has {has}: "
+            "is it another optimiser's, or the model's?"
+        )
+    group = groups[0]
+    if list(map(list, group["shapes"])) != list(map(list, wanted)):
+        raise ConfigError(
+            f"state_dict: must be for parameters of the shapes {wanted}, in order, but is for {group['shapes']}: load "
+            "it into the HessianFree of the same model."
+        )
+    for problem in (_number_problem(group), _generator_problem(group["generator"]), _warm_start_problem(given, wanted)):
+        if problem:
+            raise ConfigError(f"state_dict: {problem}; it was not saved by HessianFree.state_dict().")
+
+
+def _number_problem(group: Mapping[str, Any]) -> str:
+    damping, iteration = group["damping"], group["iteration"]
+    if not isinstance(damping, int | float) or not 0 <= damping < math.inf:
+        return f"damping must lie in [0, inf), but is {damping!r}"
+    if not isinstance(iteration, int) or iteration < 0:
+        return f"iteration must be a whole number from 0, but is {iteration!r}"
+    return ""
+
+
+def _generator_problem(state: Any) -> str:
+    try:
+        torch.Generator().set_state(state.cpu())
+    except (RuntimeError, TypeError, AttributeError) as error:
+        return f"generator must be the state of a CPU generator, but {error}"
+    return ""
+
+
+def _warm_start_problem(given: Mapping[str, Any], wanted: Sequence[Sequence[int]]) -> str:
+    """Empty before the first step and after one that overflowed; else a block per parameter."""
+    state, ids = given.get("state"), given["param_groups"][0]["params"]
+    if not isinstance(state, Mapping) or (state and set(state) != set(ids)) or len(ids) != len(wanted):
+        return "state must be empty or have an entry per parameter"
+    found = [getattr(state[i].get("warm_start"), "shape", None) for i in ids] if state else wanted
+    if [list(shape) if shape is not None else None for shape in found] != list(map(list, wanted)):
+        return f"warm_start must have the parameters' shapes, but has {found}"
+    return ""
+
+
+# ---------------------------------------------------------------- settings of the constructor
+
+
+def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:
+    """The diagonal mu D, one number per parameter: one mu for what the mask says, or each parameter's own by name."""
+    each = decay if isinstance(decay, Mapping) else {"": decay}
+    for name, mu in each.items():
+        where = f"decay[{name!r}]" if name else "decay"
+        if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
+            raise ConfigError(f"{where}: must be a number in [0, inf), but got {mu!r}.")
+        if name and name not in named:
+            known = ", ".join(named)
+            raise ConfigError(
+                f"{where}: must name a trained parameter, but there is none{did_you_mean(name, named)}; known: {known}."
+            )
+    if not isinstance(decay, Mapping):
+        return decay_per_block(list(named.values()), decay, mask)
+    if mask != "weights":
+        raise ConfigError(
+            f"decay_mask: {mask!r} goes with one number for decay, but got a mapping, which says all: leave it out."
+        )
+    return tuple(float(decay.get(name, 0.0)) for name in named)
+
+
+def generator_of(seed: Any) -> torch.Generator:
+    """The CPU generator given, or a new one of this seed."""
+    if isinstance(seed, torch.Generator) and seed.device.type == "cpu":
+        return seed
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        what = f"a generator on {seed.device}" if isinstance(seed, torch.Generator) else repr(seed)
+        raise ConfigError(
+            f"seed: must be an int or a torch.Generator on the CPU, which draws alike everywhere, but got {what}."
+        )
+    return torch.Generator().manual_seed(seed)
