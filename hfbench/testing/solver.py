@@ -141,6 +141,8 @@ class SolverContract(Contract):
         except NeedsSquareRoot:
             not_applicable("it works on the least-squares form, whose matrix cannot be indefinite")
         broken = [state for state in states if state.breakdown is not None]
+        if not (broken or system.met):
+            not_applicable("it went along no direction p with pᵀAp <= 0")
         require(
             bool(broken) and broken[0].breakdown is Breakdown.NONPOSITIVE_CURVATURE and broken[0] is states[-1],
             "a last state with breakdown NONPOSITIVE_CURVATURE where pᵀAp <= 0 along a direction",

@@ -45,12 +45,15 @@ class Indefinite:
     def __init__(self, entries: int) -> None:
         Q = torch.linalg.qr(random_vector(entries * entries, 6).reshape(entries, entries))[0]
         eigenvalues = torch.linspace(1.0, 3.0, entries, dtype=torch.float64)
-        eigenvalues[0] = -1.0
+        eigenvalues[0] = -3.0
         self.A = Q @ torch.diag(eigenvalues) @ Q.T
         self.gradient = Vector((random_vector(entries, 7),))
+        self.met = False  # whether it was multiplied by a v with vᵀAv <= 0
 
     def multiply(self, v: Vector) -> Vector:
-        return Vector((self.A @ v[0],))
+        Av = self.A @ v[0]
+        self.met = self.met or bool(v[0] @ Av <= 0)
+        return Vector((Av,))
 
     @property
     def right_hand_side(self) -> Vector:

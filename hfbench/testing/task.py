@@ -141,7 +141,7 @@ class TaskContract(Contract):
 
     def test_model_and_loss_fit_the_data(self) -> None:
         """Finite loss, gradient and Gauss-Newton product at the initial weights."""
-        task, model, (inputs, targets) = self.task(), self.task().model(generator(0)), self._few()
+        task, model, (inputs, targets) = self.task(), self.task().model(generator(1)), self._few()
         z = model(inputs)
         require(
             isinstance(z, Tensor) and len(z) == len(inputs) and bool(z.isfinite().all()),
@@ -162,7 +162,7 @@ class TaskContract(Contract):
         )
 
     def test_cases_do_not_see_one_another(self) -> None:
-        model, (inputs, _) = self.task().model(generator(0)), self._few()
+        model, (inputs, _) = self.task().model(generator(1)), self._few()
         with torch.no_grad():
             together, again = model(inputs), model(inputs)
             alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
@@ -183,7 +183,7 @@ class TaskContract(Contract):
     # ------------------------------------------------------------ error and target
 
     def test_error_is_per_case(self) -> None:
-        task, model, (inputs, targets) = self.task(), self.task().model(generator(0)), self._few()
+        task, model, (inputs, targets) = self.task(), self.task().model(generator(1)), self._few()
         with torch.no_grad():
             z = model(inputs)
             errors = task.error(z, targets)
@@ -202,7 +202,7 @@ class TaskContract(Contract):
         )
 
     def test_target_is_not_met_at_the_start(self) -> None:
-        task, model, data = self.task(), self.task().model(generator(0)), self._data()
+        task, model, data = self.task(), self.task().model(generator(1)), self._data()
         some = slice(0, 1000)
         with torch.no_grad():
             error = float(task.error(model(data.test.inputs[some]), data.test.targets[some]).mean())
