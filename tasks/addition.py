@@ -95,10 +95,10 @@ class Addition:
 
     loss: ClassVar[str] = "least-squares"
     files: ClassVar[tuple[DataFile, ...]] = ()
-    budget: ClassVar[Mapping[str, float]] = {"passes": 4000.0}
+    budget: ClassVar[Mapping[str, float]] = {"passes": 8000.0}
 
-    length: Annotated[int, Integers(20, 200, log=True), Within("[10, inf)"), "steps of a sequence, T"] = 50
-    units: Annotated[int, Integers(20, 200, log=True), Within("[1, inf)"), "recurrent units"] = 50
+    length: Annotated[int, Integers(20, 200, log=True), Within("[10, inf)"), "steps of a sequence, T"] = 30
+    units: Annotated[int, Integers(20, 200, log=True), Within("[1, inf)"), "recurrent units"] = 30
     decay: Decay = 2e-5  # of the authors' program
     decay_mask: DecayMask = "weights"
     target: Target = 0.0016
