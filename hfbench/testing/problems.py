@@ -12,7 +12,7 @@ from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, hessian, jacrev
+from torch.func import functional_call, jacrev
 
 from hfbench.curvature import Linearisation
 from hfbench.loss import LOSSES
@@ -130,7 +130,7 @@ def _curvature(problem: Problem, seed: int) -> tuple[Tensor, Tensor]:
     z = model(inputs).detach()
     G, g = torch.zeros(J.shape[2], J.shape[2], dtype=J.dtype), torch.zeros(J.shape[2], dtype=J.dtype)
     for J_i, z_i, t_i in zip(J, z, targets, strict=True):
-        G += J_i.T @ hessian(loss_of)(z_i, t_i) @ J_i
+        G += J_i.T @ jacrev(jacrev(loss_of))(z_i, t_i) @ J_i
         g += J_i.T @ jacrev(loss_of)(z_i, t_i)
     return G / CASES, g / CASES
 
