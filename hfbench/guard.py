@@ -66,8 +66,8 @@ class Guard:
         now = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         again = "construct HessianFree anew; load_state_dict carries damping and warm start over"
         if now.keys() != self.trained.keys():
-            added = ", ".join(now.keys() - self.trained.keys()) or "none"
-            gone = ", ".join(self.trained.keys() - now.keys()) or "none"
+            added = ", ".join(name for name in now if name not in self.trained) or "none"
+            gone = ", ".join(name for name in self.trained if name not in now) or "none"
             raise ConfigError(
                 "the trained parameters must be those that HessianFree was constructed with, but since then some were "
                 f"frozen or removed ({gone}) or unfrozen or added ({added}): set requires_grad before, and "
