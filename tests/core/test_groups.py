@@ -184,7 +184,7 @@ def with_a_block_of_another_shape() -> Any:
     [
         (lambda: torch.optim.Adam(network((4, 3, 2), 0).parameters()).state_dict(), "has lr, betas.*is it another"),
         (lambda: network((4, 3, 2), 0).state_dict(), "must come from HessianFree.state_dict"),
-        (lambda: {}, "must come from HessianFree.state_dict"),
+        (dict, "must come from HessianFree.state_dict"),
         (lambda: None, "has NoneType"),
         (lambda: after(1, (4, 3, 3, 2))[1].state_dict(), "must be for parameters of the shapes"),
         (lambda: HessianFree(network((4, 5, 2), 0), LOSS).state_dict(), r"but is for \[\[5, 4\]"),

@@ -1,4 +1,4 @@
-"""What a model's look does not show, its behaviour on a few cases does: noise, memory, coupled cases, wrong products."""
+"""What a look at a model does not show, a trial on a few cases does: noise, memory, coupled cases, wrong products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers of every kind against a Jacobian made row by row: products, squares and steps, whatever kernels they run by."""
+"""Layers of every kind against a Jacobian made row by row: products, squares, steps, whatever kernels they run by."""
 
 from __future__ import annotations
 
