@@ -16,13 +16,14 @@ class ContractBroken(AssertionError):
 
     def __init__(self, expected: str, came: str, why: str) -> None:
         super().__init__(f"expected: {expected}\ncame:     {came}\nmatters:  {why}")
-        self.expected, self.came, self.why = expected, came, why
+        self.said = (("expected", expected), ("came", came), ("matters", why))
 
 
 class Contract:
     """Checks of one part. A subclass names the part; pytest collects it if its name begins with `Test`."""
 
     part: ClassVar[Any]  # a class under @part, or an instance
+    data: ClassVar[str | None] = None  # for tasks: a folder looked at before HFBENCH_DATA and the user cache
 
     def built(self) -> Any:
         """The part, with its default settings if the class was given."""
@@ -69,3 +70,11 @@ def global_random_state_kept(why: str) -> Iterator[None]:
         "torch's global generator was used",
         why,
     )
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Another state of torch's global generator inside the block: layers draw from it before they are set."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

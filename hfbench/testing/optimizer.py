@@ -7,8 +7,10 @@ import copy
 import torch
 from torch import nn
 
+from hfbench.errors import ConfigError
+from hfbench.loss import LOSSES
 from hfbench.optimizer import objective
-from hfbench.protocols import Baseline, Optimizer
+from hfbench.protocols import STEP_EVIDENCE, Baseline, Optimizer
 from hfbench.testing.contract import Contract, global_random_state_kept, require
 from hfbench.testing.problems import Problem, flat
 
@@ -23,7 +25,7 @@ class OptimizerContract(Contract):
         return baseline
 
     def test_lowers_the_objective(self) -> None:
-        for loss in ("least-squares", "logistic", "softmax"):
+        for loss in LOSSES:
             problem, model, optimizer = self._begun(loss)
             before = self._objective(problem, model)
             self._train(problem, optimizer, STEPS)
@@ -36,12 +38,20 @@ class OptimizerContract(Contract):
             )
 
     def test_takes_the_weight_decay(self) -> None:
+        why = "all methods minimise one objective, weight decay included"
         problem, _, optimizer = self._begun("logistic")
         require(
             tuple(optimizer.mu_D) == problem.mu_D,
             f"mu_D = {problem.mu_D}, as handed over",
             f"{optimizer.mu_D}",
-            "all methods minimise one objective, weight decay included",
+            why,
+        )
+        without, strongly = (self._weights_after(STEPS, decay) for decay in (0.0, 10.0))
+        require(
+            not torch.equal(without, strongly),
+            "other weights where mu_D is large than where it is zero",
+            f"the same after {STEPS} steps: mu_D is kept, but not minimised",
+            why,
         )
 
     def test_counts_its_work(self) -> None:
@@ -66,6 +76,17 @@ class OptimizerContract(Contract):
             f"one without {' and '.join(missing)}",
             "schedulers and traces read them",
         )
+        for name in STEP_EVIDENCE:
+            try:
+                row = optimizer.step(*problem.cases(2), evidence=(name,)).to_row()
+            except ConfigError:
+                continue
+            require(
+                name in row,
+                f"{name} in the row of a step that is asked for it, or a ConfigError",
+                "neither",
+                "a scheduler that needs it would be handed None",
+            )
 
     def test_is_deterministic(self) -> None:
         why = "runs are paired by their named random streams"
@@ -91,8 +112,8 @@ class OptimizerContract(Contract):
 
     # ------------------------------------------------------------ helpers
 
-    def _begun(self, loss: str) -> tuple[Problem, nn.Module, Optimizer]:
-        problem = Problem(loss, dtype=torch.float32)
+    def _begun(self, loss: str, decay: float = 0.01) -> tuple[Problem, nn.Module, Optimizer]:
+        problem = Problem(loss, decay=decay, dtype=torch.float32)
         model = copy.deepcopy(problem.model)
         return problem, model, self.baseline().begin(model, loss, problem.mu_D)
 
@@ -100,8 +121,8 @@ class OptimizerContract(Contract):
         for _ in range(steps):
             optimizer.step(*problem.cases(2))
 
-    def _weights_after(self, steps: int) -> torch.Tensor:
-        problem, model, optimizer = self._begun("logistic")
+    def _weights_after(self, steps: int, decay: float = 0.01) -> torch.Tensor:
+        problem, model, optimizer = self._begun("logistic", decay)
         self._train(problem, optimizer, steps)
         return flat(list(model.parameters()))
 

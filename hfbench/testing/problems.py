@@ -37,6 +37,7 @@ class Problem:
     layout: str = "structured"
     right_hand_side: str = "auto"
     sizes: tuple[int, ...] = SIZES
+    number: int = CASES
 
     def __str__(self) -> str:
         cases = "" if self.shares_cases else ", gradient on other cases"
@@ -59,10 +60,10 @@ class Problem:
     def cases(self, seed: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of one batch."""
         draws = generator(seed)
-        inputs = torch.randn(CASES, self.sizes[0], generator=draws, dtype=torch.float64).to(self.dtype)
+        inputs = torch.randn(self.number, self.sizes[0], generator=draws, dtype=torch.float64).to(self.dtype)
         if self.loss == "softmax":
-            return inputs, torch.randint(0, self.sizes[-1], (CASES,), generator=draws)
-        return inputs, torch.rand(CASES, self.sizes[-1], generator=draws, dtype=torch.float64).to(self.dtype)
+            return inputs, torch.randint(0, self.sizes[-1], (self.number,), generator=draws)
+        return inputs, torch.rand(self.number, self.sizes[-1], generator=draws, dtype=torch.float64).to(self.dtype)
 
     def linearisation(self, seed: int = 2) -> Linearisation:
         return Linearisation(self.model, self.loss, *self.cases(seed), chunk=self.chunk, layout=self.layout)
@@ -132,7 +133,7 @@ def _curvature(problem: Problem, seed: int) -> tuple[Tensor, Tensor]:
     for J_i, z_i, t_i in zip(J, z, targets, strict=True):
         G += J_i.T @ jacrev(jacrev(loss_of))(z_i, t_i) @ J_i
         g += J_i.T @ jacrev(loss_of)(z_i, t_i)
-    return G / CASES, g / CASES
+    return G / len(J), g / len(J)
 
 
 def flat(blocks: Sequence[Tensor]) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 import time
 import traceback
 import unittest
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 
 from hfbench import registry
 from hfbench.describe import broken
@@ -23,15 +25,19 @@ from hfbench.testing import CONTRACTS
 from hfbench.testing.contract import Contract, ContractBroken
 
 HELD, BROKEN, SKIPPED = "held", "BROKEN", "skipped"
+RAISES = "an exception ends the run that the part is used in"
+INDENT, LABEL = 11, 10  # columns before a label, and of it
+
+Part = tuple[str, str]  # family and name
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one check of one part came out; `said` is what was wrong, or why there was nothing to check."""
+    """How one check of one part came out; `said`, by label, what was wrong, or why there was nothing to check."""
 
     check: str
     result: str
-    said: str = ""
+    said: tuple[tuple[str, str], ...] = ()
 
     @property
     def words(self) -> str:
@@ -39,47 +45,51 @@ class Outcome:
 
 
 def check_parts(names: Sequence[str], console: Console, data: str | None = None) -> int:
-    """Checks the parts of these names, all if none is given, and prints how it went; 1 if a contract is broken, else 0.
+    """Checks the parts of these names, and prints how it went; 1 if a contract is broken, else 0.
 
-    A broken part stops no other. Raises UnknownPartError, before anything is checked, for a name that no part has.
+    Without names, those that plugin files or a notebook added, or else all there are. A part that is broken or cannot
+    be loaded stops no other. Raises UnknownPartError, before anything is checked, for a name that no part has.
     """
     chosen = _chosen(names)
-    broken_parts, began = [], time.monotonic()
+    own = bool(names or registry.added())
+    began = time.monotonic()
+    wrong = [f"plugin {Path(file).name}" for file in registry.skipped]  # which the command has told of
     for family, name in chosen:
-        outcomes = _told(console, family, name, data, each=bool(names))
+        outcomes = _told(console, family, name, data, each=own)
         if any(outcome.result == BROKEN for outcome in outcomes):
-            broken_parts.append(f"{family} {name}")
+            wrong.append(f"{family} {name}")
     count = f"{len(chosen)} part{'s' * (len(chosen) != 1)} checked in {time.monotonic() - began:.0f} s"
-    verdict = f"broken: {', '.join(broken_parts)}" if broken_parts else "all contracts hold"
+    verdict = f"broken: {', '.join(wrong)}" if wrong else "all contracts hold"
     console.print(f"\n{count}: {verdict}.")
-    return 1 if broken_parts else 0
+    return 1 if wrong else 0
 
 
-def outcomes_of(family: str, name: str, data: str | None = None) -> Iterator[Outcome]:
-    """Runs the family's contract on a registered part, check by check. Raises as `registry.get`."""
-    contract = contract_for(family, registry.get(family, name), data)
+def outcomes_of(family: str, part: Any, data: str | None = None) -> Iterator[Outcome]:
+    """Runs the family's contract on a part (its registered name, a class or an instance), check by check.
+
+    Raises as `registry.get` for a name.
+    """
+    part = registry.get(family, part) if isinstance(part, str) else part
+    checked = {"part": part, "data": data}
+    contract: type[Contract] = type(f"{family.capitalize()}Contract", (CONTRACTS[family],), checked)
     for check in contract.checks():
         yield _outcome(contract, check)
-
-
-def contract_for(family: str, part: Any, data: str | None = None) -> type[Contract]:
-    """The family's contract for a part, a class or an instance."""
-    return type(f"{family.capitalize()}Contract", (CONTRACTS[family],), {"part": part, "data": data})
 
 
 # ---------------------------------------------------------------- what is checked
 
 
-def _chosen(names: Sequence[str]) -> list[tuple[str, str]]:
+def _chosen(names: Sequence[str]) -> list[Part]:
     everything = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
     if not names:
-        return everything
+        added = [part for part in everything if part in registry.added()]
+        return added if added or registry.skipped else everything
     chosen = []
     for wanted in dict.fromkeys(names):
         found = [(family, name) for family, name in everything if name == wanted]
         if not found:
-            known = [name for _, name in everything]
-            raise UnknownPartError(f"no part {wanted!r}{did_you_mean(wanted, known)}; `hfbench list` lists them all.")
+            near = did_you_mean(wanted, [name for _, name in everything])
+            raise UnknownPartError(f"no part {wanted!r}{near}; `hfbench list` lists them all.")
         chosen += found
     return chosen
 
@@ -90,21 +100,29 @@ def _outcome(contract: type[Contract], check: str) -> Outcome:
             warnings.simplefilter("ignore")  # torch's about parts are for whoever writes tests of them
             getattr(contract(), check)()
     except unittest.SkipTest as reason:
-        return Outcome(check, SKIPPED, str(reason))
+        return Outcome(check, SKIPPED, (("because", str(reason)),))
     except ContractBroken as error:
-        return Outcome(check, BROKEN, str(error))
-    except Exception as error:
-        return Outcome(check, BROKEN, _raised(error))
+        return Outcome(check, BROKEN, error.said)
+    except (Exception, SystemExit) as error:
+        came = f"{type(error).__name__}: {error} ({_place(error, contract.part)})"
+        return Outcome(check, BROKEN, (("expected", "no exception"), ("came", came), ("matters", RAISES)))
     return Outcome(check, HELD)
 
 
-def _raised(error: Exception) -> str:
-    """An exception of the part in the words of a contract, with where it arose outside of the contract."""
+def _place(error: BaseException, part: Any) -> str:
+    """Where an exception arose: in the part's own file if it went through there, else outside of the contract."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent]
-    last = (own or frames)[-1]
-    place = f"{last.filename}:{last.lineno}, in {last.name}"
-    return f"expected: no exception\ncame:     {type(error).__name__}: {error}\nat:       {place}"
+    own = [frame for frame in frames if frame.filename == _file(part)]
+    foreign = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent]
+    last = (own or foreign or frames)[-1]
+    return f"{last.filename}:{last.lineno}, in {last.name}"
+
+
+def _file(part: Any) -> str:
+    try:
+        return inspect.getfile(part if isinstance(part, type) else type(part))
+    except (OSError, TypeError):  # classes typed at a prompt have no file
+        return ""
 
 
 # ---------------------------------------------------------------- what is printed
@@ -118,12 +136,13 @@ def _told(console: Console, family: str, name: str, data: str | None, each: bool
     if each:
         console.print(f"{title} ({_origin(family, name)})", soft_wrap=True)
     try:
-        for outcome in outcomes_of(family, name, data):
-            outcomes.append(outcome)
-            if each:
-                _print_check(console, outcome)
+        with _busy(console, title):
+            for outcome in outcomes_of(family, name, data):
+                outcomes.append(outcome)
+                if each:
+                    _print_check(console, outcome)
     except HfbenchError as error:
-        outcomes.append(Outcome("can be loaded", BROKEN, broken(error)))
+        outcomes.append(Outcome("can_be_loaded", BROKEN, (("because", broken(error)),)))
         if each:
             _print_check(console, outcomes[-1])
     if not each:
@@ -134,6 +153,11 @@ def _told(console: Console, family: str, name: str, data: str | None, each: bool
     return outcomes
 
 
+def _busy(console: Console, title: str) -> AbstractContextManager[Any]:
+    """A line that moves while a part is checked, on a terminal alone."""
+    return console.status(f"checking {title}") if console.is_terminal else nullcontext()
+
+
 def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
     """`solver lsmr                 14 held, 1 skipped   0.8 s`"""
     counts = {result: sum(one.result == result for one in outcomes) for result in (HELD, BROKEN, SKIPPED)}
@@ -142,10 +166,13 @@ def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
 
 
 def _print_check(console: Console, outcome: Outcome) -> None:
-    said = f" ({outcome.said})" if outcome.result == SKIPPED else ""
-    console.print(Padding(f"{outcome.result:<8} {outcome.words}{said}", (0, 0, 0, 2)))
-    if outcome.result == BROKEN:
-        console.print(Padding(outcome.said, (0, 0, 0, 11)))
+    """Its line, and below it, each text under its label, what there is to say."""
+    console.print(f"  {outcome.result:<8} {outcome.words}", soft_wrap=True)
+    for label, text in outcome.said:
+        width = console.width - INDENT - LABEL
+        lines = [part for line in text.splitlines() for part in textwrap.wrap(line, width, replace_whitespace=False)]
+        for place, line in enumerate(lines):
+            console.print(f"{'':{INDENT}}{label if place == 0 else '':{LABEL}}{line}", soft_wrap=True)
 
 
 def _origin(family: str, name: str) -> str:

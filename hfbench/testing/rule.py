@@ -21,7 +21,7 @@ class RuleContract(Contract):
         return rule
 
     def test_says_what_it_reads(self) -> None:
-        needs = getattr(self.rule(), "needs", None)
+        needs: Any = getattr(self.rule(), "needs", None)
         require(
             isinstance(needs, tuple) and all(isinstance(name, str) for name in needs),
             "`needs: ClassVar[tuple[str, ...]]`, the names it reads of a state",
@@ -33,7 +33,12 @@ class RuleContract(Contract):
             try:
                 test(state)
             except AttributeError as error:
-                require(False, f"nothing read but {', '.join(self.rule().needs)}", str(error), "as above")
+                require(
+                    False,
+                    f"nothing read of a state but what `needs` names, {', '.join(needs)}",
+                    f"{error.name} was read" if error.obj is state else str(error),
+                    "a solver whose states lack it ends the run with an error in the middle of a solve",
+                )
 
     def test_answers_with_a_reason_or_none(self) -> None:
         for rate in (0.5, 0.99):

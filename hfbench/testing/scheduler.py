@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
 
 import torch
 
@@ -16,6 +19,7 @@ from hfbench.testing.contract import Contract, generator, not_applicable, requir
 TOTALS = (2, 10, 1000, 6500)
 STEPS = 40
 HALF = STEPS // 2
+ALL = range(1, STEPS + 1)
 ENTRIES = tuple(field.name for field in dataclasses.fields(Evidence) if field.default is None)
 
 
@@ -27,15 +31,21 @@ class SchedulerContract(Contract):
         return scheduler
 
     def test_says_what_it_needs(self) -> None:
-        needs = getattr(self.scheduler(), "needs", None)
+        needs: Any = getattr(self.scheduler(), "needs", None)
         require(
             isinstance(needs, tuple) and set(needs) <= set(ENTRIES),
             f"`needs: ClassVar[tuple[str, ...]]`, among {', '.join(ENTRIES)}",
             repr(needs),
-            "evidence costs work: only what is declared is computed",
+            "only what is declared is computed and handed over",
         )
-        for _, plans in self._histories():  # evidence holds nothing else
-            require(len(plans) == STEPS + 1, "a plan from the declared evidence alone", "none", "the rest is None")
+        for total, kind in self._settings():
+            alone, with_all = (self._tried(total, kind, entries) for entries in (needs, ENTRIES))
+            require(
+                alone == with_all,
+                f"plans from {_told(needs)} alone; what is not in `needs` is None",
+                f"{alone}" if isinstance(alone, str) else "other plans where the rest is there too",
+                "evidence costs work: only what is declared is computed",
+            )
 
     def test_never_shrinks(self) -> None:
         for total, plans in self._histories():
@@ -51,8 +61,8 @@ class SchedulerContract(Contract):
         for total, plans in self._histories():
             for plan in plans:
                 require(
-                    1 <= plan.curvature <= plan.gradient <= total and plan.order in ORDERS,
-                    f"1 <= curvature <= gradient <= {total} cases, in an order among {', '.join(ORDERS)}",
+                    _whole(plan) and 1 <= plan.curvature <= plan.gradient <= total and plan.order in ORDERS,
+                    f"1 <= curvature <= gradient <= {total}, whole numbers, and an order among {', '.join(ORDERS)}",
                     f"gradient {plan.gradient}, curvature {plan.curvature}, order {plan.order!r}",
                     "a run ends with an error at a batch that cannot be drawn",
                 )
@@ -68,9 +78,9 @@ class SchedulerContract(Contract):
                 )
 
     def test_plan_is_what_next_gave(self) -> None:
-        for total in self._totals():
+        for total, kind in self._settings():
             schedule = self._begun(total)
-            for evidence in self._evidence(schedule, 0):
+            for evidence in self._evidence(schedule, kind):
                 given = schedule.next(evidence)
                 require(
                     given == schedule.plan == schedule.plan,
@@ -81,10 +91,9 @@ class SchedulerContract(Contract):
 
     def test_is_replayable(self) -> None:
         """The same evidence gives the same plans, and two schedules share nothing."""
-        for total in self._totals():
+        for total, kind in self._settings():
             one, other = self._begun(total), self._begun(total)
-            first = self._plans(one, self._evidence(one, 1))
-            again = self._plans(other, self._evidence(other, 1))
+            first, again = (self._plans(schedule, kind) for schedule in (one, other))
             require(
                 first == again,
                 "the same plans from the same evidence",
@@ -93,29 +102,32 @@ class SchedulerContract(Contract):
             )
 
     def test_state_goes_through_json(self) -> None:
-        for total in self._totals():
-            schedule = self._begun(total)
-            before = self._plans(schedule, self._evidence(schedule, 1, range(1, HALF)))
-            try:
-                state = json.loads(json.dumps(schedule.state_dict()))
-            except TypeError as error:
-                require(False, "`state_dict` of plain data that JSON keeps", str(error), "checkpoints hold no objects")
-            other = self._begun(total)
-            other.load_state_dict(state)
-            require(
-                other.plan == before[-1],
-                f"the plan {before[-1]} after loading the state",
-                f"{other.plan}",
-                "a resumed run must go on with the batch it was at",
-            )
-            later = range(HALF, STEPS + 1)
-            rest, again = (self._plans(one, self._evidence(one, 1, later)) for one in (schedule, other))
-            require(
-                rest == again,
-                "the same plans after saving and loading as without",
-                f"others from step {HALF + _first_difference(rest, again)} on",
-                "interrupted and resumed must equal uninterrupted",
-            )
+        for total, kind in self._settings():
+            for done in (HALF // 2, HALF):
+                self._resumed(total, kind, done)
+
+    def _resumed(self, total: int, kind: int, done: int) -> None:
+        schedule = self._begun(total)
+        self._plans(schedule, kind, range(1, done + 1))
+        try:
+            state = json.loads(json.dumps(schedule.state_dict()))
+        except (TypeError, ValueError) as error:
+            require(False, "`state_dict` of plain data that JSON keeps", str(error), "checkpoints hold no objects")
+        other = self._begun(total)
+        other.load_state_dict(state)
+        require(
+            other.plan == schedule.plan,
+            f"the plan {schedule.plan} after loading the state of step {done}",
+            f"{other.plan}",
+            "a resumed run must go on with the batch it was at",
+        )
+        rest, again = (self._plans(one, kind, range(done + 1, STEPS + 1)) for one in (schedule, other))
+        require(
+            rest == again,
+            f"the same plans after saving and loading at step {done} as without",
+            f"others from step {done + 1 + _first_difference(rest, again)} on: the state lacks something it remembers",
+            "interrupted and resumed must equal uninterrupted",
+        )
 
     def test_refuses_what_cannot_be(self) -> None:
         """One case alone is either a plan of one case or a clear refusal."""
@@ -148,30 +160,85 @@ class SchedulerContract(Contract):
             not_applicable(f"its settings allow no training set of {', '.join(map(str, TOTALS))} cases")
         return allowed
 
+    def _settings(self) -> Iterator[tuple[int, int]]:
+        """Sizes of training sets, and kinds of evidence."""
+        return product(self._totals(), range(len(KINDS)))
+
     def _histories(self) -> Iterator[tuple[int, list[BatchPlan]]]:
-        """Plans met with evidence that is calm, noisy, and beyond all bounds."""
-        for total in self._totals():
-            for kind in range(4):
-                schedule = self._begun(total)
-                yield total, [schedule.plan, *self._plans(schedule, self._evidence(schedule, kind))]
+        """The plans met in training of every kind."""
+        for total, kind in self._settings():
+            schedule = self._begun(total)
+            yield total, [schedule.plan, *self._plans(schedule, kind)]
 
     def _evidence(
-        self, schedule: Schedule, kind: int, steps: Iterable[int] = range(1, STEPS + 1)
+        self, schedule: Schedule, kind: int, steps: Iterable[int] = ALL, entries: Sequence[str] | None = None
     ) -> Iterator[Evidence]:
-        """Evidence of falling (0), noisy (1), stalling (2) and degenerate (3) training: what is needed alone."""
+        """Evidence of one kind of training: what is needed, or the entries given, and nothing else."""
         for k in steps:
-            noise = float(torch.rand((), generator=generator(1000 * kind + k)))
-            norm = (0.9**k, 0.5 + noise, 0.1, 0.0 if k % 2 else 1e-30)[kind]
-            values = {
-                "variance_l1": (0.01 * norm**2, 10 * noise, 5.0 * norm**2, 1e30)[kind],
-                "variance_inner": (0.01 * norm**4, 10 * noise * norm**2, 5.0 * norm**4, 1e30)[kind],
-                "validation_objective": (0.95**k, 1.0 + 0.1 * noise, 1.0, 1e300)[kind],
-            }
-            needed = {name: values.get(name, noise) for name in self.scheduler().needs if name in ENTRIES}
-            yield Evidence(k, schedule.plan.gradient, norm, **needed)
+            norm, values = KINDS[kind](k, float(torch.rand((), generator=generator(k))))
+            names = self.scheduler().needs if entries is None else entries
+            yield Evidence(k, schedule.plan.gradient, norm, **{name: values[name] for name in names if name in values})
 
-    def _plans(self, schedule: Schedule, evidence: Iterable[Evidence]) -> list[BatchPlan]:
-        return [schedule.next(one) for one in evidence]
+    def _plans(
+        self, schedule: Schedule, kind: int, steps: Iterable[int] = ALL, entries: Sequence[str] | None = None
+    ) -> list[BatchPlan]:
+        return [schedule.next(one) for one in self._evidence(schedule, kind, steps, entries)]
+
+    def _tried(self, total: int, kind: int, entries: Sequence[str]) -> list[BatchPlan] | str:
+        """The plans from this evidence, or the exception that it ends in."""
+        try:
+            return self._plans(self._begun(total), kind, entries=entries)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+
+# ---------------------------------------------------------------- training as a scheduler sees it
+
+Values = tuple[float, dict[str, float]]  # gradient norm, and entries of Evidence
+
+
+def _values(norm: float, variance: float, validation: float, along: float) -> Values:
+    return norm, {"variance_l1": variance, "variance_inner": along, "validation_objective": validation}
+
+
+def _falling(k: int, noise: float) -> Values:
+    norm = 0.9**k
+    return _values(norm, 0.01 * norm**2, 0.95**k, 0.01 * norm**4)
+
+
+def _noisy(k: int, noise: float) -> Values:
+    norm = 0.5 + noise
+    return _values(norm, 10 * noise, 1.0 + 0.1 * noise, 10 * noise * norm**2)
+
+
+def _noisier(k: int, noise: float) -> Values:
+    """The noise grows little by little, so that a batch grows all the time without being full soon."""
+    return _values(1.0, 0.5 * k + noise, 0.99**k, 0.5 * k + noise)
+
+
+def _stalling(k: int, noise: float) -> Values:
+    return _values(0.1, 0.05, 1.0, 0.0005)
+
+
+def _degenerate(k: int, noise: float) -> Values:
+    """No gradient to speak of."""
+    return _values(0.0 if k % 2 else 1e-30, 1e30, 1e300, 1e30)
+
+
+def _diverging(k: int, noise: float) -> Values:
+    """The last step before a run ends as diverged is told of, too."""
+    return _values(10.0**k, math.inf, math.nan if k % 2 else math.inf, math.inf)
+
+
+KINDS: tuple[Callable[[int, float], Values], ...] = (_falling, _noisy, _noisier, _stalling, _degenerate, _diverging)
+
+
+def _whole(plan: BatchPlan) -> bool:
+    return all(isinstance(size, int) and not isinstance(size, bool) for size in (plan.gradient, plan.curvature))
+
+
+def _told(needs: Sequence[str]) -> str:
+    return ", ".join(needs) or "no evidence"
 
 
 def _first_difference(a: Sequence[BatchPlan], b: Sequence[BatchPlan]) -> int:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import torch
 
-from hfbench.curvature import Linearisation
-from hfbench.protocols import Factor, System
+from hfbench.protocols import System
 from hfbench.testing.problems import random_vector
-from hfbench.vector import Shift, Vector
+from hfbench.vector import Vector
 
 
 class Counted:
-    """A system that counts its products and hands out what it must not be changed in."""
+    """A system that counts its products; in all else it is the system itself."""
 
     def __init__(self, system: System) -> None:
         self.system, self.products = system, 0.0
@@ -38,9 +37,15 @@ class Counted:
         self.products += 0.5
         return self.system.adjoint(u)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.system, name)
+
 
 class Indefinite:
-    """A system whose matrix has one negative eigenvalue, which g is not orthogonal to. It has no square root Ã."""
+    """A system whose matrix has one negative eigenvalue, which g is not orthogonal to, and so no square root Ã.
+
+    What is asked of it beyond the protocol's matrix form raises MatrixAlone.
+    """
 
     def __init__(self, entries: int) -> None:
         Q = torch.linalg.qr(random_vector(entries * entries, 6).reshape(entries, entries))[0]
@@ -55,25 +60,9 @@ class Indefinite:
         self.met = self.met or bool(v[0] @ Av <= 0)
         return Vector((Av,))
 
-    @property
-    def right_hand_side(self) -> Vector:
-        raise NeedsSquareRoot
-
-    def forward(self, v: Vector) -> Vector:
-        raise NeedsSquareRoot
-
-    def adjoint(self, u: Vector) -> Vector:
-        raise NeedsSquareRoot
+    def __getattr__(self, name: str) -> Any:
+        raise MatrixAlone(name)
 
 
-class NeedsSquareRoot(Exception):
-    """The solver works on min ‖Ãx - b̃‖, whose matrix ÃᵀÃ cannot be indefinite."""
-
-
-class Something:
-    """Stands for a preconditioner that does something."""
-
-    cases: ClassVar[str] = "curvature"
-
-    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
-        raise NotImplementedError("it is asked for its kind, never built")
+class MatrixAlone(AttributeError):
+    """The solver asks for more than the matrix: for the least-squares form, or for the model behind the system."""

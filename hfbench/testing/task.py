@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from hfbench.curvature import Linearisation
+from hfbench.curvature import linearize
 from hfbench.data import present, verify
 from hfbench.errors import DataError
 from hfbench.loss import LOSSES
@@ -18,6 +19,7 @@ from hfbench.testing.contract import (
     Contract,
     generator,
     global_random_state_kept,
+    global_seed,
     largest_difference,
     not_applicable,
     require,
@@ -25,14 +27,14 @@ from hfbench.testing.contract import (
 
 LIMITS = ("passes", "seconds", "products", "iterations")  # of a budget, as hfbench/protocols.py has them
 FEW = 16  # cases that a model is tried on
-ALIKE = 0.01  # part of held-out cases that may be equal to training cases: data sets hold duplicates
+ALIKE = 0.01  # part of held-out cases that may be equal to training cases: data sets hold duplicates,
+TWINS = 2  # and be they ever so small
 PAIRED = "all methods of a study share split and initial weights by seed: without that nothing is paired"
 
 
 class TaskContract(Contract):
     """What a task must hold to (hfbench/protocols.py, `Task`)."""
 
-    data: ClassVar[str | None] = None  # a folder looked at before HFBENCH_DATA and the user cache
     _loaded: ClassVar[dict[int, TaskData]]
 
     def __init_subclass__(cls) -> None:
@@ -103,14 +105,15 @@ class TaskContract(Contract):
         require(len(shapes) == 1, "cases of one shape in all splits", f"{shapes}", "one model sees them all")
 
     def test_splits_are_disjoint(self) -> None:
-        data = self._data()
-        seen = set(_fingerprints(data.train))
-        for name, split in (("validation", data.validation), ("test", data.test)):
-            common = sum(one in seen for one in _fingerprints(split))
+        cases = {name: _fingerprints(split) for name, split in _splits(self._data())}
+        for one, other in combinations(cases, 2):
+            seen = set(cases[one])
+            common = sum(case in seen for case in cases[other])
+            allowed = max(ALIKE * len(cases[other]), TWINS)
             require(
-                common <= ALIKE * len(split),
-                f"{name} cases that are no training cases (up to {ALIKE:.0%}: data sets hold duplicates)",
-                f"{common} of {len(split)} are",
+                common <= allowed,
+                f"{other} cases that are not among those of {one} ({allowed:.0f} may: data sets hold duplicates)",
+                f"{common} of {len(cases[other])} are",
                 "an error on cases that were trained on says nothing, and a validation test never fires",
             )
 
@@ -128,13 +131,19 @@ class TaskContract(Contract):
     # ------------------------------------------------------------ model
 
     def test_model_is_the_same_for_a_seed(self) -> None:
-        with global_random_state_kept(PAIRED):
-            once, again = (list(self.task().model(generator(0)).parameters()) for _ in range(2))
+        once, again, other = (self._weights(seed, of_torch) for seed, of_torch in ((0, 1), (0, 2), (1, 2)))
         require(
             all(torch.equal(a, b) for a, b in zip(once, again, strict=True)),
             "the same initial weights from generators of one seed",
-            "others",
+            "others: they come from torch's global generator",
             PAIRED,
+        )
+        drawn = any(weight.unique().numel() > 2 for weight in once)
+        require(
+            not drawn or any(not torch.equal(a, b) for a, b in zip(once, other, strict=True)),
+            "other initial weights from generators of another seed",
+            "the same: the generator is not used",
+            "else seeds differ in their batches alone, and intervals come out too narrow",
         )
         kinds = {weight.dtype for weight in once}
         require(kinds == {torch.float32}, "weights in float32", f"{kinds}", "precision is a setting of the study")
@@ -149,7 +158,14 @@ class TaskContract(Contract):
             f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}",
             "the loss is taken of them case by case",
         )
-        at = Linearisation(model, task.loss, inputs, targets)
+        last = type(z.grad_fn).__name__.removesuffix("Backward0")
+        require(
+            task.loss == "least-squares" or last not in ("Sigmoid", "Softmax"),
+            f"outputs before the final activation, which the {task.loss} loss contains",
+            f"those of a {last}",
+            "with the activation taken twice the loss is not convex in the outputs, and gradients vanish",
+        )
+        at = linearize(model, task.loss, inputs, targets)
         norm = at.gradient.norm()
         require(norm > 0, "a gradient at the initial weights", f"‖g‖ = {norm}", "else there is nothing to train")
         product = at.gauss_newton(at.gradient)
@@ -164,20 +180,28 @@ class TaskContract(Contract):
     def test_cases_do_not_see_one_another(self) -> None:
         model, (inputs, _) = self.task().model(generator(1)), self._few()
         with torch.no_grad():
-            together, again = model(inputs), model(inputs)
-            alone = torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))])
+            together, again, half = model(inputs), model(inputs), model(inputs[: FEW // 2])
         require(
             torch.equal(together, again),
             "the same outputs when the model is called again",
             f"a difference of {largest_difference(again, together):.1e}: a random layer such as dropout",
             "line search and backtracking compare objectives of one function",
         )
-        off = largest_difference(alone, together)
+        why = "curvature is a mean over cases; batches and chunks must not change what is computed"
+        off = largest_difference(half, together[: FEW // 2])
         require(
             off <= 1e-4,
-            "each case's output to be the same alone as in a batch",
+            "a case's output to be the same whatever cases are beside it",
             f"a difference of {off:.1e}: a layer that mixes cases, such as batch norm",
-            "curvature is a mean over cases; batches and chunks must not change what is computed",
+            why,
+        )
+        with torch.no_grad():
+            alone = model(inputs[:1])
+        require(
+            alone.shape == together[:1].shape and largest_difference(alone, together[:1]) <= 1e-4,
+            f"the output of one case alone as in a batch, of shape {tuple(together[:1].shape)}",
+            f"shape {tuple(alone.shape)}" if alone.shape != together[:1].shape else "another",
+            why,
         )
 
     # ------------------------------------------------------------ error and target
@@ -226,6 +250,10 @@ class TaskContract(Contract):
         if lacking:
             not_applicable(f"its files are not here ({', '.join(lacking)}): hfbench data fetch")
         return self.task().load(generator(seed), self.data)
+
+    def _weights(self, seed: int, of_torch: int) -> list[Tensor]:
+        with global_seed(of_torch):
+            return list(self.task().model(generator(seed)).parameters())
 
     def _few(self) -> tuple[Tensor, Tensor]:
         train = self._data().train
