@@ -1,0 +1,128 @@
+"""`hfbench new`: what it writes works as it is, for every family; a name that cannot be leaves nothing."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hfbench import registry
+from hfbench.config import load_study
+from hfbench.errors import ConfigError, DuplicatePartError
+from hfbench.scaffold import FRAMES, write
+from hfbench.space import hyperparameters, summary
+
+FAMILIES = list(FRAMES)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which packages are made."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `pip install -e` does to a package, as far as finding its parts goes."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / f"{folder.name.replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = [f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+             for group, points in project["entry-points"].items()]  # fmt: skip
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(folder))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_tests_pass_as_generated(family: str, tmp_path: Path) -> None:
+    write(family, "brand-new", tmp_path)
+    folder = tmp_path / "brand-new"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-rs"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    assert "not installed yet: python -m pip install -e ." in ran.stdout  # every contract's check was run
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_package_is_found_and_its_study_loads(
+    family: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"scaffolded-{family}"
+    write(family, name)
+    install(workplace / name, monkeypatch)
+    assert registry.origin(family, name) == f"{name} 0.1.0"
+    cls = registry.get(family, name)
+    assert cls.__name__ == f"Scaffolded{family.capitalize()}"
+    assert summary(cls) == registry.one_line(family, name)
+    assert all(one.meaning for one in hyperparameters(cls))
+    study = load_study(str(workplace / name / "study.toml"))
+    used = {settings["use"] for method in study.methods.values() for _, settings in method.parts()} | set(study.tasks)
+    assert name in used
+    assert len(study.methods) == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_everything_is_filled_in(family: str, tmp_path: Path) -> None:
+    said = write(family, "filled", tmp_path)
+    texts = {file.name: file.read_text() for file in (tmp_path / "filled").iterdir()}
+    assert set(texts) == {"pyproject.toml", "README.md", "filled.py", "test_filled.py", "study.toml"}
+    for name, text in texts.items():
+        assert "$" not in text, name
+        if name.endswith(".py"):
+            ast.parse(text)
+            assert max(map(len, text.splitlines())) <= 120
+    assert all(name in said for name in ("filled.py", "test_filled.py", "study.toml", "hfbench check filled"))
+    assert max(map(len, said.splitlines()[1:])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "message"),
+    [
+        ("slover", "x", r"^FAMILY: must be one of solver, .*'slover' \(did you mean 'solver'\?\)"),
+        ("rule", "x", r"^FAMILY: must be one of solver, preconditioner, scheduler, task, but got 'rule'"),
+        ("solver", "3fast", "^NAME: must be small letters, digits and -, a letter first, such as my-solver, but got"),
+        ("solver", "FastSolver", "such as fast-solver, but got 'FastSolver'"),
+        ("solver", "my solver", "such as my-solver, but got 'my solver'"),
+        ("solver", "../up", "a letter first"),
+        ("solver", "", "a letter first"),
+        ("solver", "class", "^NAME: must not be a word of Python's own, but got 'class'"),
+        ("solver", "json", "^NAME: there is a module json already, which 'json' would hide"),
+        ("solver", "torch", "^NAME: there is a module torch already"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_nothing(family: str, name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        write(family, name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_name_names_its_owner(tmp_path: Path) -> None:
+    with pytest.raises(DuplicatePartError, match=r"^NAME: there is a solver 'lsmr' already, of hfbench \d"):
+        write("solver", "lsmr", tmp_path)
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "work.txt").write_text("years of it")
+    with pytest.raises(ConfigError, match=r"mine is there already; choose another name, or another folder by --into"):
+        write("solver", "mine", tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "work.txt"]
+    with pytest.raises(ConfigError, match=r"^--into: must name a folder that is there, but got .*gone"):
+        write("solver", "mine", tmp_path / "gone")
+
+
+def test_families_may_be_in_the_plural(tmp_path: Path) -> None:
+    write("solvers", "plural", tmp_path)
+    assert (tmp_path / "plural" / "plural.py").exists()
