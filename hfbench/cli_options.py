@@ -81,9 +81,9 @@ def _telling_of_skipped() -> Iterator[None]:
     try:
         yield
     finally:
-        for file, why in registry.skipped.items():
+        for file, one in registry.skipped.items():
             if file not in told:
-                complain(f"the plugin {file} could not be loaded and is skipped.\n{why}")
+                complain(f"the plugin {file} could not be loaded and is skipped.\n{one.traceback}")
 
 
 def as_typed(

@@ -50,7 +50,8 @@ def show(
     families = registry.families_of(name)
     if not families and name not in studies:
         known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies, "globalization"]
-        raise UnknownPartError(f"no part or study {name!r}{did_you_mean(name, known)}; `hfbench list` lists them all.")
+        near, skipped = did_you_mean(name, known), registry.told_of_skipped()
+        raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{skipped}")
     for place, family in enumerate(families):
         if place:
             console.print()
@@ -78,8 +79,10 @@ def check(
     data: Data = None,
 ) -> None:
     """Check parts against the contracts of their families; status 1 if one is broken."""
+    from hfbench import registry
     from hfbench.describe import plain_console
     from hfbench.testing.report import check_parts
 
     loaded(plugin)
-    raise typer.Exit(check_parts(names or [], plain_console(), data))
+    status = check_parts(names or [], plain_console(), data)
+    raise typer.Exit(status or int(bool(registry.skipped)))

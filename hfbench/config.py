@@ -239,7 +239,8 @@ def _plugins(table: dict[str, Any], source: str) -> list[str]:
     for place, file in enumerate(files):
         checked(file, str, None, f"plugins.files[{place}]")
     home = Path(source).parent  # of a shipped study, which has none, the working folder
-    return [str(plugins.load(home / file, f"plugins.files[{place}]")) for place, file in enumerate(files)]
+    paths = [home / os.path.expanduser(file) for file in files]
+    return [str(plugins.load(path, f"plugins.files[{place}]")) for place, path in enumerate(paths)]
 
 
 def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]) -> Sweep | None:

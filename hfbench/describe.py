@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import textwrap
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from importlib.metadata import version
@@ -18,12 +17,14 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from hfbench import registry
+from hfbench import foreign, registry
 from hfbench.config import Study, load_study, ranges, shipped_studies
 from hfbench.errors import HfbenchError
 from hfbench.hypotheses import Hypothesis
 from hfbench.space import Hyperparameter, hyperparameters, summary
 from hfbench.sweeps import Sweep
+
+UNOPENED = "Parts of other packages are listed unopened; `hfbench list --load` imports them."
 
 Row = tuple[str, str]
 Group = tuple[str, list[Row]]  # a heading and its rows
@@ -47,32 +48,36 @@ def print_list(console: Console, kinds: Sequence[str], load: bool = False) -> No
     for place, (heading, rows) in enumerate(groups):
         console.print(f"{chr(10) if place else ''}{heading}", soft_wrap=True)
         _print_rows(console, rows, width)
-    for file, why in registry.skipped.items():
-        console.print(f"\nskipped · {file}", soft_wrap=True)
-        console.print(Padding(why, (0, 0, 0, 2)))
+    if not load and any(_is_unopened(kind, name) for kind in kinds if kind != "study" for name in registry.names(kind)):
+        console.print(f"\n{UNOPENED}")
 
 
 def _studies() -> Group:
-    return _heading("study", f"hfbench {version('hfbench')}"), list(shipped_studies().items())
+    return f"study · {_own()}", list(shipped_studies().items())
 
 
 def _parts(family: str, load: bool) -> list[Group]:
     """The parts of a family by who owns them, hfbench's own first."""
-    groups: dict[str, list[Row]] = {f"hfbench {version('hfbench')}": []}
+    groups: dict[str, list[Row]] = {_own(): []}
     for name in registry.names(family):
         groups.setdefault(_owner(family, name), []).append((name, _line(family, name, load)))
-    return [(_heading(family, owner), rows) for owner, rows in groups.items() if rows]
+    return [(f"{family} · {owner}", rows) for owner, rows in groups.items() if rows]
 
 
-def _heading(kind: str, owner: str) -> str:
-    return f"{kind} · {owner}"
+def _own() -> str:
+    return f"hfbench {version('hfbench')}"
 
 
 def _owner(family: str, name: str) -> str:
     try:
         return registry.origin(family, name)
     except HfbenchError:  # it has two, which the line says
-        return "of several owners"
+        return "several owners"
+
+
+def _is_unopened(family: str, name: str) -> bool:
+    """Whether the part is another package's, so that it may yet turn out to be broken."""
+    return (family, name) not in registry.added() and _owner(family, name) != _own()
 
 
 def _line(family: str, name: str, load: bool) -> str:
@@ -86,9 +91,7 @@ def _line(family: str, name: str, load: bool) -> str:
 def broken(error: HfbenchError) -> str:
     """The message, and the traceback of the plugin's own exception where there is one."""
     cause = error.__cause__
-    if cause is None or isinstance(cause, HfbenchError):
-        return str(error)
-    return f"{error}\n{''.join(traceback.format_exception(cause)).rstrip()}"
+    return str(error) if cause is None else f"{error}\n{foreign.report(cause)}"
 
 
 def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
@@ -114,7 +117,7 @@ def print_globalization(console: Console) -> None:
     """The settings that every Hessian-free method has beside its parts."""
     from hfbench.globalization import Globalization  # brings torch
 
-    _print_class(console, "globalization", Globalization, f"hfbench {version('hfbench')}", [])
+    _print_class(console, "globalization", Globalization, _own(), [])
 
 
 def _print_class(console: Console, title: str, cls: type, origin: str, facts: Sequence[str]) -> None:

@@ -10,9 +10,11 @@ import ast
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from hfbench import foreign
 from hfbench.errors import HfbenchError
 
 REEXPORTS = 8  # how often a name may be imported onward before it is given up
@@ -23,7 +25,7 @@ def summary(module: str, name: str) -> str:
 
     Raises HfbenchError if the module cannot be found or is no Python, or defines and imports no such name.
     """
-    if "." in name:  # a class inside a class
+    if not name.isidentifier():  # a class inside a class, or none at all
         return ""
     for _ in range(REEXPORTS):
         source = _source(module)
@@ -48,8 +50,13 @@ def _source(module: str) -> Path | None:
     parts = module.split(".")
     for depth in range(len(parts)):
         name = ".".join(parts[: depth + 1])
+        if depth and path is None:
+            raise HfbenchError(f"no module named {name!r}: {name.rpartition('.')[0]} is no package.")
         specs = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
-        spec = next((spec for spec in specs if spec is not None), None)
+        try:
+            spec = next((spec for spec in specs if spec is not None), None)
+        except Exception:  # of a finder that looks at the package above, which is not imported
+            return None
         if spec is None:
             raise HfbenchError(f"no module named {name!r}.")
         path = spec.submodule_search_locations
@@ -58,9 +65,11 @@ def _source(module: str) -> Path | None:
 
 def _parsed(source: Path) -> ast.Module:
     try:
-        return ast.parse(source.read_bytes(), filename=str(source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash in a string: not for whoever lists parts
+            return ast.parse(source.read_bytes(), filename=str(source))
     except (SyntaxError, ValueError, OSError) as error:
-        raise HfbenchError(f"{type(error).__name__}: {error}") from error
+        raise HfbenchError(f"{foreign.reason(error)}.") from None
 
 
 def _imported(tree: ast.Module, name: str, module: str, is_package: bool) -> tuple[str, str] | None:

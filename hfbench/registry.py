@@ -13,25 +13,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
-from hfbench import peek, space
+from hfbench import foreign, peek, space
 from hfbench.checks import check_name
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 
-# What a part of each family must have, what it does first (hfbench/protocols.py).
+# What a part of each family must have (hfbench/protocols.py): methods, with what they are called with, and values.
 _PROMISED = {
-    "solver": ("iterates",),
-    "preconditioner": ("build", "cases"),
-    "scheduler": ("begin", "needs"),
-    "task": ("load", "model", "error", "loss", "files", "budget", "target", "decay", "decay_mask"),
-    "rule": ("begin", "needs"),
-    "optimizer": ("begin",),
+    "solver": ("iterates(system, x0, preconditioner)",),
+    "preconditioner": ("build(linearisation, shift, generator)", "cases"),
+    "scheduler": ("begin(total)", "needs"),
+    "task": (
+        *("load(generator, data)", "model(generator)", "error(outputs, targets)"),
+        *("loss", "files", "budget", "target", "decay", "decay_mask"),
+    ),
+    "rule": ("begin()", "needs"),
+    "optimizer": ("begin(model, loss, mu_D)",),
 }
 FAMILIES = tuple(_PROMISED)
 
+
+class Skipped(NamedTuple):
+    """Why a plugin file could not be loaded (hfbench/plugins.py)."""
+
+    why: str  # in one line
+    traceback: str
+
+
 _added: dict[tuple[str, str], type[Any]] = {}
-skipped: dict[str, str] = {}  # plugin files that could not be loaded, with the traceback; see hfbench/plugins.py
+skipped: dict[str, Skipped] = {}  # by file
 
 
 def names(family: str) -> list[str]:
@@ -58,28 +69,27 @@ def get(family: str, name: str) -> type[Any]:
     found = _find(family, name)
     if isinstance(found, type):
         return found
+    _target(found, family)
     try:
         loaded = found.load()
     except (Exception, SystemExit) as error:
         source = f"{family} {name!r} of {_owner(found)}"
-        reason = f"{type(error).__name__}: {error}"
-        raise HfbenchError(f"{source} cannot be imported from {found.value}: {reason}") from error
+        raise HfbenchError(f"{source} cannot be imported from {found.value}: {foreign.reason(error)}.") from error
     return _check_part(family, name, loaded)
 
 
 def add(family: str, name: str, cls: type[Any]) -> None:
     """Registers a class for this process.
 
-    The same class (by module and qualified name) may be added again, as re-running a notebook cell does.
+    The same class (by file and qualified name) may be added again, as re-running a notebook cell does.
     Raises ConfigError for a name with other characters than letters, digits, - and _, DuplicatePartError if the name is
     taken, HfbenchError if `cls` is no part of the family.
     """
     _check_family(family)
-    check_name(name, family)
     _check_part(family, name, cls)
     if name in names(family):
         taken = _added.get((family, name))
-        if taken is None or (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+        if taken is None or (_file(taken), taken.__qualname__) != (_file(cls), cls.__qualname__):
             owners = f"{origin(family, name)} and {_file(cls)}"
             raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Choose another name.")
     _added[family, name] = cls
@@ -98,6 +108,11 @@ def temporary(family: str, name: str, cls: type[Any]) -> Iterator[type[Any]]:
 def added() -> dict[tuple[str, str], type[Any]]:
     """The classes added in this process, by (family, name)."""
     return dict(_added)
+
+
+def forget() -> None:
+    """Takes back every class added in this process."""
+    _added.clear()
 
 
 @contextmanager
@@ -126,8 +141,10 @@ def one_line(family: str, name: str) -> str:
     found = _find(family, name)
     if isinstance(found, type):
         return space.summary(found)
+    module, attribute = _target(found, family)
     with space.located(f"{family} {name!r} of {_owner(found)}"):
-        return peek.summary(found.module, found.attr)
+        check_name(name, family)
+        return peek.summary(module, attribute)
 
 
 def build(family: str, spec: Any, where: str = "") -> Any:
@@ -146,12 +163,12 @@ def build(family: str, spec: Any, where: str = "") -> Any:
             with space.located(where):
                 cls = get(family, name)
             return space.build(cls, settings, where)
-    elif not isinstance(spec, type) and hasattr(spec, _PROMISED[family][0]):
+    elif not isinstance(spec, type) and not _lacking(family, spec):
         return spec
     with space.located(where):
         raise ConfigError(
             f"must be the name of a {family}, a table with `use = name` and settings, or a built {family}, "
-            f"but got {spec!r}; known: {', '.join(names(family))}."
+            f"but got {_described(spec)}; known: {', '.join(names(family))}."
         )
 
 
@@ -172,8 +189,9 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
         near = space.did_you_mean(name, known)
         # Entry points are read from what is installed: a name added to pyproject.toml since then is not among them.
         cure = "" if near else " One just declared in a pyproject.toml needs `pip install -e .` once more."
-        lost = "".join(f" The plugin {file} was skipped: {why.splitlines()[-1]}" for file, why in skipped.items())
-        raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure}{lost}")
+        raise UnknownPartError(
+            f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{told_of_skipped() or cure}"
+        )
     if (family, name) in _added:
         return _added[family, name]
     points = _installed(tuple(sys.path))[family, name]
@@ -181,6 +199,21 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
         owners = " and ".join(f"{_owner(point)} ({point.value})" for point in points)
         raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Uninstall or rename one.")
     return points[0]
+
+
+def _target(point: metadata.EntryPoint, family: str) -> tuple[str, str]:
+    """The module and the class that an entry point names. Raises HfbenchError if it is not written so."""
+    found = point.pattern.match(point.value)
+    if found is None or not found["attr"]:
+        raise HfbenchError(
+            f"{family} {point.name!r} of {_owner(point)} must be declared as `module:Class`, but got {point.value!r}."
+        )
+    return found["module"], found["attr"]
+
+
+def told_of_skipped() -> str:
+    """A sentence on every plugin file that was skipped, for messages on names that are not known."""
+    return "".join(f" The plugin {file} was skipped: {one.why}." for file, one in skipped.items())
 
 
 def _check_family(family: str) -> None:
@@ -191,21 +224,66 @@ def _check_family(family: str) -> None:
 
 def _check_part(family: str, name: str, cls: Any) -> type[Any]:
     """The class, if it is a part and keeps what its family promises. Raises HfbenchError saying what it lacks."""
-    needed = _PROMISED[family]
+    check_name(name, family)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise HfbenchError(
-            f"{family} {name!r} must be a class decorated with @part that has {_listed(needed)}, but it is {cls!r}."
+            f"{family} {name!r} must be a class decorated with @part that has {_listed(_PROMISED[family])}, "
+            f"but it is {cls!r}."
         )
-    fields = {field.name for field in dataclasses.fields(cls)}
-    missing = [one for one in needed if one not in fields and not hasattr(cls, one)]
+    _check_promises(family, name, cls)
+    return cls
+
+
+@cache
+def _check_promises(family: str, name: str, cls: Any) -> None:
+    missing = _lacking(family, cls)
     if missing:
         raise HfbenchError(
-            f"{family} {name!r} must have {_listed(needed)}, but {_file(cls)} lacks {_listed(missing)} in "
+            f"{family} {name!r} must have {_listed(_PROMISED[family])}, but {_file(cls)} lacks {_listed(missing)} in "
             f"{cls.__qualname__}; hfbench/protocols.py says what each does."
         )
     with space.located(f"{family} {name!r} in {_file(cls)}"):
+        _check_hyperparameters(cls)
+
+
+def _check_hyperparameters(cls: type[Any]) -> None:
+    try:
         space.check_defaults(cls)
-    return cls
+    except HfbenchError:
+        raise
+    except Exception as error:  # an annotation names what is imported for type checkers only
+        raise HfbenchError(f"its hyper-parameters cannot be read: {foreign.reason(error)}.") from error
+
+
+def _lacking(family: str, part: Any) -> list[str]:
+    """What the family promises and the part, a class or a built one, does not have."""
+    return [promise for promise in _PROMISED[family] if not _keeps(part, promise)]
+
+
+def _keeps(part: Any, promise: str) -> bool:
+    """Whether the part has the value or method promised, and the method can be called so: `begin(total)`."""
+    name, call, arguments = promise.rstrip(")").partition("(")
+    if not call:
+        return hasattr(part, name) or name in getattr(part, "__dataclass_fields__", ())
+    method = getattr(part, name, None)
+    if not callable(method):
+        return False
+    unbound = isinstance(part, type) and inspect.isfunction(inspect.getattr_static(part, name))
+    given = [*(["self"] if unbound else []), *filter(None, arguments.split(", "))]
+    try:
+        inspect.signature(method).bind(*given)
+    except TypeError:
+        return False
+    except ValueError:  # it is compiled, and has no signature to tell by
+        return True
+    return True
+
+
+def _described(spec: Any) -> str:
+    """What was given in place of a part; of a built part of another family, which."""
+    built = dataclasses.is_dataclass(spec) and not isinstance(spec, type)
+    other = next((family for family in FAMILIES if built and not _lacking(family, spec)), None)
+    return f"{spec!r}, which is a {other}" if other else repr(spec)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -127,11 +127,10 @@ def _core_source() -> bytes:
 def _part_source(part: type) -> bytes:
     """The hashes of the files a part is made of: its own, its bases', and the siblings they import."""
     modules = {base.__module__ for base in part.__mro__} - {"builtins", "typing"}
-    home = part.__module__.rpartition(".")[0]
     files: dict[str, bytes] = {}
     while modules:
         name = modules.pop()
-        if name in files or not _belongs(name, part.__module__, home):
+        if name in files or not _belongs(name, part.__module__):
             continue
         file = _file(name)
         if file is not None:
@@ -152,11 +151,11 @@ def _file(module: str) -> Path | None:
     return Path(loaded) if loaded is not None and Path(loaded).is_file() else None
 
 
-def _belongs(name: str, own: str, home: str) -> bool:
-    """Whether a module counts as the part's own: itself, its siblings, or its package; the core is hashed anyway."""
+def _belongs(name: str, own: str) -> bool:
+    """Whether a module counts as the part's own: itself, its package, or a built-in part; the core is hashed anyway."""
     top = name.partition(".")[0]
     if top == "hfbench":
-        return name.count(".") > 1 and name.startswith(f"{home}.")
+        return name.count(".") > 1 and not name.startswith("hfbench.testing.")
     return name == own or top == own.partition(".")[0]
 
 

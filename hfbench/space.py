@@ -191,7 +191,7 @@ def part(cls: type[T]) -> type[T]:
 def check_defaults(part: type) -> None:
     """Raises ConfigError, naming the hyper-parameter, where a default is of another type or range than declared."""
     for one in hyperparameters(part):
-        if not one.required and one.default is not None:
+        if not one.required:
             check(one, one.default, f"the default of {one.name}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import threading
@@ -15,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hfbench import registry
+from hfbench import foreign, registry
 from hfbench.errors import ConfigError
+from hfbench.plugins import import_file
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder
 
@@ -26,6 +26,7 @@ CHANGED = (
     "the source of the numerics or of a part changed while the study was running, so this run would not be what it is "
     "recorded as. Give the command again."
 )
+UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 KILLED = (
     "the process of this run was killed from outside, twice; the usual cause is too little memory. "
     "Set methods.<name>.chunk, or run fewer jobs."
@@ -171,9 +172,13 @@ def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], pare
     from hfbench.experiment import attempt, record_failure
 
     _end_with(parent)
-    for part in parts:
-        part.add()
     folder = setting.folder(key)
+    registry.forget()  # those of another study, for which this process was started
+    try:
+        for part in parts:
+            part.add()
+    except (Exception, SystemExit) as error:
+        return record_failure(spec, folder, setting.study, f"{UNLOADED} {foreign.reason(error)}", foreign.report(error))
     if spec.key() != key:
         return record_failure(spec, folder, setting.study, CHANGED, CHANGED)
     return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
@@ -202,19 +207,12 @@ class AddedPart:
     file: str
 
     def add(self) -> None:
-        module = sys.modules.get(self.module) or self._load()
-        found: Any = module
+        if self.module not in sys.modules:
+            import_file(self.module, self.file)
+        found: Any = sys.modules[self.module]
         for name in self.qualname.split("."):
             found = getattr(found, name)
         registry.add(self.family, self.name, found)
-
-    def _load(self) -> Any:
-        spec = importlib.util.spec_from_file_location(self.module, self.file)
-        if spec is None or spec.loader is None:
-            raise ConfigError(f"{self.family} {self.name!r}: its file {self.file} must be a Python file.")
-        module = sys.modules[self.module] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
 
 
 def added_parts(specs: Any) -> list[AddedPart]:

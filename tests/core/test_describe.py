@@ -108,8 +108,9 @@ def test_a_broken_plugin_is_a_row_and_hides_no_other(
     (info / "entry_points.txt").write_text("[hfbench.rules]\nbroken = no_such_module:Rule\n")
     monkeypatch.syspath_prepend(tmp_path)
     out = printed(print_list, ["rule"])
-    own, other = out.split("\n\n")
+    own, other, last = out.split("\n\n")
     assert "  residual " in own
+    assert last == "Parts of other packages are listed unopened; `hfbench list --load` imports them.\n"
     said = "rule · acme 1.5 broken error: rule 'broken' of acme 1.5: no module named 'no_such_module'."
     assert " ".join(other.split()) == said
 

@@ -1,19 +1,26 @@
 """Parts by name, through entry points of distributions that the tests write to disk."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
 from hfbench import registry
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
+from hfbench.rules import FixedWork
+from hfbench.schedulers.fixed import Fixed
+from hfbench.solvers.cg import CG
+from hfbench.solvers.first_order import Adam
+from hfbench.solvers.identity import Identity
 from hfbench.space import Within, part
+from hfbench.tasks.curves import CurvesSmall
 
-Install = Callable[..., None]
+Install = Callable[..., Path]
 
 
 @part
@@ -35,24 +42,6 @@ class Other:
 
     def begin(self) -> object:
         return lambda state: None
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Writes a distribution with entry points and modules, as pip would, and puts it on the path."""
-
-    def write(distribution: str, entry_points: str, **modules: str) -> None:
-        site = tmp_path / distribution
-        info = site / f"{distribution}-1.5.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.5\n")
-        (info / "entry_points.txt").write_text(entry_points)
-        for name, source in modules.items():
-            (site / f"{name}.py").write_text(source)
-            monkeypatch.delitem(sys.modules, name, raising=False)
-        monkeypatch.syspath_prepend(site)
-
-    return write
 
 
 PLUGIN = """
@@ -97,18 +86,163 @@ def test_a_plugin_that_fails_to_import_breaks_no_other(install: Install) -> None
     entry_points = "[hfbench.rules]\nbad = acme_bad:Bad\nthird = acme_rules:Third\n"
     install("acme", entry_points, acme_rules=PLUGIN, acme_bad="1 / 0")
     assert {"bad", "third"} <= set(registry.names("rule"))
-    message = r"rule 'bad' of acme 1\.5 cannot be imported from acme_bad:Bad: ZeroDivisionError"
+    message = r"rule 'bad' of acme 1\.5 cannot be imported from acme_bad:Bad: ZeroDivisionError: division by zero"
     with pytest.raises(HfbenchError, match=message) as e:
         registry.get("rule", "bad")
     assert isinstance(e.value.__cause__, ZeroDivisionError)
+    assert re.search(r"\(\S+acme_bad\.py:1\)\.$", str(e.value))
     assert registry.build("rule", "third") is not None
 
 
 def test_an_entry_point_that_is_no_part_of_its_family_is_refused(install: Install) -> None:
     install("acme", "[hfbench.solvers]\nthird = acme_rules:Third\n", acme_rules=PLUGIN)
-    message = "solver 'third' must have `iterates`, but .*acme_rules.py lacks `iterates` in Third; hfbench/protocols.py"
+    method = r"`iterates\(system, x0, preconditioner\)`"
+    message = rf"solver 'third' must have {method}, but .*acme_rules\.py lacks {method} in Third; hfbench/protocols\.py"
     with pytest.raises(HfbenchError, match=message):
         registry.get("solver", "third")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import acme_gone", r"ModuleNotFoundError: No module named 'acme_gone' \(\S+acme_bad\.py:1\)"),
+        ("\nx = (", r"SyntaxError: '\(' was never closed \(\S+acme_bad\.py:2\)"),
+        ("def f():\n    raise ValueError('two\\nlines')\nf()", r"ValueError: two lines \(\S+acme_bad\.py:2\)"),
+        ("raise SystemExit(3)", r"SystemExit: 3 \(\S+acme_bad\.py:1\)"),
+        ("class Worse: ...", r"AttributeError: module 'acme_bad' has no attribute 'Bad'"),
+        ("from hfbench.space import Within\nWithin('one')", r"ConfigError: an interval .* \(\S+acme_bad\.py:2\)"),
+    ],
+)
+def test_why_a_plugin_cannot_be_imported_is_one_line_with_the_place(install: Install, source: str, reason: str) -> None:
+    install("acme", "[hfbench.rules]\nbad = acme_bad:Bad\n", acme_bad=source)
+    with pytest.raises(
+        HfbenchError, match=rf"^rule 'bad' of acme 1\.5 cannot be imported from acme_bad:Bad: {reason}\.$"
+    ):
+        registry.get("rule", "bad")
+
+
+@pytest.mark.parametrize("value", ["acme_rules", "acme rules:Third", "acme_rules:Third:more"])
+def test_an_entry_point_names_a_module_and_a_class(install: Install, value: str) -> None:
+    install("acme", f"[hfbench.rules]\nthird = {value}\n", acme_rules=PLUGIN)
+    for ask in (registry.get, registry.one_line):
+        with pytest.raises(
+            HfbenchError, match=rf"rule 'third' of acme 1\.5 must be .* `module:Class`, but got '{value}'"
+        ):
+            ask("rule", "third")
+
+
+def test_a_name_that_cannot_be_a_column_is_refused_however_it_comes(install: Install) -> None:
+    install("acme", "[hfbench.rules]\nmy rule = acme_rules:Third\n", acme_rules=PLUGIN)
+    for ask in (registry.get, registry.one_line):
+        with pytest.raises(ConfigError, match="a name must be 1 to 64 letters, digits, - or _, but got 'my rule'"):
+            ask("rule", "my rule")
+    for name in ("my rule", "", "a/b", "../up", "-dash", "x" * 65):
+        with pytest.raises(ConfigError, match="a name must be 1 to 64 letters"):
+            registry.add("rule", name, Sleepy)
+
+
+METHODS = {
+    "solver": {"iterates": "system, x0, preconditioner"},
+    "preconditioner": {"build": "linearisation, shift, generator"},
+    "scheduler": {"begin": "total"},
+    "task": {"load": "generator, data", "model": "generator", "error": "outputs, targets"},
+    "rule": {"begin": ""},
+    "optimizer": {"begin": "model, loss, mu_D"},
+}
+VALUES = {
+    "preconditioner": ("cases",),
+    "scheduler": ("needs",),
+    "rule": ("needs",),
+    "task": ("loss", "files", "budget", "target", "decay", "decay_mask"),
+}
+MEMBERS = [(family, one) for family in METHODS for one in (*METHODS[family], *VALUES.get(family, ()))]
+
+
+def _made(family: str, **members: Any) -> type[Any]:
+    """A part of the family as it should be, but for the members given: None takes one away."""
+    body = {name: _method(arguments) for name, arguments in METHODS[family].items()}
+    body |= dict.fromkeys(VALUES.get(family, ()), ())
+    body = {name: value for name, value in (body | members).items() if value is not None}
+    return part(type("Made", (), {"__doc__": "Made.", "__module__": __name__, **body}))
+
+
+def _method(arguments: str) -> Any:
+    return eval(f"lambda self, {arguments}: None")
+
+
+def test_every_family_is_known_here() -> None:
+    assert tuple(METHODS) == registry.FAMILIES
+
+
+@pytest.mark.parametrize(("family", "member"), MEMBERS)
+def test_a_part_that_lacks_what_its_family_promises_is_refused(family: str, member: str) -> None:
+    with registry.temporary(family, "made", _made(family)):
+        assert "made" in registry.names(family)
+    with pytest.raises(
+        HfbenchError, match=rf"{family} 'made' must have .*{member}.*, but .* lacks `{member}\b.*` in Made"
+    ):
+        registry.add(family, "made", _made(family, **{member: None}))
+    assert "made" not in registry.names(family)
+
+
+@pytest.mark.parametrize(("family", "method"), [(family, one) for family in METHODS for one in METHODS[family]])
+def test_a_method_must_take_what_it_is_called_with(family: str, method: str) -> None:
+    promised = METHODS[family][method]
+    fewer = promised.rpartition(",")[0] if promised else "one"
+    for wrong in (_method(fewer), _method(f"{promised}, another".removeprefix(", ")), 3):
+        with pytest.raises(HfbenchError, match=rf"lacks `{method}\({promised}\)` in Made"):
+            registry.add(family, "made", _made(family, **{method: wrong}))
+    for right in (
+        _method(f"{promised}, another=3".removeprefix(", ")),
+        _method("*all"),
+        staticmethod(lambda *all: None),
+    ):
+        with registry.temporary(family, "made", _made(family, **{method: right})):
+            assert "made" in registry.names(family)
+
+
+@part
+class TooLow:
+    """Its default is not allowed."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    patience: Annotated[int, Within("[1, inf)"), "how long"] = 0
+
+    def begin(self) -> None: ...
+
+
+@part
+class Unset:
+    """Its default is of another type."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    patience: Annotated[int, "how long"] = None  # type: ignore[assignment]
+
+    def begin(self) -> None: ...
+
+
+@part
+class Unread:
+    """An annotation that only type checkers understand."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    patience: "Patience" = 3  # type: ignore[name-defined]  # noqa: F821
+
+    def begin(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (TooLow, r"the default of patience: must lie in \[1, inf\), but got 0\."),
+        (Unset, r"the default of patience: must be a whole number, but got None\."),
+        (Unread, r"its hyper-parameters cannot be read: NameError: name 'Patience' is not defined"),
+    ],
+)
+def test_defaults_are_checked_when_a_part_is_made_known(cls: type, message: str) -> None:
+    with pytest.raises(HfbenchError, match=rf"^rule 'odd' in {re.escape(__file__)}: {message}"):
+        registry.add("rule", "odd", cls)
+    assert "odd" not in registry.names("rule")
 
 
 def test_two_distributions_with_one_name_are_both_named(install: Install) -> None:
@@ -169,6 +303,29 @@ def test_build_accepts_a_name_a_table_and_a_built_part() -> None:
 def test_build_refuses_what_names_no_part(spec: object) -> None:
     with pytest.raises(ConfigError, match=r"^methods\.hf\.rules: must be the name of a rule, a table"):
         registry.build("rule", spec, "methods.hf.rules")
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "other"),
+    [
+        ("rule", Fixed(), "scheduler"),
+        ("optimizer", Fixed(), "scheduler"),
+        ("scheduler", FixedWork(products=3.0), "rule"),
+        ("optimizer", FixedWork(products=3.0), "rule"),
+        ("rule", Adam(), "optimizer"),
+        ("scheduler", Adam(), "optimizer"),
+        ("solver", Identity(), "preconditioner"),
+        ("preconditioner", CG(), "solver"),
+        ("solver", CurvesSmall(), "task"),
+    ],
+)
+def test_a_built_part_of_another_family_is_refused_by_name(family: str, given: Any, other: str) -> None:
+    assert registry.build(other, given) is given
+    message = (
+        rf"^methods\.hf: must be .* or a built {family}, but got {re.escape(repr(given))}, which is a {other}; known: "
+    )
+    with pytest.raises(ConfigError, match=message):
+        registry.build(family, given, "methods.hf")
 
 
 def test_build_prefixes_messages_by_the_key_path() -> None:

@@ -1,0 +1,34 @@
+"""What to say of an exception that code not ours raised: a plugin's, when it is imported."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+CORE = Path(__file__).parent
+PYTHON = Path(traceback.__file__).parent
+
+
+def reason(error: BaseException) -> str:
+    """`ZeroDivisionError: division by zero (/home/me/plugin.py:3)`: one line, no full stop, and where it arose."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    return f"{said} ({places[-1].filename}:{places[-1].lineno})" if places else said
+
+
+def report(error: BaseException) -> str:
+    """The traceback from the first foreign line on: the importing that led there says nothing."""
+    full = traceback.TracebackException.from_exception(error)
+    foreign = [place for place, frame in enumerate(full.stack) if not _is_ours(frame.filename)]
+    del full.stack[: foreign[0] if foreign else len(full.stack)]
+    return "".join(full.format()).rstrip()
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file is the core's or Python's own; the plugin folders and what is installed count as foreign."""
+    path = Path(file)
+    pythons = PYTHON in path.parents and "site-packages" not in path.parts
+    backport = "importlib_metadata" in path.parts  # which others may have put in the place of Python's
+    return file.startswith("<frozen importlib") or path.parent == CORE or pythons or backport

@@ -1,0 +1,470 @@
+"""Plugin files: found from anywhere, run once, part of the run key; a broken one is skipped whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import TEXT, attempt, specs, trace_of, uses_mlflow
+
+from hfbench import cli, plugins, registry, runspec
+from hfbench.config import Study, load_study, to_dict
+from hfbench.errors import ConfigError, DuplicatePartError, UnknownPartError
+from hfbench.runspec import plan
+from hfbench.solvers.cg import CG
+from hfbench.space import part
+from hfbench.store import RunFolder, read_json
+from hfbench.studies.jobs import CHANGED, UNLOADED, Setting, run_all
+from hfbench.study_file import toml
+
+PART = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import Annotated, Any
+
+from hfbench import registry
+from hfbench.space import Within, part
+
+
+@dataclass(frozen=True)
+class State:
+    k: int
+    x: Any
+    q: float
+    relative_residual: float
+    products: float
+    breakdown: None = None
+
+
+@part
+class Steepest:
+    '''Steepest descent.'''
+
+    share: Annotated[float, Within("(0, 1]"), "of the best step"] = 1.0
+
+    def iterates(self, system, x0, preconditioner):
+        x = system.gradient.zeros_like() if x0 is None else x0
+        norm = system.gradient.norm()
+        r = -system.gradient - system.multiply(x)
+        for k in count():
+            yield State(k, x, -0.5 * (r - system.gradient).dot(x), r.norm() / norm, k + 1)
+            Ar = system.multiply(r)
+            alpha = self.share * r.dot(r) / r.dot(Ar)
+            x, r = x.add(r, alpha), r.add(Ar, -alpha)
+"""
+ADD = "\n\nregistry.add('solver', 'steepest', Steepest)\n"
+PLUGIN = PART + ADD
+
+METHOD = """
+[methods.steepest]
+solver = { use = "steepest", share = 0.9 }
+preconditioner = "identity"
+scheduler = "fixed"
+"""
+
+
+def fresh() -> None:
+    """As a new process: no part was added and no file loaded."""
+    registry.forget()
+    registry.skipped.clear()
+    for name in [one for one in sys.modules if one.startswith("hfbench_plugin_")]:
+        del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part and no skipped file of one test is known to the next."""
+    monkeypatch.setattr(registry, "_added", {})
+    monkeypatch.setattr(registry, "skipped", {})
+
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, text: str = PLUGIN) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def study_with(folder: Path, extra: str = METHOD, plugin_files: tuple[Path, ...] = ()) -> Study:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "tiny.toml"
+    file.write_text(TEXT + extra)
+    return load_study(str(file), plugin_files=plugin_files)
+
+
+def by_key(study: Study) -> dict[str, Any]:
+    """The runs of the plugin's method."""
+    return {spec.key(): spec for spec in plan(study) if spec.method.name == "steepest"}
+
+
+# ---------------------------------------------------------------- the ways in
+
+
+def test_however_a_part_is_made_known_its_run_is_the_same(
+    write: Write, tmp_path: Path, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def traced(place: str, *plugin_files: Path) -> tuple[str, str]:
+        spec = specs(study_with(tmp_path / place, plugin_files=plugin_files))["steepest", 0]
+        assert attempt(spec, tmp_path / place)["outcome"] == "reached"
+        return spec.key(), trace_of(spec, tmp_path / place).to_json()
+
+    site = install("acme", "[hfbench.solvers]\nsteepest = acme_steepest:Steepest\n", acme_steepest=PART)
+    installed = traced("installed")
+    assert registry.origin("solver", "steepest") == "acme 1.5"
+
+    shutil.rmtree(site / "acme-1.5.dist-info")
+    monkeypatch.syspath_prepend(tmp_path)  # what is installed is read anew
+    with pytest.raises(UnknownPartError, match="no solver 'steepest'"):
+        registry.get("solver", "steepest")
+    file = write("plugin.py", "from acme_steepest import Steepest\nfrom hfbench import registry" + ADD)
+    assert traced("file", file) == installed
+
+    registry.forget()
+    import acme_steepest  # type: ignore[import-not-found]
+
+    registry.add("solver", "steepest", acme_steepest.Steepest)
+    assert traced("added") == installed
+
+
+def test_workers_load_a_plugin_file_by_themselves_and_once(write: Write, tmp_path: Path) -> None:
+    log = tmp_path / "loaded"
+    noting = f"import os\nwith open({str(log)!r}, 'a') as log:\n    print(os.getpid(), file=log)\n"
+    study = study_with(tmp_path, METHOD + "[on.tiny-curves]\nseeds = 4\n", (write("plugin.py", PLUGIN + noting),))
+    runs = by_key(study)
+    for jobs in (1, 2):
+        results = list(run_all(runs, Setting(tmp_path / str(jobs), "tiny"), jobs))
+        assert {one["outcome"] for one in results} == {"reached"}
+    for spec in runs.values():
+        assert trace_of(spec, tmp_path / "1").equals(trace_of(spec, tmp_path / "2"))
+    loaded = log.read_text().split()
+    assert len(loaded) == len(set(loaded)) > 1
+    assert str(os.getpid()) in loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (PLUGIN + "\n# changed", CHANGED),
+        (
+            PLUGIN + "\n1 / 0",
+            f"{UNLOADED} ZeroDivisionError: division by zero (FILE:{(PLUGIN + '/').count(chr(10)) + 2})",
+        ),
+        (PART.replace("Steepest", "Other"), f"{UNLOADED} AttributeError: module 'NAME' has no attribute 'Steepest'"),
+    ],
+)
+def test_a_plugin_file_changed_before_a_worker_loads_it_fails_its_runs_alone(
+    write: Write, tmp_path: Path, text: str, outcome: str
+) -> None:
+    file = write("plugin.py")
+    name = plugins.module_name(file)
+    key, spec = next(iter(by_key(study_with(tmp_path, plugin_files=(file,))).items()))
+    file.write_text(text)
+    (result,) = run_all({key: spec}, Setting(tmp_path / "results", "tiny"), 2)
+    said = outcome.replace("FILE", str(file)).replace("NAME", name)
+    assert result["outcome"] == "failed"
+    assert result["error"].startswith(said)
+    assert RunFolder(tmp_path / "results", key).result() == result
+
+
+def test_files_of_a_study_are_found_from_its_folder(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write("study/parts/plugin.py")
+    monkeypatch.chdir(write("elsewhere/plugin.py").parent)
+    named = METHOD + "[plugins]\nfiles = ['parts/plugin.py']\n"
+    study = study_with(tmp_path / "study", named)
+    assert study.plugins == (str(file),)
+    assert load_study("../study/tiny.toml").plugins == study.plugins
+    assert json.loads(json.dumps(to_dict(study)))["plugins"] == [str(file)]
+    again = write("again/again.toml", toml(study))
+    assert load_study(str(again)).plugins == study.plugins
+    assert load_study(str(again)).methods == study.methods
+
+
+def test_a_file_named_twice_is_loaded_once(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write("plugin.py")
+    (tmp_path / "link.py").symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spellings = [file, Path("plugin.py"), Path("./study/../plugin.py"), Path("link.py"), Path("~/plugin.py")]
+    named = METHOD + "[plugins]\nfiles = ['../plugin.py', '~/link.py']\n"
+    study = study_with(tmp_path / "study", named, tuple(spellings))
+    assert study.plugins == (str(file),)
+    assert registry.origin("solver", "steepest") == str(file)
+    assert registry.skipped == {}
+
+
+def test_files_of_one_name_in_two_folders_are_two_plugins(write: Write) -> None:
+    for name in ("one", "two"):
+        plugins.load(write(f"{name}/plugin.py", PLUGIN.replace("'steepest'", f"'steepest-{name}'")))
+    assert registry.skipped == {}
+    one, two = (registry.get("solver", f"steepest-{name}") for name in ("one", "two"))
+    assert one is not two
+    assert one.__module__ != two.__module__
+    assert one.__module__.isidentifier()
+
+
+def test_odd_file_names_are_fine(write: Write) -> None:
+    file = plugins.load(write("my plug-in.v2.py"))
+    assert registry.origin("solver", "steepest") == str(file)
+    assert plugins.module_name(file).isidentifier()
+
+
+# ---------------------------------------------------------------- the run key
+
+
+def test_the_key_is_of_what_the_file_says_not_of_where_it_is(write: Write, tmp_path: Path) -> None:
+    def key(file: Path) -> str:
+        fresh()
+        return specs(study_with(tmp_path, plugin_files=(file,)))["steepest", 0].key()
+
+    first = key(write("plugin.py"))
+    assert key(write("moved/other_name.py")) == first
+    # Of the same size, and written in the same second: Python's bytecode would not be told apart.
+    changed = key(write("plugin.py", PLUGIN.replace("= 1.0", "= 0.5")))
+    assert changed != first
+    assert registry.build("solver", "steepest").share == 0.5
+    assert not list(tmp_path.rglob("__pycache__"))
+    assert key(write("plugin.py")) == first
+
+
+def test_a_changed_file_takes_the_place_of_what_it_was(write: Write) -> None:
+    plugins.load(write("plugin.py"))
+    plugins.load(write("plugin.py", PLUGIN.replace("= 1.0", "= 0.5")))
+    assert registry.skipped == {}
+    assert registry.build("solver", "steepest").share == 0.5
+
+
+@part
+class Derived(CG):
+    """A part made of a built-in one."""
+
+
+def test_the_source_of_a_built_in_part_that_one_is_made_of_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    def source() -> bytes:
+        runspec._part_source.cache_clear()
+        return runspec._part_source(Derived)
+
+    before, plain = source(), runspec._hash
+    monkeypatch.setattr(runspec, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
+    assert source() != before
+    runspec._part_source.cache_clear()
+
+
+# ---------------------------------------------------------------- broken ones
+
+LINE = PART.count("\n")
+BROKEN = {
+    "syntax": (PART + "x = (", rf"SyntaxError: '\(' was never closed \(FILE:{LINE + 1}\)"),
+    "raises": (PART + "1 / 0", rf"ZeroDivisionError: division by zero \(FILE:{LINE + 1}\)"),
+    "import": ("import not_installed", r"ModuleNotFoundError: No module named 'not_installed' \(FILE:1\)"),
+    "exits": ("import sys\nsys.exit(4)", r"SystemExit: 4 \(FILE:2\)"),
+    "empty": ("", r"ConfigError: it adds no part: call hfbench\.registry\.add\(family, name, class\) in plugin\.py"),
+    "silent": (PART, r"ConfigError: it adds no part: .*"),
+    "late": (PLUGIN + "1 / 0", rf"ZeroDivisionError: division by zero \(FILE:{LINE + 4}\)"),
+    "spaces": (
+        PLUGIN.replace("'steepest'", "'steepest descent'"),
+        r"ConfigError: solver: a name must be .* \(FILE:\d+\)",
+    ),
+    "family": (PLUGIN.replace("'solver'", "'solvers'"), r"UnknownPartError: no family 'solvers' .* \(FILE:\d+\)"),
+    "method": (PLUGIN.replace("iterates", "iterate"), r"HfbenchError: solver 'steepest' must have .* \(FILE:\d+\)"),
+    "default": (PLUGIN.replace("= 1.0", "= 1.5"), r"ConfigError: .* the default of share: must lie in .* \(FILE:\d+\)"),
+    "lines": ("raise ValueError('one\\n  two')", r"ValueError: one two \(FILE:1\)"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_file_leaves_nothing_and_its_traceback(write: Write, fault: str) -> None:
+    text, why = BROKEN[fault]
+    modules = set(sys.modules)
+    file = plugins.load(write("plugin.py", text))
+    assert registry.added() == {}
+    assert {one for one in set(sys.modules) - modules if "plugin" in one} == set()
+    skipped = registry.skipped[str(file)]
+    assert re.fullmatch(why.replace("FILE", re.escape(str(file))), skipped.why)
+    assert skipped.traceback.splitlines()[0].startswith(("Traceback", "  File", "hfbench.errors.ConfigError: it adds"))
+    assert "importlib" not in skipped.traceback
+    assert "hfbench/plugins.py" not in skipped.traceback
+
+
+def test_a_broken_file_that_was_mended_is_loaded(write: Write) -> None:
+    file = plugins.load(write("plugin.py", PLUGIN + "1 / 0"))
+    assert list(registry.skipped) == [str(file)]
+    plugins.load(write("plugin.py"))
+    assert registry.skipped == {}
+    assert registry.names("solver").count("steepest") == 1
+
+
+def test_an_interrupt_while_a_file_is_loaded_is_one(write: Write) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        plugins.load(write("plugin.py", PLUGIN + "raise KeyboardInterrupt"))
+    assert registry.added() == {}
+    assert plugins.module_name(write("plugin.py")) not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gone.py", r"must name a Python file that adds parts, but gone\.py does not exist\."),
+        ("folder", r"must name a Python file that adds parts, but folder is a folder; name the \.py file in it\."),
+        ("notes.txt", r"must name a Python file \(\.py\) that adds parts, but got notes\.txt\."),
+        ("~no-such-user/plugin.py", r"must name a Python file that adds parts, but ~no-such-user/plugin\.py does not"),
+        ("", r"must name a Python file that adds parts, but \S* ?is a folder"),
+    ],
+)
+def test_what_is_no_python_file_is_refused(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, message: str
+) -> None:
+    write("notes.txt")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"^--plugin: {message}"):
+        plugins.load(given)
+    named = re.escape(str(tmp_path / "tiny.toml")) + r": plugins\.files\[0\]: must name a Python file"
+    with pytest.raises(ConfigError, match=f"^{named}"):
+        study_with(tmp_path, METHOD + f"[plugins]\nfiles = ['{given}']\n")
+
+
+@pytest.mark.parametrize("table", ["files = 'a.py'", "files = [1]", "file = ['a.py']"])
+def test_the_table_of_a_study_is_checked(tmp_path: Path, table: str) -> None:
+    with pytest.raises(ConfigError, match=r"tiny\.toml: plugins\.files?(\[0\])?: (must be a|unknown key)"):
+        study_with(tmp_path, f"[plugins]\n{table}\n")
+
+
+def test_a_name_that_is_taken_is_an_error_that_names_both_owners(write: Write, tmp_path: Path) -> None:
+    file = write("plugin.py", PLUGIN.replace("'steepest'", "'cg'"))
+    with pytest.raises(
+        DuplicatePartError, match=rf"^--plugin: two .* 'cg': hfbench \d\S+ and {re.escape(str(file))}\. "
+    ):
+        plugins.load(file)
+    with pytest.raises(
+        DuplicatePartError, match=r"tiny\.toml: plugins\.files\[0\]: two parts claim the solver name 'cg'"
+    ):
+        study_with(tmp_path, "[plugins]\nfiles = ['plugin.py']\n")
+    first, second = write("one.py"), write("two.py")
+    plugins.load(first)
+    with pytest.raises(DuplicatePartError, match=f"'steepest': {re.escape(str(first))} and {re.escape(str(second))}"):
+        plugins.load(second)
+    assert list(registry.added()) == [("solver", "steepest")]
+    assert registry.skipped == {}
+
+
+# ---------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Callable[..., Any]:
+    """Runs the console script in this process, at one job, as a process of its own would: (status, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setenv("HFBENCH_RESULTS", str(results))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        fresh()
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["hfbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code if isinstance(caught.value.code, int) else 0, out, err
+
+    return call
+
+
+@uses_mlflow
+@pytest.mark.usefixtures("own_store")
+def test_run_compare_and_export_take_a_plugin(
+    hf: Callable[..., Any], write: Write, tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, file = write("tiny.toml", TEXT + METHOD), write("my plugin.py")
+    options = ["--plugin", "my plugin.py", "--only", "steepest", "--seeds", "1"]
+    status, out, err = hf("run", study, "--jobs", 1, *options)
+    assert (status, err) == (0, "")
+    assert "2 methods x 1 task x 1 seed = 2 runs" in out
+    command = "hfbench run tiny.toml --plugin 'my plugin.py' --seeds 1 --only steepest"
+    assert command in (results / "studies/tiny/report.md").read_text()
+    recorded = read_json(results / "studies/tiny/study.json") or {}
+    assert recorded["plugins"] == [str(file)]
+    status, out, err = hf("compare", study, *options)
+    assert (status, err) == (0, "")
+    assert "2 of 2 runs are recorded" in out
+    status, out, err = hf("export", study, "out.parquet", *options)
+    assert (status, err) == (0, "")
+    assert out.startswith("2 of 2 runs of tiny written to out.parquet")
+    status, out, err = hf("compare", study)
+    assert status == 2
+    assert err.startswith(f"hfbench: {study}: methods.steepest.solver: no solver 'steepest'; known: cg, ")
+
+
+@uses_mlflow
+@pytest.mark.usefixtures("own_store")
+def test_a_study_that_does_not_need_the_broken_plugin_runs(hf: Callable[..., Any], write: Write) -> None:
+    file = write("plugin.py", PLUGIN + "1 / 0")
+    study = write("tiny.toml", TEXT + "[plugins]\nfiles = ['plugin.py']\n")
+    status, out, err = hf("run", study, "--plugin", file, "--jobs", 1, "--seeds", 1)
+    assert status == 0
+    assert "hf/tiny-curves/s0" in out
+    assert err.startswith(f"hfbench: the plugin {file} could not be loaded and is skipped.\nTraceback (most recent")
+    assert err.count("ZeroDivisionError: division by zero\n") == 1
+    assert f'File "{file}", line {LINE + 4}, in <module>\n' in err
+
+
+def test_a_study_that_needs_it_says_so_in_one_message_and_writes_nothing(
+    hf: Callable[..., Any], write: Write, results: Path
+) -> None:
+    shutil.rmtree(results)
+    file, study = write("plugin.py", PLUGIN + "1 / 0"), write("tiny.toml", TEXT + METHOD)
+    for command in ("run", "compare", "sweep"):
+        status, out, err = hf(command, study, "--plugin", file)
+        assert (status, out) == (2, "")
+        message = err.splitlines()[-1]
+        assert message.startswith(f"hfbench: {study}: methods.steepest.solver: no solver 'steepest'; known: cg, ")
+        why = f"The plugin {file} was skipped: ZeroDivisionError: division by zero ({file}:{LINE + 4})."
+        assert message.endswith(f". {why}")
+        assert err.count("Traceback") == 1
+    assert not results.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "sweep", "list", "show", "check"])
+def test_a_file_that_is_not_there_is_one_message_and_status_2(
+    hf: Callable[..., Any], results: Path, command: str
+) -> None:
+    shutil.rmtree(results)
+    name = {"show": ["cg"], "list": []}.get(command, ["quickstart"])
+    said = "hfbench: --plugin: must name a Python file that adds parts, but gone.py does not exist.\n"
+    assert hf(command, *name, "--plugin", "gone.py") == (2, "", said)
+    assert not results.exists()
+
+
+def test_list_and_show_take_a_plugin(hf: Callable[..., Any], write: Write) -> None:
+    file = write("plugin.py")
+    status, out, err = hf("list", "solver", "--plugin", file)
+    assert (status, err) == (0, "")
+    assert f"\n\nsolver · {file}\n  steepest  Steepest descent." in out
+    assert "--load" not in out  # it is open already
+    assert hf("show", "steepest", "--plugin", file)[1].startswith("solver steepest\nSteepest descent.\n")
+    file = write("plugin.py", PLUGIN + "1 / 0")
+    status, out, err = hf("show", "steepest", "--plugin", file)
+    assert (status, out, err.count("Traceback")) == (2, "", 1)
+    assert err.splitlines()[-1].startswith("hfbench: no part or study 'steepest'")
+    assert f"The plugin {file} was skipped: ZeroDivisionError: division by zero ({file}:" in err.splitlines()[-1]
+    status, out, err = hf("list", "solver", "--plugin", file)
+    assert (status, err.count("Traceback"), "Traceback" in out) == (0, 1, False)
+    assert "  cg " in out
