@@ -131,19 +131,18 @@ class TaskContract(Contract):
     # ------------------------------------------------------------ model
 
     def test_model_is_the_same_for_a_seed(self) -> None:
-        once, again, other = (self._weights(seed, of_torch) for seed, of_torch in ((0, 1), (0, 2), (1, 2)))
+        (once, state), (again, _), (_, of_other) = (self._made(*seeds) for seeds in ((0, 1), (0, 2), (1, 2)))
         require(
             all(torch.equal(a, b) for a, b in zip(once, again, strict=True)),
             "the same initial weights from generators of one seed",
-            "others: they come from torch's global generator",
+            "others",
             PAIRED,
         )
-        drawn = any(weight.unique().numel() > 2 for weight in once)
         require(
-            not drawn or any(not torch.equal(a, b) for a, b in zip(once, other, strict=True)),
-            "other initial weights from generators of another seed",
-            "the same: the generator is not used",
-            "else seeds differ in their batches alone, and intervals come out too narrow",
+            not torch.equal(state, of_other),
+            "torch's global generator left alone, or seeded by the generator that is handed over",
+            "it was set to a constant: the same weights for every seed",
+            "runs that differ in nothing but their batches give intervals that are too narrow",
         )
         kinds = {weight.dtype for weight in once}
         require(kinds == {torch.float32}, "weights in float32", f"{kinds}", "precision is a setting of the study")
@@ -251,9 +250,10 @@ class TaskContract(Contract):
             not_applicable(f"its files are not here ({', '.join(lacking)}): hfbench data fetch")
         return self.task().load(generator(seed), self.data)
 
-    def _weights(self, seed: int, of_torch: int) -> list[Tensor]:
+    def _made(self, seed: int, of_torch: int) -> tuple[list[Tensor], Tensor]:
+        """A model's weights, and what state torch's global generator, seeded before, was left in."""
         with global_seed(of_torch):
-            return list(self.task().model(generator(seed)).parameters())
+            return list(self.task().model(generator(seed)).parameters()), torch.get_rng_state()
 
     def _few(self) -> tuple[Tensor, Tensor]:
         train = self._data().train
