@@ -83,7 +83,7 @@ class Dense:
         if size > self.most:
             raise ConfigError(
                 f"most: the dense solver takes at most {self.most} parameters, but the model has {size}; raise it if "
-                f"{size} products per solve and {8 * size**2 / 2**30:.1f} GiB per copy of the matrix are affordable, "
+                f"{size} products per solve and {8 * size**2 / 2**20:.0f} MiB per copy of the matrix are affordable, "
                 "or use another solver."
             )
 

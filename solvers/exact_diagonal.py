@@ -40,7 +40,7 @@ class ExactDiagonal:
         z = linearisation.outputs
         total = linearisation.parameters.zeros_like()
         for j in range(z[0].numel()):
-            e_j = torch.zeros_like(z)
+            e_j = z.new_zeros(z.shape)
             e_j.view(len(z), -1)[:, j] = 1
             total.add_(linearisation.squared_sums(linearisation.loss_at.factor(e_j)))
         return total.mul_(1 / linearisation.n)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import sys
 import types
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from systems import dense_system, flat
+from systems import blocks, dense_system, flat
 
 from hfbench import registry
 from hfbench.config import load_study
 from hfbench.krylov import solve
+from hfbench.protocols import Breakdown
 from hfbench.rules import Residual
 from hfbench.solvers.identity import Unit
 
@@ -30,22 +35,44 @@ def test_python_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == expected
 
 
-def test_solver_example_is_a_solver() -> None:
-    """The twenty lines solve what CG solves."""
+@pytest.fixture
+def steepest() -> Iterator[Any]:
+    """The solver of the README."""
     source = next(text for kind, text in BLOCKS if kind == "python" and "SteepestDescent" in text)
     module = types.ModuleType("readme")
     sys.modules["readme"] = module
     try:
         exec(source, module.__dict__)
-        system = dense_system("tall", 3.0, 0.05)
         with registry.temporary("solver", "steepest", module.__dict__["SteepestDescent"]):
-            solver = registry.build("solver", "steepest")
-            last = solve(solver, system, None, Unit(), [Residual(rtol=1e-10)]).last
+            yield registry.build("solver", "steepest")
     finally:
         del sys.modules["readme"]
+
+
+def test_solver_example_is_a_solver(steepest: Any) -> None:
+    """The twenty lines solve what CG solves, and q never rises."""
+    system = dense_system("tall", 3.0, 0.05)
+    seen: list[Any] = []
+    last = solve(steepest, system, None, Unit(), [Residual(rtol=1e-10)], [seen.append]).last
     assert last.k > 3
     assert flat(last.x) == pytest.approx(system.solution(), rel=1e-6)
     assert last.q == pytest.approx(system.q(system.solution()), rel=1e-8)
+    assert steepest.monotone == ("q",)
+    assert all(after.q <= before.q + 1e-12 * abs(before.q) for before, after in pairwise(seen))
+
+
+def test_solver_example_knows_where_it_ends(steepest: Any) -> None:
+    system = dense_system("tall", 3.0, 0.05)
+    system.b = 0 * system.b
+    (state,) = steepest.iterates(system, blocks(np.ones(42)), Unit())
+    assert (state.breakdown, state.q, state.products) == (Breakdown.ZERO_RIGHT_HAND_SIDE, 0.0, 0)
+    assert not flat(state.x).any()
+    system = dense_system("tall", 3.0, 0.05)
+    system.multiply = lambda v: v * -1.0  # type: ignore[method-assign]
+    first, last = steepest.iterates(system, None, Unit())
+    assert (first.breakdown, last.breakdown) == (None, Breakdown.NONPOSITIVE_CURVATURE)
+    assert (last.k, last.products) == (1, 2)
+    assert flat(last.x) == pytest.approx(flat(first.x))
 
 
 def test_study_example_is_a_study(tmp_path: Path) -> None:

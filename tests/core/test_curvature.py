@@ -152,10 +152,56 @@ def test_gradient_value_and_variance(loss: str, chunk: int | None) -> None:
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(at.residual))), G.square().sum(0))
 
 
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("chunk", [None, 4])
+@pytest.mark.parametrize("layout", ["structured", "flat"])
+def test_variance_along_a_vector(loss: str, chunk: int | None, layout: str) -> None:
+    """Against each case's gradient by automatic differentiation of PyTorch's own losses."""
+    model, x, t = network((4, 5, 3), 0), inputs_for(9, 4, 1), targets_for(loss, 9, 3, 2)
+    G = torch.stack([plain_gradient(model, loss, x[i : i + 1], t[i : i + 1]) for i in range(9)])
+    ledger = Ledger()
+    at = Linearisation(model, loss, x, t, chunk=chunk, layout=layout, ledger=ledger)
+    v = at.layout.pack(random_vector(model, 3))
+    forward = ledger.forward
+    assert at.variance_along(v) == pytest.approx(float((G @ torch.tensor(flat(v))).var(unbiased=True)), rel=1e-10)
+    assert (ledger.jvp, ledger.products) == (9, 0.0), "a pass, but no product of an inner solve"
+    assert ledger.forward == forward + (0 if chunk is None else 2 * 9), "streamed: for the outputs, and for J v"
+    along = at.variance_along(at.gradient)
+    g = G.mean(0)
+    across = (G - torch.outer(G @ g / g.dot(g), g)).var(0, unbiased=True).sum()
+    assert along == pytest.approx(float((G @ g).var(unbiased=True)), rel=1e-10)
+    assert at.variance_l1 - along / float(g.dot(g)) == pytest.approx(float(across), rel=1e-9)
+
+
+def plain_gradient(model: nn.Module, loss: str, x: Tensor, t: Tensor) -> Tensor:
+    """The gradient of the summed loss by the parameters, as one tensor."""
+    functional = nn.functional
+    z = model(x)
+    total = {
+        "softmax": lambda: functional.cross_entropy(z, t, reduction="sum"),
+        "logistic": lambda: functional.binary_cross_entropy_with_logits(z, t, reduction="sum"),
+        "least-squares": lambda: 0.5 * functional.mse_loss(z, t, reduction="sum"),
+    }[loss]()
+    return torch.cat([block.reshape(-1) for block in torch.autograd.grad(total, list(model.parameters()))])
+
+
+def test_variances_work_for_every_model() -> None:
+    """Layers that are not dense, and one that has no second derivative."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(2, 3, 2, dtype=torch.float64), nn.Tanh())
+    x, t = torch.randn(5, 2, 4, dtype=torch.float64), torch.randn(5, 3, 3, dtype=torch.float64)
+    G = torch.stack([plain_gradient(model, "least-squares", x[i : i + 1], t[i : i + 1]) for i in range(5)])
+    at = Linearisation(model, "least-squares", x, t)
+    assert at.variance_along(at.gradient) == pytest.approx(float((G @ G.mean(0)).var(unbiased=True)), rel=1e-10)
+    assert at.variance_l1 == pytest.approx(float(G.var(0, unbiased=True).sum()), rel=1e-10)
+
+
 def test_variance_of_a_gradient_that_is_nan_is_nan() -> None:
     model, x, t = network((4, 5, 3), 0), inputs_for(6, 4, 1), targets_for("least-squares", 6, 3, 2)
     t[2] = math.nan
-    assert math.isnan(Linearisation(model, "least-squares", x, t).variance_l1)
+    at = Linearisation(model, "least-squares", x, t)
+    assert math.isnan(at.variance_l1)
+    assert math.isnan(at.variance_along(at.parameters))
 
 
 def test_ledger_counts_cases_per_pass() -> None:
@@ -200,5 +246,7 @@ def test_bad_input() -> None:
         hfbench.linearize(model, "logistic", x, t, chunk=0)
     with pytest.raises(ConfigError, match="two cases"):
         _ = Linearisation(model, "logistic", x[:1], t[:1]).variance_l1
+    with pytest.raises(ConfigError, match="two cases"):
+        Linearisation(model, "logistic", x[:1], t[:1]).variance_along(tuple(model.parameters()))
     with pytest.raises(ConfigError, match="requires_grad"):
         hfbench.linearize(nn.Tanh(), "logistic", x, x)

@@ -24,7 +24,7 @@ from hfbench.solvers.cg import CG
 from hfbench.solvers.identity import Unit
 from hfbench.vector import Vector
 
-SOLVERS = ["cg", "lsmr", "lsqr"]
+SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
 
 
 @dataclass

@@ -118,6 +118,7 @@ scheduler = "fixed"
         (BASELINE, "study.primary=products_to_target", r"study\.primary: .*adam need no Gauss-Newton products"),
         (HEAD.replace('solver = "cg"', ""), "study.margin=1.1", r"methods\.hf\.solver: must be given .*known: cg"),
         (HEAD, "methods.hf.layout=falt", r"methods\.hf\.layout: .*flat"),
+        (HEAD, "methods.hf.solver=dense", r"methods\.hf\.preconditioner: solver Dense takes no .* got Martens"),
         (ABLATION, "ablation.design=leave-one-out", r"study\.baseline: must be new, where the leave-one-out"),
         (ABLATION, "ablation.design=all", r"ablation\.design: must be"),
         (ABLATION.replace('from = "hf"', ""), "study.margin=1.1", r"ablation\.from: must be given"),

@@ -24,7 +24,7 @@ from hfbench.rules import FixedIterations, Residual
 from hfbench.solvers.chapelle_erhan import ChapelleErhan
 from hfbench.solvers.lsmr import LSMR
 
-SOLVERS = ["cg", "lsmr", "lsqr"]
+SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
 PRECONDITIONERS = ["identity", "martens", "chapelle-erhan"]
 PLAIN = {"warm_start": 0.0, "backtracking": False, "adapt_damping": False, "line_search": False}
 DTYPE = torch.float64
@@ -67,7 +67,7 @@ def test_one_undamped_step_solves_a_linear_least_squares_problem(solver: str, pr
     exact = torch.linalg.lstsq(augmented, t).solution
     torch.testing.assert_close(torch.cat([model.weight.T, model.bias[None]]), exact, rtol=1e-8, atol=1e-9)
     assert (result.step_length, result.rho, result.next_damping) == (1.0, None, 0.0)
-    assert result.right_hand_side == ("" if solver == "cg" else "residual")
+    assert result.right_hand_side == ("" if solver in ("cg", "minres") else "residual")
 
 
 def test_with_decay_it_is_ridge_regression() -> None:
@@ -218,6 +218,21 @@ def test_variance() -> None:
     optimizer = HessianFree(model, decay=0.1)
     assert optimizer.step(x, t, evidence=("variance_l1",)).variance_l1 == pytest.approx(expected, rel=1e-12)
     assert optimizer.step(x, t).variance_l1 is None
+
+
+def test_evidence_is_measured_where_it_is_asked_for() -> None:
+    """`variance_inner` is along the gradient of f, weight decay included."""
+    model, x, t = problem()
+    optimizer = HessianFree(model, decay=0.1, layout="flat", chunk=7)
+    at = Linearisation(model, "logistic", x, t)
+    expected = at.variance_along(at.gradient + at.parameters * optimizer.mu_D)
+    result = optimizer.step(x, t, (x[:12], t[:12]), evidence=["variance_inner"])
+    assert result.variance_inner == pytest.approx(expected, rel=1e-9)
+    assert result.variance_l1 is None
+    before = weights(model)
+    with pytest.raises(ConfigError, match=r"^evidence: .*variance_inner, but got 'variance_iner' \(did you mean"):
+        optimizer.step(x, t, evidence=("variance_iner",))
+    assert np.array_equal(weights(model), before)
 
 
 # ---------------------------------------------------------------- two ways to the same trajectory

@@ -18,7 +18,7 @@ from hfbench.system import GaussNewtonSystem, decay_penalty, decay_per_block
 from hfbench.vector import Vector
 
 LOSS_NAMES = ["least-squares", "logistic", "softmax"]
-SOLVERS = ["cg", "lsmr", "lsqr"]
+SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
 PRECONDITIONERS = ["identity", "martens", "chapelle-erhan"]
 
 

@@ -10,6 +10,7 @@ import torch
 from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
+from hfbench.errors import ConfigError
 from hfbench.optimizer import objective
 from hfbench.solvers.first_order import LBFGS, Adam, FirstOrder
 
@@ -101,6 +102,13 @@ def test_resumed_equals_uninterrupted(part: Any, tmp_path: Any) -> None:
         assert whole.step(x, t) == resumed.step(x, t)
     for one, other in zip(whole.weights, resumed.weights, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_evidence_is_refused(part: Any) -> None:
+    optimizer, x, t = begun(part)
+    with pytest.raises(ConfigError, match="does not measure variance_l1, which its scheduler needs"):
+        optimizer.step(x, t, evidence=("variance_l1",))
 
 
 def test_a_step_too_long_ends_in_what_is_not_finite() -> None:

@@ -62,7 +62,7 @@ def test_martens_is_the_damped_mean_square(loss: str) -> None:
     np.testing.assert_allclose(1 / flat(M.solve(ones)), ((per_case**2).mean(0) + full) ** 0.75, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["identity", "martens", "chapelle-erhan"])
+@pytest.mark.parametrize("name", ["identity", "martens", "chapelle-erhan", "exact-diagonal"])
 def test_factors_are_one_symmetric_positive_matrix(name: str) -> None:
     *_, at = problem("logistic")
     M = registry.build("preconditioner", name).build(at, (0.3, 0.2, 0.3, 0.2), torch.Generator().manual_seed(0))

@@ -14,8 +14,9 @@ from hfbench.solvers.cg import CG
 from hfbench.solvers.identity import Unit
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.lsqr import LSQR
+from hfbench.solvers.minres import MINRES
 
-SOLVERS = {"cg": CG(), "lsqr": LSQR(), "lsmr": LSMR()}
+SOLVERS = {"cg": CG(), "lsqr": LSQR(), "lsmr": LSMR(), "minres": MINRES()}
 
 
 class Counting:
@@ -80,11 +81,36 @@ def test_least_squares_norms(name: str, setting) -> None:
 
 
 def test_monotone_quantities(setting) -> None:
-    system, x0, M, _ = setting
+    """As the solvers declare them, as told and as recomputed from x."""
+    system, x0, M, m = setting
+    g = flat(system.gradient)
     for name, solver in SOLVERS.items():
+        assert solver.monotone
         states = list(islice(solver.iterates(system, x0, M), 25))
-        measure = [s.relative_residual if name == "lsmr" else s.q for s in states]
-        assert all(after <= before + 1e-12 for before, after in zip(measure[:-1], measure[1:], strict=True)), name
+        xs = [flat(state.x) for state in states]
+        true = {
+            "q": [system.q(x) for x in xs],
+            "relative_residual": [np.linalg.norm((g + system.A @ x) / np.sqrt(m)) for x in xs],
+        }
+        for quantity in solver.monotone:
+            for values in ([getattr(state, quantity) for state in states], true[quantity]):
+                scale = 1e-12 * max(np.abs(values))
+                assert (np.diff(values) <= scale).all(), (name, quantity)
+
+
+def test_what_is_not_declared_monotone_is_not() -> None:
+    system = dense_system("square", 100.0, 1e-3)
+    for name in ("cg", "lsqr"):
+        told = [s.relative_residual for s in islice(SOLVERS[name].iterates(system, None, Unit()), 25)]
+        assert (np.diff(told) > 1e-3).any(), name
+        assert SOLVERS[name].monotone == ("q",)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_states_x_is_a_snapshot(name: str, setting) -> None:
+    system, x0, M, _ = setting
+    kept = [(state.x, flat(state.x)) for state in islice(SOLVERS[name].iterates(system, x0, M), 12)]
+    assert all(np.array_equal(flat(x), copy) for x, copy in kept)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -112,11 +138,12 @@ def test_same_again(name: str) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_cg_reports_nonpositive_curvature() -> None:
+@pytest.mark.parametrize("name", ["cg", "minres"])
+def test_nonpositive_curvature_is_a_breakdown(name: str) -> None:
     system = dense_system("square", 20.0)
     A = np.diag(np.r_[np.ones(41), -1.0])
     system.multiply = lambda v: blocks(A @ flat(v))  # type: ignore[method-assign]
-    last = list(islice(CG().iterates(system, None, Unit()), 60))[-1]
+    last = list(islice(SOLVERS[name].iterates(system, None, Unit()), 60))[-1]
     assert last.breakdown is Breakdown.NONPOSITIVE_CURVATURE
 
 

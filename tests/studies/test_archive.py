@@ -137,6 +137,29 @@ def test_its_runs_are_in_mlflow_with_their_own_times(made: tuple[Study, Path, Pa
     assert children[0] == children[1]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_version_with_fewer_columns_is_read(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
+    """A column of a trace that came later is empty; one that is not known is refused."""
+    study, there, file = made
+    compared(study, results, with_columns(file, tmp_path / "older.parquet", without="variance_inner"))
+    assert reports(results)["comparisons.json"] == reports(there)["comparisons.json"]
+    with pytest.raises(StoreError, match="its columns are others"):
+        compared(study, results, with_columns(file, tmp_path / "newer.parquet", more="variance_outer"))
+
+
+def with_columns(file: Path, to: Path, *, without: str = "", more: str = "") -> Path:
+    """A copy of an archive whose traces have a column less or more."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file)
+    columns = [field for field in table.schema.field("trace").type.value_type if field.name != without]
+    columns += [pa.field(more, pa.float64())] if more else []
+    schema = pa.schema([*table.schema][:-1]).append(pa.field("trace", pa.list_(pa.struct(columns))))
+    pq.write_table(pa.Table.from_pylist(table.to_pylist(), schema=schema), to)
+    return to
+
+
 def test_what_is_no_archive_is_refused(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
     study, _, file = made
     other = tmp_path / "other.parquet"
