@@ -31,7 +31,7 @@ from hfbench.protocols import TaskData
 from hfbench.space import Integers, Within, part
 
 from .autoencoder import split, square_pictures, squared_error
-from .common import Cases, Decay, DecayMask, Target, Validation, whole_numbers
+from .common import Decay, DecayMask, Target, Validation, whole_numbers
 from .mnist import SIDE, TEST, TRAIN, pictures
 
 KERNEL, STRIDE, PADDING = 4, 2, 1  # a multiple of the stride: a transposed convolution then covers its pixels evenly
@@ -83,9 +83,9 @@ class MNISTConv:
     code: Annotated[int, Integers(8, 64, log=True), Within("[1, inf)"), "units of the code"] = 24
     decay: Decay = 1e-5
     decay_mask: DecayMask = "weights"
-    target: Target = 12.0
+    target: Target = 10.0
     validation: Validation = 5000
-    cases: Cases = None
+    cases: Annotated[int, Within("[1, inf)"), "training cases, of 60 000 less those of validation"] = 4000
 
     def __post_init__(self) -> None:
         channels = whole_numbers("channels", self.channels)

@@ -123,7 +123,7 @@ def test_error_and_pictures():
 
 def test_small_files(tmp_path, monkeypatch):
     written(tmp_path, monkeypatch, train=30, test=7)
-    loaded = MNISTConv(validation=10).load(generator(), str(tmp_path))
+    loaded = MNISTConv(validation=10, cases=20).load(generator(), str(tmp_path))
     parts = (loaded.train, loaded.validation, loaded.test)
     assert [tuple(part.inputs.shape) for part in parts] == [(20, 784), (10, 784), (7, 784)]
     assert len(torch.unique(torch.cat([loaded.train.inputs, loaded.validation.inputs]), dim=0)) == 30
