@@ -1,0 +1,32 @@
+"""mkdocs' hook: adds the pages and figures that the build makes, draws formulas, and sees that nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+from sitegen import gallery, mathml, pages
+
+FETCHED = re.compile(r'<(?:script|img|source|iframe)[^>]* src="(?:https?:)?//|<link[^>]* href="(?:https?:)?//')
+
+
+def on_files(files: Any, config: Any) -> Any:
+    for path, text in pages.generated().items():
+        files.append(File.generated(config, path, content=text))
+    for path, drawn in gallery.drawn().items():
+        files.append(File.generated(config, path, abs_src_path=str(drawn)))
+    return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    return mathml.replaced(html)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    found = FETCHED.search(output)
+    if found:
+        shown = output[found.start() :][:120]
+        raise PluginError(f"{page.file.src_uri} must fetch nothing from elsewhere, but has {shown}")
+    return output

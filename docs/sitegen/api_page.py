@@ -1,0 +1,59 @@
+"""The reference of the Python names: which there are; mkdocstrings reads their docstrings."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import hfbench
+
+from .markdown import code, table
+
+INTRO = """# Python
+
+`import hfbench` gives the names below; the modules are what parts of your own are written against.
+[The optimiser in your own loop](../../tutorials/own-loop.md) shows the first at work,
+[a solver of your own](../../tutorials/add-a-solver.md) the second.
+
+"""
+MODULES = {
+    "registry": "Parts by name: list, get, build, add.",
+    "protocols": "What each family of parts promises.",
+    "space": "Hyper-parameters and their ranges: `@part`, `Log`, `Linear`, `Integers`, `Choice`, `Within`.",
+    "config": "Study files, read and checked.",
+    "testing": "Contracts that parts of your own are checked against.",
+}
+CHOSEN = {"config": ("load_study", "shipped_studies", "Study")}  # of a module; else all it has
+COMPLETE = ("protocols",)  # what has no docstring is shown as well: its name and type are the promise
+
+
+def pages() -> dict[str, str]:
+    found = {f"reference/python/{name}.md": module(name) for name in modules()}
+    return {"reference/python/index.md": names_page(), **found}
+
+
+def names() -> list[str]:
+    """The classes and functions that `import hfbench` gives."""
+    return [name for name in hfbench._HOMES if name in hfbench.__all__]
+
+
+def modules() -> list[str]:
+    return [name for name in MODULES if importlib.util.find_spec(f"hfbench.{name}") is not None]
+
+
+def names_page() -> str:
+    rows = [[f"[{code(f'hfbench.{name}')}]({name}.md)", MODULES[name]] for name in modules()]
+    entries = [_entry(f"{hfbench._HOMES[name]}.{name}", 2) for name in names()]
+    return "\n".join([INTRO, table(["module", "what"], rows), *entries])
+
+
+def module(name: str) -> str:
+    path = f"hfbench.{name}"
+    head = f"# {path}\n\n"
+    if name in CHOSEN:
+        return head + f"{MODULES[name]}\n\n" + "\n".join(_entry(f"{path}.{one}", 2) for one in CHOSEN[name])
+    return head + _entry(path, 1, show_root_heading=False, show_if_no_docstring=name in COMPLETE)
+
+
+def _entry(path: str, level: int, **options: bool) -> str:
+    written = {"heading_level": str(level), **{key: str(value).lower() for key, value in options.items()}}
+    return "\n".join([f"::: {path}", "    options:", *(f"      {key}: {value}" for key, value in written.items()), ""])

@@ -1,0 +1,98 @@
+"""The reference of the command line, read from the typer app: a command or option added there is here as well."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from hfbench.cli import app
+
+from .markdown import code, table
+
+INTRO = """# Command line
+
+Exit status: 0 done, 1 some runs failed or a check found something, 2 bad input, 130 interrupted. What can be mended is
+one message on stderr. `hfbench --version` prints the version, `--help` after any command what it takes.
+"""
+VALUES = {int: "number", float: "number", str: "text", Path: "path"}
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its full name, `run` or `data fetch`, groups left out, in the order of the app."""
+    yield from _commands("", typer.main.get_command(app))
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield name, command
+        return
+    for one, of in below.items():
+        yield from _commands(f"{name} {one}".strip(), of)
+
+
+def page() -> str:
+    found = [(name, command) for name, command in commands() if not command.hidden]
+    listed = [[f"[{code(f'hfbench {name}')}](#{anchor(name)})", _first(command)] for name, command in found]
+    return "\n".join([INTRO, table(["command", "what it does"], listed), *(_entry(*one) for one in found)])
+
+
+def anchor(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _entry(name: str, command: Any) -> str:
+    hints = get_type_hints(command.callback, include_extras=False)
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden and one.help]
+    usage = " ".join(["hfbench", name, *map(_in_usage, arguments), *(["[OPTIONS]"] if options else [])])
+    parts = [f"## hfbench {name} {{ #{anchor(name)} }}\n", f"{command.help}\n", f"```text\n{usage}\n```\n"]
+    if arguments:
+        rows = [[code(one.name.upper()), one.help, _default(one, command)] for one in arguments]
+        parts.append(table(["argument", "what", "default"], rows))
+    if options:
+        rows = [[_names(one, hints), _meaning(one), _default(one, command)] for one in options]
+        parts.append(table(["option", "what", "default"], rows))
+    return "\n".join(parts)
+
+
+def _first(command: Any) -> str:
+    return str(command.help).partition("\n")[0]
+
+
+def _in_usage(argument: Any) -> str:
+    shown = argument.name.upper() + ("..." if argument.nargs != 1 else "")
+    return shown if argument.required else f"[{shown}]"
+
+
+def _names(option: Any, hints: dict[str, Any]) -> str:
+    """`--seeds TEXT`, a switch without a value."""
+    kind = _plain(hints[option.name])
+    value = "" if kind is bool else f" {VALUES.get(kind, 'text').upper()}"
+    return code(" ".join([*option.opts]) + value)
+
+
+def _plain(hint: Any) -> Any:
+    """`str` of `str | None` and of `list[str] | None`."""
+    if get_origin(hint) in (Union, UnionType):
+        return _plain(next(one for one in get_args(hint) if one is not NoneType))
+    return _plain(get_args(hint)[0]) if get_origin(hint) is list else hint
+
+
+def _meaning(option: Any) -> str:
+    from_environment = f" Or the environment variable {code(option.envvar)}." if option.envvar else ""
+    return f"{option.help}{from_environment}"
+
+
+def _default(parameter: Any, command: Any) -> str:
+    if parameter.required:
+        return "*must be given*"
+    value = inspect.signature(command.callback).parameters[parameter.name].default
+    if value is None or value is inspect.Parameter.empty:
+        return "*not set*"
+    return "*off*" if value is False else "*on*" if value is True else code(str(value))

@@ -1,0 +1,139 @@
+"""The figures of the gallery, drawn by the studies' own code from the records published with hfbench."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from hfbench.config import load_study
+from hfbench.runspec import plan
+from hfbench.store import read_json
+from hfbench.studies import archive, figures
+from hfbench.studies.findings import find, limits
+from hfbench.studies.recorded import Recorded, gather
+
+PUBLISHED = Path(__file__).parents[2] / "studies/results"
+TASK = "usps"  # of the figures that show one
+Drawing = Callable[["Records", Path], list[Path]]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The published records of a study, unpacked below a folder when first asked for."""
+
+    name: str
+    folder: Path
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        study, file = load_study(self.name), archive.published(self.name)
+        if file is None:
+            raise ValueError(f"a study with published records is wanted, but {self.name} has none.")
+        specs = {spec.key(): spec for spec in plan(study, None)}
+        results = self.folder / self.name
+        results.mkdir()
+        unpacked, held = archive.unpack(file, self.name, specs, results)
+        return gather(study, held, results, unpacked)
+
+    @cached_property
+    def traces(self) -> dict[tuple[str, int], Any]:
+        return dict(self.recorded.traces(TASK))
+
+    @property
+    def hessian_free(self) -> dict[tuple[str, int], Any]:
+        """Without the first-order methods, which take a hundred times the iterations."""
+        methods = self.recorded.study.methods
+        return {key: trace for key, trace in self.traces.items() if methods[key[0]].optimizer is None}
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.recorded.study.methods)
+
+    @property
+    def of_costs(self) -> dict[str, Any]:
+        return {"cost": self.recorded.study.primary, "budget": limits(self.recorded)}
+
+
+# ---------------------------------------------------------------- the figures
+
+
+def convergence(of: Records, path: Path) -> list[Path]:
+    target = of.recorded.study.targets[TASK]
+    return figures.four_costs(of.traces, path, y="test_error", target=target, title=TASK, methods=of.methods)
+
+
+def forest(of: Records, path: Path) -> list[Path]:
+    return figures.comparisons_forest(find(of.recorded).comparisons, path, methods=of.methods)
+
+
+def interactions(of: Records, path: Path) -> list[Path]:
+    ablation = of.recorded.study.ablation
+    assert ablation is not None
+    return figures.interactions(
+        of.recorded.judged, path, factors=ablation.factors, levels=ablation.levels, names=ablation.values, title=TASK,
+        tasks=[TASK], **of.of_costs,
+    )  # fmt: skip
+
+
+def batches(of: Records, path: Path) -> list[Path]:
+    return figures.batches(of.hessian_free, path, title=TASK, methods=of.methods)
+
+
+def inner(of: Records, path: Path) -> list[Path]:
+    return figures.inner(of.hessian_free, path, title=TASK, methods=of.methods)
+
+
+def memory(of: Records, path: Path) -> list[Path]:
+    study = of.recorded.study
+    return figures.memory(
+        of.recorded.judged, path, baseline=study.baseline, methods=of.methods, tasks=list(study.tasks)
+    )
+
+
+def profile(of: Records, path: Path) -> list[Path]:
+    return figures.profile(of.recorded.judged, path, methods=of.methods, **of.of_costs)
+
+
+def slices(of: Records, path: Path) -> list[Path]:
+    """What each setting does to the work, from the published trials of the sweep."""
+    import pandas as pd
+
+    from hfbench.studies import figure_sweep
+    from hfbench.studies.sweep_table import points
+    from hfbench.studies.trials import Trial
+
+    sweep, home = load_study(of.name).sweep, PUBLISHED / of.name
+    assert sweep is not None
+    table = pd.read_parquet(home / "trials.parquet").query("task == @TASK and stage == 'tuning'")
+    trials = {}
+    for index, rows in table.groupby("trial"):
+        measures = {row["seed"]: {one: row[one] for one in sweep.measures} for row in rows.to_dict("records")}
+        params = {setting: rows.iloc[0][setting] for setting in sweep.parameters}
+        trials[index] = Trial(index, index, params, rows.iloc[0]["state"], "", "", measures)
+    frozen = (read_json(home / "sweep.json") or {})["frozen"][TASK]["trial"]
+    shown = points(trials, sweep)
+    return figure_sweep.slices(shown, sweep.parameters, path, measure="work", frozen=frozen, title=TASK)
+
+
+FIGURES: dict[str, tuple[str, Drawing]] = {  # by name: the study, and how it is drawn
+    "convergence": ("paper", convergence),
+    "forest": ("paper", forest),
+    "interactions": ("paper", interactions),
+    "batches": ("paper", batches),
+    "inner": ("paper", inner),
+    "memory": ("paper", memory),
+    "profile": ("thresholds-frozen", profile),
+    "slices": ("thresholds", slices),
+}
+
+
+@cache
+def drawn() -> dict[str, Path]:
+    """Every figure by its path in the site; drawn once for a process, into a folder that lasts as long."""
+    folder = Path(tempfile.mkdtemp(prefix="hfbench-gallery-"))
+    records = {study: Records(study, folder) for study, _ in FIGURES.values()}
+    return {f"figures/{name}.png": draw(records[study], folder / name)[0] for name, (study, draw) in FIGURES.items()}

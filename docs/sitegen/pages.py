@@ -1,0 +1,20 @@
+"""All pages that the build makes, by their path in the site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import api_page, cli_page, parts, study_page
+
+ROOT = Path(__file__).parents[2]
+
+
+def generated() -> dict[str, str]:
+    """The Markdown of every page that is not written by hand."""
+    return {
+        "reference/cli.md": cli_page.page(),
+        "reference/study-file.md": study_page.page(),
+        "reference/changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
+        **parts.pages(),
+        **api_page.pages(),
+    }

@@ -1,0 +1,152 @@
+"""The pages that the build makes name everything there is, and leave no cell empty."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from blocks import pages
+from sitegen import api_page, cli_page, facts, gallery, markdown, mathml, parts, study_page
+from sitegen import pages as site
+
+from hfbench import ledger, registry
+from hfbench.globalization import Globalization
+from hfbench.space import hyperparameters
+
+ROOT = Path(__file__).parents[2]
+GENERATED = site.generated()
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every row of every table."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+@pytest.mark.parametrize("page", [page for page in GENERATED if "python" not in page])
+def test_no_cell_is_empty(page: str) -> None:
+    assert all(cell for row in rows(GENERATED[page]) for cell in row)
+
+
+@pytest.mark.parametrize("family", registry.FAMILIES)
+def test_every_part_has_an_entry_with_all_it_declares(family: str) -> None:
+    page = GENERATED[f"reference/parts/{family}.md"]
+    assert parts.own(family)
+    for name in parts.own(family):
+        entry = page.split(f"{{ #{name} }}\n")[1].split("\n## ")[0]
+        cls = registry.get(family, name)
+        declared = [f"`{one.name}`" for one in hyperparameters(cls)]
+        assert [row[0].split("</span>")[1] for row in rows(entry)[2:]] == declared
+        assert "<dt>" in entry
+        assert f"({family}.md#{name})" in GENERATED["reference/parts/index.md"]
+
+
+def test_the_globalisation_is_there_whole() -> None:
+    page = GENERATED["reference/parts/globalization.md"]
+    assert all(f"`{one.name}`" in page for one in hyperparameters(Globalization))
+
+
+def test_every_command_and_option_is_there() -> None:
+    page = GENERATED["reference/cli.md"]
+    found = dict(cli_page.commands())
+    assert {"run", "sweep", "compare", "export", "list", "show", "ui", "data fetch"} <= found.keys()
+    for name, command in found.items():
+        entry = page.split(f"{{ #{cli_page.anchor(name)} }}\n")[1].split("\n## ")[0]
+        for parameter in command.params:
+            if parameter.name != "help":
+                shown = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper()
+                assert f"`{shown}" in entry, f"hfbench {name}: {shown}"
+
+
+def test_every_key_of_a_study_file_is_there() -> None:
+    page = GENERATED["reference/study-file.md"]
+    assert {"study", "methods.<name>", "on.<task>", "ablation", "hypotheses.<name>", "sweep"} <= {
+        one.where for one in study_page.TABLES
+    }
+    for one in study_page.TABLES:
+        entry = page.split(f"{{ #{one.anchor} }}\n")[1].split("\n## ")[0]
+        assert [row[0].split("</span>")[1] for row in rows(entry)[2:]] == [f"`{key}`" for key in one.keys]
+
+
+def test_every_table_that_is_read_has_a_page() -> None:
+    """`known` in hfbench/config.py is what a study file may have at its top."""
+    source = (ROOT / "hfbench/config.py").read_text("utf-8")
+    known = re.search(r'known = \(("study".*?)\)', source)
+    assert known is not None
+    for name in re.findall(r'"(\w+)"', known[1]):
+        assert f"## `[{name}" in GENERATED["reference/study-file.md"], name
+
+
+def test_every_public_name_is_there() -> None:
+    import hfbench
+
+    page = GENERATED["reference/python/index.md"]
+    assert api_page.modules()
+    for name in set(hfbench.__all__) - {"__version__", "registry"}:
+        assert re.search(rf"^::: hfbench\.\w+\.{name}$", page, re.MULTILINE), name
+
+
+def test_the_units_of_work_are_those_of_the_ledger() -> None:
+    page = pages()["explanation/work.md"]
+    said = re.findall(r"^\| `(\w+)`.*?\| (\d) \|", page, re.MULTILINE)
+    assert {name: int(units) for name, units in said} == ledger.UNITS
+
+
+# ---------------------------------------------------------------- the site as a whole
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    listed = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"])
+    assert len(listed) == len(set(listed))
+    assert set(listed) == pages().keys() | GENERATED.keys()
+
+
+def leaves(entry: object) -> list[str]:
+    if isinstance(entry, dict):
+        return [page for below in entry.values() for page in leaves(below)]
+    return [page for one in entry for page in leaves(one)] if isinstance(entry, list) else [str(entry)]
+
+
+def test_the_gallery_shows_every_figure_and_how_to_draw_it() -> None:
+    page = pages()["gallery.md"]
+    shown = re.findall(r"!\[[^\]]+\]\(figures/([\w-]+)\.png\)", page)
+    assert sorted(shown) == sorted(gallery.FIGURES)
+    for name, (study, _) in gallery.FIGURES.items():
+        entry = page.split(f"(figures/{name}.png)")[1].split("\n## ")[0]
+        assert re.search(rf"`hfbench (compare|sweep) {study}` draws it as `{name}", entry), name
+    assert set(re.findall(r"\(figures/([\w-]+)\.png\)", pages()["index.md"])) <= set(shown)
+
+
+def test_a_figure_is_drawn_from_the_published_trials(tmp_path: Path) -> None:
+    png, _ = gallery.slices(gallery.Records("thresholds", tmp_path), tmp_path / "slices")
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- how it is made
+
+
+def test_an_empty_cell_is_refused() -> None:
+    with pytest.raises(ValueError, match="must fill key, meaning"):
+        markdown.table(["key", "meaning"], [["`a`", " "]])
+
+
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    assert rows(markdown.table(["a"], [["x | y"]]))[-1] == [r"x \| y"]
+
+
+def test_facts_keep_the_lines_of_formulas_and_let_prose_flow() -> None:
+    said = facts.html("Step       x = 1\n           y = 2 < 3\nSource     a paper\n           and a page\n\nOne `a`.\n")
+    assert said == (
+        '<dl class="facts">\n<dt>Step</dt><dd>x = 1<br>y = 2 &lt; 3</dd>\n<dt>Source</dt><dd>a paper and a page</dd>\n'
+        "</dl>\n<p>One <code>a</code>.</p>"
+    )
+
+
+def test_formulas_become_mathml() -> None:
+    pytest.importorskip("latex2mathml")
+    said = mathml.replaced(r'<p><span class="arithmatex">\(\lVert x\rVert &lt; 1\)</span></p>')
+    assert said.startswith('<p><math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">')
+    assert said.count('<mo stretchy="false">&#x02016;</mo>') == 2
+    assert "arithmatex" not in said
