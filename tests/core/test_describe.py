@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,7 +14,7 @@ import pytest
 from rich.cells import cell_len
 
 from hfbench import registry
-from hfbench.describe import plain_console, print_globalization, print_list, print_part, print_study
+from hfbench.describe import UNOPENED, plain_console, print_globalization, print_list, print_part, print_study
 from hfbench.space import Choice, Linear, Within, hyperparameters, part, summary
 
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
@@ -99,20 +101,90 @@ def test_other_parts_are_listed_below_whose_they_are(printed: Printed) -> None:
     assert row.split() == ["toy", *summary(Plain).split()]
 
 
-def test_a_broken_plugin_is_a_row_and_hides_no_other(
-    printed: Printed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    info = tmp_path / "acme-1.5.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.5\n")
-    (info / "entry_points.txt").write_text("[hfbench.rules]\nbroken = no_such_module:Rule\n")
-    monkeypatch.syspath_prepend(tmp_path)
+THIRD = """
+from pathlib import Path
+Path(__file__).with_name("imported").touch()
+from hfbench.space import part
+
+@part
+class Third:
+    '''A third party's rule.'''
+    needs = ()
+    def begin(self):
+        return lambda state: None
+"""
+ENTRIES = {
+    "third": "acme:Third",
+    "gone": "acme_gone:Rule",
+    "lost": "acme:Lost",
+    "typo": "acme_typo:Rule",
+    "late": "acme_late:Rule",
+}
+LATE = "class Rule:\n    'Fails when it is imported.'\n1 / 0\n"
+
+
+@pytest.fixture
+def acme(install: Callable[..., Path]) -> Path:
+    """A distribution of parts, all but one of them broken."""
+    entries = "".join(f"{name} = {value}\n" for name, value in ENTRIES.items())
+    return install("acme", f"[hfbench.rules]\n{entries}", acme=THIRD, acme_typo="x = (", acme_late=LATE)
+
+
+def _listed(*arguments: str, path: Path) -> str:
+    """What the command prints in a process of its own, and what of it and of heavy packages was imported there."""
+    program = (
+        "import sys; from hfbench import cli\n"
+        f"sys.argv = ['hfbench', 'list', *{arguments!r}]\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'acme', 'acme_late', 'torch', 'numpy', 'mlflow'} & set(sys.modules)))"
+    )
+    env = os.environ | {"PYTHONPATH": str(path), "COLUMNS": "200"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_list_imports_no_part_and_tells_what_the_source_shows(acme: Path) -> None:
+    *said, imported = _listed("rule", path=acme).splitlines()
+    _, of_acme, last = "\n".join(said).split("\n\n")
+    assert [" ".join(line.split()) for line in of_acme.splitlines()] == [
+        "rule · acme 1.5",
+        "gone error: rule 'gone' of acme 1.5: no module named 'acme_gone'.",
+        "late Fails when it is imported.",
+        f"lost error: rule 'lost' of acme 1.5: {acme / 'acme.py'} defines no class Lost.",
+        "third A third party's rule.",
+        f"typo error: rule 'typo' of acme 1.5: SyntaxError: '(' was never closed ({acme / 'acme_typo.py'}:1).",
+    ]
+    assert last == UNOPENED
+    assert imported == "[]"
+    assert not (acme / "imported").exists()
+
+
+def test_list_load_imports_every_part_and_shows_why_one_is_broken(acme: Path) -> None:
+    said = _listed("--load", "rule", path=acme)
+    assert UNOPENED not in said
+    assert (acme / "imported").exists()
+    assert "  third              A third party's rule." in said
+    assert "  residual           Stop when " in said
+    why = f"ZeroDivisionError: division by zero ({acme / 'acme_late.py'}:3)."
+    assert f"rule 'late' of acme 1.5 cannot be imported from acme_late:Rule: {why}" in " ".join(said.split())
+    assert f'File "{acme / "acme_late.py"}", line 3, in <module>' in said
+    assert "importlib" not in said
+    for reason in ("No module named 'acme_gone'.", "has no attribute 'Lost'.", "'(' was never closed"):
+        assert reason in said
+
+
+def test_a_list_of_built_in_and_added_parts_says_nothing_of_others(printed: Printed) -> None:
+    with registry.temporary("rule", "toy", Plain):
+        assert UNOPENED not in printed(print_list, [*registry.FAMILIES, "study"])
+
+
+def test_a_name_with_two_owners_is_listed_as_such(printed: Printed, install: Callable[..., Path]) -> None:
+    install("zeta", "[hfbench.rules]\nresidual = zeta:Rule\nother = zeta:Rule\n", zeta=THIRD.replace("Third:", "Rule:"))
     out = printed(print_list, ["rule"])
-    own, other, last = out.split("\n\n")
-    assert "  residual " in own
-    assert last == "Parts of other packages are listed unopened; `hfbench list --load` imports them.\n"
-    said = "rule · acme 1.5 broken error: rule 'broken' of acme 1.5: no module named 'no_such_module'."
-    assert " ".join(other.split()) == said
+    assert "rule · several owners\n  residual           error: two parts claim the rule name 'residual':" in out
+    assert "rule · zeta 1.5\n  other              A third party's rule." in out
 
 
 def test_names_line_up_across_families(printed: Printed) -> None:
