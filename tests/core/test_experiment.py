@@ -63,6 +63,38 @@ def test_a_run_leaves_a_full_trace_and_a_result_that_agrees_with_it(tmp_path: Pa
     assert json.loads((tmp_path / "runs" / spec.key() / "result.json").read_text()) == result
 
 
+NOISE = """
+[methods.inner]
+solver = "minres"
+preconditioner = "martens"
+scheduler = { use = "inner-product", start = 0.1, theta = 0.1, nu = 0.2 }
+
+[methods.adam]
+optimizer = { use = "adam", minibatch = 20 }
+scheduler = "inner-product"
+"""
+
+
+def test_what_a_scheduler_needs_is_measured_and_no_more(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path, "study.stop_at_target=false", extra=NOISE))
+    rows = {}
+    for name in ("inner", "shf", "hf"):
+        attempt(by_name[name, 0], tmp_path)
+        rows[name] = trace_of(by_name[name, 0], tmp_path)[1:]
+    measured = {name: tuple(of[["variance_l1", "variance_inner"]].notna().all()) for name, of in rows.items()}
+    assert measured == {"inner": (True, True), "shf": (True, False), "hf": (False, False)}
+    inner = rows["inner"]
+    assert (inner["variance_inner"] <= inner["variance_l1"] * inner["gradient_norm"] ** 2).all()
+    assert inner["batch_gradient"].iloc[-1] > inner["batch_gradient"].iloc[0] == 20
+    assert set(inner["batch_reason"]) & {"orthogonality", "inner-product+orthogonality"}
+
+
+def test_a_baseline_says_that_it_measures_no_noise(tmp_path: Path) -> None:
+    result = attempt(specs(tiny(tmp_path, extra=NOISE))["adam", 0], tmp_path)
+    assert result["outcome"] == "failed"
+    assert "does not measure variance_l1, variance_inner, which its scheduler needs" in result["error"]
+
+
 def test_the_target_ends_a_run_unless_told_otherwise(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path))["hf", 0]
     result = attempt(spec, tmp_path)
