@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +14,7 @@ from hfbench.errors import ConfigError
 from hfbench.loss import LOSSES
 from hfbench.optimizer import objective
 from hfbench.protocols import STEP_EVIDENCE, Baseline, Optimizer
-from hfbench.testing.contract import Contract, global_random_state_kept, require
+from hfbench.testing.contract import Contract, global_random_state_kept, largest_difference, require
 from hfbench.testing.problems import Problem, flat
 
 STEPS = 10
@@ -48,7 +51,7 @@ class OptimizerContract(Contract):
         )
         without, strongly = (self._weights_after(STEPS, decay) for decay in (0.0, 10.0))
         require(
-            not torch.equal(without, strongly),
+            largest_difference(strongly, without) > 1e-3,
             "other weights where mu_D is large than where it is zero",
             f"the same after {STEPS} steps: mu_D is kept, but not minimised",
             why,
@@ -97,7 +100,7 @@ class OptimizerContract(Contract):
     def test_resumes_where_it_stopped(self) -> None:
         problem, model, optimizer = self._begun("logistic")
         self._train(problem, optimizer, STEPS // 2)
-        saved, weights = copy.deepcopy(optimizer.state_dict()), copy.deepcopy(model.state_dict())
+        saved, weights = _through_a_checkpoint(optimizer.state_dict()), copy.deepcopy(model.state_dict())
         problem, other, resumed = self._begun("logistic")
         other.load_state_dict(weights)
         resumed.load_state_dict(saved)
@@ -128,3 +131,20 @@ class OptimizerContract(Contract):
 
     def _objective(self, problem: Problem, model: nn.Module) -> float:
         return objective(model, problem.loss, *problem.cases(2), problem.mu_D)
+
+
+def _through_a_checkpoint(state: dict[str, Any]) -> dict[str, Any]:
+    """As runs save and load it: what is read back must not be able to execute code."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    try:
+        loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    except pickle.UnpicklingError as error:
+        require(
+            False,
+            "`state_dict` of tensors, numbers, text, lists and dictionaries alone",
+            str(error).partition("GLOBAL")[2].partition(" was")[0].strip() or "other objects",
+            "other objects are not read back, and an interrupted run begins again",
+        )
+    return loaded

@@ -1,0 +1,200 @@
+"""Baselines with one mistake each that a person could make, and the check of the contract that must tell.
+
+`caught_by` names the check, `says` what its message must speak of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.errors import ConfigError
+from hfbench.ledger import Ledger
+from hfbench.loss import LOSSES
+from hfbench.vector import Vector
+
+
+class Row:
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+
+    def to_row(self) -> dict[str, Any]:
+        return self.values
+
+
+class Momentum:
+    """Gradient descent with momentum, right in all that a subclass does not replace."""
+
+    lr = 0.02
+
+    def __init__(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> None:
+        self.model, self.loss, self.mu_D, self.ledger = model, LOSSES[loss], mu_D, Ledger()
+        self.weights = list(model.parameters())
+        self.velocity = Vector(torch.zeros_like(w) for w in self.weights)
+
+    def step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        evidence: Collection[str] = (),
+    ) -> Row:
+        self.check(evidence)
+        self.count(len(inputs))
+        g = self.gradient(inputs, targets)
+        self.velocity = self.velocity * 0.9 + g
+        with torch.no_grad():
+            for weight, v in zip(self.weights, self.velocity, strict=True):
+                weight.sub_(v, alpha=self.lr)
+        return self.row(g)
+
+    def check(self, evidence: Collection[str]) -> None:
+        if evidence:
+            raise ConfigError(f"there is no {', '.join(evidence)} to be had.")
+
+    def count(self, n: int) -> None:
+        self.ledger.count("forward", n)
+        self.ledger.count("backward", n)
+
+    def gradient(self, inputs: Tensor, targets: Tensor) -> Vector:
+        z = self.model(inputs)
+        residual = self.loss(z.detach(), targets).residual() / len(inputs)
+        return (
+            Vector(torch.autograd.grad(z, self.weights, residual))
+            + Vector(w.detach() for w in self.weights) * self.mu_D
+        )
+
+    def row(self, g: Vector) -> Row:
+        return Row(gradient_norm=g.norm(), objective_after=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"velocity": list(self.velocity)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.velocity = Vector(state_dict["velocity"])
+
+
+class HonestMomentum:
+    """Gradient descent with momentum, as a baseline."""
+
+    method: type[Momentum] = Momentum
+
+    def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> Momentum:
+        return self.method(model, loss, mu_D)
+
+
+class HonestDescent(HonestMomentum):
+    """Without memory: nothing in its state."""
+
+    class method(Momentum):
+        def step(self, *args: Any, **others: Any) -> Row:
+            self.velocity = self.velocity.zeros_like()
+            return super().step(*args, **others)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            pass
+
+
+class Climbs(HonestMomentum):
+    """Goes along the gradient, not against it."""
+
+    caught_by, says = "test_lowers_the_objective", "an objective below"
+
+    class method(Momentum):
+        lr = -0.02
+
+
+class DropsTheDecay(HonestMomentum):
+    """Has no use for mu D and puts zeros in its place."""
+
+    caught_by, says = "test_takes_the_weight_decay", "as handed over"
+
+    class method(Momentum):
+        def __init__(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> None:
+            super().__init__(model, loss, (0.0,) * len(mu_D))
+
+
+class KeepsTheDecayOnly(HonestMomentum):
+    """Keeps mu D and takes the gradient without it."""
+
+    caught_by, says = "test_takes_the_weight_decay", "mu_D is kept, but not minimised"
+
+    class method(Momentum):
+        def gradient(self, inputs: Tensor, targets: Tensor) -> Vector:
+            return super().gradient(inputs, targets) - Vector(w.detach() for w in self.weights) * self.mu_D
+
+
+class CountsNothing(HonestMomentum):
+    """Leaves the ledger empty."""
+
+    caught_by, says = "test_counts_its_work", "one forward and one backward pass"
+
+    class method(Momentum):
+        def count(self, n: int) -> None:
+            pass
+
+
+class CountsForwardAlone(HonestMomentum):
+    """Counts a pass over the cases as one unit."""
+
+    caught_by, says = "test_counts_its_work", "at least 36 units"
+
+    class method(Momentum):
+        def count(self, n: int) -> None:
+            self.ledger.count("forward", n)
+
+
+class TellsNothing(HonestMomentum):
+    """Returns the gradient's norm under a name of its own."""
+
+    caught_by, says = "test_tells_of_its_step", "without gradient_norm and objective_after"
+
+    class method(Momentum):
+        def row(self, g: Vector) -> Row:
+            return Row(norm=g.norm())
+
+
+class IgnoresEvidence(HonestMomentum):
+    """Takes the argument and gives no evidence."""
+
+    caught_by, says = "test_tells_of_its_step", "variance_l1"
+
+    class method(Momentum):
+        def check(self, evidence: Collection[str]) -> None:
+            pass
+
+
+class Noisy(HonestMomentum):
+    """Adds noise to the gradient by torch's global generator."""
+
+    caught_by, says = "test_is_deterministic", "torch's global generator"
+
+    class method(Momentum):
+        def gradient(self, inputs: Tensor, targets: Tensor) -> Vector:
+            return Vector(g + 0.01 * torch.randn_like(g) for g in super().gradient(inputs, targets))
+
+
+class ForgetsTheMomentum(HonestMomentum):
+    """Saves nothing."""
+
+    caught_by, says = "test_resumes_where_it_stopped", "state_dict"
+
+    class method(Momentum):
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            pass
+
+
+class SavesObjects(HonestMomentum):
+    """Saves a Vector, which no checkpoint may hold."""
+
+    caught_by, says = "test_resumes_where_it_stopped", "hfbench.vector.Vector"
+
+    class method(Momentum):
+        def state_dict(self) -> dict[str, Any]:
+            return {"velocity": self.velocity}

@@ -1,0 +1,347 @@
+"""Preconditioners with one mistake each that a person could make, and the check of the contract that must tell.
+
+`caught_by` names the check, `says` what its message must speak of.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from hfbench.curvature import Linearisation
+from hfbench.protocols import Factor
+from hfbench.testing.problems import flat, shaped
+from hfbench.vector import Shift, Vector
+
+
+class Scaled:
+    """M = diag(m), unchecked."""
+
+    def __init__(self, m: Vector) -> None:
+        self.m = m
+
+    def solve(self, v: Vector) -> Vector:
+        return Vector(a / b for a, b in zip(v, self.m, strict=True))
+
+    def solve_factor(self, v: Vector) -> Vector:
+        return Vector(a / b.sqrt() for a, b in zip(v, self.m, strict=True))
+
+    def solve_factor_t(self, v: Vector) -> Vector:
+        return self.solve_factor(v)
+
+
+class HonestDiagonal:
+    """M = mean_i g_i∘g_i + mu D + lambda, right in all that a subclass does not replace."""
+
+    cases = "gradient"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        return Scaled(self.shifted(self.diagonal(linearisation, generator), shift))
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        return linearisation.squared_sums(linearisation.residual).mul_(1 / linearisation.n)
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        return d.shift_(shift)
+
+
+class Triangles:
+    """M = L Lᵀ, with L as dense matrix."""
+
+    def __init__(self, A: Tensor) -> None:
+        self.A, self.L = A, torch.linalg.cholesky(A)
+
+    def applied(self, T: Tensor, v: Vector, upper: bool) -> Vector:
+        solved = torch.linalg.solve_triangular(T, flat(v)[:, None], upper=upper)[:, 0]
+        return shaped(solved.to(v[0].dtype), v)
+
+    def solve_factor(self, v: Vector) -> Vector:
+        return self.applied(self.L, v, upper=False)
+
+    def solve_factor_t(self, v: Vector) -> Vector:
+        return self.applied(self.L.T, v, upper=True)
+
+    def solve(self, v: Vector) -> Vector:
+        return self.solve_factor_t(self.solve_factor(v))
+
+
+class HonestExact:
+    """M = G + mu D + lambda I itself, by Cholesky; far from diagonal, so that E and Eᵀ differ."""
+
+    cases = "curvature"
+    factor: type[Triangles] = Triangles
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        like = linearisation.parameters
+        units = torch.eye(like.numel(), dtype=torch.float64)
+        columns = []
+        for unit in units:
+            v = shaped(unit.to(like[0].dtype), like)
+            Av = linearisation.gauss_newton(v) + v * (list(shift) if isinstance(shift, tuple) else shift)
+            columns.append(flat(Av))
+        A = torch.stack(columns, dim=1)
+        return self.factor((A + A.T) / 2)
+
+
+class HonestBlocks(HonestExact):
+    """The blocks of G + mu D + lambda I on its diagonal, one per parameter: not diagonal, nor dense."""
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        A = super().build(linearisation, shift, generator).A
+        blocks = torch.block_diag(*(torch.ones(b.numel(), b.numel()) for b in linearisation.blocks))
+        return Triangles(A * blocks)
+
+
+# ---------------------------------------------------------------- the matrix
+
+
+class OneSweep(HonestExact):
+    """One sweep of Gauss-Seidel, and not the one back: lower triangular."""
+
+    caught_by, says = "test_is_symmetric_and_positive", "differs from its transpose"
+
+    class factor(Triangles):
+        def solve(self, v: Vector) -> Vector:
+            return self.applied(self.A.tril(), v, upper=False)
+
+
+class Hutchinson(HonestDiagonal):
+    """Estimates diag(G) by v∘Gv for one v of random signs, which may come out negative."""
+
+    caught_by, says = "test_is_symmetric_and_positive", "an eigenvalue -"
+    cases = "curvature"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        like = linearisation.blocks
+        signs = (torch.randint(0, 2, (like.numel(),), generator=generator) * 2 - 1).to(like[0].dtype)
+        v = linearisation.layout.pack(shaped(signs, like))
+        return linearisation.gauss_newton(v) * v
+
+
+class Rescales(HonestDiagonal):
+    """Gives M⁻¹v the length of v."""
+
+    caught_by, says = "test_is_linear", "a linear map"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class Rescaled(Scaled):
+            def solve(self, v: Vector) -> Vector:
+                solved = super().solve(v)
+                return solved * (v.norm() / solved.norm())
+
+        return Rescaled(super().build(linearisation, shift, generator).m)
+
+
+class DrawsWithinTheSolve(HonestDiagonal):
+    """Draws its probes whenever it is applied: another M at every iteration."""
+
+    caught_by, says = "test_is_linear", "the same whenever it is applied"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class Drawing(Scaled):
+            def solve(self, v: Vector) -> Vector:
+                noise = 1 + 0.1 * torch.rand((), generator=generator, dtype=v[0].dtype)
+                return super().solve(v) * float(noise)
+
+        return Drawing(super().build(linearisation, shift, generator).m)
+
+
+class ForgetsTheTranspose(HonestExact):
+    """E⁻¹ where E⁻ᵀ belongs."""
+
+    caught_by, says = "test_its_factors_make_its_inverse", "E⁻ᵀ"
+
+    class factor(Triangles):
+        def solve_factor_t(self, v: Vector) -> Vector:
+            return self.solve_factor(v)
+
+        def solve(self, v: Vector) -> Vector:
+            return super().solve_factor_t(self.solve_factor(v))
+
+
+class MixesUpTheTransposes(HonestExact):
+    """E⁻¹ and E⁻ᵀ in each other's place, and M⁻¹ from LAPACK, as it should be."""
+
+    caught_by, says = "test_its_factors_make_its_inverse", "E⁻ᵀE⁻¹v = M⁻¹v"
+
+    class factor(Triangles):
+        def solve_factor(self, v: Vector) -> Vector:
+            return super().solve_factor_t(v)
+
+        def solve_factor_t(self, v: Vector) -> Vector:
+            return super().solve_factor(v)
+
+        def solve(self, v: Vector) -> Vector:
+            return shaped(torch.cholesky_solve(flat(v)[:, None], self.L)[:, 0].to(v[0].dtype), v)
+
+
+class ForgetsTheRoot(HonestDiagonal):
+    """E⁻¹ = M⁻¹."""
+
+    caught_by, says = "test_its_factors_make_its_inverse", "E⁻ᵀE⁻¹v = M⁻¹v"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class Rootless(Scaled):
+            def solve_factor(self, v: Vector) -> Vector:
+                return self.solve(v)
+
+        return Rootless(super().build(linearisation, shift, generator).m)
+
+
+class IgnoresDamping(HonestDiagonal):
+    """Adds a small constant in place of mu D + lambda."""
+
+    caught_by, says = "test_follows_the_damping", "lambda goes from"
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        return d.shift_([1e-3] * len(d))
+
+
+class FallsWithDamping(HonestDiagonal):
+    """Adds the reciprocal of what is to be added."""
+
+    caught_by, says = "test_follows_the_damping", "lambda goes from"
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        return d.shift_([1 / one for one in shift])
+
+
+# ---------------------------------------------------------------- the same whatever the surroundings
+
+
+class GlobalGenerator(HonestDiagonal):
+    """Chapelle and Erhan's probes, drawn from torch's own generator."""
+
+    caught_by, says = "test_is_deterministic_for_a_generator", "torch's global generator"
+    cases = "curvature"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        signs = torch.randint_like(linearisation.outputs, 2) * 2 - 1
+        return linearisation.squared_sums(linearisation.loss_at.factor(signs)).mul_(1 / linearisation.n)
+
+
+class OwnGenerator(HonestDiagonal):
+    """Goes on drawing from a generator that all builds share."""
+
+    caught_by, says = "test_is_deterministic_for_a_generator", "the same M, bit for bit"
+    cases = "curvature"
+    own = Generator().manual_seed(0)
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        z = linearisation.outputs
+        signs = (torch.rand(z.shape, generator=self.own, dtype=z.dtype) < 0.5) * 2.0 - 1
+        return linearisation.squared_sums(linearisation.loss_at.factor(signs.to(z.dtype))).mul_(1 / linearisation.n)
+
+
+class FirstChunk(HonestDiagonal):
+    """Takes the first chunk for the batch."""
+
+    caught_by, says = "test_does_not_depend_on_chunking_or_layout", "in chunks of 5"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        u = torch.zeros_like(linearisation.residual)
+        u[linearisation.slices[0]] = linearisation.residual[linearisation.slices[0]]
+        return linearisation.squared_sums(u).mul_(1 / len(u[linearisation.slices[0]]))
+
+
+class OneNumberPerBlock(HonestDiagonal):
+    """Averages over each block of the vector, which in the flat layout is all of it."""
+
+    caught_by, says = "test_does_not_depend_on_chunking_or_layout", "layout flat"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        return Vector(torch.full_like(one, float(one.mean())) for one in super().diagonal(linearisation, generator))
+
+
+class KnowsOneLayout(HonestDiagonal):
+    """Takes the shift for numbers, which in the flat layout is a vector."""
+
+    caught_by, says = "test_does_not_depend_on_chunking_or_layout", "no exception"
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        return d.shift_([float(one) for one in shift])
+
+
+class Float64(HonestDiagonal):
+    """Computes in float64 and gives that out."""
+
+    caught_by, says = "test_works_in_float32", "torch.float64"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        return Vector(one.double() for one in super().diagonal(linearisation, generator))
+
+
+class Underflows(HonestDiagonal):
+    """Divides by the geometric mean by way of the product of all entries."""
+
+    caught_by, says = "test_works_in_float32", "vᵀM⁻¹v > 0 in float32"
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        m = super().shifted(d, shift)
+        product = torch.cat([block.reshape(-1) for block in m]).prod()
+        return Vector(block / product ** (1 / m.numel()) for block in m)
+
+
+# ---------------------------------------------------------------- books and manners
+
+
+class CallsTheModel(HonestDiagonal):
+    """Takes each case's gradient by a loop over the model, past the ledger."""
+
+    caught_by, says = "test_counts_its_cost", "work in the ledger"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        at, total = linearisation, linearisation.blocks.zeros_like()
+        for x, r in zip(at.inputs, at.residual, strict=True):
+            with torch.enable_grad():
+                g = torch.autograd.grad(at.model(x[None]), list(at.model.parameters()), r[None])
+            total.add_([one * one for one in g])
+        return at.layout.pack(total.mul_(1 / at.n))
+
+
+class ChargesTooMuch(HonestDiagonal):
+    """Counts by itself what the linearisation has counted already."""
+
+    caught_by, says = "test_counts_its_cost", "work in the ledger"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        linearisation.ledger.count("squares", 2 * linearisation.n)
+        return super().diagonal(linearisation, generator)
+
+
+class ChangesTheVector(HonestDiagonal):
+    """Scales v itself."""
+
+    caught_by, says = "test_leaves_its_arguments_alone", "the vector changed in place"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class InPlace(Scaled):
+            def solve(self, v: Vector) -> Vector:
+                return v.mul_(Vector(1 / block for block in self.m))
+
+        return InPlace(super().build(linearisation, shift, generator).m)
+
+
+class ChangesTheShift(HonestDiagonal):
+    """Adds the diagonal to the shift, where that is a vector."""
+
+    caught_by, says = "test_leaves_its_arguments_alone", "the shift changed in place"
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        return shift.add_(d) if isinstance(shift, Vector) else d.shift_(shift)
+
+
+class ChangesTheResidual(HonestDiagonal):
+    """Scales the residual that the linearisation keeps."""
+
+    caught_by, says = "test_leaves_its_arguments_alone", "the linearisation's residual changed in place"
+
+    def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
+        return linearisation.squared_sums(linearisation.residual.div_(linearisation.n**0.5))
+
+
+class SaysNoCases(HonestDiagonal):
+    """Does not say on which batch it is to be built."""
+
+    caught_by, says = "test_says_which_cases_it_is_built_on", "`cases: ClassVar[str]`"
+    cases = None

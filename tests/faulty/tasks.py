@@ -1,0 +1,364 @@
+"""Tasks with one mistake each that a person could make, and the check of the contract that must tell.
+
+`caught_by` names the check, `says` what its message must speak of.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from hfbench.data import DataFile
+from hfbench.protocols import Split, TaskData
+
+
+class HonestClasses:
+    """Points of two classes, right in all that a subclass does not replace."""
+
+    loss = "softmax"
+    files: tuple[DataFile, ...] = ()
+    decay, decay_mask, target = 1e-4, "weights", 0.1
+    budget = {"passes": 100.0}
+
+    def load(self, generator: Generator, data: str | None = None) -> TaskData:
+        inputs = self.inputs(torch.Generator().manual_seed(1))
+        targets = self.targets(inputs)
+        order = torch.randperm(len(inputs), generator=self.splitting(generator))
+        parts = self.parts(order)
+        return TaskData(*(Split(inputs[chosen], targets[chosen]) for chosen in parts))
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        return torch.randn(300, 4, generator=fixed)
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return (inputs.flatten(1).sum(1) > 0).long()
+
+    def splitting(self, generator: Generator) -> Generator | None:
+        return generator
+
+    def parts(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return order[:200], order[200:250], order[250:]
+
+    def model(self, generator: Generator) -> nn.Module:
+        layers = self.layers()
+        for weight in layers.parameters():
+            with torch.no_grad():
+                weight.copy_(torch.randn(weight.shape, generator=generator))
+        return layers
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) != targets).float()
+
+
+class HonestRegression(HonestClasses):
+    """Small images with one number each to guess, by a convolution."""
+
+    loss, target = "least-squares", 0.01
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        return torch.randn(300, 1, 6, 6, generator=fixed)
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return 10 * inputs.square().flatten(1).mean(1, keepdim=True) - 3
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(32, 1))
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().sum(1)
+
+
+class HonestSequences(HonestRegression):
+    """An output for every step of a sequence."""
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        return torch.randn(300, 7, 3, generator=fixed)
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return inputs.cumsum(1)
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3))
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().flatten(1).mean(1)
+
+
+class HonestHandful(HonestClasses):
+    """Nine cases, of which one is there twice, and weights that are zero at first."""
+
+    loss, target = "logistic", 0.05
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        cases = torch.randn(8, 4, generator=fixed)
+        return torch.cat([cases, cases[:1]])
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return (inputs.sum(1, keepdim=True) > 0).float()
+
+    def parts(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return order[:5], order[5:7], order[7:]
+
+    def model(self, generator: Generator) -> nn.Module:
+        layers = nn.Linear(4, 1)
+        for weight in layers.parameters():
+            nn.init.zeros_(weight)
+        return layers
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.sigmoid() - targets).square().sum(1)
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+class MisspellsTheLoss(HonestClasses):
+    """A loss by the name that another library gives it."""
+
+    caught_by, says = "test_declares_what_a_study_needs", "'cross-entropy'"
+    loss = "cross-entropy"
+
+
+class BudgetInEpochs(HonestClasses):
+    """A budget in a unit that there is none of."""
+
+    caught_by, says = "test_declares_what_a_study_needs", "'epochs'"
+    budget = {"epochs": 100}
+
+
+class NoChecksum(HonestClasses):
+    """A file of which any content will do."""
+
+    caught_by, says = "test_its_files_are_checked", "a sha256"
+    files = (DataFile("points/points.txt", ""),)
+
+
+class DamagedFile(HonestClasses):
+    """A file that is not the one of the checksum: the test puts it there."""
+
+    caught_by, says = "test_its_files_are_checked", "sha256"
+    files = (DataFile("points/damaged.txt", "0" * 64),)
+
+
+# ---------------------------------------------------------------- data
+
+
+class Float64(HonestClasses):
+    """Data as NumPy made them."""
+
+    caught_by, says = "test_shapes_and_ranges", "torch.float64"
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        return super().inputs(fixed).double()
+
+
+class HasNaN(HonestClasses):
+    """A missing value left in."""
+
+    caught_by, says = "test_shapes_and_ranges", "1 of them not finite"
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        inputs = super().inputs(fixed)
+        inputs[7, 2] = torch.nan
+        return inputs
+
+
+class TargetsBeyondOne(HonestHandful):
+    """Grey values from 0 to 255 as probabilities."""
+
+    caught_by, says = "test_shapes_and_ranges", "outside [0, 1]"
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return 255 * super().targets(inputs)
+
+
+class FloatLabels(HonestClasses):
+    """Class numbers as floating-point numbers."""
+
+    caught_by, says = "test_shapes_and_ranges", "targets of train as the softmax loss has them"
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return super().targets(inputs).float()
+
+
+class MoreInputsThanTargets(HonestClasses):
+    """Training inputs and targets cut at different places."""
+
+    caught_by, says = "test_shapes_and_ranges", "200 and 190"
+
+    def load(self, generator: Generator, data: str | None = None) -> TaskData:
+        loaded = super().load(generator, data)
+        return TaskData(Split(loaded.train.inputs, loaded.train.targets[:190]), loaded.validation, loaded.test)
+
+
+class ValidatesOnTraining(HonestClasses):
+    """Takes the validation cases from the training cases and leaves them there."""
+
+    caught_by, says = "test_splits_are_disjoint", "validation cases that are not among those of train"
+
+    def parts(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return order[:250], order[200:250], order[250:]
+
+
+class ValidatesOnTest(HonestClasses):
+    """Takes the test cases for validation, too."""
+
+    caught_by, says = "test_splits_are_disjoint", "test cases that are not among those of validation"
+
+    def parts(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return order[:200], order[200:], order[200:]
+
+
+class SplitsByTorch(HonestClasses):
+    """Splits by torch's global generator."""
+
+    caught_by, says = "test_data_are_the_same_for_a_seed", "torch's global generator"
+
+    def splitting(self, generator: Generator) -> None:
+        return None
+
+
+class OtherDataEachTime(HonestClasses):
+    """Draws its points from a generator that goes on."""
+
+    caught_by, says = "test_data_are_the_same_for_a_seed", "the same train cases"
+    own = torch.Generator().manual_seed(5)
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        return super().inputs(self.own)
+
+
+# ---------------------------------------------------------------- model
+
+
+class InitialisedByTorch(HonestClasses):
+    """Leaves the weights as torch's layers initialise themselves."""
+
+    caught_by, says = "test_model_is_the_same_for_a_seed", "initial weights"
+
+    def model(self, generator: Generator) -> nn.Module:
+        return self.layers()
+
+
+class OneSeed(HonestClasses):
+    """Seeds torch by a number of its own: the same weights in every run."""
+
+    caught_by, says = "test_model_is_the_same_for_a_seed", "set to a constant"
+
+    def model(self, generator: Generator) -> nn.Module:
+        torch.manual_seed(42)
+        return self.layers()
+
+
+class DoubleWeights(HonestClasses):
+    """A model in float64."""
+
+    caught_by, says = "test_model_is_the_same_for_a_seed", "torch.float64"
+
+    def layers(self) -> nn.Sequential:
+        return super().layers().double()
+
+
+class EndsInSoftmax(HonestClasses):
+    """Gives probabilities to a loss that makes them itself."""
+
+    caught_by, says = "test_model_and_loss_fit_the_data", "before the final activation"
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(*super().layers(), nn.Softmax(dim=1))
+
+
+class EndsInSigmoid(HonestRegression):
+    """The same with the logistic loss."""
+
+    caught_by, says = "test_model_and_loss_fit_the_data", "those of a Sigmoid"
+    loss = "logistic"
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return (inputs.flatten(1).sum(1, keepdim=True) > 0).float()
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(*super().layers(), nn.Sigmoid())
+
+
+class OtherShapes(HonestRegression):
+    """Targets without the outputs' last dimension."""
+
+    caught_by, says = "test_model_and_loss_fit_the_data", "targets"
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return super().targets(inputs)[:, 0]
+
+
+class Dropout(HonestClasses):
+    """Drops units at random."""
+
+    caught_by, says = "test_cases_do_not_see_one_another", "dropout"
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 2))
+
+
+class BatchNorm(HonestClasses):
+    """Normalises over the cases of the batch."""
+
+    caught_by, says = "test_cases_do_not_see_one_another", "batch norm"
+
+    def layers(self) -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+class SqueezesAll(HonestRegression):
+    """Drops all dimensions of size one, with a single case that of the cases too."""
+
+    caught_by, says = "test_cases_do_not_see_one_another", "shape (2,)"
+
+    def layers(self) -> nn.Sequential:
+        class Squeeze(nn.Module):
+            def forward(self, z: Tensor) -> Tensor:
+                return z.squeeze()
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 2), Squeeze())
+
+    def targets(self, inputs: Tensor) -> Tensor:
+        return super().targets(inputs).expand(-1, 2).clone()
+
+
+# ---------------------------------------------------------------- error and target
+
+
+class MeanError(HonestClasses):
+    """One error for the batch."""
+
+    caught_by, says = "test_error_is_per_case", "shape ()"
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().error(outputs, targets).mean()
+
+
+class ErrorPerPixel(HonestSequences):
+    """An error for each number of a case."""
+
+    caught_by, says = "test_error_is_per_case", "shape (16, 7, 3)"
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square()
+
+
+class ErrorByTheBatch(HonestRegression):
+    """Divides by the number of cases, as the mean will do."""
+
+    caught_by, says = "test_error_is_per_case", "a case's error to be its own"
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().error(outputs, targets) / len(outputs)
+
+
+class EasyTarget(HonestClasses):
+    """A target in per cent where the error is a part of one."""
+
+    caught_by, says = "test_target_is_not_met_at_the_start", "above the target 5"
+    target = 5.0
