@@ -46,6 +46,7 @@ def _joined(blocks: list[tuple[str, list[str]]]) -> str:
 
 
 def _body(label: str, lines: list[str]) -> str:
-    is_formula = label not in PROSE and all(FORMULA.search(line) for line in lines[1:])
+    is_aligned = any("   " in line for line in lines)
+    is_formula = label not in PROSE and (is_aligned or all(FORMULA.search(line) for line in lines[1:]))
     text = escape(("\n" if is_formula else " ").join(lines)).replace("\n", "<br>")
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
