@@ -21,7 +21,7 @@ from torch.nn.parameter import UninitializedParameter
 from hfbench.errors import ConfigError
 
 DTYPES = (torch.float32, torch.float64)
-EVAL = "call model.eval() on it for the step (or set its probability to 0)"
+EVAL = "call model.eval() for the step (or set its probability to 0)"
 
 # ---------------------------------------------------------------- the model
 
