@@ -7,16 +7,16 @@ import platform
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
-from hfbench import batches, trace
+from hfbench import batches, registry, trace
 from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
-from hfbench.errors import NonFiniteError, StoreError
+from hfbench.errors import HfbenchError, NonFiniteError, StoreError
 from hfbench.evaluation import examples, mean_error
 from hfbench.optimizer import objective
 from hfbench.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, TaskData
@@ -299,8 +299,15 @@ def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:
         "method": spec.method.name,
         "seed": spec.seed,
         "threads": 1,
-        "versions": {"python": platform.python_version(), **libraries},
+        "versions": {"python": platform.python_version(), **libraries, **dict(_provenance(spec))},
     }
+
+
+def _provenance(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    """Whose the parts of the run are, as far as they could be loaded."""
+    for family, settings in spec.parts():
+        with suppress(HfbenchError):
+            yield registry.provenance(family, settings["use"])
 
 
 @contextmanager

@@ -6,32 +6,20 @@ The group of a family is `hfbench.solvers`, `hfbench.preconditioners`, `hfbench.
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
+import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from hfbench import foreign, peek, space
+from hfbench import foreign, peek, promises, space
 from hfbench.checks import check_name
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 
-# What a part of each family must have (hfbench/protocols.py): methods, with what they are called with, and values.
-_PROMISED = {
-    "solver": ("iterates(system, x0, preconditioner)",),
-    "preconditioner": ("build(linearisation, shift, generator)", "cases"),
-    "scheduler": ("begin(total)", "needs"),
-    "task": (
-        *("load(generator, data)", "model(generator)", "error(outputs, targets)"),
-        *("loss", "files", "budget", "target", "decay", "decay_mask"),
-    ),
-    "rule": ("begin()", "needs"),
-    "optimizer": ("begin(model, loss, mu_D)",),
-}
-FAMILIES = tuple(_PROMISED)
+FAMILIES = promises.FAMILIES
 
 
 class Skipped(NamedTuple):
@@ -75,7 +63,7 @@ def get(family: str, name: str) -> type[Any]:
     except (Exception, SystemExit) as error:
         source = f"{family} {name!r} of {_owner(found)}"
         raise HfbenchError(f"{source} cannot be imported from {found.value}: {foreign.reason(error)}.") from error
-    return _check_part(family, name, loaded)
+    return promises.check(family, name, loaded)
 
 
 def add(family: str, name: str, cls: type[Any]) -> None:
@@ -86,11 +74,11 @@ def add(family: str, name: str, cls: type[Any]) -> None:
     taken, HfbenchError if `cls` is no part of the family.
     """
     _check_family(family)
-    _check_part(family, name, cls)
+    promises.check(family, name, cls)
     if name in names(family):
         taken = _added.get((family, name))
-        if taken is None or (_file(taken), taken.__qualname__) != (_file(cls), cls.__qualname__):
-            owners = f"{origin(family, name)} and {_file(cls)}"
+        if taken is None or (promises.file_of(taken), taken.__qualname__) != (promises.file_of(cls), cls.__qualname__):
+            owners = f"{origin(family, name)} and {promises.file_of(cls)}"
             raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Choose another name.")
     _added[family, name] = cls
 
@@ -130,7 +118,20 @@ def all_or_none() -> Iterator[None]:
 def origin(family: str, name: str) -> str:
     """Who owns the name: distribution and version, or the file of an added class. Imports nothing; raises as `get`."""
     found = _find(family, name)
-    return _file(found) if isinstance(found, type) else _owner(found)
+    return promises.file_of(found) if isinstance(found, type) else _owner(found)
+
+
+def provenance(family: str, name: str) -> tuple[str, str]:
+    """Who owns the name, in which state: a distribution and its version, or a file and the start of its sha256.
+
+    Imports nothing; raises as `get`.
+    """
+    found = _find(family, name)
+    if not isinstance(found, type):
+        return (found.dist.name, found.dist.version) if found.dist is not None else (found.value, "unknown")
+    file = Path(promises.file_of(found))
+    state = hashlib.sha256(file.read_bytes()).hexdigest()[:8] if file.is_file() else "unknown"
+    return file.name, state
 
 
 def one_line(family: str, name: str) -> str:
@@ -163,12 +164,12 @@ def build(family: str, spec: Any, where: str = "") -> Any:
             with space.located(where):
                 cls = get(family, name)
             return space.build(cls, settings, where)
-    elif not isinstance(spec, type) and not _lacking(family, spec):
+    elif not isinstance(spec, type) and not promises.lacking(family, spec):
         return spec
     with space.located(where):
         raise ConfigError(
             f"must be the name of a {family}, a table with `use = name` and settings, or a built {family}, "
-            f"but got {_described(spec)}; known: {', '.join(names(family))}."
+            f"but got {promises.described(spec)}; known: {', '.join(names(family))}."
         )
 
 
@@ -222,80 +223,5 @@ def _check_family(family: str) -> None:
         raise UnknownPartError(f"no family {family!r}{close}; known: {', '.join(FAMILIES)}.")
 
 
-def _check_part(family: str, name: str, cls: Any) -> type[Any]:
-    """The class, if it is a part and keeps what its family promises. Raises HfbenchError saying what it lacks."""
-    check_name(name, family)
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise HfbenchError(
-            f"{family} {name!r} must be a class decorated with @part that has {_listed(_PROMISED[family])}, "
-            f"but it is {cls!r}."
-        )
-    _check_promises(family, name, cls)
-    return cls
-
-
-@cache
-def _check_promises(family: str, name: str, cls: Any) -> None:
-    missing = _lacking(family, cls)
-    if missing:
-        raise HfbenchError(
-            f"{family} {name!r} must have {_listed(_PROMISED[family])}, but {_file(cls)} lacks {_listed(missing)} in "
-            f"{cls.__qualname__}; hfbench/protocols.py says what each does."
-        )
-    with space.located(f"{family} {name!r} in {_file(cls)}"):
-        _check_hyperparameters(cls)
-
-
-def _check_hyperparameters(cls: type[Any]) -> None:
-    try:
-        space.check_defaults(cls)
-    except HfbenchError:
-        raise
-    except Exception as error:  # an annotation names what is imported for type checkers only
-        raise HfbenchError(f"its hyper-parameters cannot be read: {foreign.reason(error)}.") from error
-
-
-def _lacking(family: str, part: Any) -> list[str]:
-    """What the family promises and the part, a class or a built one, does not have."""
-    return [promise for promise in _PROMISED[family] if not _keeps(part, promise)]
-
-
-def _keeps(part: Any, promise: str) -> bool:
-    """Whether the part has the value or method promised, and the method can be called so: `begin(total)`."""
-    name, call, arguments = promise.rstrip(")").partition("(")
-    if not call:
-        return hasattr(part, name) or name in getattr(part, "__dataclass_fields__", ())
-    method = getattr(part, name, None)
-    if not callable(method):
-        return False
-    unbound = isinstance(part, type) and inspect.isfunction(inspect.getattr_static(part, name))
-    given = [*(["self"] if unbound else []), *filter(None, arguments.split(", "))]
-    try:
-        inspect.signature(method).bind(*given)
-    except TypeError:
-        return False
-    except ValueError:  # it is compiled, and has no signature to tell by
-        return True
-    return True
-
-
-def _described(spec: Any) -> str:
-    """What was given in place of a part; of a built part of another family, which."""
-    built = dataclasses.is_dataclass(spec) and not isinstance(spec, type)
-    other = next((family for family in FAMILIES if built and not _lacking(family, spec)), None)
-    return f"{spec!r}, which is a {other}" if other else repr(spec)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
 def _owner(point: metadata.EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
-
-
-def _file(cls: type[Any]) -> str:
-    try:
-        return inspect.getfile(cls)
-    except (OSError, TypeError):  # classes typed at a prompt have no file
-        return f"{cls.__module__}.{cls.__qualname__}"
