@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,72 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import TEXT, attempt, specs, trace_of, uses_mlflow
+from plugin_files import ADD, LINE, METHOD, PART, PLUGIN, fresh, study_with
+from tiny_study import attempt, specs, trace_of
 
-from hfbench import cli, plugins, registry, runspec
+from hfbench import plugins, registry, runspec
 from hfbench.config import Study, load_study, to_dict
 from hfbench.errors import ConfigError, DuplicatePartError, UnknownPartError
+from hfbench.experiment import identity
 from hfbench.runspec import plan
 from hfbench.solvers.cg import CG
 from hfbench.space import part
-from hfbench.store import RunFolder, read_json
+from hfbench.store import RunFolder
 from hfbench.studies.jobs import CHANGED, UNLOADED, Setting, run_all
 from hfbench.study_file import toml
-
-PART = """
-from __future__ import annotations
-
-from dataclasses import dataclass
-from itertools import count
-from typing import Annotated, Any
-
-from hfbench import registry
-from hfbench.space import Within, part
-
-
-@dataclass(frozen=True)
-class State:
-    k: int
-    x: Any
-    q: float
-    relative_residual: float
-    products: float
-    breakdown: None = None
-
-
-@part
-class Steepest:
-    '''Steepest descent.'''
-
-    share: Annotated[float, Within("(0, 1]"), "of the best step"] = 1.0
-
-    def iterates(self, system, x0, preconditioner):
-        x = system.gradient.zeros_like() if x0 is None else x0
-        norm = system.gradient.norm()
-        r = -system.gradient - system.multiply(x)
-        for k in count():
-            yield State(k, x, -0.5 * (r - system.gradient).dot(x), r.norm() / norm, k + 1)
-            Ar = system.multiply(r)
-            alpha = self.share * r.dot(r) / r.dot(Ar)
-            x, r = x.add(r, alpha), r.add(Ar, -alpha)
-"""
-ADD = "\n\nregistry.add('solver', 'steepest', Steepest)\n"
-PLUGIN = PART + ADD
-
-METHOD = """
-[methods.steepest]
-solver = { use = "steepest", share = 0.9 }
-preconditioner = "identity"
-scheduler = "fixed"
-"""
-
-
-def fresh() -> None:
-    """As a new process: no part was added and no file loaded."""
-    registry.forget()
-    registry.skipped.clear()
-    for name in [one for one in sys.modules if one.startswith("hfbench_plugin_")]:
-        del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
@@ -99,13 +47,6 @@ def write(tmp_path: Path) -> Write:
         return file
 
     return write
-
-
-def study_with(folder: Path, extra: str = METHOD, plugin_files: tuple[Path, ...] = ()) -> Study:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "tiny.toml"
-    file.write_text(TEXT + extra)
-    return load_study(str(file), plugin_files=plugin_files)
 
 
 def by_key(study: Study) -> dict[str, Any]:
@@ -267,9 +208,22 @@ def test_the_source_of_a_built_in_part_that_one_is_made_of_is_in_the_key(monkeyp
     runspec._part_source.cache_clear()
 
 
+def test_a_result_says_whose_the_parts_were(write: Write, tmp_path: Path, install: Callable[..., Path]) -> None:
+    def versions(place: str, *plugin_files: Path) -> dict[str, str]:
+        spec = specs(study_with(tmp_path / place, plugin_files=plugin_files))["steepest", 0]
+        return dict(identity(spec, "key", "tiny")["versions"])
+
+    file = write("plugin.py")
+    added = versions("added", file)
+    assert list(added) == ["python", "hfbench", "torch", "numpy", "plugin.py"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest().startswith(added["plugin.py"])
+    fresh()
+    install("acme", "[hfbench.solvers]\nsteepest = acme_steepest:Steepest\n", acme_steepest=PART)
+    assert versions("installed")["acme"] == "1.5"
+
+
 # ---------------------------------------------------------------- broken ones
 
-LINE = PART.count("\n")
 BROKEN = {
     "syntax": (PART + "x = (", rf"SyntaxError: '\(' was never closed \(FILE:{LINE + 1}\)"),
     "raises": (PART + "1 / 0", rf"ZeroDivisionError: division by zero \(FILE:{LINE + 1}\)"),
@@ -363,108 +317,3 @@ def test_a_name_that_is_taken_is_an_error_that_names_both_owners(write: Write, t
         plugins.load(second)
     assert list(registry.added()) == [("solver", "steepest")]
     assert registry.skipped == {}
-
-
-# ---------------------------------------------------------------- the command line
-
-
-@pytest.fixture
-def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Callable[..., Any]:
-    """Runs the console script in this process, at one job, as a process of its own would: (status, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
-    monkeypatch.setenv("HFBENCH_RESULTS", str(results))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        fresh()
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["hfbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        return caught.value.code if isinstance(caught.value.code, int) else 0, out, err
-
-    return call
-
-
-@uses_mlflow
-@pytest.mark.usefixtures("own_store")
-def test_run_compare_and_export_take_a_plugin(
-    hf: Callable[..., Any], write: Write, tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    study, file = write("tiny.toml", TEXT + METHOD), write("my plugin.py")
-    options = ["--plugin", "my plugin.py", "--only", "steepest", "--seeds", "1"]
-    status, out, err = hf("run", study, "--jobs", 1, *options)
-    assert (status, err) == (0, "")
-    assert "2 methods x 1 task x 1 seed = 2 runs" in out
-    command = "hfbench run tiny.toml --plugin 'my plugin.py' --seeds 1 --only steepest"
-    assert command in (results / "studies/tiny/report.md").read_text()
-    recorded = read_json(results / "studies/tiny/study.json") or {}
-    assert recorded["plugins"] == [str(file)]
-    status, out, err = hf("compare", study, *options)
-    assert (status, err) == (0, "")
-    assert "2 of 2 runs are recorded" in out
-    status, out, err = hf("export", study, "out.parquet", *options)
-    assert (status, err) == (0, "")
-    assert out.startswith("2 of 2 runs of tiny written to out.parquet")
-    status, out, err = hf("compare", study)
-    assert status == 2
-    assert err.startswith(f"hfbench: {study}: methods.steepest.solver: no solver 'steepest'; known: cg, ")
-
-
-@uses_mlflow
-@pytest.mark.usefixtures("own_store")
-def test_a_study_that_does_not_need_the_broken_plugin_runs(hf: Callable[..., Any], write: Write) -> None:
-    file = write("plugin.py", PLUGIN + "1 / 0")
-    study = write("tiny.toml", TEXT + "[plugins]\nfiles = ['plugin.py']\n")
-    status, out, err = hf("run", study, "--plugin", file, "--jobs", 1, "--seeds", 1)
-    assert status == 0
-    assert "hf/tiny-curves/s0" in out
-    assert err.startswith(f"hfbench: the plugin {file} could not be loaded and is skipped.\nTraceback (most recent")
-    assert err.count("ZeroDivisionError: division by zero\n") == 1
-    assert f'File "{file}", line {LINE + 4}, in <module>\n' in err
-
-
-def test_a_study_that_needs_it_says_so_in_one_message_and_writes_nothing(
-    hf: Callable[..., Any], write: Write, results: Path
-) -> None:
-    shutil.rmtree(results)
-    file, study = write("plugin.py", PLUGIN + "1 / 0"), write("tiny.toml", TEXT + METHOD)
-    for command in ("run", "compare", "sweep"):
-        status, out, err = hf(command, study, "--plugin", file)
-        assert (status, out) == (2, "")
-        message = err.splitlines()[-1]
-        assert message.startswith(f"hfbench: {study}: methods.steepest.solver: no solver 'steepest'; known: cg, ")
-        why = f"The plugin {file} was skipped: ZeroDivisionError: division by zero ({file}:{LINE + 4})."
-        assert message.endswith(f". {why}")
-        assert err.count("Traceback") == 1
-    assert not results.exists()
-
-
-@pytest.mark.parametrize("command", ["run", "compare", "sweep", "list", "show", "check"])
-def test_a_file_that_is_not_there_is_one_message_and_status_2(
-    hf: Callable[..., Any], results: Path, command: str
-) -> None:
-    shutil.rmtree(results)
-    name = {"show": ["cg"], "list": []}.get(command, ["quickstart"])
-    said = "hfbench: --plugin: must name a Python file that adds parts, but gone.py does not exist.\n"
-    assert hf(command, *name, "--plugin", "gone.py") == (2, "", said)
-    assert not results.exists()
-
-
-def test_list_and_show_take_a_plugin(hf: Callable[..., Any], write: Write) -> None:
-    file = write("plugin.py")
-    status, out, err = hf("list", "solver", "--plugin", file)
-    assert (status, err) == (0, "")
-    assert f"\n\nsolver · {file}\n  steepest  Steepest descent." in out
-    assert "--load" not in out  # it is open already
-    assert hf("show", "steepest", "--plugin", file)[1].startswith("solver steepest\nSteepest descent.\n")
-    file = write("plugin.py", PLUGIN + "1 / 0")
-    status, out, err = hf("show", "steepest", "--plugin", file)
-    assert (status, out, err.count("Traceback")) == (2, "", 1)
-    assert err.splitlines()[-1].startswith("hfbench: no part or study 'steepest'")
-    assert f"The plugin {file} was skipped: ZeroDivisionError: division by zero ({file}:" in err.splitlines()[-1]
-    status, out, err = hf("list", "solver", "--plugin", file)
-    assert (status, err.count("Traceback"), "Traceback" in out) == (0, 1, False)
-    assert "  cg " in out
