@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from hfbench import registry
@@ -64,15 +65,17 @@ def check_parts(names: Sequence[str], console: Console, data: str | None = None)
     return 1 if wrong else 0
 
 
-def outcomes_of(family: str, part: Any, data: str | None = None) -> Iterator[Outcome]:
-    """Runs the family's contract on a part (its registered name, a class or an instance), check by check.
+def outcomes_of(
+    family: str, part: Any, data: str | None = None, checks: Sequence[str] | None = None
+) -> Iterator[Outcome]:
+    """Runs the family's contract, all of it or some checks, on a part: its registered name, a class or an instance.
 
     Raises as `registry.get` for a name.
     """
     part = registry.get(family, part) if isinstance(part, str) else part
     checked = {"part": part, "data": data}
     contract: type[Contract] = type(f"{family.capitalize()}Contract", (CONTRACTS[family],), checked)
-    for check in contract.checks():
+    for check in contract.checks() if checks is None else checks:
         yield _outcome(contract, check)
 
 
@@ -96,7 +99,7 @@ def _chosen(names: Sequence[str]) -> list[Part]:
 
 def _outcome(contract: type[Contract], check: str) -> Outcome:
     try:
-        with one_thread(), warnings.catch_warnings():
+        with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's about parts are for whoever writes tests of them
             getattr(contract(), check)()
     except unittest.SkipTest as reason:

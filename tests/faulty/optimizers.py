@@ -127,7 +127,7 @@ class KeepsTheDecayOnly(HonestMomentum):
 
     class method(Momentum):
         def gradient(self, inputs: Tensor, targets: Tensor) -> Vector:
-            return super().gradient(inputs, targets) - Vector(w.detach() for w in self.weights) * self.mu_D
+            return super().gradient(inputs, targets) - self.decay()
 
 
 class CountsNothing(HonestMomentum):
