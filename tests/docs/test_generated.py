@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -150,3 +151,16 @@ def test_formulas_become_mathml() -> None:
     assert said.startswith('<p><math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">')
     assert said.count('<mo stretchy="false">&#x02016;</mo>') == 2
     assert "arithmatex" not in said
+
+
+@pytest.mark.parametrize(
+    "html", ['<script async src="https://x.org/a.js">', '<link rel="stylesheet" href="//x.org/a.css">']
+)
+def test_a_page_that_fetches_from_elsewhere_is_refused(html: str) -> None:
+    exceptions = pytest.importorskip("mkdocs.exceptions")
+    import hook
+
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
+    assert hook.on_post_page('<script src="a.js"></script><a href="https://x.org">', page=page)
+    with pytest.raises(exceptions.PluginError, match="a.md must fetch nothing from elsewhere"):
+        hook.on_post_page(html, page=page)
