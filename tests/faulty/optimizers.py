@@ -62,10 +62,10 @@ class Momentum:
     def gradient(self, inputs: Tensor, targets: Tensor) -> Vector:
         z = self.model(inputs)
         residual = self.loss(z.detach(), targets).residual() / len(inputs)
-        return (
-            Vector(torch.autograd.grad(z, self.weights, residual))
-            + Vector(w.detach() for w in self.weights) * self.mu_D
-        )
+        return Vector(torch.autograd.grad(z, self.weights, residual)) + self.decay()
+
+    def decay(self) -> Vector:
+        return Vector(weight.detach() for weight in self.weights) * self.mu_D
 
     def row(self, g: Vector) -> Row:
         return Row(gradient_norm=g.norm(), objective_after=None)
