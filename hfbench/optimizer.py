@@ -286,7 +286,7 @@ class HessianFree(torch.optim.Optimizer):
 
     def _line_search(self, f: _Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
         if not self.globalization.line_search:
-            return Step(1.0, f_1) if p.isfinite() else Step(0.0, f_0)
+            return Step(1.0, f_1)
         return line_search(self.globalization, f, p, f_0, f_1, slope)
 
     @torch.no_grad()

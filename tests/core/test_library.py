@@ -188,20 +188,6 @@ def test_a_good_step_after_a_bad_one(
     assert same(*models)
 
 
-def test_a_direction_that_is_not_finite_is_not_taken_without_a_line_search_either() -> None:
-    model, (x, t) = network((4, 3, 2), 0), batch()
-    switches = {"line_search": False, "backtracking": False, "adapt_damping": False}
-    optimizer = HessianFree(model, LOSS, globalization=switches)
-    optimizer.step(x, t)
-    for p in model.parameters():
-        optimizer.state[p]["warm_start"] = torch.full_like(p, math.inf)
-    before = copy.deepcopy(model)
-    result = optimizer.step(x, t)
-    assert (result.stop_reason, result.step_length) == ("nonfinite", 0.0)
-    assert same(model, before)
-    assert optimizer.step(x, t).step_length == 1.0
-
-
 # ---------------------------------------------------------------- nothing piles up
 
 
