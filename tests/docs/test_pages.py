@@ -20,6 +20,7 @@ import torch
 import typer
 from blocks import Block, blocks, matches, pages
 
+from hfbench import registry
 from hfbench.cli import app
 from hfbench.config import load_study
 from hfbench.errors import HfbenchError
@@ -39,6 +40,19 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_store: None) -> P
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one page adds is not known to the next."""
+    monkeypatch.setattr(registry, "_added", {})
+
+
+def write_titled(page: str, folder: Path) -> None:
+    """The blocks of a page that are files."""
+    for block in blocks(PAGES[page]):
+        if block.title:
+            (folder / block.title).write_text(block.text, "utf-8")
 
 
 # ---------------------------------------------------------------- Python
@@ -77,6 +91,7 @@ def run(block: Block, names: dict[str, Any], page: str) -> None:
 
 @pytest.mark.parametrize("page", [name for name in with_blocks("toml") if name != "README.md"])
 def test_studies_load(page: str, tmp_path: Path) -> None:
+    write_titled(page, tmp_path)
     last: dict[str, Any] = {}
     for block in blocks(PAGES[page]):
         if block.kind != "toml" or block.is_left_alone:
@@ -140,6 +155,7 @@ def test_a_wrong_option_would_be_noticed() -> None:
 @pytest.mark.parametrize("page", with_blocks("sh"))
 def test_quick_commands_print_what_the_page_says(page: str, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
+    write_titled(page, clone)
     for words, block in commands(page):
         if not any(words[: len(quick)] == quick for quick in QUICK):
             continue
