@@ -102,7 +102,7 @@ class Addition:
     decay: Decay = 2e-5  # of the authors' program
     decay_mask: DecayMask = "weights"
     target: Target = 0.0016
-    validation: Validation = 1000
+    validation: Validation = 500
     cases: Annotated[int, Within("[1, inf)"), "training cases, of 12 000 less those of validation"] = 2000
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:

@@ -84,7 +84,7 @@ class MNISTConv:
     decay: Decay = 1e-5
     decay_mask: DecayMask = "weights"
     target: Target = 10.0
-    validation: Validation = 5000
+    validation: Validation = 1000
     cases: Annotated[int, Within("[1, inf)"), "training cases, of 60 000 less those of validation"] = 4000
 
     def __post_init__(self) -> None:

@@ -97,8 +97,8 @@ def test_settings_out_of_range(settings, message):
 
 
 def test_more_cases_than_there_are():
-    with pytest.raises(ConfigError, match="cases: must be at most 11000, .* but got 11001"):
-        Addition(length=10, cases=11_001).load(generator())
+    with pytest.raises(ConfigError, match="cases: must be at most 11500, .* but got 11501"):
+        Addition(length=10, cases=11_501).load(generator())
 
 
 # ---------------------------------------------------------------- network

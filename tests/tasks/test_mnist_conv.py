@@ -133,7 +133,7 @@ def test_small_files(tmp_path, monkeypatch):
 def test_real_task():
     task = MNISTConv(cases=200)
     loaded = task.load(generator())
-    assert [len(part) for part in (loaded.train, loaded.validation, loaded.test)] == [200, 5000, 10_000]
+    assert [len(part) for part in (loaded.train, loaded.validation, loaded.test)] == [200, 1000, 10_000]
     z = task.model(generator())(loaded.test.inputs[:500]).detach()
     # a grey picture, sigmoid(0) everywhere, is 181 from these digits
     assert 100 < task.error(z, loaded.test.targets[:500]).mean() < 250
