@@ -26,7 +26,8 @@ def test_packages_listed_are_the_folders_on_disk() -> None:
     setuptools = PROJECT["tool"]["setuptools"]
     assert sorted(setuptools["packages"]) == sorted(names)
     assert setuptools["package-dir"] == {
-        name: name if name == "hfbench" else name.removeprefix("hfbench.") for name in setuptools["packages"]
+        "hfbench": "hfbench",
+        **{f"hfbench.{plugin}": plugin for plugin in PLUGINS},
     }
 
 
