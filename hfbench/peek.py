@@ -60,7 +60,8 @@ def _source(module: str) -> Path | None:
         if spec is None:
             raise HfbenchError(f"no module named {name!r}.")
         path = spec.submodule_search_locations
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    file = Path(spec.origin) if spec is not None and spec.origin else Path()
+    return file if file.suffix == ".py" and file.is_file() else None  # in an archive it is none
 
 
 def _parsed(source: Path) -> ast.Module:

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,14 @@ def test_a_finder_that_fails_makes_no_part_unlistable(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     assert peek.summary("plain", "One") == ""
+
+
+def test_a_module_in_an_archive_is_left_to_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "packed.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("packed.py", "class Part: 'Packed.'")
+    monkeypatch.syspath_prepend(archive)
+    assert peek.summary("packed", "Part") == ""
 
 
 def test_built_in_parts_are_read_as_they_are_imported() -> None:
