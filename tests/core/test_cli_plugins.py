@@ -137,3 +137,23 @@ def test_list_and_show_take_a_plugin(hf: Callable[..., Any], write: Write) -> No
     status, out, err = hf("list", "solver", "--plugin", file)
     assert (status, err.count("Traceback"), "Traceback" in out) == (0, 1, False)
     assert "  cg " in out
+
+
+def test_a_name_that_is_taken_is_one_message_whatever_the_command(hf: Callable[..., Any], write: Write) -> None:
+    file = write("plugin.py", PLUGIN.replace("'steepest'", "'cg'"))
+    study = write("tiny.toml", TEXT)
+    said = f"and {file}. Choose another name.\n"
+    for command in (["run", study], ["list"], ["show", "lsmr"]):
+        status, out, err = hf(*command, "--plugin", file)
+        assert (status, out) == (2, "")
+        assert err.startswith("hfbench: --plugin: two parts claim the solver name 'cg': hfbench ")
+        assert err.endswith(said)
+        assert err.count("\n") == 1
+
+
+def test_check_is_not_passed_with_a_plugin_that_cannot_be_loaded(
+    hf: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfbench.testing.report.check_parts", lambda *of: 0)
+    assert hf("check", "steepest", "--plugin", write("plugin.py"))[0] == 0
+    assert hf("check", "cg", "--plugin", write("plugin.py", PLUGIN + "1 / 0"))[0] == 1
