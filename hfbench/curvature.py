@@ -55,7 +55,7 @@ def linearize(
     in training mode, say), NonFiniteError for outputs that are not finite.
     """
     check_model(model)
-    check_layers(model)
+    check_layers(model, trainable(model))
     return Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout)
 
 

@@ -8,7 +8,7 @@ a sign of it, so they are refused. What is checked here can be read off the mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,17 +94,25 @@ def _check_uniform(trained: dict[str, nn.Parameter]) -> None:
 # ---------------------------------------------------------------- its layers, as they are set now
 
 
-def check_layers(model: nn.Module) -> None:
-    """Raises ConfigError for layers that are random or mix cases in their present mode, and for gradient hooks."""
+SUSPECTS = (
+    *(_DropoutNd, _BatchNorm, _InstanceNorm, nn.RReLU, nn.RNNBase, nn.MultiheadAttention),
+    *(nn.FractionalMaxPool2d, nn.FractionalMaxPool3d),
+)
+
+
+def check_layers(model: nn.Module, trained: Mapping[str, nn.Parameter]) -> tuple[bool, ...]:
+    """The layers' modes; raises ConfigError for ones that are random or mix cases in them, and for gradient hooks."""
+    modes = []
     for module in model.modules():
-        fault = _fault(module)
-        if fault is not None:
+        if isinstance(module, SUSPECTS) and (fault := _fault(module)):
             raise ConfigError(f"{_where(_name_of(module, model))} ({type(module).__name__}) {fault}")
         if module._backward_hooks or module._backward_pre_hooks:
             raise ConfigError(_hooked(_where(_name_of(module, model))))
-    for name, parameter in model.named_parameters():
-        if parameter._backward_hooks and parameter.requires_grad:
+        modes.append(module.training)
+    for name, parameter in trained.items():
+        if parameter._backward_hooks:
             raise ConfigError(_hooked(f"parameter {name!r}"))
+    return tuple(modes)
 
 
 def _fault(module: nn.Module) -> str | None:
