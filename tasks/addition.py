@@ -7,8 +7,9 @@ Network    h_t = tanh(W_hx x_t + W_hh h_{t-1} + b_h), z = W_yh h_T + b_y; one
            output after the last step
 Loss       ½(z - t)², t the sum of the two numbers at the marks
 Error      (z - t)², mean over the test cases. To answer 1 always, the mean,
-           has 1/6; the target, 0.0016, is an error of 0.04, the tolerance of
-           Hochreiter and Schmidhuber
+           has 1/6
+Target     0.0016, an error of 0.04, the tolerance of Hochreiter and
+           Schmidhuber; Martens' method gets there in 3000 to 5000 passes
 Start      15 incoming weights per unit from N(0, 1/15) in W_hh and W_yh, both
            in W_hx from N(0, 1/240); h_0, trained as well, from N(0, 1/15);
            biases zero
@@ -95,7 +96,7 @@ class Addition:
 
     loss: ClassVar[str] = "least-squares"
     files: ClassVar[tuple[DataFile, ...]] = ()
-    budget: ClassVar[Mapping[str, float]] = {"passes": 8000.0}
+    budget: ClassVar[Mapping[str, float]] = {"passes": 10_000.0}
 
     length: Annotated[int, Integers(20, 200, log=True), Within("[10, inf)"), "steps of a sequence, T"] = 30
     units: Annotated[int, Integers(20, 200, log=True), Within("[1, inf)"), "recurrent units"] = 30

@@ -5,6 +5,7 @@ Network    784-100-50-10: dense, logistic units; the output is linear, the
 Loss       softmax: -log softmax(z)_t of the digit t, convex in z
 Error      1 where the largest z is not the digit's, else 0; its mean over the
            test cases is the error rate, 0.03 is 3 %
+Target     0.04; Martens' method gets there in about 700 passes
 Source     LeCun, Bottou, Bengio and Haffner (1998), Proc. IEEE 86(11): 3.05 %
            for the dense network 784-300-100-10
 Format     pictures as of the task mnist; labels likewise, one dimension
@@ -60,7 +61,7 @@ class MNISTClass:
 
     loss: ClassVar[str] = "softmax"
     files: ClassVar[tuple[DataFile, ...]] = (TRAIN, TRAIN_LABELS, TEST, TEST_LABELS)
-    budget: ClassVar[Mapping[str, float]] = {"passes": 400.0}
+    budget: ClassVar[Mapping[str, float]] = {"passes": 1500.0}
 
     layers: Hidden = (100, 50)
     decay: Decay = 1e-5

@@ -6,6 +6,8 @@ Network    28×28 - 8 maps of 14×14 - 16 maps of 7×7 - 24 - and back: 4×4
            output, the pre-activation z
 Loss       logistic, of sigmoid(z) against the picture t, convex in z
 Error      ‖sigmoid(z) - t‖², summed over pixels, mean over the test cases
+Target     10; a grey picture has 181, the mean digit 53. Martens' method gets
+           there in about 600 passes, with 2000 cases
 Start      weights of every layer from N(0, 2/(fan-in + fan-out)), biases zero:
            the normalised initialisation of Glorot and Bengio (2010), AISTATS
            13, which keeps tanh units from saturating. The fans are the
