@@ -69,7 +69,7 @@ def _unusable(parameter: nn.Parameter) -> str:
     if not parameter.requires_grad:
         return ""
     if parameter.layout != torch.strided or type(parameter).__name__ == "DTensor":
-        return "must be an ordinary dense tensor, but is sparse or sharded"
+        return "must be an ordinary dense tensor, but is sparse or sharded: pass a dense model that one device holds"
     if parameter.dtype not in DTYPES:
         known = " or ".join(str(dtype) for dtype in DTYPES)
         return (

@@ -175,6 +175,18 @@ def test_a_model_whose_outputs_do_not_move() -> None:
     assert HessianFree(model, LOSS).step(x, t).step_length > 0
 
 
+def test_saturated_units_raise_no_alarm() -> None:
+    """Derivatives near the smallest numbers of single precision."""
+    model, x = network((4, 3, 2), 0, torch.float32), inputs_for(12, 4, 1, torch.float32)
+    with torch.no_grad():
+        model[2].weight.mul_(1e-30)
+        model[2].bias.requires_grad_(False)
+        model[2].weight.requires_grad_(False)
+    at = hfbench.guard.Linearisation(model, LOSS, x, torch.zeros(12, 2))
+    assert 0 < float(at.jvp([torch.ones_like(p) for p in at.blocks]).abs().max()) < 1e-25
+    hfbench.guard.check_products(at)
+
+
 def test_it_is_tried_once_and_again_when_modes_change(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
     original = hfbench.guard.try_out
