@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
@@ -53,10 +53,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def largest_difference(a: Any, b: Any) -> float:
     """max |a - b| over two tensors or two sequences of them, relative to the largest entry of b (1 if b is zero)."""
-    pairs = [(a, b)] if isinstance(a, Tensor) else list(zip(a, b, strict=True))
-    difference = max((float((x.double() - y.double()).abs().max()) for x, y in pairs if x.numel()), default=0.0)
-    size = max((float(y.double().abs().max()) for _, y in pairs if y.numel()), default=0.0)
-    return difference / (size or 1.0)
+    a, b = (flat([one] if isinstance(one, Tensor) else one) for one in (a, b))
+    return float((a - b).abs().max()) / (float(b.abs().max()) or 1.0)
+
+
+def flat(blocks: Sequence[Tensor]) -> Tensor:
+    """All entries in a row, in float64."""
+    return torch.cat([block.detach().double().reshape(-1) for block in blocks])
 
 
 @contextmanager

@@ -8,18 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from hfbench.curvature import Linearisation
 from hfbench.layout import LAYOUTS
 from hfbench.loss import LOSSES
 from hfbench.protocols import Factor, Preconditioner
-from hfbench.testing.contract import Contract, generator, global_random_state_kept, largest_difference, require
-from hfbench.testing.problems import CASES, Problem, flat, random_vector
+from hfbench.testing.contract import Contract, flat, generator, global_random_state_kept, largest_difference, require
+from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, random_vector, work
 from hfbench.vector import Vector
-
-SLACK = 1.05  # the first layer's deltas and biases are not matrix products
-LEAST = 0.5
 
 
 class PreconditionerContract(Contract):
@@ -205,14 +201,10 @@ class PreconditionerContract(Contract):
         return float(eigenvalues.max() / eigenvalues.min())
 
     def _cost(self, problem: Problem) -> tuple[float, float]:
-        """Work done and work told of, in forward passes of one case."""
+        """Work done and told of when M is built."""
         at = problem.linearisation()
         at.gauss_newton(at.gradient)  # records the graph that all products share
-        per_case = 2 * sum(p.numel() for p in problem.model.parameters() if p.dim() == 2)
-        before = at.ledger.work
-        with FlopCounterMode(display=False) as counter:
-            self._build(problem, at)
-        return counter.get_total_flops() / per_case, at.ledger.work - before
+        return work(problem, at.ledger, lambda: self._build(problem, at))
 
     def _inverse(self, problem: Problem, seed: int = 0) -> Tensor:
         """M⁻¹ column by column."""

@@ -15,7 +15,8 @@ from torch import Generator, Tensor, nn
 
 from hfbench.curvature import Linearisation
 from hfbench.protocols import Breakdown, Factor, System
-from hfbench.testing.problems import flat, shaped
+from hfbench.testing.contract import flat
+from hfbench.testing.problems import shaped
 from hfbench.vector import Shift, Vector
 
 POWER = 15  # products for each end of the spectrum

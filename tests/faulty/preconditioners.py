@@ -10,7 +10,8 @@ from torch import Generator, Tensor
 
 from hfbench.curvature import Linearisation
 from hfbench.protocols import Factor
-from hfbench.testing.problems import flat, shaped
+from hfbench.testing.contract import flat
+from hfbench.testing.problems import shaped
 from hfbench.vector import Shift, Vector
 
 

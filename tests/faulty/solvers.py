@@ -146,6 +146,15 @@ class PlainResidual(Honest):
         return r.norm() / b.norm()
 
 
+class GivesTensors(Honest):
+    """Leaves q a tensor, which neither trace nor record can keep."""
+
+    caught_by, says = "test_reports_true_values", "tensor("
+
+    def q(self, system: System, b: Vector, x: Vector, r: Vector) -> float:
+        return torch.tensor(super().q(system, b, x, r))
+
+
 class SaysNothing(Honest):
     """Does not say what it minimises."""
 
