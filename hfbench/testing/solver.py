@@ -207,13 +207,13 @@ class SolverContract(Contract):
             f"{last.state.x[0].dtype}, off by {error:.1e} after {last.state.k} steps",
             "training runs in float32: a solver that needs more would double the memory, or fail there",
         )
-        for loss in LOSSES:  # gradient on other cases: the right-hand side b̃ of the damping form is large
-            light = Problem(loss, damping=1e-4, decay=0.0, shares_cases=False, dtype=torch.float32)
+        for loss in LOSSES:  # this b̃ is large where lambda is small, and q well conditioned all the same
+            light = Problem(loss, damping=1e-5, decay=0.0, right_hand_side="damping", dtype=torch.float32)
             for step in self._run(light, None, unit_factor(len(A)), steps=20):
                 true = light.q(step.x)
                 require(
-                    abs(step.state.q - true) <= 1e-4 * abs(true) + 1e-7,
-                    f"q = {true:.6g} to 1e-4 at step {step.state.k} ({light})",
+                    abs(step.state.q - true) <= 1e-3 * abs(true),
+                    f"q = {true:.6g} to 1e-3 at step {step.state.k} ({light})",
                     f"{step.state.q:.6g}",
                     "late in training lambda is small, and a q that lost its digits stops solves at random",
                 )
