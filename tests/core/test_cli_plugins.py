@@ -157,3 +157,16 @@ def test_check_is_not_passed_with_a_plugin_that_cannot_be_loaded(
     monkeypatch.setattr("hfbench.testing.report.check_parts", lambda *of: 0)
     assert hf("check", "steepest", "--plugin", write("plugin.py"))[0] == 0
     assert hf("check", "cg", "--plugin", write("plugin.py", PLUGIN + "1 / 0"))[0] == 1
+
+
+def test_a_broken_package_is_one_message_with_the_place(
+    hf: Callable[..., Any], write: Write, install: Callable[..., Path]
+) -> None:
+    site = install("acme", "[hfbench.solvers]\nsteepest = acme_broken:Steepest\n", acme_broken="\n1 / 0\n")
+    said = (
+        "solver 'steepest' of acme 1.5 cannot be imported from acme_broken:Steepest: "
+        f"ZeroDivisionError: division by zero ({site / 'acme_broken.py'}:2).\n"
+    )
+    study = write("tiny.toml", TEXT + METHOD)
+    assert hf("show", "steepest") == (2, "", f"hfbench: {said}")
+    assert hf("run", study) == (2, "", f"hfbench: {study}: methods.steepest.solver: {said}")
