@@ -18,7 +18,7 @@ from hfbench.testing.problems import DenseFactor, Problem, random_vector, rough_
 from hfbench.testing.systems import Counted, Indefinite, MatrixAlone
 from hfbench.vector import Vector
 
-LONGEST = 2000  # steps given to a slow solver; steepest descent takes about a hundred here
+LONGEST = 500  # steps given to a slow solver; steepest descent takes less than a hundred here
 
 
 @dataclass(frozen=True)

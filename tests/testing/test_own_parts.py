@@ -29,7 +29,6 @@ def test_a_part_of_hfbench_keeps_its_contract(family: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("family", "name", "settings"),
     [
-        ("solver", "dense", {"most": 60}),
         ("preconditioner", "martens", {"exponent": 1.0}),
         ("preconditioner", "chapelle-erhan", {"exponent": 0.5}),
         ("scheduler", "fixed", {"gradient": 500.0, "curvature": 20.0, "order": "random"}),
