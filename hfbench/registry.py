@@ -69,7 +69,8 @@ def get(family: str, name: str) -> type[Any]:
 def add(family: str, name: str, cls: type[Any]) -> None:
     """Registers a class for this process.
 
-    The same class (by file and qualified name) may be added again, as re-running a notebook cell does.
+    The same class (by file and qualified name) may be added again, as re-running a notebook cell does, and one that an
+    entry point of this name names already.
     Raises ConfigError for a name with other characters than letters, digits, - and _, DuplicatePartError if the name is
     taken, HfbenchError if `cls` is no part of the family.
     """
@@ -77,6 +78,8 @@ def add(family: str, name: str, cls: type[Any]) -> None:
     promises.check(family, name, cls)
     if name in names(family):
         taken = _added.get((family, name))
+        if taken is None and _installed_as(family, name) == f"{cls.__module__}:{cls.__qualname__}":
+            return
         if taken is None or (promises.file_of(taken), taken.__qualname__) != (promises.file_of(cls), cls.__qualname__):
             owners = f"{origin(family, name)} and {promises.file_of(cls)}"
             raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Choose another name.")
@@ -182,6 +185,12 @@ def _installed(path: tuple[str, ...]) -> dict[tuple[str, str], tuple[metadata.En
         for point in points.select(group=f"hfbench.{family}s"):
             found[family, point.name] = (*found.get((family, point.name), ()), point)
     return found
+
+
+def _installed_as(family: str, name: str) -> str:
+    """`module:Class` of the entry point, if there is one and no other."""
+    points = _installed(tuple(sys.path)).get((family, name), ())
+    return points[0].value if len(points) == 1 else ""
 
 
 def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:

@@ -151,14 +151,6 @@ def test_a_name_that_is_taken_is_one_message_whatever_the_command(hf: Callable[.
         assert err.count("\n") == 1
 
 
-def test_check_is_not_passed_with_a_plugin_that_cannot_be_loaded(
-    hf: Callable[..., Any], write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hfbench.testing.report.check_parts", lambda *of: 0)
-    assert hf("check", "steepest", "--plugin", write("plugin.py"))[0] == 0
-    assert hf("check", "cg", "--plugin", write("plugin.py", PLUGIN + "1 / 0"))[0] == 1
-
-
 def test_a_broken_package_is_one_message_with_the_place(
     hf: Callable[..., Any], write: Write, install: Callable[..., Path]
 ) -> None:

@@ -334,3 +334,12 @@ def test_build_prefixes_messages_by_the_key_path() -> None:
             registry.build("rule", {"use": "sleepy", "patience": 0}, "r")
         with pytest.raises(UnknownPartError, match=r"^r: no rule 'sleepi'"):
             registry.build("rule", "sleepi", "r")
+
+
+def test_the_class_of_an_entry_point_may_be_added_under_its_name() -> None:
+    from hfbench.rules import Residual
+
+    registry.add("rule", "residual", Residual)
+    assert ("rule", "residual") not in registry.added()
+    with pytest.raises(DuplicatePartError, match="two parts claim the rule name 'fixed-work'"):
+        registry.add("rule", "fixed-work", Residual)
