@@ -5,6 +5,7 @@ The files are the templates beside this module, filled in. As generated, the tes
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import keyword
 import os
@@ -21,6 +22,7 @@ from hfbench import registry
 from hfbench.errors import ConfigError, DuplicatePartError
 from hfbench.space import did_you_mean
 
+LONGEST = 64  # of a part's name, which becomes a column and a part of file names
 HF = ('solver = "cg"', 'preconditioner = "martens"', 'scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }')
 
 
@@ -88,14 +90,16 @@ def write(family: str, name: str, into: Path = Path()) -> str:
 
 def _module(name: str) -> str:
     """The module's name of a part's, `my_solver` of `my-solver`."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         better = "-".join(re.findall(r"[a-z]+[0-9]*|[0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()))
         hint = f", such as {better}" if re.match(r"[a-z]", better) else ", such as my-solver"
         raise ConfigError(f"NAME: must be small letters, digits and -, a letter first{hint}, but got {name!r}.")
+    if len(name) > LONGEST:
+        raise ConfigError(f"NAME: must have at most {LONGEST} characters, but has {len(name)}.")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
         raise ConfigError(f"NAME: must not be a word of Python's own, but got {name!r}.")
-    if module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
+    if module == "conftest" or module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
         raise ConfigError(f"NAME: there is a module {module} already, which {name!r} would hide; choose another name.")
     return module
 
@@ -103,7 +107,7 @@ def _module(name: str) -> str:
 def _files(family: str, name: str, module: str) -> dict[str, str]:
     """The text of every file of the package."""
     frame, words = FRAMES[family], {"family": family, "Family": family.capitalize(), "name": name, "module": module}
-    words["Class"] = "".join(word.capitalize() for word in module.split("_"))
+    words["Class"] = _class(family, module)
     method = "shf-lsmr" if family == "task" else name
     words |= {
         "example": frame.example,
@@ -124,6 +128,15 @@ def _files(family: str, name: str, module: str) -> dict[str, str]:
     }
 
 
+def _class(family: str, module: str) -> str:
+    """`MySolver` of `my_solver`; with the family at its end where the template uses that name for something else."""
+    name = "".join(word.capitalize() for word in module.split("_"))
+    tree = ast.parse(_template(f"{family}.py").replace("$Class", "_"))
+    used = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    used |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return f"{name}{family.capitalize()}" if name in used else name
+
+
 def _mine(frame: Frame, name: str) -> list[str]:
     """The lines of the method with the new part; on a new task, those of the quickstart's."""
     if frame.replaces is None:
@@ -132,19 +145,27 @@ def _mine(frame: Frame, name: str) -> list[str]:
 
 
 def _filled(template: str, words: dict[str, str]) -> str:
-    text = (resources.files("hfbench") / "templates" / f"{template}.tmpl").read_text("utf-8")
-    return Template(text).substitute(words)
+    return Template(_template(template)).substitute(words)
+
+
+def _template(name: str) -> str:
+    return (resources.files("hfbench") / "templates" / f"{name}.tmpl").read_text("utf-8")
 
 
 def _move_into_place(files: dict[str, str], folder: Path) -> None:
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    """All of the folder or nothing. Raises ConfigError where it cannot be written."""
+    made = None
     try:
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for name, text in files.items():
             (made / name).write_text(text, "utf-8")
         made.chmod(0o755)  # temporary folders are for their owner alone
         os.rename(made, folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
+    except BaseException as error:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ConfigError(f"--into: {folder.parent} cannot be written to: {error.strerror}.") from error
         raise
 
 

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -16,8 +17,15 @@ from hfbench.config import load_study
 from hfbench.errors import ConfigError, DuplicatePartError
 from hfbench.scaffold import FRAMES, write
 from hfbench.space import hyperparameters, summary
+from hfbench.testing.report import outcomes_of
 
 FAMILIES = list(FRAMES)
+CHEAP = {  # checks that the part must be right for, of little cost
+    "solver": ["test_counts_its_products"],
+    "preconditioner": ["test_is_linear"],
+    "scheduler": ["test_gives_reasons"],
+    "task": ["test_shapes_and_ranges"],
+}
 
 
 @pytest.fixture
@@ -97,6 +105,9 @@ def test_everything_is_filled_in(family: str, tmp_path: Path) -> None:
         ("solver", "my solver", "such as my-solver, but got 'my solver'"),
         ("solver", "../up", "a letter first"),
         ("solver", "", "a letter first"),
+        ("solver", "my_solver", "such as my-solver, but got 'my_solver'"),
+        ("solver", "x" * 65, "^NAME: must have at most 64 characters, but has 65"),
+        ("solver", "conftest", "^NAME: there is a module conftest already"),
         ("solver", "class", "^NAME: must not be a word of Python's own, but got 'class'"),
         ("solver", "json", "^NAME: there is a module json already, which 'json' would hide"),
         ("solver", "torch", "^NAME: there is a module torch already"),
@@ -126,3 +137,31 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_families_may_be_in_the_plural(tmp_path: Path) -> None:
     write("solvers", "plural", tmp_path)
     assert (tmp_path / "plural" / "plural.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        *(("solver", "state"), ("solver", "breakdown"), ("task", "split"), ("task", "task-data")),
+        *(("scheduler", "batch-plan"), ("scheduler", "doubling"), ("preconditioner", "scaling")),
+    ],
+)
+def test_a_name_that_the_template_uses_for_something_else_works_too(
+    family: str, name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(family, name)
+    install(workplace / name, monkeypatch)
+    cls = registry.get(family, name)
+    assert cls.__name__.endswith(family.capitalize())
+    kinds = [kind for checks in CHEAP[family] for kind in outcomes_of(family, cls, checks=[checks])]
+    assert [one.result for one in kinds] == ["held"] * len(kinds)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*of: object, **to: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(ConfigError, match=r"^--into: .* cannot be written to: No space left on device\.$"):
+        write("solver", "unwritten", tmp_path)
+    assert list(tmp_path.iterdir()) == []
