@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -215,22 +215,22 @@ class AddedPart:
         registry.add(self.family, self.name, found)
 
 
-def added_parts(specs: Any) -> list[AddedPart]:
-    """The parts used that workers would not find by themselves.
+def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:
+    """The parts used that workers would not find by themselves: those added in this process, installed ones are found.
 
     Raises ConfigError for one that is in no file or in the running script: other processes cannot load it.
     """
     used = {(family, settings["use"]) for spec in specs for family, settings in spec.parts()}
+    added = registry.added()
     parts = []
-    for family, name in sorted(used):
-        part, origin = registry.get(family, name), registry.origin(family, name)
-        unfindable = origin == f"{part.__module__}.{part.__qualname__}"  # as `registry.origin` says where no file is
-        if not unfindable and not Path(origin).is_file():
-            continue  # installed: found by name everywhere
-        if unfindable or part.__module__ == "__main__":
+    for family, name in sorted(used & added.keys()):
+        part, file = added[family, name], registry.origin(family, name)
+        in_file = Path(file).is_file()  # what is typed may claim one that is none, "<stdin>"
+        if not in_file or part.__module__ == "__main__":
+            where = f"{file}, the running script" if in_file else f"no file ({part.__module__}.{part.__qualname__})"
             raise ConfigError(
-                f"{family} {name!r} is defined in {origin}, where other processes cannot load it: "
-                "put it in a file of its own, or run with one job."
+                f"{family} {name!r} must be in a file that other processes can load, but is defined in {where}: put "
+                "it in one of its own (--plugin FILE, load_study(…, plugin_files=[FILE])), or run with one job (jobs=1)."
             )
-        parts.append(AddedPart(family, name, part.__module__, part.__qualname__, origin))
+        parts.append(AddedPart(family, name, part.__module__, part.__qualname__, file))
     return parts
