@@ -25,7 +25,7 @@ from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.kernels import quiet, twice_differentiable
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
-from hfbench.loss import LOSSES, LossAt, check_loss
+from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.models import check_batch, check_layers, check_model, check_outputs
 from hfbench.moments import Capture, squared_norms, squared_sums
 from hfbench.vector import Vector, as_vector
@@ -51,12 +51,14 @@ def linearize(
     """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
 
     `chunk` streams the batch so many cases at a time; with the layout "flat" vectors have one long block.
-    Raises ConfigError for an unknown loss, targets that do not fit or a model whose curvature would be wrong (dropout
-    in training mode, say), NonFiniteError for outputs that are not finite.
+    Raises ConfigError for an unknown loss, targets that it is not defined for or a model whose curvature would be wrong
+    (dropout in training mode, say), NonFiniteError, when `value` is asked for, for outputs that are not finite.
     """
     check_model(model)
     check_layers(model, trainable(model))
-    return Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout)
+    at = Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout)
+    _ = at.loss_at  # checks the targets
+    return at
 
 
 class _Graph:
@@ -171,7 +173,8 @@ class Linearisation:
 
     @cached_property
     def loss_at(self) -> LossAt:
-        return LOSSES[self.loss](self.outputs, self.targets)
+        """Raises ConfigError for targets that the loss is not defined for: once, whatever is asked for then."""
+        return LOSSES[self.loss](self.outputs, check_targets(self.loss, self.outputs, self.targets))
 
     @cached_property
     def value(self) -> float:

@@ -144,6 +144,68 @@ def check_loss(name: str) -> str:
     return name
 
 
+# ---------------------------------------------------------------- what targets may be
+
+SUM_TO_ONE = 1e-4  # how far the probabilities of a case may be off by rounding
+
+
+def check_targets(loss: str, z: Tensor, targets: Tensor) -> Tensor:
+    """The targets, if the loss is defined for them; what is NaN passes, and makes the objective NaN.
+
+    A step asks once per batch: beyond these values the objective has no lower bound, and nothing shows it. Raises
+    ConfigError for logistic targets outside [0, 1], and with softmax for one class, for class indices that are none,
+    and for what is negative or does not sum to one within `SUM_TO_ONE`.
+    """
+    if loss == "logistic":
+        _check_within_one(_same_shape(targets, z))
+    elif loss == "softmax":
+        if z.dim() < 2 or z.shape[-1] < 2:
+            raise ConfigError(
+                'outputs: must have two classes or more along their last dimension for loss="softmax", but have shape '
+                f'{tuple(z.shape)}: take loss="logistic" for one probability, "least-squares" for regression.'
+            )
+        if targets.is_floating_point():
+            _check_probabilities(_same_shape(targets, z))
+        else:
+            _check_indices(_one_per_case(targets, z), z.shape[-1])
+    return targets
+
+
+def _check_within_one(targets: Tensor) -> None:
+    low, high = _range(targets)
+    if low < 0 or high > 1:
+        raise ConfigError(
+            f'targets: must lie in [0, 1] for loss="logistic", but are from {low:.4g} to {high:.4g}: scale them, or '
+            'take loss="least-squares" for regression.'
+        )
+
+
+def _check_indices(targets: Tensor, classes: int) -> None:
+    low, high = _range(targets)
+    if low < 0 or high >= classes:
+        raise ConfigError(
+            f"targets: class indices must lie in [0, {classes - 1}] for outputs of {classes} classes, but are from "
+            f"{low:.0f} to {high:.0f}: count classes from 0, leave cases without one out, or give the model more "
+            "outputs."
+        )
+
+
+def _check_probabilities(targets: Tensor) -> None:
+    low, high = _range(targets)
+    least, most = _range(targets.sum(-1))
+    if low < 0 or least < 1 - SUM_TO_ONE or most > 1 + SUM_TO_ONE:
+        raise ConfigError(
+            'targets: must be class indices or probabilities that sum to 1 over the classes for loss="softmax", but '
+            f"are numbers from {low:.4g} to {high:.4g} with sums from {least:.4g} to {most:.4g}: take "
+            'targets.long() of indices, loss="least-squares" for regression, "logistic" for labels side by side.'
+        )
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    low, high = torch.stack(values.aminmax()).tolist()  # one transfer from an accelerator
+    return low, high
+
+
 def _same_shape(targets: Tensor, z: Tensor) -> Tensor:
     if targets.shape != z.shape:
         raise ConfigError(
@@ -152,14 +214,18 @@ def _same_shape(targets: Tensor, z: Tensor) -> Tensor:
     return targets.to(z.dtype)
 
 
+def _one_per_case(targets: Tensor, z: Tensor) -> Tensor:
+    if targets.shape != z.shape[:-1]:
+        wanted = tuple(z.shape[:-1])
+        raise ConfigError(
+            f"class indices must have shape {wanted} (outputs without classes), but have {tuple(targets.shape)}."
+        )
+    return targets.long()
+
+
 def _as_probabilities(targets: Tensor, z: Tensor) -> Tensor:
     if not targets.is_floating_point():
-        if targets.shape != z.shape[:-1]:
-            wanted = tuple(z.shape[:-1])
-            raise ConfigError(
-                f"class indices must have shape {wanted} (outputs without classes), but have {tuple(targets.shape)}."
-            )
-        targets = functional.one_hot(targets.long(), z.shape[-1])
+        targets = functional.one_hot(_one_per_case(targets, z), z.shape[-1])
     return _same_shape(targets, z)
 
 
