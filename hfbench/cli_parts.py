@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hfbench.cli_options import Data, Plugin, loaded
+from hfbench.cli_options import Data, Plugin, complain, loaded
 from hfbench.errors import UnknownPartError
 
 Family = Annotated[str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, optimizer, study.")]
@@ -29,6 +29,8 @@ def list_(
     if wanted not in (None, *known):
         raise UnknownPartError(f"no family {family!r}{did_you_mean(family, known)}; known: {', '.join(known)}.")
     print_list(plain_console(), [kind for kind in known if wanted in (None, kind)], load)
+    for line in registry.misspelt_groups():
+        complain(line)
 
 
 def show(
@@ -50,8 +52,9 @@ def show(
     families = registry.families_of(name)
     if not families and name not in studies:
         known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies, "globalization"]
-        near, skipped = did_you_mean(name, known), registry.told_of_skipped()
-        raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{skipped}")
+        near = did_you_mean(name, known)
+        why = registry.cure(name, near)
+        raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{why}")
     for place, family in enumerate(families):
         if place:
             console.print()

@@ -89,9 +89,9 @@ def _line(family: str, name: str, load: bool) -> str:
 
 
 def broken(error: HfbenchError) -> str:
-    """The message, and the traceback of the plugin's own exception where there is one."""
+    """The message, and the way to the plugin's own exception where there is one."""
     cause = error.__cause__
-    return str(error) if cause is None else f"{error}\n{foreign.report(cause)}"
+    return "\n".join(filter(None, (str(error), foreign.trace(cause) if cause is not None else "")))
 
 
 def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
@@ -159,10 +159,11 @@ def _facts_of_task(cls: type) -> str:
 
 
 def _requirements(family: str, cls: type) -> str:
-    """What a part asks of the others, as far as it declares it."""
+    """What a part asks of the others, or takes, as far as it declares it."""
     needs = ", ".join(getattr(cls, "needs", ()))
+    if family == "solver":
+        return f"Takes      {'any' if getattr(cls, 'takes_preconditioner', True) else 'no'} preconditioner"
     words = {
-        "solver": "a preconditioner is honoured" if getattr(cls, "takes_preconditioner", True) else "no preconditioner",
         "preconditioner": f"built on the {getattr(cls, 'cases', '')}'s cases",
         "scheduler": f"of every step {needs}" if needs else "nothing of a step",
         "rule": f"states with {needs}" if needs else "nothing of a state",

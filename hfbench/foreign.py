@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
+
+from hfbench.errors import HfbenchError
 
 CORE = Path(__file__).parent
 PYTHON = Path(traceback.__file__).parent
@@ -15,15 +18,38 @@ def reason(error: BaseException) -> str:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-    return f"{said} ({places[-1].filename}:{places[-1].lineno})" if places else said
+    return f"{said} ({plain(places[-1].filename)}:{places[-1].lineno})" if places else said
 
 
 def report(error: BaseException) -> str:
-    """The traceback from the first foreign line on: the importing that led there says nothing."""
+    """The traceback from the first foreign line on: the importing that led there says nothing.
+
+    An error of ours says what is wrong in the last foreign line, and is not followed to where it is raised.
+    """
     full = traceback.TracebackException.from_exception(error)
     foreign = [place for place, frame in enumerate(full.stack) if not _is_ours(frame.filename)]
+    if foreign and isinstance(error, HfbenchError):
+        del full.stack[foreign[-1] + 1 :]
     del full.stack[: foreign[0] if foreign else len(full.stack)]
+    for frame in full.stack:
+        frame.filename = plain(frame.filename)
     return "".join(full.format()).rstrip()
+
+
+def trace(error: BaseException) -> str:
+    """The report without the exception, for a message that said it in one line by `reason`; "" if nothing is left.
+
+    Of what one line cannot hold all is there: more lines than one, and the place in a file that is no Python.
+    """
+    if isinstance(error, SyntaxError) or "\n" in str(error).strip():
+        return report(error)
+    lines = report(error).splitlines()[:-1]
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def plain(file: str) -> str:
+    """The path of a file without detours by `..`; what is no file, such as `<string>`, is as it is."""
+    return os.path.realpath(file) if os.path.exists(file) else file
 
 
 def _is_ours(file: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from hfbench import foreign
 from hfbench.errors import HfbenchError
 
+UNLISTED = "Is it listed under py-modules or packages in its pyproject.toml, and installed again?"
 REEXPORTS = 8  # how often a name may be imported onward before it is given up
 
 
@@ -58,7 +59,7 @@ def _source(module: str) -> Path | None:
         except Exception:  # of a finder that looks at the package above, which is not imported
             return None
         if spec is None:
-            raise HfbenchError(f"no module named {name!r}.")
+            raise HfbenchError(f"no module named {name!r}. {UNLISTED}")
         path = spec.submodule_search_locations
     file = Path(spec.origin) if spec is not None and spec.origin else Path()
     return file if file.suffix == ".py" and file.is_file() else None  # in an archive it is none

@@ -96,8 +96,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def file_of(cls: type[Any]) -> str:
-    """The file a class is from; where there is none, its module and name."""
+    """The file a class is from, without detours; where there is none, its module and name."""
     try:
-        return inspect.getfile(cls)
+        return foreign.plain(inspect.getfile(cls))
     except (OSError, TypeError):  # classes typed at a prompt have no file
         return f"{cls.__module__}.{cls.__qualname__}"

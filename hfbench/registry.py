@@ -20,6 +20,8 @@ from hfbench.checks import check_name
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 
 FAMILIES = promises.FAMILIES
+PREFIX = "hfbench."
+GROUPS = {f"{PREFIX}{family}s": family for family in FAMILIES}
 
 
 class Skipped(NamedTuple):
@@ -62,7 +64,9 @@ def get(family: str, name: str) -> type[Any]:
         loaded = found.load()
     except (Exception, SystemExit) as error:
         source = f"{family} {name!r} of {_owner(found)}"
-        raise HfbenchError(f"{source} cannot be imported from {found.value}: {foreign.reason(error)}.") from error
+        unlisted = isinstance(error, ModuleNotFoundError) and f"{found.module}.".startswith(f"{error.name}.")
+        hint = f" {peek.UNLISTED}" if unlisted else ""
+        raise HfbenchError(f"{source} cannot be imported from {found.value}: {foreign.reason(error)}.{hint}") from error
     return promises.check(family, name, loaded)
 
 
@@ -181,10 +185,18 @@ def _installed(path: tuple[str, ...]) -> dict[tuple[str, str], tuple[metadata.En
     """Entry points by (family, name). `path` is sys.path, so that a changed one is read anew."""
     points = metadata.entry_points()
     found: dict[tuple[str, str], tuple[metadata.EntryPoint, ...]] = {}
-    for family in FAMILIES:
-        for point in points.select(group=f"hfbench.{family}s"):
+    for group, family in GROUPS.items():
+        for point in points.select(group=group):
             found[family, point.name] = (*found.get((family, point.name), ()), point)
     return found
+
+
+@cache
+def _strays(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    """Entry points of groups that look like ours and are none."""
+    points = metadata.entry_points()
+    groups = [group for group in sorted(points.groups) if group.startswith(PREFIX) and group not in GROUPS]
+    return tuple(point for group in groups for point in points.select(group=group))
 
 
 def _installed_as(family: str, name: str) -> str:
@@ -197,11 +209,7 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
     known = names(family)
     if name not in known:
         near = space.did_you_mean(name, known)
-        # Entry points are read from what is installed: a name added to pyproject.toml since then is not among them.
-        cure = "" if near else " One just declared in a pyproject.toml needs `pip install -e .` once more."
-        raise UnknownPartError(
-            f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{told_of_skipped() or cure}"
-        )
+        raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure(name, near)}")
     if (family, name) in _added:
         return _added[family, name]
     points = _installed(tuple(sys.path))[family, name]
@@ -221,9 +229,29 @@ def _target(point: metadata.EntryPoint, family: str) -> tuple[str, str]:
     return found["module"], found["attr"]
 
 
-def told_of_skipped() -> str:
-    """A sentence on every plugin file that was skipped, for messages on names that are not known."""
-    return "".join(f" The plugin {file} was skipped: {one.why}." for file, one in skipped.items())
+def cure(name: str, near: str) -> str:
+    """Why a part of this name may not be known, for the end of a message: whose file was skipped, or what to do.
+
+    `near` is what `did_you_mean` found.
+    """
+    if skipped:
+        return "".join(f" The plugin {file} was skipped: {one.why}." for file, one in skipped.items())
+    lost = [_misspelt(point) for point in _strays(tuple(sys.path)) if point.name == name]
+    if lost or near:
+        return "".join(f" {one}" for one in lost)
+    # Entry points are read from what is installed: a name added to pyproject.toml since then is not among them.
+    return " One just declared in a pyproject.toml needs `pip install -e .` once more."
+
+
+def misspelt_groups() -> list[str]:
+    """A sentence on every entry point of a group `hfbench.…` that no family has, and that is read by nobody."""
+    return [_misspelt(point) for point in _strays(tuple(sys.path))]
+
+
+def _misspelt(point: metadata.EntryPoint) -> str:
+    near = space.nearest(point.group.removeprefix(PREFIX), [f"{family}s" for family in FAMILIES])
+    meant = f" (did you mean '{PREFIX}{near}'?)" if near else f"; known: {', '.join(GROUPS)}"
+    return f"{_owner(point)} declares {point.name!r} in {point.group}, which is no group of parts{meant}."
 
 
 def _check_family(family: str) -> None:

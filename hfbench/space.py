@@ -29,6 +29,8 @@ from hfbench.errors import ConfigError, HfbenchError
 
 T = TypeVar("T")
 
+LIKE = 0.6  # of two names, part of their letters in common: above it are slips, below it other words altogether
+
 
 @dataclass(frozen=True)
 class Log:
@@ -244,7 +246,13 @@ def _type_name(expected: Any) -> str:
 
 
 def did_you_mean(given: object, known: Any) -> str:
-    """` (did you mean 'x'?)` for the nearest known name, or nothing."""
+    """` (did you mean 'x'?)` for the nearest known name, or nothing where none is like it."""
+    near = nearest(given, known)
+    return f" (did you mean {near!r}?)" if near else ""
+
+
+def nearest(given: object, known: Any) -> str | None:
+    """The known name that the one given is likely a slip of."""
     word = str(given).lower()
 
     def likeness(name: str) -> tuple[float, float]:
@@ -252,8 +260,11 @@ def did_you_mean(given: object, known: Any) -> str:
         letters = sorted(name.lower())
         return SequenceMatcher(None, word, name.lower()).ratio(), SequenceMatcher(None, sorted(word), letters).ratio()
 
-    nearest = max(map(str, known), key=likeness, default="")
-    return f" (did you mean {nearest!r}?)" if likeness(nearest)[0] >= 0.5 else ""
+    near = max(map(str, known), key=likeness, default="")
+    alike, letters = likeness(near)
+    short, long = sorted((word, near.lower()), key=len)
+    part_of_it = len(short) >= 3 and short in long  # `erhan`, of `chapelle-erhan`
+    return near if alike > LIKE or letters == 1 or part_of_it else None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from html import escape
 
 LABEL = re.compile(r"(\S+) {2,}(\S.*)")
-PROSE = ("Source", "Symbols", "Cost", "Monotone", "Requires", "Files", "Format")
+PROSE = ("Source", "Symbols", "Cost", "Monotone", "Requires", "Takes", "Files", "Format")
 FORMULA = re.compile(r" (=|←|<=|>=|≤|↦) ")
 
 

@@ -92,7 +92,8 @@ def _chosen(names: Sequence[str]) -> list[Part]:
         found = [(family, name) for family, name in everything if name == wanted]
         if not found:
             near = did_you_mean(wanted, [name for _, name in everything])
-            raise UnknownPartError(f"no part {wanted!r}{near}; `hfbench list` lists them all.")
+            why = registry.cure(wanted, near)
+            raise UnknownPartError(f"no part {wanted!r}{near}; `hfbench list` lists them all.{why}")
         chosen += found
     return chosen
 

@@ -13,8 +13,9 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from rich.cells import cell_len
 
-from hfbench import registry
+from hfbench import cli, registry
 from hfbench.describe import UNOPENED, plain_console, print_globalization, print_list, print_part, print_study
+from hfbench.peek import UNLISTED
 from hfbench.space import Choice, Linear, Within, hyperparameters, part, summary
 
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
@@ -150,7 +151,7 @@ def test_a_list_imports_no_part_and_tells_what_the_source_shows(acme: Path) -> N
     _, of_acme, last = "\n".join(said).split("\n\n")
     assert [" ".join(line.split()) for line in of_acme.splitlines()] == [
         "rule · acme 1.5",
-        "gone error: rule 'gone' of acme 1.5: no module named 'acme_gone'.",
+        f"gone error: rule 'gone' of acme 1.5: no module named 'acme_gone'. {UNLISTED}",
         "late Fails when it is imported.",
         f"lost error: rule 'lost' of acme 1.5: {acme / 'acme.py'} defines no class Lost.",
         "third A third party's rule.",
@@ -159,6 +160,52 @@ def test_a_list_imports_no_part_and_tells_what_the_source_shows(acme: Path) -> N
     assert last == UNOPENED
     assert imported == "[]"
     assert not (acme / "imported").exists()
+
+
+def test_a_group_that_no_family_has_is_told_of(
+    install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = "[hfbench.solver]\nmine = acme:Third\n[hfbench.gizmos]\nodd = acme:Third\n[hfbenchmarks]\nx = acme:y\n"
+    install("acme", groups, acme=THIRD)
+    near = "acme 1.5 declares 'mine' in hfbench.solver, which is no group of parts (did you mean 'hfbench.solvers'?)."
+    none = "acme 1.5 declares 'odd' in hfbench.gizmos, which is no group of parts; known: hfbench.solvers, "
+    for command in (["list", "rule"], ["list"]):
+        said = _refused(monkeypatch, capsys, *command)
+        assert said[0].startswith(f"hfbench: {none}")
+        assert said[1:] == [f"hfbench: {near}"]
+    for command in ("show", "check"):
+        (said,) = _refused(monkeypatch, capsys, command, "mine")
+        assert said.endswith(f"`hfbench list` lists them all. {near}")
+
+
+def test_a_solver_says_whether_it_takes_a_preconditioner(printed: Printed) -> None:
+    @part
+    class Plain:
+        takes_preconditioner: ClassVar[bool] = False
+
+        def iterates(self, system: Any, x0: Any, preconditioner: Any) -> None: ...
+
+    assert "\nTakes      any preconditioner\n" in printed(print_part, "solver", "lsmr")
+    with registry.temporary("solver", "plain", Plain):
+        assert "\nTakes      no preconditioner\n" in printed(print_part, "solver", "plain")
+
+
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_a_name_that_is_not_known_comes_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (said,) = _refused(monkeypatch, capsys, command, "steepest")
+    cure = "One just declared in a pyproject.toml needs `pip install -e .` once more."
+    assert said.endswith(f"'steepest'; `hfbench list` lists them all. {cure}")
+
+
+def _refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    """What the command says on stderr."""
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["hfbench", *arguments])
+    with pytest.raises(SystemExit):
+        cli.main()
+    return capsys.readouterr().err.splitlines()
 
 
 def test_list_load_imports_every_part_and_shows_why_one_is_broken(acme: Path) -> None:
@@ -171,8 +218,9 @@ def test_list_load_imports_every_part_and_shows_why_one_is_broken(acme: Path) ->
     assert f"rule 'late' of acme 1.5 cannot be imported from acme_late:Rule: {why}" in " ".join(said.split())
     assert f'File "{acme / "acme_late.py"}", line 3, in <module>' in said
     assert "importlib" not in said
-    for reason in ("No module named 'acme_gone'.", "has no attribute 'Lost'.", "'(' was never closed"):
-        assert reason in said
+    assert said.count("division by zero") == 1
+    for reason in (f"No module named 'acme_gone'. {UNLISTED}", "has no attribute 'Lost'.", "'(' was never closed"):
+        assert reason in " ".join(said.split())
 
 
 def test_a_list_of_built_in_and_added_parts_says_nothing_of_others(printed: Printed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -16,9 +17,9 @@ import pytest
 from plugin_files import ADD, LINE, METHOD, PART, PLUGIN, fresh, study_with
 from tiny_study import attempt, specs, trace_of
 
-from hfbench import plugins, registry, runspec
+from hfbench import foreign, plugins, promises, registry, runspec
 from hfbench.config import Study, load_study, to_dict
-from hfbench.errors import ConfigError, DuplicatePartError, UnknownPartError
+from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 from hfbench.experiment import identity
 from hfbench.runspec import plan
 from hfbench.solvers.cg import CG
@@ -255,6 +256,20 @@ def test_a_broken_file_leaves_nothing_and_its_traceback(write: Write, fault: str
     assert skipped.traceback.splitlines()[0].startswith(("Traceback", "  File", "hfbench.errors.ConfigError: it adds"))
     assert "importlib" not in skipped.traceback
     assert "hfbench/plugins.py" not in skipped.traceback
+    assert all(f'"{file}"' in line for line in skipped.traceback.splitlines() if line.startswith("  File"))
+
+
+def test_paths_are_told_without_detours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Callable[..., Path]
+) -> None:
+    site = install("acme", "[hfbench.rules]\nlate = acme_late:Rule\n", acme_late="1 / 0", acme_part=PART)
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "other" / ".." / "acme"), *sys.path])
+    with pytest.raises(HfbenchError) as caught:
+        registry.get("rule", "late")
+    assert f"({site / 'acme_late.py'}:1)" in str(caught.value)
+    assert f'File "{site / "acme_late.py"}", line 1' in foreign.report(caught.value.__cause__ or caught.value)
+    assert promises.file_of(importlib.import_module("acme_part").Steepest) == str(site / "acme_part.py")
 
 
 def test_a_broken_file_that_was_mended_is_loaded(write: Write) -> None:

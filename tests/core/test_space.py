@@ -223,6 +223,21 @@ def test_nearest_name_or_nothing() -> None:
     assert did_you_mean("zzz", ["cg", "lsmr"]) == ""
 
 
+PARTS = ["cg", "lsmr", "hf", "usps", "mnist", "mnist-conv", "minres", "chapelle-erhan", "solver", "quickstart", "toy"]
+
+
+@pytest.mark.parametrize(
+    ("given_name", "meant"),
+    [
+        *(("lsrm", "lsmr"), ("fh", "hf"), ("slover", "solver"), ("quikstart", "quickstart"), ("minre", "minres")),
+        *(("chapelle", "chapelle-erhan"), ("erhan", "chapelle-erhan"), ("toy-heard", "toy"), ("mnits", "mnist")),
+        *((other, None) for other in ("steepest", "moons", "muon", "newton", "spirals", "cr", "xx", "never")),
+    ],
+)
+def test_a_slip_is_told_from_another_word(given_name: str, meant: str | None) -> None:
+    assert did_you_mean(given_name, PARTS) == (f" (did you mean {meant!r}?)" if meant else "")
+
+
 def test_located_prefixes_and_keeps_type_and_cause() -> None:
     cause = ImportError("gone")
     with pytest.raises(UnknownPartError, match=r"^file: key: no such part$") as caught, located("file"), located("key"):
