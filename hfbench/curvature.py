@@ -26,7 +26,7 @@ from hfbench.kernels import quiet, twice_differentiable
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
-from hfbench.models import check_batch, check_layers, check_model, check_outputs
+from hfbench.models import check_batch, check_layers, check_model, outputs_of
 from hfbench.moments import Capture, squared_norms, squared_sums
 from hfbench.vector import Vector, as_vector
 
@@ -68,7 +68,7 @@ class _Graph:
         self.model, self.inputs = model, inputs
         self.parameters = trainable(model)
         with torch.enable_grad(), twice_differentiable(model), Capture(model, len(inputs)) as self.capture:
-            self.z = check_outputs(model(inputs), len(inputs), list(self.parameters.values()))
+            self.z = outputs_of(model, inputs, list(self.parameters.values()))
         self.forward_mode = False
 
     def vjp(self, u: Tensor) -> Vector:
@@ -166,10 +166,7 @@ class Linearisation:
             return self.kept.z.detach()
         self.ledger.count("forward", self.n)
         with torch.no_grad(), twice_differentiable(self.model):
-            return torch.cat([self._outputs_of(one) for one in self.slices])
-
-    def _outputs_of(self, one: slice) -> Tensor:
-        return check_outputs(self.model(self.inputs[one]), one.stop - one.start, self.blocks)
+            return torch.cat([outputs_of(self.model, self.inputs[one], self.blocks) for one in self.slices])
 
     @cached_property
     def loss_at(self) -> LossAt:

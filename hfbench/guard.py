@@ -23,7 +23,7 @@ from torch.func import functional_call
 from hfbench.curvature import Linearisation, trainable
 from hfbench.errors import ConfigError
 from hfbench.kernels import twice_differentiable
-from hfbench.models import check_batch, check_context, check_layers, check_model, check_outputs
+from hfbench.models import check_batch, check_context, check_layers, check_model, outputs_of
 from hfbench.vector import Vector
 
 CASES = 4
@@ -152,7 +152,8 @@ def _check_forward(model: nn.Module, x: Tensor) -> Tensor:
 def _pass(model: nn.Module, x: Tensor) -> Tensor:
     """The outputs; the pass works on copies of the buffers, which it must not change."""
     used = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    z = functional_call(model, used, (x,))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    z = outputs_of(lambda inputs: functional_call(model, used, (inputs,)), x, trained)
     changed = [name for name, buffer in model.named_buffers() if not _agree(used[name], buffer, 0.0)]
     if changed:
         raise ConfigError(
@@ -160,7 +161,7 @@ def _pass(model: nn.Module, x: Tensor) -> Tensor:
             "makes many passes, which would leave another model than they measured. Call model.eval() for the step, or "
             "keep statistics outside of forward."
         )
-    return check_outputs(z, len(x), [p for p in model.parameters() if p.requires_grad])
+    return z
 
 
 def _check_cases_apart(model: nn.Module, x: Tensor, z: Tensor) -> None:

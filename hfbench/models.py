@@ -8,7 +8,7 @@ a sign of it, so they are refused. What is checked here can be read off the mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -190,6 +190,25 @@ def _hint(given: Any) -> str:
             "second one) and splits it in forward."
         )
     return " Use torch.as_tensor."
+
+
+def outputs_of(call: Callable[[Tensor], Any], inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """call(inputs), checked, for a model or what calls it; inputs that fail in another precision are refused for that.
+
+    A model may cast its inputs, or have frozen layers of another precision: whether these will do shows in the pass.
+    """
+    try:
+        z = call(inputs)
+    except RuntimeError as error:
+        wanted = parameters[0].dtype
+        fits = inputs.dtype == wanted or not inputs.is_floating_point()
+        if fits or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ConfigError(
+            f"inputs: must have the dtype of the trained parameters, {wanted}, where the model does not cast them, but "
+            f"have {inputs.dtype}, with which it fails ({' '.join(str(error).split())}): use inputs.to({wanted})."
+        ) from error
+    return check_outputs(z, len(inputs), parameters)
 
 
 def check_outputs(z: Any, cases: int, parameters: Sequence[Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,9 @@ class HessianFree(torch.optim.Optimizer):
         right_hand_side: str = "auto",
         chunk: int | None = None,
         layout: str = "structured",
+        **other: Never,
     ) -> None:
+        _check_no_other(other)
         if max_inner < 1:
             raise ConfigError(f"max_inner: must be at least 1, but got {max_inner}.")
         self._guard = Guard(model)
@@ -337,6 +339,16 @@ def _check_evidence(evidence: Collection[str]) -> None:
         if name not in STEP_EVIDENCE:
             known = ", ".join(STEP_EVIDENCE)
             raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
+
+
+def _check_no_other(settings: Mapping[str, object]) -> None:
+    if "lr" in settings:
+        raise ConfigError(
+            f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
+            "computed, by line search, and the damping adapts by itself."
+        )
+    for name in settings:  # as Python says it
+        raise TypeError(f"HessianFree.__init__() got an unexpected keyword argument {name!r}")
 
 
 def _globalization(given: Globalization | Mapping[str, Any] | None) -> Globalization:

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from systems import dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ def random_vector(model: nn.Module, seed: int) -> Vector:
     st.integers(0, 10**6),
 )
 def test_products_equal_the_dense_ones(sizes: list[int], cases: int, loss: str, chunk: int | None, seed: int) -> None:
+    assume(loss != "softmax" or sizes[-1] > 1)  # one class alone is refused
     model, x = network(tuple(sizes), seed), inputs_for(cases, sizes[0], seed + 1)
     t = targets_for(loss, cases, sizes[-1], seed + 2)
     at = hfbench.linearize(model, loss, x, t, chunk=chunk)

@@ -7,7 +7,7 @@ import torch
 from systems import dense_hessian, inputs_for, targets_for
 
 from hfbench.errors import ConfigError
-from hfbench.loss import LOSSES, check_loss, mean_loss
+from hfbench.loss import LOSSES, check_loss, check_targets, mean_loss
 
 NAMES = list(LOSSES)
 
@@ -76,3 +76,56 @@ def test_bad_input() -> None:
         LOSSES["logistic"](torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ConfigError, match="class indices"):
         LOSSES["softmax"](torch.zeros(2, 3), torch.zeros(2, 1, dtype=torch.long))
+
+
+# ---------------------------------------------------------------- targets
+
+OUTSIDE = r'targets: must lie in \[0, 1\] for loss="logistic", but are from {}: .*loss="least-squares" for regression'
+CLASSES = r'must have two classes or more .*for loss="softmax", but have shape {}: take loss="logistic"'
+INDICES = r"class indices must lie in \[0, 2\] for outputs of 3 classes, but are from {}: count classes from 0"
+SUMS = 'probabilities that sum to 1 .*are numbers from {}: take targets.long.*"least-squares" for regression'
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape", "targets", "message"),
+    [
+        ("logistic", (2, 2), [[0.0, 1.0], [-0.5, 1.0]], OUTSIDE.format("-0.5 to 1")),
+        ("logistic", (2, 2), [[0.0, 1.001], [0.5, 1.0]], OUTSIDE.format("0 to 1.001")),
+        ("logistic", (2, 2), [[0, 255], [3, 1]], OUTSIDE.format("0 to 255")),
+        ("logistic", (2, 2), [[0.0, float("inf")], [0.5, 1.0]], OUTSIDE.format("0 to inf")),
+        ("softmax", (2, 1), [[1.0], [1.0]], CLASSES.format(r"\(2, 1\)")),
+        ("softmax", (2, 1), [0, 0], CLASSES.format(r"\(2, 1\)")),
+        ("softmax", (2,), [0.5, 0.5], CLASSES.format(r"\(2,\)")),
+        ("softmax", (2, 3), [0, 3], INDICES.format("0 to 3")),
+        ("softmax", (2, 3), [-100, 1], INDICES.format("-100 to 1")),
+        ("softmax", (2, 3), [[0.5, 0.5, 0.1], [1.0, 0.0, 0.0]], SUMS.format("0 to 1 with sums from 1 to 1.1")),
+        ("softmax", (2, 3), [[0.5, 0.4, 0.0], [1.0, 0.0, 0.0]], SUMS.format("0 to 1 with sums from 0.9 to 1")),
+        ("softmax", (2, 3), [[1.5, -0.5, 0.0], [1.0, 0.0, 0.0]], SUMS.format("-0.5 to 1.5 with sums from 1 to 1")),
+        ("softmax", (2, 3), [[1.0], [0.0]], "targets must have the shape of the model's outputs"),
+        ("softmax", (2, 3), [[1], [0]], "class indices must have shape"),
+    ],
+)
+def test_targets_that_a_loss_is_not_defined_for(
+    loss: str, shape: tuple[int, ...], targets: list[object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_targets(loss, torch.zeros(shape), torch.tensor(targets))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        ("logistic", torch.tensor([[0.0, 1.0, 0.5]])),
+        ("logistic", torch.tensor([[False, True, True]])),
+        ("logistic", torch.tensor([[0.0, float("nan"), 0.5]])),
+        ("softmax", torch.tensor([2])),
+        ("softmax", torch.tensor([2], dtype=torch.uint8)),
+        ("softmax", torch.tensor([True])),
+        ("softmax", torch.tensor([[0.2, 0.3, 0.50009]])),
+        ("softmax", torch.tensor([[0.2, float("nan"), 0.5]])),
+        ("least-squares", torch.tensor([[-7.0, 1e6, 0.5]])),
+    ],
+)
+def test_targets_that_a_loss_is_defined_for_are_left_as_they_are(loss: str, targets: torch.Tensor) -> None:
+    """NaN among them is for the objective to show."""
+    assert check_targets(loss, torch.zeros(1, 3), targets) is targets

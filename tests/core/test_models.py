@@ -250,6 +250,60 @@ def test_batches_that_do_not_fit(spoil: Callable[[Tensor, Tensor], tuple[Any, ..
     assert optimizer.step(x, t).step_length > 0
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("where", ["step", "curvature", "linearize"])
+def test_targets_outside_the_loss_are_refused_before_anything_moves(where: str, chunk: int | None) -> None:
+    model, (x, t) = network((4, 3, 2), 0), batch()
+    optimizer = HessianFree(model, chunk=chunk)  # "logistic", the default
+    good, bad = t.sigmoid(), 3 * t
+    before = [p.clone() for p in model.parameters()]
+    refused = {
+        "step": lambda: optimizer.step(x, bad),
+        "curvature": lambda: optimizer.step(x, good, (x, bad)),
+        "linearize": lambda: linearize(model, "logistic", x, bad, chunk=chunk),
+    }[where]
+    with pytest.raises(ConfigError, match=r'lie in \[0, 1\] for loss="logistic", but are from -.*"least-squares"'):
+        refused()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert optimizer.iteration == 0
+    assert optimizer.step(x, good).step_length > 0
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_inputs_of_another_precision_are_refused_where_the_model_fails_on_them(
+    dtype: torch.dtype, chunk: int | None
+) -> None:
+    model, (x, t) = network((4, 3, 2), 0), batch()
+    optimizer, other = HessianFree(model, LOSS, chunk=chunk), x.to(dtype)
+    message = f"inputs: must have the dtype.*torch.float64.*have {dtype}.*: use inputs.to\\(torch.float64\\)"
+    for _ in range(2):  # when the model is tried, and when it has been
+        with pytest.raises(ConfigError, match=message):
+            optimizer.step(other, t)
+        with pytest.raises(ConfigError, match=message):
+            optimizer.step(x, t, (other, t))
+        assert optimizer.step(x, t).step_length > 0
+    with pytest.raises(ConfigError, match=message):
+        linearize(model, LOSS, other, t, chunk=chunk)
+
+
+def test_a_model_may_cast_its_inputs_and_errors_of_its_own_stay() -> None:
+    x, t = batch()
+    cast = Casts(network((4, 3, 2), 0))
+    assert HessianFree(cast, LOSS).step(x.half(), t).step_length > 0
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
+        HessianFree(network((4, 3, 2), 0), LOSS).step(x[:, :3], t)
+
+
+class Casts(nn.Module):
+    def __init__(self, of: nn.Module) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, x: Tensor) -> Any:
+        return self.of(x.to(DTYPE))
+
+
 class Gives(nn.Module):
     """A dense layer whose outputs are passed through a function."""
 

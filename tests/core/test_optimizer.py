@@ -416,6 +416,15 @@ def test_settings_that_do_not_exist(settings: dict[str, Any], error: type[Except
         HessianFree(network((6, 4), 0), **settings)
 
 
+def test_keywords_that_do_not_exist() -> None:
+    with pytest.raises(
+        ConfigError, match=r"lr: HessianFree has no learning rate, but got 0.1: leave it out\. Each step's"
+    ):
+        HessianFree(network((6, 4), 0), lr=0.1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
+        HessianFree(network((6, 4), 0), momentum=0.9)
+
+
 def test_settings_that_fit_no_batch() -> None:
     model, x, t = problem()
     with pytest.raises(ConfigError, match="chunk"):
