@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hfbench import batches, registry, trace
+from hfbench import batches, foreign, registry, trace
 from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import HfbenchError, NonFiniteError, StoreError
@@ -38,8 +38,8 @@ def attempt(
 ) -> dict[str, Any]:
     """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
 
-    A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its message; the
-    details lie beside the result in error.txt.
+    A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its message
+    and the place where it arose; the traceback lies beside the result in error.txt.
     """
     if folder.is_complete():
         return folder.result() or {}
@@ -51,7 +51,7 @@ def attempt(
         folder.finish(live.rows, result, examples(live.model, live.task, live.data.test))
         return result
     except Exception as error:
-        return record_failure(spec, folder, study, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return record_failure(spec, folder, study, foreign.reason(error), traceback.format_exc())
 
 
 def record_failure(spec: RunSpec, folder: RunFolder, study: str, error: str, details: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What to say of an exception that code not ours raised: a plugin's, when it is imported."""
+"""What to say of an exception that code not ours raised: a plugin's, when it is imported or in a run."""
 
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    places = _places(error)
     return f"{said} ({plain(places[-1].filename)}:{places[-1].lineno})" if places else said
 
 
@@ -52,9 +53,21 @@ def plain(file: str) -> str:
     return os.path.realpath(file) if os.path.exists(file) else file
 
 
+def _places(error: BaseException) -> list[traceback.FrameSummary]:
+    """The foreign lines that led to an exception; those of shipped parts only where there are no others.
+
+    What an error of ours says is meant for whoever wrote the other lines: it needs no place in a shipped part.
+    """
+    foreign = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    others = [frame for frame in foreign if CORE not in Path(frame.filename).parents]
+    return others if others or isinstance(error, HfbenchError) else foreign
+
+
 def _is_ours(file: str) -> bool:
-    """Whether a file is the core's or Python's own; the plugin folders and what is installed count as foreign."""
+    """Whether a file is the core's, Python's or torch's; the plugin folders and what else is installed are foreign."""
     path = Path(file)
     pythons = PYTHON in path.parents and "site-packages" not in path.parts
     backport = "importlib_metadata" in path.parts  # which others may have put in the place of Python's
-    return file.startswith("<frozen importlib") or path.parent == CORE or pythons or backport
+    torch = getattr(sys.modules.get("torch"), "__file__", None)  # not imported for this
+    torchs = torch is not None and Path(torch).parent in path.parents
+    return file.startswith("<frozen importlib") or path.parent == CORE or pythons or backport or torchs

@@ -147,7 +147,8 @@ def _broken(recorded: Recorded) -> Iterator[Block]:
     """Failed and diverged runs with their errors; then what was left out."""
     for outcome in ("failed", "diverged"):
         lines = recorded.with_outcome(outcome)
-        yield Paragraph(f"{len(lines) or 'None'} of the {len(recorded.ended)} recorded runs {outcome}.")
+        where = " Details: runs/<key>/error.txt in the results." if lines and outcome == "failed" else ""
+        yield Paragraph(f"{len(lines) or 'None'} of the {len(recorded.ended)} recorded runs {outcome}.{where}")
         if lines:
             yield Bullets(lines)
     if recorded.others.made_otherwise():

@@ -96,6 +96,12 @@ class Recorded:
         found = [(self.specs[key].name, one) for key, one in self.ended.items() if one.get("outcome") == outcome]
         return [f"{name}: {one.get('error')}" for name, one in found]
 
+    @property
+    def details(self) -> list[Path]:
+        """Where the traceback of each failed run is, in the order of `with_outcome`; archives need not hold it."""
+        broken = [key for key, one in self.ended.items() if one.get("outcome") == "failed"]
+        return [self.folder(key).path / "error.txt" for key in broken]
+
     def environments(self) -> list[tuple[str, int]]:
         """The versions that runs were made with, and how many runs, the most frequent first."""
         made = Counter(_versions(result) for result in self.ended.values())

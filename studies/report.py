@@ -139,8 +139,10 @@ def show(conclusion: Conclusion, console: Console) -> None:
         effect_words.table(found.effects, found.names, console)
     if found.claims:
         claim_words.table(found.claims, console)
-    for line in conclusion.failed:
-        console.print(escape(document.printable(f"failed: {line}")), style="red")
+    for line, details in zip(conclusion.failed, recorded.details, strict=True):
+        console.print(escape(document.printable(f"failed: {line}")), style="red", highlight=False, soft_wrap=True)
+        if details.exists():
+            console.print(escape(f"  details in {details}"), highlight=False, soft_wrap=True)
     if recorded.failure:
         console.print(recorded.failure, highlight=False, soft_wrap=True)
     for line in gaps(recorded, conclusion.command):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -185,7 +186,7 @@ def test_a_complete_run_is_not_repeated_but_a_failed_one_is(tmp_path: Path, monk
     spec = specs(tiny(tmp_path))["hf", 0]
     with monkeypatch.context() as broken:
         broken.setattr(LiveRun, "advance", lambda self: 1 / 0)
-        assert attempt(spec, tmp_path)["error"] == "ZeroDivisionError: division by zero"
+        assert attempt(spec, tmp_path)["error"].startswith("ZeroDivisionError: division by zero (")
     details = tmp_path / "runs" / spec.key() / "error.txt"
     assert "Traceback" in details.read_text()
 
@@ -207,6 +208,32 @@ def test_misbehaving_parts_are_outcomes(tmp_path: Path, solver: Any, outcome: st
     assert result["outcome"] == outcome
     assert error in result["error"]
     assert RunFolder(tmp_path, result["key"]).is_complete() == (outcome == "diverged")
+
+
+@part
+class MisusesTorch:
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Any:
+        return torch.nn.Linear(3, 3)(torch.ones(2))
+
+
+@part
+class MisusesHfbench:
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Any:
+        return system.linearisation.jvp([torch.zeros(1)])
+
+
+@pytest.mark.parametrize(
+    ("solver", "line"), [(MisusesTorch, "torch.nn.Linear"), (MisusesHfbench, "system.linearisation.jvp")]
+)
+def test_an_error_says_where_in_the_part_it_arose(tmp_path: Path, solver: Any, line: str) -> None:
+    """Not where in torch or hfbench it was noticed; that is in the traceback."""
+    with registry.temporary("solver", "planted", solver):
+        result = attempt(specs(tiny(tmp_path, extra=MISBEHAVING % ("odd", "planted")))["odd", 0], tmp_path)
+    found = re.fullmatch(r"\w+Error: .*[^.] \((.*):(\d+)\)", result["error"])
+    assert found is not None, result["error"]
+    assert found[1] == str(Path(__file__).resolve())
+    assert line in Path(__file__).read_text().splitlines()[int(found[2]) - 1]
+    assert "Traceback" in (RunFolder(tmp_path, result["key"]).path / "error.txt").read_text()
 
 
 def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:

@@ -125,6 +125,9 @@ def test_failed_and_diverged_runs_are_recorded_and_the_study_goes_on(results: Pa
         assert "bang/tiny-curves/s0: diverged after" in screen
         runs = pd.read_parquet(results / "studies" / "tiny" / "runs.parquet").set_index("method")
         assert dict(runs["outcome"]) == {"hf": "reached", "shf": "reached", "boom": "failed", "bang": "diverged"}
+        assert f"details in {results / 'runs' / runs['key']['boom'] / 'error.txt'}\n" in screen
+        report = (results / "studies" / "tiny" / "report.md").read_text()
+        assert "1 of the 4 recorded runs failed. Details: runs/" in report
 
         before = written(results)
         assert run_quietly(study, results)[0] == 1
