@@ -80,10 +80,13 @@ def check(
     names: Annotated[list[str] | None, typer.Argument(help="Names of parts; all if none is given.")] = None,
     plugin: Plugin = None,
     data: Data = None,
+    limit: Annotated[
+        float | None, typer.Option(min=1.0, help="Seconds for each check; 60 by default, 300 for tasks.")
+    ] = None,
 ) -> None:
     """Check parts against the contracts of their families; status 1 if one is broken."""
     from hfbench.describe import plain_console
     from hfbench.testing.report import check_parts
 
     loaded(plugin)
-    raise typer.Exit(check_parts(names or [], plain_console(), data))
+    raise typer.Exit(check_parts(names or [], plain_console(), data, limit))

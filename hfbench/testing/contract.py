@@ -20,9 +20,13 @@ class ContractBroken(AssertionError):
 
 
 class Contract:
-    """Checks of one part. A subclass names the part; pytest collects it if its name begins with `Test`."""
+    """Checks of one part. A subclass names the part; pytest collects it if its name begins with `Test`.
+
+    The first check is of the kinds of the part's answers: where one is of another kind, nothing else can be said.
+    """
 
     part: ClassVar[Any]  # a class under @part, or an instance
+    seconds: ClassVar[float] = 60.0  # that `hfbench check` gives a check
     data: ClassVar[str | None] = None  # for tasks: a folder looked at before HFBENCH_DATA and the user cache
 
     def built(self) -> Any:

@@ -11,13 +11,24 @@ import torch
 from torch import nn
 
 from hfbench.errors import ConfigError
+from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES
 from hfbench.optimizer import objective
 from hfbench.protocols import STEP_EVIDENCE, Baseline, Optimizer
 from hfbench.testing.contract import Contract, flat, global_random_state_kept, require
+from hfbench.testing.kinds import METHOD, Kind, is_number, require_fields, require_kind
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, work
 
 STEPS = 10
+OPTIMIZER = {
+    **dict.fromkeys(("step", "state_dict", "load_state_dict"), METHOD),
+    "ledger": Kind("a Ledger (hfbench.ledger)", lambda value: isinstance(value, Ledger)),
+    "mu_D": Kind(
+        "a tuple of numbers, one per parameter",
+        lambda value: isinstance(value, (tuple, list)) and all(is_number(mu) for mu in value),
+    ),
+}
+TABLE = Kind("a dictionary", lambda value: isinstance(value, dict))
 MANY = 200  # cases, beside which algebra on the weights alone is small
 
 
@@ -27,6 +38,13 @@ class OptimizerContract(Contract):
     def baseline(self) -> Baseline:
         baseline: Baseline = self.built()
         return baseline
+
+    def test_begins_an_optimizer(self) -> None:
+        """What `begin`, `step` and `state_dict` return is of its kind."""
+        problem, _, optimizer = self._begun("logistic")
+        self._row(problem, optimizer)
+        why = "checkpoints keep it, and resumed runs go on with it"
+        require_kind("what `state_dict` returns", optimizer.state_dict(), TABLE, why)
 
     def test_lowers_the_objective(self) -> None:
         for loss in LOSSES:
@@ -72,7 +90,7 @@ class OptimizerContract(Contract):
 
     def test_tells_of_its_step(self) -> None:
         problem, _, optimizer = self._begun("logistic")
-        row = optimizer.step(*problem.cases(2)).to_row()
+        row = self._row(problem, optimizer)
         missing = [name for name in ("gradient_norm", "objective_after") if name not in row]
         require(
             not missing,
@@ -82,7 +100,7 @@ class OptimizerContract(Contract):
         )
         for name in STEP_EVIDENCE:
             try:
-                row = optimizer.step(*problem.cases(2), evidence=(name,)).to_row()
+                row = self._row(problem, optimizer, evidence=(name,))
             except ConfigError:
                 continue
             require(
@@ -119,7 +137,18 @@ class OptimizerContract(Contract):
     def _begun(self, loss: str, decay: float = 0.01, cases: int = CASES) -> tuple[Problem, nn.Module, Optimizer]:
         problem = Problem(loss, decay=decay, dtype=torch.float32, number=cases)
         model = copy.deepcopy(problem.model)
-        return problem, model, self.baseline().begin(model, loss, problem.mu_D)
+        optimizer = self.baseline().begin(model, loss, problem.mu_D)
+        why = "a run steps with it, charges its work, and saves its state"
+        require_fields("what `begin` returns", optimizer, OPTIMIZER, why)
+        return problem, model, optimizer
+
+    def _row(self, problem: Problem, optimizer: Optimizer, **options: Any) -> dict[str, Any]:
+        """The row of one step."""
+        record, why = optimizer.step(*problem.cases(2), **options), "it is a line of the run's trace"
+        require_fields("what `step` returns", record, {"to_row": METHOD}, why)
+        row = record.to_row()
+        require_kind("what `to_row` returns", row, TABLE, why)
+        return row
 
     def _train(self, problem: Problem, optimizer: Optimizer, steps: int) -> None:
         for _ in range(steps):

@@ -14,8 +14,11 @@ from hfbench.layout import LAYOUTS
 from hfbench.loss import LOSSES
 from hfbench.protocols import Factor, Preconditioner
 from hfbench.testing.contract import Contract, flat, generator, global_random_state_kept, largest_difference, require
+from hfbench.testing.kinds import METHOD, require_fields, require_kind, vector_like
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, random_vector, work
 from hfbench.vector import Vector
+
+APPLIED = ("solve", "solve_factor", "solve_factor_t")
 
 
 class PreconditionerContract(Contract):
@@ -24,6 +27,14 @@ class PreconditionerContract(Contract):
     def preconditioner(self) -> Preconditioner:
         preconditioner: Preconditioner = self.built()
         return preconditioner
+
+    def test_builds_a_factor(self) -> None:
+        """A built preconditioner has the three methods of `Factor`, and each gives a vector for a vector."""
+        problem = Problem()
+        v = problem.vector(random_vector(len(problem.solution)))
+        factor = self._factor(problem)
+        for name in APPLIED:
+            self._applied(factor, name, v)
 
     # ------------------------------------------------------------ the matrix
 
@@ -49,7 +60,7 @@ class PreconditionerContract(Contract):
         problem = Problem()
         factor, inverse = self._factor(problem), self._inverse(problem)
         v = random_vector(len(inverse))
-        off = largest_difference(flat(factor.solve(problem.vector(v))), inverse @ v)
+        off = largest_difference(flat(self._applied(factor, "solve", problem.vector(v))), inverse @ v)
         require(
             off <= 1e-10,
             "M⁻¹v as a linear map of v, the same whenever it is applied within a solve",
@@ -61,15 +72,16 @@ class PreconditionerContract(Contract):
         for problem in self._problems():
             factor = self._factor(problem)
             u, v = (problem.vector(random_vector(len(problem.solution), seed)) for seed in (4, 8))
-            both = factor.solve_factor_t(factor.solve_factor(v))
-            off = largest_difference(flat(both), flat(factor.solve(v)))
+            lower, whole = self._applied(factor, "solve_factor", v), self._applied(factor, "solve", v)
+            off = largest_difference(flat(self._applied(factor, "solve_factor_t", lower)), flat(whole))
             require(
                 off <= 1e-10,
                 f"E⁻ᵀE⁻¹v = M⁻¹v ({problem})",
                 f"a difference of {off:.1e}",
                 "LSMR and LSQR use E, CG uses M: they must be preconditioned alike to be compared",
             )
-            left, right = factor.solve_factor(u).dot(v), u.dot(factor.solve_factor_t(v))
+            left = self._applied(factor, "solve_factor", u).dot(v)
+            right = u.dot(self._applied(factor, "solve_factor_t", v))
             require(
                 abs(left - right) <= 1e-9 * (abs(left) + abs(right)),
                 f"⟨E⁻¹u, v⟩ = ⟨u, E⁻ᵀv⟩ ({problem})",
@@ -122,15 +134,15 @@ class PreconditionerContract(Contract):
         problem = Problem(dtype=torch.float32, damping=1e-4)
         v = problem.vector(random_vector(len(problem.solution)))
         factor = self._factor(problem)
-        for name in ("solve", "solve_factor", "solve_factor_t"):
-            result = getattr(factor, name)(v)
+        for name in APPLIED:
+            result = self._applied(factor, name, v)
             require(
                 result[0].dtype == torch.float32 and result.isfinite(),
                 f"{name} finite and in float32 for lambda = 1e-4",
                 f"{result[0].dtype}, norm {result.norm():.3g}",
                 "training runs in float32 and lowers lambda; what overflows there ends it",
             )
-        size = v.dot(factor.solve(v))
+        size = v.dot(self._applied(factor, "solve", v))
         require(size > 0, "vᵀM⁻¹v > 0 in float32", f"{size:.3g}", "rounding must not cost positivity")
 
     # ------------------------------------------------------------ books and manners
@@ -164,8 +176,9 @@ class PreconditionerContract(Contract):
                 "the linearisation's outputs": (at.outputs,),
             }
             before = {name: flat(blocks) for name, blocks in watched.items()}
-            factor = self.preconditioner().build(at, shift if layout == "flat" else system.shift, generator())
-            factor.solve(v), factor.solve_factor(v), factor.solve_factor_t(v)
+            factor = self._built(at, shift if layout == "flat" else system.shift)
+            for name in APPLIED:
+                self._applied(factor, name, v)
             changed = [name for name, blocks in watched.items() if not torch.equal(flat(blocks), before[name])]
             require(
                 not changed,
@@ -189,8 +202,22 @@ class PreconditionerContract(Contract):
         return [Problem(loss) for loss in LOSSES]
 
     def _build(self, problem: Problem, linearisation: Linearisation, seed: int = 0) -> Factor:
-        shift: Any = linearisation.layout.spread([mu + problem.damping for mu in problem.mu_D])
-        return self.preconditioner().build(linearisation, shift, generator(seed))
+        return self._built(
+            linearisation, linearisation.layout.spread([mu + problem.damping for mu in problem.mu_D]), seed
+        )
+
+    def _built(self, linearisation: Linearisation, shift: Any, seed: int = 0) -> Factor:
+        factor = self.preconditioner().build(linearisation, shift, generator(seed))
+        why = "CG and MINRES apply M⁻¹, LSMR and LSQR its factors"
+        require_fields("what `build` returns", factor, dict.fromkeys(APPLIED, METHOD), why)
+        return factor
+
+    def _applied(self, factor: Factor, name: str, v: Vector) -> Vector:
+        """M⁻¹v, E⁻¹v or E⁻ᵀv."""
+        result: Vector = getattr(factor, name)(v)
+        why = "solvers take dot products and sums of it with the vectors they have"
+        require_kind(f"what `{name}` returns", result, vector_like(v), why)
+        return result
 
     def _factor(self, problem: Problem, seed: int = 0) -> Factor:
         return self._build(problem, problem.linearisation(), seed)
@@ -210,4 +237,4 @@ class PreconditionerContract(Contract):
         """M⁻¹ column by column."""
         factor = self._factor(problem, seed)
         units = torch.eye(len(problem.solution), dtype=torch.float64)
-        return torch.stack([flat(factor.solve(problem.vector(unit))) for unit in units], dim=1)
+        return torch.stack([flat(self._applied(factor, "solve", problem.vector(unit))) for unit in units], dim=1)

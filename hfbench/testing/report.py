@@ -8,8 +8,8 @@ import time
 import traceback
 import unittest
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from hfbench import registry
+from hfbench import foreign, registry
 from hfbench.describe import broken
 from hfbench.errors import HfbenchError, UnknownPartError
 from hfbench.experiment import one_thread
 from hfbench.space import did_you_mean
 from hfbench.testing import CONTRACTS
 from hfbench.testing.contract import Contract, ContractBroken
+from hfbench.testing.limit import TimeUp, ended_after
 
-HELD, BROKEN, SKIPPED = "held", "BROKEN", "skipped"
+HELD, BROKEN, SKIPPED, NOT_RUN = "held", "BROKEN", "skipped", "not run"
+NO_EXCEPTION = "no exception"
 RAISES = "an exception ends the run that the part is used in"
+ENDLESS = "a run with such a part never ends"
 INDENT, LABEL = 11, 10  # columns before a label, and of it
 
 Part = tuple[str, str]  # family and name
@@ -42,21 +45,34 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        return self.check.removeprefix("test_").replace("_", " ")
+        return _words(self.check)
+
+    @property
+    def of_wrong_kind(self) -> bool:
+        """Of a first check: whether it found the wrong kind, or waited in vain, and did not end in an exception."""
+        return self.result == BROKEN and ("expected", NO_EXCEPTION) not in self.said
 
 
-def check_parts(names: Sequence[str], console: Console, data: str | None = None) -> int:
+def check_parts(names: Sequence[str], console: Console, data: str | None = None, limit: float | None = None) -> int:
     """Checks the parts of these names, and prints how it went; 1 if a contract is broken, else 0.
 
     Without names, those that plugin files or a notebook added, or else all there are. A part that is broken or cannot
-    be loaded stops no other. Raises UnknownPartError, before anything is checked, for a name that no part has.
+    be loaded stops no other. A check that takes more than `limit` seconds (by default the contract's own `seconds`) is
+    broken. Raises UnknownPartError, before anything is checked, for a name that no part has; if a plugin file was
+    skipped, the part may be one of that file's: it is said, and counts as broken.
     """
-    chosen = _chosen(names)
+    try:
+        chosen = _chosen(names)
+    except UnknownPartError as error:
+        if not registry.skipped:
+            raise
+        chosen = []
+        console.print(str(error), soft_wrap=True)
     own = bool(names or registry.added())
     began = time.monotonic()
     wrong = [f"plugin {Path(file).name}" for file in registry.skipped]  # which the command has told of
     for family, name in chosen:
-        outcomes = _told(console, family, name, data, each=own)
+        outcomes = _told(console, family, name, each=own, data=data, limit=limit)
         if any(outcome.result == BROKEN for outcome in outcomes):
             wrong.append(f"{family} {name}")
     count = f"{len(chosen)} part{'s' * (len(chosen) != 1)} checked in {time.monotonic() - began:.0f} s"
@@ -66,17 +82,30 @@ def check_parts(names: Sequence[str], console: Console, data: str | None = None)
 
 
 def outcomes_of(
-    family: str, part: Any, data: str | None = None, checks: Sequence[str] | None = None
+    family: str,
+    part: Any,
+    data: str | None = None,
+    checks: Sequence[str] | None = None,
+    limit: float | None = None,
+    before: Callable[[str], object] | None = None,
 ) -> Iterator[Outcome]:
     """Runs the family's contract, all of it or some checks, on a part: its registered name, a class or an instance.
 
+    Where an answer is not of the kind that the contract's first check asks for, or never comes, the other checks are
+    not run: they would stumble over it, too. `before` is called with the name of each check that is about to run.
     Raises as `registry.get` for a name.
     """
     part = registry.get(family, part) if isinstance(part, str) else part
     checked = {"part": part, "data": data}
     contract: type[Contract] = type(f"{family.capitalize()}Contract", (CONTRACTS[family],), checked)
-    for check in contract.checks() if checks is None else checks:
-        yield _outcome(contract, check)
+    wanted = contract.checks() if checks is None else checks
+    for place, check in enumerate(wanted, start=1):
+        if before is not None:
+            before(check)
+        yield (outcome := _outcome(contract, check, contract.seconds if limit is None else limit))
+        if check == contract.checks()[0] and outcome.of_wrong_kind and place < len(wanted):
+            yield Outcome(f"the other {len(wanted) - place} checks, until this one holds", NOT_RUN)
+            return
 
 
 # ---------------------------------------------------------------- what is checked
@@ -98,18 +127,22 @@ def _chosen(names: Sequence[str]) -> list[Part]:
     return chosen
 
 
-def _outcome(contract: type[Contract], check: str) -> Outcome:
+def _outcome(contract: type[Contract], check: str, limit: float) -> Outcome:
     try:
-        with one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with ended_after(limit), one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's about parts are for whoever writes tests of them
             getattr(contract(), check)()
     except unittest.SkipTest as reason:
         return Outcome(check, SKIPPED, (("because", str(reason)),))
     except ContractBroken as error:
         return Outcome(check, BROKEN, error.said)
+    except TimeUp as error:
+        expected = f"an end within {limit:g} s (--limit gives it longer)"
+        came = f"none: it was at work in {_place(error, contract.part)}"
+        return Outcome(check, BROKEN, (("expected", expected), ("came", came), ("matters", ENDLESS)))
     except (Exception, SystemExit) as error:
         came = f"{type(error).__name__}: {error} ({_place(error, contract.part)})"
-        return Outcome(check, BROKEN, (("expected", "no exception"), ("came", came), ("matters", RAISES)))
+        return Outcome(check, BROKEN, (("expected", NO_EXCEPTION), ("came", came), ("matters", RAISES)))
     return Outcome(check, HELD)
 
 
@@ -117,9 +150,9 @@ def _place(error: BaseException, part: Any) -> str:
     """Where an exception arose: in the part's own file if it went through there, else outside of the contract."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == _file(part)]
-    foreign = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent]
-    last = (own or foreign or frames)[-1]
-    return f"{last.filename}:{last.lineno}, in {last.name}"
+    outside = [frame for frame in frames if Path(frame.filename).parent != Path(__file__).parent]
+    last = (own or outside or frames)[-1]
+    return f"{foreign.plain(last.filename)}:{last.lineno}, in {last.name}"
 
 
 def _file(part: Any) -> str:
@@ -132,7 +165,7 @@ def _file(part: Any) -> str:
 # ---------------------------------------------------------------- what is printed
 
 
-def _told(console: Console, family: str, name: str, data: str | None, each: bool) -> list[Outcome]:
+def _told(console: Console, family: str, name: str, each: bool, **options: Any) -> list[Outcome]:
     """Checks one part and prints its line, or one for `each` check, with all there is to say of broken ones."""
     title = f"{family} {name}"
     began = time.monotonic()
@@ -140,26 +173,31 @@ def _told(console: Console, family: str, name: str, data: str | None, each: bool
     if each:
         console.print(f"{title} ({_origin(family, name)})", soft_wrap=True)
     try:
-        with _busy(console, title):
-            for outcome in outcomes_of(family, name, data):
+        with _busy(console, title) as at_work:
+            for outcome in outcomes_of(family, name, **options, before=at_work):
                 outcomes.append(outcome)
                 if each:
-                    _print_check(console, outcome)
+                    _print_check(console, outcomes)
     except HfbenchError as error:
         outcomes.append(Outcome("can_be_loaded", BROKEN, (("because", broken(error)),)))
         if each:
-            _print_check(console, outcomes[-1])
+            _print_check(console, outcomes)
     if not each:
         console.print(_line(title, outcomes, time.monotonic() - began))
-        for outcome in outcomes:
-            if outcome.result == BROKEN:
-                _print_check(console, outcome)
+        for place, outcome in enumerate(outcomes, start=1):
+            if outcome.result in (BROKEN, NOT_RUN):
+                _print_check(console, outcomes[:place])
     return outcomes
 
 
-def _busy(console: Console, title: str) -> AbstractContextManager[Any]:
-    """A line that moves while a part is checked, on a terminal alone."""
-    return console.status(f"checking {title}") if console.is_terminal else nullcontext()
+@contextmanager
+def _busy(console: Console, title: str) -> Iterator[Callable[[str], object] | None]:
+    """A line that moves while a part is checked and names the check it is called with, on a terminal alone."""
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status(f"checking {title}") as line:
+        yield lambda check: line.update(f"checking {title}: {_words(check)}")
 
 
 def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
@@ -169,14 +207,22 @@ def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
     return f"{title:<34}{said:<34}{seconds:5.1f} s"
 
 
-def _print_check(console: Console, outcome: Outcome) -> None:
-    """Its line, and below it, each text under its label, what there is to say."""
-    console.print(f"  {outcome.result:<8} {outcome.words}", soft_wrap=True)
+def _print_check(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """The line of the last one, and below it, each text under its label, what there is to say, unless it was said."""
+    *earlier, outcome = outcomes
+    again = outcome.result == BROKEN and any(outcome.said == one.said for one in earlier)
+    console.print(f"  {outcome.result:<8} {outcome.words}{': the same' * again}", soft_wrap=True)
+    if again:
+        return
     for label, text in outcome.said:
         width = console.width - INDENT - LABEL
         lines = [part for line in text.splitlines() for part in textwrap.wrap(line, width, replace_whitespace=False)]
         for place, line in enumerate(lines):
             console.print(f"{'':{INDENT}}{label if place == 0 else '':{LABEL}}{line}", soft_wrap=True)
+
+
+def _words(check: str) -> str:
+    return check.removeprefix("test_").replace("_", " ")
 
 
 def _origin(family: str, name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 from hfbench.protocols import Rule, Stop
 from hfbench.testing.contract import Contract, not_applicable, require
+from hfbench.testing.kinds import NAMES, Kind, require_kind
 
 STEPS = 300
 KNOWN = ("k", "q", "relative_residual", "backward_error", "products")
@@ -20,15 +21,13 @@ class RuleContract(Contract):
         rule: Rule = self.built()
         return rule
 
+    def test_begins_a_test(self) -> None:
+        """`needs` names what is read, and `begin` returns what is asked of every state."""
+        self._needs()
+        self._begun(self.rule())
+
     def test_says_what_it_reads(self) -> None:
-        needs: Any = getattr(self.rule(), "needs", None)
-        require(
-            isinstance(needs, tuple) and all(isinstance(name, str) for name in needs),
-            "`needs: ClassVar[tuple[str, ...]]`, the names it reads of a state",
-            repr(needs),
-            "a solver whose states lack one is refused before the run, not in the middle of it",
-        )
-        test = self.rule().begin()
+        needs, test = self._needs(), self._begun(self.rule())
         for state in self._solve(rate=0.9):
             try:
                 test(state)
@@ -42,7 +41,7 @@ class RuleContract(Contract):
 
     def test_answers_with_a_reason_or_none(self) -> None:
         for rate in (0.5, 0.99):
-            test = self.rule().begin()
+            test = self._begun(self.rule())
             for state in self._solve(rate):
                 answer = test(state)
                 require(
@@ -56,7 +55,7 @@ class RuleContract(Contract):
         rule = self.rule()
         alone = self._answers(rule, 0.9)
         self._answers(rule, 0.5)
-        one, other = rule.begin(), rule.begin()
+        one, other = self._begun(rule), self._begun(rule)
         beside = []
         for state, disturbing in zip(self._solve(0.9), self._solve(0.5), strict=True):
             other(disturbing)
@@ -70,13 +69,26 @@ class RuleContract(Contract):
 
     # ------------------------------------------------------------ helpers
 
-    def _answers(self, rule: Rule, rate: float) -> list[Stop | None]:
+    def _begun(self, rule: Rule) -> Callable[[Any], Stop | None]:
         test = rule.begin()
+        kind = Kind("a function of a state", callable)
+        require_kind("what `begin` returns", test, kind, "the optimiser asks it after every step of a solve")
+        return test
+
+    def _needs(self) -> tuple[str, ...]:
+        """The names it reads of a state."""
+        needs: Any = getattr(self.rule(), "needs", None)
+        why = "a solver whose states lack one is refused before the run, not in the middle of it"
+        require_kind("`needs: ClassVar[tuple[str, ...]]`", needs, NAMES, why)
+        return tuple(needs)
+
+    def _answers(self, rule: Rule, rate: float) -> list[Stop | None]:
+        test = self._begun(rule)
         return [test(state) for state in self._solve(rate)]
 
     def _solve(self, rate: float) -> Iterator[Any]:
         """States of a solve that converges geometrically, with what the rule declares and nothing else."""
-        needs = self.rule().needs
+        needs = self._needs()
         foreign = [name for name in needs if name not in KNOWN]
         if foreign:
             not_applicable(f"it reads {', '.join(foreign)}, which only some solver's states have")

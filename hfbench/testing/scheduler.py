@@ -15,11 +15,13 @@ from hfbench.batches import ORDERS
 from hfbench.errors import ConfigError
 from hfbench.protocols import BatchPlan, Evidence, Schedule, Scheduler
 from hfbench.testing.contract import Contract, generator, not_applicable, require
+from hfbench.testing.kinds import METHOD, NAMES, PLAN, require_fields, require_kind
 
 TOTALS = (2, 10, 1000, 6500)
 STEPS = 40
 HALF = STEPS // 2
 ALL = range(1, STEPS + 1)
+SCHEDULE = {"plan": PLAN, **dict.fromkeys(("next", "state_dict", "load_state_dict"), METHOD)}
 ENTRIES = tuple(field.name for field in dataclasses.fields(Evidence) if field.default is None)
 
 
@@ -30,10 +32,15 @@ class SchedulerContract(Contract):
         scheduler: Scheduler = self.built()
         return scheduler
 
+    def test_begins_a_schedule(self) -> None:
+        """What `begin` and `next` return is of its kind."""
+        for total in self._totals():
+            self._plans(self._begun(total), kind=0)
+
     def test_says_what_it_needs(self) -> None:
-        needs: Any = getattr(self.scheduler(), "needs", None)
+        needs = self._needs()
         require(
-            isinstance(needs, tuple) and set(needs) <= set(ENTRIES),
+            set(needs) <= set(ENTRIES),
             f"`needs: ClassVar[tuple[str, ...]]`, among {', '.join(ENTRIES)}",
             repr(needs),
             "only what is declared is computed and handed over",
@@ -132,7 +139,7 @@ class SchedulerContract(Contract):
     def test_refuses_what_cannot_be(self) -> None:
         """One case alone is either a plan of one case or a clear refusal."""
         try:
-            plan = self.scheduler().begin(1).plan
+            plan = self._begun(1).plan
         except ConfigError:
             return
         require(
@@ -145,7 +152,16 @@ class SchedulerContract(Contract):
     # ------------------------------------------------------------ helpers
 
     def _begun(self, total: int) -> Schedule:
-        return self.scheduler().begin(total)
+        schedule = self.scheduler().begin(total)
+        why = "a run asks for a plan before every step, and keeps the state of its schedule"
+        require_fields("what `begin` returns", schedule, SCHEDULE, why)
+        return schedule
+
+    def _needs(self) -> tuple[str, ...]:
+        needs: Any = getattr(self.scheduler(), "needs", None)
+        why = "only what is declared is computed and handed over"
+        require_kind("`needs: ClassVar[tuple[str, ...]]`", needs, NAMES, why)
+        return tuple(needs)
 
     def _totals(self) -> list[int]:
         """The sizes of training sets that the settings allow; they may ask for more cases than there are."""
@@ -176,13 +192,17 @@ class SchedulerContract(Contract):
         """Evidence of one kind of training: what is needed, or the entries given, and nothing else."""
         for k in steps:
             norm, values = KINDS[kind](k, float(torch.rand((), generator=generator(k))))
-            names = self.scheduler().needs if entries is None else entries
+            names = self._needs() if entries is None else entries
             yield Evidence(k, schedule.plan.gradient, norm, **{name: values[name] for name in names if name in values})
 
     def _plans(
         self, schedule: Schedule, kind: int, steps: Iterable[int] = ALL, entries: Sequence[str] | None = None
     ) -> list[BatchPlan]:
-        return [schedule.next(one) for one in self._evidence(schedule, kind, steps, entries)]
+        plans = []
+        for one in self._evidence(schedule, kind, steps, entries):
+            plans.append(schedule.next(one))
+            require_kind("what `next` returns", plans[-1], PLAN, "the next step's cases are drawn by it")
+        return plans
 
     def _tried(self, total: int, kind: int, entries: Sequence[str]) -> list[BatchPlan] | str:
         """The plans from this evidence, or the exception that it ends in."""

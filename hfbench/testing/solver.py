@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from hfbench.loss import LOSSES
 from hfbench.protocols import Breakdown, InnerSolver, SolverState, System
 from hfbench.testing.contract import Contract, flat, largest_difference, not_applicable, require
+from hfbench.testing.kinds import NAMES, described, require_state
 from hfbench.testing.problems import DenseFactor, Problem, random_vector, rough_factor, unit_factor
 from hfbench.testing.systems import Counted, Indefinite, MatrixAlone
 from hfbench.vector import Vector
@@ -36,6 +37,11 @@ class SolverContract(Contract):
     def solver(self) -> InnerSolver:
         solver: InnerSolver = self.built()
         return solver
+
+    def test_states_are_states(self) -> None:
+        """Every state has what the protocol promises, each of its kind; so it is in all other checks."""
+        for problem, x0, factor in self._variants():
+            self._run(problem, x0, factor, steps=25, tolerance=1e-9)
 
     # ------------------------------------------------------------ the answer
 
@@ -65,18 +71,17 @@ class SolverContract(Contract):
                     ("q", step.state.q, problem.q(step.x), scale),
                     ("relative_residual", step.state.relative_residual, residual, 1.0),
                 ):
-                    number = isinstance(told, (float, int))
                     require(
-                        number and abs(told - true) <= 1e-8 * size + 1e-6 * abs(true),
-                        f"{name} = {true:.6g}, a number, at step {step.state.k} ({problem}), as recomputed from x",
-                        f"{told:.6g}" if number else repr(told),
+                        abs(told - true) <= 1e-8 * size + 1e-6 * abs(true),
+                        f"{name} = {true:.6g} at step {step.state.k} ({problem}), as recomputed from x",
+                        f"{told:.6g}",
                         "stopping rules, backtracking and rho read it: a wrong one ends solves and damps wrongly",
                     )
 
     def test_keeps_its_monotone_quantity(self) -> None:
         declared = getattr(self.solver(), "monotone", None)
         require(
-            isinstance(declared, tuple) and all(isinstance(name, str) for name in declared),
+            NAMES.holds(declared),
             '`monotone: ClassVar[tuple[str, ...]]`, what of its states never increases, such as ("q",), or ()',
             repr(declared),
             "what a method minimises is its name: a change that breaks it is seen at once",
@@ -157,7 +162,7 @@ class SolverContract(Contract):
             came,
             "rounding can make the matrix indefinite; a step along such a direction goes uphill",
         )
-        for name in getattr(self.solver(), "monotone", None) or ():
+        for name in self._monotone():
             self._never_increases(name, states, "an indefinite matrix, before the breakdown")
 
     def test_honours_the_preconditioner_or_refuses_it(self) -> None:
@@ -283,7 +288,7 @@ class SolverContract(Contract):
     ) -> list[Step]:
         counted = Counted(system)
         taken: list[Step] = []
-        for state in self.solver().iterates(counted, x0, factor):
+        for state in self._states(counted, x0, factor):
             taken.append(Step(state, flat(state.x), counted.products))
             over = state.k >= steps or len(taken) > steps or not math.isfinite(state.q)  # whatever k says
             if over or state.breakdown is not None or state.relative_residual <= tolerance:
@@ -296,10 +301,28 @@ class SolverContract(Contract):
         )
         return taken
 
+    def _states(self, system: Any, x0: Vector | None, factor: DenseFactor) -> Iterator[SolverState]:
+        """What the solver yields, every one of it asked whether it is a state."""
+        states: Any = self.solver().iterates(system, x0, factor)
+        require(
+            isinstance(states, Iterable),
+            "`iterates` to be a generator: it yields a state per step",
+            described(states),
+            "the optimiser takes states one by one until a rule ends the solve",
+        )
+        for state in states:
+            require_state(state, system.gradient, self._monotone())
+            yield state
+
+    def _monotone(self) -> tuple[str, ...]:
+        """The names that are declared; none where the declaration is of another kind."""
+        declared: Any = getattr(self.solver(), "monotone", ())
+        return declared if NAMES.holds(declared) else ()
+
     def _first_states(self, system: Any, x0: Vector | None, factor: DenseFactor, most: int) -> list[SolverState]:
         """All states, at most so many more than the last number asked for: an algorithm may end by itself."""
         states: list[SolverState] = []
-        for state in self.solver().iterates(system, x0, factor):
+        for state in self._states(system, x0, factor):
             states.append(state)
             if len(states) > most:
                 break

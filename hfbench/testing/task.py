@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hfbench.curvature import linearize
-from hfbench.data import present, verify
+from hfbench.data import DataFile, present, verify
 from hfbench.errors import DataError
 from hfbench.loss import LOSSES
 from hfbench.protocols import Split, Task, TaskData
@@ -24,7 +24,13 @@ from hfbench.testing.contract import (
     not_applicable,
     require,
 )
+from hfbench.testing.kinds import SPLIT, TENSOR, Kind, is_number, require_fields, require_kind
 
+FILES = Kind(
+    "a tuple of DataFile (hfbench.data), () if it reads none",
+    lambda value: isinstance(value, (tuple, list)) and all(isinstance(one, DataFile) for one in value),
+)
+MODEL = Kind("a torch.nn.Module", lambda value: isinstance(value, nn.Module))
 LIMITS = ("passes", "seconds", "products", "iterations")  # of a budget, as hfbench/protocols.py has them
 FEW = 16  # cases that a model is tried on
 ALIKE = 0.01  # part of held-out cases that may be equal to training cases: data sets hold duplicates,
@@ -35,6 +41,7 @@ PAIRED = "all methods of a study share split and initial weights by seed: withou
 class TaskContract(Contract):
     """What a task must hold to (hfbench/protocols.py, `Task`)."""
 
+    seconds: ClassVar[float] = 300.0  # real data are read and decompressed
     _loaded: ClassVar[dict[int, TaskData]]
 
     def __init_subclass__(cls) -> None:
@@ -44,6 +51,15 @@ class TaskContract(Contract):
         task: Task = self.built()
         return task
 
+    def test_gives_data_and_a_model(self) -> None:
+        """What `load`, `model` and `error` return is of its kind, and so is what the model makes of cases."""
+        model = self._model()
+        inputs, targets = self._few()
+        with torch.no_grad():
+            z = model(inputs)
+            require_kind("the model's output", z, TENSOR, "the loss is taken of it case by case")
+            self._error(z, targets)
+
     # ------------------------------------------------------------ what is declared
 
     def test_declares_what_a_study_needs(self) -> None:
@@ -51,15 +67,15 @@ class TaskContract(Contract):
         for what, holds, came, allowed in (
             ("loss", task.loss in LOSSES, task.loss, " or ".join(LOSSES)),
             ("decay_mask", task.decay_mask in MASKS, task.decay_mask, " or ".join(MASKS)),
-            ("decay", task.decay >= 0, task.decay, "mu >= 0"),
-            ("target", task.target > 0, task.target, "a positive test error"),
-            ("budget", _is_budget(task.budget), dict(task.budget), f"positive limits, among {', '.join(LIMITS)}"),
+            ("decay", is_number(task.decay) and task.decay >= 0, task.decay, "mu >= 0"),
+            ("target", is_number(task.target) and task.target > 0, task.target, "a positive test error"),
+            ("budget", _is_budget(task.budget), task.budget, f"positive limits, among {', '.join(LIMITS)}"),
         ):
             require(bool(holds), f"`{what}`: {allowed}", repr(came), "studies are checked before they are run")
 
     def test_its_files_are_checked(self) -> None:
         """Every file that must be there has a checksum; those that are there pass."""
-        files = self.task().files
+        files = self._files()
         if not files:
             not_applicable("it reads no files")
         for file in files:
@@ -149,7 +165,7 @@ class TaskContract(Contract):
 
     def test_model_and_loss_fit_the_data(self) -> None:
         """Finite loss, gradient and Gauss-Newton product at the initial weights."""
-        task, model, (inputs, targets) = self.task(), self.task().model(generator(1)), self._few()
+        task, model, (inputs, targets) = self.task(), self._model(), self._few()
         z = model(inputs)
         require(
             isinstance(z, Tensor) and len(z) == len(inputs) and bool(z.isfinite().all()),
@@ -177,7 +193,7 @@ class TaskContract(Contract):
         )
 
     def test_cases_do_not_see_one_another(self) -> None:
-        model, (inputs, _) = self.task().model(generator(1)), self._few()
+        model, (inputs, _) = self._model(), self._few()
         with torch.no_grad():
             together, again, half = model(inputs), model(inputs), model(inputs[: FEW // 2])
         require(
@@ -206,11 +222,11 @@ class TaskContract(Contract):
     # ------------------------------------------------------------ error and target
 
     def test_error_is_per_case(self) -> None:
-        task, model, (inputs, targets) = self.task(), self.task().model(generator(1)), self._few()
+        model, (inputs, targets) = self._model(), self._few()
         with torch.no_grad():
             z = model(inputs)
-            errors = task.error(z, targets)
-            one = task.error(z[:1], targets[:1])
+            errors = self._error(z, targets)
+            one = self._error(z[:1], targets[:1])
         require(
             errors.shape == (len(inputs),) and bool(errors.isfinite().all()) and bool((errors >= 0).all()),
             f"one finite error >= 0 per case, shape ({len(inputs)},)",
@@ -225,10 +241,10 @@ class TaskContract(Contract):
         )
 
     def test_target_is_not_met_at_the_start(self) -> None:
-        task, model, data = self.task(), self.task().model(generator(1)), self._data()
+        task, model, data = self.task(), self._model(), self._data()
         some = slice(0, 1000)
         with torch.no_grad():
-            error = float(task.error(model(data.test.inputs[some]), data.test.targets[some]).mean())
+            error = float(self._error(model(data.test.inputs[some]), data.test.targets[some]).mean())
         require(
             error > task.target,
             f"an initial test error above the target {task.target:g}",
@@ -245,15 +261,33 @@ class TaskContract(Contract):
 
     def _load(self, seed: int) -> TaskData:
         """The data; a check that needs files which are nowhere says nothing."""
-        lacking = [file.path for file in self.task().files if not file.optional and present(file, self.data) is None]
+        lacking = [file.path for file in self._files() if not file.optional and present(file, self.data) is None]
         if lacking:
             not_applicable(f"its files are not here ({', '.join(lacking)}): hfbench data fetch")
-        return self.task().load(generator(seed), self.data)
+        data = self.task().load(generator(seed), self.data)
+        splits = dict.fromkeys(("train", "validation", "test"), SPLIT)
+        require_fields("what `load` returns", data, splits, "cases are drawn, and errors taken, from these three")
+        return data
+
+    def _model(self, seed: int = 1) -> nn.Module:
+        model = self.task().model(generator(seed))
+        require_kind("what `model` returns", model, MODEL, "its parameters are what is trained")
+        return model
+
+    def _error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        errors = self.task().error(outputs, targets)
+        require_kind("what `error` returns", errors, TENSOR, "the test error is its mean over all cases")
+        return errors
+
+    def _files(self) -> tuple[DataFile, ...]:
+        files = self.task().files
+        require_kind("`files`", files, FILES, "`hfbench data` fetches and verifies them")
+        return files
 
     def _made(self, seed: int, of_torch: int) -> tuple[list[Tensor], Tensor]:
         """A model's weights, and what state torch's global generator, seeded before, was left in."""
         with global_seed(of_torch):
-            return list(self.task().model(generator(seed)).parameters()), torch.get_rng_state()
+            return list(self._model(seed).parameters()), torch.get_rng_state()
 
     def _few(self) -> tuple[Tensor, Tensor]:
         train = self._data().train
@@ -265,7 +299,16 @@ def _splits(data: TaskData) -> list[tuple[str, Split]]:
 
 
 def _is_budget(budget: object) -> bool:
-    return isinstance(budget, dict) and bool(budget) and set(budget) <= set(LIMITS) and min(budget.values()) > 0
+    return (
+        isinstance(budget, dict)
+        and bool(budget)
+        and set(budget) <= set(LIMITS)
+        and all(map(_is_positive, budget.values()))
+    )
+
+
+def _is_positive(value: object) -> bool:
+    return is_number(value) and value > 0
 
 
 def _of_targets(targets: Tensor, loss: str) -> list[str]:

@@ -101,6 +101,39 @@ class HonestDescent(HonestMomentum):
             pass
 
 
+class StepsGiveNothing(HonestMomentum):
+    """Does its step and says nothing."""
+
+    caught_by, says = "test_begins_an_optimizer", "but None, where to_row is missing"
+
+    class method(Momentum):
+        def row(self, g: Vector) -> Row:
+            return None
+
+
+class NoLedger(HonestMomentum):
+    """Keeps no account of its work."""
+
+    caught_by, says = "test_begins_an_optimizer", "ledger is missing"
+
+    class method(Momentum):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            del self.ledger
+
+        def count(self, n: int) -> None: ...
+
+
+class NoState(HonestMomentum):
+    """Says it has no state by a state that is none."""
+
+    caught_by, says = "test_begins_an_optimizer", "what `state_dict` returns to be a dictionary but None"
+
+    class method(Momentum):
+        def state_dict(self) -> dict[str, Any]:
+            return None
+
+
 class Climbs(HonestMomentum):
     """Goes along the gradient, not against it."""
 

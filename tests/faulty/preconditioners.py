@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 from torch import Generator, Tensor
 
@@ -91,6 +93,40 @@ class HonestBlocks(HonestExact):
         A = super().build(linearisation, shift, generator).A
         blocks = torch.block_diag(*(torch.ones(b.numel(), b.numel()) for b in linearisation.blocks))
         return Triangles(A * blocks)
+
+
+# ---------------------------------------------------------------- what it builds
+
+
+class GivesTheDiagonal(HonestDiagonal):
+    """Builds the vector of M's entries, and nothing to apply it by."""
+
+    caught_by, says = "test_builds_a_factor", "a Vector of blocks of shapes (4, 5) (4,)"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        return self.shifted(self.diagonal(linearisation, generator), shift)
+
+
+class SolveAlone(HonestDiagonal):
+    """Can be applied whole, and not by its factors."""
+
+    caught_by, says = "test_builds_a_factor", "solve_factor is missing and solve_factor_t is missing"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        return SimpleNamespace(solve=super().build(linearisation, shift, generator).solve)
+
+
+class GivesAList(HonestDiagonal):
+    """Gives out a list of blocks."""
+
+    caught_by, says = "test_builds_a_factor", "a list of length 4"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class Listing(Scaled):
+            def solve_factor(self, v: Vector) -> Vector:
+                return list(super().solve_factor(v))
+
+        return Listing(self.shifted(self.diagonal(linearisation, generator), shift))
 
 
 # ---------------------------------------------------------------- the matrix

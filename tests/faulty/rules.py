@@ -37,10 +37,19 @@ class HonestOfOneSolver:
         return lambda state: Stop.RESIDUAL if state.largest_eigenvalue > 1e6 else None
 
 
+class IsTheTest:
+    """Is asked by itself, and begins nothing."""
+
+    caught_by, says = "test_begins_a_test", "what `begin` returns to be a function of a state but None"
+    needs = ("q",)
+
+    def begin(self) -> Callable[[Any], Stop | None]: ...
+
+
 class SaysNoNeeds:
     """Does not say what it reads."""
 
-    caught_by, says = "test_says_what_it_reads", "`needs: ClassVar"
+    caught_by, says = "test_begins_a_test", "`needs: ClassVar"
     needs = None
 
     def begin(self) -> Callable[[Any], Stop | None]:

@@ -75,6 +75,45 @@ class HonestConstant:
         pass
 
 
+# ---------------------------------------------------------------- what it begins
+
+
+class BeginsNothing(HonestSteps):
+    """Keeps its schedule to itself."""
+
+    caught_by, says = "test_begins_a_schedule", "but None"
+
+    def begin(self, total: int) -> Growing:
+        self.schedule(total)
+
+
+class PlanIsAMethod(HonestSteps):
+    """Leaves out @property."""
+
+    caught_by, says = "test_begins_a_schedule", "plan is a method plan"
+
+    class schedule(Growing):
+        def plan(self) -> BatchPlan:
+            return super().plan
+
+
+class NextGivesTheSize(HonestSteps):
+    """Plans a number of cases alone."""
+
+    caught_by, says = "test_begins_a_schedule", "but 1 (int)"
+
+    class schedule(Growing):
+        def next(self, evidence: Evidence) -> BatchPlan:
+            return super().next(evidence).gradient
+
+
+class OneNeed(HonestSteps):
+    """Names its one need without a comma, which is a word and no tuple."""
+
+    caught_by, says = "test_begins_a_schedule", "'variance_l1' (str)"
+    needs = "variance_l1"
+
+
 # ---------------------------------------------------------------- what it reads
 
 

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 from hfbench.curvature import Linearisation
 from hfbench.protocols import Breakdown, Factor, System
+from hfbench.testing.contract import flat
 from hfbench.vector import Vector
 
 
@@ -107,6 +110,108 @@ def upper_block(system: System, v: Vector) -> Vector:
     return system.adjoint(Vector((outputs, *Vector(rest).zeros_like())))
 
 
+# ---------------------------------------------------------------- states
+
+
+class GivesTensors(Honest):
+    """Leaves q a tensor, which neither trace nor record can keep."""
+
+    caught_by, says = "test_states_are_states", "where q is a tensor of shape ()"
+
+    def q(self, system: System, b: Vector, x: Vector, r: Vector) -> float:
+        return torch.tensor(super().q(system, b, x, r))
+
+
+class YieldsTuples(Honest):
+    """Yields what it knows, and no names for it."""
+
+    caught_by, says = "test_states_are_states", "but a tuple of length 3"
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+        for state in super().iterates(system, x0, preconditioner):
+            yield state.k, state.x, state.q
+
+
+class NoBreakdown(Honest):
+    """Has no field for a breakdown, as it never looks for one."""
+
+    caught_by, says = "test_states_are_states", "a SimpleNamespace, where breakdown is missing"
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+        for state in super().iterates(system, x0, preconditioner):
+            fields = dict(vars(state))
+            del fields["breakdown"]
+            yield SimpleNamespace(**fields)
+
+
+class PropertyFails(Honest):
+    """Its residual, worked out when it is asked for, reads what there is none of."""
+
+    caught_by, says = "test_states_are_states", "relative_residual raises AttributeError: "
+
+    class Lazy(SimpleNamespace):
+        @property
+        def relative_residual(self) -> float:
+            return self.q.residual
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+        for one in super().iterates(system, x0, preconditioner):
+            yield self.Lazy(k=one.k, x=one.x, q=one.q, products=one.products, breakdown=one.breakdown)
+
+
+class ComplexRoot(Honest):
+    """Takes the root of a sum that rounding, here the sign, has made negative."""
+
+    caught_by, says = "test_states_are_states", "(complex)"
+
+    def relative_residual(self, preconditioner: Factor, r: Vector, b: Vector, bMb: float) -> float:
+        return (-r.dot(preconditioner.solve(r)) / bMb) ** 0.5
+
+
+class OneLongVector(Honest):
+    """Gives x out as one long tensor."""
+
+    caught_by, says = "test_states_are_states", "x is a tensor of shape (39,), torch.float64"
+
+    def given(self, x: Vector) -> Vector:
+        return flat(x)
+
+
+class PlainTuple(Honest):
+    """Gives x out as a tuple of tensors, which has no arithmetic."""
+
+    caught_by, says = "test_states_are_states", "x is a tuple of length 4"
+
+    def given(self, x: Vector) -> Vector:
+        return tuple(x)
+
+
+class SaysWhyInWords(Honest):
+    """Says in words of its own why it ended."""
+
+    caught_by, says = "test_states_are_states", "breakdown is 'none so far' (str)"
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+        for state in super().iterates(system, x0, preconditioner):
+            yield replace(state, breakdown="none so far")
+
+
+class NamesWhatIsNotThere(Honest):
+    """Declares monotone what its states do not have."""
+
+    caught_by, says = "test_states_are_states", "where residual is missing"
+    monotone = ("q", "residual")
+
+
+class ReturnsNothing(Honest):
+    """Forgets to give its states out."""
+
+    caught_by, says = "test_states_are_states", "`iterates` to be a generator"
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[State]:
+        super().iterates(system, x0, preconditioner)
+
+
 # ---------------------------------------------------------------- the answer
 
 
@@ -144,15 +249,6 @@ class PlainResidual(Honest):
 
     def relative_residual(self, preconditioner: Factor, r: Vector, b: Vector, bMb: float) -> float:
         return r.norm() / b.norm()
-
-
-class GivesTensors(Honest):
-    """Leaves q a tensor, which neither trace nor record can keep."""
-
-    caught_by, says = "test_reports_true_values", "tensor("
-
-    def q(self, system: System, b: Vector, x: Vector, r: Vector) -> float:
-        return torch.tensor(super().q(system, b, x, r))
 
 
 class SaysNothing(Honest):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -112,7 +114,69 @@ class HonestHandful(HonestClasses):
         return (outputs.sigmoid() - targets).square().sum(1)
 
 
+# ---------------------------------------------------------------- what it gives
+
+
+class LoadsAPair(HonestClasses):
+    """Loads inputs and targets, and leaves the splits to others."""
+
+    caught_by, says = "test_gives_data_and_a_model", "but a tuple of length 2"
+
+    def load(self, generator: Generator, data: str | None = None) -> TaskData:
+        train = super().load(generator, data).train
+        return train.inputs, train.targets
+
+
+class SplitsAreArrays(HonestClasses):
+    """Leaves the inputs as they were read."""
+
+    caught_by, says = "test_gives_data_and_a_model", "train is a Split of length 200"
+
+    def load(self, generator: Generator, data: str | None = None) -> TaskData:
+        loaded = super().load(generator, data)
+        return replace(loaded, train=Split(loaded.train.inputs.numpy(), loaded.train.targets))
+
+
+class ModelIsAFunction(HonestClasses):
+    """Gives a function, which has no parameters."""
+
+    caught_by, says = "test_gives_data_and_a_model", "what `model` returns to be a torch.nn.Module"
+
+    def model(self, generator: Generator) -> nn.Module:
+        return super().model(generator).forward
+
+
+class ErrorIsANumber(HonestClasses):
+    """Gives the mean as a number."""
+
+    caught_by, says = "test_gives_data_and_a_model", "(float)"
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return float(super().error(outputs, targets).mean())
+
+
+class NamesItsFiles(HonestClasses):
+    """Says what its files are called, and not how they are known."""
+
+    caught_by, says = "test_gives_data_and_a_model", "but a tuple of length 1"
+    files = ("points/points.txt",)
+
+
 # ---------------------------------------------------------------- what is declared
+
+
+class DecayInWords(HonestClasses):
+    """Has its weight decay in quotes."""
+
+    caught_by, says = "test_declares_what_a_study_needs", "'1e-4'"
+    decay = "1e-4"
+
+
+class BudgetIsANumber(HonestClasses):
+    """A budget without a unit."""
+
+    caught_by, says = "test_declares_what_a_study_needs", "`budget`: positive limits"
+    budget = 100
 
 
 class MisspellsTheLoss(HonestClasses):

@@ -12,8 +12,9 @@ import pytest
 import torch
 from faulty import honest, optimizers, preconditioners, rules, schedulers, solvers, tasks
 
+from hfbench import testing
 from hfbench.testing import CONTRACTS
-from hfbench.testing.report import BROKEN, HELD, SKIPPED, Outcome, outcomes_of
+from hfbench.testing.report import BROKEN, HELD, NOT_RUN, SKIPPED, Outcome, outcomes_of
 
 FAMILIES = {
     "solver": solvers,
@@ -63,6 +64,19 @@ def test_a_mistake_is_caught_by_the_check_for_it(family: str, part: type[Any], d
     assert list(said) == ["expected", "came", "matters"]
     assert all(text.strip() for text in said.values())
     assert part.says in f"{said['expected']} but {said['came']}"
+
+
+@pytest.mark.parametrize(
+    ("family", "part"), [one for one in FAULTS if one.values[1].caught_by == CONTRACTS[one.values[0]].checks()[0]]
+)
+def test_an_answer_of_another_kind_makes_no_check_stumble(family: str, part: type[Any], data: str) -> None:
+    """pytest runs every check, whatever the first one finds: none may end in an exception of the contract's own."""
+    first, *rest = CONTRACTS[family].checks()
+    for outcome in outcomes_of(family, part, data, rest):
+        assert str(Path(testing.__file__).parent) not in dict(outcome.said).get("came", ""), outcome
+    told, not_run = outcomes_of(family, part, data)
+    assert (told.check, told.result, not_run.result) == (first, BROKEN, NOT_RUN)
+    assert not_run.words == f"the other {len(rest)} checks, until this one holds"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

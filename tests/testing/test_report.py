@@ -101,6 +101,7 @@ def test_one_part_is_told_of_check_by_check(check: Check) -> None:
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         f"rule residual ({registry.origin('rule', 'residual')})",
+        "  held     begins a test",
         "  held     says what it reads",
         "  held     answers with a reason or none",
         "  held     begins anew for every solve",
@@ -123,7 +124,7 @@ def test_all_parts_have_a_line_each(check: Check) -> None:
     status, out, _ = check()
     lines = out.splitlines()
     assert status == 0
-    assert [line.split()[:4] for line in lines[:-2]] == [["rule", name, "3", "held"] for name in registry.names("rule")]
+    assert [line.split()[:4] for line in lines[:-2]] == [["rule", name, "4", "held"] for name in registry.names("rule")]
     assert lines[-1].endswith("5 parts checked in 0 s: all contracts hold.")
 
 
@@ -138,10 +139,12 @@ def test_a_plugin_alone_means_its_parts(check: Check, plugin: Path) -> None:
     assert (status, err) == (1, "")
     assert out.splitlines() == [
         f"rule patience ({plugin})",
+        "  held     begins a test",
         "  held     says what it reads",
         "  held     answers with a reason or none",
         "  held     begins anew for every solve",
         f"rule says-true ({plugin})",
+        "  held     begins a test",
         "  held     says what it reads",
         "  BROKEN   answers with a reason or none",
         "           expected  a member of hfbench.protocols.Stop, or None, at step 0",
