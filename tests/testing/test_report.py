@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from plugin_files import fresh
 from rich.console import Console
 
 from hfbench import cli, registry
+from hfbench.testing import SolverContract
 from hfbench.testing.report import check_parts
 
 PLUGIN = '''
@@ -195,6 +197,104 @@ def test_an_exception_is_told_with_the_line_of_the_part(check: Check, install: C
     assert "matters an exception ends the run that the part is used in" in said
 
 
+BY_KIND = """
+from faulty import rules, solvers
+from hfbench import registry
+from hfbench.space import part
+
+
+@part
+class Tuples(solvers.YieldsTuples):
+    "As it should not be."
+
+
+@part
+class Divides:
+    "Fails whenever it is asked."
+
+    needs = ()
+
+    def begin(self):
+        return lambda state: 1 / 0
+
+
+@part
+class Waits(rules.HonestPatience):
+    "Never begins."
+
+    def begin(self):
+        while True:
+            pass
+
+
+registry.add("solver", "tuples", Tuples)
+registry.add("rule", "divides", Divides)
+registry.add("rule", "waits", Waits)
+"""
+
+
+@pytest.fixture
+def by_kind(tmp_path: Path) -> Path:
+    file = tmp_path / "by_kind.py"
+    file.write_text(BY_KIND)
+    return file
+
+
+def test_after_a_wrong_kind_the_other_checks_are_not_run(check: Check, by_kind: Path) -> None:
+    status, out, err = check("tuples", "--plugin", by_kind)
+    said = " ".join(out.split())
+    others = len(SolverContract.checks()) - 1
+    assert (status, err) == (1, "")
+    assert out.splitlines()[1] == "  BROKEN   states are states"
+    assert "expected a state to have k, an int; q, a real number, int or float; relative_residual, a real" in said
+    assert "came a tuple of length 3 matters" in said
+    assert out.splitlines()[-3] == f"  not run  the other {others} checks, until this one holds"
+    assert "exception" not in said
+
+
+def test_the_same_exception_is_told_in_full_once(check: Check, by_kind: Path) -> None:
+    status, out, _ = check("divides", "--plugin", by_kind)
+    assert status == 1
+    assert out.count("ZeroDivisionError: division by zero") == 1
+    assert [line for line in out.splitlines() if line[2:3].strip()][1:] == [
+        "  held     begins a test",
+        "  BROKEN   says what it reads",
+        "  BROKEN   answers with a reason or none: the same",
+        "  BROKEN   begins anew for every solve: the same",
+        "1 part checked in 0 s: broken: rule divides.",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer can interrupt Python here")
+def test_a_check_that_never_ends_is_ended(check: Check, by_kind: Path) -> None:
+    status, out, _ = check("waits", "--plugin", by_kind, "--limit", 1)
+    said = " ".join(out.split())
+    loop = 1 + BY_KIND.splitlines().index("        while True:")
+    assert status == 1
+    assert (
+        "BROKEN begins a test expected an end within 1 s (--limit gives it longer) came none: it was at work in" in said
+    )
+    assert any(f"{by_kind}:{line},inbegin" in "".join(out.split()) for line in (loop, loop + 1))
+    assert "matters a run with such a part never ends not run the other 3 checks, until this one holds" in said
+
+
+def test_a_part_of_a_file_that_was_skipped_is_broken(check: Check, tmp_path: Path) -> None:
+    """A solver class without `iterates` cannot be registered: status 1, as for one of a package."""
+    file = tmp_path / "acme_plugin.py"
+    lines = ["from hfbench import registry", "from hfbench.space import part", "@part", "class Lame:", "    'None.'"]
+    file.write_text("\n".join([*lines, "registry.add('solver', 'lame', Lame)"]))
+    status, out, err = check("lame", "--plugin", file)
+    assert status == 1
+    assert out.startswith(
+        f"no part 'lame'; `hfbench list` lists them all. The plugin {file} was skipped: HfbenchError: "
+    )
+    assert out.endswith("broken: plugin acme_plugin.py.\n")
+    ours = [line for line in err.splitlines() if line.startswith("  File")]
+    assert ours == [f'  File "{file}", line 6, in <module>']
+    fresh()
+    assert check("lame")[0] == 2
+
+
 def test_long_texts_wrap_under_their_labels(check: Check, tmp_path: Path) -> None:
     file = tmp_path / "long.py"
     file.write_text(
@@ -221,7 +321,9 @@ def told_on(terminal: bool) -> str:
 
 
 def test_a_terminal_sees_what_is_at_work_and_a_file_does_not() -> None:
-    assert "checking rule residual" in told_on(terminal=True)
+    said = told_on(terminal=True)
+    assert "checking rule residual" in said
+    assert "checking rule residual: begins anew for every solve" in said
     assert "checking" not in told_on(terminal=False)
     assert "\x1b" not in told_on(terminal=False)
 
