@@ -230,7 +230,8 @@ def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:
             where = f"{file}, the running script" if in_file else f"no file ({part.__module__}.{part.__qualname__})"
             raise ConfigError(
                 f"{family} {name!r} must be in a file that other processes can load, but is defined in {where}: put "
-                "it in its own (--plugin FILE, load_study(…, plugin_files=[FILE])), or run with one job (jobs=1)."
+                "it in a file of its own (--plugin FILE, or load_study(…, plugin_files=[FILE])), or run with one job "
+                "(jobs=1)."
             )
         parts.append(AddedPart(family, name, part.__module__, part.__qualname__, file))
     return parts
