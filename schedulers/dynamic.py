@@ -25,6 +25,7 @@ from hfbench.errors import ConfigError
 from hfbench.protocols import BatchPlan, Evidence
 from hfbench.space import Choice, Integers, Linear, Log, Within, part
 
+from . import growing
 from .noise import smallest_batch
 
 
@@ -62,8 +63,7 @@ class DynamicSchedule:
 
     @property
     def plan(self) -> BatchPlan:
-        curvature = max(1, round(self.rules.curvature * self.batch))
-        return BatchPlan(self.batch, curvature, self.rules.order, self.reason)
+        return growing.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """Applies both tests to the step's evidence; "variance+validation" when both fire."""

@@ -18,6 +18,8 @@ from hfbench.batches import cases
 from hfbench.protocols import BatchPlan, Evidence
 from hfbench.space import Choice, Linear, Log, Within, part
 
+from . import growing
+
 
 @final
 @part
@@ -45,8 +47,7 @@ class GeometricSchedule:
 
     @property
     def plan(self) -> BatchPlan:
-        curvature = max(1, round(self.rules.curvature * self.batch))
-        return BatchPlan(self.batch, curvature, self.rules.order, self.reason)
+        return growing.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """Grows, until all cases are taken."""

@@ -29,6 +29,7 @@ from hfbench.errors import ConfigError
 from hfbench.protocols import BatchPlan, Evidence
 from hfbench.space import Choice, Linear, Log, Within, part
 
+from . import growing
 from .noise import smallest_batch
 
 
@@ -63,8 +64,7 @@ class InnerProductSchedule:
 
     @property
     def plan(self) -> BatchPlan:
-        curvature = max(1, round(self.rules.curvature * self.batch))
-        return BatchPlan(self.batch, curvature, self.rules.order, self.reason)
+        return growing.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """Applies both tests to the step's evidence; "inner-product+orthogonality" when both fail."""

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow_pages import missing
+from plugin_files import PLUGIN
 from tiny_study import results_folder
+
+from hfbench import registry
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,6 +52,26 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
             monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.syspath_prepend(site)
         return site
+
+    return write
+
+
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part and no skipped file of one test is known to the next."""
+    monkeypatch.setattr(registry, "_added", {})
+    monkeypatch.setattr(registry, "skipped", {})
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a plugin file below the test's folder; its path."""
+
+    def write(name: str, text: str = PLUGIN) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
 
     return write
 

@@ -12,29 +12,12 @@ import pytest
 from plugin_files import LINE, METHOD, PLUGIN, fresh
 from tiny_study import TEXT, uses_mlflow
 
-from hfbench import cli, registry
+from hfbench import cli
 from hfbench.store import read_json
 
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No part and no skipped file of one test is known to the next."""
-    monkeypatch.setattr(registry, "_added", {})
-    monkeypatch.setattr(registry, "skipped", {})
-
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(name: str, text: str = PLUGIN) -> Path:
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    return write
 
 
 @pytest.fixture

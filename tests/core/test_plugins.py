@@ -28,26 +28,9 @@ from hfbench.store import RunFolder
 from hfbench.studies.jobs import CHANGED, UNLOADED, Setting, run_all
 from hfbench.study_file import toml
 
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No part and no skipped file of one test is known to the next."""
-    monkeypatch.setattr(registry, "_added", {})
-    monkeypatch.setattr(registry, "skipped", {})
-
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(name: str, text: str = PLUGIN) -> Path:
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return file
-
-    return write
 
 
 def by_key(study: Study) -> dict[str, Any]:

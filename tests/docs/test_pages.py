@@ -71,19 +71,21 @@ def namespace(name: str) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("page", [name for name in with_blocks("python") if name != "README.md"])
 def test_python_blocks_print_what_the_page_says(page: str, clone: Path) -> None:
-    with namespace("page"), torch.random.fork_rng():
+    with namespace("page") as names, torch.random.fork_rng():
         for block in blocks(PAGES[page]):
             if block.kind == "python" and not block.is_left_alone:
-                run(block, sys.modules["page"].__dict__, page)
+                printed = run(block, names, page)
+                assert block.expected is None or matches(block.expected, printed), printed
 
 
-def run(block: Block, names: dict[str, Any], page: str) -> None:
+def run(block: Block, names: dict[str, Any], page: str) -> str:
+    """What the block prints."""
     if block.title:
         Path(block.title).write_text(block.text, "utf-8")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(block.text, page, "exec"), names)
-    assert block.expected is None or matches(block.expected, printed.getvalue()), printed.getvalue()
+    return printed.getvalue()
 
 
 # ---------------------------------------------------------------- study files
@@ -130,18 +132,17 @@ def commands(page: str) -> Iterator[tuple[list[str], Block]]:
 @pytest.mark.parametrize("page", with_blocks("sh"))
 def test_commands_and_their_options_exist(page: str) -> None:
     for words, _ in commands(page):
-        parsed(typer.main.get_command(app), words)
+        assert parsed(typer.main.get_command(app), words) in words
 
 
-def parsed(command: Any, words: list[str]) -> None:
-    """Parses as the command line would; raises typer's usage error for what it does not know."""
+def parsed(command: Any, words: list[str]) -> str:
+    """The name of the command, parsed as the command line would. Raises typer's usage error for what is unknown."""
     below = getattr(command, "commands", None)
     if below is None:
-        command.make_context(command.name, list(words))
-    else:
-        assert words, f"{command.name} needs a command"
-        assert words[0] in below, f"no command {words[0]!r} in {sorted(below)}"
-        parsed(below[words[0]], words[1:])
+        return str(command.make_context(command.name, list(words)).command.name)
+    assert words, f"{command.name} needs a command"
+    assert words[0] in below, f"no command {words[0]!r} in {sorted(below)}"
+    return parsed(below[words[0]], words[1:])
 
 
 def test_a_wrong_option_would_be_noticed() -> None:

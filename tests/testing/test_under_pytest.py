@@ -91,4 +91,4 @@ def test_a_check_with_nothing_to_say_is_skipped(said: str) -> None:
 
 def test_contracts_need_no_pytest() -> None:
     program = "import sys; sys.modules['pytest'] = None; import hfbench.testing, hfbench.testing.report"
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+    assert subprocess.run([sys.executable, "-W", "error", "-c", program], check=False).returncode == 0
