@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 
 # Exit statuses, as shells have them.
@@ -42,16 +42,19 @@ def undisturbed() -> Iterator[None]:
         return
     came: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {one: signal.signal(one, lambda number, frame: came.append(number)) for one in signals}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # new processes inherit it
-    try:
+    with ExitStack() as at_the_end:  # each of these is done even where a signal interrupts another
+        at_the_end.callback(_raise_all, came)
+        for one in signals:
+            before = signal.signal(one, lambda number, frame: came.append(number))
+            at_the_end.callback(signal.signal, one, before or signal.SIG_DFL)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # new processes inherit it
+        at_the_end.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for one, handler in before.items():
-            signal.signal(one, handler or signal.SIG_DFL)
-        for number in came:
-            signal.raise_signal(number)
+
+
+def _raise_all(numbers: list[int]) -> None:
+    for number in numbers:
+        signal.raise_signal(number)
 
 
 def _raise(number: int, frame: Any) -> NoReturn:

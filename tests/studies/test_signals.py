@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,11 +14,24 @@ SAYS_WHEN_IT_SLEEPS = "import time; print('here', flush=True); time.sleep(60)"
 
 
 def send(number: int, done: list[str]) -> None:
-    """Sends the signal in the middle of a block that must come to its end."""
+    """Sends this thread the signal in the middle of a block that must come to its end."""
     with undisturbed():
-        os.kill(os.getpid(), number)
-        for _ in range(1000):
-            pass
+        signal.raise_signal(number)
+        done.append("the block")
+
+
+def send_both() -> None:
+    with undisturbed():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+
+def have_it_take(thread: threading.Thread, number: int, told: socket.socket, done: list[str]) -> None:
+    """Has another thread take the signal in the middle of the block; its handler tells a socket."""
+    with undisturbed():
+        assert thread.ident is not None
+        signal.pthread_kill(thread.ident, number)
+        assert told.recv(1) == bytes([number])  # it has come by now, and not a moment after the block
         done.append("the block")
 
 
@@ -34,17 +47,30 @@ def test_signals_wait_for_the_end_of_the_block(number: int, raised: type[BaseExc
 
 
 def test_a_signal_that_another_thread_takes_waits_too() -> None:
-    """The kernel gives it to whichever thread does not block it."""
+    """The kernel gives a process's signal to whichever thread does not block it."""
     release, done = threading.Event(), list[str]()
     other = threading.Thread(target=release.wait)
     other.start()
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno())
     try:
         with pytest.raises(KeyboardInterrupt):
-            send(signal.SIGINT, done)
+            have_it_take(other, signal.SIGINT, reader, done)
     finally:
+        signal.set_wakeup_fd(before)
         release.set()
         other.join()
+        reader.close()
+        writer.close()
     assert done == ["the block"]
+
+
+def test_both_signals_in_one_block_leave_their_handlers_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with sigterm_interrupts(), pytest.raises(KeyboardInterrupt):
+        send_both()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
