@@ -1,0 +1,168 @@
+"""What every benchmark shares: options, how they are found, and their tables and JSON."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from hfbench.errors import ConfigError
+from hfbench.space import did_you_mean
+
+FOLDER = Path(__file__).parent
+WIDTH = 80
+Value = float | int | str | None
+Row = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks of a benchmark."""
+
+    threads: int = 2
+    quick: bool = False  # fewer sizes, fewer rounds: a look, no figure to quote
+    peer: Path | None = None  # the source of PyTorchHessianFree
+    data: str | None = None  # the folder with MNIST and USPS
+
+
+class Benchmark(Protocol):
+    """A module of this folder. One that reads an option that may be wrong has `check` as well, called before any."""
+
+    TITLE: str
+    COLUMNS: dict[str, str]  # key of a row: heading; in order
+
+    def rows(self, options: Options) -> Iterator[Row]: ...
+
+
+# ---------------------------------------------------------------- which there are
+
+
+def titles() -> dict[str, str]:
+    """Every benchmark by name with its title; none is imported."""
+    found = {path.stem: _constant(path, "TITLE") for path in sorted(FOLDER.glob("*.py"))}
+    return {name: title for name, title in found.items() if title}
+
+
+def checked_names(given: Sequence[str]) -> list[str]:
+    """The benchmarks asked for, each once; all where none is. Raises ConfigError for a name that there is not."""
+    known = list(titles())
+    for name in given:
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise ConfigError(f"no benchmark {name!r}{near}; known: {', '.join(known)}.")
+    return list(dict.fromkeys(given)) or known
+
+
+def load(name: str) -> Benchmark:
+    return cast(Benchmark, importlib.import_module(f"{__package__}.{name}"))
+
+
+def about(name: str) -> str:
+    """What the docstring of a benchmark's module says; not imported."""
+    return ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text("utf-8"))) or ""
+
+
+def _constant(path: Path, name: str) -> str:
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return str(ast.literal_eval(node.value))
+    return ""
+
+
+# ---------------------------------------------------------------- what they found
+
+
+def measure(name: str, options: Options, report: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
+    """Title, columns and rows of one benchmark, and how busy the machine was; `report` gets each row at once."""
+    benchmark = load(name)
+    load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    rows: list[Row] = []
+    for row in benchmark.rows(options):
+        unknown = row.keys() - benchmark.COLUMNS.keys()
+        if unknown:
+            raise ValueError(f"{name}: rows must have no keys but its columns', but one has {', '.join(unknown)}.")
+        rows.append(row)
+        report(row)
+    quick = {"quick": True} if options.quick else {}
+    return {"title": benchmark.TITLE, **quick, "load": load_before, "columns": benchmark.COLUMNS, "rows": rows}
+
+
+def text(value: Value) -> str:
+    """As a table shows it: floats to three digits, a dash for what was not measured."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def table(found: Mapping[str, Any]) -> Table:
+    """Numbers to the right, words to the left; headings break, numbers never."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="")
+    for key, heading in found["columns"].items():
+        is_text = any(isinstance(row.get(key), str) for row in found["rows"])
+        shown.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    for row in found["rows"]:
+        shown.add_row(*(text(row.get(key)) for key in found["columns"]))
+    return shown
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    console.print(f"\n{found['title']}", markup=False, highlight=False)
+    console.print(table(found), markup=False, highlight=False)
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def read(file: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file holds of earlier benchmarks, which is kept; empty if there is no file.
+
+    Raises ConfigError if it is of another machine, or nothing that was written here: figures of two are not one table.
+    """
+    if not file.exists():
+        if not file.absolute().parent.is_dir():
+            raise ConfigError(f"--json: must be a file in a folder that exists, but {file.parent} is none.")
+        return {"machine": dict(machine), "benchmarks": {}}
+    try:
+        held = json.loads(file.read_text("utf-8"))
+        differs = [name for name in machine | held["machine"] if machine.get(name) != held["machine"].get(name)]
+        held["benchmarks"].items()
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(f"--json: must be a new file or one of ours, but {file} is another: move it away.") from error
+    if differs:
+        raise ConfigError(
+            f"--json: {file} was measured on another machine or with other settings ({', '.join(differs)}): give "
+            "another file."
+        )
+    return dict(held)
+
+
+def write(file: Path, held: Mapping[str, Any]) -> None:
+    """A row on a line of its own, so that a change shows as one; whole or not at all."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(_json(held) + "\n", "utf-8")
+    new.replace(file)
+
+
+def _json(held: Mapping[str, Any]) -> str:
+    parts = []
+    for name, found in sorted(held["benchmarks"].items()):
+        head = json.dumps({key: value for key, value in found.items() if key != "rows"}, ensure_ascii=False)
+        rows = ",\n".join(f"   {json.dumps(_rounded(row), ensure_ascii=False)}" for row in found["rows"])
+        parts.append(f'  {json.dumps(name)}: {head[:-1]}, "rows": [\n{rows}\n  ]}}')
+    machine = json.dumps(held["machine"], ensure_ascii=False)
+    return f'{{\n "machine": {machine},\n "benchmarks": {{\n' + ",\n".join(parts) + "\n }\n}"
+
+
+def _rounded(row: Row) -> Row:
+    return {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in row.items()}

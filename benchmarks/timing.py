@@ -1,0 +1,96 @@
+"""Times of several sides that do the same: they take turns, so that a machine that slows down slows all of them.
+
+A ratio is the median of the ratios within rounds, not the ratio of medians: what a neighbour takes from one round, both
+sides of the pair lack.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+Clock = Callable[[], float]
+
+
+def clock(threads: int) -> Clock:
+    """Of one thread, its own processor time, which neighbours leave alone; of several, the time on the wall."""
+    return time.thread_time if threads == 1 else time.perf_counter
+
+
+def seconds(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """What one call takes, the GPU waited for."""
+    _synchronise()
+    start = clock()
+    call()
+    _synchronise()
+    return clock() - start
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """The middle of repeated measurements, and the middle half."""
+
+    low: float
+    median: float
+    high: float
+
+
+def quantiles(values: Iterable[float]) -> Quantiles:
+    """25 %, 50 % and 75 % of at least one value."""
+    ordered = sorted(values)
+    if len(ordered) == 1:
+        return Quantiles(*(ordered * 3))
+    return Quantiles(*statistics.quantiles(ordered, n=4, method="inclusive"))
+
+
+class Rounds:
+    """Seconds by side, one for each round."""
+
+    def __init__(self, times: Mapping[str, list[float]]) -> None:
+        self.times = times
+
+    def median(self, side: str) -> float:
+        """Median seconds of a side."""
+        return statistics.median(self.times[side])
+
+    def ratio(self, side: str, base: str) -> Quantiles:
+        """Seconds of a side over those of another in the same round."""
+        return quantiles(a / b for a, b in zip(self.times[side], self.times[base], strict=True))
+
+
+def take_turns(
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    least: int = 5,
+    budget: float = 2.0,
+    warm_up: int = 2,
+    clock: Clock = time.perf_counter,
+) -> Rounds:
+    """At least `least` rounds, and as many more as begin within `budget` seconds; the order turns by one each round."""
+    for _ in range(warm_up):
+        for call in sides.values():
+            call()
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    names, end, done = list(sides), time.perf_counter() + budget, 0
+    while done < least or time.perf_counter() < end:
+        for i in range(len(names)):
+            side = names[(done + i) % len(names)]
+            times[side].append(seconds(sides[side], clock))
+        done += 1
+    return Rounds(times)
+
+
+def exponent(sizes: Iterable[float], costs: Iterable[float]) -> float:
+    """beta of costs ∝ sizes^beta, by least squares on the logarithms."""
+    x, y = [math.log(size) for size in sizes], [math.log(cost) for cost in costs]
+    return statistics.linear_regression(x, y).slope
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
