@@ -1,4 +1,4 @@
 """What must be fast, measured: `python -m benchmarks [NAME…]` prints tables and writes JSON.
 
-Every module of this folder with a `TITLE` is a benchmark; its `rows(options)` are the rows of its table, under `COLUMNS`.
+Every module of this folder with a `TITLE` is a benchmark; its `rows(options)` fill a table with the headings `COLUMNS`.
 """

@@ -1,95 +1,49 @@
-"""One Gauss-Newton product against the matrix products it cannot avoid, side by side in one process.
+"""One Gauss-Newton product against its floor: the matrix products that it cannot avoid, and nothing else.
 
-    python benchmarks/product.py [--task mnist] [--cases 1000 4000] [--threads 2] [--repeats 15]
-
-The floor is, per dense layer with inputs a (n × i), weights W (o × i) and deltas d (n × o): V a and W Ra for J·v, and
-dᵀa and Wᵀd for Jᵀ·u; the first layer needs neither W Ra nor Wᵀd. Product and floor take turns, so that a machine that
-slows down slows both; the ratio is the median of the pairs'.
+The floor is made of bare products of the same shapes on the model's own layer inputs (`benchmarks/floors.py`): up to
+four for each dense layer or convolution, of a recurrent layer at every time step. Product and floor take turns; the
+ratio is the median of the rounds'. What is above 1 is everything else: activations, the loss, what autograd does. In
+the recurrent network's tiny products that is most of the time.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
+from hfbench.curvature import linearize
 
-import hfbench
-from hfbench import registry
-from hfbench.streams import generator
-from hfbench.vector import Vector
+from .floors import floor
+from .problems import problem
+from .runner import Options, Row
+from .timing import clock, take_turns
 
-
-def floor(model: nn.Module, inputs: Tensor) -> Callable[[], None]:
-    """The unavoidable products of one Gauss-Newton product, on the model's own layer inputs."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    activations: list[Tensor] = []
-    hooks = [layer.register_forward_hook(lambda _, args, __: activations.append(args[0].detach())) for layer in layers]
-    with torch.no_grad():
-        model(inputs)
-    for hook in hooks:
-        hook.remove()
-    weights = [layer.weight.detach() for layer in layers]
-    directions = [torch.randn_like(weight) for weight in weights]
-    deltas = [torch.randn(len(inputs), len(weight)) for weight in weights]
-
-    def products() -> None:
-        for i, (a, W, V, d) in enumerate(zip(activations, weights, directions, deltas, strict=True)):
-            torch.mm(a, V.T)
-            torch.mm(d.T, a)
-            if i > 0:
-                torch.mm(a, W.T)
-                torch.mm(d, W)
-
-    return products
+TITLE = "A Gauss-Newton product against its floor"
+COLUMNS = {
+    "task": "network",
+    "cases": "cases",
+    "product": "product ms",
+    "floor": "floor ms",
+    "ratio": "ratio",
+    "low": "25 %",
+    "high": "75 %",
+}
+TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition")
+CASES = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def rows(options: Options) -> Iterator[Row]:
+    for task in TASKS:
+        for cases in (50, 500) if options.quick else CASES:
+            yield compare(task, cases, options)
 
 
-def compare(task_name: str, cases: int, repeats: int) -> dict[str, float]:
-    """Medians in milliseconds, and the median ratio of product to floor."""
-    task = registry.build("task", task_name)
-    model = task.model(generator(0, "weights"))
-    features = next(module for module in model.modules() if isinstance(module, nn.Linear)).in_features
-    inputs = torch.rand(cases, features, generator=generator(0, "inputs"))
-    at = hfbench.linearize(model, task.loss, inputs, inputs)
-    v = Vector(torch.randn(p.shape, generator=generator(0, "direction")) for p in model.parameters())
-    unavoidable = floor(model, inputs)
-    for _ in range(2):  # builds the graph, and warms up
-        at.gauss_newton(v)
-        unavoidable()
-    pairs = [(seconds(lambda: at.gauss_newton(v)), seconds(unavoidable)) for _ in range(repeats)]
-    product, least = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    return {"cases": cases, "product_ms": product, "floor_ms": least, "ratio": ratio}
-
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--task", default="mnist")
-    options.add_argument("--cases", type=int, nargs="+", default=[1000, 4000])
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--repeats", type=int, default=15)
-    options.add_argument("--json", metavar="FILE", help="also write the rows there")
-    given = options.parse_args()
-    torch.set_num_threads(given.threads)
-    rows = [compare(given.task, cases, given.repeats) for cases in given.cases]
-    print(f"{given.task}, {given.threads} threads: one Gauss-Newton product against its floor")
-    print(f"{'cases':>8} {'product ms':>12} {'floor ms':>10} {'ratio':>7}")
-    for row in rows:
-        print(f"{row['cases']:>8} {row['product_ms']:>12.1f} {row['floor_ms']:>10.1f} {row['ratio']:>7.3f}")
-    if given.json:
-        with open(given.json, "w") as file:
-            json.dump({"task": given.task, "threads": given.threads, "rows": rows}, file, indent=1)
-
-
-if __name__ == "__main__":
-    main()
+def compare(task: str, cases: int, options: Options) -> Row:
+    """Medians in milliseconds, and the ratio of product to floor."""
+    one = problem(task, cases)
+    at = linearize(one.model, one.loss, one.inputs, one.targets)
+    sides = {"product": lambda: at.gauss_newton(one.v), "floor": floor(one.model, one.inputs)}
+    least, budget = (3, 0.1) if options.quick else (9, 3.0)
+    found = take_turns(sides, least=least, budget=budget, clock=clock(options.threads))
+    ratio = found.ratio("product", "floor")
+    times = {side: 1e3 * found.median(side) for side in sides}
+    return {"task": task, "cases": cases, **times, "ratio": ratio.median, "low": ratio.low, "high": ratio.high}

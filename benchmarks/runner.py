@@ -73,8 +73,9 @@ def about(name: str) -> str:
 
 def _constant(path: Path, name: str) -> str:
     for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
-            return str(ast.literal_eval(node.value))
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+        if [ast.unparse(target) for target in targets] == [name]:
+            return str(ast.literal_eval(getattr(node, "value", node)))
     return ""
 
 
