@@ -55,7 +55,7 @@ def run(given: argparse.Namespace) -> int:
     described = machine.describe(given.threads)
     held = runner.read(given.json, described) if given.json else {}
     for name in names:
-        getattr(runner.load(name), "check", lambda options: None)(options)
+        getattr(runner.load(name), "check_options", lambda options: None)(options)
 
     console = Console(width=runner.WIDTH)
     console.print(*(f"{key}: {value}" for key, value in described.items()), sep="\n", markup=False, highlight=False)

@@ -35,7 +35,7 @@ class Options:
 
 
 class Benchmark(Protocol):
-    """A module of this folder. One that reads an option that may be wrong has `check` as well, called before any."""
+    """A module of this folder. Where an option may be wrong it has `check_options(options)`, called before any runs."""
 
     TITLE: str
     COLUMNS: dict[str, str]  # key of a row: heading; in order
@@ -107,18 +107,23 @@ def text(value: Value) -> str:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """Numbers to the right, words to the left; headings break, numbers never."""
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="")
-    for key, heading in found["columns"].items():
-        is_text = any(isinstance(row.get(key), str) for row in found["rows"])
-        shown.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
-    for row in found["rows"]:
-        shown.add_row(*(text(row.get(key)) for key in found["columns"]))
+    """Numbers to the right, words to the left; lines break between words. What no row has is no column."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="", show_edge=False)
+    rows = found["rows"]
+    filled = {key for row in rows for key, value in row.items() if value is not None}
+    columns = {key: heading for key, heading in found["columns"].items() if key in filled}
+    for key, heading in columns.items():
+        cells = [text(row.get(key)) for row in rows]
+        is_text = any(isinstance(row.get(key), str) for row in rows)
+        longest = max(len(word) for cell in (heading, *cells) for word in cell.split())
+        shown.add_column(heading, justify="left" if is_text else "right", min_width=longest, vertical="bottom")
+    for row in rows:
+        shown.add_row(*(text(row.get(key)) for key in columns))
     return shown
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    console.print(f"\n{found['title']}", markup=False, highlight=False)
+    console.print(f"\n{found['title']}\n", markup=False, highlight=False)
     console.print(table(found), markup=False, highlight=False)
 
 
