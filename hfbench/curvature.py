@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.func import functional_call, jvp
 
+from hfbench.capture import Capture
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.kernels import quiet, twice_differentiable
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.models import check_batch, check_layers, check_model, outputs_of
-from hfbench.moments import Capture, squared_norms, squared_sums
+from hfbench.moments import squared_norms, squared_sums
 from hfbench.vector import Vector, as_vector
 
 

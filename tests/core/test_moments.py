@@ -108,13 +108,86 @@ def parametrised() -> nn.Module:
     return layer
 
 
-MODELS = {
+class Hooked(nn.Module):
+    """A layer whose output a hook of the model's own doubles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.layer.register_forward_hook(lambda layer, args, output: 2 * output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class TimeFirst(nn.Module):
+    """Puts the sequence before the cases: with as many steps as cases, the two cannot be told apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.layer(x.transpose(0, 1))).sum(0)
+
+
+class OnePicture(nn.Module):
+    """Calls a convolution without the dimension for the cases, which here are its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(1, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.layer(one).flatten() for one in x[:1]]) if len(x) == 1 else self.layer(x).flatten(1)
+
+
+def convolutions(*layers: nn.Module) -> nn.Sequential:
+    """The layers, tanh between them, to vectors."""
+    return nn.Sequential(*(one for layer in layers for one in (layer, nn.Tanh())), nn.Flatten())
+
+
+def conv_autoencoder() -> nn.Sequential:
+    return convolutions(
+        *(nn.Conv2d(1, 2, 4, 2, 1), nn.Conv2d(2, 3, (2, 3), (1, 2), (0, 1), dilation=(2, 1))),
+        *(nn.ConvTranspose2d(3, 2, (3, 2), (1, 2)), nn.ConvTranspose2d(2, 1, 3, 2, 1, output_padding=1, bias=False)),
+    )
+
+
+def frozen_weights() -> nn.Sequential:
+    """Biases alone are trained, of a dense layer and of two convolutions."""
+    model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.ConvTranspose1d(3, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2))
+    for layer in (model[0], model[1], model[4]):
+        layer.weight.requires_grad_(False)
+    return model
+
+
+PICTURES = {
+    "conv1d": (lambda: nn.Sequential(nn.Conv1d(2, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(9, 2)), (2, 4)),
+    "conv1d-both-ways": (
+        lambda: convolutions(nn.Conv1d(2, 3, 3, 2, 1, 2, bias=False), nn.ConvTranspose1d(3, 2, 4, 2, 1)),
+        (2, 9),
+    ),
+    "conv2d": (conv_autoencoder, (1, 8, 8)),
+    "conv2d-same": (lambda: convolutions(nn.Conv2d(1, 2, 3, padding="same", dilation=2)), (1, 4, 5)),
+    "conv2d-valid": (lambda: convolutions(nn.Conv2d(1, 2, (3, 2), padding="valid")), (1, 4, 5)),
+    "conv2d-circular": (lambda: convolutions(nn.Conv2d(2, 2, 3, padding=(2, 1), padding_mode="circular")), (2, 4, 4)),
+    "conv2d-reflect": (lambda: convolutions(nn.Conv2d(2, 2, 3, padding="same", padding_mode="reflect")), (2, 4, 4)),
+    "frozen-weights": (frozen_weights, (2, 4)),
+}
+MODELS = PICTURES | {
     "dense": (lambda: network((4, 5, 3), 0), (4,)),
     "no-bias": (lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)), (4,)),
     "in-place": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)), (4,)),
-    "conv": (lambda: nn.Sequential(nn.Conv1d(2, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(9, 2)), (2, 4)),
     "sequence": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), (3, 4)),
+    "as-many-steps-as-cases": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), (7, 4)),
+    "time-first": (TimeFirst, (7, 2)),
     "rows-folded": (RowsFolded, (6,)),
+    "groups": (lambda: convolutions(nn.Conv2d(2, 4, 2, groups=2)), (2, 3, 3)),
+    "output-padding": (lambda: convolutions(nn.ConvTranspose2d(1, 2, 2, 1, dilation=2, output_padding=1)), (1, 3, 3)),
+    "one-picture": (OnePicture, (1, 4)),
+    "layer-norm": (lambda: nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 2)), (4,)),
+    "hooked": (Hooked, (4,)),
     "tied": (Tied, (4,)),
     "twice": (Twice, (4,)),
     "keyword": (ByKeyword, (4,)),
@@ -124,7 +197,8 @@ MODELS = {
     "pruned": (pruned, (4,)),
     "parametrised": (parametrised, (4,)),
 }
-FAST = {"dense", "no-bias", "in-place", "side"}
+FAST = {*PICTURES, "dense", "no-bias", "in-place", "sequence", "side", "frozen-first", "frozen-bias"}
+FAST |= {"as-many-steps-as-cases", "one-picture"}  # with 5 cases
 
 
 def by_hand(model: nn.Module, x: Tensor, u: Tensor) -> Tensor:
@@ -154,7 +228,7 @@ def test_per_case_squares(name: str, chunk: int | None, cases: int) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_only_plain_dense_models_take_the_short_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_models_of_plain_layers_take_the_short_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make, shape = MODELS[name]
     model, x = filled(make()), torch.ones(5, *shape, dtype=DTYPE)
     general, calls = hfbench.moments._general, []
@@ -171,6 +245,16 @@ def test_the_general_way_is_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
     at = Linearisation(model, "least-squares", x, z + 1)
     whole = at.squared_sums(z), at.squared_norms(z)
     monkeypatch.setattr(hfbench.moments, "PER_CASE_ENTRIES", 45)  # two cases of 20 parameters
+    torch.testing.assert_close(torch.tensor(flat(at.squared_sums(z))), torch.tensor(flat(whole[0])))
+    assert at.squared_norms(z) == pytest.approx(whole[1])
+
+
+def test_cases_are_sliced_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = filled(conv_autoencoder()), torch.randn(9, 1, 8, 8, generator=torch.Generator().manual_seed(1)).to(DTYPE)
+    z = model(x).detach()
+    at = Linearisation(model, "least-squares", x, z + 1)
+    whole = at.squared_sums(z), at.squared_norms(z)
+    monkeypatch.setattr(hfbench.moments, "SLICE_ENTRIES", 100)  # a few cases, or one where its windows have more
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(z))), torch.tensor(flat(whole[0])))
     assert at.squared_norms(z) == pytest.approx(whole[1])
 
