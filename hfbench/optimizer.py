@@ -22,7 +22,7 @@ from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_r
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
-from hfbench.protocols import STEP_EVIDENCE, InnerSolver, Preconditioner, Rule, SolverState, Stop
+from hfbench.protocols import STEP_EVIDENCE, Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
 from hfbench.space import build, did_you_mean
 from hfbench.system import GaussNewtonSystem, decay_penalty
 from hfbench.vector import Vector
@@ -202,41 +202,56 @@ class HessianFree(torch.optim.Optimizer):
         curvature: tuple[Tensor, Tensor] | None,
         evidence: Collection[str],
     ) -> StepResult:
-        damping = self.damping
-        gradient_at = self._linearise(inputs, targets)
-        curvature_at = gradient_at if curvature is None else self._linearise(*curvature)
-        g = gradient_at.gradient + self.layout.pack(self.weights * self.mu_D)
-        gradient_norm = g.norm()
-        penalty = decay_penalty(self.weights, self.mu_D)
-        f_0, f_c = gradient_at.value + penalty, curvature_at.value + penalty
-        if not math.isfinite(gradient_norm):
-            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
-        variance_l1 = gradient_at.variance_l1 if "variance_l1" in evidence else None
-        variance_inner = gradient_at.variance_along(g) if "variance_inner" in evidence else None
-
-        system = GaussNewtonSystem(
-            curvature_at, g, damping, self.mu_D, shares_cases=curvature is None, right_hand_side=self.right_hand_side
-        )
-        kept, solution = self._solve(system, gradient_at)
-        least_squares = "right_hand_side" in vars(system)
-        form, mode = system.right_hand_side_form if least_squares else "", curvature_at.product_mode
-        del system, gradient_at, curvature_at  # the graphs are not needed from here on, and large
-
-        f = _Objective(self, inputs, targets)
-        chosen, f_1 = self._backtrack(kept, f, shared=curvature is None)
-        p = chosen.x
-        f_c_of = f if curvature is None else _Objective(self, *curvature)
-        rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if curvature is None else None)
-        next_damping = damping if rho is None else self.globalization.update_damping(damping, rho)
-        step = self._line_search(f, p, f_0, f_1, g.dot(p))
-        self._move(p, step.length, next_damping)  # from here on nothing fails
+        result, p, solution = self._search(inputs, targets, curvature, evidence)
+        self._move(p, result.step_length, result.next_damping)  # from here on nothing fails
         if solution.stop is Stop.NONFINITE:
             self.state.clear()  # a start that overflowed would do so again
         else:
             self._keep_for_warm_start(solution.last.x)
+        return result
 
-        return StepResult(
-            iteration=self.iteration,
+    def _search(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None,
+        evidence: Collection[str],
+    ) -> tuple[StepResult, Vector, Solution]:
+        """What the step is to be: nothing moves yet. One batch's graph is freed before the next one is recorded."""
+        damping, shared = self.damping, curvature is None
+        at = self._linearise(inputs, targets)
+        g = at.gradient + self.layout.pack(self.weights * self.mu_D)
+        gradient_norm = g.norm()
+        penalty = decay_penalty(self.weights, self.mu_D)
+        f_0 = at.value + penalty
+        if not math.isfinite(gradient_norm):
+            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
+        variance_l1 = at.variance_l1 if "variance_l1" in evidence else None
+        variance_inner = at.variance_along(g) if "variance_inner" in evidence else None
+        on_gradient = shared or self.preconditioner.cases == "gradient"
+        M = self._preconditioner_at(at) if on_gradient else None
+        if curvature is not None:
+            del at
+            at = self._linearise(*curvature)
+        if M is None:
+            M = self._preconditioner_at(at)
+        f_c = at.value + penalty
+
+        system = GaussNewtonSystem(at, g, damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side)
+        kept, solution = self._solve(system, M)
+        least_squares = "right_hand_side" in vars(system)
+        form, mode = system.right_hand_side_form if least_squares else "", at.product_mode
+        del system, at, M  # the graph is not needed from here on, and large
+
+        f = _Objective(self, inputs, targets)
+        chosen, f_1 = self._backtrack(kept, f, shared)
+        p = chosen.x
+        f_c_of = f if curvature is None else _Objective(self, *curvature)
+        rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if shared else None)
+        next_damping = damping if rho is None else self.globalization.update_damping(damping, rho)
+        step = self._line_search(f, p, f_0, f_1, g.dot(p))
+        result = StepResult(
+            iteration=self.iteration + 1,
             objective_before=f_0,
             objective_after=None if math.isnan(step.value) else step.value,
             gradient_norm=gradient_norm,
@@ -255,19 +270,23 @@ class HessianFree(torch.optim.Optimizer):
             right_hand_side=form,
             product_mode=mode,
         )
+        return result, p, solution
 
     def _linearise(self, inputs: Tensor, targets: Tensor) -> Linearisation:
         return Linearisation(
             self.model, self.loss, inputs, targets, chunk=self.chunk, layout=self.layout_name, ledger=self.ledger
         )
 
-    def _solve(self, system: GaussNewtonSystem, gradient_at: Linearisation) -> tuple[list[SolverState], Solution]:
+    def _preconditioner_at(self, at: Linearisation) -> Factor:
+        shift = self.layout.spread([mu + self.damping for mu in self.mu_D])
+        return self.preconditioner.build(at, shift, self.generator)
+
+    def _solve(self, system: GaussNewtonSystem, M: Factor) -> tuple[list[SolverState], Solution]:
         """The kept iterates and the end of the inner solve."""
-        built_on = gradient_at if self.preconditioner.cases == "gradient" else system.linearisation
-        M = self.preconditioner.build(built_on, system.shift, self.generator)
         kept = KeptIterates(self.globalization.keep_start, self.globalization.keep_growth)
-        solution = solve(self.solver, system, self._warm_start(), M, self.rules, [kept], self.max_inner)
-        return (kept.states if self.globalization.backtracking and kept.states else [solution.last]), solution
+        recorders = [kept] if self.globalization.backtracking else []
+        solution = solve(self.solver, system, self._warm_start(), M, self.rules, recorders, self.max_inner)
+        return kept.states or [solution.last], solution
 
     def _backtrack(self, kept: list[SolverState], f: _Objective, shared: bool) -> tuple[SolverState, float]:
         """The chosen iterate and f there: NaN where no switch asks for it, rho's being on other cases if not shared."""
