@@ -1,0 +1,210 @@
+"""Seconds of training until USPS reaches test error 13, against PyTorchHessianFree, given by `--peer` a clone of it.
+
+Both run Martens' method in float32: CG, warm start 0.95, relative progress 5e-4, at most 250 iterations, backtracking,
+Levenberg-Marquardt damping, line search; all else is each one's own. The same for both: initial weights and batches of
+a seed (1000 fresh cases a step for objective, gradient and curvature), the objective (logistic loss summed over pixels,
+mean over cases, without weight decay, which the peer leaves to its users), and a clock that stands still while the test
+error is evaluated after each step. The first lambda is the same too; there is a race for each one's default, 45 and 1,
+so that none is run by the other's choice alone.
+
+The peer's `get_preconditioner` has no return statement, so its CG runs without one. It is raced as its README shows it,
+without, and not charged for what would be thrown away; and, its defect mended, with Martens' preconditioner made of
+its own parts (`diag_EF_backpack` and `diag_to_preconditioner`), the diagonal scaled to the objective above.
+
+Ratios are to hfbench's seconds with the same seed and lambda: median and least over seeds; a side that does not arrive counts
+as the limit. hfbench runs in float32 and, where this machine can, with products in bfloat16.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import statistics
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from hfbench import HessianFree, registry
+from hfbench.errors import ConfigError
+from hfbench.protocols import BatchPlan, Task
+from hfbench.streams import generator
+
+from .runner import Options, Row
+from .training import Course, Outcome, Step
+
+TITLE = "Time to test error 13 on USPS, against PyTorchHessianFree"
+COLUMNS = {
+    "damping": "lambda",
+    "side": "by",
+    "reached": "arrived",
+    "seconds": "seconds",
+    "ratio": "times hfbench's",
+    "least": "at least",
+    "steps": "steps",
+    "inner": "CG iterations",
+    "note": "note",
+}
+CASES, LIMIT = 1000, 300.0
+PEER = "PyTorchHessianFree"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model with fresh weights, its step, and the CG iterations it has made."""
+
+    model: nn.Module
+    step: Step
+    inner: Callable[[], int]
+
+
+Maker = Callable[[Task, int, float], Contestant]  # task, seed, lambda_0
+
+
+def check_options(options: Options) -> None:
+    """Raises ConfigError for a `--peer` that is not the peer."""
+    if options.peer is not None:
+        load_peer(options.peer)
+
+
+def rows(options: Options) -> Iterator[Row]:
+    target, seeds, dampings = (60.0, 1, (45.0,)) if options.quick else (13.0, 5, (45.0, 1.0))
+    sides: dict[str, Maker] = {"hfbench": ours}
+    notes = {}
+    try:
+        ours_in_bfloat16(registry.build("task", "usps"), 0, 1.0)
+        sides["hfbench, bfloat16"] = ours_in_bfloat16
+    except ConfigError as error:
+        notes["hfbench, bfloat16"] = str(error)
+    if options.peer is not None:
+        sides |= peers(options.peer)
+    else:
+        notes[PEER] = "give --peer PATH"
+    for damping in dampings:
+        yield from race(sides, damping, range(seeds), target, options)
+    for side, note in notes.items():
+        yield {"side": side, "note": note}
+
+
+def race(sides: dict[str, Maker], damping: float, seeds: range, target: float, options: Options) -> Iterator[Row]:
+    """A row for each side; for each seed all of them run, the first one another every time."""
+    ran: dict[str, list[tuple[Outcome, int]]] = {side: [] for side in sides}
+    task: Task = registry.build("task", "usps")
+    plan, names = BatchPlan(CASES, CASES, "random", "fixed"), list(sides)
+    for seed in seeds:
+        data = task.load(generator(seed, "split"), options.data)
+        course = Course(task, data, plan, seed, target, LIMIT)
+        for i in range(len(names)):
+            side = names[(seed + i) % len(names)]
+            contestant = sides[side](task, seed, damping)
+            outcome = course.run(contestant.model, contestant.step)
+            ran[side].append((outcome, contestant.inner()))
+    base = [outcome.seconds for outcome, _ in ran["hfbench"]]
+    for side, runs in ran.items():
+        yield {"damping": damping, "side": side, **summary(runs, base if side != "hfbench" else None)}
+
+
+def summary(runs: list[tuple[Outcome, int]], base: list[float] | None) -> Row:
+    """Medians over seeds; ratios of each seed's seconds to `base`, at least so large where a side did not arrive."""
+    outcomes = [outcome for outcome, _ in runs]
+    row: Row = {
+        "reached": f"{sum(outcome.reached for outcome in outcomes)}/{len(runs)}",
+        "seconds": statistics.median(outcome.seconds for outcome in outcomes),
+        "steps": statistics.median_low(outcome.steps for outcome in outcomes),
+        "inner": statistics.median_low(inner for _, inner in runs),
+    }
+    if base is not None:
+        ratios = [outcome.seconds / ours for outcome, ours in zip(outcomes, base, strict=True)]
+        row |= {"ratio": statistics.median(ratios), "least": min(ratios)}
+    return row
+
+
+# ---------------------------------------------------------------- ours
+
+
+def ours(task: Task, seed: int, damping: float, **settings: Any) -> Contestant:
+    optimizer = HessianFree(
+        task.model(generator(seed, "weights")),
+        loss=task.loss,
+        solver="cg",
+        preconditioner="martens",
+        globalization={"initial_damping": damping},
+        seed=generator(seed, "probes"),
+        **settings,
+    )
+    made = []
+
+    def step(inputs: Tensor, targets: Tensor, curvature: tuple[Tensor, Tensor] | None) -> None:
+        made.append(optimizer.step(inputs, targets, curvature).inner_iterations)
+
+    return Contestant(optimizer.model, step, lambda: sum(made))
+
+
+def ours_in_bfloat16(task: Task, seed: int, damping: float) -> Contestant:
+    """Raises ConfigError where this machine or this version of hfbench has no products in bfloat16."""
+    if "precision" not in inspect.signature(HessianFree).parameters:
+        raise ConfigError("not in this version")
+    return ours(task, seed, damping, precision="bfloat16")
+
+
+# ---------------------------------------------------------------- the peer
+
+
+def load_peer(path: Path) -> tuple[Any, Any]:
+    """Its modules `hessianfree.optimizer` and `hessianfree.preconditioners`, from the folder given and no other."""
+    if not (path / "hessianfree" / "optimizer.py").is_file():
+        raise ConfigError(
+            f"--peer: must be a folder with the source of {PEER}, but {path} has no hessianfree/optimizer.py: clone "
+            "github.com/ltatzel/PyTorchHessianFree and give that folder."
+        )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "hessianfree"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(path.resolve()))
+    try:
+        optimizer = importlib.import_module("hessianfree.optimizer")
+        preconditioners = importlib.import_module("hessianfree.preconditioners")
+        _ = optimizer.HessianFree, preconditioners.diag_EF_backpack, preconditioners.diag_to_preconditioner
+    except (ImportError, AttributeError) as error:
+        missing = "; it needs backpack-for-pytorch: pip install -e '.[bench]'" if "backpack" in str(error) else ""
+        raise ConfigError(f"--peer: {path} must hold {PEER} in working order, but: {error}{missing}.") from error
+    finally:
+        sys.path.remove(str(path.resolve()))
+    return optimizer, preconditioners
+
+
+def peers(path: Path) -> dict[str, Maker]:
+    """The peer as its README shows it, and with its preconditioner mended."""
+    optimizer, preconditioners = load_peer(path)
+
+    def plain(task: Task, seed: int, damping: float) -> Contestant:
+        return theirs(optimizer, None, task, seed, damping)
+
+    def mended(task: Task, seed: int, damping: float) -> Contestant:
+        return theirs(optimizer, preconditioners, task, seed, damping)
+
+    return {PEER: plain, "its defect mended": mended}
+
+
+def theirs(optimizer: Any, preconditioners: Any, task: Task, seed: int, damping: float) -> Contestant:
+    model = task.model(generator(seed, "weights"))
+    peer, total = optimizer.HessianFree(model.parameters(), damping=damping), nn.BCEWithLogitsLoss(reduction="sum")
+
+    def step(inputs: Tensor, targets: Tensor, curvature: tuple[Tensor, Tensor] | None) -> None:
+        def forward() -> tuple[Tensor, Tensor]:
+            z = model(inputs)
+            return total(z, targets) / len(inputs), z
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of every step that it rejects
+            M = None
+            if preconditioners is not None:
+                squares = preconditioners.diag_EF_backpack(model, total, inputs, targets, "sum")
+                M = preconditioners.diag_to_preconditioner(squares / len(inputs), peer.param_groups[0]["damping"])
+                peer.zero_grad()
+            peer.step(forward, M_func=M)
+
+    return Contestant(model, step, lambda: sum(peer.state["num_cg_iters"]))

@@ -1,0 +1,52 @@
+"""Training until a test error is reached, on a clock that counts the steps alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from hfbench import batches
+from hfbench.clock import Stopwatch
+from hfbench.evaluation import mean_error
+from hfbench.protocols import BatchPlan, Task, TaskData
+from hfbench.streams import generator
+
+Cases = tuple[Tensor, Tensor]  # inputs and targets
+Step = Callable[[Tensor, Tensor, Cases | None], object]  # the gradient's, and the curvature's where they are others
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a training ended: at the target, or at the limit of seconds."""
+
+    seconds: float
+    steps: int
+    error: float
+    reached: bool
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is the same for all who train: task, data, batches by seed and step, target and limit."""
+
+    task: Task
+    data: TaskData
+    plan: BatchPlan
+    seed: int
+    target: float
+    limit: float
+
+    def run(self, model: nn.Module, step: Step) -> Outcome:
+        """Steps until the test error is at most the target; it is evaluated after each, while the clock stands."""
+        train, clock, error, done = self.data.train, Stopwatch(), float("inf"), 0
+        while not error <= self.target and clock.seconds < self.limit:
+            done += 1
+            cases, some = batches.draw(self.plan, done, len(train), generator(self.seed, f"batches/{done}"))
+            inputs, targets = train.inputs[cases], train.targets[cases]
+            curvature = None if some is cases else (train.inputs[some], train.targets[some])
+            with clock:
+                step(inputs, targets, curvature)
+            error = mean_error(model, self.task, self.data.test)
+        return Outcome(clock.seconds, done, error, error <= self.target)
