@@ -66,7 +66,7 @@ class GaussNewtonSystem:
 
     def multiply(self, v: Vector) -> Vector:
         """(G + mu D + lambda I) v."""
-        return (v * self.shift).add_(self.linearisation.gauss_newton(v))  # blocks of G v may share memory
+        return self.linearisation.gauss_newton(v).add(v, self.shift)
 
     # ------------------------------------------------------------ as a least-squares problem
 
@@ -79,7 +79,7 @@ class GaussNewtonSystem:
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
         Bu = self.linearisation.loss_at.factor(u[0]).div(math.sqrt(self.linearisation.n))
-        return (Vector(u[1:]) * self.root_shift).add_(self.linearisation.vjp(Bu))
+        return self.linearisation.vjp(Bu).add(u[1:], self.root_shift)
 
     @cached_property
     def right_hand_side(self) -> Vector:

@@ -46,13 +46,23 @@ class Vector(tuple[Tensor, ...]):
     def __pow__(self, exponent: float) -> Vector:
         return Vector(torch._foreach_pow(self, exponent))
 
-    def add(self, other: Blocks, alpha: float) -> Vector:
-        """self + alpha·other."""
+    def add(self, other: Blocks, alpha: float | Shift) -> Vector:
+        """self + alpha·other in one pass, alpha a number, one number per block, or a vector taken entry by entry."""
+        if isinstance(alpha, Vector):
+            return Vector(torch._foreach_addcmul(self, other, alpha))
+        if isinstance(alpha, Sequence):
+            return Vector(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
         return Vector(torch._foreach_add(self, other, alpha=alpha))
 
     def add_(self, other: Blocks, alpha: float = 1.0) -> Vector:
         """self ← self + alpha·other."""
         torch._foreach_add_(self, other, alpha=alpha)
+        return self
+
+    def scale_add_(self, beta: float, other: Blocks) -> Vector:
+        """self ← beta·self + other, in one pass where scaling and adding would take two."""
+        for mine, one in zip(self, other, strict=True):
+            torch.add(one, mine, alpha=beta, out=mine)
         return self
 
     def shift_(self, scalars: Shift) -> Vector:

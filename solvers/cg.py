@@ -83,4 +83,4 @@ class CG:
             ry, ry_old = r.dot(y), ry
             yield CGState(k, x, q, math.sqrt(ry), reference, products + k)
             beta = ry / ry_old
-            p.mul_(beta).add_(y)
+            p.scale_add_(beta, y)

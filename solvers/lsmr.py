@@ -105,9 +105,9 @@ class LSMR:
             cbar, sbar, rhobar = sym_ortho(rhotemp, theta)
             zeta, zetabar = cbar * zetabar, -sbar * zetabar
             # h, hbar, y
-            hbar.mul_(-thetabar * rho / (rho_old * rhobar_old)).add_(h)
+            hbar.scale_add_(-thetabar * rho / (rho_old * rhobar_old), h)
             y = y.add(hbar, zeta / (rho * rhobar))
-            h.mul_(-theta / rho).add_(v)
+            h.scale_add_(-theta / rho, v)
             residual.rotate(c, s, rhobar_old, thetabar, rhobar, zeta)
             q = problem.q0 - 0.5 * residual.matched
             norm2 += beta * beta

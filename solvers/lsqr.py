@@ -59,7 +59,7 @@ class LSQR:
             theta, rhobar = s * alpha, -c * alpha
             phi, phibar = c * phibar, s * phibar
             y = y.add(w, phi / rho)
-            w.mul_(-theta / rho).add_(v)
+            w.scale_add_(-theta / rho, v)
             q -= 0.5 * phi * phi  # sums of one sign, where ½‖r̃‖² - ½‖b̃‖² would cancel
             norm2 += beta * beta
             yield BidiagonalState(k, substitution, y, q, phibar * alpha * abs(c), phibar, math.sqrt(norm2), start + k)

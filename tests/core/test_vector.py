@@ -40,6 +40,8 @@ def test_arithmetic_is_that_of_the_long_vector(shapes: list[tuple[int, ...]], se
         (v / w, a / b),
         ((v * v) ** 0.5, np.abs(a)),
         (v.add(w, alpha), a + alpha * b),
+        (v.add(w, per_block), a + expanded * b),
+        (v.add(w, v), a + b * a),
     ]:
         assert isinstance(ours, Vector)
         np.testing.assert_allclose(flat(ours), theirs, rtol=1e-12)
@@ -56,8 +58,11 @@ def test_in_place_methods_change_the_blocks_and_return_the_vector() -> None:
     assert v.mul_((2.0, 3.0)) is v
     assert v.shift_((1.0, -1.0)) is v
     assert v[0] is first
+    assert v.scale_add_(-3.0, w) is v
+    assert v[0] is first
     expected = (a + 0.5 * b) * np.repeat([2.0, 3.0], [6, 3]) + np.repeat([1.0, -1.0], [6, 3])
-    np.testing.assert_allclose(flat(v), expected)
+    np.testing.assert_allclose(flat(v), b - 3 * expected)
+    assert np.array_equal(flat(w), b)
     assert np.array_equal(flat(w), b)
 
 
