@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from hfbench import registry
-from hfbench.curvature import trainable
 from hfbench.errors import ConfigError
+from hfbench.graph import trainable
 from hfbench.optimizer import HessianFree
 from hfbench.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
 from hfbench.replay import Replay

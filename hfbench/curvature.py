@@ -9,35 +9,31 @@ pass per product) and `product_mode` says so.
 The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
 With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass,
 counted), and the results are the same up to the order of summation.
+
+With a `precision` of another dtype (`hfbench.precision`) products have a graph of their own, recorded in it by one more
+forward pass; outputs, loss, gradient and second moments are of the weights' own dtype whatever the products are in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import grad
-from torch.func import functional_call, jvp
 
-from hfbench.capture import Capture
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.kernels import quiet, twice_differentiable
+from hfbench.graph import CastGraph, Graph, trainable
+from hfbench.kernels import twice_differentiable
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.models import check_batch, check_layers, check_model, outputs_of
 from hfbench.moments import squared_norms, squared_sums
+from hfbench.precision import Precision, arithmetic, precision_of
+from hfbench.tally import slices
 from hfbench.vector import Vector, as_vector
-
-
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are optimised, by name, in the model's order."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not parameters:
-        raise ConfigError("the model must have parameters with requires_grad=True, but has none.")
-    return parameters
 
 
 def linearize(
@@ -48,75 +44,21 @@ def linearize(
     *,
     chunk: int | None = None,
     layout: str = "structured",
+    precision: str = "parameters",
 ) -> Linearisation:
     """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
 
-    `chunk` streams the batch so many cases at a time; with the layout "flat" vectors have one long block.
-    Raises ConfigError for an unknown loss, targets that it is not defined for or a model whose curvature would be wrong
-    (dropout in training mode, say), NonFiniteError, when `value` is asked for, for outputs that are not finite.
+    `chunk` streams the batch so many cases at a time; with the layout "flat" vectors have one long block. `precision`
+    is that of the products: "parameters", as the weights, "auto", "float64", "float32", "tf32" or "bfloat16".
+    Raises ConfigError for an unknown loss, targets that it is not defined for, a precision that this machine has no
+    units for or a model whose curvature would be wrong (dropout in training mode, say), NonFiniteError, when `value` is
+    asked for, for outputs that are not finite.
     """
     check_model(model)
     check_layers(model, trainable(model))
-    at = Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout)
+    at = Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout, precision=precision)
     _ = at.loss_at  # checks the targets
     return at
-
-
-class _Graph:
-    """The recorded forward pass of one chunk, and on demand the recorded map u ↦ Jᵀu."""
-
-    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
-        self.model, self.inputs = model, inputs
-        self.parameters = trainable(model)
-        with torch.enable_grad(), twice_differentiable(model), Capture(model, len(inputs)) as self.capture:
-            self.z = outputs_of(model, inputs, list(self.parameters.values()))
-        self.forward_mode = False
-
-    def vjp(self, u: Tensor) -> Vector:
-        weights = list(self.parameters.values())
-        return Vector(grad(self.z, weights, u, retain_graph=True, allow_unused=True, materialize_grads=True))
-
-    def jvp(self, v: Vector) -> Tensor:
-        if not self.forward_mode:
-            try:
-                return self._transposed_transpose(v)
-            except torch.OutOfMemoryError:  # a RuntimeError too, but forward mode is no cure
-                raise
-            except RuntimeError:  # an operation without a second derivative: fused recurrent or attention kernels
-                self.forward_mode = True
-        return self._forward_mode(v)
-
-    @cached_property
-    def _transpose(self) -> tuple[Tensor, list[Tensor], list[int]]:
-        """A dummy u, the blocks of Jᵀu that depend on it, and their positions."""
-        u = torch.zeros_like(self.z, requires_grad=True)
-        with torch.enable_grad():
-            blocks = grad(self.z, list(self.parameters.values()), u, create_graph=True, allow_unused=True)
-        used = [i for i, block in enumerate(blocks) if block is not None]
-        if not all(blocks[i].requires_grad for i in used):
-            raise RuntimeError("a backward pass did not record itself, so it cannot be transposed")
-        return u, [blocks[i] for i in used], used
-
-    def _transposed_transpose(self, v: Vector) -> Tensor:
-        u, blocks, used = self._transpose
-        (Jv,) = grad(blocks, u, [v[i] for i in used], retain_graph=True)
-        return Jv
-
-    def _forward_mode(self, v: Vector) -> Tensor:
-        weights = {name: p.detach() for name, p in self.parameters.items()}
-        tangents = dict(zip(weights, v, strict=True))
-        try:
-            with twice_differentiable(self.model), quiet():
-                Jv: Tensor = jvp(lambda w: functional_call(self.model, w, (self.inputs,)), (weights,), (tangents,))[1]
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            raise ConfigError(
-                "the product J v needs a second derivative or a forward-mode rule of every operation, but one has "
-                f"neither: {_first_sentence(error)} Replace it in the model (nn.EmbeddingBag, say, by nn.Embedding "
-                "and a mean)."
-            ) from error
-        return Jv
 
 
 class Linearisation:
@@ -135,6 +77,7 @@ class Linearisation:
         *,
         chunk: int | None = None,
         layout: str = "structured",
+        precision: str = "parameters",
         ledger: Ledger | None = None,
     ) -> None:
         check_batch(inputs, targets)
@@ -143,31 +86,58 @@ class Linearisation:
         self.layout = layout_of(layout, self.blocks)
         self.parameters = self.layout.pack(self.blocks)
         self.inputs, self.targets, self.n = inputs.detach(), targets.detach(), len(inputs)
-        self.slices = _slices(self.n, chunk)
-        self.kept = _Graph(model, inputs) if len(self.slices) == 1 else None
-        if self.kept is not None:
-            self.ledger.count("forward", self.n)
+        self.chunk = min(check_chunk(chunk) or self.n, self.n)
+        self.slices = list(slices(self.n, self.chunk))
+        self.precision = precision_of(precision, self.blocks[0])
+        own = self.blocks[0].dtype
+        self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
+        if not self.casts:  # else it may not be needed
+            _ = self.kept
         self.product_mode = "transpose"
 
     # ------------------------------------------------------------ the pieces everything is made of
 
-    def _graphs(self) -> Iterator[tuple[slice, _Graph]]:
+    @cached_property
+    def kept(self) -> Graph | None:
+        """The graph of the whole batch, in the weights' own dtype; None where the batch is streamed."""
+        return self._record(self.slices[0]) if len(self.slices) == 1 else None
+
+    @cached_property
+    def kept_cast(self) -> Graph | None:
+        """The same in the products' dtype, where that is another."""
+        return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
+
+    def _kept(self, products: bool) -> Graph:
+        kept = self.kept_cast if products and self.casts else self.kept
+        assert kept is not None  # asked for where the batch is whole
+        return kept
+
+    def _record(self, one: slice, cast: bool = False) -> Graph:
+        self.ledger.count("forward", one.stop - one.start)
+        inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
+        return CastGraph(self.model, inputs, self.precision.dtype) if cast else Graph(self.model, inputs)
+
+    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Graph]]:
         """The chunks' graphs: the kept one, or each rebuilt in turn and dropped after its turn."""
-        if self.kept is not None:
-            yield self.slices[0], self.kept
+        if len(self.slices) == 1:
+            yield self.slices[0], self._kept(products)
             return
-        for one in self.slices:
-            self.ledger.count("forward", one.stop - one.start)
-            yield one, _Graph(self.model, self.inputs[one])
+        for one in slices(self.n, self.chunk):
+            graph = self._record(one, cast=products and self.casts)
+            yield one, graph
+            graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
 
     @cached_property
     def outputs(self) -> Tensor:
         """z, cases first."""
-        if self.kept is not None:
-            return self.kept.z.detach()
+        if (kept := vars(self).get("kept")) is not None:
+            z: Tensor = kept.z.detach()
+            return z
         self.ledger.count("forward", self.n)
         with torch.no_grad(), twice_differentiable(self.model):
-            return torch.cat([outputs_of(self.model, self.inputs[one], self.blocks) for one in self.slices])
+            return self._joined(
+                outputs_of(self.model, self.inputs[one], self.blocks) for one in slices(self.n, self.chunk)
+            )
 
     @cached_property
     def loss_at(self) -> LossAt:
@@ -195,29 +165,35 @@ class Linearisation:
         """J v, in the shape of the outputs."""
         blocks = self._blocks_of(v)
         self._count("jvp")
-        return torch.cat([self._jvp(graph, blocks) for _, graph in self._graphs()])
+        with self._arithmetic():
+            return self._joined(self._jvp(graph, blocks) for _, graph in self._graphs(products=True))
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀ u for u in the shape of the outputs."""
         self._count("vjp")
-        return self._vjp(u)
+        with self._arithmetic():
+            return self._vjp(u, products=True)
 
     def gauss_newton(self, v: Sequence[Tensor]) -> Vector:
         """G v = (1/n) Jᵀ H J v."""
         blocks = self._blocks_of(v)
         self._count("jvp")
         self._count("vjp")
-        if self.kept is not None:
-            return self.layout.pack(self.kept.vjp(self.loss_at.hessian(self._jvp(self.kept, blocks)) / self.n))
-        total = self.blocks.zeros_like()
-        for one, graph in self._graphs():  # both halves on one rebuilt graph
-            at = LOSSES[self.loss](graph.z.detach(), self.targets[one])
-            total.add_(graph.vjp(at.hessian(self._jvp(graph, blocks)) / self.n))
+        if len(self.slices) == 1:
+            at = self.loss_at  # at outputs of the weights' precision
+            with self._arithmetic():
+                return self.layout.pack(self._product(self._kept(products=True), at, blocks))
+        total, z = self.blocks.zeros_like(), self.outputs if self.differs else None
+        with self._arithmetic():
+            for one, graph in self._graphs(products=True):  # both halves on one rebuilt graph
+                at = LOSSES[self.loss](graph.z.detach() if z is None else z[one], self.targets[one])
+                total.add_(self._product(graph, at, blocks))
         return self.layout.pack(total)
 
     @cached_property
     def gradient(self) -> Vector:
         """(1/n) Jᵀ r, the gradient of `value`."""
+        _ = self.kept  # its outputs are those of the residual
         self.ledger.count("backward", self.n)
         return self._vjp(self.residual / self.n)
 
@@ -259,7 +235,7 @@ class Linearisation:
         self._check_variance()
         blocks = self._blocks_of(v)
         self.ledger.count("jvp", self.n)
-        Jv = torch.cat([self._jvp(graph, blocks) for _, graph in self._graphs()])
+        Jv = self._joined(self._jvp(graph, blocks) for _, graph in self._graphs())
         slopes = (self.residual.double() * Jv.double()).reshape(self.n, -1).sum(1)
         return float(slopes.var(correction=1))
 
@@ -272,32 +248,48 @@ class Linearisation:
     def _blocks_of(self, v: Sequence[Tensor]) -> Vector:
         return self.layout.unpack(as_vector(v, self.parameters))
 
-    def _jvp(self, graph: _Graph, blocks: Vector) -> Tensor:
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return arithmetic(self.precision, self.inputs.device)
+
+    def _product(self, graph: Graph, at: LossAt, blocks: Vector) -> Vector:
+        """The chunk's part of G v."""
+        Jv = self._jvp(graph, blocks)
+        HJv = at.hessian(Jv)
+        return graph.vjp(HJv / self.n if HJv is Jv else HJv.div_(self.n))  # J v may be a view of v
+
+    def _jvp(self, graph: Graph, blocks: Vector) -> Tensor:
         Jv = graph.jvp(blocks)
         if graph.forward_mode:
             self.product_mode = "forward"
             self.ledger.count("forward", len(graph.inputs))
         return Jv
 
-    def _vjp(self, u: Tensor) -> Vector:
-        if self.kept is not None:
-            return self.layout.pack(self.kept.vjp(u))
+    def _vjp(self, u: Tensor, products: bool = False) -> Vector:
+        if len(self.slices) == 1:
+            return self.layout.pack(self._kept(products).vjp(u))
         total = self.blocks.zeros_like()
-        for one, graph in self._graphs():
+        for one, graph in self._graphs(products):
             total.add_(graph.vjp(u[one]))
         return self.layout.pack(total)
+
+    def _joined(self, parts: Iterable[Tensor]) -> Tensor:
+        """The chunks' rows in one tensor, each copied there as it comes."""
+        joined: Tensor | None = None
+        for one, part in zip(self.slices, parts, strict=True):
+            if len(self.slices) == 1:
+                return part
+            joined = part.new_empty(self.n, *part.shape[1:]) if joined is None else joined
+            joined[one] = part
+        assert joined is not None  # a batch is never empty
+        return joined
 
     def _count(self, kind: str) -> None:
         self.ledger.count(kind, self.n)
         self.ledger.count(f"{kind}_calls", 1)
 
 
-def _first_sentence(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition(". ")[0].removesuffix(".") + "."
-
-
-def _slices(n: int, chunk: int | None) -> list[slice]:
+def check_chunk(chunk: int | None) -> int | None:
+    """A number of cases from 1, or None; otherwise a ConfigError."""
     if chunk is not None and chunk < 1:
         raise ConfigError(f"chunk: must be at least one case, but got {chunk}.")
-    size = chunk or n
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    return chunk

@@ -21,8 +21,8 @@ from typing import Annotated, Any, final
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature import trainable
 from hfbench.errors import ConfigError
+from hfbench.graph import trainable
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES
 from hfbench.space import Integers, Linear, Log, Within, part
@@ -42,16 +42,25 @@ class FirstOrderStep:
 
 
 class FirstOrder:
-    """A `torch.optim` optimiser that is given f and its gradient, with every pass counted."""
+    """A `torch.optim` optimiser that is given f and its gradient, with every pass counted.
+
+    It goes through the cases a `minibatch` at a time. An optimiser with a `weight_decay` is given mu as that: it adds
+    mu D w to the gradient while it reads it, and has no use for f itself, of which its steps then see the loss alone.
+    """
 
     def __init__(
-        self, model: nn.Module, loss: str, mu_D: tuple[float, ...], inner: type[torch.optim.Optimizer], **settings: Any
+        self,
+        model: nn.Module,
+        loss: str,
+        mu_D: tuple[float, ...],
+        inner: type[torch.optim.Optimizer],
+        minibatch: int | None = None,
+        **settings: Any,
     ) -> None:
         self.model, self.loss, self.mu_D, self.ledger = model, LOSSES[loss], mu_D, Ledger()
-        self.weights = list(trainable(model).values())
-        self.inner = inner(self.weights, **settings)
-        self.minibatch: int | None = None
-        self.gradient_norm = math.nan
+        self.weights, self.minibatch = list(trainable(model).values()), minibatch
+        self.decays = "weight_decay" in inspect.signature(inner).parameters
+        self.inner = inner(_groups(self.weights, mu_D) if self.decays else self.weights, **settings)
 
     def step(
         self,
@@ -70,31 +79,34 @@ class FirstOrder:
                 f"a first-order baseline does not measure {', '.join(evidence)}, which its scheduler needs of every "
                 "step: use the scheduler fixed or geometric."
             )
-        before = Vector(w.detach().clone() for w in self.weights)
+        before = self._w.clone()
         size = self.minibatch or len(inputs)
         for start in range(0, len(inputs), size):
             x, t = inputs[start : start + size], targets[start : start + size]
             value: Any = self.inner.step(partial(self._objective, x, t))
             if not math.isfinite(value):
                 break
-        moved = Vector(w.detach() for w in self.weights) - before
-        return FirstOrderStep(self.gradient_norm, moved.norm())
+        return FirstOrderStep(Vector(w.grad for w in self.weights).norm(), (self._w - before).norm())
 
     def _objective(self, x: Tensor, t: Tensor) -> float:
-        """f on these cases; its gradient goes into the weights' `grad`."""
+        """f on these cases, its gradient in the weights' `grad`; both without the decay that `inner` adds itself."""
         n = len(x)
         self.ledger.count("forward", n)
         self.ledger.count("backward", n)
-        with torch.enable_grad():
-            z: Tensor = self.model(x)
+        z: Tensor = self.model(x)  # torch's optimisers switch gradients on
         at = self.loss(z.detach(), t)
-        blocks = Vector(torch.autograd.grad(z, self.weights, at.residual() / n, materialize_grads=True))
-        w = Vector(w.detach() for w in self.weights)
-        g = blocks + w * self.mu_D
+        g = torch.autograd.grad(z, self.weights, at.residual().div_(n), materialize_grads=True)
+        value = float(at.value().mean(dtype=torch.float64))
+        if not self.decays:
+            g = Vector(g).add(self._w, self.mu_D)
+            value += decay_penalty(self._w, self.mu_D)
         for weight, block in zip(self.weights, g, strict=True):
-            weight.grad = block
-        self.gradient_norm = g.norm()
-        return float(at.value().mean(dtype=torch.float64)) + decay_penalty(w, self.mu_D)
+            weight.grad = block.contiguous()  # as the weight is: fused kernels go by the order in memory
+        return value
+
+    @property
+    def _w(self) -> Vector:
+        return Vector(w.detach() for w in self.weights)
 
     def state_dict(self) -> dict[str, Any]:
         return self.inner.state_dict()

@@ -10,7 +10,8 @@ from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 import hfbench.moments
-from hfbench.curvature import Linearisation, trainable
+from hfbench.curvature import Linearisation
+from hfbench.graph import trainable
 from hfbench.vector import Vector
 
 DTYPE = torch.float64

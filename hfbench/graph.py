@@ -1,0 +1,148 @@
+"""The recorded forward pass of one chunk of cases, and on demand the recorded map u ↦ Jᵀu; in any dtype.
+
+J v is the transpose of the recorded transpose: ⟨Jᵀu, v⟩ differentiated by a dummy u. See `hfbench.curvature`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.func import functional_call, jvp
+
+from hfbench.capture import Capture
+from hfbench.errors import ConfigError
+from hfbench.kernels import quiet, twice_differentiable
+from hfbench.models import outputs_of
+from hfbench.vector import Vector
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are optimised, by name, in the model's order."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ConfigError("the model must have parameters with requires_grad=True, but has none.")
+    return parameters
+
+
+class Graph:
+    """The model's own graph: its parameters, as they are."""
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        self.model, self.inputs = model, inputs
+        self.parameters: Mapping[str, Tensor] = trainable(model)
+        self.fixed: Mapping[str, Tensor] = {}  # what else of the model is replaced in a call of it
+        with torch.enable_grad(), twice_differentiable(model), Capture(model, len(inputs)) as self.capture:
+            self.z = outputs_of(model, inputs, list(self.parameters.values()))
+        self.forward_mode = False
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+        weights = list(self.parameters.values())
+        return Vector(grad(self.z, weights, u, retain_graph=True, allow_unused=True, materialize_grads=True))
+
+    def jvp(self, v: Vector) -> Tensor:
+        """J v."""
+        if not self.forward_mode:
+            try:
+                return self._transposed_transpose(v)
+            except torch.OutOfMemoryError:  # a RuntimeError too, but forward mode is no cure
+                raise
+            except RuntimeError:  # an operation without a second derivative: fused recurrent or attention kernels
+                self.forward_mode = True
+        return self._forward_mode(v)
+
+    def free(self) -> None:
+        """Lets go of everything recorded."""
+        self.__dict__.clear()
+
+    @cached_property
+    def _transpose(self) -> tuple[Tensor, list[Tensor], list[int]]:
+        """A dummy u, the blocks of Jᵀu that depend on it, and their positions."""
+        u = torch.zeros_like(self.z, requires_grad=True)
+        with torch.enable_grad():
+            blocks = grad(self.z, list(self.parameters.values()), u, create_graph=True, allow_unused=True)
+        used = [i for i, block in enumerate(blocks) if block is not None]
+        if not all(blocks[i].requires_grad for i in used):
+            raise RuntimeError("a backward pass did not record itself, so it cannot be transposed")
+        return u, [blocks[i] for i in used], used
+
+    def _transposed_transpose(self, v: Vector) -> Tensor:
+        u, blocks, used = self._transpose
+        (Jv,) = grad(blocks, u, [v[i] for i in used], retain_graph=True)
+        return Jv
+
+    def _forward_mode(self, v: Vector) -> Tensor:
+        weights = {name: p.detach() for name, p in self.parameters.items()}
+        tangents = dict(zip(weights, v, strict=True))
+        try:
+            with twice_differentiable(self.model), quiet():
+                Jv: Tensor = jvp(self._outputs, (weights,), (tangents,))[1]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ConfigError(
+                "the product J v needs a second derivative or a forward-mode rule of every operation, but one has "
+                f"neither: {_first_sentence(error)} Replace it in the model (nn.EmbeddingBag, say, by nn.Embedding "
+                "and a mean)."
+            ) from error
+        return Jv
+
+    def _outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """The model's outputs with these weights."""
+        z: Tensor = functional_call(self.model, {**self.fixed, **weights}, (self.inputs,))
+        return z
+
+
+class CastGraph(Graph):
+    """The graph of the model in another dtype: weights, buffers and inputs are cast once, v and u at every product.
+
+    Cast are floating inputs and what has the trained parameters' dtype; integers and what is of a third dtype are the
+    model's own affair. Both products are of one recorded map, so that they are transposes up to that dtype's rounding.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+        self.inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        trained = trainable(model)
+        self.own = next(iter(trained.values())).dtype
+        rest = [*model.named_parameters(), *model.named_buffers()]
+        with self._named():
+            self.fixed = {
+                name: one.detach().to(dtype) for name, one in rest if name not in trained and one.dtype == self.own
+            }
+            self.parameters = {name: p.detach().to(dtype).requires_grad_() for name, p in trained.items()}
+            with torch.enable_grad(), twice_differentiable(model):
+                self.z = self._outputs(self.parameters)
+        self.forward_mode = False
+
+    def vjp(self, u: Tensor) -> Vector:
+        with self._named():
+            return Vector(block.to(self.own) for block in super().vjp(u.to(self.z.dtype)))
+
+    def jvp(self, v: Vector) -> Tensor:
+        with self._named():
+            return super().jvp(Vector(block.to(self.dtype) for block in v)).to(self.own)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of what the dtype does not run through that it is the precision's doing."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ConfigError) as error:
+            name = str(self.dtype).removeprefix("torch.")
+            raise ConfigError(
+                f"precision: the model must run in {name} for products in it, but does not: {_first_sentence(error)} "
+                "Take precision 'parameters', which needs nothing of the model, or have the model cast to the dtype of "
+                "its weights what it makes itself."
+            ) from error
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(". ")[0].removesuffix(".") + "."

@@ -1,0 +1,147 @@
+"""In which arithmetic curvature products are computed, and what this machine's matrix units can do.
+
+A product J v, Jᵀu or G v may be taken in other digits than the weights have; gradient, objective, second moments and
+the solvers' recurrences never are. A solve that ends at a relative progress of 5e-4 needs few digits, and matrix units
+for bfloat16 are several times faster than float32 arithmetic.
+
+    parameters   the weights' own dtype
+    auto         bfloat16 where the device has matrix units for it, else the weights' own dtype
+    float64      53 bits; slower than float32
+    float32      24 bits, never TF32
+    tf32         11 bits in matrix products, operands and results in float32: NVIDIA GPUs from compute capability 8
+    bfloat16     8 bits, sums in float32: AMX or AVX-512 BF16 on a CPU, NVIDIA from compute capability 8, AMD
+
+Source: D. Kalamkar and others, A study of BFLOAT16 for deep learning training, arXiv 1905.12322.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.space import did_you_mean
+
+PRECISIONS = ("parameters", "auto", "float64", "float32", "tf32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What is taken: the dtype of the products' tensors, and whether their matrix products are in TF32."""
+
+    dtype: torch.dtype
+    tf32: bool | None = None  # None: as PyTorch is set
+
+    @property
+    def name(self) -> str:
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
+
+
+def precision_of(name: str, parameter: Tensor) -> Precision:
+    """The precision of that name for weights such as `parameter`.
+
+    Raises ConfigError for an unknown name, and for bfloat16 or TF32 where the parameter's device has no matrix units
+    for it.
+    """
+    check_precision(name)
+    device = parameter.device
+    if name == "auto":
+        name = "bfloat16" if has_bfloat16(device) else "parameters"
+    if name == "parameters":
+        return Precision(parameter.dtype)
+    if name == "bfloat16" and not has_bfloat16(device):
+        raise ConfigError(_missing(name, "matrix units for bfloat16 (AMX, AVX-512 BF16, or a GPU's)", parameter))
+    if name == "tf32":
+        if not has_tf32(device):
+            raise ConfigError(_missing(name, "an NVIDIA GPU of compute capability 8 or more", parameter))
+        return Precision(torch.float32, tf32=True)
+    return Precision(getattr(torch, name), tf32=False if name == "float32" and device.type == "cuda" else None)
+
+
+def check_precision(name: str) -> str:
+    """One of PRECISIONS; otherwise a ConfigError."""
+    if name not in PRECISIONS:
+        close = did_you_mean(name, PRECISIONS)
+        raise ConfigError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {name!r}{close}.")
+    return name
+
+
+def available(parameter: Tensor) -> list[str]:
+    """The names that `precision_of` takes for weights such as `parameter`."""
+    units = {"bfloat16": has_bfloat16, "tf32": has_tf32}
+    return [name for name in PRECISIONS if name not in units or units[name](parameter.device)]
+
+
+def _missing(name: str, needed: str, parameter: Tensor) -> str:
+    there = ", ".join(available(parameter))
+    return (
+        f"precision: {name} needs {needed}, which {_of(parameter.device)} does not have; there are {there}. Take "
+        "'auto' for the fastest of the machine that a run is on."
+    )
+
+
+def _of(device: torch.device) -> str:
+    return "this CPU" if device.type == "cpu" else f"the device {device}"
+
+
+# ---------------------------------------------------------------- what the hardware has
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether PyTorch multiplies bfloat16 matrices on the device in units made for it."""
+    if device.type == "cpu":
+        return _mkldnn_is_used() and _cpu_has_bfloat16()
+    return device.type == "cuda" and (torch.version.hip is not None or _capability(device) >= (8, 0))
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether PyTorch multiplies float32 matrices on the device in TF32 where it is told to."""
+    return device.type == "cuda" and torch.version.hip is None and _capability(device) >= (8, 0)
+
+
+def _mkldnn_is_used() -> bool:
+    mkldnn: Any = torch.backends.mkldnn
+    return bool(mkldnn.is_available() and mkldnn.enabled)
+
+
+def _cpu_has_bfloat16() -> bool:
+    """AVX-512 BF16, which every CPU with AMX for bfloat16 has too."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
+# ---------------------------------------------------------------- TF32, a setting of the process
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Inside, float32 matrix products on a GPU are in TF32, or are not, as the precision says; then as before."""
+    if precision.tf32 is None or device.type != "cuda":
+        yield
+        return
+    places = _places()
+    before = [getattr(place, attribute) for place, attribute, _ in places]
+    try:
+        for place, attribute, values in places:
+            setattr(place, attribute, values[precision.tf32])
+        yield
+    finally:
+        for (place, attribute, _), value in zip(places, before, strict=True):
+            setattr(place, attribute, value)
+
+
+def _places() -> list[tuple[Any, str, tuple[Any, Any]]]:
+    """Where PyTorch keeps the setting, for matrix products, convolutions and recurrences, and its values off and on."""
+    backends: Any = torch.backends
+    if hasattr(backends.cuda.matmul, "fp32_precision"):  # from PyTorch 2.9; reading the older switches may then raise
+        places = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+        return [(place, "fp32_precision", ("ieee", "tf32")) for place in places]
+    return [(place, "allow_tf32", (False, True)) for place in (backends.cuda.matmul, backends.cudnn)]
