@@ -11,8 +11,8 @@ The peer's `get_preconditioner` has no return statement, so its CG runs without 
 without, and not charged for what would be thrown away; and, its defect mended, with Martens' preconditioner made of
 its own parts (`diag_EF_backpack` and `diag_to_preconditioner`), the diagonal scaled to the objective above.
 
-Ratios are to hfbench's seconds with the same seed and lambda: median and least over seeds; a side that does not arrive counts
-as the limit. hfbench runs in float32 and, where this machine can, with products in bfloat16.
+Ratios are to hfbench's seconds with the same seed and lambda: their median and the least over seeds; a side that does
+not arrive counts as the limit. hfbench runs in float32 and, where this machine can, with products in bfloat16.
 """
 
 from __future__ import annotations
