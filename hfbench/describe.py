@@ -250,7 +250,8 @@ def _method(study: Study, name: str) -> str:
     parts = [_as_set(registry.get(family, settings["use"]), settings) for family, settings in method.parts()]
     follows = [f"the batches of {method.batches_of}"] if method.batches_of else []
     layout = [] if method.layout == "structured" else [f"{method.layout} layout"]
-    return ", ".join([*parts, *follows, *layout])
+    products = [] if method.precision == "parameters" else [f"products in {method.precision}"]
+    return ", ".join([*parts, *follows, *layout, *products])
 
 
 def _as_set(cls: type, settings: Mapping[str, Any]) -> str:

@@ -16,7 +16,10 @@ from hfbench.errors import ConfigError
 from hfbench.space import Choice, Within, did_you_mean, part, settings_of
 
 RULES = ("relative-progress",)  # Martens (2010)
-HESSIAN_FREE = ("solver", "preconditioner", "rules", "globalization", "right_hand_side", "max_inner", "chunk", "layout")
+HESSIAN_FREE = (
+    *("solver", "preconditioner", "rules", "globalization", "right_hand_side", "max_inner", "chunk", "layout"),
+    "precision",
+)
 
 Resolved = dict[str, Any]  # {"use": name, **settings}, every default filled in
 Spec = str | dict[str, Any]
@@ -38,6 +41,7 @@ class Method:
     max_inner: int
     chunk: int | None
     layout: str  # "structured" or "flat"
+    precision: str  # of the curvature products; the weights' own is the study's
     stream: int  # methods with one stream share the draws of batches and probes
 
     def parts(self) -> list[tuple[str, Resolved]]:
@@ -62,6 +66,11 @@ class MethodTable:
     max_inner: Annotated[int, Within("[1, inf)"), "most inner iterations of a step"] = 250
     chunk: Annotated[int | None, Within("[1, inf)"), "most cases in memory at once"] = None
     layout: Annotated[str, Choice("structured", "flat"), "vectors as blocks, or as one long block"] = "structured"
+    precision: Annotated[
+        str,
+        Choice("parameters", "auto", "float64", "float32", "tf32", "bfloat16"),
+        "of curvature products; the study's is that of weights and data",
+    ] = "parameters"
     stream: Annotated[int, Within("[0, inf)"), "another one draws other batches and probes"] = 0
 
 
@@ -88,6 +97,7 @@ def resolve(name: str, table: Mapping[str, Any]) -> Method:
         max_inner=given.max_inner,
         chunk=given.chunk,
         layout=given.layout,
+        precision=given.precision,
         stream=given.stream,
     )
 

@@ -41,13 +41,14 @@ COLUMNS: dict[str, type] = {
     "preconditioner": str,
     "right_hand_side": str,
     "product_mode": str,
+    "precision": str,  # of the step's products
     "peak_memory": int,  # bytes
 }
 
 STEP_COLUMNS = (
     "gradient_norm", "variance_l1", "variance_inner", "damping", "next_damping", "rho", "inner_iterations",
     "chosen_iterate", "stop_reason", "step_length", "step_norm", "q", "preconditioner", "right_hand_side",
-    "product_mode",
+    "product_mode", "precision",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ Cost       one forward and one backward pass (3 units) of every case per
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class FirstOrder:
         **settings: Any,
     ) -> None:
         self.model, self.loss, self.mu_D, self.ledger = model, LOSSES[loss], mu_D, Ledger()
-        self.weights, self.minibatch = list(trainable(model).values()), minibatch
+        self.weights, self.minibatch, self.gradient_norm = list(trainable(model).values()), minibatch, math.nan
         self.decays = "weight_decay" in inspect.signature(inner).parameters
         self.inner = inner(_groups(self.weights, mu_D) if self.decays else self.weights, **settings)
 
@@ -83,23 +84,24 @@ class FirstOrder:
         size = self.minibatch or len(inputs)
         for start in range(0, len(inputs), size):
             x, t = inputs[start : start + size], targets[start : start + size]
-            value: Any = self.inner.step(partial(self._objective, x, t))
+            value: Any = self.inner.step(partial(self._objective, x, t, last=start + size >= len(inputs)))
             if not math.isfinite(value):
                 break
-        return FirstOrderStep(Vector(w.grad for w in self.weights).norm(), (self._w - before).norm())
+        return FirstOrderStep(self.gradient_norm, (self._w - before).norm())
 
-    def _objective(self, x: Tensor, t: Tensor) -> float:
+    def _objective(self, x: Tensor, t: Tensor, last: bool) -> float:
         """f on these cases, its gradient in the weights' `grad`; both without the decay that `inner` adds itself."""
         n = len(x)
         self.ledger.count("forward", n)
         self.ledger.count("backward", n)
         z: Tensor = self.model(x)  # torch's optimisers switch gradients on
         at = self.loss(z.detach(), t)
-        g = torch.autograd.grad(z, self.weights, at.residual().div_(n), materialize_grads=True)
         value = float(at.value().mean(dtype=torch.float64))
+        g = Vector(torch.autograd.grad(z, self.weights, at.residual() / n, materialize_grads=True))
         if not self.decays:
-            g = Vector(g).add(self._w, self.mu_D)
-            value += decay_penalty(self._w, self.mu_D)
+            g, value = g.add(self._w, self.mu_D), value + decay_penalty(self._w, self.mu_D)
+        if last or not math.isfinite(value):
+            self.gradient_norm = (g.add(self._w, self.mu_D) if self.decays else g).norm()
         for weight, block in zip(self.weights, g, strict=True):
             weight.grad = block.contiguous()  # as the weight is: fused kernels go by the order in memory
         return value
@@ -115,6 +117,12 @@ class FirstOrder:
         self.inner.load_state_dict(state_dict)
 
 
+def _groups(weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[dict[str, Any]]:
+    """The weights of equal mu together, with mu as their `weight_decay`."""
+    of = list(zip(weights, mu_D, strict=True))
+    return [{"params": [w for w, mu in of if mu == one], "weight_decay": one} for one in dict.fromkeys(mu_D)]
+
+
 @final
 @part
 class Adam:
@@ -128,10 +136,9 @@ class Adam:
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """One outer iteration is one pass over the scheduler's cases, in the order drawn."""
-        betas = (self.beta1, self.beta2)
-        begun = FirstOrder(model, loss, mu_D, torch.optim.Adam, lr=self.lr, betas=betas, eps=self.eps)
-        begun.minibatch = self.minibatch
-        return begun
+        settings = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps}
+        fused = all(w.is_contiguous() for w in trainable(model).values())  # otherwise its kernels take wrong entries
+        return FirstOrder(model, loss, mu_D, torch.optim.Adam, self.minibatch, **settings, fused=fused or None)
 
 
 @final

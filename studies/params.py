@@ -38,6 +38,8 @@ def _by_task(values: Mapping[str, str]) -> str:
 def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     """A run's configuration as params: `solver`, `solver.<setting>`, …, `task`, `seed`, `budget.<kind>`."""
     method = _own(config["method"])
+    if "precision" in method:  # of the products; a run's `precision` is that of weights and data
+        method["product_precision"] = method.pop("precision")
     flat = {"method": method.pop("name"), **_flatten("", method)}
     settings = dict(config["task_settings"])
     flat |= {"task": config["task"], "task.use": settings.pop("use"), **_flatten("task", settings)}
