@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Never
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hfbench import registry
-from hfbench.curvature import Linearisation, trainable
+from hfbench.curvature import Linearisation, check_chunk
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
+from hfbench.graph import trainable
 from hfbench.groups import ParameterGroup, check_state, decay_of, generator_of, shapes
 from hfbench.guard import Guard
 from hfbench.kernels import twice_differentiable
@@ -22,9 +23,14 @@ from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_r
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss, mean_loss
+from hfbench.memory import Forecast
+from hfbench.precision import precision_of
 from hfbench.protocols import STEP_EVIDENCE, Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
+from hfbench.rehearsal import plan_of_step
 from hfbench.space import build, did_you_mean
 from hfbench.system import GaussNewtonSystem, decay_penalty
+from hfbench.tally import slices
+from hfbench.units import bytes_of
 from hfbench.vector import Vector
 
 
@@ -50,6 +56,8 @@ class StepResult:
     preconditioner: str
     right_hand_side: str  # "residual", "damping", or "" for solvers that use the matrix form
     product_mode: str
+    precision: str  # of the products: "float64", "float32", "tf32" or "bfloat16"
+    predicted_memory: int | None = None  # bytes, told before the step: `hfbench.memory`
 
     def to_row(self) -> dict[str, Any]:
         return asdict(self)
@@ -67,8 +75,10 @@ class HessianFree(torch.optim.Optimizer):
 
     Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu, of the blocks that
     `decay_mask` says: "weights" (two or more dimensions), "all" or "none"; or a mapping from parameters' names to each
-    one's own mu. `chunk` streams batches through the model so many cases at a time; `layout` "flat" solves with one
-    long vector instead of blocks. Work is counted in `ledger`.
+    one's own mu. `chunk` streams batches through the model so many cases at a time, `max_bytes` (4_000_000_000, "4GB",
+    "512MiB") so many that a step's tensors stay below it; with both, both hold. `layout` "flat" solves with one long
+    vector instead of blocks. `precision` is that of the curvature products: "parameters", as the weights, "auto",
+    "float64", "float32", "tf32" or "bfloat16" (`hfbench.precision`). Work is counted in `ledger`.
 
     Trained are the parameters with requires_grad at the construction, in float32 or float64 and on one device. The
     model must be the same function of each case at every pass: no dropout or batch statistics, which eval() switches
@@ -90,7 +100,9 @@ class HessianFree(torch.optim.Optimizer):
         max_inner: int = 250,
         right_hand_side: str = "auto",
         chunk: int | None = None,
+        max_bytes: int | str | None = None,
         layout: str = "structured",
+        precision: str = "parameters",
         **other: Never,
     ) -> None:
         _check_no_other(other)
@@ -104,11 +116,15 @@ class HessianFree(torch.optim.Optimizer):
         check_rules(self.rules, self.solver)
         check_preconditioner(self.solver, self.preconditioner)
         self.globalization = _globalization(globalization)
-        self.max_inner, self.right_hand_side, self.chunk = max_inner, right_hand_side, chunk
+        self.max_inner, self.right_hand_side = max_inner, right_hand_side
+        self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)
+        self.forecasts: dict[Any, Forecast] = {}  # of the memory of steps, by the shapes they were rehearsed for
         self.generator = generator_of(seed)
         self.ledger = Ledger()
         self._named = self._guard.trained
         self.mu_D = decay_of(self._named, decay, decay_mask)
+        self.precision = precision
+        precision_of(precision, next(iter(self._named.values())))  # refuses what this machine has not
         self.layout_name, self.layout = layout, layout_of(layout, list(self._named.values()))
         state = {"damping": self.globalization.initial_damping, "iteration": 0, "generator": self.generator.get_state()}
         super().__init__(list(self._named.values()), {**state, "shapes": shapes(self._named.values())})
@@ -190,7 +206,9 @@ class HessianFree(torch.optim.Optimizer):
         drawn = self.generator.get_state()
         try:
             with twice_differentiable(self.model):
-                return self._step(inputs, targets, curvature, evidence)
+                planned = plan_of_step(self, (inputs, targets), curvature, evidence)
+                result = self._step(inputs, targets, curvature, evidence, planned.chunk)
+                return replace(result, predicted_memory=planned.peak)
         except BaseException:
             self.generator.set_state(drawn)
             raise
@@ -201,8 +219,9 @@ class HessianFree(torch.optim.Optimizer):
         targets: Tensor,
         curvature: tuple[Tensor, Tensor] | None,
         evidence: Collection[str],
+        chunk: int | None,
     ) -> StepResult:
-        result, p, solution = self._search(inputs, targets, curvature, evidence)
+        result, p, solution = self._search(inputs, targets, curvature, evidence, chunk)
         self._move(p, result.step_length, result.next_damping)  # from here on nothing fails
         if solution.stop is Stop.NONFINITE:
             self.state.clear()  # a start that overflowed would do so again
@@ -216,10 +235,11 @@ class HessianFree(torch.optim.Optimizer):
         targets: Tensor,
         curvature: tuple[Tensor, Tensor] | None,
         evidence: Collection[str],
+        chunk: int | None,
     ) -> tuple[StepResult, Vector, Solution]:
         """What the step is to be: nothing moves yet. One batch's graph is freed before the next one is recorded."""
         damping, shared = self.damping, curvature is None
-        at = self._linearise(inputs, targets)
+        at = self._linearise(inputs, targets, chunk)
         g = at.gradient + self.layout.pack(self.weights * self.mu_D)
         gradient_norm = g.norm()
         penalty = decay_penalty(self.weights, self.mu_D)
@@ -232,7 +252,7 @@ class HessianFree(torch.optim.Optimizer):
         M = self._preconditioner_at(at) if on_gradient else None
         if curvature is not None:
             del at
-            at = self._linearise(*curvature)
+            at = self._linearise(*curvature, chunk)
         if M is None:
             M = self._preconditioner_at(at)
         f_c = at.value + penalty
@@ -240,13 +260,14 @@ class HessianFree(torch.optim.Optimizer):
         system = GaussNewtonSystem(at, g, damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side)
         kept, solution = self._solve(system, M)
         least_squares = "right_hand_side" in vars(system)
-        form, mode = system.right_hand_side_form if least_squares else "", at.product_mode
+        form = system.right_hand_side_form if least_squares else ""
+        mode, precision = at.product_mode, at.precision.name
         del system, at, M  # the graph is not needed from here on, and large
 
-        f = _Objective(self, inputs, targets)
+        f = _Objective(self, inputs, targets, chunk)
         chosen, f_1 = self._backtrack(kept, f, shared)
         p = chosen.x
-        f_c_of = f if curvature is None else _Objective(self, *curvature)
+        f_c_of = f if curvature is None else _Objective(self, *curvature, chunk)
         rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if shared else None)
         next_damping = damping if rho is None else self.globalization.update_damping(damping, rho)
         step = self._line_search(f, p, f_0, f_1, g.dot(p))
@@ -269,12 +290,20 @@ class HessianFree(torch.optim.Optimizer):
             preconditioner=type(self.preconditioner).__name__,
             right_hand_side=form,
             product_mode=mode,
+            precision=precision,
         )
         return result, p, solution
 
-    def _linearise(self, inputs: Tensor, targets: Tensor) -> Linearisation:
+    def _linearise(self, inputs: Tensor, targets: Tensor, chunk: int | None) -> Linearisation:
         return Linearisation(
-            self.model, self.loss, inputs, targets, chunk=self.chunk, layout=self.layout_name, ledger=self.ledger
+            self.model,
+            self.loss,
+            inputs,
+            targets,
+            chunk=chunk,
+            layout=self.layout_name,
+            precision=self.precision,
+            ledger=self.ledger,
         )
 
     def _preconditioner_at(self, at: Linearisation) -> Factor:
@@ -321,15 +350,15 @@ class HessianFree(torch.optim.Optimizer):
 class _Objective:
     """Step p ↦ f(w + p) on given cases, without touching the weights; each evaluation is counted."""
 
-    def __init__(self, optimizer: HessianFree, inputs: Tensor, targets: Tensor) -> None:
-        self.optimizer, self.inputs, self.targets = optimizer, inputs, targets
+    def __init__(self, optimizer: HessianFree, inputs: Tensor, targets: Tensor, chunk: int | None) -> None:
+        self.optimizer, self.inputs, self.targets, self.chunk = optimizer, inputs, targets, chunk
 
     def __call__(self, p: Vector) -> float:
         owner = self.optimizer
         owner.ledger.count("evaluation", len(self.inputs))
         w = owner.weights + owner.layout.unpack(p)
         named = dict(zip(owner._named, w, strict=True))
-        return objective(owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, owner.chunk, named)
+        return objective(owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, self.chunk, named)
 
 
 @torch.no_grad()
@@ -345,10 +374,9 @@ def objective(
     """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's."""
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
     n = len(inputs)
-    size = chunk or n
     total = 0.0
-    for start in range(0, n, size):
-        x, t = inputs[start : start + size], targets[start : start + size]
+    for one in slices(n, chunk or n):
+        x, t = inputs[one], targets[one]
         total += mean_loss(functional_call(model, named, (x,)), t, loss) * len(x)
     return total / n + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
 

@@ -1,0 +1,112 @@
+"""Rehearsals: what a step, a linearisation or an evaluation allocates, tried on a few cases (`hfbench.memory`)."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from itertools import islice
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import NonFiniteError
+from hfbench.groups import ParameterGroup
+from hfbench.krylov import KeptIterates
+from hfbench.ledger import Ledger
+from hfbench.memory import Forecast, Plan, Sizes, few, held_by, plan
+from hfbench.protocols import Factor, SolverState, System
+from hfbench.tally import reserve
+from hfbench.vector import Vector
+
+if TYPE_CHECKING:
+    from hfbench.optimizer import HessianFree
+
+ITERATIONS = 3  # after which a solver has all its vectors: the longest recurrences go back two steps
+
+Pair = tuple[Tensor, Tensor]
+
+
+def plan_of_step(optimizer: HessianFree, batch: Pair, curvature: Pair | None, evidence: Collection[str]) -> Plan:
+    """How the optimiser's next step on these cases is to be carried out.
+
+    Without a limit, the peak of a step that meets what is not finite stays unknown: the step itself will say so.
+    """
+    pairs = {"gradient": batch} if curvature is None else {"gradient": batch, "curvature": curvature}
+    tensors = [one for pair in pairs.values() for one in pair]
+    shapes = tuple((one.shape[1:], one.dtype) for one in tensors)
+    modes = tuple(module.training for module in optimizer.model.modules())
+    rehearse = _of_step(optimizer, batch, curvature, evidence)
+
+    def forecast(sizes: Sizes) -> Forecast:
+        key = shapes, modes, tuple(sorted(evidence)), tuple(sizes.items())
+        if key not in optimizer.forecasts:
+            optimizer.forecasts[key] = Forecast.of(rehearse, sizes)
+        return optimizer.forecasts[key]
+
+    cases = {name: len(pair[0]) for name, pair in pairs.items()}
+    held = held_by(optimizer.model, tensors)
+    try:
+        return plan(forecast, cases, held, optimizer.chunk, optimizer.max_bytes)
+    except NonFiniteError:
+        if optimizer.max_bytes is not None:
+            raise
+        return Plan(optimizer.chunk, None)
+
+
+def _of_step(
+    optimizer: HessianFree, batch: Pair, curvature: Pair | None, evidence: Collection[str]
+) -> Callable[[Sizes], None]:
+    """A step of so many cases that goes on for `ITERATIONS` inner iterations and moves nothing."""
+    first = few(batch[0]), few(batch[1])
+    second = None if curvature is None else (few(curvature[0]), few(curvature[1]))
+
+    def run(sizes: Sizes) -> None:
+        n, chunk = sizes["gradient"], sizes.get("chunk")
+        on = None if second is None else (second[0][: sizes["curvature"]], second[1][: sizes["curvature"]])
+        _twin(optimizer)._search(first[0][:n], first[1][:n], on, evidence, chunk)
+
+    return run
+
+
+def _twin(optimizer: HessianFree) -> HessianFree:
+    """An optimiser of the same model that takes the same step, shorter, and has all its state to itself."""
+    twin = copy.copy(optimizer)
+    group = twin.param_groups[0]
+    # A solve with lambda >= 1 meets nothing singular, and one try of the line search is the same whatever the cases.
+    twin.param_groups = [ParameterGroup({**group, "damping": max(group["damping"], 1.0)})]
+    twin.globalization = replace(twin.globalization, max_tries=1, keep_start=ITERATIONS + 2)
+    twin.rules, twin.ledger, twin.generator = [], Ledger(), torch.Generator(optimizer.generator.device)
+    twin.solver = _Short(optimizer)
+    twin.state = defaultdict(dict)
+    if optimizer.globalization.warm_start:  # as every step but the first has
+        twin._keep_for_warm_start(twin.layout.pack(twin.weights.zeros_like()))
+    return twin
+
+
+class _Short:
+    """The optimiser's solver, ended soon, with the memory of the iterates that it would keep in the end."""
+
+    monotone = ()
+
+    def __init__(self, optimizer: HessianFree) -> None:
+        self.solver, self.iterations = optimizer.solver, min(ITERATIONS, optimizer.max_inner)
+        self.kept = _kept(optimizer) * sum(p.numel() * p.element_size() for p in optimizer.weights)
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
+        reserve(self.kept)
+        yield from islice(self.solver.iterates(system, x0, preconditioner), self.iterations + 1)
+
+
+def _kept(optimizer: HessianFree) -> int:
+    """How many iterates a solve of `max_inner` iterations keeps besides its last."""
+    if not optimizer.globalization.backtracking:
+        return 0
+    kept = KeptIterates(optimizer.globalization.keep_start, optimizer.globalization.keep_growth)
+    for k in range(optimizer.max_inner + 1):
+        state: Any = SimpleNamespace(k=k)
+        kept(state)
+    return len(kept.states) - 1

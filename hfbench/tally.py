@@ -1,0 +1,116 @@
+"""The bytes of tensors alive, operation by operation: what a computation needs, whatever the allocator makes of it.
+
+A `Tally` sees every tensor that an operation makes, forward or backward, and notices when its memory is freed. What
+one kernel allocates and frees inside itself it does not see. Loops over slices of cases go through `slices`: of these
+the moments have the first slice alone, as large as any other, so that they do not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_active: Tally | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """After an operation that allocated."""
+
+    live: int  # bytes of tensors made since the tally began, and not freed
+    within: int = 0  # of them, those made in a slice of at most `size` cases
+    size: int = 0
+
+
+class Tally(TorchDispatchMode):  # type: ignore[misc]
+    """`with Tally() as tally:` counts what is alive of the tensors made inside: `peak` bytes at most, and by moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments: list[Moment] = []
+        self.live = self.peak = 0
+        self.muted = False
+        self.slice: Moment | None = None  # where a bounded slice began
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def __enter__(self) -> Tally:
+        global _active
+        self._outer, _active = _active, self
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        global _active
+        _active = self._outer
+        super().__exit__(*raised)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for given in tree_leaves((args, kwargs)):
+            self._note(given, is_new=False)  # made before: an output may share its memory
+        made = func(*args, **kwargs)
+        if sum(self._note(one, is_new=True) for one in tree_leaves(made)) and not self.muted:
+            begun = self.slice
+            self.moments.append(Moment(self.live, self.live - begun.live, begun.size) if begun else Moment(self.live))
+        return made
+
+    def _note(self, one: Any, is_new: bool) -> int:
+        """The bytes that are new with this tensor."""
+        if not isinstance(one, Tensor) or one.layout != torch.strided:
+            return 0
+        storage = one.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return 0
+        size = storage.nbytes() if is_new else 0
+        self._known[key] = weakref.ref(storage, partial(self._freed, key, size))
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        return size
+
+    def _freed(self, key: int, size: int, _: object) -> None:
+        self.live -= size
+        del self._known[key]
+
+
+def reserve(size: int) -> None:
+    """Counts bytes that are not made here but would be, until the active tally ends."""
+    if _active:
+        _active.live += size
+        _active.peak = max(_active.peak, _active.live)
+
+
+def slices(cases: int, size: int, bounded: bool = False) -> Iterator[slice]:
+    """0 … cases - 1 in consecutive slices of `size`, the last one shorter.
+
+    `bounded` tells a tally that `size` is a constant: however many the cases, no slice has more.
+    """
+    for start in range(0, cases, size):
+        leave = _enter(start, size, bounded) if _active else None
+        try:
+            yield slice(start, min(start + size, cases))
+        finally:
+            if leave:
+                leave()
+
+
+def _enter(start: int, size: int, bounded: bool) -> Callable[[], None]:
+    tally = _active
+    assert tally is not None
+    before = tally.muted, tally.slice
+    tally.muted = tally.muted or start > 0
+    if bounded and tally.slice is None:
+        tally.slice = Moment(tally.live, 0, size)
+
+    def leave() -> None:
+        tally.muted, tally.slice = before
+
+    return leave
