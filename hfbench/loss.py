@@ -65,7 +65,7 @@ class Logistic:
 
     def __init__(self, z: Tensor, targets: Tensor) -> None:
         self.z, self.t = z, _same_shape(targets, z)
-        self._deviation: Tensor | None = None
+        self._kept: tuple[int, Tensor] | None = None
 
     def value(self) -> Tensor:
         return _per_case(functional.binary_cross_entropy_with_logits(self.z, self.t, reduction="none"))
@@ -76,12 +76,17 @@ class Logistic:
     @property
     def deviation(self) -> Tensor:
         """√(p(1-p)) = ½ / cosh(z/2)."""
-        if self._deviation is None:
-            self._deviation = (functional.logsigmoid(self.z) + functional.logsigmoid(-self.z)).mul_(0.5).exp_()
-        return self._deviation
+        return self._power(1)
+
+    def _power(self, exponent: int) -> Tensor:
+        """The deviation or its square; kept is the one last asked for, since a solve asks for one of them alone."""
+        if self._kept is None or self._kept[0] != exponent:
+            deviation = (functional.logsigmoid(self.z) + functional.logsigmoid(-self.z)).mul_(0.5).exp_()
+            self._kept = exponent, deviation if exponent == 1 else deviation.mul_(deviation)
+        return self._kept[1]
 
     def hessian(self, v: Tensor) -> Tensor:
-        return self.deviation * self.deviation * v
+        return self._power(2) * v
 
     def factor(self, v: Tensor) -> Tensor:
         return self.deviation * v
