@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
+from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.func import functional_call, jvp
 
 from hfbench.capture import Capture
@@ -61,19 +62,22 @@ class Graph:
         self.__dict__.clear()
 
     @cached_property
-    def _transpose(self) -> tuple[Tensor, list[Tensor], list[int]]:
-        """A dummy u, the blocks of Jᵀu that depend on it, and their positions."""
+    def _transpose(self) -> tuple[Tensor, list[GradientEdge], list[int]]:
+        """A dummy u, where in its graph the blocks of Jᵀu that depend on it are, and their positions.
+
+        u is zero and so are the deltas and blocks: of them the graph is kept, and not the values.
+        """
         u = torch.zeros_like(self.z, requires_grad=True)
-        with torch.enable_grad():
+        with torch.enable_grad(), saved_tensors_hooks(_without_zeros, _with_zeros):
             blocks = grad(self.z, list(self.parameters.values()), u, create_graph=True, allow_unused=True)
         used = [i for i, block in enumerate(blocks) if block is not None]
         if not all(blocks[i].requires_grad for i in used):
             raise RuntimeError("a backward pass did not record itself, so it cannot be transposed")
-        return u, [blocks[i] for i in used], used
+        return u, [get_gradient_edge(blocks[i]) for i in used], used
 
     def _transposed_transpose(self, v: Vector) -> Tensor:
-        u, blocks, used = self._transpose
-        (Jv,) = grad(blocks, u, [v[i] for i in used], retain_graph=True)
+        u, edges, used = self._transpose
+        (Jv,) = grad(edges, u, [v[i] for i in used], retain_graph=True)
         return Jv
 
     def _forward_mode(self, v: Vector) -> Tensor:
@@ -142,6 +146,21 @@ class CastGraph(Graph):
                 "Take precision 'parameters', which needs nothing of the model, or have the model cast to the dtype of "
                 "its weights what it makes itself."
             ) from error
+
+
+Saved = Tensor | tuple[Tensor, torch.Size]
+
+
+def _without_zeros(saved: Tensor) -> Saved:
+    """A tensor that a graph saves, or a single zero and its shape where there is nothing else in it."""
+    if saved.layout != torch.strided or not saved.is_floating_point() or saved.numel() < 2 or bool(saved[0].any()):
+        return saved
+    least, most = torch.aminmax(saved)
+    return (saved.new_zeros(()), saved.shape) if bool(least == 0) and bool(most == 0) else saved
+
+
+def _with_zeros(saved: Saved) -> Tensor:
+    return saved if isinstance(saved, Tensor) else saved[0].expand(saved[1])
 
 
 def _first_sentence(error: Exception) -> str:
