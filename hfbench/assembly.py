@@ -76,6 +76,7 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
             right_hand_side=method.right_hand_side,
             chunk=method.chunk,
             layout=method.layout,
+            precision=method.precision,
         )
 
 
