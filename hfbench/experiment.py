@@ -18,7 +18,7 @@ from hfbench.assembly import begin_schedule, build_model, build_optimizer, build
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import HfbenchError, NonFiniteError, StoreError
 from hfbench.evaluation import examples, mean_error
-from hfbench.optimizer import objective
+from hfbench.objective import objective
 from hfbench.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, TaskData
 from hfbench.replay import plans
 from hfbench.runspec import RunSpec

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hfbench.errors import NonFiniteError
 from hfbench.groups import ParameterGroup
 from hfbench.krylov import KeptIterates
 from hfbench.ledger import Ledger
 from hfbench.memory import Forecast, Plan, Sizes, few, held_by, plan
+from hfbench.preconditioning import begin
 from hfbench.protocols import Factor, SolverState, System
 from hfbench.tally import reserve
 from hfbench.vector import Vector
@@ -33,43 +34,55 @@ Pair = tuple[Tensor, Tensor]
 def plan_of_step(optimizer: HessianFree, batch: Pair, curvature: Pair | None, evidence: Collection[str]) -> Plan:
     """How the optimiser's next step on these cases is to be carried out.
 
-    Without a limit, the peak of a step that meets what is not finite stays unknown: the step itself will say so.
+    Without a limit, the peak of a step that cannot be rehearsed stays unknown: what is wrong, the step itself will say.
     """
     pairs = {"gradient": batch} if curvature is None else {"gradient": batch, "curvature": curvature}
     tensors = [one for pair in pairs.values() for one in pair]
     shapes = tuple((one.shape[1:], one.dtype) for one in tensors)
     modes = tuple(module.training for module in optimizer.model.modules())
-    rehearse = _of_step(optimizer, batch, curvature, evidence)
 
     def forecast(sizes: Sizes) -> Forecast:
         key = shapes, modes, tuple(sorted(evidence)), tuple(sizes.items())
         if key not in optimizer.forecasts:
-            optimizer.forecasts[key] = Forecast.of(rehearse, sizes)
+            optimizer.forecasts[key] = Forecast.of(_step(optimizer, pairs, evidence), sizes)
         return optimizer.forecasts[key]
 
     cases = {name: len(pair[0]) for name, pair in pairs.items()}
     held = held_by(optimizer.model, tensors)
     try:
         return plan(forecast, cases, held, optimizer.chunk, optimizer.max_bytes)
-    except NonFiniteError:
+    except Exception:
         if optimizer.max_bytes is not None:
             raise
         return Plan(optimizer.chunk, None)
 
 
-def _of_step(
-    optimizer: HessianFree, batch: Pair, curvature: Pair | None, evidence: Collection[str]
-) -> Callable[[Sizes], None]:
+def plan_of(
+    run: Callable[[Tensor, Tensor, int | None], object],
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    chunk: int | None,
+    limit: int | None,
+) -> Plan:
+    """How `run(inputs, targets, chunk)` is to be carried out; the cases themselves do not count."""
+    x, t = few(inputs), few(targets)
+
+    def rehearse(sizes: Sizes) -> None:
+        run(x[: sizes["cases"]], t[: sizes["cases"]], sizes.get("chunk"))
+
+    return plan(partial(Forecast.of, rehearse), {"cases": len(inputs)}, held_by(model, ()), chunk, limit)
+
+
+def _step(optimizer: HessianFree, pairs: Mapping[str, Pair], evidence: Collection[str]) -> Callable[[Sizes], None]:
     """A step of so many cases that goes on for `ITERATIONS` inner iterations and moves nothing."""
-    first = few(batch[0]), few(batch[1])
-    second = None if curvature is None else (few(curvature[0]), few(curvature[1]))
+    first = {name: (few(inputs), few(targets)) for name, (inputs, targets) in pairs.items()}
 
-    def run(sizes: Sizes) -> None:
-        n, chunk = sizes["gradient"], sizes.get("chunk")
-        on = None if second is None else (second[0][: sizes["curvature"]], second[1][: sizes["curvature"]])
-        _twin(optimizer)._search(first[0][:n], first[1][:n], on, evidence, chunk)
+    def rehearse(sizes: Sizes) -> None:
+        some = {name: (x[: sizes[name]], t[: sizes[name]]) for name, (x, t) in first.items()}
+        _twin(optimizer)._search(*some["gradient"], some.get("curvature"), evidence, sizes.get("chunk"))
 
-    return run
+    return rehearse
 
 
 def _twin(optimizer: HessianFree) -> HessianFree:
@@ -80,6 +93,7 @@ def _twin(optimizer: HessianFree) -> HessianFree:
     twin.param_groups = [ParameterGroup({**group, "damping": max(group["damping"], 1.0)})]
     twin.globalization = replace(twin.globalization, max_tries=1, keep_start=ITERATIONS + 2)
     twin.rules, twin.ledger, twin.generator = [], Ledger(), torch.Generator(optimizer.generator.device)
+    twin.preconditioning = begin(optimizer.preconditioner, optimizer.model)
     twin.solver = _Short(optimizer)
     twin.state = defaultdict(dict)
     if optimizer.globalization.warm_start:  # as every step but the first has
@@ -90,7 +104,7 @@ def _twin(optimizer: HessianFree) -> HessianFree:
 class _Short:
     """The optimiser's solver, ended soon, with the memory of the iterates that it would keep in the end."""
 
-    monotone = ()
+    monotone: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, optimizer: HessianFree) -> None:
         self.solver, self.iterations = optimizer.solver, min(ITERATIONS, optimizer.max_inner)

@@ -30,11 +30,11 @@ class Moment:
     size: int = 0
 
 
-class Tally(TorchDispatchMode):  # type: ignore[misc]
+class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """`with Tally() as tally:` counts what is alive of the tensors made inside: `peak` bytes at most, and by moment."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.moments: list[Moment] = []
         self.live = self.peak = 0
         self.muted = False
@@ -44,13 +44,13 @@ class Tally(TorchDispatchMode):  # type: ignore[misc]
     def __enter__(self) -> Tally:
         global _active
         self._outer, _active = _active, self
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *raised: Any) -> None:
         global _active
         _active = self._outer
-        super().__exit__(*raised)
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -13,7 +13,7 @@ from torch import nn
 from hfbench.errors import ConfigError
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES
-from hfbench.optimizer import objective
+from hfbench.objective import objective
 from hfbench.protocols import STEP_EVIDENCE, Baseline, Optimizer
 from hfbench.testing.contract import Contract, flat, global_random_state_kept, require
 from hfbench.testing.kinds import METHOD, Kind, is_number, require_fields, require_kind

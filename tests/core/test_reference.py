@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from hfbench.batches import draw
-from hfbench.optimizer import HessianFree, objective
+from hfbench.objective import objective
+from hfbench.optimizer import HessianFree
 from hfbench.protocols import BatchPlan
 
 SHIPPED = Path(__file__).parents[1] / "oracles"

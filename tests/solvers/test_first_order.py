@@ -11,7 +11,7 @@ from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
-from hfbench.optimizer import objective
+from hfbench.objective import objective
 from hfbench.solvers.first_order import LBFGS, Adam, FirstOrder
 
 LOSS, MU = "logistic", (1e-2, 0.0, 1e-2, 0.0)

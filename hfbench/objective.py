@@ -1,0 +1,45 @@
+"""The objective f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw on any cases, in chunks where memory is limited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hfbench.graph import trainable
+from hfbench.loss import mean_loss
+from hfbench.rehearsal import plan_of
+from hfbench.system import decay_penalty
+from hfbench.tally import slices
+
+
+@torch.no_grad()
+def objective(
+    model: nn.Module,
+    loss: str,
+    inputs: Tensor,
+    targets: Tensor,
+    mu_D: Sequence[float] = (),
+    chunk: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    max_bytes: int | None = None,
+) -> float:
+    """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's.
+
+    `chunk` is the most cases in the model at once, `max_bytes` the most bytes of tensors beside the cases themselves;
+    raises ConfigError where a single case takes more.
+    """
+    named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
+
+    def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
+        parts = slices(len(inputs), size or len(inputs))
+        return sum(_sum_of_losses(model, named, loss, inputs[one], targets[one]) for one in parts)
+
+    size = chunk if max_bytes is None else plan_of(total, model, inputs, targets, chunk, max_bytes).chunk
+    return total(inputs, targets, size) / len(inputs) + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
+
+
+def _sum_of_losses(model: nn.Module, named: dict[str, Tensor], loss: str, inputs: Tensor, targets: Tensor) -> float:
+    return mean_loss(functional_call(model, named, (inputs,)), targets, loss) * len(inputs)
