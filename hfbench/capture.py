@@ -23,6 +23,8 @@ from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 
+from hfbench import tally
+
 Convolution = nn.Conv1d | nn.Conv2d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d
 Layer = nn.Linear | Convolution | Transposed
@@ -55,20 +57,30 @@ class Seen:
     def slices(self, entries: int) -> Iterator[Seen]:
         """Some cases at a time, so that neither their gradients nor their rows have more entries; one at least."""
         size = max(1, entries // (self.layer.weight[0].numel() * max(len(self.layer.weight), self.places)))
-        for start in range(0, len(self.a), size):
-            yield Seen(self.layer, self.a[start : start + size], self.delta[start : start + size])
+        for one in tally.slices(len(self.a), size, bounded=True):
+            yield Seen(self.layer, self.a[one], self.delta[one])
 
-    def rows(self) -> tuple[Tensor, Tensor]:
-        """l (n × T × p) and r (n × T × q), for a weight of p·q entries, p × q in order."""
+    @property
+    def of_inputs(self) -> Tensor:
+        """The rows made of a: n × T × q, or for a transposed convolution n × T × p."""
         if isinstance(self.layer, nn.Linear):
-            return _rows(self.delta), _rows(self.a)
-        if isinstance(self.layer, Convolution):
-            return _places(self.delta), windows(self.a, self.layer)
-        return _places(self.a), windows(self.delta, self.layer)
+            return _rows(self.a)
+        return windows(self.a, self.layer) if isinstance(self.layer, Convolution) else _places(self.a)
 
+    @property
+    def of_deltas(self) -> Tensor:
+        """The rows made of δ: n × T × p, or for a transposed convolution n × T × q."""
+        return windows(self.delta, self.layer) if isinstance(self.layer, Transposed) else self.units
+
+    @property
     def units(self) -> Tensor:
         """δ by unit, n × T × units: what a bias sees, once per place of the output."""
         return _rows(self.delta) if isinstance(self.layer, nn.Linear) else _places(self.delta)
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """l (n × T × p) and r (n × T × q), for a weight of p·q entries, p × q in order."""
+        rows = self.of_deltas, self.of_inputs
+        return rows[::-1] if isinstance(self.layer, Transposed) else rows
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -151,7 +163,7 @@ class Capture:
     """
 
     def __init__(self, model: nn.Module, cases: int) -> None:
-        self.cases = cases
+        self.cases, self.trained = cases, [p for p in model.parameters() if p.requires_grad]
         self.seen: dict[Layer, tuple[Tensor, GradientEdge, torch.Size]] = {}
         self.fault = ""  # the first reason why rows are not all of the gradient
         self.by_case = True  # whether each layer's rows can be told by case

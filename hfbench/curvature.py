@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.graph import CastGraph, Graph, trainable
 from hfbench.kernels import twice_differentiable
+from hfbench.kronecker import LayerFactors, layer_factors
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
@@ -213,6 +214,22 @@ class Linearisation:
         return sum(
             squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[one]) for one, graph in self._graphs()
         )
+
+    def kronecker_factors(self, probes: Sequence[Tensor]) -> list[LayerFactors]:
+        """L and R of every layer's block of G ≈ L ⊗ R, means over cases, and over probes u in the outputs' shape.
+
+        Raises ConfigError naming a layer that they do not cover (`hfbench.kronecker`).
+        """
+        totals: list[LayerFactors] = []
+        for one, graph in self._graphs():
+            parts = layer_factors(graph.z, graph.capture, [u[one] for u in probes])
+            for total, part in zip(totals, parts, strict=False):
+                total.add_(part)
+            totals = totals or parts
+        self.ledger.count("deltas", self.n * len(probes))
+        share = sum(block.spent for block in totals) / sum(block.pass_cost for block in totals)
+        self.ledger.count("algebra", round(self.n * share))
+        return [block.mean_(self.n) for block in totals]
 
     @cached_property
     def variance_l1(self) -> float:

@@ -22,6 +22,7 @@ from torch.func import functional_call, vjp, vmap
 from hfbench.capture import Capture, Seen
 from hfbench.kernels import quiet, twice_differentiable
 from hfbench.models import check_outputs
+from hfbench.tally import slices
 from hfbench.vector import Vector
 
 PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the general path: 128 MiB in float32
@@ -39,7 +40,7 @@ def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, 
         if layer.weight.requires_grad:
             sums[id(layer.weight)] = _squared(seen).view(layer.weight.shape)
         if layer.bias is not None and layer.bias.requires_grad:
-            sums[id(layer.bias)] = seen.units().sum(1).square().sum(0)
+            sums[id(layer.bias)] = seen.units.sum(1).square().sum(0)
     return Vector(sums[id(p)] for p in trained)
 
 
@@ -55,7 +56,10 @@ def _squared(seen: Seen) -> Tensor:
     """Σ_i (Σ_t l_it r_itᵀ)∘², as a matrix."""
     if seen.is_plain:
         return seen.delta.square().T @ seen.a.square()
-    return torch.stack([gradients.square().sum(0) for gradients in _per_case(seen)]).sum(0)
+    total = torch.zeros((), dtype=seen.a.dtype, device=seen.a.device)
+    for gradients in _per_case(seen):
+        total = total + gradients.square().sum(0)
+    return total
 
 
 def _squared_norm(seen: Seen) -> float:
@@ -64,7 +68,7 @@ def _squared_norm(seen: Seen) -> float:
     if seen.is_plain:
         inputs = seen.a.square().sum(1, dtype=torch.float64) * weight + bias
         return float(seen.delta.square().sum(1, dtype=torch.float64) @ inputs)
-    total = float(seen.units().sum(1).square().sum(dtype=torch.float64)) if bias else 0.0
+    total = float(seen.units.sum(1).square().sum(dtype=torch.float64)) if bias else 0.0
     if weight:
         total += sum(float(gradients.square().sum(dtype=torch.float64)) for gradients in _per_case(seen))
     return total
@@ -91,8 +95,8 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: 
 
     size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))
     total: Vector | None = None
-    for start in range(0, len(inputs), size):
-        x, u_x = inputs[start : start + size], u[start : start + size]
+    for one in slices(len(inputs), size, bounded=True):
+        x, u_x = inputs[one], u[one]
         with twice_differentiable(model), quiet():
             try:
                 gradients = vmap(per_case)(x, u_x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +10,6 @@ from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from hfbench import registry
 from hfbench.curvature import Linearisation, check_chunk
@@ -22,14 +22,15 @@ from hfbench.kernels import twice_differentiable
 from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_rules, solve
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
-from hfbench.loss import check_loss, mean_loss
+from hfbench.loss import check_loss
 from hfbench.memory import Forecast
+from hfbench.objective import objective
 from hfbench.precision import precision_of
+from hfbench.preconditioning import begin
 from hfbench.protocols import STEP_EVIDENCE, Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
 from hfbench.rehearsal import plan_of_step
-from hfbench.space import build, did_you_mean
+from hfbench.space import build, did_you_mean, located
 from hfbench.system import GaussNewtonSystem, decay_penalty
-from hfbench.tally import slices
 from hfbench.units import bytes_of
 from hfbench.vector import Vector
 
@@ -115,6 +116,7 @@ class HessianFree(torch.optim.Optimizer):
         self.rules: list[Rule] = [registry.build("rule", rule, "rules") for rule in rules]
         check_rules(self.rules, self.solver)
         check_preconditioner(self.solver, self.preconditioner)
+        self.preconditioning = begin(self.preconditioner, model)
         self.globalization = _globalization(globalization)
         self.max_inner, self.right_hand_side = max_inner, right_hand_side
         self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)
@@ -146,13 +148,21 @@ class HessianFree(torch.optim.Optimizer):
         return Vector(p.detach() for p in self._named.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights: lambda, the warm start, the random generator and the iteration."""
+        """Everything but the weights: lambda, warm start, random generator, iteration, what a preconditioner keeps."""
         self.param_groups[0]["generator"] = self.generator.get_state()
+        self.param_groups[0].pop("preconditioner", None)
+        if kept := self.preconditioning.state_dict():
+            self.param_groups[0]["preconditioner"] = kept
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises ConfigError, and loads nothing, unless it is of a HessianFree for parameters of the same shapes."""
+        """Raises ConfigError, and loads nothing, unless it is of a HessianFree for parameters of the same shapes.
+
+        A preconditioner that keeps something from step to step must be the one that the state is of.
+        """
         check_state(state_dict, self.param_groups[0]["shapes"])
+        with located("state_dict"):
+            self.preconditioning.load_state_dict(copy.deepcopy(state_dict["param_groups"][0].get("preconditioner", {})))
         super().load_state_dict(state_dict)
         self.generator.set_state(self.param_groups[0]["generator"].cpu())  # loading may have moved it
 
@@ -203,7 +213,7 @@ class HessianFree(torch.optim.Optimizer):
         self._guard.check(self.loss, inputs, targets, curvature)
         assert inputs is not None  # the guard has seen to both
         assert targets is not None
-        drawn = self.generator.get_state()
+        drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()
         try:
             with twice_differentiable(self.model):
                 planned = plan_of_step(self, (inputs, targets), curvature, evidence)
@@ -211,6 +221,7 @@ class HessianFree(torch.optim.Optimizer):
                 return replace(result, predicted_memory=planned.peak)
         except BaseException:
             self.generator.set_state(drawn)
+            self.preconditioning.load_state_dict(kept)
             raise
 
     def _step(
@@ -308,7 +319,7 @@ class HessianFree(torch.optim.Optimizer):
 
     def _preconditioner_at(self, at: Linearisation) -> Factor:
         shift = self.layout.spread([mu + self.damping for mu in self.mu_D])
-        return self.preconditioner.build(at, shift, self.generator)
+        return self.preconditioning.build(at, shift, self.generator)
 
     def _solve(self, system: GaussNewtonSystem, M: Factor) -> tuple[list[SolverState], Solution]:
         """The kept iterates and the end of the inner solve."""
@@ -359,26 +370,6 @@ class _Objective:
         w = owner.weights + owner.layout.unpack(p)
         named = dict(zip(owner._named, w, strict=True))
         return objective(owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, self.chunk, named)
-
-
-@torch.no_grad()
-def objective(
-    model: nn.Module,
-    loss: str,
-    inputs: Tensor,
-    targets: Tensor,
-    mu_D: Sequence[float] = (),
-    chunk: int | None = None,
-    weights: Mapping[str, Tensor] | None = None,
-) -> float:
-    """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's."""
-    named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
-    n = len(inputs)
-    total = 0.0
-    for one in slices(n, chunk or n):
-        x, t = inputs[one], targets[one]
-        total += mean_loss(functional_call(model, named, (x,)), t, loss) * len(x)
-    return total / n + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
 
 
 def _check_evidence(evidence: Collection[str]) -> None:

@@ -140,13 +140,38 @@ class Preconditioner(Protocol):
     """A `@part` class that builds M once per outer iteration.
 
     `cases` says on which batch: "gradient" (Martens) or "curvature" (Chapelle-Erhan). One that does nothing says
-    `trivial: ClassVar[bool] = True` and goes with every solver.
+    `trivial: ClassVar[bool] = True` and goes with every solver. One that keeps something from step to step has
+    `begin` as well (`StatefulPreconditioner`); its `build` is then the first step's.
     """
 
     cases: ClassVar[str]
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
         """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout."""
+        ...
+
+
+class StatefulPreconditioner(Preconditioner, Protocol):
+    """One whose M depends on the steps before; its `begin` gives the state of one run, as a scheduler's does."""
+
+    def begin(self, model: nn.Module) -> Preconditioning:
+        """The start of a run. Raises ConfigError for a model it cannot precondition, as far as the model shows it."""
+        ...
+
+
+class Preconditioning(Protocol):
+    """A preconditioner over the steps of one run."""
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+        """M of the next step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors, which later builds do not change; empty if nothing is kept."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state, an empty one being the start. Raises ConfigError, and loads nothing, for another's."""
         ...
 
 
