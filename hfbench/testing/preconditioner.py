@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,8 +16,17 @@ from torch import Tensor
 from hfbench.curvature import Linearisation
 from hfbench.layout import LAYOUTS
 from hfbench.loss import LOSSES
-from hfbench.protocols import Factor, Preconditioner
-from hfbench.testing.contract import Contract, flat, generator, global_random_state_kept, largest_difference, require
+from hfbench.preconditioning import begin
+from hfbench.protocols import Factor, Preconditioner, Preconditioning
+from hfbench.testing.contract import (
+    Contract,
+    ContractBroken,
+    flat,
+    generator,
+    global_random_state_kept,
+    largest_difference,
+    require,
+)
 from hfbench.testing.kinds import METHOD, require_fields, require_kind, vector_like
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, random_vector, work
 from hfbench.vector import Vector
@@ -145,6 +158,50 @@ class PreconditionerContract(Contract):
         size = v.dot(self._applied(factor, "solve", v))
         require(size > 0, "vᵀM⁻¹v > 0 in float32", f"{size:.3g}", "rounding must not cost positivity")
 
+    # ------------------------------------------------------------ from step to step
+
+    def test_every_run_begins_alike(self) -> None:
+        """A run's steps, twice from `begin`; the first one is what `build` gives. Without `begin`, every step is."""
+        first = self._steps(self._begun(), range(3))
+        again = self._steps(self._begun(), range(3))
+        alone = self._solved(self.preconditioner(), 0)
+        for k, (one, other) in enumerate(zip([*first, first[0]], [*again, alone], strict=True)):
+            require(
+                torch.equal(one, other),
+                "the same M at every step of two runs, bit for bit, and from `build` that of the first step",
+                f"a difference of {largest_difference(one, other):.1e} "
+                + (f"at step {k + 1}" if k < len(first) else "between the first step of a run and `build`"),
+                "runs in one process must not see each other; what a run keeps belongs to what `begin` returns",
+            )
+
+    def test_goes_on_from_a_saved_state(self) -> None:
+        going, why = self._begun(), "an interrupted run must end like one that was not, and reads no code back"
+        self._steps(going, range(2))
+        resumed = self._begun()
+        resumed.load_state_dict(_through_a_file(going.state_dict(), why))
+        for k, (one, other) in enumerate(
+            zip(*(self._steps(run, range(2, 5)) for run in (resumed, going)), strict=True)
+        ):
+            require(
+                torch.equal(one, other),
+                "the same M, bit for bit, at every step after a state was saved and loaded",
+                f"a difference of {largest_difference(one, other):.1e} at step {k + 1} after it",
+                why,
+            )
+
+    def test_leaves_a_saved_state_alone(self) -> None:
+        run = self._begun()
+        self._steps(run, range(2))
+        state = run.state_dict()
+        before = copy.deepcopy(state)
+        self._steps(run, range(2, 4))
+        require(
+            _same(state, before),
+            "a state as it was given out, whatever is built afterwards",
+            "one that changed in place",
+            "a step that fails is undone by it, and a checkpoint may be written later",
+        )
+
     # ------------------------------------------------------------ books and manners
 
     def test_counts_its_cost(self) -> None:
@@ -198,6 +255,24 @@ class PreconditionerContract(Contract):
 
     # ------------------------------------------------------------ helpers
 
+    def _begun(self) -> Preconditioning:
+        run = begin(self.preconditioner(), Problem().model)
+        needed = dict.fromkeys(("build", "state_dict", "load_state_dict"), METHOD)
+        require_fields("what `begin` returns", run, needed, "the optimiser builds M with it, saves it and loads it")
+        return run
+
+    def _steps(self, run: Preconditioning, steps: Iterable[int]) -> list[Tensor]:
+        """M⁻¹v at each of a run's steps."""
+        return [self._solved(run, k) for k in steps]
+
+    def _solved(self, run: Preconditioner | Preconditioning, k: int) -> Tensor:
+        """M⁻¹v at step k, which has cases, damping and random numbers of its own."""
+        problem = replace(Problem(), damping=0.3 / (k + 1))
+        at = problem.linearisation(2 + k)
+        shift = at.layout.spread([mu + problem.damping for mu in problem.mu_D])
+        v = problem.vector(random_vector(len(problem.solution)))
+        return flat(self._applied(self._checked(run.build(at, shift, generator(k))), "solve", v))
+
     def _problems(self) -> list[Problem]:
         return [Problem(loss) for loss in LOSSES]
 
@@ -207,7 +282,9 @@ class PreconditionerContract(Contract):
         )
 
     def _built(self, linearisation: Linearisation, shift: Any, seed: int = 0) -> Factor:
-        factor = self.preconditioner().build(linearisation, shift, generator(seed))
+        return self._checked(self.preconditioner().build(linearisation, shift, generator(seed)))
+
+    def _checked(self, factor: Factor) -> Factor:
         why = "CG and MINRES apply M⁻¹, LSMR and LSQR its factors"
         require_fields("what `build` returns", factor, dict.fromkeys(APPLIED, METHOD), why)
         return factor
@@ -238,3 +315,28 @@ class PreconditionerContract(Contract):
         factor = self._factor(problem, seed)
         units = torch.eye(len(problem.solution), dtype=torch.float64)
         return torch.stack([flat(self._applied(factor, "solve", problem.vector(unit))) for unit in units], dim=1)
+
+
+def _through_a_file(state: Any, why: str) -> Any:
+    """The state saved and loaded, as checkpoints are."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    try:
+        return torch.load(file, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0]
+        raise ContractBroken(
+            "a state of tensors and plain data", f"one that cannot be read back: {reason}", why
+        ) from None
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two states are equal, bit for bit."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and torch.equal(a, b)
+    if isinstance(a, Mapping):
+        return isinstance(b, Mapping) and list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)

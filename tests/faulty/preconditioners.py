@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from hfbench.curvature import Linearisation
 from hfbench.protocols import Factor
@@ -93,6 +93,36 @@ class HonestBlocks(HonestExact):
         A = super().build(linearisation, shift, generator).A
         blocks = torch.block_diag(*(torch.ones(b.numel(), b.numel()) for b in linearisation.blocks))
         return Triangles(A * blocks)
+
+
+class Average:
+    """Half of the diagonal before and half of the new one."""
+
+    def __init__(self) -> None:
+        self.kept = None
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        new = HonestDiagonal().diagonal(linearisation, generator)
+        self.kept = new if self.kept is None else (self.kept + new) * 0.5
+        return Scaled(self.kept.clone().shift_(shift))
+
+    def state_dict(self) -> dict[str, object]:
+        return {} if self.kept is None else {"kept": list(self.kept)}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        self.kept = Vector(state["kept"]) if state else None
+
+
+class HonestAverage(HonestDiagonal):
+    """Averages over steps; right in all that a subclass does not replace."""
+
+    average: type[Average] = Average
+
+    def begin(self, model: nn.Module) -> Average:
+        return self.average()
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        return self.average().build(linearisation, shift, generator)
 
 
 # ---------------------------------------------------------------- what it builds
@@ -317,6 +347,74 @@ class Underflows(HonestDiagonal):
         m = super().shifted(d, shift)
         product = torch.cat([block.reshape(-1) for block in m]).prod()
         return Vector(block / product ** (1 / m.numel()) for block in m)
+
+
+# ---------------------------------------------------------------- from step to step
+
+
+class OneAverageForAll(HonestAverage):
+    """Keeps its average on the part, where all runs meet."""
+
+    caught_by, says = "test_every_run_begins_alike", "between the first step of a run and `build`"
+    own = Average()
+
+    def begin(self, model: nn.Module) -> Average:
+        self.own.load_state_dict({})
+        return self.own
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        return self.own.build(linearisation, shift, generator)
+
+
+class CountsRuns(HonestAverage):
+    """Keeps one average for the process, and begins no run anew."""
+
+    caught_by, says = "test_every_run_begins_alike", "at step 1"
+    own = Average()
+
+    def begin(self, model: nn.Module) -> Average:
+        return self.own
+
+
+class SavesNothing(HonestAverage):
+    """Forgets its average when it is saved."""
+
+    caught_by, says = "test_goes_on_from_a_saved_state", "at step 1 after it"
+
+    class average(Average):
+        def state_dict(self) -> dict[str, object]:
+            return {}
+
+
+class SavesItself(HonestAverage):
+    """Gives out an object of its own for its state."""
+
+    caught_by, says = "test_goes_on_from_a_saved_state", "cannot be read back"
+
+    class average(Average):
+        def state_dict(self) -> dict[str, object]:
+            return {"kept": Scaled(self.kept)}
+
+
+class BeginsWithoutState(HonestAverage):
+    """Begins what can build, and be neither saved nor loaded."""
+
+    caught_by, says = "test_goes_on_from_a_saved_state", "state_dict is missing and load_state_dict is missing"
+
+    def begin(self, model: nn.Module) -> HonestDiagonal:
+        return HonestDiagonal()
+
+
+class AveragesInPlace(HonestAverage):
+    """Writes the new average over the old one, which was given out."""
+
+    caught_by, says = "test_leaves_a_saved_state_alone", "changed in place"
+
+    class average(Average):
+        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+            new = HonestDiagonal().diagonal(linearisation, generator)
+            self.kept = new if self.kept is None else self.kept.add_(new).mul_(0.5)
+            return Scaled(self.kept.clone().shift_(shift))
 
 
 # ---------------------------------------------------------------- books and manners
