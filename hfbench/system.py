@@ -39,8 +39,10 @@ def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tu
 
 
 def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:
-    """(mu/2) wᵀDw, added up in float64."""
-    return 0.5 * sum(mu * float(w.norm(dtype=torch.float64)) ** 2 for mu, w in zip(mu_D, parameters, strict=True) if mu)
+    """(mu/2) wᵀDw, blocks added up in float64."""
+    if not any(mu_D):
+        return 0.0
+    return 0.5 * sum(mu * squared for mu, squared in zip(mu_D, Vector(parameters).dots(parameters), strict=True) if mu)
 
 
 class GaussNewtonSystem:

@@ -94,17 +94,19 @@ class FirstOrder:
         n = len(x)
         self.ledger.count("forward", n)
         self.ledger.count("backward", n)
-        z: Tensor = self.model(x)  # torch's optimisers switch gradients on
-        at = self.loss(z.detach(), t)
-        value = float(at.value().mean(dtype=torch.float64))
-        g = Vector(torch.autograd.grad(z, self.weights, at.residual() / n, materialize_grads=True))
+        self.inner.zero_grad()
+        value = self.loss(self.model(x), t).value().mean(dtype=torch.float64)  # torch's optimisers record gradients
+        torch.autograd.backward(value)
+        g = Vector(_gradient(w) for w in self.weights)
+        f = value.item()
         if not self.decays:
-            g, value = g.add(self._w, self.mu_D), value + decay_penalty(self._w, self.mu_D)
-        if last or not math.isfinite(value):
+            f += decay_penalty(self._w, self.mu_D)
+            g = g.add(self._w, self.mu_D)
+            for w, block in zip(self.weights, g, strict=True):
+                w.grad = block.contiguous()  # L-BFGS reads it as one long vector
+        if last or not math.isfinite(f):
             self.gradient_norm = (g.add(self._w, self.mu_D) if self.decays else g).norm()
-        for weight, block in zip(self.weights, g, strict=True):
-            weight.grad = block.contiguous()  # as the weight is: fused kernels go by the order in memory
-        return value
+        return f
 
     @property
     def _w(self) -> Vector:
@@ -115,6 +117,13 @@ class FirstOrder:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.inner.load_state_dict(state_dict)
+
+
+def _gradient(w: nn.Parameter) -> Tensor:
+    """The weight's gradient: zero, not none, where the model does not use it."""
+    if w.grad is None:
+        w.grad = torch.zeros_like(w)
+    return w.grad
 
 
 def _groups(weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[dict[str, Any]]:
@@ -136,7 +145,7 @@ class Adam:
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """One outer iteration is one pass over the scheduler's cases, in the order drawn."""
-        settings = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps}
+        settings: dict[str, Any] = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps}
         fused = all(w.is_contiguous() for w in trainable(model).values())  # otherwise its kernels take wrong entries
         return FirstOrder(model, loss, mu_D, torch.optim.Adam, self.minibatch, **settings, fused=fused or None)
 
@@ -152,6 +161,6 @@ class LBFGS:
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """One outer iteration is `updates` updates on the scheduler's cases: give it all of them (gradient = 1.0)."""
-        settings = {"lr": self.lr, "history_size": self.history, "max_iter": self.updates}
-        exact = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
+        settings: dict[str, Any] = {"lr": self.lr, "history_size": self.history, "max_iter": self.updates}
+        exact: dict[str, Any] = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
         return FirstOrder(model, loss, mu_D, torch.optim.LBFGS, **settings, **exact)

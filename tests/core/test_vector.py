@@ -134,3 +134,17 @@ def test_as_vector_checks_shapes_in_order() -> None:
     for wrong in (like[:1], like[::-1], [like[0].T, like[1]]):
         with pytest.raises(ConfigError, match="in order"):
             as_vector(wrong, like)
+
+
+def test_float32_sums_of_a_million_entries_keep_their_digits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sparse = torch.randn(10**6, generator=generator) * (torch.rand(10**6, generator=generator) < 0.02)
+    v = Vector((sparse + 0.01 * torch.randn(10**6, generator=generator),))
+    exact = float(v[0].double().norm())
+    assert v.norm() == pytest.approx(exact, rel=2e-6)
+    assert v.dot(v) == pytest.approx(exact**2, rel=4e-6)
+
+
+def test_dots_are_each_blocks_own() -> None:
+    v, w = draw([(2, 3), (3,)], 0), draw([(2, 3), (3,)], 1)
+    assert v.dots(w) == [pytest.approx(float((a * b).sum())) for a, b in zip(v, w, strict=True)]

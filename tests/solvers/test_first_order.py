@@ -73,6 +73,52 @@ def test_lbfgs_takes_torchs_steps_and_counts_every_gradient() -> None:
     assert optimizer.ledger.products == 0
 
 
+class Transposed(nn.Module):
+    """A weight that the pass reads the other way round, in an order of memory of its own, and one it does not read."""
+
+    def __init__(self, strided: bool) -> None:
+        super().__init__()
+        start = torch.linspace(-1, 1, 24, dtype=torch.float64)
+        self.weight = nn.Parameter(start.reshape(6, 4).t() if strided else start.reshape(6, 4).t().contiguous())
+        self.idle = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.t()
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("part", PARTS)
+def test_order_of_memory_and_idle_weights(part: Any, strided: bool) -> None:
+    """Fused kernels go through memory, not through rows; a weight without use decays all the same."""
+    _, x, t = problem()
+    one, other = (part.begin(Transposed(way), LOSS, (1e-2, 1e-2)) for way in (strided, False))
+    for _ in range(3):
+        one.step(x, t)
+        other.step(x, t)
+    torch.testing.assert_close(one.weights[0], other.weights[0], rtol=1e-10, atol=1e-12)
+    assert not torch.equal(one.weights[1], torch.ones(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_recorded_gradient_is_of_f(part: Any) -> None:
+    optimizer, x, t = begun(part)
+    optimizer.minibatch = None
+    model, _, _ = problem()
+    plain_objective(model, x, t).backward()
+    squared = sum(float(p.grad.square().sum()) for p in model.parameters())
+    norms = []
+    original = optimizer._objective
+
+    def noted(*args: Any, **named: Any) -> float:
+        value = original(*args, **named)
+        norms.append(optimizer.gradient_norm)
+        return value
+
+    optimizer._objective = noted
+    optimizer.step(x, t)
+    assert norms[0] == pytest.approx(math.sqrt(squared), rel=1e-12)
+
+
 def test_adam_costs_three_units_per_case() -> None:
     optimizer, x, t = begun(PARTS[0])
     optimizer.step(x, t)
