@@ -104,7 +104,7 @@ def _refused(fault: str) -> str:
     kinds = ", ".join(kind.__name__ for kind in KINDS)
     return (
         f"Kronecker factors need every trained parameter in a layer of its own ({kinds}; groups=1) that is called once "
-        f"per forward pass, but {fault}: use a diagonal preconditioner, which takes any layer."
+        f"per forward pass, but {fault}; a diagonal preconditioner takes any layer."
     )
 
 

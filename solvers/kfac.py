@@ -23,7 +23,8 @@ Cost       deltas, two products per layer and two eigendecompositions per
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, final
 
 import torch
@@ -38,7 +39,14 @@ from hfbench.vector import Shift, Vector
 
 from .kronecker import Block, ExactBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
 
-INSTEAD = "chapelle-erhan, martens or exact-diagonal"
+
+@contextmanager
+def or_instead() -> Iterator[None]:
+    """Says of layers that are not covered what to use in place of K-FAC."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{error} Use chapelle-erhan, martens or exact-diagonal.") from error
 
 
 @final
@@ -56,10 +64,8 @@ class KFAC:
 
     def begin(self, model: nn.Module) -> KroneckerAverages:
         """The factors over the steps of a run. Raises ConfigError for a layer they do not cover."""
-        try:
+        with or_instead():
             check_factors(model)
-        except ConfigError as error:
-            raise ConfigError(f"{error} Use {INSTEAD}.") from error
         return KroneckerAverages(self)
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
@@ -78,7 +84,8 @@ class KroneckerAverages:
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
         """M of this step: the damping is always the present one, the factors may be those of a step before."""
         if self.steps % self.settings.refresh == 0:
-            new = linearisation.kronecker_factors(self._probes(linearisation, generator))
+            with or_instead():
+                new = linearisation.kronecker_factors(self._probes(linearisation, generator))
             self.factors, self._spectra = self._averaged(new), []
             linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
         if not self._spectra:  # after loading, too

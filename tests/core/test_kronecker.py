@@ -197,7 +197,7 @@ def shared() -> nn.Module:
 def test_what_the_model_shows_is_refused_before_it_runs(model: nn.Module, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         check_factors(model)
-    with pytest.raises(ConfigError, match=f"{says}.*: use a diagonal preconditioner"):
+    with pytest.raises(ConfigError, match=f"{says}.*; a diagonal preconditioner takes any layer"):
         linearised(filled(model), draws(3, 4)).kronecker_factors([torch.ones(model(draws(3, 4)).shape, dtype=DTYPE)])
 
 
