@@ -322,16 +322,23 @@ def test_builds_and_solves_are_counted(damping: str, pairs: int) -> None:
     assert at.ledger.algebra == built + round(products) + 2 * round(pairs * products) + formed
 
 
-def test_convolutional_networks_are_preconditioned_too() -> None:
-    def steps(preconditioner: str) -> float:
-        torch.manual_seed(0)
-        model = nn.Sequential(
-            *(nn.Conv2d(1, 3, 3, 2, 1), nn.Tanh(), nn.Flatten(), nn.Linear(27, 3), nn.Linear(3, 27)),
-            *(nn.Unflatten(1, (3, 3, 3)), nn.ConvTranspose2d(3, 1, 4, 2, 2), nn.Flatten()),
-        ).to(DTYPE)
-        optimizer = HessianFree(model, loss="least-squares", preconditioner=preconditioner)
-        x = torch.randn(40, 1, 4 + 2, 4 + 2, generator=generator(1), dtype=DTYPE)[:, :, :6, :6]
-        target = torch.nn.functional.avg_pool2d(x, 3, 1, 1)[:, :, 1:5, 1:5].flatten(1)
-        return [optimizer.step(x, target).objective_after for _ in range(5)][-1]
-
-    assert steps("kfac") < 1.2 * steps("identity")
+@pytest.mark.parametrize("damping", ["split", "exact"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_of_one_window_is_a_dense_layer(transposed: bool, damping: str) -> None:
+    """Whose kernel covers the picture, or whose input is one point: the same M⁻¹v, entries in another order."""
+    x = inputs_for(6, 4 if transposed else 12, 1)
+    dense_layer = nn.Linear(x.shape[1], 12 if transposed else 4, bias=not transposed, dtype=DTYPE)
+    if transposed:
+        conv = nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.ConvTranspose2d(4, 2, (2, 3), bias=False), nn.Flatten())
+    else:
+        conv = nn.Sequential(nn.Unflatten(1, (2, 2, 3)), nn.Conv2d(2, 4, (2, 3)), nn.Flatten())
+    with torch.no_grad():
+        for ours, theirs in zip(dense_layer.parameters(), conv.to(DTYPE).parameters(), strict=True):
+            theirs.copy_((ours.T if transposed else ours).reshape(theirs.shape))
+    solved = []
+    for model in (nn.Sequential(dense_layer), conv):
+        at = Linearisation(model, "least-squares", x, torch.zeros_like(model(x).detach()))
+        v = at.gradient
+        solved.append(KFAC(damping=damping).build(at, (0.3,) * len(v), generator()).solve(v))
+    for ours, theirs in zip(*solved, strict=True):
+        torch.testing.assert_close((ours.T if transposed else ours).reshape(theirs.shape), theirs)
