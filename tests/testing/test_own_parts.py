@@ -31,6 +31,8 @@ def test_a_part_of_hfbench_keeps_its_contract(family: str, name: str) -> None:
     [
         ("preconditioner", "martens", {"exponent": 1.0}),
         ("preconditioner", "chapelle-erhan", {"exponent": 0.5}),
+        ("preconditioner", "kfac", {"damping": "exact", "probes": 2}),
+        ("preconditioner", "kfac", {"refresh": 2, "memory": 0.9}),
         ("scheduler", "fixed", {"gradient": 500.0, "curvature": 20.0, "order": "random"}),
         ("scheduler", "dynamic", {"start": 1.0, "correction": False, "window": 1, "tolerance": 0.0}),
         ("scheduler", "dynamic", {"curvature": 0.1, "order": "cyclic", "max_growth": 1.1}),
