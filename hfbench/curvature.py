@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,12 @@ from hfbench.kronecker import LayerFactors, layer_factors
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
+from hfbench.memory import held_by, plan_of
 from hfbench.models import check_batch, check_layers, check_model, outputs_of
 from hfbench.moments import squared_norms, squared_sums
 from hfbench.precision import Precision, arithmetic, precision_of
 from hfbench.tally import slices
+from hfbench.units import bytes_of
 from hfbench.vector import Vector, as_vector
 
 
@@ -44,22 +46,40 @@ def linearize(
     targets: Tensor,
     *,
     chunk: int | None = None,
+    max_bytes: int | str | None = None,
     layout: str = "structured",
     precision: str = "parameters",
 ) -> Linearisation:
     """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
 
-    `chunk` streams the batch so many cases at a time; with the layout "flat" vectors have one long block. `precision`
-    is that of the products: "parameters", as the weights, "auto", "float64", "float32", "tf32" or "bfloat16".
+    `chunk` streams the batch so many cases at a time, `max_bytes` ("4GB", say) so many that weights, batch and what a
+    product or moment makes stay below it; with the layout "flat" vectors have one long block. `precision` is that of
+    the products: "parameters", as the weights, "auto", "float64", "float32", "tf32" or "bfloat16".
     Raises ConfigError for an unknown loss, targets that it is not defined for, a precision that this machine has no
-    units for or a model whose curvature would be wrong (dropout in training mode, say), NonFiniteError, when `value` is
+    units for, a limit that one case does not fit in or a model whose curvature would be wrong (dropout in training mode, say), NonFiniteError, when `value` is
     asked for, for outputs that are not finite.
     """
     check_model(model)
     check_layers(model, trainable(model))
-    at = Linearisation(model, loss, inputs, targets, chunk=chunk, layout=layout, precision=precision)
+    settings = {"layout": layout, "precision": precision}
+    if (limit := bytes_of(max_bytes)) is not None:
+        check_batch(inputs, targets)
+        held = held_by(model, (inputs, targets))
+        chunk = plan_of(partial(_use, model, loss, settings), inputs, targets, held, chunk, limit).chunk
+    at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
     _ = at.loss_at  # checks the targets
     return at
+
+
+def _use(
+    model: nn.Module, loss: str, settings: dict[str, str], inputs: Tensor, targets: Tensor, chunk: int | None
+) -> None:
+    """All that a linearisation is for, once."""
+    at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
+    at.gauss_newton(at.gradient)
+    at.vjp(at.jvp(at.gradient))
+    at.squared_sums(at.residual)
+    at.squared_norms(at.residual)
 
 
 class Linearisation:
@@ -291,13 +311,15 @@ class Linearisation:
 
     def _joined(self, parts: Iterable[Tensor]) -> Tensor:
         """The chunks' rows in one tensor, each copied there as it comes."""
-        joined: Tensor | None = None
-        for one, part in zip(self.slices, parts, strict=True):
-            if len(self.slices) == 1:
-                return part
-            joined = part.new_empty(self.n, *part.shape[1:]) if joined is None else joined
+        coming = iter(parts)
+        part = next(coming)
+        if len(part) == self.n:
+            return part
+        joined = part.new_empty(self.n, *part.shape[1:])
+        for one in self.slices:
             joined[one] = part
-        assert joined is not None  # a batch is never empty
+            del part  # not to be there beside the next one's graph
+            part = next(coming, joined)
         return joined
 
     def _count(self, kind: str) -> None:

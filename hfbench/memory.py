@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,23 @@ def _too_small(limit: int, held: int, lines: Forecast, at: Sizes, cases: int) ->
         f"max_bytes: must be at least {in_words(needed)} for {cases} cases ({one}: weights, batch, the solver's "
         f"vectors, outputs), but is {in_words(limit)}: raise it, or give fewer cases or a lower max_inner."
     )
+
+
+def plan_of(
+    run: Callable[[Tensor, Tensor, int | None], object],
+    inputs: Tensor,
+    targets: Tensor,
+    held: int,
+    chunk: int | None,
+    limit: int | None,
+) -> Plan:
+    """How `run(inputs, targets, chunk)`, which does the same whatever the cases, is to be carried out."""
+    x, t = few(inputs), few(targets)
+
+    def rehearse(sizes: Sizes) -> None:
+        run(x[: sizes["cases"]], t[: sizes["cases"]], sizes.get("chunk"))
+
+    return plan(partial(Forecast.of, rehearse), {"cases": len(inputs)}, held, chunk, limit)
 
 
 # ---------------------------------------------------------------- what is there anyway

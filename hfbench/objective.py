@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from hfbench.graph import trainable
 from hfbench.loss import mean_loss
-from hfbench.rehearsal import plan_of
+from hfbench.memory import held_by, plan_of
 from hfbench.system import decay_penalty
 from hfbench.tally import slices
 
@@ -28,7 +28,7 @@ def objective(
 ) -> float:
     """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's.
 
-    `chunk` is the most cases in the model at once, `max_bytes` the most bytes of tensors beside the cases themselves;
+    `chunk` is the most cases in the model at once, `max_bytes` the most bytes of tensors, the cases not counted;
     raises ConfigError where a single case takes more.
     """
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
@@ -37,7 +37,7 @@ def objective(
         parts = slices(len(inputs), size or len(inputs))
         return sum(_sum_of_losses(model, named, loss, inputs[one], targets[one]) for one in parts)
 
-    size = chunk if max_bytes is None else plan_of(total, model, inputs, targets, chunk, max_bytes).chunk
+    size = chunk if max_bytes is None else plan_of(total, inputs, targets, held_by(model, ()), chunk, max_bytes).chunk
     return total(inputs, targets, size) / len(inputs) + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Rehearsals: what a step, a linearisation or an evaluation allocates, tried on a few cases (`hfbench.memory`)."""
+"""A step rehearsed on a few cases by a twin of its optimiser, for the memory it takes (`hfbench.memory`)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hfbench.groups import ParameterGroup
 from hfbench.krylov import KeptIterates
@@ -26,7 +25,7 @@ from hfbench.vector import Vector
 if TYPE_CHECKING:
     from hfbench.optimizer import HessianFree
 
-ITERATIONS = 3  # after which a solver has all its vectors: the longest recurrences go back two steps
+ITERATIONS = 2
 
 Pair = tuple[Tensor, Tensor]
 
@@ -55,23 +54,6 @@ def plan_of_step(optimizer: HessianFree, batch: Pair, curvature: Pair | None, ev
         if optimizer.max_bytes is not None:
             raise
         return Plan(optimizer.chunk, None)
-
-
-def plan_of(
-    run: Callable[[Tensor, Tensor, int | None], object],
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    chunk: int | None,
-    limit: int | None,
-) -> Plan:
-    """How `run(inputs, targets, chunk)` is to be carried out; the cases themselves do not count."""
-    x, t = few(inputs), few(targets)
-
-    def rehearse(sizes: Sizes) -> None:
-        run(x[: sizes["cases"]], t[: sizes["cases"]], sizes.get("chunk"))
-
-    return plan(partial(Forecast.of, rehearse), {"cases": len(inputs)}, held_by(model, ()), chunk, limit)
 
 
 def _step(optimizer: HessianFree, pairs: Mapping[str, Pair], evidence: Collection[str]) -> Callable[[Sizes], None]:

@@ -8,7 +8,7 @@ the moments have the first slice alone, as large as any other, so that they do n
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 _active: Tally | None = None
 
@@ -54,17 +53,17 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for given in tree_leaves((args, kwargs)):
+        for given in _tensors((args, *kwargs.values())):
             self._note(given, is_new=False)  # made before: an output may share its memory
         made = func(*args, **kwargs)
-        if sum(self._note(one, is_new=True) for one in tree_leaves(made)) and not self.muted:
+        if sum([self._note(one, is_new=True) for one in _tensors((made,))]) and not self.muted:
             begun = self.slice
             self.moments.append(Moment(self.live, self.live - begun.live, begun.size) if begun else Moment(self.live))
         return made
 
-    def _note(self, one: Any, is_new: bool) -> int:
+    def _note(self, one: Tensor, is_new: bool) -> int:
         """The bytes that are new with this tensor."""
-        if not isinstance(one, Tensor) or one.layout != torch.strided:
+        if one.layout != torch.strided:
             return 0
         storage = one.untyped_storage()
         key = storage._cdata
@@ -79,6 +78,14 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _freed(self, key: int, size: int, _: object) -> None:
         self.live -= size
         del self._known[key]
+
+
+def _tensors(given: Iterable[Any]) -> Iterator[Tensor]:
+    for one in given:
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, list | tuple):
+            yield from _tensors(one)
 
 
 def reserve(size: int) -> None:
