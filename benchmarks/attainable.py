@@ -3,7 +3,7 @@
 The system is that of an autoencoder after some steps of training, 1000 cases, at two dampings lambda; recurrences are
 in float32 whatever the products are in, but for "exact", all in float64. All are judged in float64 at the same weights:
     attained      the smallest ‖-g - A x_k‖ / ‖g‖ of 250 iterations, and at which of those looked at it was
-    iterations    until the rule `relative-progress` would have stopped, by the q that the solver itself keeps
+    stops         after so many iterations by the rule `relative-progress`, told by the q that the solver itself keeps
     q / exact     the quadratic at that iterate over the one where the same solver stops in the exact system: 1 means
                   that nothing was lost, 0 that nothing was gained
 LSMR and LSQR work with Ã, whose condition is the square root of A's: does that help where digits are few?
@@ -33,13 +33,13 @@ from .runner import Options, Row
 
 TITLE = "What solvers attain with products of few digits, on one frozen system"
 COLUMNS = {
-    "system": "network, lambda",
+    "system": "system",
     "preconditioner": "preconditioner",
     "solver": "solver",
     "precision": "products",
     "attained": "attained",
     "at": "at",
-    "iterations": "iterations",
+    "iterations": "stops",
     "q": "q / exact",
 }
 SOLVERS = ("cg", "minres", "lsqr", "lsmr")
