@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +57,12 @@ def linearize(
     product or moment makes stay below it; with the layout "flat" vectors have one long block. `precision` is that of
     the products: "parameters", as the weights, "auto", "float64", "float32", "tf32" or "bfloat16".
     Raises ConfigError for an unknown loss, targets that it is not defined for, a precision that this machine has no
-    units for, a limit that one case does not fit in or a model whose curvature would be wrong (dropout in training mode, say), NonFiniteError, when `value` is
-    asked for, for outputs that are not finite.
+    units for, a limit that one case does not fit in or a model whose curvature would be wrong (dropout in training
+    mode, say), NonFiniteError, when `value` is asked for, for outputs that are not finite.
     """
     check_model(model)
     check_layers(model, trainable(model))
-    settings = {"layout": layout, "precision": precision}
+    settings: dict[str, Any] = {"layout": layout, "precision": precision}
     if (limit := bytes_of(max_bytes)) is not None:
         check_batch(inputs, targets)
         held = held_by(model, (inputs, targets))
@@ -72,7 +73,7 @@ def linearize(
 
 
 def _use(
-    model: nn.Module, loss: str, settings: dict[str, str], inputs: Tensor, targets: Tensor, chunk: int | None
+    model: nn.Module, loss: str, settings: dict[str, Any], inputs: Tensor, targets: Tensor, chunk: int | None
 ) -> None:
     """All that a linearisation is for, once."""
     at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
@@ -316,10 +317,10 @@ class Linearisation:
         if len(part) == self.n:
             return part
         joined = part.new_empty(self.n, *part.shape[1:])
-        for one in self.slices:
-            joined[one] = part
-            del part  # not to be there beside the next one's graph
-            part = next(coming, joined)
+        joined[self.slices[0]] = part
+        del part  # not to be there beside the next one's graph
+        for one in self.slices[1:]:
+            joined[one] = next(coming)
         return joined
 
     def _count(self, kind: str) -> None:
