@@ -42,7 +42,10 @@ def load(spec: RunSpec, data: str | None = None) -> TaskData:
     def cast(split: Split) -> Split:
         floating = split.targets.is_floating_point()
         dtype = DTYPES[spec.precision]
-        return Split(split.inputs.to(dtype), split.targets.to(dtype) if floating else split.targets)
+        inputs = split.inputs.to(dtype)
+        if split.targets is split.inputs:
+            return Split(inputs, inputs)
+        return Split(inputs, split.targets.to(dtype) if floating else split.targets)
 
     return replace(loaded, train=cast(loaded.train), validation=cast(loaded.validation), test=cast(loaded.test))
 
@@ -75,6 +78,7 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
             max_inner=method.max_inner,
             right_hand_side=method.right_hand_side,
             chunk=method.chunk,
+            max_bytes=method.max_bytes,
             layout=method.layout,
             precision=method.precision,
         )

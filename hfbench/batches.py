@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan
+from hfbench.protocols import BatchPlan, Split
 from hfbench.space import did_you_mean
 
 ORDERS = ("cyclic", "random")
@@ -36,6 +36,15 @@ def draw(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator
         gradient = _window(iteration - 1, plan.gradient, total)
         inner = _window(iteration - 1, plan.curvature, plan.gradient)
     return gradient, gradient if plan.curvature == plan.gradient else gradient[inner]
+
+
+def take(split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """The cases' inputs and targets. Consecutive cases are no copy, and targets that are the inputs no second one."""
+    first = int(indices[0])
+    consecutive = torch.equal(indices, torch.arange(first, first + len(indices)))
+    where = slice(first, first + len(indices)) if consecutive else indices
+    inputs = split.inputs[where]
+    return inputs, inputs if split.targets is split.inputs else split.targets[where]
 
 
 def _window(step: int, size: int, total: int) -> Tensor:

@@ -45,19 +45,22 @@ def _synchronise() -> None:
         torch.cuda.synchronize()
 
 
+_before = 0  # the highest peak since the run began, of those that were forgotten to see others
+
+
 def reset_peak_memory() -> None:
     """Forgets earlier peaks, so that a process that runs several runs reports each one's own. Linux and GPUs only.
 
     What earlier runs left behind would count for later ones: it is collected, and freed memory given back.
     """
+    global _before
     gc.collect()
     if _uses_gpu():
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
     with suppress(OSError, AttributeError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    _forget_peak()
+    _before = 0
 
 
 def peak_memory() -> int:
@@ -65,11 +68,57 @@ def peak_memory() -> int:
 
     Where the system cannot forget a peak (anything but Linux) it is the peak since the process began.
     """
+    return max(_before, _peak())
+
+
+class PeakMemory(AbstractContextManager["PeakMemory"]):
+    """`bytes` is the peak inside `with memory:` above what was in use when this was made; None where none can be told.
+
+    On a GPU the bytes of tensors; otherwise what the process grew by, on Linux. `peak_memory` knows of all peaks still.
+    """
+
+    def __init__(self) -> None:
+        self.base = int(torch.cuda.memory_allocated()) if _uses_gpu() else _status("VmRSS")
+        self.bytes: int | None = None
+        self._known = False
+
+    def __enter__(self) -> PeakMemory:
+        global _before
+        _before = peak_memory()
+        self._known = _forget_peak()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bytes = max(_peak() - self.base, 0) if self._known and self.base is not None else None
+
+
+def _peak() -> int:
     if _uses_gpu():
         return int(torch.cuda.max_memory_allocated())
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if (known := _status("VmHWM")) is not None:
+        return known
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, the others kibibytes
+
+
+def _forget_peak() -> bool:
+    """Whether the peak is from now on that of what follows."""
+    if _uses_gpu():
+        torch.cuda.reset_peak_memory_stats()
+        return True
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status(name: str) -> int | None:
+    """A number of bytes that Linux keeps of this process."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None

@@ -5,22 +5,32 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hfbench.memory import held_by, plan_of
 from hfbench.protocols import Pictured, Split, Task
+from hfbench.tally import slices
 
 CHUNK = 1024  # cases per forward pass
 EXAMPLES = 8  # cases shown
 
 
 @torch.no_grad()
-def mean_error(model: nn.Module, task: Task, split: Split) -> float:
-    """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if an output is not."""
-    total = 0.0
-    for start in range(0, len(split), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        total += task.error(model(split.inputs[chunk]), split.targets[chunk]).sum(dtype=torch.float64).item()
-    return total / len(split)
+def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float:
+    """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if an output is not.
+
+    `max_bytes` is the most bytes of tensors, the cases not counted.
+    """
+
+    def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
+        parts = slices(len(inputs), size or len(inputs))
+        errors = (task.error(model(inputs[one]), targets[one]) for one in parts)
+        return sum(one.sum(dtype=torch.float64).item() for one in errors)
+
+    size: int | None = CHUNK
+    if max_bytes is not None:
+        size = plan_of(total, split.inputs, split.targets, held_by(model, ()), CHUNK, max_bytes).chunk
+    return total(split.inputs, split.targets, size) / len(split)
 
 
 @torch.no_grad()

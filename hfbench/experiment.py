@@ -15,7 +15,7 @@ import torch
 
 from hfbench import batches, foreign, registry, trace
 from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
-from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
+from hfbench.clock import PeakMemory, Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import HfbenchError, NonFiniteError, StoreError
 from hfbench.evaluation import examples, mean_error
 from hfbench.objective import objective
@@ -109,6 +109,7 @@ class LiveRun:
 
     def __init__(self, spec: RunSpec, data: TaskData, recorded: Sequence[BatchPlan] | None = None) -> None:
         self.spec, self.data, self.total = spec, data, len(data.train)
+        self.memory = PeakMemory()
         self.task = build_task(spec)
         self.schedule, self.needs = begin_schedule(spec, self.total, recorded)
         self.model = build_model(self.task, spec)
@@ -134,7 +135,7 @@ class LiveRun:
         """One outer iteration, and its row."""
         iteration, plan = len(self.rows), self.schedule.plan
         try:
-            with self.clock:
+            with self.memory, self.clock:
                 step, batch = self._step(iteration, plan)
                 validation = self._scheduler_validation()
                 measured = {name: step.get(name) for name in STEP_EVIDENCE} | {"validation_objective": validation}
@@ -152,6 +153,7 @@ class LiveRun:
                 "batch_order": plan.order,
                 "batch_reason": plan.reason,
                 "train_objective_batch": step["objective_after"],
+                "step_memory": self.memory.bytes,
                 **{name: step.get(name) for name in trace.STEP_COLUMNS},
                 **self._evaluate(validation),
             }
@@ -163,11 +165,9 @@ class LiveRun:
         draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
         for_gradient, for_curvature = batches.draw(plan, iteration, self.total, draws)
         same = for_gradient is for_curvature
-        train = self.data.train
         step = self.optimizer.step(
-            train.inputs[for_gradient],
-            train.targets[for_gradient],
-            curvature=None if same else (train.inputs[for_curvature], train.targets[for_curvature]),
+            *batches.take(self.data.train, for_gradient),
+            curvature=None if same else batches.take(self.data.train, for_curvature),
             evidence=tuple(name for name in self.needs if name != "validation_objective"),
         )
         self.touched[for_gradient] = True
@@ -185,16 +185,18 @@ class LiveRun:
         return self._objective(self.data.validation)
 
     def _objective(self, split: Split) -> float:
-        mu_D, chunk = self.optimizer.mu_D, self.spec.method.chunk
-        return objective(self.model, self.task.loss, split.inputs, split.targets, mu_D, chunk)
+        mu_D, method = self.optimizer.mu_D, self.spec.method
+        of = self.model, self.task.loss, split.inputs, split.targets, mu_D
+        return objective(*of, method.chunk, max_bytes=method.max_bytes)
 
     def _evaluate(self, validation: float | None) -> dict[str, float]:
         """Off the clock and the ledger."""
         known = self._objective(self.data.validation) if validation is None else validation
+        limit = self.spec.method.max_bytes
         return {
             "validation_objective": known,
-            "validation_error": mean_error(self.model, self.task, self.data.validation),
-            "test_error": mean_error(self.model, self.task, self.data.test),
+            "validation_error": mean_error(self.model, self.task, self.data.validation, limit),
+            "test_error": mean_error(self.model, self.task, self.data.test, limit),
         }
 
     def _record(self, values: Mapping[str, Any]) -> None:

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 from hfbench import registry, space
 from hfbench.errors import ConfigError
 from hfbench.space import Choice, Within, did_you_mean, part, settings_of
+from hfbench.units import bytes_of
 
 RULES = ("relative-progress",)  # Martens (2010)
 HESSIAN_FREE = (
     *("solver", "preconditioner", "rules", "globalization", "right_hand_side", "max_inner", "chunk", "layout"),
-    "precision",
+    *("max_bytes", "precision"),
 )
 
 Resolved = dict[str, Any]  # {"use": name, **settings}, every default filled in
@@ -40,6 +41,7 @@ class Method:
     right_hand_side: str  # "auto", "residual" or "damping"
     max_inner: int
     chunk: int | None
+    max_bytes: int | None  # of a step's tensors
     layout: str  # "structured" or "flat"
     precision: str  # of the curvature products; the weights' own is the study's
     stream: int  # methods with one stream share the draws of batches and probes
@@ -65,6 +67,9 @@ class MethodTable:
     right_hand_side: Annotated[str, Choice("auto", "residual", "damping"), "of the least-squares form"] = "auto"
     max_inner: Annotated[int, Within("[1, inf)"), "most inner iterations of a step"] = 250
     chunk: Annotated[int | None, Within("[1, inf)"), "most cases in memory at once"] = None
+    max_bytes: Annotated[
+        int | str | None, Within("[1, inf)"), 'most bytes of a step\'s tensors, "4GB" or "512MiB", say'
+    ] = None
     layout: Annotated[str, Choice("structured", "flat"), "vectors as blocks, or as one long block"] = "structured"
     precision: Annotated[
         str,
@@ -96,6 +101,7 @@ def resolve(name: str, table: Mapping[str, Any]) -> Method:
         right_hand_side=given.right_hand_side,
         max_inner=given.max_inner,
         chunk=given.chunk,
+        max_bytes=bytes_of(given.max_bytes, f"{where}.max_bytes"),
         layout=given.layout,
         precision=given.precision,
         stream=given.stream,

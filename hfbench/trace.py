@@ -43,12 +43,14 @@ COLUMNS: dict[str, type] = {
     "product_mode": str,
     "precision": str,  # of the step's products
     "peak_memory": int,  # bytes
+    "predicted_memory": int,  # bytes of tensors in this step, told before it
+    "step_memory": int,  # bytes, as measured
 }
 
 STEP_COLUMNS = (
     "gradient_norm", "variance_l1", "variance_inner", "damping", "next_damping", "rho", "inner_iterations",
     "chosen_iterate", "stop_reason", "step_length", "step_norm", "q", "preconditioner", "right_hand_side",
-    "product_mode", "precision",
+    "product_mode", "precision", "predicted_memory",
 )  # fmt: skip
 
 

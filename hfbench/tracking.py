@@ -56,6 +56,8 @@ METRICS = {
     "batch_gradient": "cost/batch_gradient",
     "batch_curvature": "cost/batch_curvature",
     "peak_memory": "cost/peak_memory",
+    "predicted_memory": "cost/predicted_memory",
+    "step_memory": "cost/step_memory",
 }
 
 

@@ -16,7 +16,7 @@ from .document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Tex
 from .recorded import Recorded, missing_runs
 from .words import NOUNS, count, number
 
-OF_METHOD = ("right_hand_side", "max_inner", "chunk", "layout", "precision", "stream")
+OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 
 
 def missing(recorded: Recorded, command: str) -> list[Block]:

@@ -29,7 +29,7 @@ CHANGED = (
 UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 KILLED = (
     "the process of this run was killed from outside, twice; the usual cause is too little memory. "
-    "Set methods.<name>.chunk, or run fewer jobs."
+    "Set methods.<name>.max_bytes, or run fewer jobs."
 )
 CHECKPOINT_EVERY = 4.0  # seconds; one takes 15 to 30 ms
 IDLE = 300.0  # seconds after which a process without a run ends

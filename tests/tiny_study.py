@@ -62,7 +62,7 @@ globalization = { backtracking = false, line_search = false, adapt_damping = fal
 # MLflow and SQLAlchemy deprecate each other's ways; that is between them.
 uses_mlflow = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-ON_THE_CLOCK = ("seconds", "peak_memory")  # columns no two runs agree on
+ON_THE_CLOCK = ("seconds", "peak_memory", "step_memory")  # columns no two runs agree on
 
 
 def tiny(folder: Path, *overrides: str, extra: str = "") -> Study:
