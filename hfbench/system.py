@@ -62,6 +62,7 @@ class GaussNewtonSystem:
         spread = linearisation.layout.spread
         self.shift = spread([mu + damping for mu in mu_D])
         self.root_shift = spread([math.sqrt(mu + damping) for mu in mu_D])
+        self.root_n = math.sqrt(linearisation.n)
         self.wanted_form, self.shares_cases = right_hand_side, shares_cases
 
     # ------------------------------------------------------------ as a matrix
@@ -75,13 +76,17 @@ class GaussNewtonSystem:
     def forward(self, v: Vector) -> Vector:
         """Ã v: an output block, then blocks shaped like the parameters."""
         Jv = self.linearisation.jvp(v)
-        outputs = self.linearisation.loss_at.factor_t(Jv).div(math.sqrt(self.linearisation.n))
+        outputs = self._mean(self.linearisation.loss_at.factor_t(Jv), Jv)
         return Vector((outputs, *(v * self.root_shift)))
 
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
-        Bu = self.linearisation.loss_at.factor(u[0]).div(math.sqrt(self.linearisation.n))
+        Bu = self._mean(self.linearisation.loss_at.factor(u[0]), u[0])
         return self.linearisation.vjp(Bu).add(u[1:], self.root_shift)
+
+    def _mean(self, made: Tensor, source: Tensor) -> Tensor:
+        """made/√n; in place, unless it is the tensor that it was made from."""
+        return made.div(self.root_n) if made is source else made.div_(self.root_n)
 
     @cached_property
     def right_hand_side(self) -> Vector:
