@@ -155,7 +155,8 @@ def _without_zeros(saved: Tensor) -> Saved:
     """A tensor that a graph saves, or a single zero and its shape where there is nothing else in it."""
     if saved.layout != torch.strided or not saved.is_floating_point() or saved.numel() < 2 or bool(saved[0].any()):
         return saved
-    least, most = torch.aminmax(saved)
+    order = sorted(range(saved.dim()), key=saved.stride, reverse=True)  # along memory: several times faster
+    least, most = torch.aminmax(saved.permute(order))
     return (saved.new_zeros(()), saved.shape) if bool(least == 0) and bool(most == 0) else saved
 
 
