@@ -41,7 +41,8 @@ class Layer:
         d, Ra = torch.randn(self.shape, dtype=a.dtype, device=a.device), torch.randn_like(a)
         if self.settings:
             return self._convolutions(a, Ra, W, V, d)
-        return self._dense(*(x.reshape(-1, x.shape[-1]) for x in (a, Ra)), W, V, d.reshape(-1, len(W)))
+        flat_a, flat_Ra, flat_d = (x.reshape(-1, x.shape[-1]) for x in (a, Ra, d))
+        return self._dense(flat_a, flat_Ra, W, V, flat_d)
 
     def _dense(self, a: Tensor, Ra: Tensor, W: Tensor, V: Tensor, d: Tensor) -> Products:
         def four() -> None:
@@ -95,7 +96,8 @@ def _settings(func: Any, given: Sequence[Any]) -> tuple[Any, ...]:
 
 def layers(model: nn.Module, inputs: Tensor) -> list[Layer]:
     """Every use of a layer in one forward pass, in order."""
-    with torch.enable_grad(), Recorder() as recorder:
+    recorder = Recorder()
+    with torch.enable_grad(), recorder:
         model(inputs)
     return recorder.layers
 

@@ -46,6 +46,8 @@ COLUMNS = {
     "note": "note",
 }
 TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition")
+CASES = (250, 1000, 4000)
+FEW = (100,)  # with --quick
 TOLERANCE = 1e-4  # of ‖theirs - ours‖/‖ours‖, in float32
 LOSSES: dict[str, Callable[[], nn.Module]] = {  # their sums over all outputs, and how often they hold ours
     "logistic": lambda: nn.BCEWithLogitsLoss(reduction="sum"),
@@ -67,7 +69,7 @@ class WrongAnswerError(HfbenchError, ArithmeticError):
 
 def rows(options: Options) -> Iterator[Row]:
     for task in TASKS:
-        for cases in (100,) if options.quick else (250, 1000, 4000):
+        for cases in FEW if options.quick else CASES:
             yield from compare(problem(task, cases), options)
 
 
@@ -121,7 +123,7 @@ def backpack(one: Problem) -> Product:
     outputs = one.model(one.inputs)
     loss = _loss(one)(outputs)
     parameters, v = list(one.model.parameters()), list(one.v)
-    return lambda: ggnvp(loss, outputs, parameters, v)  # type: ignore[no-any-return]
+    return lambda: ggnvp(loss, outputs, parameters, v)
 
 
 def curvlinops(one: Problem) -> Product:
@@ -130,7 +132,7 @@ def curvlinops(one: Problem) -> Product:
     data = [(one.inputs, one.targets)]
     G = operator(one.model, LOSSES[one.loss](), parameters, data, check_deterministic=False)
     v = [scale * block for block in one.v]  # its loss is a sum; the vector is scaled beforehand, off the clock
-    return lambda: G @ v  # type: ignore[no-any-return]
+    return lambda: G @ v
 
 
 def forward_over_reverse(one: Problem) -> Product:
@@ -176,9 +178,10 @@ def _functional(one: Problem) -> tuple[Callable[[Weights, Weights], Weights], We
     loss, network, weights = _loss(one), _network(one), _weights(one)
 
     def product(w: Weights, v: Weights) -> Weights:
-        z, Jv = jvp(network, (w,), (v,))
+        z, Jv = jvp(network, (w,), (v,))[:2]
         HJv = jvp(grad(loss), (z,), (Jv,))[1]
-        return vjp(network, w)[1](HJv)[0]  # type: ignore[no-any-return]
+        Gv: Weights = vjp(network, w)[1](HJv)[0]
+        return Gv
 
     return product, weights, dict(zip(weights, one.v, strict=True))
 

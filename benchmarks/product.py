@@ -29,11 +29,12 @@ COLUMNS = {
 }
 TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition")
 CASES = (250, 500, 1000, 2000, 4000, 8000, 16000)
+FEW = (50, 500)  # with --quick
 
 
 def rows(options: Options) -> Iterator[Row]:
     for task in TASKS:
-        for cases in (50, 500) if options.quick else CASES:
+        for cases in FEW if options.quick else CASES:
             yield compare(task, cases, options)
 
 

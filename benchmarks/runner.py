@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Protocol, cast
 
 from rich.box import SIMPLE_HEAD
@@ -66,11 +67,6 @@ def load(name: str) -> Benchmark:
     return cast(Benchmark, importlib.import_module(f"{__package__}.{name}"))
 
 
-def about(name: str) -> str:
-    """What the docstring of a benchmark's module says; not imported."""
-    return ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text("utf-8"))) or ""
-
-
 def _constant(path: Path, name: str) -> str:
     for node in ast.parse(path.read_text("utf-8")).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
@@ -108,7 +104,7 @@ def text(value: Value) -> str:
 
 def table(found: Mapping[str, Any]) -> Table:
     """Numbers to the right, words to the left; lines break between words. What no row has is no column."""
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="", show_edge=False)
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_edge=False)
     rows = found["rows"]
     filled = {key for row in rows for key, value in row.items() if value is not None}
     columns = {key: heading for key, heading in found["columns"].items() if key in filled}
@@ -116,7 +112,7 @@ def table(found: Mapping[str, Any]) -> Table:
         cells = [text(row.get(key)) for row in rows]
         is_text = any(isinstance(row.get(key), str) for row in rows)
         longest = max(len(word) for cell in (heading, *cells) for word in cell.split())
-        shown.add_column(heading, justify="left" if is_text else "right", min_width=longest, vertical="bottom")
+        shown.add_column(fill(heading, longest), justify="left" if is_text else "right", min_width=longest)
     for row in rows:
         shown.add_row(*(text(row.get(key)) for key in columns))
     return shown

@@ -15,6 +15,7 @@ from hfbench.protocols import BatchPlan, Task
 from hfbench.streams import generator
 
 from .runner import Options, Row
+from .timing import clock
 from .training import Course
 
 TITLE = "Time to test error 7.0 on USPS, with batches of 1000 cases"
@@ -42,14 +43,17 @@ METHODS: tuple[tuple[str, Any, str], ...] = (
     ("cg", {"use": "martens"}, "tuned"),
     ("cg", {"use": "martens"}, "default"),
 )
-CASES, SEED = 1000, 0
+TASK, CASES, SEED = "usps", 1000, 0
+TARGET, LIMIT = 7.0, 300.0
+QUICK_TARGET, QUICK_LIMIT = 60.0, 30.0
 
 
 def rows(options: Options) -> Iterator[Row]:
-    target, limit = (60.0, 30.0) if options.quick else (7.0, 300.0)
-    task: Task = registry.build("task", "usps")
+    target, limit = (QUICK_TARGET, QUICK_LIMIT) if options.quick else (TARGET, LIMIT)
+    task: Task = registry.build("task", TASK)
     data = task.load(generator(SEED, "split"), options.data)
-    course = Course(task, data, BatchPlan(CASES, CASES // 4, "random", "fixed"), SEED, target, limit)
+    plan = BatchPlan(CASES, CASES // 4, "random", "fixed")
+    course = Course(task, data, plan, SEED, target, limit, clock(options.threads))
     for solver, preconditioner, settings in METHODS[:1] if options.quick else METHODS:
         optimizer = HessianFree(
             task.model(generator(SEED, "weights")),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
 from hfbench import batches
-from hfbench.clock import Stopwatch
 from hfbench.evaluation import mean_error
 from hfbench.protocols import BatchPlan, Task, TaskData
 from hfbench.streams import generator
+
+from .timing import Clock, seconds
 
 Cases = tuple[Tensor, Tensor]  # inputs and targets
 Step = Callable[[Tensor, Tensor, Cases | None], object]  # the gradient's, and the curvature's where they are others
@@ -37,16 +39,16 @@ class Course:
     seed: int
     target: float
     limit: float
+    clock: Clock
 
     def run(self, model: nn.Module, step: Step) -> Outcome:
         """Steps until the test error is at most the target; it is evaluated after each, while the clock stands."""
-        train, clock, error, done = self.data.train, Stopwatch(), float("inf"), 0
-        while not error <= self.target and clock.seconds < self.limit:
+        train, spent, error, done = self.data.train, 0.0, float("inf"), 0
+        while not error <= self.target and spent < self.limit:
             done += 1
             cases, some = batches.draw(self.plan, done, len(train), generator(self.seed, f"batches/{done}"))
             inputs, targets = train.inputs[cases], train.targets[cases]
             curvature = None if some is cases else (train.inputs[some], train.targets[some])
-            with clock:
-                step(inputs, targets, curvature)
+            spent += seconds(partial(step, inputs, targets, curvature), self.clock)
             error = mean_error(model, self.task, self.data.test)
-        return Outcome(clock.seconds, done, error, error <= self.target)
+        return Outcome(spent, done, error, error <= self.target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import api_page, cli_page, parts, study_page
+from . import api_page, benchmark_page, cli_page, parts, study_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 def generated() -> dict[str, str]:
     """The Markdown of every page that is not written by hand."""
     return {
+        "explanation/benchmarks.md": benchmark_page.page(),
         "reference/cli.md": cli_page.page(),
         "reference/study-file.md": study_page.page(),
         "reference/changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),

@@ -9,7 +9,18 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from blocks import pages
-from sitegen import api_page, cli_page, facts, gallery, markdown, mathml, parts, study_page
+from sitegen import (
+    api_page,
+    benchmark_figures,
+    benchmark_page,
+    cli_page,
+    facts,
+    gallery,
+    markdown,
+    mathml,
+    parts,
+    study_page,
+)
 from sitegen import pages as site
 
 from hfbench import ledger, registry
@@ -164,3 +175,35 @@ def test_a_page_that_fetches_from_elsewhere_is_refused(html: str) -> None:
     assert hook.on_post_page('<script src="a.js"></script><a href="https://x.org">', page=page)
     with pytest.raises(exceptions.PluginError, match="a.md must fetch nothing from elsewhere"):
         hook.on_post_page(html, page=page)
+
+
+# ---------------------------------------------------------------- the benchmarks
+
+
+def test_the_page_of_benchmarks_has_every_row_that_was_measured() -> None:
+    page, found = GENERATED["explanation/benchmarks.md"], benchmark_page.results()
+    assert all(str(value) in page for value in found["machine"].values())
+    for name, one in found["benchmarks"].items():
+        section = page.split(f"## {one['title']} {{ #{name} }}\n")[1].split("\n## ")[0]
+        assert len(rows(section)) == len(one["rows"]) + 2
+        assert benchmark_page.about(name).splitlines()[0] in section
+        assert f"`python -m benchmarks {name}`" in section
+
+
+def test_figures_of_benchmarks_are_drawn_and_shown() -> None:
+    drawn, page = benchmark_figures.drawn(), GENERATED["explanation/benchmarks.md"]
+    assert drawn
+    assert set(re.findall(r"\.\./(figures/[\w-]+\.png)", page)) == drawn.keys()
+    assert all(file.stat().st_size > 5000 for file in drawn.values())
+
+
+def test_what_is_no_figure_to_quote_says_so() -> None:
+    found = {"title": "T", "columns": {"a": "A"}, "rows": [{"a": 1}], "load": 1.5, "quick": True}
+    assert "with `--quick`" in benchmark_page.section("product", found, cores=2)
+    assert "a load of 1.5" in benchmark_page.section("product", found, cores=2)
+    assert "to quote" not in benchmark_page.section("product", found | {"load": 0.3, "quick": False}, cores=2)
+
+
+def test_a_column_that_no_row_fills_is_none() -> None:
+    found = {"columns": {"a": "A", "b": "B", "c": "C"}, "rows": [{"a": 1.23456, "b": None}, {"c": "x"}]}
+    assert rows(benchmark_page.rows(found)) == [["A", "C"], ["---", "---"], ["1.23", "–"], ["–", "x"]]

@@ -1,0 +1,94 @@
+"""The figures of the page of the benchmarks, drawn from the same file as its tables."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench.studies.figure_style import FAINT, method_legend, page, save, styles, theme
+
+from .benchmark_page import FIGURES, results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Rows = list[dict[str, Any]]
+PANEL = (3.2, 2.6)  # inches
+
+
+@cache
+def drawn() -> dict[str, Path]:
+    """Every figure by its path in the site; drawn once for a process, into a folder that lasts as long."""
+    folder = Path(tempfile.mkdtemp(prefix="hfbench-benchmarks-"))
+    found = results()["benchmarks"]
+    return {
+        f"figures/benchmark-{name}.png": DRAWINGS[name](found[name]["rows"], folder / name)[0]
+        for name in FIGURES
+        if name in found
+    }
+
+
+def product(rows: Rows, path: Path) -> list[Path]:
+    """Product over floor; a line for each network, the middle half of the rounds in grey."""
+    with theme():
+        looks = styles(row["task"] for row in rows)
+        figure, panels = page((4.6, 3.2), legend=method_legend(looks))
+        axes = panels[0, 0]
+        for task, look in looks.items():
+            of_task = [row for row in rows if row["task"] == task]
+            x = [row["cases"] for row in of_task]
+            axes.plot(x, [row["ratio"] for row in of_task], **look.line, marker=look.marker)
+            axes.fill_between(x, *([row[end] for row in of_task] for end in ("low", "high")), color=FAINT, alpha=0.2)
+        _ratios(axes, (row["ratio"] for row in rows))
+        axes.set(xlabel="cases", ylabel="product / floor")
+        return save(figure, path)
+
+
+def peers(rows: Rows, path: Path) -> list[Path]:
+    """Other packages' time over hfbench's; a panel for each network."""
+    with theme():
+        measured = [row for row in rows if row.get("ratio") is not None]
+        looks, tasks = styles(row["side"] for row in measured), list(dict.fromkeys(row["task"] for row in rows))
+        figure, panels = page(PANEL, (1, len(tasks)), legend=method_legend(looks), sharey=True)
+        for axes, task in zip(panels.flat, tasks, strict=True):
+            for side, look in looks.items():
+                of_side = [row for row in measured if (row["task"], row["side"]) == (task, side)]
+                x, y = ([row[key] for row in of_side] for key in ("cases", "ratio"))
+                axes.plot(x, y, **look.line, marker=look.marker)
+            _ratios(axes, (row["ratio"] for row in measured))
+            axes.set(xlabel="cases")
+            axes.set_title(task, loc="left", weight="bold")
+        panels[0, 0].set_ylabel("time / hfbench's")
+        return save(figure, path)
+
+
+def growth(rows: Rows, path: Path) -> list[Path]:
+    """Work and seconds, each over that of the smallest size, on logarithmic axes; dashed: linear growth."""
+    with theme():
+        looks = styles(["work", "seconds"])
+        names = list(dict.fromkeys(row["axis"] for row in rows if row.get("size") is not None))
+        figure, panels = page(PANEL, (1, len(names)), legend=method_legend(looks))
+        for axes, name in zip(panels.flat, names, strict=True):
+            of_axis = [row for row in rows if row["axis"] == name]
+            x = [row["size"] for row in of_axis]
+            for key, look in looks.items():
+                axes.plot(x, [row[key] / of_axis[0][key] for row in of_axis], **look.line, marker=look.marker)
+            axes.plot(x, [size / x[0] for size in x], color=FAINT, linestyle="--", linewidth=1, zorder=0)
+            axes.set(xscale="log", yscale="log", xlabel=name)
+        panels[0, 0].set_ylabel("cost / that of the smallest")
+        return save(figure, path)
+
+
+def _ratios(axes: Axes, values: Iterable[float]) -> None:
+    """From nought up to the largest, so that lengths compare; dashed where both sides take as long."""
+    axes.axhline(1, color=FAINT, linestyle="--", linewidth=1, zorder=0)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.tick_params(axis="x", rotation=45)
+    axes.set_ylim(0, 1.08 * max(values))
+
+
+DRAWINGS: dict[str, Callable[[Rows, Path], list[Path]]] = {"product": product, "peers": peers, "growth": growth}

@@ -1,0 +1,77 @@
+"""The page of the benchmarks: what `python -m benchmarks --json` wrote, with each one's own words and a figure."""
+
+from __future__ import annotations
+
+import ast
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .markdown import code, table
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks/results/measured.json"
+FIGURES = {  # of the benchmarks that have one: what it shows
+    "product": "Ratio of product to floor against cases",
+    "peers": "Ratio of other packages' products to hfbench's against cases",
+    "growth": "Seconds and work of an outer iteration against cases, parameters and seeds",
+}
+INTRO = """# What it costs, measured
+
+A Hessian-free method lives by the cost of its Gauss-Newton product and by what surrounds it. These figures were taken
+by one command, on the machine below, and are drawn by the build of this site from what it wrote
+(`benchmarks/results/measured.json`). They are ratios within one process wherever there are two sides to compare, which
+take turns; seconds alone depend on the machine.
+
+```sh
+.venv/bin/pip install -e '.[bench]' && .venv/bin/python -m benchmarks --json figures.json
+```
+
+measures all of it anew, names after `benchmarks` only those, `--quick` looks at small sizes, and `--help` says what
+there is. A race against PyTorchHessianFree needs its source: `--peer PATH`.
+
+"""
+BUSY = "The machine was busy with other work meanwhile, a load of {load:.1f}: no figures to quote yet.\n\n"
+QUICK = "A look at small sizes, taken with `--quick`: no figures to quote yet.\n\n"
+
+
+@cache
+def results() -> dict[str, Any]:
+    """The machine, and what each benchmark found there."""
+    return dict(json.loads(RESULTS.read_text("utf-8")))
+
+
+def page() -> str:
+    machine = results()["machine"]
+    described = table(["machine", "what"], ([key, str(value)] for key, value in machine.items()))
+    found = results()["benchmarks"].items()
+    return "\n".join([INTRO + described, *(section(name, one, int(machine["cores"])) for name, one in found)])
+
+
+def section(name: str, found: dict[str, Any], cores: int) -> str:
+    """Title, what the module says of itself, figure and table."""
+    busy = QUICK if found.get("quick") else ""
+    busy += BUSY.format(load=found["load"]) if (found["load"] or 0) > cores / 2 else ""
+    figure = f"![{FIGURES[name]}](../figures/benchmark-{name}.png)\n\n" if name in FIGURES else ""
+    command = f"{code(f'python -m benchmarks {name}')}\n\n"
+    return f"## {found['title']} {{ #{name} }}\n\n{about(name)}\n\n{figure}{busy}{rows(found)}\n{command}"
+
+
+def about(name: str) -> str:
+    """The docstring of the benchmark's module."""
+    return ast.get_docstring(ast.parse((ROOT / f"benchmarks/{name}.py").read_text("utf-8"))) or ""
+
+
+def rows(found: dict[str, Any]) -> str:
+    """The table, without columns that no row fills."""
+    filled = {key for row in found["rows"] for key, value in row.items() if value is not None}
+    columns = {key: heading for key, heading in found["columns"].items() if key in filled}
+    return table(list(columns.values()), ([cell(row.get(key)) for key in columns] for row in found["rows"]))
+
+
+def cell(value: float | int | str | None) -> str:
+    """Three digits; a dash for what was not measured."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return "–" if value is None else str(value)

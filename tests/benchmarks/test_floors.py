@@ -1,0 +1,71 @@
+"""Floors have the products they should, counted by PyTorch, and the Gauss-Newton product makes no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.floors import floor, layers
+from benchmarks.problems import INPUTS, problem
+from hfbench.curvature import linearize
+
+CASES = 7
+
+
+def flops(call: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+def test_dense_layers_have_four_products_and_the_first_has_two() -> None:
+    model = nn.Sequential(nn.Linear(11, 5), nn.Tanh(), nn.Linear(5, 3))
+    assert flops(floor(model, torch.rand(CASES, 11))) == 2 * CASES * (2 * 11 * 5 + 4 * 5 * 3)
+
+
+def test_convolutions_have_the_same() -> None:
+    """3×3, padded: every output pixel is 9 × channels multiply-adds."""
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 5, 3, stride=2, padding=1))
+    first, second = 36 * 4 * 2 * 9, 9 * 5 * 4 * 9
+    assert flops(floor(model, torch.rand(CASES, 2, 6, 6))) == 2 * CASES * (2 * first + 4 * second)
+
+
+def test_transposed_convolutions_have_the_same() -> None:
+    """Of stride 2: every input pixel is multiplied by the whole window."""
+    model = nn.Sequential(nn.Linear(3, 32), nn.Unflatten(1, (2, 4, 4)), nn.ConvTranspose2d(2, 5, 4, 2, 1))
+    assert flops(floor(model, torch.rand(CASES, 3))) == 2 * CASES * (2 * 3 * 32 + 4 * 16 * 2 * 5 * 16)
+
+
+def test_recurrent_layers_have_them_at_every_step() -> None:
+    one = problem("addition", CASES, units=6, length=10)
+    into, around, out = 10 * 2 * 6, 10 * 6 * 6, 6
+    assert flops(floor(one.model, one.inputs[:, :10])) == 2 * CASES * (2 * into + 4 * around + 4 * out)
+
+
+def test_a_layer_used_twice_counts_twice() -> None:
+    shared = nn.Linear(4, 4)
+    assert [layer.is_inner for layer in layers(nn.Sequential(shared, nn.Tanh(), shared), torch.rand(2, 4))] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("task", [task for task in INPUTS if task != "mnist-conv"])
+def test_the_product_makes_the_products_of_its_floor_and_no_other(task: str) -> None:
+    one = problem(task, CASES)
+    at = linearize(one.model, one.loss, one.inputs, one.targets)
+    at.gauss_newton(one.v)  # builds the graph
+    assert flops(lambda: at.gauss_newton(one.v)) == flops(floor(one.model, one.inputs))
+
+
+def test_of_convolutions_the_product_makes_at_most_half_as_many_more() -> None:
+    """PyTorch differentiates a convolution's gradients for all of their arguments, whatever is asked for."""
+    one = problem("mnist-conv", CASES)
+    at = linearize(one.model, one.loss, one.inputs, one.targets)
+    at.gauss_newton(one.v)
+    least = flops(floor(one.model, one.inputs))
+    assert least <= flops(lambda: at.gauss_newton(one.v)) <= 1.5 * least
