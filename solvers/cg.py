@@ -63,6 +63,7 @@ class CG:
         else:
             x, r, products = x0, b - system.multiply(x0), 1
             q = -0.5 * (x.dot(b) + x.dot(r))
+        del b, x0  # no longer needed, and large
         y = preconditioner.solve(r)
         p, ry = y.clone(), r.dot(y)
         reference = math.sqrt(bMb)
@@ -83,4 +84,4 @@ class CG:
             ry, ry_old = r.dot(y), ry
             yield CGState(k, x, q, math.sqrt(ry), reference, products + k)
             beta = ry / ry_old
-            p.scale_add_(beta, y)
+            p.mul_(beta).add_(y)  # rounded twice, as in the recorded runs; `scale_add_` rounds once

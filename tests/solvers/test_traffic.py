@@ -88,14 +88,14 @@ def muted(call: Any, mode: Traffic) -> Any:
     return wrapper
 
 
-CASES = [(CG(), 19, 20, 3), (LSQR(), 29, 31, 5), (LSMR(), 32, 34, 5), (MINRES(), 31, 32, 7)]
+CASES = [(CG(), 21, 22, 3), (LSQR(), 29, 31, 5), (LSMR(), 32, 34, 5), (MINRES(), 31, 32, 7)]
 
 
 @pytest.mark.parametrize(("solver", "structured", "flat", "made"), CASES)
 def test_an_iteration_moves_no_more_than_its_recurrences(
     solver: InnerSolver, structured: int, flat: int, made: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CG: A's shift 3, x 3, r 3, M 3, p 3, two dot products 4; new are Ap, x and y. The rest are outputs and sums."""
+    """CG: A's shift 3, x 3, r 3, M 3, p 5, two dot products 4; new are Ap, x and y. The rest are outputs and sums."""
     for layout, moved in (("structured", structured), ("flat", flat)):
         with monkeypatch.context() as patch:
             found = traffic(solver, patch, layout)
