@@ -30,8 +30,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
         return objective(model, loss, inputs, *rest)
 
     def seen_backtrack(states: list[SolverState], f: Any) -> Any:
+        given = list(states)
         chosen, value = backtrack(states, f)
-        kept.append(min(len(states) - states.index(chosen) + 1, len(states)))
+        kept.append(min(len(given) - given.index(chosen) + 1, len(given)))
         return chosen, value
 
     monkeypatch.setattr(hfbench.optimizer, "objective", seen_objective)

@@ -65,16 +65,15 @@ def traffic(solver: InnerSolver, monkeypatch: pytest.MonkeyPatch, layout: str = 
     mu = (1e-2, 0.0, 1e-2, 0.0)
     system = GaussNewtonSystem(at, at.gradient, 0.1, mu, shares_cases=True)
     M = Diagonal(at.layout.pack([torch.ones_like(b) for b in at.blocks]), system.shift, 0.75)
-    _ = system.right_hand_side  # made once
     found = []
-    for iterations in (3, 7):
+    for iterations in (3, 3, 7):  # the first makes what is made once
         mode.moved = mode.made = 0
         with mode:
             for state in islice(solver.iterates(system, None, M), iterations + 1):
                 assert state.q <= 0  # as a rule reads it; x is not asked for
         found.append((mode.moved, mode.made))
     P = at.parameters.numel()
-    return tuple((late - early) / (4 * P) for early, late in zip(*found, strict=True))  # type: ignore[return-value]
+    return tuple((late - early) / (4 * P) for early, late in zip(*found[1:], strict=True))  # type: ignore[return-value]
 
 
 def muted(call: Any, mode: Traffic) -> Any:
