@@ -25,6 +25,7 @@ RESULT_COLUMNS = (
     "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
     "final_validation_error", "final_objective", "peak_memory", "threads",
 )  # fmt: skip
+ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,12 @@ def _seed(result: Mapping[str, Any]) -> int:
 
 def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
     """Whether two runs have the same settings; the run that is followed has another key in another version."""
-    return {**(config or {}), "follows": ""} == {**planned, "follows": ""}
+    return _comparable(config or {}) == _comparable(planned)
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that came later than a record had their defaults when it was made."""
+    return {**config, "follows": "", "method": {**ADDED, **config.get("method", {})}}
 
 
 def _versions(result: Mapping[str, Any]) -> str:

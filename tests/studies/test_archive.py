@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from hfbench.config import Study
 from hfbench.errors import StoreError
 from hfbench.studies import archive, pictures
 from hfbench.studies.compare import PUBLISHED, compare_study
+from hfbench.studies.recorded import same_settings
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -76,6 +78,15 @@ def test_another_version_of_the_code_reads_it_too(
         compared(study, there)
     compared(study, results, file)
     assert without_examples(reports(results)) == without_examples(reports(there))
+
+
+def test_settings_that_came_later_had_their_defaults_before() -> None:
+    now: dict[str, Any] = {"seed": 1, "method": {"solver": "cg", "max_bytes": None, "precision": "parameters"}, "follows": "a"}
+    then = {"seed": 1, "method": {"solver": "cg"}, "follows": "b"}
+    assert same_settings(then, now)
+    assert not same_settings(then, now | {"method": now["method"] | {"precision": "bfloat16"}})
+    assert not same_settings(then, now | {"seed": 2})
+    assert not same_settings(None, now)
 
 
 @pytest.mark.usefixtures("undrawn")
