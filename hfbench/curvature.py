@@ -106,7 +106,6 @@ class Linearisation:
         self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
         self.blocks = Vector(p.detach() for p in trainable(model).values())
         self.layout = layout_of(layout, self.blocks)
-        self.parameters = self.layout.pack(self.blocks)
         self.inputs, self.targets, self.n = inputs.detach(), targets.detach(), len(inputs)
         self.chunk = min(check_chunk(chunk) or self.n, self.n)
         self.slices = list(slices(self.n, self.chunk))
@@ -118,6 +117,16 @@ class Linearisation:
         self.product_mode = "transpose"
 
     # ------------------------------------------------------------ the pieces everything is made of
+
+    @property
+    def parameters(self) -> Vector:
+        """The weights as a vector of the layout."""
+        return self.layout.pack(self.blocks)
+
+    @cached_property
+    def _like(self) -> Vector:
+        """The shapes of vectors, without values."""
+        return self.layout.pack(Vector(block.to("meta") for block in self.blocks))
 
     @cached_property
     def kept(self) -> Graph | None:
@@ -284,7 +293,7 @@ class Linearisation:
             raise ConfigError("the variance of the gradient needs at least two cases, but the batch has one.")
 
     def _blocks_of(self, v: Sequence[Tensor]) -> Vector:
-        return self.layout.unpack(as_vector(v, self.parameters))
+        return self.layout.unpack(as_vector(v, self._like))
 
     def _arithmetic(self) -> AbstractContextManager[None]:
         return arithmetic(self.precision, self.inputs.device)

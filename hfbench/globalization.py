@@ -6,7 +6,7 @@ The constants of Martens' code (2010) are the defaults.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -55,14 +55,17 @@ def reduction_ratio(before: float, after: float, q_undamped: float) -> float:
     return (after - before) / q_undamped if q_undamped != 0 else math.nan
 
 
-def backtrack(states: Sequence[SolverState], f: Objective) -> tuple[SolverState, float]:
+def backtrack(states: list[SolverState], f: Objective) -> tuple[SolverState, float]:
     """The state chosen among the kept ones, and f(w + x) there.
 
     From the last one down while the objective of the lower iterate is not larger; Martens (2010), section 4.6.
-    An objective that is not finite is left behind whatever the lower one's.
+    An objective that is not finite is left behind whatever the lower one's. States are taken off the list, so that
+    none is kept that was left behind.
     """
-    chosen, best = states[-1], f(states[-1].x)
-    for state in reversed(states[:-1]):
+    chosen = states.pop()
+    best = f(chosen.x)
+    while states:
+        state = states.pop()
         value = f(state.x)
         if math.isfinite(best) and not (math.isfinite(value) and value <= best):
             break

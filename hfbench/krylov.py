@@ -39,7 +39,9 @@ def solve(
     """
     tests = [rule.begin() for rule in rules]
     last: SolverState | None = None
-    for state in solver.iterates(system, x0, preconditioner):
+    states = solver.iterates(system, x0, preconditioner)
+    del x0  # the solver's to keep, if it needs it
+    for state in states:
         if last is None:
             _check_needs(rules, partial(hasattr, state), type(solver).__name__)
         if not math.isfinite(state.q):

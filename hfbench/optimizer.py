@@ -15,7 +15,6 @@ from hfbench import registry
 from hfbench.curvature import Linearisation, check_chunk
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
-from hfbench.graph import trainable
 from hfbench.groups import ParameterGroup, check_state, decay_of, generator_of, shapes
 from hfbench.guard import Guard
 from hfbench.kernels import twice_differentiable
@@ -259,6 +258,7 @@ class HessianFree(torch.optim.Optimizer):
             raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
         variance_l1 = at.variance_l1 if "variance_l1" in evidence else None
         variance_inner = at.variance_along(g) if "variance_inner" in evidence else None
+        del at.gradient  # g has it, decay added
         on_gradient = shared or self.preconditioner.cases == "gradient"
         M = self._preconditioner_at(at) if on_gradient else None
         if curvature is not None:
@@ -270,7 +270,7 @@ class HessianFree(torch.optim.Optimizer):
 
         system = GaussNewtonSystem(at, g, damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side)
         kept, solution = self._solve(system, M)
-        least_squares = "right_hand_side" in vars(system)
+        least_squares = "right_hand_side_form" in vars(system)
         form = system.right_hand_side_form if least_squares else ""
         mode, precision = at.product_mode, at.precision.name
         del system, at, M  # the graph is not needed from here on, and large

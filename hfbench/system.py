@@ -22,7 +22,7 @@ from torch import Tensor
 from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError
 from hfbench.space import did_you_mean
-from hfbench.vector import Vector
+from hfbench.vector import Shift, Vector
 
 MASKS = ("weights", "all", "none")
 FORMS = ("auto", "residual", "damping")
@@ -61,7 +61,6 @@ class GaussNewtonSystem:
         self.linearisation, self.gradient, self.damping, self.mu_D = linearisation, gradient, damping, mu_D
         spread = linearisation.layout.spread
         self.shift = spread([mu + damping for mu in mu_D])
-        self.root_shift = spread([math.sqrt(mu + damping) for mu in mu_D])
         self.root_n = math.sqrt(linearisation.n)
         self.wanted_form, self.shares_cases = right_hand_side, shares_cases
 
@@ -84,23 +83,25 @@ class GaussNewtonSystem:
         Bu = self._mean(self.linearisation.loss_at.factor(u[0]), u[0])
         return self.linearisation.vjp(Bu).add(u[1:], self.root_shift)
 
+    @cached_property
+    def root_shift(self) -> Shift:
+        return self.linearisation.layout.spread([math.sqrt(mu + self.damping) for mu in self.mu_D])
+
     def _mean(self, made: Tensor, source: Tensor) -> Tensor:
         """made/√n; in place, unless it is the tensor that it was made from."""
         return made.div(self.root_n) if made is source else made.div_(self.root_n)
 
-    @cached_property
+    @property
     def right_hand_side(self) -> Vector:
-        """b̃ with Ãᵀb̃ = -g."""
-        return self._residual_form if self.right_hand_side_form == "residual" else self._damping_form
+        """b̃ with Ãᵀb̃ = -g; made anew, since nothing needs it but the start of a solve."""
+        return self._residual_form() if self.right_hand_side_form == "residual" else self._damping_form()
 
-    @cached_property
     def _residual_form(self) -> Vector:
         at, n = self.linearisation, self.linearisation.n
         outputs = at.loss_at.factor_inverse(at.residual).div(-math.sqrt(n))
         scale = at.layout.spread([-mu / math.sqrt(mu + self.damping) if mu else 0.0 for mu in self.mu_D])
         return Vector((outputs, *(at.parameters * scale)))
 
-    @cached_property
     def _damping_form(self) -> Vector:
         outputs = torch.zeros_like(self.linearisation.outputs)
         scale = self.linearisation.layout.spread([-1 / math.sqrt(mu + self.damping) for mu in self.mu_D])
@@ -133,5 +134,5 @@ class GaussNewtonSystem:
 
     def _residual_is_moderate(self) -> bool:
         """Whether dividing by B keeps ‖b̃‖ below the damping form's: what is large only to cancel rounds badly."""
-        norm = self._residual_form.norm()
-        return math.isfinite(norm) and norm <= self._damping_form.norm()
+        norm = self._residual_form().norm()
+        return math.isfinite(norm) and norm <= self._damping_form().norm()

@@ -63,7 +63,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _note(self, one: Tensor, is_new: bool) -> int:
         """The bytes that are new with this tensor."""
-        if one.layout != torch.strided:
+        if one.layout != torch.strided or one.is_meta:
             return 0
         storage = one.untyped_storage()
         key = storage._cdata

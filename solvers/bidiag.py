@@ -92,7 +92,8 @@ class ShiftedProblem:
 
 def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]]:
     """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta: the Krylov space is exhausted."""
-    u = problem.f.clone()
+    u = problem.f
+    del problem.f  # changed in place from here on
     beta = _normalise(u)
     v = problem.adjoint(u)
     alpha = _normalise(v)

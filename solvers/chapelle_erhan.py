@@ -37,9 +37,13 @@ class ChapelleErhan:
 
     def diagonal(self, linearisation: Linearisation, generator: torch.Generator) -> Vector:
         """d, shaped like the parameters."""
-        total = linearisation.parameters.zeros_like()
-        for _ in range(self.probes):
-            signs = torch.randint(0, 2, linearisation.outputs.shape, generator=generator)
-            v = signs.to(linearisation.outputs).mul_(2).sub_(1)
-            total.add_(linearisation.squared_sums(linearisation.loss_at.factor(v)))
+        z = linearisation.outputs
+
+        def squares() -> Vector:
+            v = torch.randint(0, 2, z.shape, generator=generator, dtype=z.dtype).to(z.device).mul_(2).sub_(1)
+            return linearisation.squared_sums(linearisation.loss_at.factor(v))
+
+        total = squares()
+        for _ in range(1, self.probes):
+            total.add_(squares())
         return total.mul_(1 / (self.probes * linearisation.n))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from hfbench.errors import NonFiniteError
 from hfbench.vector import Shift, Vector
 
@@ -18,7 +20,10 @@ class Diagonal:
                 "a larger damping or a smaller exponent keeps it so."
             )
         self.inverse = Vector(block.reciprocal() for block in m)
-        self.inverse_root = self.inverse**0.5
+
+    @cached_property
+    def inverse_root(self) -> Vector:
+        return self.inverse**0.5
 
     def solve(self, v: Vector) -> Vector:
         """M⁻¹ v."""
