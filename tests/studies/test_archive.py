@@ -81,7 +81,11 @@ def test_another_version_of_the_code_reads_it_too(
 
 
 def test_settings_that_came_later_had_their_defaults_before() -> None:
-    now: dict[str, Any] = {"seed": 1, "method": {"solver": "cg", "max_bytes": None, "precision": "parameters"}, "follows": "a"}
+    now: dict[str, Any] = {
+        "seed": 1,
+        "method": {"solver": "cg", "max_bytes": None, "precision": "parameters"},
+        "follows": "a",
+    }
     then = {"seed": 1, "method": {"solver": "cg"}, "follows": "b"}
     assert same_settings(then, now)
     assert not same_settings(then, now | {"method": now["method"] | {"precision": "bfloat16"}})
