@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.studies.figure_style import FAINT, method_legend, page, save, styles, theme
+from hfbench.studies.figure_style import FAINT, method_legend, page, save, styles, task_page, theme
 
 from .benchmark_page import FIGURES, results
 
@@ -42,7 +42,7 @@ def product(rows: Rows, path: Path) -> list[Path]:
             x = [row["cases"] for row in of_task]
             axes.plot(x, [row["ratio"] for row in of_task], **look.line, marker=look.marker)
             axes.fill_between(x, *([row[end] for row in of_task] for end in ("low", "high")), color=FAINT, alpha=0.2)
-        _ratios(axes, (row["ratio"] for row in rows))
+        _ratios(axes, rows)
         axes.set(xlabel="cases", ylabel="product / floor")
         return save(figure, path)
 
@@ -52,16 +52,14 @@ def peers(rows: Rows, path: Path) -> list[Path]:
     with theme():
         measured = [row for row in rows if row.get("ratio") is not None]
         looks, tasks = styles(row["side"] for row in measured), list(dict.fromkeys(row["task"] for row in rows))
-        figure, panels = page(PANEL, (1, len(tasks)), legend=method_legend(looks), sharey=True)
-        for axes, task in zip(panels.flat, tasks, strict=True):
+        figure, panels = task_page(tasks, PANEL, legend=method_legend(looks))
+        for axes, task in zip(panels, tasks, strict=True):
             for side, look in looks.items():
                 of_side = [row for row in measured if (row["task"], row["side"]) == (task, side)]
                 x, y = ([row[key] for row in of_side] for key in ("cases", "ratio"))
                 axes.plot(x, y, **look.line, marker=look.marker)
-            _ratios(axes, (row["ratio"] for row in measured))
-            axes.set(xlabel="cases")
-            axes.set_title(task, loc="left", weight="bold")
-        panels[0, 0].set_ylabel("time / hfbench's")
+            _ratios(axes, measured)
+            axes.set(xlabel="cases", ylabel="time / hfbench's")
         return save(figure, path)
 
 
@@ -82,13 +80,14 @@ def growth(rows: Rows, path: Path) -> list[Path]:
         return save(figure, path)
 
 
-def _ratios(axes: Axes, values: Iterable[float]) -> None:
+def _ratios(axes: Axes, rows: Rows) -> None:
     """From nought up to the largest, so that lengths compare; dashed where both sides take as long."""
+    cases = sorted({row["cases"] for row in rows})
     axes.axhline(1, color=FAINT, linestyle="--", linewidth=1, zorder=0)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.tick_params(axis="x", rotation=45)
-    axes.set_ylim(0, 1.08 * max(values))
+    axes.set_xscale("log")
+    axes.set_xticks(cases, [str(n) for n in cases], rotation=45)
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(0, 1.08 * max(row["ratio"] for row in rows))
 
 
 DRAWINGS: dict[str, Callable[[Rows, Path], list[Path]]] = {"product": product, "peers": peers, "growth": growth}

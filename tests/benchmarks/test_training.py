@@ -90,9 +90,16 @@ def test_without_the_peer_its_row_says_how_to_give_it() -> None:
 
 def test_ratios_are_within_seeds() -> None:
     ours, theirs = [2.0, 4.0, 8.0], [6.0, 20.0, 16.0]
-    runs = [(Outcome(seconds, 5, 12.0, seconds < 20), 40) for seconds in theirs]
-    row = race_peer.summary(runs, ours)
+    runs, base = ([(Outcome(t, 5, 12.0, t < 20), 40) for t in side] for side in (theirs, ours))
+    row = race_peer.summary(runs, base)
     assert row == {"reached": "2/3", "seconds": 16.0, "steps": 5, "inner": 40, "ratio": 3.0, "least": 2.0}
+
+
+def test_each_side_is_taken_at_the_lambda_that_suits_it() -> None:
+    slow, fast = ([(Outcome(t, 5, 12.0, True), 40)] for t in (9.0, 3.0))
+    races = {45.0: {"a": slow, "b": fast}, 1.0: {"a": fast, "b": slow}}
+    assert race_peer.better(races, "a") is fast
+    assert race_peer.better(races, "b") is fast
 
 
 # ---------------------------------------------------------------- which folders are the peer
