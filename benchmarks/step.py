@@ -7,7 +7,8 @@ cases, so that a machine that slows down slows both; the ratio is the median of 
 thread's own, which other processes disturb less.
 
 The rest of a step is told apart in further steps, which are slower by the telling: vector algebra of solver,
-preconditioner and system; the guard; stopping rules. "other" is what remains beyond the pieces.
+preconditioner and system; checks, which are the guard's and the stopping rules'. "other" is what remains beyond the
+pieces, all of these as parts of the step.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ Row = dict[str, float | int | str | None]
 
 TITLE = "A step against its products, gradient, evaluations and squared gradients"
 COLUMNS = {
-    "task": "task", "method": "method", "cases": "cases", "products": "products", "evaluations": "evaluations",
+    "task": "task", "method": "method", "cases": "cases", "products": "prod.", "evaluations": "eval.",
     "step_ms": "step ms", "pieces_ms": "pieces ms", "ratio": "ratio",
-    "vectors": "vectors", "guard": "guard", "rules": "rules", "other": "other",
+    "vectors": "vectors", "checks": "checks", "other": "other",
 }  # fmt: skip
 METHODS = (("cg", "martens"), ("cg", "chapelle-erhan"), ("lsmr", "chapelle-erhan"), ("lsqr", "martens"))
 ALGEBRA = tuple(name for name, method in vars(Vector).items() if callable(method))
@@ -69,7 +70,7 @@ def compare(task_name: str, solver: str, preconditioner: str, cases: int, steps:
     row: Row = {name: statistics.median(one[name] for one in found) for name in found[0]}
     parts = told_apart(optimizer, x, clock, steps)
     other = 1 - 1 / statistics.median(one["ratio"] for one in found) - sum(parts.values())
-    return {"task": task_name, "method": f"{solver} + {preconditioner}", "cases": cases, **row, **parts, "other": other}
+    return {"task": task_name, "method": f"{solver} {preconditioner}", "cases": cases, **row, **parts, "other": other}
 
 
 def images(cases: int, model: nn.Module) -> Tensor:
@@ -167,9 +168,9 @@ def told_apart(optimizer: HessianFree, x: Tensor, clock: Clock, steps: int) -> d
     with ExitStack() as stack:
         shares.watch(stack, Linearisation, PASSES, "passes")
         shares.watch(stack, Vector, ALGEBRA, "vectors")
-        shares.watch(stack, Guard, ("check",), "guard")
+        shares.watch(stack, Guard, ("check",), "checks")
         stack.enter_context(
-            mock.patch.object(RelativeProgress, "begin", lambda self: shares.timed(begin(self), "rules"))
+            mock.patch.object(RelativeProgress, "begin", lambda self: shares.timed(begin(self), "checks"))
         )
         total = sum(seconds(lambda: optimizer.step(x, x), clock)[0] for _ in range(steps))
-    return {kind: shares.spent[kind] / total for kind in ("vectors", "guard", "rules")}
+    return {kind: shares.spent[kind] / total for kind in ("vectors", "checks")}
