@@ -19,7 +19,7 @@ from hfbench.clock import PeakMemory, Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import HfbenchError, NonFiniteError, StoreError
 from hfbench.evaluation import examples, mean_error
 from hfbench.objective import objective
-from hfbench.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, TaskData
+from hfbench.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Prepared, Split, TaskData
 from hfbench.replay import plans
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder
@@ -135,8 +135,9 @@ class LiveRun:
         """One outer iteration, and its row."""
         iteration, plan = len(self.rows), self.schedule.plan
         try:
-            with self.memory, self.clock:
+            with self.memory:
                 step, batch = self._step(iteration, plan)
+            with self.clock:
                 validation = self._scheduler_validation()
                 measured = {name: step.get(name) for name in STEP_EVIDENCE} | {"validation_objective": validation}
                 self.schedule.next(Evidence(iteration, batch[0], step["gradient_norm"], **measured))
@@ -163,13 +164,16 @@ class LiveRun:
     def _step(self, iteration: int, plan: BatchPlan) -> tuple[dict[str, Any], tuple[int, int]]:
         check_plan(plan, self.total, self.spec)
         draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
-        for_gradient, for_curvature = batches.draw(plan, iteration, self.total, draws)
-        same = for_gradient is for_curvature
-        step = self.optimizer.step(
-            *batches.take(self.data.train, for_gradient),
-            curvature=None if same else batches.take(self.data.train, for_curvature),
-            evidence=tuple(name for name in self.needs if name != "validation_objective"),
-        )
+        evidence = tuple(name for name in self.needs if name != "validation_objective")
+        with self.clock:
+            for_gradient, for_curvature = batches.draw(plan, iteration, self.total, draws)
+            same = for_gradient is for_curvature
+            batch = batches.take(self.data.train, for_gradient)
+            curvature = None if same else batches.take(self.data.train, for_curvature)
+        if isinstance(self.optimizer, Prepared):
+            self.optimizer.prepare(*batch, curvature, evidence)
+        with self.clock:
+            step = self.optimizer.step(*batch, curvature, evidence)
         self.touched[for_gradient] = True
         self.touched[for_curvature] = True
         sizes = len(for_gradient), len(for_curvature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any, Never
 
 import torch
@@ -22,45 +22,17 @@ from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_r
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import check_loss
-from hfbench.memory import Forecast
+from hfbench.memory import Forecast, Plan
 from hfbench.objective import objective
 from hfbench.precision import precision_of
 from hfbench.preconditioning import begin
 from hfbench.protocols import STEP_EVIDENCE, Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
 from hfbench.rehearsal import plan_of_step
 from hfbench.space import build, did_you_mean, located
+from hfbench.step import StepResult
 from hfbench.system import GaussNewtonSystem, decay_penalty
 from hfbench.units import bytes_of
 from hfbench.vector import Vector
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step did. Objectives are f on the gradient batch, weight decay included."""
-
-    iteration: int
-    objective_before: float
-    objective_after: float | None  # None where no switch asked for it
-    gradient_norm: float
-    variance_l1: float | None
-    variance_inner: float | None
-    damping: float  # lambda of the system that was solved
-    next_damping: float
-    rho: float | None
-    inner_iterations: int
-    chosen_iterate: int
-    stop_reason: str
-    step_length: float
-    step_norm: float
-    q: float  # at the chosen iterate
-    preconditioner: str
-    right_hand_side: str  # "residual", "damping", or "" for solvers that use the matrix form
-    product_mode: str
-    precision: str  # of the products: "float64", "float32", "tf32" or "bfloat16"
-    predicted_memory: int | None = None  # bytes, told before the step: `hfbench.memory`
-
-    def to_row(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class HessianFree(torch.optim.Optimizer):
@@ -208,20 +180,37 @@ class HessianFree(torch.optim.Optimizer):
         ConfigError for other evidence, a batch that does not fit, or a model that cannot be stepped right. After any
         error weights and state are what they were; work that was done stays counted.
         """
-        _check_evidence(evidence)
-        self._guard.check(self.loss, inputs, targets, curvature)
-        assert inputs is not None  # the guard has seen to both
+        planned = self.prepare(inputs, targets, curvature, evidence)
+        assert inputs is not None  # which has seen to both
         assert targets is not None
         drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()
         try:
             with twice_differentiable(self.model):
-                planned = plan_of_step(self, (inputs, targets), curvature, evidence)
                 result = self._step(inputs, targets, curvature, evidence, planned.chunk)
                 return replace(result, predicted_memory=planned.peak)
         except BaseException:
             self.generator.set_state(drawn)
             self.preconditioning.load_state_dict(kept)
             raise
+
+    def prepare(
+        self,
+        inputs: Tensor | None,
+        targets: Tensor | None,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        evidence: Collection[str] = (),
+    ) -> Plan:
+        """How `step` is to take this batch, and the memory it will need; long only for the first batch of a shape.
+
+        `step` asks by itself. Asked before, it keeps what is tried and rehearsed once out of a step's time. Raises
+        ConfigError as `step` does; nothing changes.
+        """
+        _check_evidence(evidence)
+        self._guard.check(self.loss, inputs, targets, curvature)
+        assert inputs is not None  # the guard has seen to both
+        assert targets is not None
+        with twice_differentiable(self.model):
+            return plan_of_step(self, (inputs, targets), curvature, evidence)
 
     def _step(
         self,

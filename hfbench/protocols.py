@@ -209,6 +209,19 @@ class Optimizer(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """An optimiser that checks and measures what is new about a batch before a step's time begins."""
+
+    def prepare(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        evidence: Collection[str] = (),
+    ) -> object: ...
+
+
 class Baseline(Protocol):
     """A `@part` class: what a user would pick instead of a Hessian-free method."""
 

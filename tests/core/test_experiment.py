@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_study import MISBEHAVING, Explodes, Raises, attempt, specs, tiny, trace_of, uninterrupted
 
-from hfbench import batches, registry, trace
+from hfbench import HessianFree, batches, registry, trace
 from hfbench.assembly import load
 from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.errors import ConfigError, NonFiniteError
@@ -314,8 +314,26 @@ def test_the_stopwatch_counts_only_what_is_inside() -> None:
     clock = Stopwatch(2.0)
     with clock:
         time.sleep(0.02)
-    time.sleep(0.05)
-    assert 2.02 <= clock.seconds < 2.05
+    time.sleep(1.0)
+    assert 2.02 <= clock.seconds < 3.0
+
+
+def test_what_a_batch_needs_once_is_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    live.begin()
+    prepare, begun = HessianFree.prepare, []
+
+    def slow_at_first(self: HessianFree, *batch: Any) -> Any:
+        if not begun:
+            time.sleep(1.0)
+        begun.append(self)
+        return prepare(self, *batch)
+
+    monkeypatch.setattr(HessianFree, "prepare", slow_at_first)
+    live.advance()
+    assert begun == [live.optimizer, live.optimizer]  # the run asks, and then the step
+    assert live.rows[1]["seconds"] < 1.0
 
 
 def test_the_peak_of_memory_is_forgotten_between_runs() -> None:

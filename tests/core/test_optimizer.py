@@ -20,7 +20,7 @@ from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError, UnknownPartError
 from hfbench.globalization import Globalization
 from hfbench.objective import objective
-from hfbench.optimizer import StepResult
+from hfbench.step import StepResult
 from hfbench.rules import FixedIterations, Residual
 from hfbench.solvers.chapelle_erhan import ChapelleErhan
 from hfbench.solvers.lsmr import LSMR
