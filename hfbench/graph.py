@@ -152,7 +152,11 @@ Saved = Tensor | tuple[Tensor, torch.Size]
 
 
 def _without_zeros(saved: Tensor) -> Saved:
-    """A tensor that a graph saves, or a single zero and its shape where there is nothing else in it."""
+    """A tensor that a graph saves, or a single zero and its shape where there is nothing else in it.
+
+    Detached: a tensor that holds the node which saves it would never be freed. Unpacked, it is attached again.
+    """
+    saved = saved.detach()
     if saved.layout != torch.strided or not saved.is_floating_point() or saved.numel() < 2 or bool(saved[0].any()):
         return saved
     order = sorted(range(saved.dim()), key=saved.stride, reverse=True)  # along memory: several times faster

@@ -93,16 +93,18 @@ class _Short:
         self.kept = _kept(optimizer) * sum(p.numel() * p.element_size() for p in optimizer.weights)
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
-        reserve(self.kept)
-        yield from islice(self.solver.iterates(system, x0, preconditioner), self.iterations + 1)
+        for state in islice(self.solver.iterates(system, x0, preconditioner), self.iterations + 1):
+            if state.k == self.iterations - 1:
+                reserve(self.kept)
+            yield state
 
 
 def _kept(optimizer: HessianFree) -> int:
-    """How many iterates a solve of `max_inner` iterations keeps besides its last."""
+    """How many iterates a solve keeps by its last of `max_inner` iterations, beside the two between which it is."""
     if not optimizer.globalization.backtracking:
         return 0
     kept = KeptIterates(optimizer.globalization.keep_start, optimizer.globalization.keep_growth)
-    for k in range(optimizer.max_inner + 1):
+    for k in range(optimizer.max_inner):
         state: Any = SimpleNamespace(k=k)
         kept(state)
     return len(kept.states) - 1
