@@ -321,11 +321,14 @@ class Linearisation:
 
     def _joined(self, parts: Iterable[Tensor]) -> Tensor:
         """The chunks' rows in one tensor, each copied there as it comes."""
+        outputs: Tensor | None = vars(self).get("outputs")  # has the shape beforehand
+        joined = None if outputs is None or len(self.slices) == 1 else torch.empty_like(outputs)
         coming = iter(parts)
         part = next(coming)
         if len(part) == self.n:
             return part
-        joined = part.new_empty(self.n, *part.shape[1:])
+        if joined is None:
+            joined = part.new_empty(self.n, *part.shape[1:])
         joined[self.slices[0]] = part
         del part  # not to be there beside the next one's graph
         for one in self.slices[1:]:

@@ -93,7 +93,9 @@ class _Short:
         self.kept = _kept(optimizer) * sum(p.numel() * p.element_size() for p in optimizer.weights)
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
-        for state in islice(self.solver.iterates(system, x0, preconditioner), self.iterations + 1):
+        states = self.solver.iterates(system, x0, preconditioner)
+        del x0  # the solver's to keep, if it needs it
+        for state in islice(states, self.iterations + 1):
             if state.k == self.iterations - 1:
                 reserve(self.kept)
             yield state

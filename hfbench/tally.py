@@ -38,6 +38,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self.muted = False
         self.slice: Moment | None = None  # where a bounded slice began
+        self.highest = 0  # bytes alive at once in it
         self._known: dict[int, weakref.ref[Any]] = {}
 
     def __enter__(self) -> Tally:
@@ -57,9 +58,22 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note(given, is_new=False)  # made before: an output may share its memory
         made = func(*args, **kwargs)
         if sum([self._note(one, is_new=True) for one in _tensors((made,))]) and not self.muted:
-            begun = self.slice
-            self.moments.append(Moment(self.live, self.live - begun.live, begun.size) if begun else Moment(self.live))
+            if self.slice is None:
+                self.moments.append(Moment(self.live))
+            else:
+                self.highest = max(self.highest, self.live)
         return made
+
+    def begin_slice(self, size: int) -> None:
+        """Until its end there is one moment, the highest: case by case, how many there are may depend on the cases."""
+        self.slice, self.highest = Moment(self.live, 0, size), self.live
+
+    def end_slice(self) -> None:
+        """The end of a bounded slice."""
+        begun = self.slice
+        if begun is not None and not self.muted:
+            self.moments.append(Moment(self.highest, self.highest - begun.live, begun.size))
+        self.slice = None
 
     def _note(self, one: Tensor, is_new: bool) -> int:
         """The bytes that are new with this tensor."""
@@ -112,12 +126,14 @@ def slices(cases: int, size: int, bounded: bool = False) -> Iterator[slice]:
 def _enter(start: int, size: int, bounded: bool) -> Callable[[], None]:
     tally = _active
     assert tally is not None
-    before = tally.muted, tally.slice
-    tally.muted = tally.muted or start > 0
-    if bounded and tally.slice is None:
-        tally.slice = Moment(tally.live, 0, size)
+    muted, outermost = tally.muted, bounded and tally.slice is None
+    tally.muted = muted or start > 0
+    if outermost:
+        tally.begin_slice(size)
 
     def leave() -> None:
-        tally.muted, tally.slice = before
+        if outermost:
+            tally.end_slice()
+        tally.muted = muted
 
     return leave
