@@ -16,10 +16,10 @@ PEER = """
 import torch
 
 class HessianFree(torch.optim.SGD):
-    "Gradient descent that asks for the objective, and counts."
+    "Gradient descent that asks for the objective, counts, and does not get far."
 
     def __init__(self, params, damping):
-        super().__init__(params, lr=1e-3)
+        super().__init__(params, lr=1e-9)
         self.param_groups[0]["damping"] = damping
         self.state["num_cg_iters"] = []
 

@@ -5,12 +5,21 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from hfbench.studies.signals import Terminated, sigterm_interrupts, undisturbed
 
 SAYS_WHEN_IT_SLEEPS = "import time; print('here', flush=True); time.sleep(60)"
+
+
+@pytest.fixture(autouse=True)
+def _as_from_a_terminal() -> Iterator[None]:
+    """What was begun in the background of a shell has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def send(number: int, done: list[str]) -> None:
