@@ -55,7 +55,7 @@ def test_a_run_below_a_limit_is_the_same_run(tmp_path: Path) -> None:
     result = attempt(spec, tmp_path)
     rows, expected = rows_of(spec, tmp_path), rows_of(free, tmp_path)
     assert (rows["predicted_memory"][1:] <= limit).all()
-    assert (rows["work"].iloc[-1] > expected["work"].iloc[-1]), "it was streamed"
+    assert rows["work"].iloc[-1] > expected["work"].iloc[-1], "it was streamed"
     unlike = [*ON_THE_CLOCK, "work", "predicted_memory", "cases_gradient", "cases_curvature"]
     pd.testing.assert_frame_equal(rows.drop(columns=unlike), expected.drop(columns=unlike), rtol=1e-7)
     assert result["final_objective"] == pytest.approx(attempt(free, tmp_path)["final_objective"], rel=1e-9)
@@ -154,7 +154,8 @@ from hfbench.streams import generator
 
 task = registry.build("task", {"use": "mnist", "validation": 1})
 train = task.load(generator(0, "split")).train
-optimizer = HessianFree(task.model(generator(0, "weights")), "logistic", solver="SOLVER", preconditioner="PRECONDITIONER",
+model = task.model(generator(0, "weights"))
+optimizer = HessianFree(model, "logistic", solver="SOLVER", preconditioner="PRECONDITIONER",
                         decay=1e-5, rules=[], max_inner=1, max_bytes="3GB")
 result = optimizer.step(train.inputs, train.targets)
 print(len(train), result.objective_after < result.objective_before, result.predicted_memory, peak_memory())

@@ -20,10 +20,10 @@ from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError, UnknownPartError
 from hfbench.globalization import Globalization
 from hfbench.objective import objective
-from hfbench.step import StepResult
 from hfbench.rules import FixedIterations, Residual
 from hfbench.solvers.chapelle_erhan import ChapelleErhan
 from hfbench.solvers.lsmr import LSMR
+from hfbench.step import StepResult
 
 SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
 PRECONDITIONERS = ["identity", "martens", "chapelle-erhan"]
