@@ -138,6 +138,12 @@ class Linearisation:
         """The same in the products' dtype, where that is another."""
         return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
 
+    def keep_for_products(self) -> None:
+        """Frees the graph that products have no use for, where theirs is in another dtype."""
+        if self.casts:
+            _ = self.loss_at  # has what is known of the outputs
+            vars(self).pop("kept", None)
+
     def _kept(self, products: bool) -> Graph:
         kept = self.kept_cast if products and self.casts else self.kept
         assert kept is not None  # asked for where the batch is whole

@@ -256,6 +256,7 @@ class HessianFree(torch.optim.Optimizer):
         if M is None:
             M = self._preconditioner_at(at)
         f_c = at.value + penalty
+        at.keep_for_products()
 
         system = GaussNewtonSystem(at, g, damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side)
         kept, solution = self._solve(system, M)

@@ -385,6 +385,22 @@ def test_the_transposed_graph_holds_no_zeros() -> None:
     assert tally.live <= 1.5 * at.outputs.numel() * 4
 
 
+def test_products_in_another_dtype_keep_their_own_graph_alone() -> None:
+    model, loss, x, t = make("dense", 50)
+    at = Linearisation(model, loss, x, t, precision="float64")
+    assert at.value > 0
+    assert at.kept is not None
+    forward = at.ledger.forward
+    at.keep_for_products()
+    at.gauss_newton(at.parameters)
+    assert "kept" not in vars(at)
+    assert at.ledger.forward == forward + 50, "one pass in the products' dtype, and none again"
+    same = Linearisation(model, loss, x, t)
+    kept = same.kept
+    same.keep_for_products()
+    assert same.kept is kept
+
+
 def test_two_chunks_are_never_there_together() -> None:
     model, loss, x, t = make("dense", 96)
     peaks = []

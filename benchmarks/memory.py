@@ -1,0 +1,133 @@
+"""The memory of a step: told beforehand, counted in tensors, and seen by the system; by layout, solver and streaming.
+
+Every line is a process of its own, so that no allocator remembers another's peak. It takes three steps of 15 inner
+iterations: the first for what is made once, the second for how far the process grows above what it held before the
+model was made, the third under a tally of tensors (`hfbench.tally`). Told, counted and process cover the same: weights,
+batch, warm start and what the step makes. A case's and a vector's share are slopes and intercept of what was told, a
+vector being as long as the weights. Ratios are of the tensors counted, to the line of the same network and solver with
+the structured layout and the whole batch.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from hfbench import HessianFree
+from hfbench.clock import PeakMemory, reset_peak_memory
+from hfbench.memory import held_by
+from hfbench.tally import Tally
+
+from .problems import problem
+from .runner import Options, Row
+
+TITLE = "Memory of a step"
+COLUMNS = {
+    "task": "network",
+    "solver": "solver",
+    "setting": "setting",
+    "cases": "cases",
+    "told": "told MB",
+    "counted": "counted MB",
+    "process": "process MB",
+    "per_case": "kB per case",
+    "vectors": "vectors",
+    "ratio": "ratio",
+}
+INNER = 15
+PLAIN: dict[str, Any] = {}
+FLAT = {"layout": "flat"}
+NO_KEPT = {"globalization": {"backtracking": False}}
+PRECONDITIONERS = {"cg": "martens", "lsmr": "chapelle-erhan", "lsqr": "chapelle-erhan"}
+
+
+def rows(options: Options) -> Iterator[Row]:
+    cases = 40 if options.quick else 1000
+    chunk = {"chunk": cases // 4}
+    settings = {"structured": PLAIN, "flat": FLAT, f"chunk {cases // 4}": chunk, "no iterates kept": NO_KEPT}
+    few = {"structured": PLAIN, f"chunk {cases // 4}": chunk}
+    yield from compare("mnist", "cg", cases, settings, options)
+    if options.quick:
+        return
+    for solver in ("lsmr", "lsqr"):
+        yield from compare("mnist", solver, cases, settings, options)
+    yield from compare("mnist", "cg", 100, {"structured": PLAIN, "flat": FLAT}, options)
+    yield from compare("mnist", "cg", 4000, {**few, "flat": FLAT}, options)
+    for task in ("usps", "mnist-conv", "addition"):
+        for solver in ("cg", "lsmr"):
+            yield from compare(task, solver, cases, few, options)
+
+
+def compare(task: str, solver: str, cases: int, settings: dict[str, dict[str, Any]], options: Options) -> Iterator[Row]:
+    """A row per setting; the first is what the others are compared with."""
+    first: float | None = None
+    for name, setting in settings.items():
+        found = apart({"task": task, "solver": solver, "cases": cases, "setting": setting, "threads": options.threads})
+        first = found["counted"] if first is None else first
+        yield {
+            "task": task,
+            "solver": solver,
+            "setting": name,
+            "cases": cases,
+            **found,
+            "ratio": found["counted"] / first,
+        }
+
+
+def apart(what: dict[str, Any]) -> dict[str, float]:
+    """`measured` in a process of its own."""
+    command = [sys.executable, "-m", __name__, json.dumps(what)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def measured(what: dict[str, Any]) -> dict[str, float | None]:
+    """Megabytes of a step as told, counted and seen, and what of it is per case and per parameter."""
+    torch.set_num_threads(what["threads"])
+    reset_peak_memory()
+    memory = PeakMemory()
+    one = problem(what["task"], what["cases"])
+    optimizer = HessianFree(
+        one.model,
+        one.loss,
+        solver=what["solver"],
+        preconditioner=PRECONDITIONERS[what["solver"]],
+        rules=[],
+        max_inner=INNER,
+        **what["setting"],
+    )
+    optimizer.step(one.inputs, one.targets)
+    with memory:
+        result = optimizer.step(one.inputs, one.targets)
+    warm = [state["warm_start"] for state in optimizer.state.values()]
+    with Tally() as tally:
+        optimizer.step(one.inputs, one.targets)
+    parameters = held_by(one.model, ())
+    fixed, slope = _lines(optimizer, what["cases"])
+    batch = held_by(torch.nn.Module(), (one.inputs, one.targets))
+    return {
+        "told": (result.predicted_memory or 0) / 1e6,
+        "counted": (held_by(one.model, (one.inputs, one.targets, *warm)) + tally.peak) / 1e6,
+        "process": memory.bytes / 1e6 if memory.bytes is not None else None,
+        "per_case": (slope + batch / what["cases"]) / 1e3,
+        "vectors": (parameters + fixed) / parameters,
+    }
+
+
+def _lines(optimizer: HessianFree, cases: int) -> tuple[float, float]:
+    """Of the peak at so many cases: what it would be without any, and what one more adds; beside weights and batch."""
+    (forecast,) = optimizer.forecasts.values()
+    sizes = {"gradient": cases, "chunk": optimizer.chunk or 0}
+    peak = forecast.peak(sizes)
+    slopes = {name: (forecast.peak({**sizes, name: sizes[name] + 100}) - peak) / 100 for name in forecast.names}
+    return peak - sum(slopes[name] * sizes[name] for name in slopes), sum(slopes.values())
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(json.loads(sys.argv[1]))))
