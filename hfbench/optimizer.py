@@ -186,12 +186,17 @@ class HessianFree(torch.optim.Optimizer):
         drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()
         try:
             with twice_differentiable(self.model):
-                result = self._step(inputs, targets, curvature, evidence, planned.chunk)
-                return replace(result, predicted_memory=planned.peak)
+                result, p, solution = self._search(inputs, targets, curvature, evidence, planned.chunk)
         except BaseException:
             self.generator.set_state(drawn)
             self.preconditioning.load_state_dict(kept)
             raise
+        self._move(p, result.step_length, result.next_damping)  # from here on nothing fails
+        if solution.stop is Stop.NONFINITE:
+            self.state.clear()  # a start that overflowed would do so again
+        else:
+            self._keep_for_warm_start(solution.last.x)
+        return replace(result, predicted_memory=planned.peak)
 
     def prepare(
         self,
@@ -211,22 +216,6 @@ class HessianFree(torch.optim.Optimizer):
         assert targets is not None
         with twice_differentiable(self.model):
             return plan_of_step(self, (inputs, targets), curvature, evidence)
-
-    def _step(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        curvature: tuple[Tensor, Tensor] | None,
-        evidence: Collection[str],
-        chunk: int | None,
-    ) -> StepResult:
-        result, p, solution = self._search(inputs, targets, curvature, evidence, chunk)
-        self._move(p, result.step_length, result.next_damping)  # from here on nothing fails
-        if solution.stop is Stop.NONFINITE:
-            self.state.clear()  # a start that overflowed would do so again
-        else:
-            self._keep_for_warm_start(solution.last.x)
-        return result
 
     def _search(
         self,

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from hfbench import experiment
 from hfbench.config import Study, load_study
+from hfbench.experiment import LiveRun
 from hfbench.runspec import RunSpec, plan
 from hfbench.space import part
 from hfbench.store import RunFolder
@@ -91,6 +92,20 @@ def trace_of(spec: RunSpec, results: Path) -> pd.DataFrame:
 
 def attempt(spec: RunSpec, results: Path, **more: Any) -> dict[str, Any]:
     return experiment.attempt(spec, RunFolder(results, spec.key()), **more)
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
+    """Interrupts this process's runs once, at the step of that number; gives the iterations begun, as they come."""
+    advance, steps = LiveRun.advance, list[int]()
+
+    def interrupted(self: LiveRun) -> None:
+        steps.append(len(self.rows))
+        if len(steps) == call:
+            raise KeyboardInterrupt
+        advance(self)
+
+    monkeypatch.setattr(LiveRun, "advance", interrupted)
+    return steps
 
 
 def uninterrupted(spec: RunSpec, results: Path) -> pd.DataFrame:

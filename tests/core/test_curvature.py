@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from systems import dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
+from systems import OnceDifferentiable, dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
 from torch import Tensor, nn
 
 import hfbench
@@ -83,30 +83,6 @@ def test_any_differentiable_module() -> None:
     rows = torch.einsum("no,nop->np", at.residual, per_case)
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(at.residual))), rows.square().sum(0))
     assert at.squared_norms(at.residual) == pytest.approx(float(rows.square().sum()))
-
-
-class OnceDifferentiable(torch.autograd.Function):
-    """A square without a second derivative, as fused kernels are; forward mode is there."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x * x
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.save_for_forward(inputs[0])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return 2 * x * g
-
-    @staticmethod
-    def jvp(ctx, tangent: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return 2 * x * tangent
 
 
 class Fused(nn.Module):

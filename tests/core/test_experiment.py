@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 import torch
-from tiny_study import MISBEHAVING, Explodes, Raises, attempt, specs, tiny, trace_of, uninterrupted
+from tiny_study import MISBEHAVING, Explodes, Raises, attempt, interrupt, specs, tiny, trace_of, uninterrupted
 
 from hfbench import HessianFree, batches, registry, trace
 from hfbench.assembly import load
@@ -158,15 +158,7 @@ def test_a_schedulers_validation_is_work_of_the_method(tmp_path: Path) -> None:
 def test_interrupted_equals_uninterrupted(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = specs(tiny(tmp_path, "study.stop_at_target=false"))[method, 0]
     expected = uninterrupted(spec, tmp_path / "whole")
-    advance, steps = LiveRun.advance, []
-
-    def interrupted(self: LiveRun) -> None:
-        steps.append(len(self.rows))
-        if len(steps) == 4:
-            raise KeyboardInterrupt
-        advance(self)
-
-    monkeypatch.setattr(LiveRun, "advance", interrupted)
+    steps = interrupt(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         attempt(spec, tmp_path / "parts", checkpoint_every=0.0)
     folder = RunFolder(tmp_path / "parts", spec.key())

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import pytest
 import torch
-from systems import dense_hessian, dense_jacobian, flat
+from systems import OnceDifferentiable, dense_hessian, dense_jacobian, flat
 from torch import Tensor, nn
 
 import hfbench
@@ -276,52 +276,23 @@ class OfThirdDtype(nn.Module):
         return self.layer(x * self.table.to(x.dtype)).float()
 
 
-def test_a_third_dtype_is_the_models_own_affair() -> None:
-    torch.manual_seed(0)
-    model, x, t = OfThirdDtype(), torch.randn(CASES, 6), torch.rand(CASES, 3)
-    plain, low = (hfbench.linearize(model, LOSS, x, t, precision=name) for name in ("float32", "bfloat16"))
-    v = Vector(torch.randn_like(p) for p in trained(model))
-    assert distance(low.jvp(v), plain.jvp(v).double()) < 12 * ROUNDING["bfloat16"]
-
-
-class Square(torch.autograd.Function):
-    """Without a second derivative, as fused kernels are; forward mode is there."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x * x
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.save_for_forward(inputs[0])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g: Tensor) -> Tensor:
-        return 2 * ctx.saved_tensors[0] * g
-
-    @staticmethod
-    def jvp(ctx, tangent: Tensor) -> Tensor:
-        return 2 * ctx.saved_tensors[0] * tangent
-
-
 class Fused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return Square.apply(self.layer(x))
+        return OnceDifferentiable.apply(self.layer(x))
 
 
-def test_forward_mode_in_low_precision() -> None:
+@pytest.mark.parametrize(("kind", "mode"), [(OfThirdDtype, "transpose"), (Fused, "forward")])
+def test_a_third_dtype_is_the_models_own_affair_and_forward_mode_serves_too(kind: type[nn.Module], mode: str) -> None:
     torch.manual_seed(0)
-    model, x, t = Fused(), torch.randn(CASES, 6), torch.rand(CASES, 3)
+    model, x, t = kind(), torch.randn(CASES, 6), torch.rand(CASES, 3)
     plain, low = (hfbench.linearize(model, LOSS, x, t, precision=name) for name in ("float32", "bfloat16"))
     v = Vector(torch.randn_like(p) for p in trained(model))
     assert distance(low.jvp(v), plain.jvp(v).double()) < 12 * ROUNDING["bfloat16"]
-    assert low.product_mode == "forward"
+    assert low.product_mode == mode
 
 
 # ---------------------------------------------------------------- in the optimiser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from systems import flat, inputs_for, network
+from systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
 
 import hfbench.kronecker
@@ -161,24 +161,6 @@ def test_a_block_takes_its_entries_and_puts_them_back() -> None:
     assert (flat(Vector(back)) == flat(at.blocks)).all()
 
 
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(torch.tanh(self.inner(x)))
-
-
-class Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.encoder(x)) @ self.encoder.weight
-
-
 def shared() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
     model[2].weight = model[0].weight
@@ -204,7 +186,7 @@ def test_what_the_model_shows_is_refused_before_it_runs(model: nn.Module, says: 
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (Twice(), r"layer 'inner' \(Linear\) is called more than once in a forward pass"),
+        (Twice(), r"layer 'layer' \(Linear\) is called more than once in a forward pass"),
         (Tied(), r"layer 'encoder' \(Linear\) has a parameter that the model uses outside of it as well"),
     ],
     ids=["twice", "tied"],

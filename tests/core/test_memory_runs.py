@@ -11,12 +11,11 @@ import pandas as pd
 import pytest
 import torch
 from systems import network
-from tiny_study import ON_THE_CLOCK, attempt, specs, tiny, trace_of
+from tiny_study import ON_THE_CLOCK, attempt, interrupt, specs, tiny, trace_of
 
 from hfbench.clock import PeakMemory, peak_memory, reset_peak_memory
 from hfbench.errors import ConfigError
 from hfbench.evaluation import mean_error
-from hfbench.experiment import LiveRun
 from hfbench.memory import held_by
 from hfbench.protocols import Split
 from hfbench.runspec import RunSpec
@@ -64,15 +63,7 @@ def test_a_run_below_a_limit_is_the_same_run(tmp_path: Path) -> None:
 def test_it_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, spec, _ = limited(tmp_path, 0.8)
     attempt(spec, tmp_path / "whole")
-    advance, steps = LiveRun.advance, []
-
-    def interrupted(self: LiveRun) -> None:
-        steps.append(len(self.rows))
-        if len(steps) == 4:
-            raise KeyboardInterrupt
-        advance(self)
-
-    monkeypatch.setattr(LiveRun, "advance", interrupted)
+    interrupt(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         attempt(spec, tmp_path / "parts", checkpoint_every=0.0)
     attempt(spec, tmp_path / "parts", checkpoint_every=0.0)

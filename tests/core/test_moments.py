@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from systems import flat, inputs_for, network
+from systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import parametrize, prune
 
 import hfbench.moments
@@ -23,28 +22,6 @@ def filled(model: nn.Module, seed: int = 0) -> nn.Module:
         for p in model.to(DTYPE).parameters():
             p.copy_(0.5 * torch.randn(p.shape, generator=generator, dtype=DTYPE))
     return model
-
-
-class Tied(nn.Module):
-    """The decoder is the encoder's transpose: a weight used outside its layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(torch.tanh(self.encoder(x)), self.encoder.weight.T)
-
-
-class Twice(nn.Module):
-    """One layer called twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(torch.tanh(self.layer(x)))
 
 
 class RowsFolded(nn.Module):

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from systems import dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
+from systems import Twice, dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree
@@ -286,15 +286,6 @@ def test_a_layer_it_does_not_cover_is_named_when_the_optimiser_is_made() -> None
     model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
     with pytest.raises(ConfigError, match=r"layer '1' \(LayerNorm\).*Use chapelle-erhan, martens or exact-diagonal"):
         HessianFree(model, preconditioner="kfac")
-
-
-class Twice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(torch.tanh(self.layer(x)))
 
 
 def test_a_layer_called_twice_is_named_at_the_first_step() -> None:

@@ -18,6 +18,7 @@ from tiny_study import (
     Dies,
     Explodes,
     Raises,
+    interrupt,
     run_quietly,
     specs,
     tiny,
@@ -29,7 +30,6 @@ from tiny_study import (
 from hfbench import registry
 from hfbench.config import Study, load_study
 from hfbench.errors import ConfigError, NonFiniteError, StoreError
-from hfbench.experiment import LiveRun
 from hfbench.runspec import plan
 from hfbench.store import RunFolder, read_json
 from hfbench.studies.jobs import added_parts
@@ -170,22 +170,14 @@ def test_ctrl_c_leaves_what_the_same_command_continues(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = tiny(tmp_path, "study.stop_at_target=false")
-    calls, advance = [], LiveRun.advance
-
-    def interrupted(self: LiveRun) -> None:
-        calls.append(self.spec.name)
-        if len(calls) == 9:  # the second run's third step
-            raise KeyboardInterrupt
-        advance(self)
-
-    monkeypatch.setattr(LiveRun, "advance", interrupted)
+    steps = interrupt(monkeypatch, 9)  # the second run's third step
     status, screen = run_quietly(study, results, checkpoint_every=0.0)
     assert status == 130
     assert "The same command goes on" in screen
     assert [entry.info.status for entry in logged(results, study) if entry.info.run_name == "tiny"] == ["KILLED"]
 
     assert run_quietly(study, results, checkpoint_every=0.0)[0] == 0
-    assert len(calls) == 4 * 6 + 1
+    assert len(steps) == 4 * 6 + 1
     spec = specs(study)["shf", 0]
     pd.testing.assert_frame_equal(trace_of(spec, results), uninterrupted(spec, tmp_path / "whole"), check_exact=True)
 
