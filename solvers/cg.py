@@ -84,4 +84,4 @@ class CG:
             ry, ry_old = r.dot(y), ry
             yield CGState(k, x, q, math.sqrt(ry), reference, products + k)
             beta = ry / ry_old
-            p.mul_(beta).add_(y)  # rounded twice, as in the recorded runs; `scale_add_` rounds once
+            p.mul_(beta).add_(y)  # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run
