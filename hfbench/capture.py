@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,22 @@ def _named(name: str, module: nn.Module) -> str:
 
 
 # ---------------------------------------------------------------- one pass
+
+
+class Rows(Protocol):
+    """What the layers saw in one pass, whoever noted it."""
+
+    cases: int
+    trained: list[nn.Parameter]
+
+    def problem(self, z: Tensor) -> str:
+        """Why the layers' rows are not all of z's gradient; empty where they are."""
+
+    def explains(self, z: Tensor) -> bool:
+        """Whether each case's gradient is made of the layers' rows."""
+
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+        """Every layer's inputs and deltas for ⟨u, z⟩, in an order that is the same for every u."""
 
 
 class Capture:

@@ -1,10 +1,11 @@
 """A model linearised at its weights and a batch: products with J = dz/dw, Jᵀ and the Gauss-Newton matrix.
 
-J·v is taken as the transpose of the transpose. One backward pass of z with a dummy u is recorded (`create_graph`);
-it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with two matrix products per
-dense layer and nothing retraced. Any differentiable module works; fused kernels give way to their plain twins
-(`hfbench.kernels`). Where an operation has no second derivative still, J·v falls back to forward mode (one more forward
-pass per product) and `product_mode` says so.
+A chain of dense layers and activations has its products written out (`hfbench.chain`). Of any other differentiable
+module J·v is taken as the transpose of the transpose. One backward pass of z with a dummy u is recorded
+(`create_graph`); it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with two matrix
+products per dense layer and nothing retraced. Fused kernels give way to their plain twins (`hfbench.kernels`). Where an
+operation has no second derivative still, J·v falls back to forward mode (one more forward pass per product) and
+`product_mode` says so.
 
 The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
 With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass,
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.graph import CastGraph, Graph, trainable
+from hfbench.graph import trainable
 from hfbench.kernels import twice_differentiable
 from hfbench.kronecker import LayerFactors, layer_factors
 from hfbench.layout import layout_of
@@ -35,6 +36,7 @@ from hfbench.memory import held_by, plan_of
 from hfbench.models import check_batch, check_layers, check_model, outputs_of
 from hfbench.moments import squared_norms, squared_sums
 from hfbench.precision import Precision, arithmetic, precision_of
+from hfbench.record import Recorded, record
 from hfbench.tally import slices
 from hfbench.units import bytes_of
 from hfbench.vector import Vector, as_vector
@@ -112,9 +114,9 @@ class Linearisation:
         self.precision = precision_of(precision, self.blocks[0])
         own = self.blocks[0].dtype
         self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
+        self.product_mode = "transpose"
         if not self.casts:  # else it may not be needed
             _ = self.kept
-        self.product_mode = "transpose"
 
     # ------------------------------------------------------------ the pieces everything is made of
 
@@ -129,12 +131,12 @@ class Linearisation:
         return self.layout.pack(Vector(block.to("meta") for block in self.blocks))
 
     @cached_property
-    def kept(self) -> Graph | None:
+    def kept(self) -> Recorded | None:
         """The graph of the whole batch, in the weights' own dtype; None where the batch is streamed."""
         return self._record(self.slices[0]) if len(self.slices) == 1 else None
 
     @cached_property
-    def kept_cast(self) -> Graph | None:
+    def kept_cast(self) -> Recorded | None:
         """The same in the products' dtype, where that is another."""
         return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
 
@@ -144,17 +146,19 @@ class Linearisation:
             _ = self.loss_at  # has what is known of the outputs
             vars(self).pop("kept", None)
 
-    def _kept(self, products: bool) -> Graph:
+    def _kept(self, products: bool) -> Recorded:
         kept = self.kept_cast if products and self.casts else self.kept
         assert kept is not None  # asked for where the batch is whole
         return kept
 
-    def _record(self, one: slice, cast: bool = False) -> Graph:
+    def _record(self, one: slice, cast: bool = False) -> Recorded:
         self.ledger.count("forward", one.stop - one.start)
         inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
-        return CastGraph(self.model, inputs, self.precision.dtype) if cast else Graph(self.model, inputs)
+        recorded = record(self.model, inputs, self.precision.dtype if cast else None)
+        self.product_mode = recorded.mode
+        return recorded
 
-    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Graph]]:
+    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Recorded]]:
         """The chunks' graphs: the kept one, or each rebuilt in turn and dropped after its turn."""
         if len(self.slices) == 1:
             yield self.slices[0], self._kept(products)
@@ -304,16 +308,16 @@ class Linearisation:
     def _arithmetic(self) -> AbstractContextManager[None]:
         return arithmetic(self.precision, self.inputs.device)
 
-    def _product(self, graph: Graph, at: LossAt, blocks: Vector) -> Vector:
+    def _product(self, graph: Recorded, at: LossAt, blocks: Vector) -> Vector:
         """The chunk's part of G v."""
         Jv = self._jvp(graph, blocks)
         HJv = at.hessian(Jv)
         return graph.vjp(HJv / self.n if HJv is Jv else HJv.div_(self.n))  # J v may be a view of v
 
-    def _jvp(self, graph: Graph, blocks: Vector) -> Tensor:
+    def _jvp(self, graph: Recorded, blocks: Vector) -> Tensor:
         Jv = graph.jvp(blocks)
-        if graph.forward_mode:
-            self.product_mode = "forward"
+        self.product_mode = graph.mode
+        if graph.mode == "forward":
             self.ledger.count("forward", len(graph.inputs))
         return Jv
 

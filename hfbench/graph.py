@@ -41,6 +41,11 @@ class Graph:
             self.z = outputs_of(model, inputs, list(self.parameters.values()))
         self.forward_mode = False
 
+    @property
+    def mode(self) -> str:
+        """How J v is taken."""
+        return "forward" if self.forward_mode else "transpose"
+
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
         weights = list(self.parameters.values())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hfbench.capture import KINDS, Capture, Seen, Transposed, covered_layers
+from hfbench.capture import KINDS, Rows, Seen, Transposed, covered_layers
 from hfbench.errors import ConfigError
 
 SLICE_ENTRIES = 2**22  # of a layer's windows at a time
@@ -80,16 +80,17 @@ class LayerFactors:
         return self.places * len(self.left) * len(self.right)
 
 
-def layer_factors(z: Tensor, capture: Capture, probes: Sequence[Tensor]) -> list[LayerFactors]:
+def layer_factors(z: Tensor, capture: Rows, probes: Sequence[Tensor]) -> list[LayerFactors]:
     """The sums over one batch, a block per layer or two; raises ConfigError where layers are of another kind."""
     if fault := capture.problem(z):
         raise ConfigError(_refused(fault))
     places = {id(p): i for i, p in enumerate(capture.trained)}
-    return [
+    blocks = [
         block
         for seens in zip(*(capture.passes(z, u) for u in probes), strict=True)
         for block in _blocks(seens, capture.cases, places)
     ]
+    return sorted(blocks, key=lambda block: block.position)
 
 
 def check_factors(model: nn.Module) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.func import functional_call, vjp, vmap
 
-from hfbench.capture import Capture, Seen
+from hfbench.capture import Rows, Seen
 from hfbench.kernels import quiet, twice_differentiable
 from hfbench.models import check_outputs
 from hfbench.tally import slices
@@ -29,7 +29,7 @@ PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the 
 SLICE_ENTRIES = 2**20  # of per-case gradients, or of windows, of one layer: more would only leave the cache
 
 
-def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, u: Tensor) -> Vector:
+def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: Tensor) -> Vector:
     """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not capture.explains(z):
@@ -44,7 +44,7 @@ def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, 
     return Vector(sums[id(p)] for p in trained)
 
 
-def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: Capture, u: Tensor) -> float:
+def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: Tensor) -> float:
     """Σ_i ‖J_iᵀu_i‖², summed in float64."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not capture.explains(z):
