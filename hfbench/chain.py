@@ -126,7 +126,7 @@ class Chain:
                 W = weight.detach().to(self.dtype)
                 b = None if bias is None else bias.detach().to(self.dtype)
                 a, s = self.z, functional.linear(self.z, W, b)
-                self.z = s if link.activation is None else link.activation(s)
+                self.z = s if link.activation is None else link.activation.forward(s)  # past hooks of all modules
                 self.passed.append(Passed(link, places[id(weight)], places.get(id(bias)), W, a, self.z))
 
     def jvp(self, v: Vector) -> Tensor:

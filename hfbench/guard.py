@@ -6,6 +6,7 @@ cases at the first step, and again when layers have changed between train() and 
     no buffer changed            no running statistics or counters
     no random number drawn       noise too rare to be met in two passes
     each case by itself          its outputs do not change when the other cases are left out
+    the same by its layers       no hook of all modules changes what a chain of them computes
     ⟨u, J v⟩ = ⟨Jᵀu, v⟩          no backward pass that leaves something unrecorded, no hook inside
 These few passes are no part of the method and are not in the work ledger. Generators and buffers are left as they were.
 """
@@ -112,7 +113,14 @@ def try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> boo
             raise
         if not bool(z.isfinite().all()):
             return False
-        check_products(Linearisation(model, loss, x, t))
+        at = Linearisation(model, loss, x, t)
+        if not _agree(at.outputs, z, TOLERANCE[z.dtype]):
+            raise ConfigError(
+                "the model must compute what its layers do one after the other, but gives other outputs: a hook "
+                "registered for all modules (torch.nn.modules.module.register_module_forward_hook) changes them. "
+                "Remove it for the step."
+            )
+        check_products(at)
     return len(x) > 1
 
 

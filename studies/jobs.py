@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager
@@ -150,6 +151,8 @@ class Pool(AbstractContextManager["Pool"]):
     def _executor(self) -> Any:
         from joblib.externals.loky import get_reusable_executor
 
+        # A worker that has grown by 300 MB ends between two runs and another takes its place: nothing is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         return get_reusable_executor(max_workers=self.jobs, timeout=IDLE, env=dict.fromkeys(THREADS, "1"))
 
     def __exit__(self, kind: type[BaseException] | None, *of: object) -> None:

@@ -334,3 +334,17 @@ def test_the_whole_step_on_a_gpu() -> None:
     twin.cpu()
     with pytest.raises(ConfigError, match="is now of .* on cpu"):
         b.step(x, t)
+
+
+def test_a_hook_of_all_modules_that_changes_outputs_is_refused() -> None:
+    """Products of a chain of layers are written out and would not meet it."""
+    model, (x, t) = network((4, 5, 2), 0), batch()
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, args, z: z * 1.5 if isinstance(module, nn.Tanh) else None
+    )
+    try:
+        with pytest.raises(ConfigError, match="a hook registered for all modules"):
+            HessianFree(model, LOSS).step(x, t)
+    finally:
+        handle.remove()
+    HessianFree(model, LOSS).step(x, t)
