@@ -45,16 +45,16 @@ COLUMNS = {
     "vectors": "vectors", "checks": "checks", "other": "other",
 }  # fmt: skip
 METHODS = (("cg", "martens"), ("cg", "chapelle-erhan"), ("lsmr", "chapelle-erhan"), ("lsqr", "martens"))
+CASES = (("usps", 250), ("usps", 1000), ("usps", 4000), ("curves", 1000), ("mnist", 1000))
 ALGEBRA = tuple(name for name, method in vars(Vector).items() if callable(method))
 PASSES = ("__init__", "gauss_newton", "jvp", "vjp", "squared_sums")
 
 
 def rows(options: Options) -> Iterator[Row]:
     clock = time.thread_time if options.threads == 1 else time.perf_counter
-    for task in ("usps",) if options.quick else ("usps", "curves", "mnist"):
-        for cases in (250, 1000) if options.quick else (250, 1000, 4000):
-            for solver, preconditioner in METHODS[1:3] if options.quick else METHODS:
-                yield compare(task, solver, preconditioner, cases, 3 if options.quick or cases > 1000 else 7, clock)
+    for task, cases in CASES[:2] if options.quick else CASES:
+        for solver, preconditioner in METHODS[1:3] if options.quick else METHODS:
+            yield compare(task, solver, preconditioner, cases, 3 if options.quick or cases > 1000 else 7, clock)
 
 
 def compare(task_name: str, solver: str, preconditioner: str, cases: int, steps: int, clock: Clock) -> Row:
