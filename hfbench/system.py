@@ -68,7 +68,7 @@ class GaussNewtonSystem:
 
     def multiply(self, v: Vector) -> Vector:
         """(G + mu D + lambda I) v."""
-        return self.linearisation.gauss_newton(v).add_(v, self.shift)
+        return self.linearisation.gauss_newton(v).add(v, self.shift)  # blocks of Gv may share memory
 
     # ------------------------------------------------------------ as a least-squares problem
 
@@ -81,7 +81,7 @@ class GaussNewtonSystem:
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
         Bu = self._mean(self.linearisation.loss_at.factor(u[0]), u[0])
-        return self.linearisation.vjp(Bu).add_(u[1:], self.root_shift)
+        return self.linearisation.vjp(Bu).add(u[1:], self.root_shift)
 
     @cached_property
     def root_shift(self) -> Shift:

@@ -56,15 +56,9 @@ class Vector(tuple[Tensor, ...]):
             return Vector(torch._foreach_add(self, other, alpha=alpha))
         return Vector(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
 
-    def add_(self, other: Blocks, alpha: float | Shift = 1.0) -> Vector:
-        """self ← self + alpha·other, alpha as of `add`."""
-        if isinstance(alpha, Vector):
-            torch._foreach_addcmul_(self, other, alpha)
-        elif isinstance(alpha, float | int):
-            torch._foreach_add_(self, other, alpha=alpha)
-        else:
-            for a, b, one in zip(self, other, alpha, strict=True):
-                a.add_(b, alpha=one)
+    def add_(self, other: Blocks, alpha: float = 1.0) -> Vector:
+        """self ← self + alpha·other."""
+        torch._foreach_add_(self, other, alpha=alpha)
         return self
 
     def scale_add_(self, beta: float, other: Blocks) -> Vector:

@@ -50,7 +50,7 @@ def test_what_is_no_number_of_bytes(tmp_path: Path, given: str) -> None:
 
 
 def test_a_run_below_a_limit_is_the_same_run(tmp_path: Path) -> None:
-    free, spec, limit = limited(tmp_path, 0.8)
+    free, spec, limit = limited(tmp_path, 0.9)
     result = attempt(spec, tmp_path)
     rows, expected = rows_of(spec, tmp_path), rows_of(free, tmp_path)
     assert (rows["predicted_memory"][1:] <= limit).all()
@@ -61,7 +61,7 @@ def test_a_run_below_a_limit_is_the_same_run(tmp_path: Path) -> None:
 
 
 def test_it_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, spec, _ = limited(tmp_path, 0.8)
+    _, spec, _ = limited(tmp_path, 0.9)
     attempt(spec, tmp_path / "whole")
     interrupt(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
