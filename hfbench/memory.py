@@ -6,7 +6,8 @@ A step is rehearsed on a few cases, on one more of each batch, and on one more i
 (`hfbench.tally`); differences give a_t, b_t and c_t, and the largest sum over t is the peak at any size. So the
 prediction knows no solver, preconditioner, layer or layout, and holds for all of them: that of CG on a dense network is
     parameters, gradient, warm start, x, r, y, p, A p, M and the iterates kept for backtracking, P entries each,
-    + per case: what the graph saves, the transposed graph, and the widest layers of a product
+    + per case: what the forward pass saves, and the widest layers of a product
+    (of a network that is no chain of dense layers the transposed graph as well)
 A rehearsal leaves optimiser, generators and work ledger as they were; one per shape of the batch suffices.
 """
 

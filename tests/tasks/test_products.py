@@ -43,6 +43,7 @@ class Dense:
     """The model, its loss and everything else from dense Jacobians, case by case."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
         model, self.loss, self.inputs, self.targets = MODELS[name]()
         self.model = model.double()
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
@@ -97,7 +98,7 @@ def test_gauss_newton_product(dense: Dense) -> None:
     v = dense.vector()
     G = torch.einsum("nop,noq,nqr->pr", dense.J, dense.H, dense.J) / CASES
     torch.testing.assert_close(flat(dense.at.gauss_newton(dense.blocks(v))), G @ v)
-    assert dense.at.product_mode in ("chain", "transpose")
+    assert dense.at.product_mode == ("chain" if dense.name == "classes" else "transpose")
 
 
 def test_product_with_the_jacobian(dense: Dense) -> None:
@@ -163,4 +164,4 @@ def test_steps_lower_the_objective(name: str, solver: str, preconditioner: str) 
     assert steps[0].objective_before < 1e6
     assert all(step.objective_after < step.objective_before for step in steps)
     assert steps[-1].objective_after < 0.9 * steps[0].objective_before
-    assert {step.product_mode for step in steps} <= {"chain", "transpose"}
+    assert {step.product_mode for step in steps} == {"chain" if name.endswith("class") else "transpose"}
