@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from hfbench.capture import Seen
 from hfbench.errors import ConfigError
+from hfbench.precision import sum_of_outer
 from hfbench.vector import Vector
 
 aten = torch.ops.aten
@@ -107,6 +108,8 @@ def _is_trained_on(inputs: Tensor, p: Tensor) -> bool:
 class Chain:
     """One batch's pass, in the weights' dtype or another: weights and inputs are cast once, v and u at every product.
 
+    What Jᵀu adds up over cases is not rounded to a dtype of fewer digits again (`hfbench.precision.sum_of_outer`).
+
     A `hfbench.record.Recorded`, and its own `hfbench.capture.Rows`.
     """
 
@@ -115,6 +118,7 @@ class Chain:
     def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
         self.inputs, self.cases, self.own = inputs, len(inputs), inputs.dtype
         self.dtype = dtype or self.own
+        self.wider = torch.promote_types(self.dtype, self.own)
         self.trained = list(model.parameters())
         self.versions = [p._version for p in self.trained]
         places = {id(p): i for i, p in enumerate(self.trained)}
@@ -147,9 +151,9 @@ class Chain:
         """Jᵀu."""
         blocks: list[Any] = [None] * len(self.trained)
         for one, delta in self._deltas(u):
-            blocks[one.weight] = (delta.T @ one.a).to(self.own)
+            blocks[one.weight] = sum_of_outer(delta, one.a, self.own)
             if one.bias is not None:
-                blocks[one.bias] = delta.sum(0).to(self.own)
+                blocks[one.bias] = delta.sum(0, dtype=self.wider).to(self.own)
         return Vector(blocks)
 
     def free(self) -> None:

@@ -16,7 +16,7 @@ Source: D. Kalamkar and others, A study of BFLOAT16 for deep learning training, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +118,30 @@ def _capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)
 
 
+# ---------------------------------------------------------------- results in more digits than operands
+
+
+def sum_of_outer(d: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
+    """Σ_i d_i a_iᵀ over cases, in `dtype`; d (cases × m) and a (cases × k) of one dtype, which may have fewer digits.
+
+    A product of bfloat16 matrices is added up in float32 and then rounded to bfloat16. That error is as large along
+    directions in which G is small as along any other, and there an inner solve divides it by little more than lambda.
+    On a CPU PyTorch (from 2.9) can leave the sums unrounded: it multiplies float32 matrices by rounding them to
+    bfloat16, which changes nothing about these.
+    """
+    if d.dtype == torch.bfloat16 and d.device.type == "cpu" and _multiplies_in_bfloat16():
+        mkldnn: Any = torch.backends.mkldnn
+        with _set([(mkldnn.matmul, "fp32_precision", "bf16")]):
+            return (d.float().T @ a.float()).to(dtype)
+    return (d.T @ a).to(dtype)
+
+
+def _multiplies_in_bfloat16() -> bool:
+    """Whether PyTorch can be told to, and has the units: without them two roundings are better than a slow product."""
+    mkldnn: Any = torch.backends.mkldnn
+    return hasattr(mkldnn, "matmul") and _mkldnn_is_used() and _cpu_has_bfloat16()
+
+
 # ---------------------------------------------------------------- TF32, a setting of the process
 
 
@@ -127,14 +151,20 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
     if precision.tf32 is None or device.type != "cuda":
         yield
         return
-    places = _places()
-    before = [getattr(place, attribute) for place, attribute, _ in places]
+    with _set([(place, attribute, values[precision.tf32]) for place, attribute, values in _places()]):
+        yield
+
+
+@contextmanager
+def _set(settings: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Inside, attributes have these values; then as before."""
+    before = [getattr(place, attribute) for place, attribute, _ in settings]
     try:
-        for place, attribute, values in places:
-            setattr(place, attribute, values[precision.tf32])
+        for place, attribute, value in settings:
+            setattr(place, attribute, value)
         yield
     finally:
-        for (place, attribute, _), value in zip(places, before, strict=True):
+        for (place, attribute, _), value in zip(settings, before, strict=True):
             setattr(place, attribute, value)
 
 

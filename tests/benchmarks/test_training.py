@@ -73,8 +73,9 @@ def test_target_is_reached() -> None:
 @pytest.mark.usefixtures("_small")
 def test_the_race_has_a_row_for_each_side(peer: Path) -> None:
     found = {row["side"]: row for row in race_peer.rows(Options(quick=True, peer=peer))}
-    assert {"hfbench", "PyTorchHessianFree", "its defect mended"} <= found.keys()
+    assert {"hfbench", "hfbench, kfac", "PyTorchHessianFree", "its defect mended"} <= found.keys()
     assert "ratio" not in found["hfbench"]
+    assert found["hfbench, kfac"]["reached"] == "1/1"
     assert int(found["hfbench"]["inner"] or 0) > 0
     theirs = found["PyTorchHessianFree"]
     assert theirs["reached"] == "0/1"

@@ -111,6 +111,14 @@ def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.Monke
     assert float((u * low.jvp(v)).sum()) == pytest.approx(low.vjp(u).dot(v), rel=3e-2)
 
 
+def test_in_more_digits_all_of_a_sum_is_added_up_in_them() -> None:
+    model, x = nn.Sequential(nn.Linear(1, 1)), torch.ones(3, 1)
+    u = torch.tensor([[2.0**24], [1.0], [1.0]])  # in float32 these ones are lost one by one
+    for block in chain_of(model, x, torch.float64).vjp(u):
+        assert block.dtype == torch.float32
+        assert float(block) == 2.0**24 + 2
+
+
 def test_weights_changed_in_place_are_noticed() -> None:
     model, x = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()), torch.rand(4, 3)
     at = Linearisation(model, "least-squares", x, torch.rand(4, 2))

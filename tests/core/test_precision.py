@@ -16,7 +16,7 @@ from hfbench import precision
 from hfbench.config import load_study
 from hfbench.errors import ConfigError
 from hfbench.methods import MethodTable
-from hfbench.precision import PRECISIONS, Precision, arithmetic, available, precision_of
+from hfbench.precision import PRECISIONS, Precision, arithmetic, available, precision_of, sum_of_outer
 from hfbench.studies.params import flat_params
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -117,6 +117,55 @@ def test_tf32_is_switched_for_the_products_alone(on: bool) -> None:
         with arithmetic(*untouched):
             assert tf32_settings() == before
     assert torch.backends.cuda.matmul.allow_tf32 in (True, False), "the older switches can still be read"
+
+
+# ---------------------------------------------------------------- sums over cases
+
+
+@pytest.fixture
+def made() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """d and a in bfloat16, and Σ_i d_i a_iᵀ of the same numbers in float64."""
+    draw = torch.Generator().manual_seed(0)
+    d, a = (torch.randn(300, width, generator=draw).bfloat16() for width in (70, 90))
+    return d, a, d.double().T @ a.double()
+
+
+def relative(sums: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((sums.double() - exact).norm() / exact.norm())
+
+
+@pytest.mark.skipif(not precision._multiplies_in_bfloat16(), reason="this CPU and PyTorch cannot leave sums unrounded")
+def test_sums_over_cases_are_not_rounded_to_bfloat16(made: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    d, a, exact = made
+    assert relative(sum_of_outer(d, a, torch.float32), exact) < 1e-6
+    assert sum_of_outer(d, a, torch.float64).dtype == torch.float64
+
+
+def test_where_they_must_be_they_are(
+    made: tuple[torch.Tensor, torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
+    d, a, exact = made
+    assert torch.equal(sum_of_outer(d, a, torch.float32), (d.T @ a).float())
+    assert 1e-4 < relative(sum_of_outer(d, a, torch.float32), exact) < 1e-2
+
+
+def test_other_dtypes_are_summed_in_their_own() -> None:
+    d, a = torch.rand(50, 3, dtype=torch.float64), torch.rand(50, 2, dtype=torch.float64)
+    assert torch.equal(sum_of_outer(d, a, torch.float32), (d.T @ a).float())
+    assert torch.equal(sum_of_outer(d, a, torch.float64), d.T @ a)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="a PyTorch without the setting")
+@pytest.mark.parametrize("chosen", ["highest", "high", "medium"])
+def test_float32_products_of_others_stay_as_they_are_set(chosen: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(chosen)
+        sum_of_outer(torch.ones(2, 2).bfloat16(), torch.ones(2, 2).bfloat16(), torch.float32)
+        assert torch.get_float32_matmul_precision() == chosen
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 # ---------------------------------------------------------------- as a setting of methods
