@@ -1,11 +1,11 @@
 """The memory of a step: told beforehand, counted in tensors, and seen by the system; by layout, solver and streaming.
 
 Every line is a process of its own, so that no allocator remembers another's peak. It takes three steps of 15 inner
-iterations (5 of all of MNIST): the first for what is made once, the second for how far the process grows above what it held before the
-model was made, the third under a tally of tensors (`hfbench.tally`). Told, counted and process cover the same: weights,
-batch, warm start and what the step makes. A case's and a vector's share are slopes and intercept of what was told, a
-vector being as long as the weights. Ratios are of the tensors counted, to the line of the same network and solver with
-the structured layout and the whole batch.
+iterations (5 of all of MNIST): the first for what is made once, the second for how far the process grows above what it
+held before the model was made, the third under a tally of tensors (`hfbench.tally`). Told, counted and process cover
+the same: weights, batch, warm start and what the step makes. A case's and a vector's share are slopes and intercept of
+what was told, a vector being as long as the weights. Ratios are of the tensors counted, to the line of the same network
+and solver with the structured layout and the whole batch.
 """
 
 from __future__ import annotations

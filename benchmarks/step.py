@@ -6,9 +6,8 @@ counts both), and the squared gradients of its preconditioner. Each is timed by 
 cases, so that a machine that slows down slows both; the ratio is the median of the steps'. With one thread time is the
 thread's own, which other processes disturb less.
 
-The rest of a step is told apart in further steps, which are slower by the telling: vector algebra of solver,
-preconditioner and system; checks, which are the guard's and the stopping rules'. "other" is what remains beyond the
-pieces, all of these as parts of the step.
+What goes into the vector algebra of solver, preconditioner and system is told apart in further steps, which are slower
+by the telling; "other" is what remains beyond the pieces and that. Both are parts of the step.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ from torch import Tensor, nn
 
 from hfbench import HessianFree, registry
 from hfbench.curvature import Linearisation
-from hfbench.guard import Guard
 from hfbench.loss import mean_loss
-from hfbench.rules import RelativeProgress
 from hfbench.streams import generator
 from hfbench.vector import Vector
 
@@ -42,7 +39,7 @@ TITLE = "A step against its products, gradient, evaluations and squared gradient
 COLUMNS = {
     "task": "task", "method": "method", "cases": "cases", "products": "prod.", "evaluations": "eval.",
     "step_ms": "step ms", "pieces_ms": "pieces ms", "ratio": "ratio",
-    "vectors": "vectors", "checks": "checks", "other": "other",
+    "vectors": "vectors", "other": "other",
 }  # fmt: skip
 METHODS = (("cg", "martens"), ("cg", "chapelle-erhan"), ("lsmr", "chapelle-erhan"), ("lsqr", "martens"))
 CASES = (("usps", 250), ("usps", 1000), ("usps", 4000), ("curves", 1000), ("mnist", 1000))
@@ -58,7 +55,7 @@ def rows(options: Options) -> Iterator[Row]:
 
 
 def compare(task_name: str, solver: str, preconditioner: str, cases: int, steps: int, clock: Clock) -> Row:
-    """Medians over steps: milliseconds, the ratio, and the rest's parts of a step's time."""
+    """Medians over steps: milliseconds, the ratio, and the parts of a step's time."""
     task = registry.build("task", task_name)
     model = task.model(generator(0, "weights"))
     x = images(cases, model)
@@ -68,9 +65,9 @@ def compare(task_name: str, solver: str, preconditioner: str, cases: int, steps:
     optimizer.step(x, x)  # the guard's trial, and what is made once
     found = [step_and_pieces(optimizer, x, clock) for _ in range(steps)]
     row: Row = {name: statistics.median(one[name] for one in found) for name in found[0]}
-    parts = told_apart(optimizer, x, clock, steps)
-    other = 1 - 1 / statistics.median(one["ratio"] for one in found) - sum(parts.values())
-    return {"task": task_name, "method": f"{solver} {preconditioner}", "cases": cases, **row, **parts, "other": other}
+    vectors = share_of_vectors(optimizer, x, clock, steps)
+    parts = {"vectors": vectors, "other": 1 - 1 / statistics.median(one["ratio"] for one in found) - vectors}
+    return {"task": task_name, "method": f"{solver} {preconditioner}", "cases": cases, **row, **parts}
 
 
 def images(cases: int, model: nn.Module) -> Tensor:
@@ -161,16 +158,11 @@ class Shares:
             stack.enter_context(mock.patch.object(owner, name, self.timed(getattr(owner, name), kind)))
 
 
-def told_apart(optimizer: HessianFree, x: Tensor, clock: Clock, steps: int) -> dict[str, float]:
-    """The parts of the time of some steps that went into what is not a pass through the model."""
+def share_of_vectors(optimizer: HessianFree, x: Tensor, clock: Clock, steps: int) -> float:
+    """The part of the time of some steps that went into vector algebra outside of passes through the model."""
     shares = Shares(clock)
-    begin = RelativeProgress.begin
     with ExitStack() as stack:
         shares.watch(stack, Linearisation, PASSES, "passes")
         shares.watch(stack, Vector, ALGEBRA, "vectors")
-        shares.watch(stack, Guard, ("check",), "checks")
-        stack.enter_context(
-            mock.patch.object(RelativeProgress, "begin", lambda self: shares.timed(begin(self), "checks"))
-        )
         total = sum(seconds(lambda: optimizer.step(x, x), clock)[0] for _ in range(steps))
-    return {kind: shares.spent[kind] / total for kind in ("vectors", "checks")}
+    return shares.spent["vectors"] / total
