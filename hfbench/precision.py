@@ -129,17 +129,11 @@ def sum_of_outer(d: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
     On a CPU PyTorch (from 2.9) can leave the sums unrounded: it multiplies float32 matrices by rounding them to
     bfloat16, which changes nothing about these.
     """
-    if d.dtype == torch.bfloat16 and d.device.type == "cpu" and _multiplies_in_bfloat16():
-        mkldnn: Any = torch.backends.mkldnn
-        with _set([(mkldnn.matmul, "fp32_precision", "bf16")]):
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    if matmul and d.dtype == torch.bfloat16 and d.device.type == "cpu" and has_bfloat16(d.device):
+        with _set([(matmul, "fp32_precision", "bf16")]):
             return (d.float().T @ a.float()).to(dtype)
     return (d.T @ a).to(dtype)
-
-
-def _multiplies_in_bfloat16() -> bool:
-    """Whether PyTorch can be told to, and has the units: without them two roundings are better than a slow product."""
-    mkldnn: Any = torch.backends.mkldnn
-    return hasattr(mkldnn, "matmul") and _mkldnn_is_used() and _cpu_has_bfloat16()
 
 
 # ---------------------------------------------------------------- TF32, a setting of the process

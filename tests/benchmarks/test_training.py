@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,14 @@ def peer(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generated task of its own for a race of a second."""
+    """A generated task of its own for a race of a few steps."""
     for module in (target, race_peer):
         monkeypatch.setattr(module, "TASK", "curves-small")
         monkeypatch.setattr(module, "CASES", 200)
         monkeypatch.setattr(module, "QUICK_TARGET", 25.0)
     monkeypatch.setattr(race_peer, "LIMIT", 2.0)
+    ticks = count(0.0, 0.05)  # a step takes one, however busy the machine
+    monkeypatch.setattr(race_peer, "clock", lambda threads: lambda: next(ticks))
 
 
 @pytest.mark.usefixtures("_small")

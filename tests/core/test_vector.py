@@ -45,6 +45,7 @@ def test_arithmetic_is_that_of_the_long_vector(shapes: list[tuple[int, ...]], se
     ]:
         assert isinstance(ours, Vector)
         np.testing.assert_allclose(flat(ours), theirs, rtol=1e-12, atol=1e-13)  # sums may cancel
+    assert np.array_equal(flat(v.clone().add_(w, alpha)), flat(v.add(w, alpha)))
     assert v.dot(w) == pytest.approx(a @ b, rel=1e-12, abs=1e-13)
     assert v.norm() == pytest.approx(float(np.linalg.norm(a)))
     assert v.numel() == len(a)
