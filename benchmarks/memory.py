@@ -2,10 +2,10 @@
 
 Every line is a process of its own, so that no allocator remembers another's peak. It takes three steps of 15 inner
 iterations (5 of all of MNIST): the first for what is made once, the second for how far the process grows above what it
-held before the model was made, the third under a tally of tensors (`hfbench.tally`). Told, counted and process cover
-the same: weights, batch, warm start and what the step makes. A case's and a vector's share are slopes and intercept of
-what was told, a vector being as long as the weights. Ratios are of the tensors counted, to the line of the same network
-and solver with the structured layout and the whole batch.
+held before the model was made, the third under a tally of tensors (`hfbench.tally`). Told beforehand, held by tensors
+and seen by the system cover the same: weights, batch, warm start and what the step makes. A case's and a vector's
+share are slope and intercept of what was told, a vector being as long as the weights. Ratios are of what tensors held,
+to the line of the same network and solver with the structured layout and the whole batch.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ COLUMNS = {
     "setting": "setting",
     "cases": "cases",
     "told": "told MB",
-    "counted": "counted MB",
-    "process": "process MB",
+    "counted": "held MB",
+    "process": "seen MB",
     "per_case": "kB per case",
-    "vectors": "vectors",
+    "vectors": "vect.",
     "ratio": "ratio",
 }
 INNER = 15
