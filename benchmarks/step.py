@@ -39,7 +39,7 @@ TITLE = "A step against its products, gradient, evaluations and squared gradient
 COLUMNS = {
     "task": "task", "method": "method", "cases": "cases", "products": "prod.", "evaluations": "eval.",
     "step_ms": "step ms", "pieces_ms": "pieces ms", "ratio": "ratio",
-    "vectors": "vectors", "other": "other",
+    "vectors": "vect.", "other": "other",
 }  # fmt: skip
 METHODS = (("cg", "martens"), ("cg", "chapelle-erhan"), ("lsmr", "chapelle-erhan"), ("lsqr", "martens"))
 CASES = (("usps", 250), ("usps", 1000), ("usps", 4000), ("curves", 1000), ("mnist", 1000))
