@@ -6,6 +6,7 @@ import ast
 import importlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def _constant(path: Path, name: str) -> str:
 def measure(name: str, options: Options, report: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
     """Title, columns and rows of one benchmark, and how busy the machine was; `report` gets each row at once."""
     benchmark = load(name)
-    load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    busy = busy_cores()
     rows: list[Row] = []
     for row in benchmark.rows(options):
         unknown = row.keys() - benchmark.COLUMNS.keys()
@@ -89,8 +90,37 @@ def measure(name: str, options: Options, report: Callable[[Row], None] = lambda 
             raise ValueError(f"{name}: rows must have no keys but its columns', but one has {', '.join(unknown)}.")
         rows.append(row)
         report(row)
+    busy = _most(busy, busy_cores())
     quick = {"quick": True} if options.quick else {}
-    return {"title": benchmark.TITLE, **quick, "load": load_before, "columns": benchmark.COLUMNS, "rows": rows}
+    return {"title": benchmark.TITLE, **quick, "busy_cores": busy, "columns": benchmark.COLUMNS, "rows": rows}
+
+
+def _most(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else max(before, after)
+
+
+def busy_cores(seconds: float = 0.5) -> float | None:
+    """The cores that other work keeps busy, over a time in which this process waits; None where Linux does not tell.
+
+    Not the system's load average, in which the benchmark before has its share for minutes.
+    """
+    before = _ticks()
+    time.sleep(seconds)
+    after = _ticks()
+    if before is None or after is None:
+        return None
+    passed = [b - a for a, b in zip(before, after, strict=True)]
+    waiting = passed[3] + passed[4]  # idle, and idle with input or output under way
+    return round((os.cpu_count() or 1) * (1 - waiting / max(sum(passed), 1)), 2)
+
+
+def _ticks() -> list[int] | None:
+    """Time of all cores by what they did, in ticks: proc(5)."""
+    try:
+        first = Path("/proc/stat").read_text("ascii").split("\n", 1)[0]
+    except OSError:
+        return None
+    return [int(one) for one in first.split()[1:9]]
 
 
 def text(value: Value) -> str:

@@ -32,7 +32,8 @@ measures all of it anew, names after `benchmarks` only those, `--quick` looks at
 there is. A race against PyTorchHessianFree needs its source: `--peer PATH`.
 
 """
-BUSY = "The machine was busy with other work meanwhile, a load of {load:.1f}: no figures to quote yet.\n\n"
+BUSY = "Other work kept {busy_cores:.1f} cores of the machine busy: no figures to quote yet.\n\n"
+BUSY_CORES = 0.25  # that disturb
 QUICK = "A look at small sizes, taken with `--quick`: no figures to quote yet.\n\n"
 
 
@@ -46,13 +47,13 @@ def page() -> str:
     machine = results()["machine"]
     described = table(["machine", "what"], ([key, str(value)] for key, value in machine.items()))
     found = results()["benchmarks"].items()
-    return "\n".join([INTRO + described, *(section(name, one, int(machine["cores"])) for name, one in found)])
+    return "\n".join([INTRO + described, *(section(name, one) for name, one in found)])
 
 
-def section(name: str, found: dict[str, Any], cores: int) -> str:
+def section(name: str, found: dict[str, Any]) -> str:
     """Title, what the module says of itself, figure and table."""
     busy = QUICK if found.get("quick") else ""
-    busy += BUSY.format(load=found["load"]) if (found["load"] or 0) > cores / 2 else ""
+    busy += BUSY.format(busy_cores=found["busy_cores"]) if (found["busy_cores"] or 0) > BUSY_CORES else ""
     figure = f"![{FIGURES[name]}](../figures/benchmark-{name}.png)\n\n" if name in FIGURES else ""
     command = f"{code(f'python -m benchmarks {name}')}\n\n"
     return f"## {found['title']} {{ #{name} }}\n\n{about(name)}\n\n{figure}{busy}{rows(found)}\n{command}"

@@ -19,7 +19,7 @@ from hfbench.errors import ConfigError
 MACHINE = {"processor": "abacus", "threads": 1}
 FOUND: dict[str, Any] = {
     "title": "Beads",
-    "load": 0.1,
+    "busy_cores": 0.1,
     "columns": {"side": "by", "ratio": "times ours", "note": "note"},
     "rows": [{"side": "ours", "ratio": 1.0}, {"side": "theirs", "ratio": 1.23456789, "note": None}],
 }
@@ -98,6 +98,15 @@ def test_measuring_keeps_the_rows_and_reports_each(monkeypatch: pytest.MonkeyPat
     found = runner.measure("any", Options(threads=3, quick=True), seen.append)
     assert found["rows"] == seen == [{"a": 3}]
     assert found["quick"] is True
+
+
+def test_other_work_is_told_in_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 2)
+    told = iter([[100, 0, 10, 500, 20, 0, 0, 0], [120, 0, 15, 560, 35, 0, 0, 0]])  # user, system; 60 idle, 15 waiting
+    monkeypatch.setattr(runner, "_ticks", lambda: next(told))
+    assert runner.busy_cores(0.0) == 0.5
+    monkeypatch.setattr(runner, "_ticks", lambda: None)
+    assert runner.busy_cores(0.0) is None
 
 
 def test_a_row_with_a_key_that_is_no_column_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

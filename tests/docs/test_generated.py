@@ -198,10 +198,10 @@ def test_figures_of_benchmarks_are_drawn_and_shown() -> None:
 
 
 def test_what_is_no_figure_to_quote_says_so() -> None:
-    found = {"title": "T", "columns": {"a": "A"}, "rows": [{"a": 1}], "load": 1.5, "quick": True}
-    assert "with `--quick`" in benchmark_page.section("product", found, cores=2)
-    assert "a load of 1.5" in benchmark_page.section("product", found, cores=2)
-    assert "to quote" not in benchmark_page.section("product", found | {"load": 0.3, "quick": False}, cores=2)
+    found = {"title": "T", "columns": {"a": "A"}, "rows": [{"a": 1}], "busy_cores": 1.5, "quick": True}
+    assert "with `--quick`" in benchmark_page.section("product", found)
+    assert "kept 1.5 cores of the machine busy" in benchmark_page.section("product", found)
+    assert "to quote" not in benchmark_page.section("product", found | {"busy_cores": 0.1, "quick": False})
 
 
 def test_a_column_that_no_row_fills_is_none() -> None:
