@@ -3,7 +3,8 @@
 They are the opponents in the race: what slows them down would flatter the Hessian-free method. One side goes once
 through the cases with the baseline of a study (Adam; for L-BFGS an outer iteration of ten updates), the other does the
 same in plain torch: loss, `backward()`, `step()`. Both take weight decay; of plain Adam's kernels, torch's default and
-its fused ones, the faster are taken.
+its fused ones, the faster are taken. L-BFGS begins anew every time: once rounding has parted two paths, their line
+searches evaluate another number of times.
 """
 
 from __future__ import annotations
@@ -51,13 +52,18 @@ def compare(task: str, cases: int, minibatch: int | None, options: Options) -> R
     one = problem(task, cases)
     mu_D = tuple(MU * (p.dim() > 1) for p in one.model.parameters())
     part = registry.build("optimizer", _settings(minibatch), "benchmark")
-    ours = part.begin(copy.deepcopy(one.model), one.loss, mu_D)
-    sides: dict[str, Callable[[], object]] = {"baseline": lambda: ours.step(one.inputs, one.targets)}
+    fresh = partial(copy.deepcopy, one.model)
+    sides: dict[str, Callable[[], object]]
     if minibatch is None:
-        sides["plain"] = plain_lbfgs(one.model, one.inputs, one.targets)
+        sides = {
+            "baseline": lambda: part.begin(fresh(), one.loss, mu_D).step(one.inputs, one.targets),
+            "plain": lambda: plain_lbfgs(fresh(), one.inputs, one.targets)(),
+        }
     else:
+        ours = part.begin(fresh(), one.loss, mu_D)
+        sides = {"baseline": lambda: ours.step(one.inputs, one.targets)}
         for name, fused in (("default", None), ("fused", True)):
-            sides[name] = plain_adam(copy.deepcopy(one.model), one.inputs, one.targets, minibatch, fused)
+            sides[name] = plain_adam(fresh(), one.inputs, one.targets, minibatch, fused)
     least, budget = (3, 0.1) if options.quick else (9, 3.0)
     found = take_turns(sides, least=least, budget=budget, clock=clock(options.threads))
     plain = min((name for name in sides if name != "baseline"), key=found.median)
