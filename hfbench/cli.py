@@ -27,6 +27,7 @@ from hfbench.cli_options import (
     study_of,
 )
 from hfbench.cli_parts import check, list_, new, show
+from hfbench.cli_probe import capture, probe_app
 from hfbench.errors import ConfigError, HfbenchError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
@@ -199,8 +200,9 @@ def export(
     raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Console(), file))
 
 
-for name, command in (("list", list_), ("show", show), ("new", new), ("check", check)):
+for name, command in (("capture", capture), ("list", list_), ("show", show), ("new", new), ("check", check)):
     app.command(name)(command)
+app.add_typer(probe_app, name="probe")
 app.add_typer(data_app, name="data")
 
 

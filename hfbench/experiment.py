@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hfbench import batches, foreign, registry, trace
 from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
@@ -163,10 +164,9 @@ class LiveRun:
 
     def _step(self, iteration: int, plan: BatchPlan) -> tuple[dict[str, Any], tuple[int, int]]:
         check_plan(plan, self.total, self.spec)
-        draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
         evidence = tuple(name for name in self.needs if name != "validation_objective")
         with self.clock:
-            for_gradient, for_curvature = batches.draw(plan, iteration, self.total, draws)
+            for_gradient, for_curvature = self.cases_of(iteration, plan)
             same = for_gradient is for_curvature
             batch = batches.take(self.data.train, for_gradient)
             curvature = None if same else batches.take(self.data.train, for_curvature)
@@ -180,6 +180,11 @@ class LiveRun:
         self.cases["cases_gradient"] += sizes[0]
         self.cases["cases_curvature"] += sizes[1]
         return step.to_row(), sizes
+
+    def cases_of(self, iteration: int, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+        """Which training cases gradient and curvature of a step see, one tensor where they are the same."""
+        draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
+        return batches.draw(plan, iteration, self.total, draws)
 
     def _scheduler_validation(self) -> float | None:
         """The validation objective where the schedule asks for it: then it is part of the method, and is counted."""

@@ -29,7 +29,7 @@ from hfbench.preconditioning import begin
 from hfbench.protocols import STEP_EVIDENCE, Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
 from hfbench.rehearsal import plan_of_step
 from hfbench.space import build, did_you_mean, located
-from hfbench.step import StepResult
+from hfbench.step import Posed, StepResult
 from hfbench.system import GaussNewtonSystem, decay_penalty
 from hfbench.units import bytes_of
 from hfbench.vector import Vector
@@ -117,6 +117,11 @@ class HessianFree(torch.optim.Optimizer):
     @property
     def weights(self) -> Vector:
         return Vector(p.detach() for p in self._named.values())
+
+    @property
+    def names(self) -> list[str]:
+        """Of the trained parameters, as the model has them, in the order of `weights`."""
+        return list(self._named)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the weights: lambda, warm start, random generator, iteration, what a preconditioner keeps."""
@@ -225,34 +230,15 @@ class HessianFree(torch.optim.Optimizer):
         evidence: Collection[str],
         chunk: int | None,
     ) -> tuple[StepResult, Vector, Solution]:
-        """What the step is to be: nothing moves yet. One batch's graph is freed before the next one is recorded."""
+        """What the step is to be: nothing moves yet."""
         damping, shared = self.damping, curvature is None
-        at = self._linearise(inputs, targets, chunk)
-        g = at.gradient + self.layout.pack(self.weights * self.mu_D)
-        gradient_norm = g.norm()
-        penalty = decay_penalty(self.weights, self.mu_D)
-        f_0 = at.value + penalty
-        if not math.isfinite(gradient_norm):
-            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
-        variance_l1 = at.variance_l1 if "variance_l1" in evidence else None
-        variance_inner = at.variance_along(g) if "variance_inner" in evidence else None
-        del at.gradient  # g has it, decay added
-        on_gradient = shared or self.preconditioner.cases == "gradient"
-        M = self._preconditioner_at(at) if on_gradient else None
-        if curvature is not None:
-            del at
-            at = self._linearise(*curvature, chunk)
-        if M is None:
-            M = self._preconditioner_at(at)
-        f_c = at.value + penalty
-        at.keep_for_products()
-
-        system = GaussNewtonSystem(at, g, damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side)
-        kept, solution = self._solve(system, M)
+        posed = self._pose(inputs, targets, curvature, evidence, chunk)
+        system, g, f_0, f_c, told = posed.system, posed.system.gradient, posed.f_0, posed.f_c, posed.told
+        kept, solution = self._solve(system, posed.preconditioner)
         least_squares = "right_hand_side_form" in vars(system)
         form = system.right_hand_side_form if least_squares else ""
-        mode, precision = at.product_mode, at.precision.name
-        del system, at, M  # the graph is not needed from here on, and large
+        mode, precision = system.linearisation.product_mode, system.linearisation.precision.name
+        del system, posed  # the graph is not needed from here on, and large
 
         f = _Objective(self, inputs, targets, chunk)
         chosen, f_1 = self._backtrack(kept, f, shared)
@@ -265,9 +251,7 @@ class HessianFree(torch.optim.Optimizer):
             iteration=self.iteration + 1,
             objective_before=f_0,
             objective_after=None if math.isnan(step.value) else step.value,
-            gradient_norm=gradient_norm,
-            variance_l1=variance_l1,
-            variance_inner=variance_inner,
+            **told,
             damping=damping,
             next_damping=next_damping,
             rho=rho,
@@ -283,6 +267,60 @@ class HessianFree(torch.optim.Optimizer):
             precision=precision,
         )
         return result, p, solution
+
+    def pose(
+        self, inputs: Tensor, targets: Tensor, curvature: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Posed, Vector | None]:
+        """The system that a `step` on these cases would solve, its preconditioner built, and the start of the solve.
+
+        Nothing changes: the step after it draws what it would have drawn. The start is None for zero. Raises as `step`
+        does.
+        """
+        planned = self.prepare(inputs, targets, curvature)
+        drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()
+        try:
+            with twice_differentiable(self.model):
+                return self._pose(inputs, targets, curvature, (), planned.chunk), self._warm_start()
+        finally:
+            self.generator.set_state(drawn)
+            self.preconditioning.load_state_dict(kept)
+
+    def _pose(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None,
+        evidence: Collection[str],
+        chunk: int | None,
+    ) -> Posed:
+        """One batch's graph is freed before the next one is recorded."""
+        shared = curvature is None
+        at = self._linearise(inputs, targets, chunk)
+        g = at.gradient + self.layout.pack(self.weights * self.mu_D)
+        gradient_norm = g.norm()
+        penalty = decay_penalty(self.weights, self.mu_D)
+        f_0 = at.value + penalty
+        if not math.isfinite(gradient_norm):
+            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
+        told = {
+            "gradient_norm": gradient_norm,
+            "variance_l1": at.variance_l1 if "variance_l1" in evidence else None,
+            "variance_inner": at.variance_along(g) if "variance_inner" in evidence else None,
+        }
+        del at.gradient  # g has it, decay added
+        on_gradient = shared or self.preconditioner.cases == "gradient"
+        M = self._preconditioner_at(at) if on_gradient else None
+        if curvature is not None:
+            del at
+            at = self._linearise(*curvature, chunk)
+        if M is None:
+            M = self._preconditioner_at(at)
+        f_c = at.value + penalty
+        at.keep_for_products()
+        system = GaussNewtonSystem(
+            at, g, self.damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side
+        )
+        return Posed(system, M, f_0, f_c, told)
 
     def _linearise(self, inputs: Tensor, targets: Tensor, chunk: int | None) -> Linearisation:
         return Linearisation(

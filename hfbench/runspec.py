@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 BESIDE_NUMERICS = frozenset(
     {
         *("__init__", "__main__", "ablation", "browse", "checks", "cli", "cli_data", "cli_options", "cli_parts"),
-        *("config", "describe", "errors", "foreign", "guard", "hypotheses", "keypaths", "lock", "methods", "models"),
+        *("cli_probe", "config", "describe", "errors", "foreign", "freezing", "frozen", "guard", "hypotheses"),
+        *("keypaths", "lock", "methods", "models"),
         *("overrides", "peek", "plugins", "promises", "registry", "runspec", "scaffold", "store", "study_file"),
         *("sweeps", "tracking"),
     }

@@ -1,9 +1,23 @@
-"""What one outer iteration of `hfbench.HessianFree` did."""
+"""What one outer iteration of `hfbench.HessianFree` met, and what it did."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from hfbench.protocols import Factor
+from hfbench.system import GaussNewtonSystem
+
+
+@dataclass(frozen=True)
+class Posed:
+    """The system of one outer iteration, its preconditioner, and what was seen on the way to them."""
+
+    system: GaussNewtonSystem
+    preconditioner: Factor
+    f_0: float  # f(w) on the gradient's cases, weight decay included
+    f_c: float  # on the curvature's
+    told: dict[str, Any]  # gradient_norm, and what was asked for of variance_l1 and variance_inner
 
 
 @dataclass(frozen=True)

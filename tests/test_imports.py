@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLUGINS = ("solvers", "schedulers", "tasks", "studies")
 PLOTTING = {"matplotlib", "seaborn"}
+COMMANDS = ("hfbench.cli", "hfbench.cli_probe")
 
 
 def imports(source: str, package: str) -> Iterator[tuple[str, bool]]:
@@ -39,7 +40,7 @@ def _imported(node: ast.AST, package: str) -> list[str]:
 def violations(module: str, source: str) -> list[str]:
     """What a module (`hfbench.cg` for the core, `hfbench.solvers.cg` for a plugin) imports and must not."""
     package = module.rpartition(".")[0]
-    folder = package.removeprefix("hfbench").lstrip(".")  # "" for the core
+    folder = package.removeprefix("hfbench").lstrip(".").partition(".")[0]  # "" for the core
     return [name for name, nested in imports(source, package) if _is_forbidden(name, nested, module, folder)]
 
 
@@ -54,13 +55,14 @@ def _is_forbidden(name: str, nested: bool, module: str, folder: str) -> bool:
         return folder != "studies"
     if top == "hfbench" and below in PLUGINS and below != folder:
         # The command line is where everything is put together.
-        return not (module == "hfbench.cli" and below == "studies" and nested)
+        return not (module in COMMANDS and below == "studies" and nested)
     return False
 
 
 def modules() -> dict[str, Path]:
     core = {f"hfbench.{path.stem}": path for path in (ROOT / "hfbench").glob("*.py")}
-    return core | {f"hfbench.{plugin}.{path.stem}": path for plugin in PLUGINS for path in (ROOT / plugin).glob("*.py")}
+    files = [path for plugin in PLUGINS for path in (ROOT / plugin).rglob("*.py")]
+    return core | {".".join(("hfbench", *path.relative_to(ROOT).with_suffix("").parts)): path for path in files}
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
@@ -70,7 +72,7 @@ def test_imports_follow_the_direction(module: str) -> None:
 
 def test_all_folders_are_looked_at() -> None:
     packages = {module.rpartition(".")[0] for module in modules()}
-    assert packages == {"hfbench", *(f"hfbench.{plugin}" for plugin in PLUGINS)}
+    assert packages == {"hfbench", *(f"hfbench.{plugin}" for plugin in PLUGINS), "hfbench.studies.probes"}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,8 @@ def test_all_folders_are_looked_at() -> None:
         ("hfbench.studies.run", "from hfbench.solvers import cg", "hfbench.solvers.cg"),
         ("hfbench.studies.run", "from tasks import usps", "tasks.usps"),
         ("hfbench.studies.run", "import mlflow", "mlflow"),
+        ("hfbench.studies.probes.duel", "from hfbench.solvers import cg", "hfbench.solvers.cg"),
+        ("hfbench.studies.probes.duel", "from ..words import digits", "..words"),
     ],
 )
 def test_planted_faults_are_found(module: str, source: str, found: str) -> None:
@@ -109,6 +113,8 @@ def test_planted_faults_are_found(module: str, source: str, found: str) -> None:
     ("module", "source"),
     [
         ("hfbench.cli", "def f():\n    from hfbench.studies.run import run_study"),
+        ("hfbench.cli_probe", "def f():\n    from hfbench.studies.probes import zoo"),
+        ("hfbench.studies.probes.duel", "from hfbench.studies.words import digits\nfrom .judge import Judge"),
         ("hfbench.tracking", "def f():\n    import mlflow"),
         ("hfbench.optimizer", "from hfbench.vector import Vector\nimport torch"),
         ("hfbench.solvers.lsmr", "from .bidiag import golub_kahan\nfrom hfbench.protocols import System"),

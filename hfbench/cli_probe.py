@@ -1,0 +1,126 @@
+"""The commands about frozen systems: capture them from the runs of a study, and probe solvers on them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hfbench.cli_options import (
+    Commands,
+    Data,
+    Only,
+    Plugin,
+    Results,
+    Seeds,
+    Sets,
+    StudyName,
+    help_if_alone,
+    loaded,
+    study_of,
+)
+from hfbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hfbench.frozen import FrozenSystem
+
+probe_app = typer.Typer(cls=Commands, help="Look at frozen systems: solvers on the identical one.")
+
+Systems = Annotated[list[Path], typer.Argument(help="Files that `hfbench capture` wrote, or folders of them.")]
+Into = Annotated[Path | None, typer.Option(help="Folder for what is found; by default beside the systems.")]
+
+
+@probe_app.callback(invoke_without_command=True)
+def _alone(ctx: typer.Context) -> None:
+    help_if_alone(ctx)
+
+
+def capture(
+    study: StudyName,
+    at: Annotated[str, typer.Option(help="Iterations at which systems are frozen.")] = "2,8,32",
+    damping: Annotated[str, typer.Option(help="Factors of lambda: each system once with every one.")] = "1,0.01,100",
+    into: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("systems"),
+    seeds: Seeds = "0-0",
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Freeze the systems that runs of a study meet: early, middle, late, with lambda as met and changed.
+
+    The runs are trained again from their start, as they were or would be recorded; no record is written or needed.
+    """
+    from rich.console import Console
+
+    from hfbench.studies.probes.zoo import capture_study
+
+    iterations = [int(number) for number in _numbers("--at", at)]
+    checked = study_of(study, seeds, only, set_, plugin)
+    raise typer.Exit(capture_study(checked, iterations, _numbers("--damping", damping), into, results, data, Console()))
+
+
+@probe_app.command()
+def solvers(
+    systems: Systems,
+    solvers: Annotated[str, typer.Option(help="Names; the others are compared with the first.")] = "cg,lsqr,lsmr",
+    preconditioners: Annotated[str | None, typer.Option(help="Names; by default that of the run.")] = None,
+    products: Annotated[str, typer.Option(help="Precisions of the curvature products.")] = "parameters",
+    rhs: Annotated[
+        str, typer.Option(help="Right-hand sides of the least-squares form: auto, residual, damping.")
+    ] = "auto",
+    start: Annotated[str, typer.Option(help="warm, as in the run; zero; or previous, the step before.")] = "warm",
+    iterations: Annotated[int, typer.Option(min=1, help="Most inner iterations.")] = 150,
+    exact: Annotated[int, typer.Option(min=1, help="Most products in float64 for the exact solution.")] = 1000,
+    into: Into = None,
+    plugin: Plugin = None,
+    data: Data = None,
+) -> None:
+    """Every solver on the identical systems: what each iterate is worth, and where each rule would stop."""
+    from rich.console import Console
+
+    from hfbench.studies.probes.duel import arms_of
+    from hfbench.studies.probes.solvers import probe_solvers
+
+    loaded(plugin)
+    found = _read(systems)
+    used = preconditioners or ",".join(dict.fromkeys(one.run["method"]["preconditioner"]["use"] for one in found))
+    arms = arms_of(_names(solvers), _names(used), _names(products), _names(rhs), _names(start))
+    folder = into or _beside(systems) / "probe-solvers"
+    raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data))
+
+
+def _beside(systems: list[Path]) -> Path:
+    first = systems[0]
+    return first if first.is_dir() else first.parent
+
+
+def _read(paths: list[Path]) -> list[FrozenSystem]:
+    """The systems in files and folders, in order of iteration and lambda. Raises StoreError for what is none."""
+    from hfbench.frozen import SUFFIX, read
+
+    files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
+    if not files:
+        raise ConfigError(f"no *{SUFFIX} files in {', '.join(map(str, paths))}; `hfbench capture` writes them.")
+    found = {one.name: one for one in map(read, dict.fromkeys(files))}
+    return sorted(found.values(), key=lambda one: (one.run["task"], one.run["method"]["name"], one.run["seed"],
+                                                   one.iteration, -one.damping))  # fmt: skip
+
+
+def _names(given: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+
+
+def _numbers(option: str, given: str) -> list[float]:
+    """Positive numbers separated by commas."""
+    try:
+        numbers = [float(one) for one in given.split(",")]
+    except ValueError:
+        numbers = []
+    whole = option != "--at" or all(one == int(one) for one in numbers if math.isfinite(one))
+    if not numbers or not whole or not all(0 < one < math.inf for one in numbers):
+        kind = "whole numbers from 1" if option == "--at" else "positive numbers"
+        raise ConfigError(f"{option}: must be {kind}, separated by commas, but got {given!r}.")
+    return list(dict.fromkeys(numbers))

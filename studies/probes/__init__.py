@@ -1,0 +1,1 @@
+"""Frozen systems under the microscope: every solver and preconditioner on the identical system."""

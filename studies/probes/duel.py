@@ -1,0 +1,187 @@
+"""One solver on one frozen system: every iterate judged, and where each stopping rule would have stopped.
+
+Tracked is what the solver says itself, by its own recurrences and in its own precision; exact is what float64 says of
+the same iterate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from hfbench import registry
+from hfbench.errors import ConfigError
+from hfbench.experiment import one_thread
+from hfbench.frozen import FrozenSystem, OpenedSystem
+from hfbench.krylov import check_preconditioner, check_rules, solve
+from hfbench.precision import PRECISIONS
+from hfbench.protocols import SolverState, Stop
+from hfbench.space import did_you_mean
+from hfbench.system import FORMS
+
+from .judge import Judge
+from .watch import Basis, WatchedFactor
+
+Row = dict[str, Any]
+STARTS = ("warm", "zero", "previous")
+EVERY = 10  # iterates up to this one are all judged, then each a sixth beyond the one before
+GROWTH = 1.17
+RULES = ("relative-progress", "residual", "backward-error")  # at their defaults; the others stop where they are told
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What solves the system: names or tables, as in a study file."""
+
+    solver: str
+    preconditioner: str
+    products: str = "parameters"
+    right_hand_side: str = "auto"
+    start: str = "warm"
+
+    @property
+    def name(self) -> str:
+        """Solver and preconditioner, and what is not usual about them."""
+        usual = Arm(self.solver, self.preconditioner)
+        more = [
+            getattr(self, one) for one in ("products", "right_hand_side") if getattr(self, one) != getattr(usual, one)
+        ]
+        return " ".join([self.solver, self.preconditioner, *more, *([f"from {self.start}"] * (self.start != "warm"))])
+
+
+@dataclass
+class Solve:
+    """What came of an arm on a system."""
+
+    system: str
+    moment: str  # the run and its iteration, whatever lambda is
+    damping: float
+    arm: Arm
+    rows: list[Row] = field(default_factory=list)  # a row for each judged iterate
+    stops: dict[str, int] = field(default_factory=dict)  # rule -> the iteration at which it says stop
+    end: str = ""
+
+    def row_at(self, k: int) -> Row | None:
+        return next((row for row in self.rows if row["k"] == k), None)
+
+    def stopped(self, rule: str) -> Row:
+        """The iterate at which the rule stops; where it never does, the last."""
+        found = self.row_at(self.stops[rule]) if rule in self.stops else None
+        return found or self.rows[-1]
+
+
+def open_for(frozen: FrozenSystem, arm: Arm, data: str | None) -> OpenedSystem:
+    """The system as the arm meets it. Raises ConfigError where a part does not take it."""
+    return frozen.open(
+        data,
+        solver=_table("solver", arm.solver),
+        preconditioner=_table("preconditioner", arm.preconditioner, frozen),
+        products=arm.products,
+        right_hand_side=arm.right_hand_side,
+        rules=(),
+    )
+
+
+def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | None = None) -> Solve:
+    """The arm's iterates up to `most`, past every rule."""
+    with one_thread():  # as in the run
+        opened = open_for(frozen, arm, data)
+        posed, warm = opened.pose()
+    solver, factor = opened.optimizer.solver, WatchedFactor(posed.preconditioner)
+    check_preconditioner(solver, opened.optimizer.preconditioner)
+    made = Solve(frozen.name, frozen.moment, frozen.damping, arm)
+    look = _Look(made, judge, factor, _tests(solver), most)
+    start = {"warm": warm, "zero": None, "previous": opened.previous_step}[arm.start]
+    solution = solve(solver, posed.system, start, factor, [], [look], most)
+    look.last(solution.last)
+    made.end = solution.stop.name.lower()
+    return made
+
+
+def grid(most: int) -> list[int]:
+    """The iterations up to `most` that are judged in every solve."""
+    found = [0]
+    while found[-1] < most:
+        k = found[-1]
+        found.append(k + 1 if k < EVERY else math.ceil(k * GROWTH))
+    return [k for k in found if k <= most]
+
+
+class _Look:
+    """A recorder: asks the rules about every state, and the judge about some."""
+
+    def __init__(
+        self,
+        made: Solve,
+        judge: Judge,
+        factor: WatchedFactor,
+        tests: Mapping[str, Callable[[Any], Stop | None]],
+        most: int,
+    ) -> None:
+        self.made, self.judge, self.factor, self.tests = made, judge, factor, tests
+        self.basis, self.worst, self.judged = Basis(), 0.0, set(grid(most))
+
+    def __call__(self, state: SolverState) -> None:
+        loss = self.basis.loss(self.factor)
+        self.worst = max(self.worst, loss or 0.0)
+        fired = [name for name, test in self.tests.items() if name not in self.made.stops and test(state) is not None]
+        self.made.stops |= dict.fromkeys(fired, state.k)
+        if fired or state.k in self.judged:
+            self._judge(state)
+
+    def last(self, state: SolverState) -> None:
+        if self.made.row_at(state.k) is None:
+            self._judge(state)
+
+    def _judge(self, state: SolverState) -> None:
+        with self.factor.unwatched():
+            found = self.judge.look(state.x, self.factor)
+        tracked = {"k": state.k, "products": state.products, "q": state.q, "tracked_residual": state.relative_residual}
+        self.made.rows.append({**tracked, **found, "orthogonality": self.worst})
+
+
+def _tests(solver: Any) -> dict[str, Callable[[Any], Stop | None]]:
+    tests = {}
+    for name in RULES:
+        rule = registry.build("rule", name)
+        try:
+            check_rules([rule], solver)
+        except ConfigError:
+            continue  # reads what this solver's states do not have
+        tests[name] = rule.begin()
+    return tests
+
+
+def _table(family: str, name: str, frozen: FrozenSystem | None = None) -> dict[str, Any]:
+    """The run's own settings where the run had this part, else its defaults."""
+    own = None if frozen is None else frozen.run["method"][family]
+    if own is not None and own["use"] == name:
+        return dict(own)
+    return {"use": name}
+
+
+def arms_of(
+    solvers: Sequence[str],
+    preconditioners: Sequence[str],
+    products: Sequence[str],
+    right_hand_sides: Sequence[str],
+    starts: Sequence[str],
+) -> list[Arm]:
+    """Every combination. Raises ConfigError, with what there is, for a name that is unknown."""
+    for family, names in (("solver", solvers), ("preconditioner", preconditioners)):
+        for name in names:
+            registry.build(family, name, f"--{family}s")
+    for option, known, given in (
+        ("--products", PRECISIONS, products),
+        ("--rhs", FORMS, right_hand_sides),
+        ("--start", STARTS, starts),
+    ):
+        for name in given:
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise ConfigError(f"{option}: must be among {', '.join(known)}, but got {name!r}{near}.")
+    combined = product(preconditioners, products, right_hand_sides, starts, solvers)
+    return [Arm(solver, *rest) for *rest, solver in combined]

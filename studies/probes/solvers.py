@@ -1,0 +1,166 @@
+"""`hfbench probe solvers`: every solver on the identical frozen systems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from hfbench.errors import ConfigError
+from hfbench.frozen import FrozenSystem
+from hfbench.store import make_folder, write_atomically, write_json
+from hfbench.studies.words import digits, grid_of, number, p_value
+
+from .duel import Arm, Solve, follow
+from .equal import MEASURES, Ratio, ratios
+from .judge import REACHED, Exact, Judge
+
+RULE = "relative-progress"  # the stop that a table tells of: the runs' default
+
+
+def probe_solvers(
+    systems: Sequence[FrozenSystem],
+    arms: Sequence[Arm],
+    most: int,
+    most_exact: int,
+    into: Path,
+    console: Console,
+    data: str | None = None,
+) -> int:
+    """Follows every arm on every system, prints what came of it, and writes rows, verdicts and figures to `into`."""
+    make_folder(into)
+    solves: list[Solve] = []
+    exacts: dict[str, Exact] = {}
+    for frozen in systems:
+        console.print(f"{frozen.name}: lambda {frozen.damping:.3g}, {len(frozen.gradient_cases)} cases", soft_wrap=True)
+        judge = Judge(frozen, data)
+        exacts[frozen.name] = judge.solve_exactly(most_exact)
+        console.print(_said_of(exacts[frozen.name]), soft_wrap=True)
+        here = list(_solves(frozen, judge, arms, most, data, console))
+        if here:
+            console.print(table(here))
+        solves += here
+    if not solves:
+        raise ConfigError("no solver took any of the systems, so there is nothing to compare.")
+    duels = dict(_duels(arms, solves))
+    for (a, b), found in duels.items():
+        console.print(ratio_table(a, b, found))
+    for path in _write(into, systems, exacts, solves, duels):
+        console.print(str(path), soft_wrap=True)
+    return 0
+
+
+def _said_of(exact: Exact) -> str:
+    how = f"exact solution: residual {exact.residual:.1e} after {exact.products} products in float64"
+    if exact.reached:
+        return how
+    return f"{how}; {REACHED:g} could not be reached, so distances below {exact.residual:.0e} mean nothing"
+
+
+def _solves(
+    frozen: FrozenSystem, judge: Judge, arms: Sequence[Arm], most: int, data: str | None, console: Console
+) -> Iterator[Solve]:
+    for arm in arms:
+        try:
+            yield follow(frozen, judge, arm, most, data)
+        except ConfigError as error:
+            console.print(f"skipped: {arm.name}: {error}", soft_wrap=True)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(solves: Sequence[Solve]) -> Any:
+    """Where the runs' rule stops each solver on one system, and what its iterate there is worth."""
+    grid = grid_of(Text("Stopped by relative progress", style="bold"))
+    for head in ("solver", "k", "1 - q/q*", "residual", "orth.", "f train", "f test"):
+        grid.add_column(head, justify="left" if head == "solver" else "right")
+    for solve in solves:
+        row = solve.stopped(RULE)
+        mark = "" if RULE in solve.stops else "+"
+        numbers = [_short(row.get(name)) for name in ("gap", "residual", "orthogonality")]
+        changes = [number(row[name]) for name in ("change_train", "change_test")]
+        grid.add_row(solve.arm.name, f"{row['k']}{mark}", *numbers, *changes)
+    return grid
+
+
+def _short(value: float | None) -> str:
+    """`3.1e-6`, or a dash."""
+    if value is None:
+        return "–"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def ratio_table(a: Arm, b: Arm, found: Sequence[Ratio]) -> Any:
+    """b's over a's after equally many iterations."""
+    grid = grid_of(Text(f"{b.name} over {a.name}, after equally many iterations", style="bold"))
+    for head in ("measure", "k", "ratio", "95 % interval", "p_Holm", "systems", "verdict"):
+        grid.add_column(head, justify="left" if head in ("measure", "verdict") else "right")
+    last = ""
+    for one in found:
+        name = MEASURES[one.measure][1]
+        interval = f"{digits(one.low)}-{digits(one.high)}" if one.low > 0 else "–"
+        named = name if name != last else ""
+        grid.add_row(named, str(one.k), digits(one.ratio), interval, p_value(one.p_holm), str(one.n), one.verdict)
+        last = name
+    return grid
+
+
+def _duels(arms: Sequence[Arm], solves: Sequence[Solve]) -> Iterator[tuple[tuple[Arm, Arm], list[Ratio]]]:
+    """Each arm against the first with the same preconditioner, products, right-hand side and start."""
+    leaders: dict[tuple[str, ...], Arm] = {}
+    for arm in arms:
+        rest = arm.preconditioner, arm.products, arm.right_hand_side, arm.start
+        a = leaders.setdefault(rest, arm)
+        of = {one: {solve.system: solve for solve in solves if solve.arm == one} for one in (a, arm)}
+        shared = [system for system in of[a] if system in of[arm]]
+        if arm is not a and shared:
+            yield (a, arm), ratios([of[a][system] for system in shared], [of[arm][system] for system in shared])
+
+
+# ---------------------------------------------------------------- files
+
+
+def _write(
+    into: Path,
+    systems: Sequence[FrozenSystem],
+    exacts: dict[str, Exact],
+    solves: Sequence[Solve],
+    duels: dict[tuple[Arm, Arm], list[Ratio]],
+) -> Iterator[Path]:
+    import pandas as pd
+
+    from .figures import draw_solvers
+
+    rows = [{"system": one.system, **asdict(one.arm), **row} for one in solves for row in one.rows]
+    path = into / "solvers.parquet"
+    write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))
+    yield path
+    told = {
+        "systems": {
+            one.name: {
+                "lambda": one.damping,
+                "lambda_met": one.met,
+                "iteration": one.iteration,
+                "cases": len(one.gradient_cases),
+                "exact_residual": exacts[one.name].residual,
+                "exact_products": exacts[one.name].products,
+                "q": exacts[one.name].q,
+            }
+            for one in systems
+        },
+        "stops": [{"system": one.system, "arm": one.arm.name, "end": one.end, **one.stops} for one in solves],
+        "duels": [
+            {"over": a.name, "of": b.name, **asdict(one), "verdict": one.verdict}
+            for (a, b), found in duels.items()
+            for one in found
+        ],
+    }
+    write_json(into / "solvers.json", told)
+    yield into / "solvers.json"
+    yield from draw_solvers(solves, into)

@@ -1,0 +1,82 @@
+"""`hfbench capture`: a zoo of systems from the runs of a study, early to late, lambda as met and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from hfbench.config import Study
+from hfbench.errors import ConfigError, StoreError
+from hfbench.freezing import frozen_systems
+from hfbench.frozen import SUFFIX, FrozenSystem
+from hfbench.protocols import BatchPlan
+from hfbench.replay import plans
+from hfbench.runspec import RunSpec, plan
+from hfbench.store import RunFolder, make_folder, safe_name
+from hfbench.studies.run import preflight
+from hfbench.studies.words import count
+
+
+def capture_study(
+    study: Study,
+    at: Sequence[int],
+    factors: Sequence[float],
+    into: Path,
+    results: Path,
+    data: str | None,
+    console: Console,
+) -> int:
+    """Trains every Hessian-free run of the study up to the last of the iterations `at` and freezes its systems.
+
+    Each is written once for every factor of lambda. Returns 0; 1 if some run ended before. Raises ConfigError where the
+    study has no Hessian-free method, and as a study's run does, before anything is written.
+    """
+    specs = [spec for spec in plan(study, data) if spec.method.optimizer is None]
+    if not specs:
+        raise ConfigError(f"{study.name} has no Hessian-free method in what is asked for, so there are no systems.")
+    recorded = {spec.name: _recorded(spec, results) for spec in specs}
+    preflight(specs, data)
+    make_folder(into)
+    short = 0
+    for spec in specs:
+        with console.status(f"{spec.name}: training to iteration {max(at)}"):
+            found = 0
+            for frozen in frozen_systems(spec, at, data, recorded[spec.name]):
+                found += 1
+                for factor in factors:
+                    _said(console, _write(frozen.damped(factor), into))
+        if found < len(set(at)):
+            short += 1
+            left = len(set(at)) - found
+            console.print(f"{spec.name} ended before {count(left, 'iteration')} of {_listed(at)}.", highlight=False)
+    return 1 if short else 0
+
+
+def _write(frozen: FrozenSystem, into: Path) -> tuple[FrozenSystem, Path]:
+    return frozen, frozen.save(into / f"{safe_name(frozen.name)}{SUFFIX}")
+
+
+def _said(console: Console, written: tuple[FrozenSystem, Path]) -> None:
+    frozen, path = written
+    size = path.stat().st_size / 1e6
+    cases = len(frozen.gradient_cases)
+    console.print(f"{path}  lambda {frozen.damping:.3g}, {cases} cases, {size:.1f} MB", highlight=False, soft_wrap=True)
+
+
+def _listed(at: Sequence[int]) -> str:
+    return ", ".join(map(str, sorted(set(at))))
+
+
+def _recorded(spec: RunSpec, results: Path) -> list[BatchPlan] | None:
+    """The batches that the run meets again, where it follows another's."""
+    if not spec.follows:
+        return None
+    folder = RunFolder(results, spec.follows)
+    if not folder.trace_path.exists():
+        raise StoreError(
+            f"{spec.name} meets again the batches of {spec.method.batches_of}, whose run is not recorded in {results}: "
+            "run the study first, or leave the method out with --only."
+        )
+    return plans(folder.rows())
