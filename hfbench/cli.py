@@ -200,6 +200,34 @@ def export(
     raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Console(), file))
 
 
+@app.command()
+def diagnose(
+    study: Annotated[str, typer.Argument(help="Name or file of a study, or the key of a run.")],
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Train diverged runs again and name what first was not finite.")
+    ] = False,
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
+    ] = None,
+) -> None:
+    """Say what is wrong with recorded runs: failure signatures, evidence, remedy; status 1 if there are any."""
+    from rich.console import Console
+
+    from hfbench.studies.diagnosis.diagnose import diagnose_run, diagnose_study, is_key
+
+    if is_key(study, results):
+        raise typer.Exit(diagnose_run(study, results, Console()))
+    checked = study_of(study, seeds, only, set_, plugin)
+    chosen = as_typed(seeds, only, set_, plugin)
+    raise typer.Exit(diagnose_study(checked, results, data, Console(), chosen, from_, origin))
+
+
 for name, command in (("capture", capture), ("list", list_), ("show", show), ("new", new), ("check", check)):
     app.command(name)(command)
 app.add_typer(probe_app, name="probe")

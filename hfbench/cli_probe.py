@@ -26,6 +26,8 @@ from hfbench.errors import ConfigError
 if TYPE_CHECKING:
     from hfbench.frozen import FrozenSystem
 
+WHOLE = ("--at", "--probes", "--batches")  # options that are counts
+
 probe_app = typer.Typer(cls=Commands, help="Look at frozen systems: solvers on the identical one.")
 
 Systems = Annotated[list[Path], typer.Argument(help="Files that `hfbench capture` wrote, or folders of them.")]
@@ -92,6 +94,62 @@ def solvers(
     raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data))
 
 
+@probe_app.command()
+def preconditioners(
+    systems: Systems,
+    preconditioners: Annotated[
+        str, typer.Option(help="Names; the others are compared with the first.")
+    ] = "identity,martens,chapelle-erhan,kfac",
+    probes: Annotated[str, typer.Option(help="Numbers of random probes to try, where there are any.")] = "1,2,4,8",
+    exponents: Annotated[str, typer.Option(help="Exponents alpha to try, where there is one.")] = "0.5,0.75,1",
+    solver: Annotated[str, typer.Option(help="The solver that is preconditioned.")] = "cg",
+    iterations: Annotated[int, typer.Option(min=1, help="Most inner iterations.")] = 1000,
+    exact: Annotated[int, typer.Option(min=1, help="Most products in float64 for the exact solution.")] = 1000,
+    into: Into = None,
+    plugin: Plugin = None,
+    data: Data = None,
+) -> None:
+    """Every preconditioner on the identical systems: condition, iterations to given accuracy, what it costs to build.
+
+    Where systems of several iterations of one run are given, also what is built on the older for the newer.
+    """
+    from rich.console import Console
+
+    from hfbench import registry
+    from hfbench.studies.probes.preconditioners import probe_preconditioners, variants_of
+
+    loaded(plugin)
+    found = _read(systems)
+    registry.build("solver", solver, "--solver")
+    variants = variants_of(_names(preconditioners), _numbers("--probes", probes), _numbers("--exponents", exponents))
+    folder = into or _beside(systems) / "probe-preconditioners"
+    raise typer.Exit(probe_preconditioners(found, variants, solver, iterations, exact, folder, Console(), data))
+
+
+@probe_app.command()
+def variance(
+    systems: Systems,
+    batches: Annotated[str, typer.Option(help="Batch sizes.")] = "25,50,100,250,500,1000",
+    draws: Annotated[int, typer.Option(min=2, help="Batches of every size.")] = 200,
+    schedulers: Annotated[str, typer.Option(help="Names of schedulers that grow.")] = "dynamic,inner-product",
+    into: Into = None,
+    plugin: Plugin = None,
+    data: Data = None,
+) -> None:
+    """What batches say about their own noise against the truth from all the data, and what a scheduler makes of it."""
+    from rich.console import Console
+
+    from hfbench.studies.probes.variance import check_schedulers, probe_variance
+
+    loaded(plugin)
+    found, names = _read(systems), _names(schedulers)
+    check_schedulers(names)
+    sizes = [int(n) for n in _numbers("--batches", batches)]
+    raise typer.Exit(
+        probe_variance(found, names, sizes, draws, into or _beside(systems) / "probe-variance", Console(), data)
+    )
+
+
 def _beside(systems: list[Path]) -> Path:
     first = systems[0]
     return first if first.is_dir() else first.parent
@@ -119,8 +177,8 @@ def _numbers(option: str, given: str) -> list[float]:
         numbers = [float(one) for one in given.split(",")]
     except ValueError:
         numbers = []
-    whole = option != "--at" or all(one == int(one) for one in numbers if math.isfinite(one))
+    whole = option not in WHOLE or all(one == int(one) for one in numbers if math.isfinite(one))
     if not numbers or not whole or not all(0 < one < math.inf for one in numbers):
-        kind = "whole numbers from 1" if option == "--at" else "positive numbers"
+        kind = "whole numbers from 1" if option in WHOLE else "positive numbers"
         raise ConfigError(f"{option}: must be {kind}, separated by commas, but got {given!r}.")
     return list(dict.fromkeys(numbers))

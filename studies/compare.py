@@ -45,9 +45,9 @@ def compare_study(
     """
     results = Path(results)
     command = command_of(study, options)
-    recorded = _recorded(study, results, data, archive_file)
+    recorded = recorded_runs(study, results, data, archive_file)
     if not recorded.ended:
-        raise StoreError(_nothing(recorded, command))
+        raise StoreError(nothing_recorded(recorded, command))
     prepare(results)
     with ExitStack() as held, unread_is_fine(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
@@ -72,7 +72,8 @@ def _tracked(recorded: Recorded, data: str | None, held: ExitStack, console: Con
     return tracker
 
 
-def _recorded(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:
+def recorded_runs(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:
+    """The study's runs in `results`, or those of the archive, PUBLISHED or a file, unpacked there."""
     specs = {spec.key(): spec for spec in plan(study, data)}
     recorded = gather(study, specs, results)
     wanted = archive_file == PUBLISHED or (archive_file is None and not recorded.ended)
@@ -85,7 +86,7 @@ def _recorded(study: Study, results: Path, data: str | None, archive_file: Path 
     return gather(study, held, results, folder)
 
 
-def _nothing(recorded: Recorded, command: str) -> str:
+def nothing_recorded(recorded: Recorded, command: str) -> str:
     others = "".join(f" {sentence}" for sentence in recorded.others.sentences())
     return (
         f"none of the {len(recorded.specs)} runs of {recorded.study.name} is recorded in {recorded.records}, so there "

@@ -72,7 +72,8 @@ def test_imports_follow_the_direction(module: str) -> None:
 
 def test_all_folders_are_looked_at() -> None:
     packages = {module.rpartition(".")[0] for module in modules()}
-    assert packages == {"hfbench", *(f"hfbench.{plugin}" for plugin in PLUGINS), "hfbench.studies.probes"}
+    below = {"hfbench.studies.diagnosis", "hfbench.studies.probes"}
+    assert packages == {"hfbench", *(f"hfbench.{plugin}" for plugin in PLUGINS), *below}
 
 
 @pytest.mark.parametrize(

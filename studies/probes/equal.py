@@ -75,9 +75,14 @@ def _ratio(a: Sequence[Solve], b: Sequence[Solve], measure: str, k: int) -> Rati
         rows = one.row_at(k), other.row_at(k)
         if rows[0] is not None and rows[1] is not None and measure in rows[0]:
             pairs.append((sign * rows[0][measure], sign * rows[1][measure]))
-    d = np.array([math.log(y / x) for x, y in pairs if x > 0 and y > 0])
-    if not d.size:
+    whole = [(x, y) for x, y in pairs if x > 0 and y > 0]
+    if not whole:
         return None
-    centre, low, high = (math.exp(value) for value in hodges_lehmann(d))
-    p = wilcoxon_pratt(d) if np.count_nonzero(d) >= LEAST_PAIRS else None
-    return Ratio(measure, k, int(d.size), len(pairs) - int(d.size), centre, low, high, p)
+    return Ratio(measure, k, len(whole), len(pairs) - len(whole), *centre(whole))
+
+
+def centre(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float, float | None]:
+    """Of y/x over positive pairs (x, y): the centre, the ends of its 95 % interval, and p, None for too few pairs."""
+    d = np.array([math.log(y / x) for x, y in pairs])
+    middle, low, high = (math.exp(value) for value in hodges_lehmann(d))
+    return middle, low, high, wilcoxon_pratt(d) if np.count_nonzero(d) >= LEAST_PAIRS else None

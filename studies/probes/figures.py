@@ -65,3 +65,81 @@ def _panel(axes: Any, solves: Sequence[Solve], name: str, looks: Mapping[str, St
         axes.set_yscale("log")
     else:
         axes.axhline(0.0, color=FAINT, linewidth=0.8)
+
+
+VARIED = {
+    "preconditioner": "preconditioner",
+    "probes": "probes",
+    "exponent": "exponent alpha",
+    "age": "built so many steps ago",
+}
+
+
+@theme()
+def draw_conditions(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
+    """Iterations to 1 - q/q* = 0.01: of each preconditioner against lambda, and against each thing that was varied."""
+    kinds = [kind for kind in VARIED if any(row["kind"] == kind for row in rows)]
+    looks = styles(row["base"] for row in rows)
+    figure, panels = page(
+        (3.4, 2.8),
+        (1, len(kinds)),
+        caption="Iterations until 1 - q/q* = 0.01, from zero, in float64. One line for each system.",
+        legend=method_legend(looks),
+    )
+    for axes, kind in zip(panels.flat, kinds, strict=True):
+        of_kind = [row for row in rows if row["kind"] == kind and row["to_0.01"]]
+        if kind == "preconditioner":
+            for base, look in looks.items():
+                points = sorted((row["lambda"], row["to_0.01"]) for row in of_kind if row["base"] == base)
+                axes.plot(*zip(*points, strict=True), **look.points, markersize=5) if points else None
+            axes.set_xscale("log")
+            axes.set_xlabel("lambda")
+        else:
+            lines = dict.fromkeys((row["system"], row["base"]) for row in of_kind)
+            for system, base in lines:
+                points = sorted(
+                    (row["value"], row["to_0.01"]) for row in of_kind if (row["system"], row["base"]) == (system, base)
+                )
+                axes.plot(*zip(*points, strict=True), **looks[base].line, marker=looks[base].marker, markersize=4)
+            axes.set_xlabel(VARIED[kind])
+        axes.set_yscale("log")
+    panels.flat[0].set_ylabel("iterations")
+    return save(figure, path)
+
+
+@theme()
+def draw_variance(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
+    """Against the batch size: the variance estimate over the truth, wrong decisions, and the next batch asked for."""
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    looks = styles(systems)
+    schedulers = list(dict.fromkeys(row["scheduler"] for row in rows))
+    figure, panels = page(
+        (3.2, 2.5),
+        (len(schedulers), 3),
+        caption="Left: mean and standard deviation over batches. Right: median, and dashed what the truth asks for.",
+        legend=method_legend(looks),
+        sharex=True,
+    )
+    for line, scheduler in zip(panels, schedulers, strict=True):
+        for system in systems:
+            here = [row for row in rows if (row["system"], row["scheduler"]) == (system, scheduler)]
+            _variance_panels(line, here, looks[system])
+        line[0].set_title(scheduler, loc="left", weight="bold")
+        line[0].axhline(1.0, color=FAINT, linewidth=0.8)
+        for axes, label in zip(line, ("variance / truth", "wrong decisions (%)", "next batch"), strict=True):
+            axes.set_ylabel(label)
+            axes.set_xscale("log")
+        line[2].set_yscale("log")
+    for axes in panels[-1]:
+        axes.set_xlabel("cases in the batch")
+    return save(figure, path)
+
+
+def _variance_panels(panels: Sequence[Any], rows: Sequence[Mapping[str, Any]], look: Style) -> None:
+    n = [row["n"] for row in rows]
+    spread = [row["variance_sd"] for row in rows]
+    drawn = {"color": look.colour, "marker": look.marker, "markersize": 4}
+    panels[0].errorbar(n, [row["variance"] for row in rows], spread, **drawn, linewidth=1.0, capsize=2)
+    panels[1].plot(n, [100 * row["wrong"] for row in rows], **look.line, marker=look.marker, markersize=4)
+    panels[2].plot(n, [row["next"] for row in rows], **drawn)
+    panels[2].plot(n, [row["next_true"] for row in rows], color=look.colour, linestyle=(0, (4, 2)), linewidth=0.9)

@@ -39,7 +39,7 @@ def probe_solvers(
         console.print(f"{frozen.name}: lambda {frozen.damping:.3g}, {len(frozen.gradient_cases)} cases", soft_wrap=True)
         judge = Judge(frozen, data)
         exacts[frozen.name] = judge.solve_exactly(most_exact)
-        console.print(_said_of(exacts[frozen.name]), soft_wrap=True)
+        console.print(said_of(exacts[frozen.name]), soft_wrap=True)
         here = list(_solves(frozen, judge, arms, most, data, console))
         if here:
             console.print(table(here))
@@ -54,7 +54,7 @@ def probe_solvers(
     return 0
 
 
-def _said_of(exact: Exact) -> str:
+def said_of(exact: Exact) -> str:
     how = f"exact solution: residual {exact.residual:.1e} after {exact.products} products in float64"
     if exact.reached:
         return how

@@ -1,0 +1,150 @@
+"""`hfbench probe preconditioners`: what each preconditioner makes of the identical systems, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from hfbench import registry
+from hfbench.errors import ConfigError
+from hfbench.frozen import FrozenSystem, OpenedSystem
+from hfbench.space import hyperparameters
+from hfbench.store import make_folder, write_atomically
+from hfbench.studies.words import digits, grid_of, number, p_value
+
+from .conditioning import GAPS, Row, Variant, conditioned, units
+from .equal import centre
+from .judge import Judge
+from .solvers import said_of
+
+MIDDLE = GAPS[1]
+
+
+def probe_preconditioners(
+    systems: Sequence[FrozenSystem],
+    variants: Sequence[Variant],
+    solver: str,
+    most: int,
+    most_exact: int,
+    into: Path,
+    console: Console,
+    data: str | None = None,
+) -> int:
+    """Tries every variant on every system, prints tables, and writes rows and figures to `into`.
+
+    The age of a preconditioner is tried where an older system of the same run is among the systems.
+    """
+    make_folder(into)
+    rows: list[Row] = []
+    for frozen in systems:
+        console.print(f"{frozen.name}: lambda {frozen.damping:.3g}, {len(frozen.gradient_cases)} cases", soft_wrap=True)
+        judge = Judge(frozen, data)
+        console.print(said_of(judge.solve_exactly(most_exact)), soft_wrap=True)
+        here = []
+        for variant, on in [*((one, judge.opened) for one in variants), *_aged(frozen, systems, variants, data)]:
+            try:
+                found = conditioned(judge, variant, on, solver, most)
+            except ConfigError as error:
+                console.print(f"skipped: {variant.name}: {error}", soft_wrap=True)
+                continue
+            here.append({"system": frozen.name, "moment": frozen.moment, "lambda": frozen.damping, **found})
+        console.print(table(here, solver))
+        rows += here
+    console.print(summary(rows))
+    for path in _write(rows, into):
+        console.print(str(path), soft_wrap=True)
+    return 0
+
+
+def variants_of(names: Sequence[str], probes: Sequence[float], exponents: Sequence[float]) -> list[Variant]:
+    """Every preconditioner by its name, and with each number of probes and each exponent that it has a setting for.
+
+    Raises as `registry.build` does for a name or value that it cannot be.
+    """
+    made = [Variant((("use", name),)) for name in names]
+    for kind, field, values in (("probes", "probes", probes), ("exponent", "exponent", exponents)):
+        for name in names:
+            if field not in {one.name for one in hyperparameters(registry.get("preconditioner", name))}:
+                continue
+            whole = [int(value) if kind == "probes" else value for value in values]
+            made += [Variant((("use", name), (field, value)), kind, float(value)) for value in whole]
+    for one in made:
+        registry.build("preconditioner", dict(one.settings), "--preconditioners")
+    return made
+
+
+def _aged(
+    frozen: FrozenSystem, systems: Sequence[FrozenSystem], variants: Sequence[Variant], data: str | None
+) -> Iterator[tuple[Variant, OpenedSystem]]:
+    """The plain variants as they were built on older systems of the run, with lambda as the run met it."""
+    plain = [one for one in variants if one.kind == "preconditioner" and one.base != "identity"]
+    older = {
+        other.iteration: other
+        for other in systems
+        if other.run == frozen.run and other.iteration < frozen.iteration and other.damping == other.met
+    }
+    for iteration, other in sorted(older.items(), reverse=True):
+        opened = other.open(data, "float64", preconditioner={"use": "identity"}, products="parameters")
+        for one in plain:
+            yield Variant(one.settings, "age", float(frozen.iteration - iteration)), opened
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(rows: Sequence[Row], solver: str) -> Any:
+    """The variants on one system: the build in units of work per case, condition, iterations and work to accuracy."""
+    title = f"{solver} from zero: iterations to a 1 - q/q*, work per case to {MIDDLE:g}"
+    grid = grid_of(Text(title, style="bold"))
+    for head in ("preconditioner", "build", "kappa", *(f"to {gap:g}" for gap in GAPS[1:]), "stops", "work"):
+        grid.add_column(head, justify="left" if head == "preconditioner" else "right")
+    for row in rows:
+        reached = [_count(row[f"to_{gap:g}"]) for gap in GAPS[1:]]
+        stops, work = _count(row["stops"]), number(units(row, MIDDLE))
+        grid.add_row(row["variant"], f"{row['build']:.3g}", f"{row['condition']:.0f}", *reached, stops, work)
+    return grid
+
+
+def _count(k: int | None) -> str:
+    return "–" if k is None else str(k)
+
+
+def summary(rows: Sequence[Row]) -> Any:
+    """Iterations and work until the middle gap, over those of the first preconditioner on the same system."""
+    grid = grid_of(Text(f"To 1 - q/q* = {MIDDLE:g}, over {rows[0]['variant']}", style="bold"))
+    for head in ("preconditioner", "iterations", "95 % interval", "p", "work", "systems"):
+        grid.add_column(head, justify="left" if head == "preconditioner" else "right")
+    first = {row["system"]: row for row in reversed(rows) if row["variant"] == rows[0]["variant"]}
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        pairs = [(first[row["system"]], row) for row in rows if row["variant"] == variant and row["system"] in first]
+        counts = [(float(a[f"to_{MIDDLE:g}"] or 0), float(b[f"to_{MIDDLE:g}"] or 0)) for a, b in pairs]
+        works = [(units(a, MIDDLE) or 0.0, units(b, MIDDLE) or 0.0) for a, b in pairs]
+        counts, works = ([(a, b) for a, b in some if a > 0 and b > 0] for some in (counts, works))
+        if variant != rows[0]["variant"] and counts:
+            ratio, low, high, p = centre(counts)
+            work = centre(works)[0]
+            cells = digits(ratio), _interval(low, high), p_value(p), digits(work), str(len(counts))
+            grid.add_row(variant, *cells)
+    return grid
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{digits(low)}-{digits(high)}" if low > 0 else "–"
+
+
+# ---------------------------------------------------------------- files
+
+
+def _write(rows: Sequence[Row], into: Path) -> Iterator[Path]:
+    import pandas as pd
+
+    from .figures import draw_conditions
+
+    path = into / "preconditioners.parquet"
+    write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))
+    yield path
+    yield from draw_conditions(rows, into / "preconditioners")
