@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -162,9 +162,18 @@ def _read(paths: list[Path]) -> list[FrozenSystem]:
     files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise ConfigError(f"no *{SUFFIX} files in {', '.join(map(str, paths))}; `hfbench capture` writes them.")
-    found = {one.name: one for one in map(read, dict.fromkeys(files))}
-    return sorted(found.values(), key=lambda one: (one.run["task"], one.run["method"]["name"], one.run["seed"],
-                                                   one.iteration, -one.damping))  # fmt: skip
+    found: dict[str, tuple[Path, FrozenSystem]] = {}
+    for file in dict.fromkeys(files):
+        one = read(file)
+        if one.name in found:
+            raise ConfigError(f"{file} and {found[one.name][0]} are both the system {one.name}: give one of them.")
+        found[one.name] = file, one
+    return sorted((one for _, one in found.values()), key=_place)
+
+
+def _place(one: FrozenSystem) -> tuple[Any, ...]:
+    """By run, then by iteration, and the largest lambda first."""
+    return one.run["task"], one.run["method"]["name"], one.run["seed"], one.iteration, -one.damping
 
 
 def _names(given: str) -> list[str]:
@@ -172,13 +181,12 @@ def _names(given: str) -> list[str]:
 
 
 def _numbers(option: str, given: str) -> list[float]:
-    """Positive numbers separated by commas."""
+    """Positive numbers separated by commas; whole ones for options that count."""
+    kind = "whole numbers from 1" if option in WHOLE else "positive numbers"
     try:
         numbers = [float(one) for one in given.split(",")]
     except ValueError:
-        numbers = []
-    whole = option not in WHOLE or all(one == int(one) for one in numbers if math.isfinite(one))
-    if not numbers or not whole or not all(0 < one < math.inf for one in numbers):
-        kind = "whole numbers from 1" if option in WHOLE else "positive numbers"
+        numbers = [math.nan]
+    if not all(0 < one < math.inf and (one.is_integer() or option not in WHOLE) for one in numbers):
         raise ConfigError(f"{option}: must be {kind}, separated by commas, but got {given!r}.")
     return list(dict.fromkeys(numbers))

@@ -112,6 +112,14 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return frozen.save(folder / "one.system")
 
 
+def test_two_files_of_one_name_are_refused(typed, one: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy.system").write_bytes(one.read_bytes())
+    status, _, err = typed("probe", "solvers", one, tmp_path / "copy.system")
+    assert status == 2
+    assert "copy.system and " in err
+    assert "are both the system hf-tiny-curves-s0-i2: give one of them" in err
+
+
 def test_a_solver_that_refuses_is_skipped_with_its_sentence(typed, one: Path, tmp_path: Path) -> None:
     status, out, _ = typed("probe", "solvers", one, "--solvers", "cg,dense", "--iterations", "5", "--into", tmp_path)
     assert status == 0
