@@ -69,7 +69,7 @@ def solvers(
     systems: Systems,
     solvers: Annotated[str, typer.Option(help="Names; the others are compared with the first.")] = "cg,lsqr,lsmr",
     preconditioners: Annotated[str | None, typer.Option(help="Names; by default that of the run.")] = None,
-    products: Annotated[str, typer.Option(help="Precisions of the curvature products.")] = "parameters",
+    precision: Annotated[str, typer.Option(help="Precisions of the curvature products.")] = "parameters",
     rhs: Annotated[
         str, typer.Option(help="Right-hand sides of the least-squares form: auto, residual, damping.")
     ] = "auto",
@@ -89,7 +89,7 @@ def solvers(
     loaded(plugin)
     found = _read(systems)
     used = preconditioners or ",".join(dict.fromkeys(one.run["method"]["preconditioner"]["use"] for one in found))
-    arms = arms_of(_names(solvers), _names(used), _names(products), _names(rhs), _names(start))
+    arms = arms_of(_names(solvers), _names(used), _names(precision), _names(rhs), _names(start))
     folder = into or _beside(systems) / "probe-solvers"
     raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data))
 

@@ -16,11 +16,12 @@ from hfbench import registry
 from hfbench.errors import ConfigError
 from hfbench.experiment import one_thread
 from hfbench.frozen import FrozenSystem, OpenedSystem
-from hfbench.krylov import check_preconditioner, check_rules, solve
+from hfbench.krylov import check_rules, solve
 from hfbench.precision import PRECISIONS
 from hfbench.protocols import SolverState, Stop
 from hfbench.space import did_you_mean
 from hfbench.system import FORMS
+from hfbench.vector import Vector
 
 from .judge import Judge
 from .watch import Basis, WatchedFactor
@@ -73,32 +74,33 @@ class Solve:
         return found or self.rows[-1]
 
 
-def open_for(frozen: FrozenSystem, arm: Arm, data: str | None) -> OpenedSystem:
-    """The system as the arm meets it. Raises ConfigError where a part does not take it."""
-    return frozen.open(
+def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | None = None) -> Solve:
+    """The arm's iterates up to `most`, past every rule. Raises ConfigError where a part does not take the system."""
+    opened = frozen.open(
         data,
-        solver=_table("solver", arm.solver),
+        solver=_table("solver", arm.solver, frozen),
         preconditioner=_table("preconditioner", arm.preconditioner, frozen),
         products=arm.products,
         right_hand_side=arm.right_hand_side,
         rules=(),
     )
-
-
-def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | None = None) -> Solve:
-    """The arm's iterates up to `most`, past every rule."""
     with one_thread():  # as in the run
-        opened = open_for(frozen, arm, data)
         posed, warm = opened.pose()
-    solver, factor = opened.optimizer.solver, WatchedFactor(posed.preconditioner)
-    check_preconditioner(solver, opened.optimizer.preconditioner)
     made = Solve(frozen.name, frozen.moment, frozen.damping, arm)
+    solver, factor = opened.optimizer.solver, WatchedFactor(posed.preconditioner)
     look = _Look(made, judge, factor, _tests(solver), most)
-    start = {"warm": warm, "zero": None, "previous": opened.previous_step}[arm.start]
-    solution = solve(solver, posed.system, start, factor, [], [look], most)
+    solution = solve(solver, posed.system, _start(opened, arm, warm), factor, [], [look], most)
     look.last(solution.last)
     made.end = solution.stop.name.lower()
     return made
+
+
+def _start(opened: OpenedSystem, arm: Arm, warm: Vector | None) -> Vector | None:
+    if arm.start != "previous":
+        return warm if arm.start == "warm" else None
+    if opened.previous_step is None:
+        raise ConfigError("--start previous: there was no step before the first system of a run; take warm or zero.")
+    return opened.previous_step
 
 
 def grid(most: int) -> list[int]:
@@ -155,12 +157,10 @@ def _tests(solver: Any) -> dict[str, Callable[[Any], Stop | None]]:
     return tests
 
 
-def _table(family: str, name: str, frozen: FrozenSystem | None = None) -> dict[str, Any]:
+def _table(family: str, name: str, frozen: FrozenSystem) -> dict[str, Any]:
     """The run's own settings where the run had this part, else its defaults."""
-    own = None if frozen is None else frozen.run["method"][family]
-    if own is not None and own["use"] == name:
-        return dict(own)
-    return {"use": name}
+    own = frozen.run["method"][family]
+    return dict(own) if own["use"] == name else {"use": name}
 
 
 def arms_of(
@@ -175,7 +175,7 @@ def arms_of(
         for name in names:
             registry.build(family, name, f"--{family}s")
     for option, known, given in (
-        ("--products", PRECISIONS, products),
+        ("--precision", PRECISIONS, products),
         ("--rhs", FORMS, right_hand_sides),
         ("--start", STARTS, starts),
     ):

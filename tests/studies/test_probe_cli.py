@@ -77,7 +77,7 @@ def test_a_run_that_ends_before_is_said_and_is_status_1(typed, study: Path, tmp_
         (["probe", "solvers", "HERE"], "foreign.system is not a system"),
         (["probe", "solvers", "HERE/empty"], "no *.system files in"),
         (["probe", "solvers", "ONE", "--solvers", "cgg"], "--solvers: no solver 'cgg' (did you mean 'cg'?)"),
-        (["probe", "solvers", "ONE", "--products", "float16"], "--products: must be among"),
+        (["probe", "solvers", "ONE", "--precision", "float16"], "--precision: must be among"),
         (["probe", "solvers", "ONE", "--start", "cold"], "--start: must be among warm, zero, previous"),
         (["probe", "preconditioners", "ONE", "--preconditioners", "jacobi"], "no preconditioner 'jacobi'"),
         (["probe", "preconditioners", "ONE", "--exponents", "2"], "exponent: must lie in (0, 1], but got 2"),

@@ -241,6 +241,9 @@ def test_starts_products_and_right_hand_sides_are_those_asked_for() -> None:
     assert warm.rows[0]["q_exact"] != 0
     before = follow(frozen(), judge(), Arm("cg", "martens", start="previous"), 2)
     assert before.rows[0]["q_exact"] not in (0, warm.rows[0]["q_exact"])
+    first = next(frozen_systems(frozen().spec, [1]))
+    with pytest.raises(ConfigError, match="--start previous: there was no step before the first system"):
+        follow(first, judge(), Arm("cg", "martens", start="previous"), 2)
     damping = follow(frozen("shf"), Judge(frozen("shf")), Arm("lsmr", "martens", right_hand_side="damping"), 5)
     other = follow(frozen("shf"), Judge(frozen("shf")), Arm("lsmr", "martens", right_hand_side="auto"), 5)
     assert damping.rows[5]["q"] == pytest.approx(other.rows[5]["q"], rel=1e-3)
