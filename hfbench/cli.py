@@ -14,6 +14,7 @@ from hfbench.cli_data import data_app
 from hfbench.cli_options import (
     Commands,
     Data,
+    From,
     Jobs,
     Only,
     Plugin,
@@ -168,9 +169,7 @@ def compare(
     plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
-    ] = None,
+    from_: From = None,
 ) -> None:
     """Judge and report the recorded runs of a study, else its published ones; nothing is run."""
     from rich.console import Console
@@ -212,9 +211,7 @@ def diagnose(
     plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
-    ] = None,
+    from_: From = None,
 ) -> None:
     """Say what is wrong with recorded runs: failure signatures, evidence, remedy; status 1 if there are any."""
     from rich.console import Console
@@ -222,6 +219,8 @@ def diagnose(
     from hfbench.studies.diagnosis.diagnose import diagnose_run, diagnose_study, is_key
 
     if is_key(study, results):
+        if origin:
+            raise ConfigError("--origin: needs the study, whose run it trains again, but got a run's key.")
         raise typer.Exit(diagnose_run(study, results, Console()))
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)

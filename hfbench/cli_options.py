@@ -38,6 +38,9 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
 ]
 Data = Annotated[str | None, typer.Option(help="Folder looked at before HFBENCH_DATA and the user cache.")]
+From = Annotated[
+    Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
+]
 Plugin = Annotated[
     list[Path] | None, typer.Option(help="Python file that adds parts of its own; may be given repeatedly.")
 ]

@@ -28,12 +28,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Run:
-    """`rows` begins with the first outer iteration; the state before it is `start`."""
+    """`rows` begins with the first outer iteration."""
 
     name: str
     method: Mapping[str, Any]
     result: Mapping[str, Any]
-    start: Mapping[str, Any]
     rows: pd.DataFrame
 
     @classmethod
@@ -42,8 +41,7 @@ class Run:
         import pandas as pd
 
         rows = pd.read_parquet(folder.trace_path) if folder.trace_path.exists() else pd.DataFrame()
-        start = rows.iloc[0].to_dict() if len(rows) else {}
-        return cls(name, method, folder.result() or {}, start, rows.iloc[1:].reset_index(drop=True))
+        return cls(name, method, folder.result() or {}, rows.iloc[1:].reset_index(drop=True))
 
     def __len__(self) -> int:
         return len(self.rows)

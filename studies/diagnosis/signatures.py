@@ -36,7 +36,7 @@ def _broken(run: Run) -> Finding:
     return Finding(
         "diverged",
         f"{error}",
-        "`hfbench diagnose` of this run with --origin trains it again and names the first layer and quantity that is "
+        "`hfbench diagnose` of its study with --origin trains it again and names the first layer and quantity that is "
         "not finite. Switch backtracking, line search and damping on, or raise globalization.initial_damping.",
     )
 
@@ -89,7 +89,7 @@ def damping_at_bound(run: Run) -> Finding | None:
     """lambda stays at its lower bound, or runs away upwards."""
     rules, damping = run.globalization, run.column("damping")[_late(run)]
     low = _share(damping <= rules.min_damping * (1 + 1e-9)) if rules.adapt_damping else 0.0
-    if low > 0.3 and run.method["globalization"]["min_damping"] > 0:
+    if low > 0.3 and rules.min_damping > 0:
         return Finding(
             "lambda at its bound",
             f"lambda = {rules.min_damping:g} = min_damping in {100 * low:.0f} % of the later steps.",

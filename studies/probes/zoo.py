@@ -46,7 +46,7 @@ def capture_study(
             for frozen in frozen_systems(spec, at, data, recorded[spec.name]):
                 found += 1
                 for factor in factors:
-                    _said(console, _write(frozen.damped(factor), into))
+                    _write(frozen.damped(factor), into, console)
         if found < len(set(at)):
             short += 1
             left = len(set(at)) - found
@@ -54,14 +54,9 @@ def capture_study(
     return 1 if short else 0
 
 
-def _write(frozen: FrozenSystem, into: Path) -> tuple[FrozenSystem, Path]:
-    return frozen, frozen.save(into / f"{safe_name(frozen.name)}{SUFFIX}")
-
-
-def _said(console: Console, written: tuple[FrozenSystem, Path]) -> None:
-    frozen, path = written
-    size = path.stat().st_size / 1e6
-    cases = len(frozen.gradient_cases)
+def _write(frozen: FrozenSystem, into: Path, console: Console) -> None:
+    path = frozen.save(into / f"{safe_name(frozen.name)}{SUFFIX}")
+    cases, size = len(frozen.gradient_cases), path.stat().st_size / 1e6
     console.print(f"{path}  lambda {frozen.damping:.3g}, {cases} cases, {size:.1f} MB", highlight=False, soft_wrap=True)
 
 

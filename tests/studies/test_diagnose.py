@@ -223,7 +223,7 @@ def made_up(iterations: int = 30, **columns: Any) -> Run:
     method = {"optimizer": None, "max_inner": 250, "preconditioner": {"use": "martens"}, "globalization": {}}
     method["globalization"] = {"min_damping": 1e-10}
     frame = pd.DataFrame(rows, index=range(iterations))
-    return Run("m/t/s0", method, {"outcome": "reached", "distinct": 1.0}, {}, frame)
+    return Run("m/t/s0", method, {"outcome": "reached", "distinct": 1.0}, frame)
 
 
 def test_rows_without_fault_show_nothing_and_short_runs_are_not_judged() -> None:
