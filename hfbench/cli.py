@@ -25,6 +25,7 @@ from hfbench.cli_options import (
     as_typed,
     complain,
     help_if_alone,
+    jobs_of,
     study_of,
 )
 from hfbench.cli_parts import check, list_, new, show
@@ -133,7 +134,7 @@ def run(
 
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
-    raise typer.Exit(run_study(checked, results, _jobs(jobs), data, Console(), chosen))
+    raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
 
 
 @app.command()
@@ -156,7 +157,7 @@ def sweep(
 
     checked = study_of(study, None, None, set_, plugin)
     raise typer.Exit(
-        sweep_study(checked, results, _jobs(jobs), data, Console(), storage, as_typed(None, None, set_, plugin))
+        sweep_study(checked, results, jobs_of(jobs), data, Console(), storage, as_typed(None, None, set_, plugin))
     )
 
 
@@ -231,15 +232,6 @@ for name, command in (("capture", capture), ("list", list_), ("show", show), ("n
     app.command(name)(command)
 app.add_typer(probe_app, name="probe")
 app.add_typer(data_app, name="data")
-
-
-def _jobs(given: int | None) -> int:
-    """How many runs at a time."""
-    if given is not None and given < 1:
-        raise ConfigError(f"--jobs: must be at least 1, but got {given}.")
-    import joblib
-
-    return given or int(joblib.cpu_count())
 
 
 @app.command()

@@ -33,7 +33,7 @@ Results = Annotated[Path, typer.Option(envvar="HFBENCH_RESULTS", help="Folder of
 StudyName = Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")]
 Seeds = Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")]
 Only = Annotated[str | None, typer.Option(help="Methods to keep beside the baseline, separated by commas.")]
-Jobs = Annotated[int | None, typer.Option(help="Runs at a time; by default one per core.")]
+Jobs = Annotated[int | None, typer.Option(help="So many at a time; by default one per core.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
 ]
@@ -54,6 +54,15 @@ def help_if_alone(ctx: typer.Context) -> None:
     if ctx.invoked_subcommand is None:
         print(ctx.get_help(), file=sys.stderr)
         raise typer.Exit(2)
+
+
+def jobs_of(given: int | None) -> int:
+    """How many at a time."""
+    if given is not None and given < 1:
+        raise ConfigError(f"--jobs: must be at least 1, but got {given}.")
+    import joblib
+
+    return given or int(joblib.cpu_count())
 
 
 def loaded(plugins: Sequence[Path] | None) -> None:

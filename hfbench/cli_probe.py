@@ -11,6 +11,7 @@ import typer
 from hfbench.cli_options import (
     Commands,
     Data,
+    Jobs,
     Only,
     Plugin,
     Results,
@@ -18,6 +19,7 @@ from hfbench.cli_options import (
     Sets,
     StudyName,
     help_if_alone,
+    jobs_of,
     loaded,
     study_of,
 )
@@ -77,6 +79,7 @@ def solvers(
     iterations: Annotated[int, typer.Option(min=1, help="Most inner iterations.")] = 150,
     exact: Annotated[int, typer.Option(min=1, help="Most products in float64 for the exact solution.")] = 1000,
     into: Into = None,
+    jobs: Jobs = None,
     plugin: Plugin = None,
     data: Data = None,
 ) -> None:
@@ -91,7 +94,7 @@ def solvers(
     used = preconditioners or ",".join(dict.fromkeys(one.run["method"]["preconditioner"]["use"] for one in found))
     arms = arms_of(_names(solvers), _names(used), _names(precision), _names(rhs), _names(start))
     folder = into or _beside(systems) / "probe-solvers"
-    raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data))
+    raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data, jobs_of(jobs)))
 
 
 @probe_app.command()
@@ -106,6 +109,7 @@ def preconditioners(
     iterations: Annotated[int, typer.Option(min=1, help="Most inner iterations.")] = 1000,
     exact: Annotated[int, typer.Option(min=1, help="Most products in float64 for the exact solution.")] = 1000,
     into: Into = None,
+    jobs: Jobs = None,
     plugin: Plugin = None,
     data: Data = None,
 ) -> None:
@@ -123,7 +127,9 @@ def preconditioners(
     registry.build("solver", solver, "--solver")
     variants = variants_of(_names(preconditioners), _numbers("--probes", probes), _numbers("--exponents", exponents))
     folder = into or _beside(systems) / "probe-preconditioners"
-    raise typer.Exit(probe_preconditioners(found, variants, solver, iterations, exact, folder, Console(), data))
+    raise typer.Exit(
+        probe_preconditioners(found, variants, solver, iterations, exact, folder, Console(), data, jobs_of(jobs))
+    )
 
 
 @probe_app.command()
@@ -133,6 +139,7 @@ def variance(
     draws: Annotated[int, typer.Option(min=2, help="Batches of every size.")] = 200,
     schedulers: Annotated[str, typer.Option(help="Names of schedulers that grow.")] = "dynamic,inner-product",
     into: Into = None,
+    jobs: Jobs = None,
     plugin: Plugin = None,
     data: Data = None,
 ) -> None:
@@ -145,9 +152,8 @@ def variance(
     found, names = _read(systems), _names(schedulers)
     check_schedulers(names)
     sizes = [int(n) for n in _numbers("--batches", batches)]
-    raise typer.Exit(
-        probe_variance(found, names, sizes, draws, into or _beside(systems) / "probe-variance", Console(), data)
-    )
+    folder = into or _beside(systems) / "probe-variance"
+    raise typer.Exit(probe_variance(found, names, sizes, draws, folder, Console(), data, jobs_of(jobs)))
 
 
 def _beside(systems: list[Path]) -> Path:

@@ -68,6 +68,11 @@ class FrozenSystem:
         """The moment, and how lambda was changed, if it was."""
         return self.moment if self.damping == self.met else f"{self.moment}-lambda-x{self.damping / self.met:g}"
 
+    @property
+    def told(self) -> str:
+        """The name, lambda and how many cases."""
+        return f"{self.name}: lambda {self.damping:.3g}, {len(self.gradient_cases)} cases"
+
     def damped(self, factor: float) -> FrozenSystem:
         """The same system with `factor` times the lambda that the run met."""
         if not 0 < factor < math.inf:

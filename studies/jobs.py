@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -223,7 +223,11 @@ def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:
 
     Raises ConfigError for one that is in no file or in the running script: other processes cannot load it.
     """
-    used = {(family, settings["use"]) for spec in specs for family, settings in spec.parts()}
+    return loadable({(family, settings["use"]) for spec in specs for family, settings in spec.parts()})
+
+
+def loadable(used: Set[tuple[str, str]]) -> list[AddedPart]:
+    """Those of the parts, by (family, name), that were added in this process. Raises as `added_parts` does."""
     added = registry.added()
     parts = []
     for family, name in sorted(used & added.keys()):

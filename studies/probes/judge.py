@@ -39,6 +39,14 @@ class Exact:
     def reached(self) -> bool:
         return self.residual <= REACHED
 
+    @property
+    def told(self) -> str:
+        """How far it came, and what that means where it is not exact."""
+        how = f"exact solution: residual {self.residual:.1e} after {self.products} products in float64"
+        if self.reached:
+            return how
+        return f"{how}; {REACHED:g} could not be reached, so distances below {self.residual:.0e} mean nothing"
+
 
 class Judge:
     """A frozen system in float64, and f as a function of the step."""
@@ -103,7 +111,8 @@ class Judge:
             found["gap"] = max(q - self.exact.q, 0.0) / -self.exact.q  # ‖x - x*‖²/‖x*‖² in the norm of A
             found["distance"] = (x64 - self.exact.x).norm() / self.exact.x.norm()
         after = self._objectives(x64)
-        return found | {f"change_{name}": after[name] - self._before[name] for name in after}
+        changes = {f"change_{name}": after[name] - self._before[name] for name in after}
+        return found | {f"f_{name}": value for name, value in after.items()} | changes
 
     def _objectives(self, step: Vector) -> dict[str, float]:
         """f(w + step) on the batch, on all training cases, on the held-out ones and on the test's."""

@@ -16,10 +16,10 @@ from hfbench.space import hyperparameters
 from hfbench.store import make_folder, write_atomically
 from hfbench.studies.words import digits, grid_of, number, p_value
 
+from .beside import examined
 from .conditioning import GAPS, Row, Variant, conditioned, units
 from .equal import centre
-from .judge import Judge
-from .solvers import said_of
+from .judge import Exact, Judge
 
 MIDDLE = GAPS[1]
 
@@ -33,6 +33,7 @@ def probe_preconditioners(
     into: Path,
     console: Console,
     data: str | None = None,
+    jobs: int = 1,
 ) -> int:
     """Tries every variant on every system, prints tables, and writes rows and figures to `into`.
 
@@ -40,20 +41,15 @@ def probe_preconditioners(
     """
     make_folder(into)
     rows: list[Row] = []
-    for frozen in systems:
-        console.print(f"{frozen.name}: lambda {frozen.damping:.3g}, {len(frozen.gradient_cases)} cases", soft_wrap=True)
-        judge = Judge(frozen, data)
-        console.print(said_of(judge.solve_exactly(most_exact)), soft_wrap=True)
-        here = []
-        for variant, on in [*((one, judge.opened) for one in variants), *_aged(frozen, systems, variants, data)]:
-            try:
-                found = conditioned(judge, variant, on, solver, most)
-            except ConfigError as error:
-                console.print(f"skipped: {variant.name}: {error}", soft_wrap=True)
-                continue
-            here.append({"system": frozen.name, "moment": frozen.moment, "lambda": frozen.damping, **found})
-        console.print(table(here, solver))
+    calls = [(frozen, _older(frozen, systems), variants, solver, most, most_exact, data) for frozen in systems]
+    for frozen, (exact, here, skipped) in zip(systems, examined(_examine, calls, jobs, console), strict=True):
+        for line in (frozen.told, exact.told, *skipped):
+            console.print(line, soft_wrap=True)
+        if here:
+            console.print(table(here, solver))
         rows += here
+    if not rows:
+        raise ConfigError("no preconditioner took any of the systems, so there is nothing to compare.")
     console.print(summary(rows))
     for path in _write(rows, into):
         console.print(str(path), soft_wrap=True)
@@ -77,20 +73,47 @@ def variants_of(names: Sequence[str], probes: Sequence[float], exponents: Sequen
     return made
 
 
-def _aged(
-    frozen: FrozenSystem, systems: Sequence[FrozenSystem], variants: Sequence[Variant], data: str | None
-) -> Iterator[tuple[Variant, OpenedSystem]]:
-    """The plain variants as they were built on older systems of the run, with lambda as the run met it."""
-    plain = [one for one in variants if one.kind == "preconditioner" and one.base != "identity"]
-    older = {
-        other.iteration: other
+def _examine(
+    frozen: FrozenSystem,
+    older: Sequence[FrozenSystem],
+    variants: Sequence[Variant],
+    solver: str,
+    most: int,
+    most_exact: int,
+    data: str | None,
+) -> tuple[Exact, list[Row], list[str]]:
+    """The exact solution, a row for each variant, and what is said of those that do not take the model."""
+    judge = Judge(frozen, data)
+    exact, rows, skipped = judge.solve_exactly(most_exact), list[Row](), list[str]()
+    for variant, on in [*((one, judge.opened) for one in variants), *_aged(frozen, older, variants, data)]:
+        try:
+            found = conditioned(judge, variant, on, solver, most)
+        except ConfigError as error:
+            skipped.append(f"skipped: {variant.name}: {error}")
+            continue
+        rows.append({"system": frozen.name, "moment": frozen.moment, "lambda": frozen.damping, **found})
+    return exact, rows, skipped
+
+
+def _older(frozen: FrozenSystem, systems: Sequence[FrozenSystem]) -> list[FrozenSystem]:
+    """The systems that the run met before, with lambda as it met it, the last first."""
+    found = [
+        other
         for other in systems
         if other.run == frozen.run and other.iteration < frozen.iteration and other.damping == other.met
-    }
-    for iteration, other in sorted(older.items(), reverse=True):
+    ]
+    return sorted(found, key=lambda other: -other.iteration)
+
+
+def _aged(
+    frozen: FrozenSystem, older: Sequence[FrozenSystem], variants: Sequence[Variant], data: str | None
+) -> Iterator[tuple[Variant, OpenedSystem]]:
+    """The plain variants as they were built on older systems."""
+    plain = [one for one in variants if one.kind == "preconditioner" and one.base != "identity"]
+    for other in older:
         opened = other.open(data, "float64", preconditioner={"use": "identity"}, products="parameters")
         for one in plain:
-            yield Variant(one.settings, "age", float(frozen.iteration - iteration)), opened
+            yield Variant(one.settings, "age", float(frozen.iteration - other.iteration)), opened
 
 
 # ---------------------------------------------------------------- tables

@@ -15,9 +15,10 @@ from hfbench.frozen import FrozenSystem
 from hfbench.store import make_folder, write_atomically, write_json
 from hfbench.studies.words import digits, grid_of, number, p_value
 
+from .beside import examined
 from .duel import Arm, Solve, follow
 from .equal import MEASURES, Ratio, ratios
-from .judge import REACHED, Exact, Judge
+from .judge import Exact, Judge
 
 RULE = "relative-progress"  # the stop that a table tells of: the runs' default
 
@@ -30,19 +31,19 @@ def probe_solvers(
     into: Path,
     console: Console,
     data: str | None = None,
+    jobs: int = 1,
 ) -> int:
     """Follows every arm on every system, prints what came of it, and writes rows, verdicts and figures to `into`."""
     make_folder(into)
     solves: list[Solve] = []
     exacts: dict[str, Exact] = {}
-    for frozen in systems:
-        console.print(f"{frozen.name}: lambda {frozen.damping:.3g}, {len(frozen.gradient_cases)} cases", soft_wrap=True)
-        judge = Judge(frozen, data)
-        exacts[frozen.name] = judge.solve_exactly(most_exact)
-        console.print(said_of(exacts[frozen.name]), soft_wrap=True)
-        here = list(_solves(frozen, judge, arms, most, data, console))
+    calls = [(frozen, arms, most, most_exact, data) for frozen in systems]
+    for frozen, (exact, here, skipped) in zip(systems, examined(_examine, calls, jobs, console), strict=True):
+        for line in (frozen.told, exact.told, *skipped):
+            console.print(line, soft_wrap=True)
         if here:
             console.print(table(here))
+        exacts[frozen.name] = exact
         solves += here
     if not solves:
         raise ConfigError("no solver took any of the systems, so there is nothing to compare.")
@@ -54,21 +55,18 @@ def probe_solvers(
     return 0
 
 
-def said_of(exact: Exact) -> str:
-    how = f"exact solution: residual {exact.residual:.1e} after {exact.products} products in float64"
-    if exact.reached:
-        return how
-    return f"{how}; {REACHED:g} could not be reached, so distances below {exact.residual:.0e} mean nothing"
-
-
-def _solves(
-    frozen: FrozenSystem, judge: Judge, arms: Sequence[Arm], most: int, data: str | None, console: Console
-) -> Iterator[Solve]:
+def _examine(
+    frozen: FrozenSystem, arms: Sequence[Arm], most: int, most_exact: int, data: str | None
+) -> tuple[Exact, list[Solve], list[str]]:
+    """The exact solution, the solves, and what is said of the arms that do not take the system."""
+    judge = Judge(frozen, data)
+    exact, solves, skipped = judge.solve_exactly(most_exact), list[Solve](), list[str]()
     for arm in arms:
         try:
-            yield follow(frozen, judge, arm, most, data)
+            solves.append(follow(frozen, judge, arm, most, data))
         except ConfigError as error:
-            console.print(f"skipped: {arm.name}: {error}", soft_wrap=True)
+            skipped.append(f"skipped: {arm.name}: {error}")
+    return exact, solves, skipped
 
 
 # ---------------------------------------------------------------- tables
@@ -103,7 +101,7 @@ def ratio_table(a: Arm, b: Arm, found: Sequence[Ratio]) -> Any:
         grid.add_column(head, justify="left" if head in ("measure", "verdict") else "right")
     last = ""
     for one in found:
-        name = MEASURES[one.measure][1]
+        name = MEASURES[one.measure]
         interval = f"{digits(one.low)}-{digits(one.high)}" if one.low > 0 else "–"
         named = name if name != last else ""
         grid.add_row(named, str(one.k), digits(one.ratio), interval, p_value(one.p_holm), str(one.n), one.verdict)

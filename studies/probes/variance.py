@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.text import Text
 
 from hfbench import batches, registry
@@ -27,6 +26,8 @@ from hfbench.store import make_folder, write_atomically
 from hfbench.streams import generator
 from hfbench.studies.words import grid_of, number
 from hfbench.vector import Vector
+
+from .beside import examined
 
 Row = dict[str, Any]
 CHUNK = 2048  # cases in memory at once, of all the data
@@ -60,19 +61,14 @@ def probe_variance(
     into: Path,
     console: Console,
     data: str | None = None,
+    jobs: int = 1,
 ) -> int:
     """Draws batches of every size at the weights of every system, prints tables, writes rows and a figure to `into`."""
     make_folder(into)
     rows: list[Row] = []
-    for frozen in {one.moment: one for one in systems}.values():  # lambda has no part in it
-        opened = frozen.open(data)
-        total = len(opened.data.train)
-        within = [n for n in sizes if 2 <= n <= total]
-        if not within:
-            raise ConfigError(f"--batches: must have sizes from 2 to {total}, the training cases of {frozen.moment}.")
-        truth = noise_of(opened, opened.data.train.inputs, opened.data.train.targets)
-        found = dict(_drawn(opened, within, draws, console))
-        here = [row for n, drawn in found.items() for row in _rows(frozen, n, total, truth, drawn, schedulers)]
+    moments = list({one.moment: one for one in systems}.values())  # lambda has no part in it
+    calls = [(frozen, schedulers, sizes, draws, data) for frozen in moments]
+    for frozen, here in zip(moments, examined(_examine, calls, jobs, console), strict=True):
         console.print(estimates(here, frozen))
         console.print(decisions(here))
         rows += here
@@ -81,21 +77,21 @@ def probe_variance(
     return 0
 
 
-def _drawn(
-    opened: OpenedSystem, sizes: Sequence[int], draws: int, console: Console
-) -> Iterator[tuple[int, list[Noise]]]:
-    total = len(opened.data.train)
-    for n in sizes:
-        stream = generator(opened.spec.seed, f"variance/{n}")
-        plan = BatchPlan(n, n, "random", "")
-        said = f"{opened.frozen.moment}: batches of {n}"
-        yield (
-            n,
-            [
-                noise_of(opened, *batches.take(opened.data.train, batches.draw(plan, 1, total, stream)[0]))
-                for _ in track(range(draws), said, console=console, transient=True)
-            ],
-        )
+def _examine(
+    frozen: FrozenSystem, schedulers: Sequence[str], sizes: Sequence[int], draws: int, data: str | None
+) -> list[Row]:
+    opened = frozen.open(data)
+    train = opened.data.train
+    within = [n for n in sizes if 2 <= n <= len(train)]
+    if not within:
+        raise ConfigError(f"--batches: must have sizes from 2 to {len(train)}, the training cases of {frozen.moment}.")
+    truth, rows = noise_of(opened, train.inputs, train.targets), list[Row]()
+    for n in within:
+        stream, plan = generator(opened.spec.seed, f"variance/{n}"), BatchPlan(n, n, "random", "")
+        cases = [batches.draw(plan, 1, len(train), stream)[0] for _ in range(draws)]
+        drawn = [noise_of(opened, *batches.take(train, some)) for some in cases]
+        rows += _rows(frozen, n, len(train), truth, drawn, schedulers)
+    return rows
 
 
 def _rows(

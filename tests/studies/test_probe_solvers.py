@@ -261,20 +261,20 @@ def test_solvers_end_at_the_exact_solution() -> None:
 
 def planted(values: list[float], name: str) -> list[Solve]:
     arm = Arm(name, "identity")
-    rows = [{"residual": value, "gap": value, "change_train": -value, "change_test": value} for value in values]
-    return [Solve(f"s{i}", f"s{i}", 1.0, arm, [{"k": 5, **row}]) for i, row in enumerate(rows)]
+    rows = [{"residual": value, "gap": value, "f_train": 1 / value, "f_test": 0.0} for value in values]
+    return [Solve(f"s{i}", f"s{i}", 1.0, arm, [{"k": 10, **row}]) for i, row in enumerate(rows)]
 
 
 def test_a_planted_ratio_is_found_and_judged() -> None:
     a = planted([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0], "cg")
     b = planted([0.5 * value for value in (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)], "lsmr")
     found = {(one.measure, one.k): one for one in ratios(a, b)}
-    residual, fall = found["residual", 5], found["change_train", 5]
-    assert residual.ratio == pytest.approx(0.5)
-    assert (residual.verdict, fall.verdict) == ("better", "worse")  # a smaller residual, a smaller fall
+    residual, f = found["residual", 10], found["f_train", 10]
+    assert (residual.ratio, f.ratio) == (pytest.approx(0.5), pytest.approx(2.0))
+    assert (residual.verdict, f.verdict) == ("better", "worse")
     assert residual.p == pytest.approx(2 / 2**10)
     assert residual.p_holm == pytest.approx(3 * 2 / 2**10)
-    assert ("change_test", 5) not in found  # f rises in all of them: there is no ratio
+    assert ("f_test", 10) not in found  # zero in all of them: there is no ratio
 
 
 def test_few_systems_and_mixed_signs_show_nothing() -> None:
