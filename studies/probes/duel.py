@@ -7,7 +7,7 @@ the same iterate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ from hfbench import registry
 from hfbench.errors import ConfigError
 from hfbench.experiment import one_thread
 from hfbench.frozen import FrozenSystem, OpenedSystem
-from hfbench.krylov import check_rules, solve
+from hfbench.krylov import solve
 from hfbench.precision import PRECISIONS
 from hfbench.protocols import SolverState, Stop
 from hfbench.space import did_you_mean
@@ -87,9 +87,9 @@ def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | 
     with one_thread():  # as in the run
         posed, warm = opened.pose()
     made = Solve(frozen.name, frozen.moment, frozen.damping, arm)
-    solver, factor = opened.optimizer.solver, WatchedFactor(posed.preconditioner)
-    look = _Look(made, judge, factor, _tests(solver), most)
-    solution = solve(solver, posed.system, _start(opened, arm, warm), factor, [], [look], most)
+    factor = WatchedFactor(posed.preconditioner)
+    look = _Look(made, judge, factor, most)
+    solution = solve(opened.optimizer.solver, posed.system, _start(opened, arm, warm), factor, [], [look], most)
     look.last(solution.last)
     made.end = solution.stop.name.lower()
     return made
@@ -115,18 +115,14 @@ def grid(most: int) -> list[int]:
 class _Look:
     """A recorder: asks the rules about every state, and the judge about some."""
 
-    def __init__(
-        self,
-        made: Solve,
-        judge: Judge,
-        factor: WatchedFactor,
-        tests: Mapping[str, Callable[[Any], Stop | None]],
-        most: int,
-    ) -> None:
-        self.made, self.judge, self.factor, self.tests = made, judge, factor, tests
+    def __init__(self, made: Solve, judge: Judge, factor: WatchedFactor, most: int) -> None:
+        self.made, self.judge, self.factor = made, judge, factor
         self.basis, self.worst, self.judged = Basis(), 0.0, set(grid(most))
+        self.tests: dict[str, Callable[[Any], Stop | None]] | None = None
 
     def __call__(self, state: SolverState) -> None:
+        if self.tests is None:
+            self.tests = _tests(state)
         loss = self.basis.loss(self.factor)
         self.worst = max(self.worst, loss or 0.0)
         fired = [name for name, test in self.tests.items() if name not in self.made.stops and test(state) is not None]
@@ -145,16 +141,10 @@ class _Look:
         self.made.rows.append({**tracked, **found, "orthogonality": self.worst})
 
 
-def _tests(solver: Any) -> dict[str, Callable[[Any], Stop | None]]:
-    tests = {}
-    for name in RULES:
-        rule = registry.build("rule", name)
-        try:
-            check_rules([rule], solver)
-        except ConfigError:
-            continue  # reads what this solver's states do not have
-        tests[name] = rule.begin()
-    return tests
+def _tests(state: SolverState) -> dict[str, Callable[[Any], Stop | None]]:
+    """Of the rules that read nothing but what the solver's states have."""
+    rules = {name: registry.build("rule", name) for name in RULES}
+    return {name: rule.begin() for name, rule in rules.items() if all(hasattr(state, need) for need in rule.needs)}
 
 
 def _table(family: str, name: str, frozen: FrozenSystem) -> dict[str, Any]:
