@@ -26,6 +26,7 @@ MEASURES = {
     "f_test": "f after, test",
 }
 BUDGETS = (10, 40)  # cut short, and not: Martens' rule stops none before ten
+SOLVED = 1e-8  # 1 - q/q* below which rounding decides, and nothing is left to gain
 ALPHA = 0.05
 
 
@@ -65,13 +66,20 @@ def nearest(k: int) -> int:
 
 
 def _ratio(a: Sequence[Solve], b: Sequence[Solve], measure: str, k: int) -> Ratio | None:
-    pairs = list[tuple[float, float]]()
-    for one, other in zip(a, b, strict=True):
-        rows = one.row_at(k), other.row_at(k)
-        if rows[0] is not None and rows[1] is not None and measure in rows[0]:
-            pairs.append((rows[0][measure], rows[1][measure]))
-    pairs = [(x, y) for x, y in pairs if 0 < x < math.inf and 0 < y < math.inf]  # zero: solved to the last digit
+    by_k = [paired(one, other, measure) for one, other in zip(a, b, strict=True)]
+    pairs = [found[k] for found in by_k if k in found]
     return Ratio(measure, k, len(pairs), *centre(pairs)) if pairs else None
+
+
+def paired(a: Solve, b: Solve, measure: str) -> dict[int, tuple[float, float]]:
+    """By iteration, of those that both were judged at, the two positive values; not where both have come to the end."""
+    judged = {row["k"]: row for row in a.rows if row["k"] > 0}
+    both = [(judged[row["k"]], row) for row in b.rows if row["k"] in judged]
+    return {
+        x["k"]: (x[measure], y[measure])
+        for x, y in both
+        if max(x["gap"], y["gap"]) > SOLVED and all(0 < row[measure] < math.inf for row in (x, y))
+    }
 
 
 def centre(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float, float | None]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from hfbench.studies.figure_style import FAINT, Style, method_legend, page, save, styles, theme
+from hfbench.studies.figure_style import COLOURS, FAINT, INK, Style, literal, method_legend, page, save, styles, theme
 
 from .duel import Solve
+from .equal import MEASURES, paired
 
 QUANTITIES = {
     "residual": "‖b - Ax‖ / ‖b‖",
@@ -50,6 +52,41 @@ def _draw_moment(solves: Sequence[Solve], looks: Mapping[str, Style], path: Path
             if column == 0:
                 panels[row, column].set_ylabel(label)
     return save(figure, path)
+
+
+@theme()
+def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: Path) -> list[Path]:
+    """Each duel's measures, the second's over the first's after equally many iterations: a line for every system."""
+    figure, panels = page(
+        (2.5, 2.0),
+        (len(duels), len(MEASURES)),
+        caption="After equally many iterations on the same system; below 1 the first named is better. "
+        "A line for each system until it is solved, and their median.",
+        sharex=True,
+    )
+    for line, (a, b) in zip(panels, duels, strict=True):
+        for axes, (measure, label) in zip(line, MEASURES.items(), strict=True):
+            _duel_panel(axes, a, b, measure)
+            axes.set_title(literal(label), loc="left", weight="bold")
+        line[0].set_ylabel(literal(f"{b[0].arm.name}\nover\n{a[0].arm.name}"), fontsize="small")
+    for axes in panels[-1]:
+        axes.set_xlabel("iterations")
+    return save(figure, path)
+
+
+def _duel_panel(axes: Any, a: Sequence[Solve], b: Sequence[Solve], measure: str) -> None:
+    by_k: dict[int, list[float]] = {}
+    for one, other in zip(a, b, strict=True):
+        ratios = {k: y / x for k, (x, y) in paired(one, other, measure).items()}
+        axes.plot(list(ratios), list(ratios.values()), color=FAINT, linewidth=0.7, alpha=0.6)
+        for k, ratio in ratios.items():
+            by_k.setdefault(k, []).append(ratio)
+    shared = sorted(k for k, found in by_k.items() if len(found) > len(a) / 2)
+    axes.plot(shared, [median(by_k[k]) for k in shared], color=COLOURS[0], linewidth=2.0)
+    axes.axhline(1.0, color=INK, linewidth=0.8)
+    axes.set_xscale("log")
+    if measure in LOGARITHMIC:
+        axes.set_yscale("log")
 
 
 def _panel(axes: Any, solves: Sequence[Solve], name: str, looks: Mapping[str, Style]) -> None:

@@ -47,9 +47,9 @@ def probe_solvers(
         solves += here
     if not solves:
         raise ConfigError("no solver took any of the systems, so there is nothing to compare.")
-    duels = dict(_duels(arms, solves))
-    for (a, b), found in duels.items():
-        console.print(ratio_table(a, b, found))
+    duels = [(a, b, ratios(a, b)) for a, b in _duels(arms, solves)]
+    for a, b, found in duels:
+        console.print(ratio_table(a[0].arm, b[0].arm, found))
     for path in _write(into, systems, exacts, solves, duels):
         console.print(str(path), soft_wrap=True)
     return 0
@@ -109,8 +109,9 @@ def ratio_table(a: Arm, b: Arm, found: Sequence[Ratio]) -> Any:
     return grid
 
 
-def _duels(arms: Sequence[Arm], solves: Sequence[Solve]) -> Iterator[tuple[tuple[Arm, Arm], list[Ratio]]]:
-    """Each arm against the first with the same preconditioner, products, right-hand side and start."""
+def _duels(arms: Sequence[Arm], solves: Sequence[Solve]) -> Iterator[tuple[list[Solve], list[Solve]]]:
+    """Each arm against the first with the same preconditioner, products, right-hand side and start: their solves of the
+    systems that both took, in order."""
     leaders: dict[tuple[str, ...], Arm] = {}
     for arm in arms:
         rest = arm.preconditioner, arm.products, arm.right_hand_side, arm.start
@@ -118,7 +119,7 @@ def _duels(arms: Sequence[Arm], solves: Sequence[Solve]) -> Iterator[tuple[tuple
         of = {one: {solve.system: solve for solve in solves if solve.arm == one} for one in (a, arm)}
         shared = [system for system in of[a] if system in of[arm]]
         if arm is not a and shared:
-            yield (a, arm), ratios([of[a][system] for system in shared], [of[arm][system] for system in shared])
+            yield [of[a][system] for system in shared], [of[arm][system] for system in shared]
 
 
 # ---------------------------------------------------------------- files
@@ -129,11 +130,11 @@ def _write(
     systems: Sequence[FrozenSystem],
     exacts: dict[str, Exact],
     solves: Sequence[Solve],
-    duels: dict[tuple[Arm, Arm], list[Ratio]],
+    duels: Sequence[tuple[Sequence[Solve], Sequence[Solve], Sequence[Ratio]]],
 ) -> Iterator[Path]:
     import pandas as pd
 
-    from .figures import draw_solvers
+    from .figures import draw_duels, draw_solvers
 
     rows = [{"system": one.system, **asdict(one.arm), **row} for one in solves for row in one.rows]
     path = into / "solvers.parquet"
@@ -154,11 +155,13 @@ def _write(
         },
         "stops": [{"system": one.system, "arm": one.arm.name, "end": one.end, **one.stops} for one in solves],
         "duels": [
-            {"over": a.name, "of": b.name, **asdict(one), "verdict": one.verdict}
-            for (a, b), found in duels.items()
+            {"over": a[0].arm.name, "of": b[0].arm.name, **asdict(one), "verdict": one.verdict}
+            for a, b, found in duels
             for one in found
         ],
     }
     write_json(into / "solvers.json", told)
     yield into / "solvers.json"
+    if duels:
+        yield from draw_duels([(a, b) for a, b, _ in duels], into / "duels")
     yield from draw_solvers(solves, into)

@@ -24,7 +24,7 @@ from hfbench.frozen import FrozenSystem, OpenedSystem
 from hfbench.protocols import BatchPlan, Evidence, Schedule
 from hfbench.store import make_folder, write_atomically
 from hfbench.streams import generator
-from hfbench.studies.words import grid_of, number
+from hfbench.studies.words import digits, grid_of
 from hfbench.vector import Vector
 
 from .beside import examined
@@ -155,29 +155,23 @@ def estimates(rows: Sequence[Row], frozen: FrozenSystem) -> Any:
         grid.add_column(head, justify="right")
     for row in rows:
         if row["scheduler"] == rows[0]["scheduler"]:
-            told = [number(row[name]) for name in ("variance", "variance_sd", "inner", "inner_sd", "gradient", "noise")]
-            grid.add_row(str(row["n"]), *told)
+            told = [f"{row[name]:.2f}" for name in ("variance", "variance_sd", "inner", "inner_sd", "gradient")]
+            grid.add_row(str(row["n"]), *told, digits(row["noise"]))
     return grid
 
 
 def decisions(rows: Sequence[Row]) -> Any:
     """By batch size: how often a scheduler's decision to grow is not the truth's, and the batch it asks for."""
-    schedulers = list(dict.fromkeys(row["scheduler"] for row in rows))
-    grid = grid_of(Text("What schedulers at their defaults do next, and the truth", style="bold"))
-    grid.add_column("cases", justify="right")
-    for name in schedulers:
-        for head in (f"{name}: grows", "wrong", "next", "truth"):
-            grid.add_column(head, justify="right")
-    for n in dict.fromkeys(row["n"] for row in rows):
-        cells = [cell for name in schedulers for row in rows if (row["n"], row["scheduler"]) == (n, name)
-                 for cell in _decision(row)]  # fmt: skip
-        grid.add_row(str(n), *cells)
+    grid = grid_of(Text("What schedulers at their defaults do next, and what the truth has them do", style="bold"))
+    for head in ("scheduler", "cases", "grows", "wrong", "next", "truth"):
+        grid.add_column(head, justify="left" if head == "scheduler" else "right")
+    last = ""
+    for row in sorted(rows, key=lambda row: str(row["scheduler"])):
+        grows, wrong = (f"{100 * row[name]:.0f} %" for name in ("grows", "wrong"))
+        named = row["scheduler"] if row["scheduler"] != last else ""
+        grid.add_row(named, str(row["n"]), grows, wrong, f"{row['next']:.0f}", str(row["next_true"]))
+        last = row["scheduler"]
     return grid
-
-
-def _decision(row: Row) -> list[str]:
-    grows, wrong = (f"{100 * row[name]:.0f} %" for name in ("grows", "wrong"))
-    return [grows, wrong, f"{row['next']:.0f}", str(row["next_true"])]
 
 
 def _write(rows: Sequence[Row], into: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from hfbench.krylov import solve
 from hfbench.objective import objective
 from hfbench.protocols import Stop
 from hfbench.studies.probes.duel import Arm, Solve, arms_of, follow, grid
-from hfbench.studies.probes.equal import ratios
+from hfbench.studies.probes.equal import paired, ratios
 from hfbench.studies.probes.judge import REACHED, Judge
 from hfbench.studies.probes.lanczos import ritz_values
 from hfbench.studies.probes.solvers import probe_solvers
@@ -284,6 +284,16 @@ def test_few_systems_and_mixed_signs_show_nothing() -> None:
     assert {one.verdict for one in mixed} == {"not shown"}
 
 
+def test_systems_that_both_have_solved_are_left_out() -> None:
+    a, b = planted([1.0] * 8, "cg"), planted([0.5] * 8, "lsmr")
+    for one in (a[0], b[0], a[1]):
+        one.rows[0]["gap"] = 1e-9
+    found = {one.measure: one for one in ratios(a, b)}
+    assert (found["residual"].n, found["gap"].n) == (7, 7)
+    assert paired(a[0], b[0], "residual") == {}
+    assert paired(a[1], b[1], "residual") == {10: (1.0, 0.5)}
+
+
 def test_a_name_that_is_unknown_is_refused() -> None:
     assert len(arms_of(["cg", "lsmr"], ["identity"], ["parameters", "float64"], ["auto"], ["warm"])) == 4
     with pytest.raises(
@@ -311,6 +321,7 @@ def test_a_probe_prints_tables_of_80_columns_and_writes_what_it_found(tmp_path: 
     told = json.loads((tmp_path / "solvers.json").read_text())
     assert set(told["systems"]) == {"hf-tiny-curves-s0-i3", "hf-tiny-curves-s0-i3-lambda-x0.01"}
     assert (tmp_path / "solvers-hf-tiny-curves-s0-i3.png").stat().st_size > 10_000
+    assert (tmp_path / "duels.png").stat().st_size > 5_000
 
 
 def test_if_every_solver_refuses_that_is_said(tmp_path: Path) -> None:
