@@ -7,7 +7,7 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
-from sitegen import benchmark_figures, gallery, mathml, pages
+from sitegen import benchmark_figures, gallery, mathml, microscope_figures, pages
 
 FETCHED = re.compile(r'<(?:script|img|source|iframe)[^>]* src="(?:https?:)?//|<link[^>]* href="(?:https?:)?//')
 
@@ -15,7 +15,7 @@ FETCHED = re.compile(r'<(?:script|img|source|iframe)[^>]* src="(?:https?:)?//|<l
 def on_files(files: Any, config: Any) -> Any:
     for path, text in pages.generated().items():
         files.append(File.generated(config, path, content=text))
-    for path, drawn in (gallery.drawn() | benchmark_figures.drawn()).items():
+    for path, drawn in (gallery.drawn() | benchmark_figures.drawn() | microscope_figures.drawn()).items():
         files.append(File.generated(config, path, abs_src_path=str(drawn)))
     return files
 

@@ -34,6 +34,7 @@ class Exact:
     q: float
     residual: float  # ‖b - Ax‖/‖b‖, plain
     products: int
+    slack: float  # (q(x) - q*)/|q(x)| is at most ‖b - Ax‖²/(2 lambda_min |q(x)|), lambda_min >= min(mu D) + lambda
 
     @property
     def reached(self) -> bool:
@@ -45,7 +46,7 @@ class Exact:
         how = f"exact solution: residual {self.residual:.1e} after {self.products} products in float64"
         if self.reached:
             return how
-        return f"{how}; {REACHED:g} could not be reached, so distances below {self.residual:.0e} mean nothing"
+        return f"{how}; {REACHED:g} could not be reached: q* is at most {self.slack:.0e} of it lower"
 
 
 class Judge:
@@ -66,17 +67,21 @@ class Judge:
     def solve_exactly(self, most: int) -> Exact:
         """x* by conjugate gradients, started again where rounding stops them, with about `most` products at most."""
         M, cg = self._factor(), registry.build("solver", "cg")
-        x, r, residual, products = self.g.zeros_like(), -self.g, 1.0, 0
+        x, r, q, residual, products = self.g.zeros_like(), -self.g, 0.0, 1.0, 0
         while residual > REACHED and products < most:
             rule = Residual(rtol=max(0.1 * REACHED / residual, 1e-13))
             found = solve(cg, _Correction(self.system, -r), None, M, [rule], max_iterations=max(1, most - products))
             better = x + found.last.x
             products += math.ceil(found.last.products) + 1
             rest = -self.g - self.system.multiply(better)
-            if not rest.norm() < 0.5 * r.norm():
+            left, gained = rest.norm() / self.b_norm, 0.5 * (self.g.dot(better) - better.dot(rest))
+            halved = left < 0.5 * residual
+            if gained < q or left < residual:
+                x, r, q, residual = better, rest, gained, left
+            if not halved:
                 break  # rounding: no start gets further
-            x, r, residual = better, rest, rest.norm() / self.b_norm
-        self.exact = Exact(x, 0.5 * (self.g.dot(x) - x.dot(r)), residual, products)
+        least = min(self.opened.optimizer.mu_D) + self.opened.optimizer.damping
+        self.exact = Exact(x, q, residual, products, (residual * self.b_norm) ** 2 / (2 * least * max(-q, 1e-300)))
         return self.exact
 
     def _factor(self) -> Factor:

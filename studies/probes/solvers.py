@@ -149,6 +149,7 @@ def _write(
                 "cases": len(one.gradient_cases),
                 "exact_residual": exacts[one.name].residual,
                 "exact_products": exacts[one.name].products,
+                "slack": exacts[one.name].slack,
                 "q": exacts[one.name].q,
             }
             for one in systems

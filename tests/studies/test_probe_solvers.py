@@ -123,6 +123,9 @@ def test_a_solution_that_cannot_be_reached_says_so() -> None:
     exact = one.solve_exactly(10)
     assert not exact.reached
     assert exact.residual > REACHED
+    best = Judge(frozen().damped(1e-6)).solve_exactly(20_000)
+    assert 0 < exact.q - best.q <= exact.slack * -exact.q
+    assert f"1e-12 could not be reached: q* is at most {exact.slack:.0e} of it lower" in exact.told
     assert (one.system.multiply(exact.x) + one.g).norm() == pytest.approx(exact.residual * one.b_norm, rel=1e-6)
 
 
