@@ -36,6 +36,7 @@ from hfbench.memory import held_by, plan_of
 from hfbench.models import check_batch, check_layers, check_model, outputs_of
 from hfbench.moments import squared_norms, squared_sums
 from hfbench.precision import Precision, arithmetic, precision_of
+from hfbench.ranks import ALONE, Ranks
 from hfbench.record import Recorded, record
 from hfbench.tally import slices
 from hfbench.units import bytes_of
@@ -90,6 +91,10 @@ class Linearisation:
 
     Vectors are `hfbench.Vector` or any sequence of tensors in parameter order (in the flat layout: of one long block);
     output-space tensors have the shape of the model's outputs, cases first. Everything is counted in `ledger`.
+
+    With `ranks` the batch is what all of them hold together: n, objective, gradient, products Jᵀu and G v, second
+    moments and variances are those of all cases, on every rank the same; output-space tensors, and what the ledger
+    counts, are of the cases here.
     """
 
     def __init__(
@@ -103,14 +108,17 @@ class Linearisation:
         layout: str = "structured",
         precision: str = "parameters",
         ledger: Ledger | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         check_batch(inputs, targets)
         self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
         self.blocks = Vector(p.detach() for p in trainable(model).values())
         self.layout = layout_of(layout, self.blocks)
-        self.inputs, self.targets, self.n = inputs.detach(), targets.detach(), len(inputs)
-        self.chunk = min(check_chunk(chunk) or self.n, self.n)
-        self.slices = list(slices(self.n, self.chunk))
+        self.inputs, self.targets, self.here = inputs.detach(), targets.detach(), len(inputs)
+        self.share = ranks.share(self.here)
+        self.n = self.share.n
+        self.chunk = min(check_chunk(chunk) or self.here, self.here)
+        self.slices = list(slices(self.here, self.chunk))
         self.precision = precision_of(precision, self.blocks[0])
         own = self.blocks[0].dtype
         self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
@@ -163,7 +171,7 @@ class Linearisation:
         if len(self.slices) == 1:
             yield self.slices[0], self._kept(products)
             return
-        for one in slices(self.n, self.chunk):
+        for one in slices(self.here, self.chunk):
             graph = self._record(one, cast=products and self.casts)
             yield one, graph
             graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
@@ -174,21 +182,24 @@ class Linearisation:
         if (kept := vars(self).get("kept")) is not None:
             z: Tensor = kept.z.detach()
             return z
-        self.ledger.count("forward", self.n)
+        self.ledger.count("forward", self.here)
         with torch.no_grad(), twice_differentiable(self.model):
             return self._joined(
-                outputs_of(self.model, self.inputs[one], self.blocks) for one in slices(self.n, self.chunk)
+                outputs_of(self.model, self.inputs[one], self.blocks) for one in slices(self.here, self.chunk)
             )
 
     @cached_property
     def loss_at(self) -> LossAt:
         """Raises ConfigError for targets that the loss is not defined for: once, whatever is asked for then."""
+        return self.share.ranks.together(self._loss_here)
+
+    def _loss_here(self) -> LossAt:
         return LOSSES[self.loss](self.outputs, check_targets(self.loss, self.outputs, self.targets))
 
     @cached_property
     def value(self) -> float:
         """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError where that is not a finite number."""
-        value = float(self.loss_at.value().mean(dtype=torch.float64))
+        value = self.share.mean(float(self.loss_at.value().mean(dtype=torch.float64)))
         if value - value != 0:
             raise NonFiniteError(
                 f"the loss of a batch must be finite, but is {value}: the model's outputs or targets are not finite."
@@ -213,7 +224,7 @@ class Linearisation:
         """Jᵀ u for u in the shape of the outputs."""
         self._count("vjp")
         with self._arithmetic():
-            return self._vjp(u, products=True)
+            return self.share.sum(self._vjp(u, products=True))
 
     def gauss_newton(self, v: Sequence[Tensor]) -> Vector:
         """G v = (1/n) Jᵀ H J v."""
@@ -223,37 +234,44 @@ class Linearisation:
         if len(self.slices) == 1:
             at = self.loss_at  # at outputs of the weights' precision
             with self._arithmetic():
-                return self.layout.pack(self._product(self._kept(products=True), at, blocks))
+                return self.share.sum(self.layout.pack(self._product(self._kept(products=True), at, blocks)))
         total, z = self.blocks.zeros_like(), self.outputs if self.differs else None
         with self._arithmetic():
             for one, graph in self._graphs(products=True):  # both halves on one rebuilt graph
                 at = LOSSES[self.loss](graph.z.detach() if z is None else z[one], self.targets[one])
                 total.add_(self._product(graph, at, blocks))
-        return self.layout.pack(total)
+        return self.share.sum(self.layout.pack(total))
 
     @cached_property
     def gradient(self) -> Vector:
         """(1/n) Jᵀ r, the gradient of `value`."""
         _ = self.kept  # its outputs are those of the residual
-        self.ledger.count("backward", self.n)
-        return self._vjp(self.residual / self.n)
+        self.ledger.count("backward", self.here)
+        return self.share.sum(self._vjp(self.residual / self.n))
 
     # ------------------------------------------------------------ per-case second moments
 
     def squared_sums(self, u: Tensor) -> Vector:
         """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters; u in the shape of the outputs."""
-        self.ledger.count("squares", self.n)
+        self.ledger.count("squares", self.here)
         total = self.blocks.zeros_like()
         for one, graph in self._graphs():
             total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[one]))
-        return self.layout.pack(total)
+        return self.share.sum(self.layout.pack(total))
 
     def squared_norms(self, u: Tensor) -> float:
         """Σ_i ‖J_iᵀu_i‖², summed in float64."""
-        self.ledger.count("norms", self.n)
-        return sum(
+        self.ledger.count("norms", self.here)
+        each = (
             squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[one]) for one, graph in self._graphs()
         )
+        return self.share.total(sum(each))
+
+    def signs(self, generator: torch.Generator) -> Tensor:
+        """±1 at random for every output of every case; of these the rows of the cases here."""
+        z = self.outputs
+        drawn = torch.randint(0, 2, (self.n, *z.shape[1:]), generator=generator, dtype=z.dtype)
+        return self.share.rows(drawn).to(z.device).mul_(2).sub_(1)
 
     def kronecker_factors(self, probes: Sequence[Tensor]) -> list[LayerFactors]:
         """L and R of every layer's block of G ≈ L ⊗ R, means over cases, and over probes u in the outputs' shape.
@@ -266,9 +284,10 @@ class Linearisation:
             for total, part in zip(totals, parts, strict=False):
                 total.add_(part)
             totals = totals or parts
-        self.ledger.count("deltas", self.n * len(probes))
-        share = sum(block.spent for block in totals) / sum(block.pass_cost for block in totals)
-        self.ledger.count("algebra", round(self.n * share))
+        self.ledger.count("deltas", self.here * len(probes))
+        passes = sum(block.spent for block in totals) / sum(block.pass_cost for block in totals)
+        self.ledger.count("algebra", round(self.here * passes))
+        self.share.sum_(factor for block in totals for factor in (block.left, block.right))
         return [block.mean_(self.n) for block in totals]
 
     @cached_property
@@ -291,10 +310,9 @@ class Linearisation:
         """
         self._check_variance()
         blocks = self._blocks_of(v)
-        self.ledger.count("jvp", self.n)
+        self.ledger.count("jvp", self.here)
         Jv = self._joined(self._jvp(graph, blocks) for _, graph in self._graphs())
-        slopes = (self.residual.double() * Jv.double()).reshape(self.n, -1).sum(1)
-        return float(slopes.var(correction=1))
+        return self.share.variance((self.residual.double() * Jv.double()).reshape(self.here, -1).sum(1))
 
     # ------------------------------------------------------------ internals
 
@@ -335,10 +353,10 @@ class Linearisation:
         joined = None if outputs is None or len(self.slices) == 1 else torch.empty_like(outputs)
         coming = iter(parts)
         part = next(coming)
-        if len(part) == self.n:
+        if len(part) == self.here:
             return part
         if joined is None:
-            joined = part.new_empty(self.n, *part.shape[1:])
+            joined = part.new_empty(self.here, *part.shape[1:])
         joined[self.slices[0]] = part
         del part  # not to be there beside the next one's graph
         for one in self.slices[1:]:
@@ -346,7 +364,7 @@ class Linearisation:
         return joined
 
     def _count(self, kind: str) -> None:
-        self.ledger.count(kind, self.n)
+        self.ledger.count(kind, self.here)
         self.ledger.count(f"{kind}_calls", 1)
 
 

@@ -7,14 +7,16 @@ parameter is its block of the warm start.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.globalization import Globalization
+from hfbench.protocols import STEP_EVIDENCE
+from hfbench.space import build, did_you_mean
 from hfbench.system import decay_per_block
 
 KEYS = ("params", "damping", "iteration", "generator", "shapes")
@@ -85,6 +87,29 @@ def _warm_start_problem(given: Mapping[str, Any], wanted: Sequence[Sequence[int]
 
 
 # ---------------------------------------------------------------- settings of the constructor
+
+
+def check_evidence(evidence: Collection[str]) -> None:
+    for name in evidence:
+        if name not in STEP_EVIDENCE:
+            known = ", ".join(STEP_EVIDENCE)
+            raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
+
+
+def check_no_other(settings: Mapping[str, object]) -> None:
+    if "lr" in settings:
+        raise ConfigError(
+            f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
+            "computed, by line search, and the damping adapts by itself."
+        )
+    for name in settings:  # as Python says it
+        raise TypeError(f"HessianFree.__init__() got an unexpected keyword argument {name!r}")
+
+
+def globalization_of(given: Globalization | Mapping[str, Any] | None) -> Globalization:
+    if isinstance(given, Globalization):
+        return given
+    return build(Globalization, given or {}, "globalization")
 
 
 def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from hfbench.graph import trainable
 from hfbench.loss import mean_loss
 from hfbench.memory import held_by, plan_of
+from hfbench.ranks import ALONE, Ranks
 from hfbench.system import decay_penalty
 from hfbench.tally import slices
 
@@ -25,11 +26,12 @@ def objective(
     chunk: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
     max_bytes: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's.
 
     `chunk` is the most cases in the model at once, `max_bytes` the most bytes of tensors, the cases not counted;
-    raises ConfigError where a single case takes more.
+    raises ConfigError where a single case takes more. With `ranks` the cases are those that all of them hold together.
     """
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
 
@@ -38,7 +40,8 @@ def objective(
         return sum(_sum_of_losses(model, named, loss, inputs[one], targets[one]) for one in parts)
 
     size = chunk if max_bytes is None else plan_of(total, inputs, targets, held_by(model, ()), chunk, max_bytes).chunk
-    return total(inputs, targets, size) / len(inputs) + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
+    mean = ranks.share(len(inputs)).mean(total(inputs, targets, size) / len(inputs))
+    return mean + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
 
 
 def _sum_of_losses(model: nn.Module, named: dict[str, Tensor], loss: str, inputs: Tensor, targets: Tensor) -> float:

@@ -15,7 +15,16 @@ from hfbench import registry
 from hfbench.curvature import Linearisation, check_chunk
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
-from hfbench.groups import ParameterGroup, check_state, decay_of, generator_of, shapes
+from hfbench.groups import (
+    ParameterGroup,
+    check_evidence,
+    check_no_other,
+    check_state,
+    decay_of,
+    generator_of,
+    globalization_of,
+    shapes,
+)
 from hfbench.guard import Guard
 from hfbench.kernels import twice_differentiable
 from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_rules, solve
@@ -26,13 +35,16 @@ from hfbench.memory import Forecast, Plan
 from hfbench.objective import objective
 from hfbench.precision import precision_of
 from hfbench.preconditioning import begin
-from hfbench.protocols import STEP_EVIDENCE, Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
+from hfbench.protocols import Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
+from hfbench.ranks import check_settings, ranks_of
 from hfbench.rehearsal import plan_of_step
-from hfbench.space import build, did_you_mean, located
+from hfbench.space import located
 from hfbench.step import Posed, StepResult
 from hfbench.system import GaussNewtonSystem, decay_penalty
 from hfbench.units import bytes_of
 from hfbench.vector import Vector
+
+PARTED = "they have parted, so run all on the same kind of machine, with the same libraries and as many threads"
 
 
 class HessianFree(torch.optim.Optimizer):
@@ -51,6 +63,10 @@ class HessianFree(torch.optim.Optimizer):
     "512MiB") so many that a step's tensors stay below it; with both, both hold. `layout` "flat" solves with one long
     vector instead of blocks. `precision` is that of the curvature products: "parameters", as the weights, "auto",
     "float64", "float32", "tf32" or "bfloat16" (`hfbench.precision`). Work is counted in `ledger`.
+
+    With a `process_group` of `torch.distributed` (gloo or nccl) each of its ranks gives `step` cases of its own, and
+    all take the step of all cases together (`hfbench.ranks`): same model, same settings, any numbers of cases. Every
+    call is one of all ranks; the ledger counts a rank's own cases.
 
     Trained are the parameters with requires_grad at the construction, in float32 or float64 and on one device. The
     model must be the same function of each case at every pass: no dropout or batch statistics, which eval() switches
@@ -75,9 +91,10 @@ class HessianFree(torch.optim.Optimizer):
         max_bytes: int | str | None = None,
         layout: str = "structured",
         precision: str = "parameters",
+        process_group: Any = None,
         **other: Never,
     ) -> None:
-        _check_no_other(other)
+        check_no_other(other)
         if max_inner < 1:
             raise ConfigError(f"max_inner: must be at least 1, but got {max_inner}.")
         self._guard = Guard(model)
@@ -88,7 +105,7 @@ class HessianFree(torch.optim.Optimizer):
         check_rules(self.rules, self.solver)
         check_preconditioner(self.solver, self.preconditioner)
         self.preconditioning = begin(self.preconditioner, model)
-        self.globalization = _globalization(globalization)
+        self.globalization = globalization_of(globalization)
         self.max_inner, self.right_hand_side = max_inner, right_hand_side
         self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)
         self.forecasts: dict[Any, Forecast] = {}  # of the memory of steps, by the shapes they were rehearsed for
@@ -99,8 +116,10 @@ class HessianFree(torch.optim.Optimizer):
         self.precision = precision
         precision_of(precision, next(iter(self._named.values())))  # refuses what this machine has not
         self.layout_name, self.layout = layout, layout_of(layout, list(self._named.values()))
+        self.ranks = ranks_of(process_group, next(iter(self._named.values())).device)
         state = {"damping": self.globalization.initial_damping, "iteration": 0, "generator": self.generator.get_state()}
         super().__init__(list(self._named.values()), {**state, "shapes": shapes(self._named.values())})
+        check_settings(self)
 
     # ------------------------------------------------------------ state
 
@@ -192,6 +211,7 @@ class HessianFree(torch.optim.Optimizer):
         try:
             with twice_differentiable(self.model):
                 result, p, solution = self._search(inputs, targets, curvature, evidence, planned.chunk)
+            self.ranks.check_alike({"step": (result.objective_before, result.step_length, result.next_damping)}, PARTED)
         except BaseException:
             self.generator.set_state(drawn)
             self.preconditioning.load_state_dict(kept)
@@ -215,12 +235,16 @@ class HessianFree(torch.optim.Optimizer):
         `step` asks by itself. Asked before, it keeps what is tried and rehearsed once out of a step's time. Raises
         ConfigError as `step` does; nothing changes.
         """
-        _check_evidence(evidence)
-        self._guard.check(self.loss, inputs, targets, curvature)
-        assert inputs is not None  # the guard has seen to both
-        assert targets is not None
-        with twice_differentiable(self.model):
-            return plan_of_step(self, (inputs, targets), curvature, evidence)
+        check_evidence(evidence)
+
+        def planned() -> Plan:
+            self._guard.check(self.loss, inputs, targets, curvature)
+            assert inputs is not None  # the guard has seen to both
+            assert targets is not None
+            with twice_differentiable(self.model):
+                return plan_of_step(self, (inputs, targets), curvature, evidence)
+
+        return self.ranks.together(planned)
 
     def _search(
         self,
@@ -332,6 +356,7 @@ class HessianFree(torch.optim.Optimizer):
             layout=self.layout_name,
             precision=self.precision,
             ledger=self.ledger,
+            ranks=self.ranks,
         )
 
     def _preconditioner_at(self, at: Linearisation) -> Factor:
@@ -386,27 +411,6 @@ class _Objective:
         owner.ledger.count("evaluation", len(self.inputs))
         w = owner.weights + owner.layout.unpack(p)
         named = dict(zip(owner._named, w, strict=True))
-        return objective(owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, self.chunk, named)
-
-
-def _check_evidence(evidence: Collection[str]) -> None:
-    for name in evidence:
-        if name not in STEP_EVIDENCE:
-            known = ", ".join(STEP_EVIDENCE)
-            raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
-
-
-def _check_no_other(settings: Mapping[str, object]) -> None:
-    if "lr" in settings:
-        raise ConfigError(
-            f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
-            "computed, by line search, and the damping adapts by itself."
+        return objective(
+            owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, self.chunk, named, ranks=owner.ranks
         )
-    for name in settings:  # as Python says it
-        raise TypeError(f"HessianFree.__init__() got an unexpected keyword argument {name!r}")
-
-
-def _globalization(given: Globalization | Mapping[str, Any] | None) -> Globalization:
-    if isinstance(given, Globalization):
-        return given
-    return build(Globalization, given or {}, "globalization")

@@ -19,6 +19,7 @@ from hfbench.ledger import Ledger
 from hfbench.memory import Forecast, Plan, Sizes, few, held_by, plan
 from hfbench.preconditioning import begin
 from hfbench.protocols import Factor, SolverState, System
+from hfbench.ranks import ALONE
 from hfbench.tally import reserve
 from hfbench.vector import Vector
 
@@ -77,7 +78,7 @@ def _twin(optimizer: HessianFree) -> HessianFree:
     twin.rules, twin.ledger, twin.generator = [], Ledger(), torch.Generator(optimizer.generator.device)
     twin.preconditioning = begin(optimizer.preconditioner, optimizer.model)
     twin.solver = _Short(optimizer)
-    twin.state = defaultdict(dict)
+    twin.state, twin.ranks = defaultdict(dict), ALONE  # of the cases here
     if optimizer.globalization.warm_start:  # as every step but the first has
         twin._keep_for_warm_start(twin.layout.pack(twin.weights.zeros_like()))
     return twin

@@ -76,7 +76,7 @@ class GaussNewtonSystem:
         """Ã v: an output block, then blocks shaped like the parameters."""
         Jv = self.linearisation.jvp(v)
         outputs = self._mean(self.linearisation.loss_at.factor_t(Jv), Jv)
-        return Vector((outputs, *(v * self.root_shift)))
+        return self.linearisation.share.residual(outputs, v * self.root_shift)
 
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
@@ -100,12 +100,12 @@ class GaussNewtonSystem:
         at, n = self.linearisation, self.linearisation.n
         outputs = at.loss_at.factor_inverse(at.residual).div(-math.sqrt(n))
         scale = at.layout.spread([-mu / math.sqrt(mu + self.damping) if mu else 0.0 for mu in self.mu_D])
-        return Vector((outputs, *(at.parameters * scale)))
+        return at.share.residual(outputs, at.parameters * scale)
 
     def _damping_form(self) -> Vector:
         outputs = torch.zeros_like(self.linearisation.outputs)
         scale = self.linearisation.layout.spread([-1 / math.sqrt(mu + self.damping) for mu in self.mu_D])
-        return Vector((outputs, *(self.gradient * scale)))
+        return self.linearisation.share.residual(outputs, self.gradient * scale)
 
     @cached_property
     def right_hand_side_form(self) -> str:

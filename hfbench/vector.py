@@ -26,35 +26,39 @@ class Vector(tuple[Tensor, ...]):
 
     __slots__ = ()
 
+    def like(self, blocks: Iterable[Tensor]) -> Vector:
+        """A vector of the same space."""
+        return Vector(blocks)
+
     # Tuples concatenate and repeat under + and *; vectors add and scale.
     def __add__(self, other: Any) -> Vector:
-        return Vector(torch._foreach_add(self, other))
+        return self.like(torch._foreach_add(self, other))
 
     def __sub__(self, other: Any) -> Vector:
-        return Vector(torch._foreach_sub(self, other))
+        return self.like(torch._foreach_sub(self, other))
 
     def __mul__(self, other: Any) -> Vector:
         """Scaled by a number, by one number per block, or entry by entry by another vector."""
-        return Vector(torch._foreach_mul(self, _scalars(other)))
+        return self.like(torch._foreach_mul(self, _scalars(other)))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Vector:
-        return Vector(torch._foreach_div(self, _scalars(other)))
+        return self.like(torch._foreach_div(self, _scalars(other)))
 
     def __neg__(self) -> Vector:
-        return Vector(torch._foreach_neg(self))
+        return self.like(torch._foreach_neg(self))
 
     def __pow__(self, exponent: float) -> Vector:
-        return Vector(torch._foreach_pow(self, exponent))
+        return self.like(torch._foreach_pow(self, exponent))
 
     def add(self, other: Blocks, alpha: float | Shift) -> Vector:
         """self + alpha·other in one pass, alpha a number, one number per block, or a vector taken entry by entry."""
         if isinstance(alpha, Vector):
-            return Vector(torch._foreach_addcmul(self, other, alpha))
+            return self.like(torch._foreach_addcmul(self, other, alpha))
         if isinstance(alpha, float | int):
-            return Vector(torch._foreach_add(self, other, alpha=alpha))
-        return Vector(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
+            return self.like(torch._foreach_add(self, other, alpha=alpha))
+        return self.like(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
 
     def add_(self, other: Blocks, alpha: float = 1.0) -> Vector:
         """self ← self + alpha·other."""
@@ -95,10 +99,10 @@ class Vector(tuple[Tensor, ...]):
         return math.isfinite(self.norm())
 
     def clone(self) -> Vector:
-        return Vector(block.clone() for block in self)
+        return self.like(block.clone() for block in self)
 
     def zeros_like(self) -> Vector:
-        return Vector(torch.zeros_like(block) for block in self)
+        return self.like(torch.zeros_like(block) for block in self)
 
     def numel(self) -> int:
         return sum(block.numel() for block in self)

@@ -37,11 +37,9 @@ class ChapelleErhan:
 
     def diagonal(self, linearisation: Linearisation, generator: torch.Generator) -> Vector:
         """d, shaped like the parameters."""
-        z = linearisation.outputs
 
         def squares() -> Vector:
-            v = torch.randint(0, 2, z.shape, generator=generator, dtype=z.dtype).to(z.device).mul_(2).sub_(1)
-            return linearisation.squared_sums(linearisation.loss_at.factor(v))
+            return linearisation.squared_sums(linearisation.loss_at.factor(linearisation.signs(generator)))
 
         total = squares()
         for _ in range(1, self.probes):

@@ -112,8 +112,7 @@ class KroneckerAverages:
 
     def _probes(self, at: Linearisation, generator: torch.Generator) -> list[Tensor]:
         """B v for random signs v."""
-        signs = (torch.randint(0, 2, at.outputs.shape, generator=generator) for _ in range(self.settings.probes))
-        return [at.loss_at.factor(one.to(at.outputs).mul_(2).sub_(1)) for one in signs]
+        return [at.loss_at.factor(at.signs(generator)) for _ in range(self.settings.probes)]
 
     def _averaged(self, new: list[LayerFactors]) -> list[LayerFactors]:
         """The average at the k-th time that factors are built, in tensors of its own."""
