@@ -121,6 +121,10 @@ def run(
     study: StudyName,
     seeds: Seeds = None,
     jobs: Jobs = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="i/n: every n-th task and seed from the i-th, for `import` to judge with the rest."),
+    ] = None,
     only: Only = None,
     set_: Sets = None,
     plugin: Plugin = None,
@@ -130,11 +134,40 @@ def run(
     """Run a study and print its verdicts; what has finished before is not repeated."""
     from rich.console import Console
 
+    from hfbench.studies.report import command_of
     from hfbench.studies.run import run_study
+    from hfbench.studies.shards import run_shard, shard_of
+
+    part = None if shard is None else shard_of(shard)
+    checked = study_of(study, seeds, only, set_, plugin)
+    chosen = as_typed(seeds, only, set_, plugin)
+    if part is None:
+        raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
+    gather = command_of(checked, [str(results), *chosen]).replace("hfbench run", "hfbench import", 1)
+    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Console(), gather))
+
+
+@app.command("import")
+def import_(
+    study: StudyName,
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Results folders and archives; none: --results has all already.")
+    ] = None,
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Bring records made elsewhere into a results folder, and judge and report them with those that are there."""
+    from rich.console import Console
+
+    from hfbench.studies.importing import import_study
 
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
-    raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
+    raise typer.Exit(import_study(checked, sources or [], results, data, Console(), chosen))
 
 
 @app.command()

@@ -15,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
+FILES = ("config.json", "trace.parquet", "examples.npz", "error.txt", "checkpoint.pt", "result.json")  # of a run
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a run's folder, to be put elsewhere."""
+
+    files: Mapping[str, bytes]
+    ended: float | None  # seconds of the system's clock; None for a run that has not
 
 
 class RunFolder:
@@ -119,6 +130,24 @@ class RunFolder:
             return None
         with np.load(self._examples, allow_pickle=False) as arrays:
             return dict(arrays)
+
+    def contents(self) -> Contents:
+        """What is in the folder now."""
+        held = {name: self.path / name for name in FILES}
+        files = {name: path.read_bytes() for name, path in held.items() if path.is_file()}
+        return Contents(files, held["result.json"].stat().st_mtime if "result.json" in files else None)
+
+    def put(self, contents: Contents) -> None:
+        """Makes the folder one of these contents; the result comes last, so that it never stands for less."""
+        make_folder(self.path)
+        for name in FILES:
+            path, held = self.path / name, contents.files.get(name)
+            if held is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_atomically(path, partial(Path.write_bytes, data=held))
+        if contents.ended is not None:
+            os.utime(self.path / "result.json", (contents.ended, contents.ended))
 
     def report(self, progress: Mapping[str, Any]) -> None:
         """Tells whoever watches how far the run is."""

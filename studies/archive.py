@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -23,7 +24,7 @@ from hfbench import trace
 from hfbench.config import Study
 from hfbench.errors import StoreError
 from hfbench.runspec import RunSpec, plan
-from hfbench.store import RunFolder, read_json, safe_name, write_atomically
+from hfbench.store import Contents, RunFolder, read_json, safe_name, write_atomically
 
 from .recorded import Recorded, gather, same_settings
 
@@ -87,6 +88,18 @@ def unpack(file: Path, name: str, planned: Mapping[str, RunSpec], results: Path)
     for key, row in rows.items():
         _unpack(RunFolder(folder, key), configs[key], row)
     return folder, specs
+
+
+def contents(file: Path, planned: Mapping[str, RunSpec]) -> dict[str, Contents]:
+    """What the archive holds of the planned runs under their very keys. Raises StoreError for what is no archive."""
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="hfbench-import-") as temporary:
+        for row in _read(file):
+            if row["key"] in planned:
+                folder = RunFolder(Path(temporary), row["key"])
+                _unpack(folder, json.loads(row["config"]), row)
+                found[row["key"]] = folder.contents()
+    return found
 
 
 def _identity(config: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -51,14 +51,14 @@ def run_study(
     """
     results = Path(results)
     specs = {spec.key(): spec for spec in plan(study, data)}
-    missing = _missing(specs, results)
+    missing = missing_of(specs, results)
     if jobs > 1:
         added_parts(missing.values())
     preflight(missing.values(), data)
     prepare(results)
     setting = Setting(results, study.name, data, checkpoint_every)
     with study_lock(results, study.name, "hfbench run"), unread_is_fine(console):
-        missing = _missing(specs, results)  # who held the lock before may have run some
+        missing = missing_of(specs, results)  # who held the lock before may have run some
         tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
         try:
@@ -76,7 +76,7 @@ def run_study(
     return 1 if conclusion.failed else 0
 
 
-def _missing(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
+def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
     return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
 
 

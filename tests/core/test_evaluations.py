@@ -25,9 +25,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
     kept: list[int] = []
     objective, backtrack = hfbench.optimizer.objective, hfbench.optimizer.backtrack
 
-    def seen_objective(model: Any, loss: str, inputs: Tensor, *rest: Any) -> float:
+    def seen_objective(model: Any, loss: str, inputs: Tensor, *rest: Any, **more: Any) -> float:
         seen.append((Vector(rest[3].values()), len(inputs)))
-        return objective(model, loss, inputs, *rest)
+        return objective(model, loss, inputs, *rest, **more)
 
     def seen_backtrack(states: list[SolverState], f: Any) -> Any:
         given = list(states)

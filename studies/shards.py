@@ -1,0 +1,98 @@
+"""A study shared out among jobs that know nothing of each other: each makes some of the runs, and only records them.
+
+A shard has whole blocks of a task and a seed, so that all methods of a pair run on one machine, where their seconds
+compare, and a method that meets another's batches again finds them. It writes nothing to MLflow: `hfbench import` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.config import Study
+from hfbench.errors import ConfigError
+from hfbench.lock import study_lock
+from hfbench.runspec import RunSpec, plan
+from hfbench.store import prepare
+
+from .jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
+from .progress import progress
+from .run import missing_of, preflight
+from .screen import unread_is_fine
+from .signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
+from .words import count
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The i-th of n."""
+
+    i: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.i}/{self.n}"
+
+    def of(self, specs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
+        """The i-th block of a task and a seed, the (i + n)-th, and so on."""
+        blocks = {block: place for place, block in enumerate(dict.fromkeys(map(_block, specs.values())))}
+        return {key: spec for key, spec in specs.items() if blocks[_block(spec)] % self.n == self.i - 1}
+
+
+def shard_of(given: str) -> Shard:
+    """`2/4`. Raises ConfigError for anything else."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", given)
+    shard = Shard(int(found[1]), int(found[2])) if found else None
+    if shard is None or not 1 <= shard.i <= shard.n:
+        raise ConfigError(f"--shard: must be i/n with i from 1 to n, such as 1/4, but got {given!r}.")
+    return shard
+
+
+def _block(spec: RunSpec) -> tuple[str, int]:
+    return spec.task, spec.seed
+
+
+def run_shard(
+    study: Study,
+    shard: Shard,
+    results: Path,
+    jobs: int,
+    data: str | None,
+    console: Console,
+    command: str,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+) -> int:
+    """Makes the shard's runs that are not recorded yet. Returns as `hfbench.studies.run.run_study` does.
+
+    `command` is the one that brings the records of all shards together.
+    """
+    specs = {spec.key(): spec for spec in plan(study, data)}
+    mine = shard.of(specs)
+    missing = missing_of(mine, results)
+    if jobs > 1:
+        added_parts(missing.values())
+    preflight(missing.values(), data)
+    prepare(results)
+    setting = Setting(results, study.name, data, checkpoint_every)
+    failed = 0
+    name = f"{study.name}.shard-{shard.i}-of-{shard.n}"
+    with study_lock(results, name, f"hfbench run --shard {shard}"), unread_is_fine(console):
+        already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
+        said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
+        console.print(escape(said), highlight=False, soft_wrap=True)
+        try:
+            with sigterm_interrupts(), progress(console, results, missing, len(mine) - len(missing), len(mine)) as bars:
+                for result in run_all(missing, setting, jobs):
+                    failed += result["outcome"] == "failed"
+                    bars.ended(result)
+        except KeyboardInterrupt as interrupt:
+            console.print("Interrupted. The same command goes on where it stopped.")
+            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        said = f"When all shards have run, with the folders of all: {command}"
+        console.print(escape(said), highlight=False, soft_wrap=True)
+    return 1 if failed else 0
