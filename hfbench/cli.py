@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,6 +122,10 @@ def run(
     study: StudyName,
     seeds: Seeds = None,
     jobs: Jobs = None,
+    backend: Annotated[str, typer.Option(help="What makes the runs: loky, dask or ray.")] = "loky",
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a running Dask or Ray cluster; none: one of this machine.")
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(help="i/n: every n-th task and seed from the i-th, for `import` to judge with the rest."),
@@ -134,6 +139,7 @@ def run(
     """Run a study and print its verdicts; what has finished before is not repeated."""
     from rich.console import Console
 
+    from hfbench.studies.engines import engine_of
     from hfbench.studies.report import command_of
     from hfbench.studies.run import run_study
     from hfbench.studies.shards import run_shard, shard_of
@@ -141,6 +147,13 @@ def run(
     part = None if shard is None else shard_of(shard)
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
+    if (backend, cluster) != ("loky", None):
+        if part is not None:
+            raise ConfigError(
+                "--shard: is for jobs that know of no cluster; with --backend and --cluster leave it out."
+            )
+        with closing(engine_of(backend, cluster, jobs_of(jobs) if jobs else None)) as engine:
+            raise typer.Exit(run_study(checked, results, engine.capacity, data, Console(), chosen, engine=engine))
     if part is None:
         raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
     gather = command_of(checked, [str(results), *chosen]).replace("hfbench run", "hfbench import", 1)

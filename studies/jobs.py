@@ -1,16 +1,18 @@
-"""Runs side by side: one process and one torch thread each, results in the order they come."""
+"""Runs side by side: one process and one torch thread each, on this machine or a cluster, results as they come."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import socket
 import sys
+import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,18 @@ from hfbench import foreign, registry
 from hfbench.errors import ConfigError
 from hfbench.plugins import import_file
 from hfbench.runspec import RunSpec
-from hfbench.store import RunFolder
+from hfbench.store import Contents, RunFolder
 
+from .engines import Engine, Loky
 from .signals import undisturbed
 
 CHANGED = (
     "the source of the numerics or of a part changed while the study was running, so this run would not be what it is "
     "recorded as. Give the command again."
+)
+ELSEWHERE = (
+    "the worker on {host} has another version of hfbench, of a part or of the data than this machine, so this run "
+    "would not be what it is recorded as. Install the same there and give the command again."
 )
 UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 KILLED = (
@@ -33,8 +40,6 @@ KILLED = (
     "Set methods.<name>.max_bytes, or run fewer jobs."
 )
 CHECKPOINT_EVERY = 4.0  # seconds; one takes 15 to 30 ms
-IDLE = 300.0  # seconds after which a process without a run ends
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,33 @@ class Setting:
         return RunFolder(self.results, key)
 
 
-def run_all(specs: Mapping[str, RunSpec], setting: Setting, jobs: int) -> Iterator[dict[str, Any]]:
-    """Runs every spec (by key) and yields the results as they end. With one job, in this process."""
+def run_all(
+    specs: Mapping[str, RunSpec], setting: Setting, jobs: int, engine: Engine | None = None
+) -> Iterator[dict[str, Any]]:
+    """Runs every spec (by key) and yields the results as they end: on the engine, else so many at a time here."""
     leading = {key: spec for key, spec in specs.items() if not spec.follows}
     following = {key: spec for key, spec in specs.items() if spec.follows}
-    with Pool(setting, jobs, added_parts(specs.values()) if jobs > 1 else []) as pool:
+    with Pool(setting, jobs, added_parts(specs.values()) if jobs > 1 or engine else [], engine) as pool:
         for turn in (leading, following):  # a batch trace must be there before it can be met again
             yield from pool.results(turn)
 
 
 class Pool(AbstractContextManager["Pool"]):
-    """Processes that make runs, so many at a time; with one job, this process makes them.
+    """Processes that make runs, so many at a time; with one job and no engine, this process makes them.
 
-    A worker that dies takes the others with it: the runs that were under way are then tried alone, one after the other,
-    and one that dies again is recorded as failed.
+    A worker of this machine that dies takes the others with it: the runs that were under way are then tried alone, one
+    after the other, and one that dies again is recorded as failed. A cluster gives the run of a worker that died to
+    another by itself.
     """
 
-    def __init__(self, setting: Setting, jobs: int, parts: Sequence[AddedPart] = ()) -> None:
+    def __init__(
+        self, setting: Setting, jobs: int, parts: Sequence[AddedPart] = (), engine: Engine | None = None
+    ) -> None:
         """`parts` are those that workers would not find by themselves."""
         if jobs < 1:
             raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
-        self.setting, self.jobs, self.parts = setting, jobs, list(parts)
+        self.setting, self.parts = setting, list(parts)
+        self.engine = engine or (Loky(jobs) if jobs > 1 else None)
         self._running: dict[Any, tuple[str, RunSpec]] = {}  # by future
         self._suspects: list[tuple[str, RunSpec]] = []  # under way when a worker died
         self._alone = False  # a suspect is being tried
@@ -83,21 +94,22 @@ class Pool(AbstractContextManager["Pool"]):
     @property
     def free(self) -> int:
         """How many runs may be submitted now: none waits for another, since Ctrl-C would trip over it."""
-        return 0 if self._suspects or self._alone else self.jobs - len(self._running)
+        most = self.engine.capacity if self.engine else 1
+        return 0 if self._suspects or self._alone else max(most - len(self._running), 0)
 
     def submit(self, key: str, spec: RunSpec) -> None:
         with undisturbed():
-            future = Waiting() if self.jobs == 1 else self._begun(key, spec)
+            future = Waiting() if self.engine is None else self._begun(self.engine, key, spec)
             self._running[future] = key, spec
 
     def next(self) -> dict[str, Any]:
         """The result of a run that was submitted, as soon as there is one."""
         while True:
-            if self.jobs == 1:
+            if self.engine is None:
                 return self._here(*self._running.pop(next(iter(self._running))))
             self._try_a_suspect()
             done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-            result = self._given(next(iter(done)))
+            result = self._given(self.engine, next(iter(done)))
             if result is not None:
                 return result
 
@@ -116,52 +128,46 @@ class Pool(AbstractContextManager["Pool"]):
             spec, self.setting.folder(key), self.setting.study, self.setting.data, self.setting.checkpoint_every
         )
 
-    def _given(self, future: Any) -> dict[str, Any] | None:
+    def _given(self, engine: Engine, future: Any) -> dict[str, Any] | None:
         """What a run's process gave; None if it died, when the run is tried again if it was not alone."""
-        from joblib.externals.loky.process_executor import BrokenProcessPool
-
         from hfbench.experiment import record_failure
 
         key, spec = self._running.pop(future)
         alone, self._alone = self._alone, False
         try:
-            result: dict[str, Any] = future.result()
-            return result
-        except BrokenProcessPool:
-            if alone:
+            result: dict[str, Any]
+            result, contents = future.result()
+        except Exception as error:
+            if not engine.has_died(error):
+                raise
+            if alone or engine.away:  # a cluster has tried it again
                 return record_failure(spec, self.setting.folder(key), self.setting.study, KILLED, KILLED)
             self._suspects.append((key, spec))
             return None
+        if contents is not None:
+            self.setting.folder(key).put(contents)
+        return result
 
     def _try_a_suspect(self) -> None:
         if self._suspects and not self._running:
             self.submit(*self._suspects.pop())
             self._alone = True
 
-    def _begun(self, key: str, spec: RunSpec) -> Any:
+    def _begun(self, engine: Engine, key: str, spec: RunSpec) -> Any:
         """The future of a run that a worker has been given."""
-        from joblib.externals.loky.process_executor import BrokenProcessPool
-
-        call = _job, key, spec, self.setting, self.parts, os.getpid()
-        try:
-            return self._executor().submit(*call)
-        except BrokenProcessPool:  # an idle worker died, just now; then a new pool takes the place of the broken one
-            return self._executor().submit(*call)
-
-    def _executor(self) -> Any:
-        from joblib.externals.loky import get_reusable_executor
-
-        # A worker that has grown by 300 MB ends between two runs and another takes its place: nothing is lost.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        return get_reusable_executor(max_workers=self.jobs, timeout=IDLE, env=dict.fromkeys(THREADS, "1"))
+        if not engine.away:
+            return engine.submit(_job, key, spec, self.setting, self.parts, os.getpid())
+        folders = [self.setting.folder(one) for one in (key, spec.follows) if one]
+        known = {folder.key: folder.contents() for folder in folders if folder.path.is_dir()}
+        return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in self.parts], known)
 
     def __exit__(self, kind: type[BaseException] | None, *of: object) -> None:
         """Ends the workers if the block ended in the middle of runs."""
-        if self._running and self.jobs > 1:
+        if self._running and self.engine is not None:
             with undisturbed():
-                while any(not (future.running() or future.done()) for future in self._running):
+                while not self.engine.away and any(not (one.running() or one.done()) for one in self._running):
                     time.sleep(0.01)  # loky stumbles over a run that no worker has taken yet
-                self._executor().shutdown(wait=True, kill_workers=True)
+                self.engine.stop()
 
 
 class Waiting:
@@ -171,10 +177,31 @@ class Waiting:
 # ---------------------------------------------------------------- in the worker
 
 
-def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> dict[str, Any]:
+def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> tuple[dict[str, Any], None]:
+    """A run on this machine."""
+    _end_with(parent)
+    return _made(key, spec, setting, parts, CHANGED), None
+
+
+TAKING_TURNS = threading.Lock()  # a worker of a cluster may have threads, but its parts and torch threads are one
+
+
+def _job_away(
+    key: str, spec: RunSpec, setting: Setting, parts: list[SentPart], known: Mapping[str, Contents]
+) -> tuple[dict[str, Any], Contents]:
+    """A run on another machine, in a folder of its own, begun with what is recorded of it and of the run it follows."""
+    with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-") as folder:
+        there = Setting(Path(folder), setting.study, setting.data, setting.checkpoint_every)
+        for one, contents in known.items():
+            there.folder(one).put(contents)
+        added = [part.kept() for part in parts]
+        result = _made(key, spec, there, added, ELSEWHERE.format(host=socket.gethostname()))
+        return result, there.folder(key).contents()
+
+
+def _made(key: str, spec: RunSpec, setting: Setting, parts: Sequence[AddedPart], changed: str) -> dict[str, Any]:
     from hfbench.experiment import attempt, record_failure
 
-    _end_with(parent)
     folder = setting.folder(key)
     registry.forget()  # those of another study, for which this process was started
     try:
@@ -183,7 +210,7 @@ def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], pare
     except (Exception, SystemExit) as error:
         return record_failure(spec, folder, setting.study, f"{UNLOADED} {foreign.reason(error)}", foreign.report(error))
     if spec.key() != key:
-        return record_failure(spec, folder, setting.study, CHANGED, CHANGED)
+        return record_failure(spec, folder, setting.study, changed, changed)
     return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
 
 
@@ -216,6 +243,31 @@ class AddedPart:
         for name in self.qualname.split("."):
             found = getattr(found, name)
         registry.add(self.family, self.name, found)
+
+    def sent(self) -> SentPart:
+        """With its source, for a machine that does not have the file."""
+        return SentPart(self, Path(self.file).read_bytes())
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """A part added here, and the source of its file."""
+
+    part: AddedPart
+    source: bytes
+
+    def kept(self) -> AddedPart:
+        """The part, its file put where it stays as long as this process."""
+        file = _sources() / f"{self.part.module}.py"
+        file.write_bytes(self.source)
+        return replace(self.part, file=str(file))
+
+
+@cache
+def _sources() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="hfbench-parts-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:

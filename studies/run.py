@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +21,7 @@ from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
 from hfbench.tracking import Tracker
 
+from .engines import Engine
 from .jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
 from .log import Log
 from .params import study_params
@@ -39,12 +41,14 @@ def run_study(
     console: Console,
     options: Sequence[str] = (),
     checkpoint_every: float = CHECKPOINT_EVERY,
+    engine: Engine | None = None,
 ) -> int:
     """Runs what is not recorded yet and reports on all of it.
 
     Returns 0; 1 if some runs failed; 130 after Ctrl-C and 143 after SIGTERM.
 
-    `options` are those of the command line that decide which runs belong to the study, for the report to repeat.
+    `options` are those of the command line that decide which runs belong to the study, for the report to repeat; the
+    runs are made by `engine`, or so many at a time on this machine.
     The same command may be given again at any time: complete runs are not repeated, interrupted ones continue, failed
     ones are tried anew. Nobody need read what is printed. Raises HfbenchError before anything is written if the study
     cannot be run, as where another process is running it in the same folder.
@@ -52,7 +56,7 @@ def run_study(
     results = Path(results)
     specs = {spec.key(): spec for spec in plan(study, data)}
     missing = missing_of(specs, results)
-    if jobs > 1:
+    if jobs > 1 or engine is not None:
         added_parts(missing.values())
     preflight(missing.values(), data)
     prepare(results)
@@ -63,7 +67,7 @@ def run_study(
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
         try:
             with sigterm_interrupts():
-                _carry_out(specs, missing, setting, jobs, tracker, console)
+                _carry_out(specs, missing, setting, tracker, console, lambda: run_all(missing, setting, jobs, engine))
                 conclusion = conclude(gather(study, specs, results), tracker, command_of(study, options))
         except KeyboardInterrupt as interrupt:
             _close(tracker, "KILLED")
@@ -84,9 +88,9 @@ def _carry_out(
     specs: Mapping[str, RunSpec],
     missing: Mapping[str, RunSpec],
     setting: Setting,
-    jobs: int,
     tracker: Tracker,
     console: Console,
+    carried_out: Callable[[], Iterable[dict[str, Any]]],
 ) -> None:
     """The runs that are missing, each logged as it ends, and a long one while it runs."""
     done = len(specs) - len(missing)
@@ -95,7 +99,7 @@ def _carry_out(
         if key not in missing:
             log.ended(key)
     with log.follow(missing), progress(console, setting.results, missing, done, len(specs)) as report:
-        for result in run_all(missing, setting, jobs):
+        for result in carried_out():
             report.ended(result)
             log.ended(result["key"])
 
