@@ -51,7 +51,7 @@ def test_a_pool_that_breaks_while_it_is_idle_is_replaced(tmp_path: Path, monkeyp
             return "future"
 
     pool, executors = Pool(Setting(tmp_path, "tiny"), 2), [Whole(), Broken()]
-    monkeypatch.setattr(pool, "_executor", executors.pop)
+    monkeypatch.setattr(pool.engine, "_executor", executors.pop)
     spec = plan(tiny(tmp_path))[0]
     pool.submit("key", spec)
     assert list(pool._running.items()) == [("future", ("key", spec))]
