@@ -126,6 +126,9 @@ def run(
     cluster: Annotated[
         str | None, typer.Option(help="Address of a running Dask or Ray cluster; none: one of this machine.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Begin one run of every method on every task, and say what all will take.")
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option(help="i/n: every n-th task and seed from the i-th, for `import` to judge with the rest."),
@@ -140,6 +143,7 @@ def run(
     from rich.console import Console
 
     from hfbench.studies.engines import engine_of
+    from hfbench.studies.planning import plan_study
     from hfbench.studies.report import command_of
     from hfbench.studies.run import run_study
     from hfbench.studies.shards import run_shard, shard_of
@@ -147,6 +151,10 @@ def run(
     part = None if shard is None else shard_of(shard)
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
+    if plan:
+        if part is not None or (backend, cluster) != ("loky", None):
+            raise ConfigError("--plan: looks at the whole study on this machine; leave --shard and --backend out.")
+        raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Console()))
     if (backend, cluster) != ("loky", None):
         if part is not None:
             raise ConfigError(

@@ -28,6 +28,7 @@ from hfbench.streams import generator
 
 COSTS = ("work", "products", "seconds", "distinct")
 REPORT_EVERY = 0.5  # seconds between two reports of progress
+LEAST_STEPS = 2  # of a run that is left after a limit: a pace needs two
 
 
 def attempt(
@@ -36,18 +37,24 @@ def attempt(
     study: str = "",
     data: str | None = None,
     checkpoint_every: float = 2.0,
+    limit: float = math.inf,
 ) -> dict[str, Any]:
     """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
 
     A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its message
-    and the place where it arose; the traceback lies beside the result in error.txt.
+    and the place where it arose; the traceback lies beside the result in error.txt. `limit` seconds of the wall after
+    its first step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before that step.
     """
     if folder.is_complete():
         return folder.result() or {}
     try:
         with one_thread():
+            began = time.monotonic()
             live = _opened(spec, folder, data)
-            _carry_on(live, folder, checkpoint_every)
+            start = time.monotonic() - began
+            _carry_on(live, folder, checkpoint_every, limit)
+            if live.outcome is None:
+                return {"outcome": "", "start": start}
             result = identity(spec, folder.key, study) | live.result()
         folder.finish(live.rows, result, examples(live.model, live.task, live.data.test))
         return result
@@ -91,13 +98,13 @@ def _recorded(spec: RunSpec, folder: RunFolder) -> list[BatchPlan] | None:
     return plans(followed.rows())
 
 
-def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float) -> None:
-    """Iterates until the run has an outcome; saves checkpoints and reports progress on the way."""
-    saved = reported = time.monotonic()
-    while live.outcome is None:
+def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float, limit: float) -> None:
+    """Iterates until the run has an outcome, or time is up; saves checkpoints and reports progress on the way."""
+    began = saved = reported = now = time.monotonic()
+    while live.outcome is None and (now - began < limit or len(live.rows) <= LEAST_STEPS):
         live.advance()
         now = time.monotonic()
-        if live.outcome is None and now - saved >= checkpoint_every:
+        if live.outcome is None and (now - saved >= checkpoint_every or now - began >= limit):
             folder.save_checkpoint(live.state_dict())
             saved = time.monotonic()
         if now - reported >= REPORT_EVERY:

@@ -14,9 +14,9 @@ from hfbench.errors import ConfigError
 from hfbench.frozen import FrozenSystem, OpenedSystem
 from hfbench.space import hyperparameters
 from hfbench.store import make_folder, write_atomically
+from hfbench.studies.beside import examined
 from hfbench.studies.words import digits, grid_of, number, p_value
 
-from .beside import examined
 from .conditioning import GAPS, Row, Variant, conditioned, units
 from .equal import centre
 from .judge import Exact, Judge

@@ -13,9 +13,9 @@ from rich.text import Text
 from hfbench.errors import ConfigError
 from hfbench.frozen import FrozenSystem
 from hfbench.store import make_folder, write_atomically, write_json
+from hfbench.studies.beside import examined
 from hfbench.studies.words import digits, grid_of, number, p_value
 
-from .beside import examined
 from .duel import Arm, Solve, follow
 from .equal import MEASURES, Ratio, ratios
 from .judge import Exact, Judge

@@ -24,10 +24,9 @@ from hfbench.frozen import FrozenSystem, OpenedSystem
 from hfbench.protocols import BatchPlan, Evidence, Schedule
 from hfbench.store import make_folder, write_atomically
 from hfbench.streams import generator
+from hfbench.studies.beside import examined
 from hfbench.studies.words import digits, grid_of
 from hfbench.vector import Vector
-
-from .beside import examined
 
 Row = dict[str, Any]
 CHUNK = 2048  # cases in memory at once, of all the data

@@ -1,4 +1,4 @@
-"""What is found of each system, by processes of their own where several may run; told in the order of the systems."""
+"""The same question asked of many things, by processes of their own where several may run; answers in order."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from rich.console import Console
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.studies.jobs import AddedPart, loadable
-from hfbench.studies.words import count
+
+from .jobs import AddedPart, loadable
+from .words import count
 
 KILLED = (
     "a process was killed from outside, and nothing is written; the usual cause is too little memory: give --jobs 1, "
-    "or fewer systems."
+    "or ask for less at once."
 )
 
 
 def examined(
-    examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int, console: Console
+    examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int, console: Console, noun: str = "system"
 ) -> Iterator[Any]:
     """examine(*call) for every call, in their order, so many at a time; with one, in this process.
 
@@ -28,12 +29,14 @@ def examined(
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
+    if not calls:
+        return
     jobs = min(jobs, len(calls))
     parts = loadable(registry.added().keys()) if jobs > 1 else []
     made = Parallel(n_jobs=jobs, return_as="generator")(delayed(_there)(parts, examine, call) for call in calls)
     with console.status("") as status:
         for done in range(len(calls)):
-            status.update(f"{done} of {count(len(calls), 'system')} done")
+            status.update(f"{done} of {count(len(calls), noun)} done")
             try:
                 found = next(made)
             except BrokenProcessPool as error:

@@ -19,7 +19,7 @@ from hfbench.errors import ConfigError
 from hfbench.freezing import frozen_systems
 from hfbench.frozen import FrozenSystem
 from hfbench.plugins import load
-from hfbench.studies.probes.beside import examined
+from hfbench.studies.beside import examined
 from hfbench.studies.probes.duel import Arm
 from hfbench.studies.probes.solvers import probe_solvers
 

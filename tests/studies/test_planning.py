@@ -1,0 +1,128 @@
+"""What a study will cost: pace and target extrapolated from rows whose end is known, and runs that go on after."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_study import run_quietly, specs, tiny, trace_of, uses_mlflow
+
+from hfbench.config import Study
+from hfbench.store import RunFolder
+from hfbench.studies import planning
+from hfbench.studies.planning import Estimate, at_budget, at_target, duration, makespan, plan_study, size
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds, and have tests of their own."""
+    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+
+
+def planned(study: Study, results: Path, jobs: int = 1) -> tuple[int, str]:
+    screen = io.StringIO()
+    return plan_study(study, results, jobs, None, Console(file=screen, width=80)), screen.getvalue()
+
+
+def steady(n: int, seconds: float, work: float, error: float) -> list[dict[str, float]]:
+    """n steps, each of so many seconds and passes, that multiply the test error."""
+    return [
+        {
+            "iteration": k,
+            "seconds": seconds * k,
+            "work": work * k,
+            "products": 10.0 * k,
+            "test_error": 80 * error**k,
+        }
+        for k in range(n + 1)
+    ]
+
+
+def test_a_steady_run_is_told_to_the_second() -> None:
+    rows = steady(12, 0.5, 4.0, 0.9)
+    assert at_budget(rows, {"passes": 400.0}) == pytest.approx(50.0)
+    assert at_budget(rows, {"passes": 400.0, "iterations": 30.0}) == pytest.approx(15.0)
+    assert at_budget(rows, {"seconds": 77.0}) == pytest.approx(77.0)
+    assert at_budget(rows, {"products": 200.0}) == pytest.approx(10.0)
+    assert at_target(rows, 80 * 0.9**40) == pytest.approx(20.0)
+    assert at_target(rows, 79.0) == rows[-1]["seconds"]  # is there
+
+
+def test_the_pace_is_that_of_the_last_third() -> None:
+    rows = [{**row, "seconds": max(row["seconds"], 3.0 * row["iteration"] - 20.0)} for row in steady(12, 0.5, 4.0, 0.9)]
+    assert at_budget(rows, {"iterations": 20.0}) == pytest.approx(rows[-1]["seconds"] + 8 * 3.0, rel=0.2)
+
+
+def test_an_error_that_does_not_fall_never_comes_to_the_target() -> None:
+    assert at_target(steady(12, 0.5, 4.0, 1.01), 10.0) == math.inf
+
+
+def test_workers_take_the_longest_runs_first() -> None:
+    assert makespan([3.0, 3.0, 2.0, 2.0, 2.0], 2) == 7.0
+    assert makespan([3.0, 3.0, 2.0, 2.0, 2.0], 1) == 12.0
+    assert makespan([9.0, 1.0], 8) == 9.0
+    assert makespan([], 3) == 0.0
+
+
+def test_runs_that_end_at_once_are_told_as_they_were(tmp_path: Path) -> None:
+    study = tiny(tmp_path, "study.seeds=3")
+    status, text = planned(study, tmp_path / "results")
+    assert status == 0
+    assert max(map(len, text.splitlines())) <= 80
+    assert "4 of 6 runs left" in text  # the first seed's have ended
+    for name in ("hf", "shf"):
+        steps = len(RunFolder(tmp_path / "results", specs(study)[name, 0].key()).rows()) - 1
+        line = next(one.split() for one in text.splitlines() if name in one.split())
+        assert str(steps) in line
+    status, again = planned(study, tmp_path / "results")
+    assert (status, "4 of 6 runs left" in again) == (0, True)
+
+
+def test_a_run_begun_for_it_goes_on_in_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PROBE", 0.0)  # two steps are made all the same
+    study = tiny(tmp_path, "study.stop_at_target=false")
+    folder = RunFolder(tmp_path / "results", specs(study)["hf", 0].key())
+    status, text = planned(study, tmp_path / "results")
+    assert status == 0
+    assert "4 of 4 runs left" in text
+    assert "~" in text
+    begun = (folder.load_checkpoint() or {})["rows"]
+    assert len(begun) == 3
+    run_quietly(study, tmp_path / "results")
+    run_quietly(study, tmp_path / "whole")
+    spec = specs(study)["hf", 0]
+    assert trace_of(spec, tmp_path / "results").equals(trace_of(spec, tmp_path / "whole"))
+    assert [row["seconds"] for row in folder.rows()][: len(begun)] == [row["seconds"] for row in begun]
+
+
+def test_a_method_that_fails_says_so_and_the_others_are_told(tmp_path: Path) -> None:
+    study = tiny(tmp_path, extra='[methods.bad]\nsolver = "dense"\npreconditioner = "identity"\nscheduler = "fixed"\n')
+    status, text = planned(study, tmp_path / "results")
+    assert status == 1
+    assert "failed: " in text
+    assert "2 of 6 runs left" not in text  # the failed ones are tried anew
+
+
+def test_a_method_that_follows_another_is_taken_to_be_as_long(tmp_path: Path) -> None:
+    study = tiny(tmp_path, extra='[methods.again]\nsolver = "cg"\npreconditioner = "martens"\nbatches_of = "shf"\n')
+    status, text = planned(study, tmp_path / "results")
+    assert status == 0
+    assert "4 of 6 runs left" in text
+
+
+def test_words() -> None:
+    assert [duration(s) for s in (4.26, 40.2, 125.0, 7200.0, 400000.0)] == [
+        "4.3 s",
+        "40 s",
+        "2.1 min",
+        "2.0 h",
+        "4.6 days",
+    ]
+    assert [size(n) for n in (3400, 340_000, 1.21e9, 4e12)] == ["3.4 kB", "340 kB", "1.2 GB", "4.0 TB"]
+    one = Estimate("t", "m", 1, 1.0, 1.0, 1000.0, 0, True)
+    assert one.disk == 25_000 + 10_000 + 150_000 + 15_000 + 50 * 24 * 230
