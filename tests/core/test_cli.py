@@ -131,7 +131,7 @@ def test_version(hf: Any) -> None:
         (
             "rnu",
             "hfbench: no command 'rnu' (did you mean 'run'?); "
-            "known: run, sweep, compare, export, diagnose, capture, list, show, new, check, ui, probe, data.",
+            "known: run, import, sweep, compare, export, diagnose, capture, list, show, new, check, ui, probe, data.",
         ),
         ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
         ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
@@ -139,8 +139,20 @@ def test_version(hf: Any) -> None:
         ("run quickstart --jobs", "hfbench: option '--jobs' requires an argument; `hfbench"),
         ("run quickstart --jobs 0", "hfbench: --jobs: must be at least 1, but got 0."),
         ("run quickstart --jobs two", "hfbench: invalid value for '--jobs': "),
-        ("run quickstart --seed 3", "hfbench: no option --seed (did you mean --seeds or --set?); `hfbench run --help`"),
+        (
+            "run quickstart --seed 3",
+            "hfbench: no option --seed (did you mean --seeds or --set or --shard?); `hfbench run --help`",
+        ),
         ("run quickstart --zzz", "hfbench: no option --zzz; `hfbench run --help`"),
+        ("run quickstart --shard 5/4", "hfbench: --shard: must be i/n with i from 1 to n, such as 1/4, but got '5/4'."),
+        (
+            "run quickstart --plan --shard 1/2",
+            "hfbench: --plan: looks at the whole study on this machine; leave --shard",
+        ),
+        ("run quickstart --backend dsak", "hfbench: --backend: must be among loky, dask, ray, but got 'dsak' (did you"),
+        ("run quickstart --cluster here:1", "hfbench: --cluster: goes with --backend dask or ray, but got 'here:1'"),
+        ("run quickstart --shard 1/2 --backend dask", "hfbench: --shard: is for jobs that know of no cluster"),
+        ("import quickstart nowhere", "hfbench: a source must be a results folder or an archive that `hfbench export`"),
         ("ui --port 0", "hfbench: --port: must be 1 to 65535, but got 0."),
         ("ui --port 65536", "hfbench: --port: must be 1 to 65535, but got 65536."),
     ],
