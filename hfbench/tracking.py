@@ -115,14 +115,24 @@ class Tracker:
         client = MlflowClient(tracking_uri=uri)
         known = client.get_experiment_by_name(self.study)
         if known is None:
-            place = None if _is_remote(uri) else make_folder(self.results / "mlflow-artifacts" / self.study).as_uri()
-            experiment = client.create_experiment(self.study, artifact_location=place)
-            if not os.environ.get("MLFLOW_TRACKING_URI"):  # another's store stays as it is
-                _hide_default(client)
-            return client, experiment
+            return client, self._experiment(client, uri)
         if known.lifecycle_stage == "deleted":
             client.restore_experiment(known.experiment_id)
         return client, known.experiment_id
+
+    def _experiment(self, client: Any, uri: str) -> str:
+        """A new experiment, or the one that another process has made just now."""
+        place = None if _is_remote(uri) else make_folder(self.results / "mlflow-artifacts" / self.study).as_uri()
+        try:
+            made = str(client.create_experiment(self.study, artifact_location=place))
+        except _mlflow_errors():
+            known = client.get_experiment_by_name(self.study)
+            if known is None:
+                raise
+            return str(known.experiment_id)
+        if not os.environ.get("MLFLOW_TRACKING_URI"):  # another's store stays as it is
+            _hide_default(client)
+        return made
 
     def _parent(self, study_key: str, params: Mapping[str, Any]) -> str:
         known = self._search(f"tags.study_key = '{study_key}'")

@@ -148,7 +148,7 @@ def check_schedulers(names: Sequence[str]) -> None:
 
 def estimates(rows: Sequence[Row], frozen: FrozenSystem) -> Any:
     """By batch size: what batches estimate, over the truth, and the noise that there is."""
-    title = f"{frozen.moment}: over the truth, means of {rows[0]['draws']} batches a size"
+    title = f"{frozen.moment}: {rows[0]['draws']} batches of each size"
     grid = grid_of(Text(title, style="bold"))
     for head in ("cases", "V_S/V", "sd", "W_S/W", "sd", "|g_S|²/|g|²", "noise/|g|²"):
         grid.add_column(head, justify="right")
@@ -161,7 +161,7 @@ def estimates(rows: Sequence[Row], frozen: FrozenSystem) -> Any:
 
 def decisions(rows: Sequence[Row]) -> Any:
     """By batch size: how often a scheduler's decision to grow is not the truth's, and the batch it asks for."""
-    grid = grid_of(Text("What schedulers at their defaults do next, and what the truth has them do", style="bold"))
+    grid = grid_of(Text("What schedulers do next, and should", style="bold"))
     for head in ("scheduler", "cases", "grows", "wrong", "next", "truth"):
         grid.add_column(head, justify="left" if head == "scheduler" else "right")
     last = ""

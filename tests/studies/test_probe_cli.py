@@ -56,7 +56,7 @@ def test_a_zoo_is_captured_and_probed_three_ways(typed, study: Path, tmp_path: P
     assert "martens 2 old" in out
     status, out, err = typed("probe", "variance", zoo / files[1], "--draws", "3", "--batches", "20,50")
     assert (status, err) == (0, "")
-    assert "What schedulers at their defaults do next" in out
+    assert "What schedulers do next, and should" in out
 
 
 def test_a_run_that_ends_before_is_said_and_is_status_1(typed, study: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_estimates_are_unbiased_and_spread_less_in_larger_batches() -> None:
 def test_a_system_is_looked_at_once_whatever_its_lambda() -> None:
     rows, text = probed()
     assert set(rows["system"]) == {frozen().moment}
-    assert text.count("over the truth") == 1
+    assert text.count("40 batches of each size") == 1
     assert max(map(len, text.splitlines())) <= 80 or "parquet" in text
 
 

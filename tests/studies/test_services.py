@@ -1,19 +1,23 @@
-"""Two processes, as on two machines, on one sweep in a real PostgreSQL."""
+"""A real PostgreSQL: two processes, as on two machines, on one sweep; four that write to one MLflow server over it."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_study import results_folder, uses_mlflow
+from tiny_study import TEXT, results_folder, uses_mlflow
 from tiny_sweep import command, environment, runs, study_file, swept, trials
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
@@ -93,3 +97,74 @@ def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path: Path
     assert done.returncode == 2
     assert "the Optuna storage postgresql+psycopg://sweep:***@127.0.0.1:1/postgres must be reachable" in done.stderr
     assert "secret" not in done.stderr
+
+
+# ---------------------------------------------------------------- MLflow
+
+
+@pytest.fixture
+def tracking(server: str, tmp_path: Path) -> Iterator[str]:
+    """An MLflow server over a database of its own, which keeps the artifacts too."""
+    import psycopg
+
+    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE mlflow")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = server.rsplit("/", 1)[0] + "/mlflow"
+    begun = subprocess.Popen(
+        [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+            "--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts"),
+        ],
+        env=environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/health")
+        yield address
+    finally:
+        os.killpg(begun.pid, signal.SIGKILL)
+        begun.wait()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(0.5)
+
+
+def test_four_processes_write_to_one_server(tracking: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    file = tmp_path / "tiny.toml"
+    file.write_text(TEXT)
+    words = [sys.executable, "-m", "hfbench.cli", "run", str(file), "--jobs", "1"]
+    writing = [
+        subprocess.Popen(
+            [*words, "--seeds", f"{2 * i}-{2 * i + 1}", "--results", str(tmp_path / f"results-{i}")],
+            env=environment() | {"MLFLOW_TRACKING_URI": tracking, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(4)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=300)[0] for process in writing]
+    assert [process.returncode for process in writing] == [0] * 4, said
+    assert not [text for text in said if "not in MLflow" in text]
+    client = MlflowClient(tracking)
+    (experiment,) = [one for one in client.search_experiments() if one.name == "tiny"]
+    found = client.search_runs([experiment.experiment_id], max_results=100)
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert (len(parents), len(found)) == (4, 4 + 16)
+    assert {run.info.status for run in found} == {"FINISHED"}
+    for parent in parents:
+        assert client.list_artifacts(parent.info.run_id), "figures and report are on the server"
+    assert any((tmp_path / "artifacts").rglob("*.png"))
+    assert not list(tmp_path.glob("results-*/mlflow.db")), "no store beside it"
