@@ -92,6 +92,7 @@ class Dask:
     def __init__(self, address: str | None, jobs: int | None) -> None:
         self.distributed: Any = import_module("distributed")
         self.jobs, self.local = jobs, None
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # a checkpoint may be some megabytes
         if address is None:
             env = dict.fromkeys(THREADS, "1")
             self.local = self.distributed.LocalCluster(jobs, threads_per_worker=1, dashboard_address=None, env=env)

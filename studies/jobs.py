@@ -34,6 +34,10 @@ ELSEWHERE = (
     "the worker on {host} has another version of hfbench, of a part or of the data than this machine, so this run "
     "would not be what it is recorded as. Install the same there and give the command again."
 )
+NOT_MADE = (
+    "The cluster could not make this run: its scheduler may have ended, or its workers lack hfbench in the version of "
+    "this machine. What has come back is recorded, and the same command goes on from there."
+)
 UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 KILLED = (
     "the process of this run was killed from outside, twice; the usual cause is too little memory. "
@@ -139,6 +143,8 @@ class Pool(AbstractContextManager["Pool"]):
             result, contents = future.result()
         except Exception as error:
             if not engine.has_died(error):
+                if engine.away:
+                    raise ConfigError(f"{spec.name}: {type(error).__name__}: {error}. {NOT_MADE}") from error
                 raise
             if alone or engine.away:  # a cluster has tried it again
                 return record_failure(spec, self.setting.folder(key), self.setting.study, KILLED, KILLED)

@@ -1,12 +1,102 @@
-"""The figures of the page about frozen systems: those that the probes drew, committed beside their rows."""
+"""Figures and tables of the page about frozen systems, from what the probes wrote and was committed."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from hfbench.studies.words import digits
+
+from .markdown import table
 
 RESULTS = Path(__file__).parents[2] / "studies/results/microscope"
+TASKS = {"usps": "USPS", "curves-5000": "CURVES"}
+VARIANTS = ("identity", "martens", "chapelle-erhan", "kfac")
+SIZES = (25, 100, 500, 1000)
 
 
 def drawn() -> dict[str, Path]:
     """Every figure by its path in the site, `figures/microscope-<task>-<name>.png`."""
     return {f"figures/microscope-{file.parent.name}-{file.stem}.png": file for file in sorted(RESULTS.glob("*/*.png"))}
+
+
+def tables() -> dict[str, str]:
+    """The page's tables as Markdown, by what they are of."""
+    return {"duels": duels(), "preconditioners": preconditioners(), "variance": variance()}
+
+
+def duels() -> str:
+    """LSMR over CG, a row for each measure and number of iterations."""
+    cells: dict[tuple[str, int], dict[str, str]] = {}
+    heads = []
+    for task, name in TASKS.items():
+        found = json.loads((RESULTS / task / "solvers.json").read_text("utf-8"))["duels"]
+        for pair in dict.fromkeys(one["of"] for one in found):
+            heads.append(f"{name}, {pair.split()[1]}")
+            for one in found:
+                if one["of"] == pair:
+                    cells.setdefault((one["measure"], one["k"]), {})[heads[-1]] = _ratio(one)
+    named = {"residual": "residual", "gap": "1 - q/q*", "f_train": "f after, training", "f_test": "f after, test"}
+    rows = [
+        [named[measure], str(k), *(found.get(head, "–") for head in heads)] for (measure, k), found in cells.items()
+    ]
+    return table(["LSMR over CG", "after", *heads], rows)
+
+
+def _ratio(one: dict[str, Any]) -> str:
+    shown = one["verdict"] in ("better", "worse")
+    interval = f" ({digits(one['low'])}-{digits(one['high'])})" if one["low"] > 0 else ""
+    said = f"{digits(one['ratio'])}x{interval}"
+    return f"**{said} {one['verdict']}**" if shown else said
+
+
+def preconditioners() -> str:
+    """Iterations of CG to 1 - q/q* = 0.01, and to 0.0001, of the variants by themselves."""
+    return table(["system", "lambda", *VARIANTS], _conditions())
+
+
+def _conditions() -> Iterator[list[str]]:
+    import pandas as pd
+
+    for task, name in TASKS.items():
+        found = pd.read_parquet(RESULTS / task / "preconditioners.parquet")
+        plain = found[found["kind"] == "preconditioner"]
+        for system in dict.fromkeys(plain["system"]):
+            here = plain[plain["system"] == system].set_index("base")
+            step = str(here["moment"].iloc[0]).rsplit("-i", 1)[1]
+            counts = [f"{_count(here.at[one, 'to_0.01'])} / {_count(here.at[one, 'to_0.0001'])}" for one in VARIANTS]
+            yield [f"{name}, step {step}", f"{here['lambda'].iloc[0]:.3g}", *counts]
+
+
+def _count(k: float) -> str:
+    return "–" if k != k else f"{k:.0f}"
+
+
+def variance() -> str:
+    """By batch size: the estimates over the truth, and how often the norm test errs."""
+    heads = ["batches of", "n", "V_S/V", "‖g_S‖²/‖g‖²", "W_S/W", "grows", "should", "asks for", "should ask for"]
+    return table(heads, _estimates())
+
+
+def _estimates() -> Iterator[list[str]]:
+    import pandas as pd
+
+    for task, name in TASKS.items():
+        found = pd.read_parquet(RESULTS / task / "variance.parquet")
+        dynamic = found[(found["scheduler"] == "dynamic") & found["n"].isin(SIZES)]
+        dynamic = dynamic[dynamic["system"].str.contains("-s0-")]
+        for row in dynamic.to_dict("records"):
+            step = row["system"].rsplit("-i", 1)[1]
+            yield [
+                f"{name}, step {step}",
+                str(row["n"]),
+                f"{row['variance']:.2f} ± {row['variance_sd']:.2f}",
+                f"{row['gradient']:.2f}",
+                f"{row['inner']:.1f}",
+                f"{100 * row['grows']:.0f} %",
+                "yes" if row["should_grow"] else "no",
+                f"{row['next']:.0f}",
+                str(row["next_true"]),
+            ]

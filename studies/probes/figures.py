@@ -144,39 +144,63 @@ def draw_conditions(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]
     return save(figure, path)
 
 
+ESTIMATES = {  # over the truth: the column, its standard deviation if there is one, and the panel's label
+    "variance": ("variance_sd", "variance / truth"),
+    "gradient": (None, "‖g_S‖² / ‖g‖²"),
+    "inner": ("inner_sd", "variance along g / truth"),
+}
+DECISIONS = ("grows (%)", "wrong decisions (%)", "next batch")
+
+
 @theme()
 def draw_variance(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Against the batch size: the variance estimate over the truth, wrong decisions, and the next batch asked for."""
+    """Against the batch size: the estimates over the truth, and what each scheduler makes of them and should."""
     systems = list(dict.fromkeys(row["system"] for row in rows))
     looks = styles(systems)
     schedulers = list(dict.fromkeys(row["scheduler"] for row in rows))
     figure, panels = page(
-        (3.2, 2.5),
-        (len(schedulers), 3),
-        caption="Left: mean and standard deviation over batches. Right: median, and dashed what the truth asks for.",
+        (3.2, 2.3),
+        (1 + len(schedulers), 3),
+        caption="Above: means over batches, with standard deviations. Below: what a scheduler does next; grey dashes, "
+        "what it does with the truth.",
         legend=method_legend(looks),
         sharex=True,
     )
-    for line, scheduler in zip(panels, schedulers, strict=True):
-        for system in systems:
-            here = [row for row in rows if (row["system"], row["scheduler"]) == (system, scheduler)]
-            _variance_panels(line, here, looks[system])
+    for system in systems:
+        here = [row for row in rows if row["system"] == system]
+        _estimate_panels(panels[0], [row for row in here if row["scheduler"] == schedulers[0]], looks[system])
+        for line, scheduler in zip(panels[1:], schedulers, strict=True):
+            _decision_panels(line, [row for row in here if row["scheduler"] == scheduler], looks[system])
+    for axes, (_, label) in zip(panels[0], ESTIMATES.values(), strict=True):
+        axes.axhline(1.0, color=FAINT, linewidth=0.8)
+        axes.set_ylabel(label)
+    for line, scheduler in zip(panels[1:], schedulers, strict=True):
         line[0].set_title(scheduler, loc="left", weight="bold")
-        line[0].axhline(1.0, color=FAINT, linewidth=0.8)
-        for axes, label in zip(line, ("variance / truth", "wrong decisions (%)", "next batch"), strict=True):
+        for axes, label in zip(line, DECISIONS, strict=True):
             axes.set_ylabel(label)
-            axes.set_xscale("log")
-        line[2].set_yscale("log")
+            axes.set_ylim(-4, 104) if "%" in label else axes.set_yscale("log")
     for axes in panels[-1]:
         axes.set_xlabel("cases in the batch")
+    for axes in panels.flat:
+        axes.set_xscale("log")
     return save(figure, path)
 
 
-def _variance_panels(panels: Sequence[Any], rows: Sequence[Mapping[str, Any]], look: Style) -> None:
+def _estimate_panels(panels: Sequence[Any], rows: Sequence[Mapping[str, Any]], look: Style) -> None:
+    for axes, (name, (spread, _)) in zip(panels, ESTIMATES.items(), strict=True):
+        errors = [row[spread] for row in rows] if spread else None
+        drawn = {"color": look.colour, "marker": look.marker, "markersize": 4, "linewidth": 1.0, "capsize": 2}
+        axes.errorbar([row["n"] for row in rows], [row[name] for row in rows], errors, **drawn)
+    for axes in panels[1:]:
+        axes.set_yscale("log")
+
+
+def _decision_panels(panels: Sequence[Any], rows: Sequence[Mapping[str, Any]], look: Style) -> None:
     n = [row["n"] for row in rows]
-    spread = [row["variance_sd"] for row in rows]
-    drawn = {"color": look.colour, "marker": look.marker, "markersize": 4}
-    panels[0].errorbar(n, [row["variance"] for row in rows], spread, **drawn, linewidth=1.0, capsize=2)
-    panels[1].plot(n, [100 * row["wrong"] for row in rows], **look.line, marker=look.marker, markersize=4)
+    should = {"color": FAINT, "linestyle": (0, (4, 2)), "linewidth": 0.9}
+    drawn = {**look.line, "marker": look.marker, "markersize": 4}
+    panels[0].plot(n, [100 * row["grows"] for row in rows], **drawn)
+    panels[0].plot(n, [100 * row["should_grow"] for row in rows], **should)
+    panels[1].plot(n, [100 * row["wrong"] for row in rows], **drawn)
     panels[2].plot(n, [row["next"] for row in rows], **drawn)
-    panels[2].plot(n, [row["next_true"] for row in rows], color=look.colour, linestyle=(0, (4, 2)), linewidth=0.9)
+    panels[2].plot(n, [row["next_true"] for row in rows], **should)

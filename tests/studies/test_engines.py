@@ -12,8 +12,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -243,6 +245,33 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.
     for backend, package in (("dask", "distributed"), ("ray", "ray")):
         with pytest.raises(ConfigError, match=rf"needs the package {package}; pip install 'hfbench\[{backend}\]'"):
             engine_of(backend, None, 1)
+
+
+class Broken:
+    """A cluster whose workers cannot do what they are given."""
+
+    away = True
+    capacity = 2
+
+    def submit(self, function: Any, *of: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(ModuleNotFoundError("No module named 'hfbench'"))
+        return future
+
+    def has_died(self, error: BaseException) -> bool:
+        return False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def close(self) -> None: ...
+
+
+def test_a_cluster_that_cannot_make_a_run_is_one_sentence(tmp_path: Path) -> None:
+    study, engine = tiny(tmp_path), Broken()
+    with pytest.raises(ConfigError, match="No module named 'hfbench'. The cluster could not make this run: its"):
+        run_on(engine, study, tmp_path / "results")
+    assert engine.stopped
 
 
 def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
