@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -105,43 +106,55 @@ def _panel(axes: Any, solves: Sequence[Solve], name: str, looks: Mapping[str, St
 
 
 VARIED = {
-    "preconditioner": "preconditioner",
+    "preconditioner": "lambda",
     "probes": "probes",
     "exponent": "exponent alpha",
     "age": "built so many steps ago",
 }
+DRAWN_GAPS = (1e-1, 1e-2)
 
 
 @theme()
 def draw_conditions(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Iterations to 1 - q/q* = 0.01: of each preconditioner against lambda, and against each thing that was varied."""
+    """Iterations to two gaps: of each preconditioner against lambda, and against each thing that was varied."""
     kinds = [kind for kind in VARIED if any(row["kind"] == kind for row in rows)]
     looks = styles(row["base"] for row in rows)
     figure, panels = page(
-        (3.4, 2.8),
-        (1, len(kinds)),
-        caption="Iterations until 1 - q/q* = 0.01, from zero, in float64. One line for each system.",
+        (3.2, 2.3),
+        (len(DRAWN_GAPS), len(kinds)),
+        caption="Iterations from zero, in float64. One line for each system; none where the gap was not reached.",
         legend=method_legend(looks),
+        sharex="col",
+        sharey="row",
     )
-    for axes, kind in zip(panels.flat, kinds, strict=True):
-        of_kind = [row for row in rows if row["kind"] == kind and row["to_0.01"]]
-        if kind == "preconditioner":
-            for base, look in looks.items():
-                points = sorted((row["lambda"], row["to_0.01"]) for row in of_kind if row["base"] == base)
-                axes.plot(*zip(*points, strict=True), **look.points, markersize=5) if points else None
-            axes.set_xscale("log")
-            axes.set_xlabel("lambda")
-        else:
-            lines = dict.fromkeys((row["system"], row["base"]) for row in of_kind)
-            for system, base in lines:
-                points = sorted(
-                    (row["value"], row["to_0.01"]) for row in of_kind if (row["system"], row["base"]) == (system, base)
-                )
-                axes.plot(*zip(*points, strict=True), **looks[base].line, marker=looks[base].marker, markersize=4)
-            axes.set_xlabel(VARIED[kind])
-        axes.set_yscale("log")
-    panels.flat[0].set_ylabel("iterations")
+    for line, gap in zip(panels, DRAWN_GAPS, strict=True):
+        for axes, kind in zip(line, kinds, strict=True):
+            _condition_panel(axes, rows, kind, f"to_{gap:g}", looks)
+            axes.set_yscale("log")
+        line[0].set_ylabel(f"iterations to 1 - q/q* = {gap:g}")
+    for axes, kind in zip(panels[-1], kinds, strict=True):
+        axes.set_xlabel(VARIED[kind])
     return save(figure, path)
+
+
+def _condition_panel(
+    axes: Any, rows: Sequence[Mapping[str, Any]], kind: str, reached: str, looks: Mapping[str, Style]
+) -> None:
+    found = [row for row in rows if row[reached] and not math.isnan(row[reached])]
+    plain = [row for row in found if row["kind"] == "preconditioner"]
+    if kind == "preconditioner":
+        for base, look in looks.items():
+            points = sorted((row["lambda"], row[reached]) for row in plain if row["base"] == base)
+            axes.plot(*zip(*points, strict=True), **look.line, marker=look.marker, markersize=4) if points else None
+        axes.set_xscale("log")
+        return
+    varied = [row for row in found if row["kind"] == kind]
+    for system, base in dict.fromkeys((row["system"], row["base"]) for row in varied):
+        fresh = plain if kind == "age" else []  # built now: of no age
+        points = sorted(
+            (row["value"], row[reached]) for row in [*fresh, *varied] if (row["system"], row["base"]) == (system, base)
+        )
+        axes.plot(*zip(*points, strict=True), **looks[base].line, marker=looks[base].marker, markersize=4)
 
 
 ESTIMATES = {  # over the truth: the column, its standard deviation if there is one, and the panel's label

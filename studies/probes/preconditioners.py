@@ -123,10 +123,10 @@ def table(rows: Sequence[Row], solver: str) -> Any:
     """The variants on one system: the build in units of work per case, condition, iterations and work to accuracy."""
     title = f"{solver} from zero: iterations to a 1 - q/q*, work per case to {MIDDLE:g}"
     grid = grid_of(Text(title, style="bold"))
-    for head in ("preconditioner", "build", "kappa", *(f"to {gap:g}" for gap in GAPS[1:]), "stops", "work"):
+    for head in ("preconditioner", "build", "kappa", *(f"to {gap:g}" for gap in GAPS[:2]), "stops", "work"):
         grid.add_column(head, justify="left" if head == "preconditioner" else "right")
     for row in rows:
-        reached = [_count(row[f"to_{gap:g}"]) for gap in GAPS[1:]]
+        reached = [_count(row[f"to_{gap:g}"]) for gap in GAPS[:2]]
         stops, work = _count(row["stops"]), number(units(row, MIDDLE))
         grid.add_row(row["variant"], f"{row['build']:.3g}", f"{row['condition']:.0f}", *reached, stops, work)
     return grid
