@@ -1,4 +1,8 @@
-"""The same question asked of many things, by processes of their own where several may run; answers in order."""
+"""The same question asked of many things, by processes of their own where several may run; answers in order.
+
+Each has one torch thread, as runs have: so answers do not depend on how many are asked at once, and a machine that does
+other work as well is not brought to a crawl by threads that wait for one another.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,10 @@ def examined(
 
 def _there(parts: Sequence[AddedPart], examine: Callable[..., Any], call: tuple[Any, ...]) -> Any:
     """In the process that looks."""
+    from hfbench.experiment import one_thread
+
     for part in parts:
         if (part.family, part.name) not in registry.added():
             part.add()
-    return examine(*call)
+    with one_thread():
+        return examine(*call)

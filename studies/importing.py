@@ -16,7 +16,7 @@ from hfbench.store import Contents, RunFolder, prepare, read_json
 
 from . import archive
 from .compare import compare_study
-from .recorded import gather, missing_runs, same_settings
+from .recorded import gather, same_settings
 from .words import count
 
 
@@ -46,10 +46,7 @@ def import_study(
             said = f"{source}: {len(taken)} of {count(len(found), 'run')} of {study.name} taken{left}"
             console.print(escape(said), highlight=False, soft_wrap=True)
     compare_study(study, results, data, console, options)
-    missing = gather(study, specs, results).missing
-    for line in missing_runs(missing):
-        console.print(escape(f"missing: {line}"), highlight=False, soft_wrap=True)
-    return 1 if missing else 0
+    return 1 if gather(study, specs, results).missing else 0
 
 
 def _took(folder: RunFolder, contents: Contents) -> bool:

@@ -45,9 +45,9 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", or why neither is shown."""
+        """ "better", "worse", or why neither is shown: "not shown", "needs 6" systems."""
         if self.p_holm is None:
-            return "too few"
+            return f"needs {LEAST_PAIRS}"  # systems that differ
         if self.p_holm > ALPHA:
             return "not shown"
         return "better" if self.ratio < 1 else "worse"

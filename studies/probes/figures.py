@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
+
 from hfbench.studies.figure_style import COLOURS, FAINT, INK, Style, literal, method_legend, page, save, styles, theme
+from hfbench.studies.paired import hodges_lehmann
 
 from .duel import Solve
 from .equal import MEASURES, paired
@@ -62,7 +64,7 @@ def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: P
         (2.5, 2.0),
         (len(duels), len(MEASURES)),
         caption="After equally many iterations on the same system; below 1 the first named is better. "
-        "A line for each system until it is solved, and their median.",
+        "A line for each system until it is solved, and their centre (Hodges-Lehmann) while there are three.",
         sharex=True,
     )
     for line, (a, b) in zip(panels, duels, strict=True):
@@ -82,8 +84,8 @@ def _duel_panel(axes: Any, a: Sequence[Solve], b: Sequence[Solve], measure: str)
         axes.plot(list(ratios), list(ratios.values()), color=FAINT, linewidth=0.7, alpha=0.6)
         for k, ratio in ratios.items():
             by_k.setdefault(k, []).append(ratio)
-    shared = sorted(k for k, found in by_k.items() if len(found) > len(a) / 2)
-    axes.plot(shared, [median(by_k[k]) for k in shared], color=COLOURS[0], linewidth=2.0)
+    shared = sorted(k for k, found in by_k.items() if len(found) >= 3)
+    axes.plot(shared, [math.exp(hodges_lehmann(np.log(by_k[k]))[0]) for k in shared], color=COLOURS[0], linewidth=2.0)
     axes.axhline(1.0, color=INK, linewidth=0.8)
     axes.set_xscale("log")
     if measure in LOGARITHMIC:

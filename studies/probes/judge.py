@@ -46,7 +46,7 @@ class Exact:
         how = f"exact solution: residual {self.residual:.1e} after {self.products} products in float64"
         if self.reached:
             return how
-        return f"{how}; {REACHED:g} could not be reached: q* is at most {self.slack:.0e} of it lower"
+        return f"{how}; {REACHED:g} could not be reached; q* is at most {self.slack:.0e} |q| lower"
 
 
 class Judge:

@@ -49,7 +49,11 @@ def probe_solvers(
         raise ConfigError("no solver took any of the systems, so there is nothing to compare.")
     duels = [(a, b, ratios(a, b)) for a, b in _duels(arms, solves)]
     for a, b, found in duels:
-        console.print(ratio_table(a[0].arm, b[0].arm, found))
+        if found:
+            console.print(ratio_table(a[0].arm, b[0].arm, found))
+        else:
+            said = f"{b[0].arm.name} over {a[0].arm.name}: nothing to compare, both solve all systems at once."
+            console.print(said, soft_wrap=True)
     for path in _write(into, systems, exacts, solves, duels):
         console.print(str(path), soft_wrap=True)
     return 0
@@ -75,7 +79,7 @@ def _examine(
 def table(solves: Sequence[Solve]) -> Any:
     """Where the runs' rule stops each solver on one system, and what its iterate there is worth."""
     grid = grid_of(Text("Stopped by relative progress", style="bold"))
-    for head in ("solver", "k", "1 - q/q*", "residual", "orth.", "f train", "f test"):
+    for head in ("solver", "k", "1 - q/q*", "residual", "orth.", "Δf train", "Δf test"):
         grid.add_column(head, justify="left" if head == "solver" else "right")
     for solve in solves:
         row = solve.stopped(RULE)
@@ -136,6 +140,9 @@ def _write(
 
     from .figures import draw_duels, draw_solvers
 
+    for pattern in ("solvers-*.png", "solvers-*.svg", "duels.*"):  # of an earlier probe, of other systems
+        for left in into.glob(pattern):
+            left.unlink()
     rows = [{"system": one.system, **asdict(one.arm), **row} for one in solves for row in one.rows]
     path = into / "solvers.parquet"
     write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))
@@ -163,6 +170,6 @@ def _write(
     }
     write_json(into / "solvers.json", told)
     yield into / "solvers.json"
-    if duels:
-        yield from draw_duels([(a, b) for a, b, _ in duels], into / "duels")
+    if drawn := [(a, b) for a, b, found in duels if found]:
+        yield from draw_duels(drawn, into / "duels")
     yield from draw_solvers(solves, into)

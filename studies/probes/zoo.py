@@ -16,7 +16,6 @@ from hfbench.replay import plans
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, make_folder, safe_name
 from hfbench.studies.run import preflight
-from hfbench.studies.words import count
 
 
 def capture_study(
@@ -49,8 +48,7 @@ def capture_study(
                     _write(frozen.damped(factor), into, console)
         if found < len(set(at)):
             short += 1
-            left = len(set(at)) - found
-            console.print(f"{spec.name} ended before {count(left, 'iteration')} of {_listed(at)}.", highlight=False)
+            console.print(f"{spec.name} ended before iteration {_listed(sorted(set(at))[found:])}.", highlight=False)
     return 1 if short else 0
 
 

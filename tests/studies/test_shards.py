@@ -101,10 +101,11 @@ def test_a_shard_that_is_missing_is_said_and_can_come_later(tmp_path: Path) -> N
     shard(study, "1/2", tmp_path / "a")
     status, text = imported(study, tmp_path / "together", tmp_path / "a")
     assert status == 1
-    assert "missing: hf on tiny-curves: seed 1\nmissing: shf on tiny-curves: seed 1" in text
+    assert "2 of 4 runs are not recorded" in text
+    assert "hf on tiny-curves: seed 1" in text
     shard(study, "2/2", tmp_path / "b")
     status, text = imported(study, tmp_path / "together", tmp_path / "b")
-    assert (status, "missing: " in text) == (0, False)
+    assert (status, "not recorded" in text) == (0, False)
 
 
 def test_shards_that_overlap_lose_and_repeat_nothing(tmp_path: Path) -> None:
