@@ -7,14 +7,18 @@ other work as well is not brought to a crawl by threads that wait for one anothe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from hfbench import registry
 from hfbench.errors import ConfigError
+from hfbench.experiment import one_thread
 
+from .engines import Loky
 from .jobs import AddedPart, loadable
+from .signals import undisturbed
 from .words import count
 
 KILLED = (
@@ -30,30 +34,41 @@ def examined(
 
     `examine` is a function of a module. Raises what it raises, and ConfigError for a process that died.
     """
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    if not calls:
-        return
-    jobs = min(jobs, len(calls))
-    parts = loadable(registry.added().keys()) if jobs > 1 else []
-    made = Parallel(n_jobs=jobs, return_as="generator")(delayed(_there)(parts, examine, call) for call in calls)
+    answers = _here(examine, calls) if min(jobs, len(calls)) <= 1 else _there(examine, calls, min(jobs, len(calls)))
     with console.status("") as status:
         for done in range(len(calls)):
             status.update(f"{done} of {count(len(calls), noun)} done")
-            try:
-                found = next(made)
-            except BrokenProcessPool as error:
-                raise ConfigError(KILLED) from error
-            yield found
+            yield next(answers)
 
 
-def _there(parts: Sequence[AddedPart], examine: Callable[..., Any], call: tuple[Any, ...]) -> Any:
-    """In the process that looks."""
-    from hfbench.experiment import one_thread
+def _here(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    for call in calls:
+        with one_thread():
+            answer = examine(*call)
+        yield answer
 
+
+def _there(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
+    engine, asked = Loky(jobs), partial(_asked, loadable(registry.added().keys()), examine)
+    with undisturbed():
+        futures = [engine.submit(asked, *call) for call in calls]
+    try:
+        for future in futures:
+            yield future.result()
+    except Exception as error:
+        if engine.has_died(error):
+            raise ConfigError(KILLED) from error
+        raise
+    finally:
+        if not all(future.done() for future in futures):  # Ctrl-C, or one of them failed
+            with undisturbed():
+                engine.stop()
+
+
+def _asked(parts: Sequence[AddedPart], examine: Callable[..., Any], *call: Any) -> Any:
+    """In the process that answers."""
+    registry.forget()  # parts of another question, for which this process was started
     for part in parts:
-        if (part.family, part.name) not in registry.added():
-            part.add()
+        part.add()
     with one_thread():
         return examine(*call)
