@@ -160,7 +160,7 @@ def run(
             raise ConfigError(
                 "--shard: is for jobs that know of no cluster; with --backend and --cluster leave it out."
             )
-        with closing(engine_of(backend, cluster, jobs_of(jobs) if jobs else None)) as engine:
+        with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
             raise typer.Exit(run_study(checked, results, engine.capacity, data, Console(), chosen, engine=engine))
     if part is None:
         raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))

@@ -48,7 +48,8 @@ def capture_study(
                     _write(frozen.damped(factor), into, console)
         if found < len(set(at)):
             short += 1
-            console.print(f"{spec.name} ended before iteration {_listed(sorted(set(at))[found:])}.", highlight=False)
+            left = ", ".join(map(str, sorted(set(at))[found:]))
+            console.print(f"{spec.name} ended before iteration {left}.", highlight=False)
     return 1 if short else 0
 
 
@@ -56,10 +57,6 @@ def _write(frozen: FrozenSystem, into: Path, console: Console) -> None:
     path = frozen.save(into / f"{safe_name(frozen.name)}{SUFFIX}")
     cases, size = len(frozen.gradient_cases), path.stat().st_size / 1e6
     console.print(f"{path}  lambda {frozen.damping:.3g}, {cases} cases, {size:.1f} MB", highlight=False, soft_wrap=True)
-
-
-def _listed(at: Sequence[int]) -> str:
-    return ", ".join(map(str, sorted(set(at))))
 
 
 def _recorded(spec: RunSpec, results: Path) -> list[BatchPlan] | None:

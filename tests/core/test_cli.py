@@ -149,6 +149,7 @@ def test_version(hf: Any) -> None:
             "run quickstart --plan --shard 1/2",
             "hfbench: --plan: looks at the whole study on this machine; leave --shard",
         ),
+        ("run quickstart --backend dask --jobs 0", "hfbench: --jobs: must be at least 1, but got 0."),
         ("run quickstart --backend dsak", "hfbench: --backend: must be among loky, dask, ray, but got 'dsak' (did you"),
         ("run quickstart --cluster here:1", "hfbench: --cluster: goes with --backend dask or ray, but got 'here:1'"),
         ("run quickstart --shard 1/2 --backend dask", "hfbench: --shard: is for jobs that know of no cluster"),
