@@ -17,6 +17,7 @@ from hfbench.groups import ParameterGroup
 from hfbench.krylov import KeptIterates
 from hfbench.ledger import Ledger
 from hfbench.memory import Forecast, Plan, Sizes, few, held_by, plan
+from hfbench.numbers import AHEAD, stays
 from hfbench.preconditioning import begin
 from hfbench.protocols import Factor, SolverState, System
 from hfbench.ranks import ALONE
@@ -91,7 +92,8 @@ class _Short:
 
     def __init__(self, optimizer: HessianFree) -> None:
         self.solver, self.iterations = optimizer.solver, min(ITERATIONS, optimizer.max_inner)
-        self.kept = _kept(optimizer) * sum(p.numel() * p.element_size() for p in optimizer.weights)
+        ahead = AHEAD if stays(optimizer.weights[0].device) else 0  # iterates made before the one before is looked at
+        self.kept = (_kept(optimizer) + ahead) * sum(p.numel() * p.element_size() for p in optimizer.weights)
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
         states = self.solver.iterates(system, x0, preconditioner)

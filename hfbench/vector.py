@@ -1,7 +1,8 @@
 """Structured vectors: an ordered tuple of tensor blocks shaped like the parameters, never one long vector.
 
 The residual space of the least-squares form uses the same class with one block more (outputs, then parameters).
-Arithmetic runs on `torch._foreach_*`, one fused call for all blocks. Methods ending in `_` work in place.
+Arithmetic runs on `torch._foreach_*`, one fused call for all blocks. Methods ending in `_` work in place. Scalars may
+be numbers that stay on a GPU (`hfbench.numbers`), as `inner` gives them there.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
+from hfbench.numbers import Number, stays
 
-Scalars = float | Sequence[float]  # one number for all blocks, or one per block
+Scalars = Number | Sequence[float]  # one number for all blocks, or one per block
 Blocks = tuple[Tensor, ...] | list[Tensor]
 
 PIECE = 2**18  # entries added up at a time
@@ -52,17 +54,22 @@ class Vector(tuple[Tensor, ...]):
     def __pow__(self, exponent: float) -> Vector:
         return self.like(torch._foreach_pow(self, exponent))
 
-    def add(self, other: Blocks, alpha: float | Shift) -> Vector:
+    def add(self, other: Blocks, alpha: Number | Shift) -> Vector:
         """self + alpha·other in one pass, alpha a number, one number per block, or a vector taken entry by entry."""
+        if isinstance(alpha, Tensor):
+            return self.like(torch._foreach_addcmul(self, other, self._each(alpha)))
         if isinstance(alpha, Vector):
             return self.like(torch._foreach_addcmul(self, other, alpha))
         if isinstance(alpha, float | int):
             return self.like(torch._foreach_add(self, other, alpha=alpha))
         return self.like(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
 
-    def add_(self, other: Blocks, alpha: float = 1.0) -> Vector:
+    def add_(self, other: Blocks, alpha: Number = 1.0) -> Vector:
         """self ← self + alpha·other."""
-        torch._foreach_add_(self, other, alpha=alpha)
+        if isinstance(alpha, Tensor):
+            torch._foreach_addcmul_(self, other, self._each(alpha))
+        else:
+            torch._foreach_add_(self, other, alpha=alpha)
         return self
 
     def scale_add_(self, beta: float, other: Blocks) -> Vector:
@@ -70,6 +77,10 @@ class Vector(tuple[Tensor, ...]):
         for mine, one in zip(self, other, strict=True):
             torch.add(one, mine, alpha=beta, out=mine)
         return self
+
+    def _each(self, number: Tensor) -> list[Tensor]:
+        """A number on the device, in the blocks' dtype, for each block."""
+        return [number.to(self[0].dtype)] * len(self)
 
     def shift_(self, scalars: Shift) -> Vector:
         """Adds one number per block, or another vector, in place."""
@@ -90,6 +101,13 @@ class Vector(tuple[Tensor, ...]):
     def dot(self, other: Sequence[Tensor]) -> float:
         """Σ self∘other as a Python float; blocks are summed in float64."""
         return _total(self.dots(other))
+
+    def inner(self, other: Sequence[Tensor]) -> Number:
+        """Σ self∘other as `dot` has it, on a GPU as a number that stays there, added up in float64."""
+        if not stays(self[0].device):
+            return self.dot(other)
+        entries = [one.reshape(-1) for one in torch._foreach_mul(self, list(other))]
+        return (entries[0] if len(entries) == 1 else torch.cat(entries)).sum(dtype=torch.float64)
 
     def norm(self) -> float:
         """The 2-norm over all blocks."""
@@ -114,6 +132,8 @@ Shift = Sequence[float] | Vector  # of a diagonal: one number per block, or one 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Σ a∘b, in pieces where a and b are long, since one sum in float32 would lose digits."""
     a, b = a.reshape(-1), b.reshape(-1)
+    if a.device.type == "cuda":
+        return (a * b).sum(dtype=torch.float64)  # a piece is a launch, of which each costs more than its sum
     if len(a) <= PIECE:
         return a.dot(b)
     pieces = zip(torch.split(a, PIECE), torch.split(b, PIECE), strict=True)

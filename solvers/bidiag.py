@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from hfbench.numbers import Number, inverse_of, read, sqrt
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.vector import Vector
 
@@ -92,25 +93,31 @@ class ShiftedProblem:
 
 def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]]:
     """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta: the Krylov space is exhausted."""
+    for beta, v, alpha in read(_bidiagonalise(problem)):
+        yield beta, v, alpha
+        if alpha == 0 or beta == 0:  # NaN goes on, for the driver to see
+            return
+
+
+def _bidiagonalise(problem: ShiftedProblem) -> Iterator[tuple[Number, Vector, Number]]:
+    """The same without end, in numbers that may stay on the device."""
     u = problem.f
     del problem.f  # changed in place from here on
     beta = _normalise(u)
     v = problem.adjoint(u)
     alpha = _normalise(v)
-    yield beta, v, alpha
-    while alpha != 0 and beta != 0:  # NaN goes on, for the driver to see
+    while True:
+        yield beta, v, alpha
         u = problem.forward(v).add_(u, -alpha)
         beta = _normalise(u)
         v = problem.adjoint(u).add_(v, -beta)
         alpha = _normalise(v)
-        yield beta, v, alpha
 
 
-def _normalise(w: Vector) -> float:
+def _normalise(w: Vector) -> Number:
     """‖w‖, and w divided by it in place (a zero vector stays)."""
-    norm = w.norm()
-    if norm > 0:
-        w.mul_(1 / norm)
+    norm = sqrt(w.inner(w))
+    w.mul_(inverse_of(norm))
     return norm
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, final
 
+from hfbench.numbers import Number, over, read
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
@@ -65,23 +66,36 @@ class CG:
             q = -0.5 * (x.dot(b) + x.dot(r))
         del b, x0  # no longer needed, and large
         y = preconditioner.solve(r)
-        p, ry = y.clone(), r.dot(y)
-        reference = math.sqrt(bMb)
+        ry, reference = r.dot(y), math.sqrt(bMb)
         yield CGState(0, x, q, math.sqrt(ry), reference, products)
-        for k in count(1):
-            if ry == 0:
-                return  # x solves the system
-            Ap = system.multiply(p)
-            pAp = p.dot(Ap)
+        if ry == 0:
+            return  # x solves the system
+        process = steps(system, preconditioner, x, r, y, ry)
+        del r, y  # its own
+        for k, (pAp, x_k, gain, ry_k) in zip(count(1), read(process), strict=False):
             if pAp <= 0:  # the optimiser decides what a direction of non-positive curvature is worth
                 yield CGState(k, x, q, math.sqrt(ry), reference, products + k, Breakdown.NONPOSITIVE_CURVATURE)
                 return
-            alpha = ry / pAp
-            x = x.add(p, alpha)
-            r.add_(Ap, -alpha)
-            q -= 0.5 * alpha * ry
-            y = preconditioner.solve(r)
-            ry, ry_old = r.dot(y), ry
+            x, q, ry = x_k, q - gain, ry_k
             yield CGState(k, x, q, math.sqrt(ry), reference, products + k)
-            beta = ry / ry_old
-            p.mul_(beta).add_(y)  # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run
+            if ry == 0:
+                return
+
+
+def steps(
+    system: System, preconditioner: Factor, x: Vector, r: Vector, y: Vector, ry: Number
+) -> Iterator[tuple[Number, Vector, Number, Number]]:
+    """(pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …, without end or branch; r and y are changed."""
+    p = y.clone()
+    while True:
+        Ap = system.multiply(p)
+        pAp = p.inner(Ap)
+        alpha = over(ry, pAp)
+        x = x.add(p, alpha)
+        r.add_(Ap, -alpha)
+        gain = 0.5 * alpha * ry
+        y = preconditioner.solve(r)
+        ry, ry_old = r.inner(y), ry
+        yield pAp, x, gain, ry
+        beta = ry / ry_old
+        p.mul_(beta).add_(y)  # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
+
 from hfbench.errors import NonFiniteError
 from hfbench.vector import Shift, Vector
 
@@ -13,7 +15,7 @@ class Diagonal:
 
     def __init__(self, d: Vector, shift: Shift, exponent: float) -> None:
         m = (d.shift_(shift)) ** exponent
-        smallest = min(float(block.min()) for block in m if block.numel())
+        smallest = float(torch.stack([block.min() for block in m if block.numel()]).min())
         if not (m.isfinite() and smallest > 0):
             raise NonFiniteError(
                 f"a preconditioner's diagonal must be finite and positive, but its smallest entry is {smallest}; "

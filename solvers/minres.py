@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, final
 
+from hfbench.numbers import Number, read, sqrt
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
@@ -113,12 +114,24 @@ def lanczos(
 
     A V_k = W_k T_k + beta_{k+1} w_{k+1} e_kᵀ, W = M V and VᵀW = I.
     """
-    w, p, beta = r.zeros_like(), r, norm
-    while beta != 0:  # NaN goes on, for the driver to see
+    if norm == 0:
+        return
+    for v, alpha, beta in read(_tridiagonalise(system, preconditioner, r, y, norm)):
+        yield v, alpha, beta
+        if beta == 0:  # NaN goes on, for the driver to see
+            return
+
+
+def _tridiagonalise(
+    system: System, preconditioner: Factor, r: Vector, y: Vector, beta: Number
+) -> Iterator[tuple[Vector, Number, Number]]:
+    """The same without end, in numbers that may stay on the device."""
+    w, p = r.zeros_like(), r
+    while True:
         w_old, w, v = w, p * (1 / beta), y * (1 / beta)
         p = system.multiply(v).add(w_old, -beta)
-        alpha = v.dot(p)
+        alpha = v.inner(p)
         p.add_(w, -alpha)
         y = preconditioner.solve(p)
-        beta = math.sqrt(p.dot(y))
+        beta = sqrt(p.inner(y))
         yield v, alpha, beta
