@@ -149,6 +149,12 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
         yield
 
 
+def in_tf32() -> bool:
+    """Whether float32 matrix products on a GPU are in TF32 now."""
+    place, attribute, (_, on) = _places()[0]
+    return bool(getattr(place, attribute) == on)
+
+
 @contextmanager
 def _set(settings: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
     """Inside, attributes have these values; then as before."""

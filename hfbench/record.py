@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hfbench.capture import Rows
 from hfbench.chain import Chain, links_of
 from hfbench.graph import CastGraph, Graph
+from hfbench.replayed import ReplayedChain
 from hfbench.vector import Vector
 
 
@@ -40,5 +41,6 @@ class Recorded(Protocol):
 def record(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Recorded:
     """The pass in the weights' dtype, or for products in another. Raises ConfigError where the model does not run."""
     if (links := links_of(model, inputs)) is not None:
-        return Chain(model, links, inputs, dtype)
+        chain = ReplayedChain if inputs.device.type == "cuda" and torch.version.hip is None else Chain
+        return chain(model, links, inputs, dtype)
     return Graph(model, inputs) if dtype is None else CastGraph(model, inputs, dtype)

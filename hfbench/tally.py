@@ -102,6 +102,11 @@ def _tensors(given: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(one)
 
 
+def is_counting() -> bool:
+    """Whether a tally is active."""
+    return _active is not None
+
+
 def reserve(size: int) -> None:
     """Counts bytes that are not made here but would be, until the active tally ends."""
     if _active:
