@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hfbench import registry
+from hfbench.devices import device_of
 from hfbench.errors import ConfigError
 from hfbench.graph import trainable
 from hfbench.optimizer import HessianFree
@@ -28,11 +29,12 @@ def build_task(spec: RunSpec) -> Task:
 
 
 def load(spec: RunSpec, data: str | None = None) -> TaskData:
-    """The run's data in its precision; the split depends on the seed alone.
+    """The run's data in its precision and on its device; the split depends on the seed alone.
 
-    Raises ConfigError, naming the task's setting, where the data do not allow it, and DataError for missing files.
+    Raises ConfigError, naming the task's setting, where the data do not allow it, or where the device is not there, and
+    DataError for missing files.
     """
-    task = build_task(spec)
+    task, device = build_task(spec), device_of(spec.device)
     try:
         loaded = task.load(generator(spec.seed, "split"), data)
     except ConfigError as error:  # a task does not know what the study calls it
@@ -42,17 +44,17 @@ def load(spec: RunSpec, data: str | None = None) -> TaskData:
     def cast(split: Split) -> Split:
         floating = split.targets.is_floating_point()
         dtype = DTYPES[spec.precision]
-        inputs = split.inputs.to(dtype)
+        inputs = split.inputs.to(device, dtype)
         if split.targets is split.inputs:
             return Split(inputs, inputs)
-        return Split(inputs, split.targets.to(dtype) if floating else split.targets)
+        return Split(inputs, split.targets.to(device, dtype if floating else split.targets.dtype))
 
     return replace(loaded, train=cast(loaded.train), validation=cast(loaded.validation), test=cast(loaded.test))
 
 
 def build_model(task: Task, spec: RunSpec) -> nn.Module:
     """The initial model of the run; its weights depend on the task and the seed alone."""
-    return task.model(generator(spec.seed, "weights")).to(DTYPES[spec.precision])
+    return task.model(generator(spec.seed, "weights")).to(device_of(spec.device), DTYPES[spec.precision])
 
 
 def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 from hfbench import plugins, space
 from hfbench.ablation import Ablation, AblationTable, expand
 from hfbench.checks import check_known, check_name, checked, distinct, seeds_of, table_of, tables_of
+from hfbench.devices import check_device
 from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.hypotheses import COSTS, Hypothesis, hypotheses
 from hfbench.methods import Method, check_followed, part_of, resolve
@@ -60,6 +61,7 @@ class Study:
     baseline: str
     methods: dict[str, Method]
     precision: str  # "float32" or "float64"
+    device: str  # "cpu", "cuda" or "cuda:<n>"
     stop_at_target: bool
     source: str  # path of the file, or "shipped"
     ablation: Ablation | None
@@ -86,6 +88,7 @@ class _StudyTable:
     alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05
     baseline: Annotated[str, "the method the others are compared with"]
     precision: Annotated[str, Choice("float32", "float64"), "of weights and data"] = "float32"
+    device: Annotated[str, "where model and data are: cpu, cuda or cuda:<n>"] = "cpu"
     stop_at_target: Annotated[bool, "whether reaching the target ends a run"] = True
 
 
@@ -223,6 +226,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
         baseline=head.baseline,
         methods=methods,
         precision=head.precision,
+        device=check_device(head.device),
         stop_at_target=head.stop_at_target,
         source=source,
         ablation=ablation,

@@ -46,4 +46,4 @@ def examples(model: nn.Module, task: Task, split: Split) -> dict[str, npt.NDArra
     reconstructions, originals = task.pictures(outputs, targets)
     errors = task.error(outputs, targets)
     shown = {"originals": originals, "reconstructions": reconstructions, "errors": errors}
-    return {name: values.float().numpy() for name, values in shown.items()}
+    return {name: values.float().cpu().numpy() for name, values in shown.items()}

@@ -17,6 +17,7 @@ from torch import Tensor
 from hfbench import batches, foreign, registry, trace
 from hfbench.assembly import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
 from hfbench.clock import PeakMemory, Stopwatch, peak_memory, reset_peak_memory
+from hfbench.devices import gpu_of
 from hfbench.errors import HfbenchError, NonFiniteError, StoreError
 from hfbench.evaluation import examples, mean_error
 from hfbench.objective import objective
@@ -317,7 +318,12 @@ def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:
         "method": spec.method.name,
         "seed": spec.seed,
         "threads": 1,
-        "versions": {"python": platform.python_version(), **libraries, **dict(_provenance(spec))},
+        "versions": {
+            "python": platform.python_version(),
+            **libraries,
+            **gpu_of(spec.device),
+            **dict(_provenance(spec)),
+        },
     }
 
 

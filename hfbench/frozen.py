@@ -182,8 +182,8 @@ class OpenedSystem:
         blocks = self.frozen.previous_step
         if blocks is None:
             return None
-        dtype = self.optimizer.weights[0].dtype
-        return self.optimizer.layout.pack([block.to(dtype) for block in blocks])
+        like = self.optimizer.weights[0]
+        return self.optimizer.layout.pack([block.to(like) for block in blocks])
 
 
 def freeze(
@@ -230,7 +230,7 @@ def fingerprint(data: TaskData) -> dict[str, Any]:
         tensors = [split.inputs] if split.targets is split.inputs else [split.inputs, split.targets]
         for tensor in tensors:
             tensor = tensor.float() if tensor.is_floating_point() else tensor
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.contiguous().cpu().numpy().tobytes())
             wide = tensor.double()
             sums += [float(len(split)), float(wide.sum()), float(wide.square().sum())]
     return {"sha256": digest.hexdigest(), "sums": sums}

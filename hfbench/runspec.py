@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 BESIDE_NUMERICS = frozenset(
     {
         *("__init__", "__main__", "ablation", "browse", "checks", "cli", "cli_data", "cli_options", "cli_parts"),
-        *("cli_probe", "config", "describe", "errors", "foreign", "freezing", "frozen", "guard", "hypotheses"),
+        *(
+            "cli_probe",
+            "config",
+            "describe",
+            "devices",
+            "errors",
+            "foreign",
+            "freezing",
+            "frozen",
+            "guard",
+            "hypotheses",
+        ),
         *("keypaths", "lock", "methods", "models"),
         *("overrides", "peek", "plugins", "promises", "registry", "runspec", "scaffold", "store", "study_file"),
         *("sweeps", "tracking"),
@@ -47,6 +58,7 @@ class RunSpec:
     budget: Mapping[str, float]  # among passes, seconds, products, iterations; see `Study.budget`
     target: float
     precision: str = "float32"
+    device: str = "cpu"
     stop_at_target: bool = True
     files: Mapping[str, str] = field(default_factory=dict)  # checksums of the optional data files that were found
     follows: str = ""  # key of the run whose recorded batches are met again
@@ -98,6 +110,7 @@ def plan(study: Study, data: str | None = None) -> list[RunSpec]:
                     budget=on.budget or dict(task.budget),
                     target=float(study.targets[name]),
                     precision=study.precision,
+                    device=study.device,
                     stop_at_target=study.stop_at_target,
                     files=found[name],
                 )

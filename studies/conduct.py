@@ -73,6 +73,8 @@ def _plan(recorded: Recorded) -> Iterator[Block]:
         ("reaching the target", stops),
         ("precision", study.precision),
     ]
+    if study.device != "cpu":
+        facts.append(("device", study.device))
     if study.ablation is not None:
         ends = "; ".join(f"{name}: {' -> '.join(of)}" for name, of in study.ablation.values.items())
         facts.append((f"{study.ablation.design} design", f"{study.ablation.start} to {study.ablation.end}, {ends}"))

@@ -14,14 +14,14 @@ from hfbench.space import hyperparameters
 
 KNOWN_BY = (
     "method", "optimizer", "solver", "preconditioner", "scheduler", "batches_of", "rules", "right_hand_side",
-    "max_inner", "task", "seed", "target", "precision",
+    "max_inner", "task", "seed", "target", "precision", "device",
 )  # fmt: skip
 
 
 def study_params(study: Study, specs: Iterable[RunSpec]) -> dict[str, str]:
     """What the parent run of a study shows: the question, and everything fixed beforehand to answer it."""
     budgets = {spec.task: " or ".join(f"{limit:g} {unit}" for unit, limit in spec.budget.items()) for spec in specs}
-    plain = ("question", "primary", "margin", "alpha", "baseline", "precision", "stop_at_target")
+    plain = ("question", "primary", "margin", "alpha", "baseline", "precision", "device", "stop_at_target")
     return {name: text(getattr(study, name)) for name in plain} | {
         "tasks": ", ".join(study.tasks),
         "seeds": ", ".join(map(str, study.seeds)),
@@ -45,7 +45,8 @@ def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     flat |= {"task": config["task"], "task.use": settings.pop("use"), **_flatten("task", settings)}
     flat |= _flatten("budget", config["budget"])
     rest = ("seed", "target", "precision", "stop_at_target")
-    return {name: text(value) for name, value in {**flat, **{name: config[name] for name in rest}}.items()}
+    flat |= {name: config[name] for name in rest} | {"device": config.get("device", "cpu")}  # older records name none
+    return {name: text(value) for name, value in flat.items()}
 
 
 def _own(method: Mapping[str, Any]) -> dict[str, Any]:

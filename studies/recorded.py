@@ -192,7 +192,7 @@ def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that came later than a record had their defaults when it was made."""
-    return {**config, "follows": "", "method": {**ADDED, **config.get("method", {})}}
+    return {"device": "cpu", **config, "follows": "", "method": {**ADDED, **config.get("method", {})}}
 
 
 def _versions(result: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def run_study(
     missing = missing_of(specs, results)
     if jobs > 1 or engine is not None:
         added_parts(missing.values())
-    preflight(missing.values(), data)
+    # The workers of a cluster may have what this machine has not.
+    preflight((spec if engine is None else replace(spec, device="cpu") for spec in missing.values()), data)
     prepare(results)
     setting = Setting(results, study.name, data, checkpoint_every)
     with study_lock(results, study.name, "hfbench run"), unread_is_fine(console):

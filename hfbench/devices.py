@@ -1,0 +1,44 @@
+"""The device that a run's model and data are on: the CPU, or a GPU."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from hfbench.errors import ConfigError
+
+
+def check_device(name: str) -> str:
+    """ "cpu", "cuda" or "cuda:<n>", whether or not this machine has it; otherwise a ConfigError."""
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise ConfigError(
+            f"study.device: must be cpu, cuda (the first GPU that PyTorch sees) or cuda:<n>, but got {name!r}."
+        )
+    return name
+
+
+def device_of(name: str) -> torch.device:
+    """The device of that name. Raises ConfigError where this machine has none such."""
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"study.device: {name} must be a GPU that PyTorch finds here, but {_found()}. Give another device, such as "
+            "--set study.device=cpu, or run where there is one."
+        )
+    return device
+
+
+def gpu_of(name: str) -> dict[str, str]:
+    """What a record says of the device: the name of the GPU, if it is one that is there."""
+    device = torch.device(name)
+    if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
+        return {}
+    return {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+
+
+def _found() -> str:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"PyTorch {torch.__version__} was built for the CPU alone"
+    names = [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
+    return f"it finds {', '.join(names)}" if names else "it finds no GPU: no driver, or none made visible"
