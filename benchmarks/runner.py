@@ -55,13 +55,22 @@ def titles() -> dict[str, str]:
 
 
 def checked_names(given: Sequence[str]) -> list[str]:
-    """The benchmarks asked for, each once; all where none is. Raises ConfigError for a name that there is not."""
+    """The benchmarks asked for, each once; where none is, all that this machine can make.
+
+    Raises ConfigError for a name that there is not.
+    """
     known = list(titles())
     for name in given:
         if name not in known:
             near = did_you_mean(name, known)
             raise ConfigError(f"no benchmark {name!r}{near}; known: {', '.join(known)}.")
-    return list(dict.fromkeys(given)) or known
+    return list(dict.fromkeys(given)) or [name for name in known if name != "gpu" or _has_gpu()]
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def load(name: str) -> Benchmark:

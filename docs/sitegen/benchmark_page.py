@@ -12,6 +12,7 @@ from .markdown import code, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/measured.json"
+ON_GPU = ROOT / "benchmarks/results/gpu.json"
 FIGURES = {  # of the benchmarks that have one: what it shows
     "product": "Ratio of product to floor against cases",
     "peers": "Ratio of other packages' products to hfbench's against cases",
@@ -38,16 +39,20 @@ QUICK = "A look at small sizes, taken with `--quick`: no figures to quote yet.\n
 
 
 @cache
-def results() -> dict[str, Any]:
+def results(file: Path = RESULTS) -> dict[str, Any]:
     """The machine, and what each benchmark found there."""
-    return dict(json.loads(RESULTS.read_text("utf-8")))
+    return dict(json.loads(file.read_text("utf-8")))
 
 
 def page() -> str:
-    machine = results()["machine"]
+    return "\n".join([INTRO + measured(RESULTS), "## Another machine, with a GPU\n", measured(ON_GPU)])
+
+
+def measured(file: Path) -> str:
+    """The machine, and a section for each benchmark."""
+    machine, found = results(file)["machine"], results(file)["benchmarks"]
     described = table(["machine", "what"], ([key, str(value)] for key, value in machine.items()))
-    found = results()["benchmarks"].items()
-    return "\n".join([INTRO + described, *(section(name, one) for name, one in found)])
+    return "\n".join([described, *(section(name, one) for name, one in found.items())])
 
 
 def section(name: str, found: dict[str, Any]) -> str:

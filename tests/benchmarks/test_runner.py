@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from benchmarks import runner
@@ -47,8 +48,14 @@ def test_every_benchmark_follows_the_protocol() -> None:
         assert ast.get_docstring(ast.parse((runner.FOLDER / f"{name}.py").read_text("utf-8")))
 
 
-def test_names_are_kept_in_order_and_once_and_none_means_all() -> None:
+def test_names_are_kept_in_order_and_once_and_none_means_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.checked_names(["product", "growth", "product"]) == ["product", "growth"]
+    without_gpu = [name for name in runner.titles() if name != "gpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert runner.checked_names([]) == without_gpu
+    with pytest.raises(ConfigError, match="gpu: this benchmark needs a GPU, but PyTorch finds none"):
+        runner.load("gpu").check_options(Options())  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert runner.checked_names([]) == list(runner.titles())
 
 

@@ -180,8 +180,9 @@ def test_a_page_that_fetches_from_elsewhere_is_refused(html: str) -> None:
 # ---------------------------------------------------------------- the benchmarks
 
 
-def test_the_page_of_benchmarks_has_every_row_that_was_measured() -> None:
-    page, found = GENERATED["explanation/benchmarks.md"], benchmark_page.results()
+@pytest.mark.parametrize("file", [benchmark_page.RESULTS, benchmark_page.ON_GPU], ids=lambda file: file.stem)
+def test_the_page_of_benchmarks_has_every_row_that_was_measured(file: Path) -> None:
+    page, found = GENERATED["explanation/benchmarks.md"], benchmark_page.results(file)
     assert all(str(value) in page for value in found["machine"].values())
     for name, one in found["benchmarks"].items():
         section = page.split(f"## {one['title']} {{ #{name} }}\n")[1].split("\n## ")[0]
