@@ -2,17 +2,21 @@
 
 A run begun for it is no waste: it is one of the study's own, and `hfbench run` goes on from there. Its pace, seconds
 per unit of each limit of the budget, is that of its last third, since steps grow dearer as lambda falls; where a run
-ends at its target, log test error is taken to fall on as it did there. The budget is the most that it can cost.
+ends at its target, log test error is taken to fall on as it did there. The budget is the most that it can cost. Runs
+that end at once are followed by other seeds', since seeds differ. What is paid once is counted once: for every
+worker its start, for the command its own.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -20,15 +24,16 @@ from rich.markup import escape
 from rich.text import Text
 
 from hfbench.config import Study
-from hfbench.experiment import attempt
 from hfbench.runspec import RunSpec, plan
-from hfbench.store import RunFolder, prepare
+from hfbench.store import prepare
 
+from .begun import Begun, Row, Sample, begin
 from .beside import examined
 from .run import missing_of, preflight
 from .words import count, grid_of
 
-PROBE = 20.0  # seconds that a run is begun for, with its data and imports
+PROBE = 20.0  # seconds that a run is begun for, with its data
+SHARE = 3  # at most every third seed is run for the plan
 UNITS = {
     "passes": "work",
     "iterations": "iteration",
@@ -40,19 +45,9 @@ RESULT = 25_000  # bytes of config, result and pictures of a run
 ROW, TRACE = 150, 10_000  # bytes of a trace: for each row, and anyway
 MLFLOW = 15_000  # bytes of a run in the store, and for each row
 MLFLOW_ROW, MLFLOW_ROWS = 24 * 230, 50
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A run as far as it went."""
-
-    rows: Sequence[Row]
-    ended: bool
-    overhead: float  # seconds of the wall for each second on the clock: evaluation, records
-    start: float  # seconds of the wall before the first step: data
-    error: str = ""
+# Seconds of the command's own on a core of 2.1 GHz whose imports take IMPORTS: until a worker is ready, where none was
+# started; imports and the MLflow store; logging a run; verdicts and figures of all tasks and of each.
+IMPORTS, WORKER, OPEN, LOGGED, REPORT, FIGURES = 1.9, 3.0, 5.0, 0.08, 2.5, 2.2
 
 
 @dataclass(frozen=True)
@@ -76,89 +71,104 @@ class Estimate:
         return RESULT + TRACE + ROW * self.iterations + MLFLOW + MLFLOW_ROW * min(self.iterations, MLFLOW_ROWS)
 
 
+@dataclass(frozen=True)
+class Once:
+    """Seconds of what is paid once."""
+
+    startup: float  # for each worker: until it is ready
+    before: float  # for the command: until the first run is begun
+    after: float  # and when the last has ended
+    logged: float = LOGGED  # for every run
+
+
 def plan_study(study: Study, results: Path, jobs: int, data: str | None, console: Console) -> int:
     """Begins one run for every method on every task that has none yet, and prints what all will take.
 
     Returns 0; 1 if some method failed. Raises as `hfbench.studies.run.run_study` does.
     """
+    pace = _pace(time.process_time())
     specs = {spec.key(): spec for spec in plan(study, data)}
     missing = missing_of(specs, results)
+    since = time.perf_counter()
     preflight(missing.values(), data)
+    checked = time.perf_counter() - since
     prepare(results)
     groups: dict[tuple[str, str], list[tuple[str, RunSpec]]] = {}
     for key, spec in specs.items():
         groups.setdefault((spec.task, spec.method.name), []).append((key, spec))
-    first = {name: _representative(members, missing) for name, members in groups.items()}
     # What follows another's batches waits for them; it is taken to be as long.
-    asked = {name: one for name, one in first.items() if not one[1].follows}
+    asked = {name: _chosen(members, missing) for name, members in groups.items() if not members[0][1].follows}
     said = f"{study.name}: beginning {count(len(asked), 'run')}, up to {PROBE:g} s each"
     console.print(escape(said), highlight=False, soft_wrap=True)
-    calls = [(key, spec, results, study.name, data) for key, spec in asked.values()]
-    begun = dict(zip(asked, examined(_begin, calls, jobs, console, "run"), strict=True))
+    here = time.time(), os.getpid()
+    calls = [(runs, results, study.name, data, PROBE, here) for runs in asked.values()]
+    samples = dict(zip(asked, examined(begin, calls, jobs, console, "run"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     found = [
-        _estimate(name, [key for key, _ in members if key in missing], first[name], begun[_leader(name, first, asked)])
+        _estimate(name, members[0][1], [key for key, _ in members if key in missing], samples[_leader(name, members)])
         for name, members in groups.items()
     ]
+    startup = max((sample.startup for sample in samples.values()), default=0.0)
+    once = _once(startup, checked, len(study.tasks), pace)
     console.print(table(found))
-    for line in summary(found, len(specs), jobs):
+    for line in summary(found, len(specs), jobs, once):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    console.print(workers_table(found, jobs))
+    console.print(workers_table(found, jobs, once))
     return 1 if any(one.error for one in found) else 0
 
 
-def _representative(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> tuple[str, RunSpec]:
-    """A run that has ended, if one has, else the first."""
-    return next((one for one in members if one[0] not in missing), members[0])
+def _pace(imports: float) -> float:
+    """How many times the seconds of the command's own this machine takes, by those of a core that its imports took.
+
+    In a process that has done other things they are no measure; hence the bounds.
+    """
+    return min(max(imports / IMPORTS, 0.25), 2.0)
 
 
-def _leader(name: tuple[str, str], first: Mapping[Any, tuple[str, RunSpec]], asked: Mapping[Any, Any]) -> Any:
-    """Whose run tells of it: its own, or that of the method whose batches it meets again."""
-    if name in asked:
-        return name
-    return name[0], first[name][1].method.batches_of
+def _once(startup: float, checked: float, tasks: int, pace: float) -> Once:
+    """`startup` is 0 if no worker was started, `checked` the seconds of the checks before any run."""
+    after = pace * (REPORT + FIGURES * tasks)
+    return Once(startup or pace * WORKER, pace * OPEN + checked, after, pace * LOGGED)
 
 
-# ---------------------------------------------------------------- a run begun
+def _chosen(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> list[tuple[str, RunSpec]]:
+    """Runs to look at, in this order: those that have ended, then the first that have not."""
+    ended = [one for one in members if one[0] not in missing]
+    return [*ended, *(one for one in members if one[0] in missing)][: max(len(members) // SHARE, 1)]
 
 
-def _begin(key: str, spec: RunSpec, results: Path, study: str, data: str | None) -> Begun:
-    folder = RunFolder(results, key)
-    before = _rows(folder)
-    since = time.perf_counter()
-    result = attempt(spec, folder, study, data, checkpoint_every=math.inf, limit=PROBE)
-    wall = time.perf_counter() - since
-    if result["outcome"] == "failed":
-        return Begun([], True, 1.0, 0.0, result["error"])
-    rows = _rows(folder)
-    clock = rows[-1]["seconds"] - (before[-1]["seconds"] if before else 0.0)
-    start = result.get("start", 0.0)
-    overhead = (wall - start) / clock if clock > 0 else 1.0
-    return Begun(rows, result["outcome"] != "", max(overhead, 1.0), start)
-
-
-def _rows(folder: RunFolder) -> list[Row]:
-    if folder.is_complete():
-        return list(folder.rows())
-    return list((folder.load_checkpoint() or {}).get("rows", []))
+def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tuple[str, str]:
+    """Whose runs tell of it: its own, or those of the method whose batches it meets again."""
+    spec = members[0][1]
+    return (name[0], str(spec.method.batches_of)) if spec.follows else name
 
 
 # ---------------------------------------------------------------- what it tells
 
 
-def _estimate(name: tuple[str, str], left: Sequence[str], one: tuple[str, RunSpec], begun: Begun) -> Estimate:
+def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample: Sample) -> Estimate:
+    """The mean of what the runs of the sample tell, each `at most` its budget."""
     task, method = name
-    if begun.error:
-        return Estimate(task, method, len(left), 0.0, 0.0, 0.0, 0, True, error=begun.error)
-    rows, spec = begun.rows, one[1]
-    most = rows[-1]["seconds"] if begun.ended else at_budget(rows, spec.budget)
-    seconds = most if begun.ended or not spec.stop_at_target else min(most, at_target(rows, spec.target))
-    last = rows[-1]
+    error = next((one.error for one in sample.runs if one.error), "")
+    if error:
+        return Estimate(task, method, len(left), 0.0, 0.0, 0.0, 0, True, error=error)
+    told = [_whole(one, spec) for one in sample.runs]
+    seconds, most, iterations = (fmean(values) for values in zip(*told, strict=True))
+    begun = [one.wall(one.rows[-1]["seconds"]) for one in sample.runs if one.key in left]
+    memory = max(int(one.rows[-1]["peak_memory"] or 0) for one in sample.runs)
+    known = all(one.ended for one in sample.runs)
+    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, min(sum(begun), seconds))
+
+
+def _whole(one: Begun, spec: RunSpec) -> tuple[float, float, float]:
+    """Seconds of the wall and steps that a run takes when it is whole, and seconds if it spends its budget."""
+    last = one.rows[-1]
+    most = at_budget(one.rows, spec.budget)
+    seconds = last["seconds"] if one.ended else most
+    if not one.ended and spec.stop_at_target:
+        seconds = min(most, at_target(one.rows, spec.target))
     iterations = last["iteration"] * seconds / last["seconds"] if last["seconds"] > 0 else last["iteration"]
-    done = last["seconds"] * begun.overhead + begun.start if one[0] in left else 0.0
-    wall, wall_most = (begun.start + begun.overhead * value for value in (seconds, most))
-    memory = int(last["peak_memory"] or 0)
-    return Estimate(task, method, len(left), wall, wall_most, iterations, memory, begun.ended, min(done, wall))
+    return one.wall(seconds), one.wall(most), iterations
 
 
 def at_budget(rows: Sequence[Row], budget: Mapping[str, float]) -> float:
@@ -189,6 +199,17 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     for one in sorted(seconds, reverse=True):
         heapq.heapreplace(free, free[0] + one)
     return max(free)
+
+
+def whole(seconds: Sequence[float], workers: int, once: Once) -> float:
+    """How long the command takes with so many workers, where a single one is its own process.
+
+    Logging runs takes its share of the cores that workers have, and cannot be shared out among more of them.
+    """
+    startup = once.startup if workers > 1 and seconds else 0.0
+    logging = once.logged * len(seconds)
+    running = max(startup + makespan(seconds, workers) + logging / workers, logging)
+    return once.before + running + once.after
 
 
 def _all(found: Sequence[Estimate]) -> Iterator[float]:
@@ -226,24 +247,28 @@ def table(found: Sequence[Estimate]) -> Any:
     return grid
 
 
-def summary(found: Sequence[Estimate], total: int, jobs: int) -> Iterator[str]:
+def summary(found: Sequence[Estimate], total: int, jobs: int, once: Once) -> Iterator[str]:
     left, seconds = sum(one.left for one in found), sum(_all(found))
     memory = jobs * max((one.memory for one in found), default=0)
     disk = sum(one.disk * one.left for one in found)
     yield f"{left} of {count(total, 'run')} left: {duration(seconds)} of one core, {size(disk)} of records"
     yield f"{jobs} at a time take up to {size(memory)} of memory"
+    beside = f"{duration(once.before)} before the first run, {duration(once.logged * left)} for MLflow"
+    yield f"beside them: {beside}, {duration(once.after)} for the report"
+    if jobs > 1:
+        yield f"a worker takes {duration(once.startup)} to start"
 
 
-def workers_table(found: Sequence[Estimate], jobs: int) -> Any:
-    """When so many workers would be done, up to where more are of no use."""
-    grid = grid_of(Text("When all have run", style="bold"))
+def workers_table(found: Sequence[Estimate], jobs: int, once: Once) -> Any:
+    """When the command would be done with so many workers, up to where more are of no use."""
+    grid = grid_of(Text("When the report is there", style="bold"))
     for head in ("workers", "in", "by"):
         grid.add_column(head, justify="right")
     seconds = list(_all(found))
     counts = sorted({jobs, *(2**k for k in range(20) if 2**k <= max(len(seconds), 1))})
     last = math.inf
     for workers in counts:
-        span = makespan(seconds, workers)
+        span = whole(seconds, workers, once)
         if span < 0.99 * last:
             grid.add_row(str(workers), duration(span), time.strftime("%a %H:%M", time.localtime(time.time() + span)))
             last = span
