@@ -13,7 +13,19 @@ from tiny_study import run_quietly, specs, tiny, trace_of, uses_mlflow
 from hfbench.config import Study
 from hfbench.store import RunFolder
 from hfbench.studies import planning
-from hfbench.studies.planning import Estimate, at_budget, at_target, duration, makespan, plan_study, size
+from hfbench.studies.begun import Begun, Sample
+from hfbench.studies.planning import (
+    Estimate,
+    Once,
+    at_budget,
+    at_target,
+    duration,
+    makespan,
+    plan_study,
+    size,
+    summary,
+    whole,
+)
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -67,6 +79,54 @@ def test_workers_take_the_longest_runs_first() -> None:
     assert makespan([3.0, 3.0, 2.0, 2.0, 2.0], 1) == 12.0
     assert makespan([9.0, 1.0], 8) == 9.0
     assert makespan([], 3) == 0.0
+
+
+def test_what_is_paid_once_is_counted_once() -> None:
+    once = Once(startup=4.0, before=7.0, after=5.0, logged=0.5)
+    assert whole([10.0, 10.0, 10.0, 10.0], 1, once) == 7 + 40 + 2 + 5  # one worker is the command's own process
+    assert whole([10.0, 10.0, 10.0, 10.0], 2, once) == 7 + 4 + 20 + 1 + 5
+    assert whole([10.0, 10.0, 10.0, 10.0], 4, once) == 7 + 4 + 10 + 0.5 + 5
+    assert whole([0.1] * 100, 64, once) == 7 + 50 + 5  # one process logs
+    assert whole([], 2, once) == 7 + 5
+
+
+def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.budget.passes=400"))["hf", 0]
+    ended = Begun("a", [{**row, "peak_memory": 7.0} for row in steady(6, 0.5, 4.0, 0.9)], True, 2.0, start=1.0)
+    going = Begun("b", [{**row, "peak_memory": 9.0} for row in steady(4, 1.0, 4.0, 1.0)], False, 1.5, start=3.0)
+    assert ended.wall(3.0) == 7.0
+    found = planning._estimate(("t", "hf"), spec, ["b", "c"], Sample([ended, going]))
+    at_six = min(6 / 4, 400 / 16) * 4.0  # the study's six iterations
+    assert found.seconds == pytest.approx((7.0 + 3.0 + 1.5 * at_six) / 2)
+    assert found.iterations == pytest.approx(6.0)
+    assert (found.left, found.memory, found.known) == (2, 9, False)
+    assert found.done == pytest.approx(3.0 + 1.5 * 4.0)  # what is begun is not to be paid again
+    lines = list(summary([found], 3, 2, Once(4.0, 7.0, 5.0, 0.5)))
+    assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - found.done)} of one core")
+    assert lines[2:] == [
+        "beside them: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",
+        "a worker takes 4.0 s to start",
+    ]
+
+
+def test_a_fast_machine_takes_less_of_its_own_and_a_slow_one_more() -> None:
+    assert planning._pace(planning.IMPORTS) == 1.0
+    assert planning._pace(2 * planning.IMPORTS) == 2.0
+    assert (planning._pace(100.0), planning._pace(0.0)) == (2.0, 0.25)
+    known = planning._once(startup=9.0, checked=2.0, tasks=3, pace=1.0)
+    assert known.startup == 9.0
+    assert known.before == planning.OPEN + 2.0
+    assert known.after == planning.REPORT + 3 * planning.FIGURES
+    assert planning._once(0.0, 0.0, 1, pace=0.5).startup == 0.5 * planning.WORKER
+
+
+def test_other_seeds_follow_a_run_that_ends_at_once(tmp_path: Path) -> None:
+    """Up to a third of them, and as far as the time for one run goes."""
+    study = tiny(tmp_path, "study.seeds=6")
+    status, text = planned(study, tmp_path / "results")
+    assert (status, "8 of 12 runs left" in text) == (0, True)
+    assert RunFolder(tmp_path / "results", specs(study)["hf", 1].key()).is_complete()
+    assert not RunFolder(tmp_path / "results", specs(study)["hf", 2].key()).is_complete()
 
 
 def test_runs_that_end_at_once_are_told_as_they_were(tmp_path: Path) -> None:
