@@ -127,7 +127,8 @@ def run(
         str | None, typer.Option(help="Address of a running Dask or Ray cluster; none: one of this machine.")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Begin one run of every method on every task, and say what all will take.")
+        bool,
+        typer.Option("--plan", help="Begin a run or more of every method on every task, and say what all will take."),
     ] = False,
     shard: Annotated[
         str | None,

@@ -53,9 +53,10 @@ def begin(
     study: str,
     data: str | None,
     seconds: float,
+    turns: int,
     asked: tuple[float, int],
 ) -> Sample:
-    """Begins the first run for so many seconds, and then the others as long as each is likely to end within them.
+    """Begins the first runs, one a turn, for so many seconds each, and then those that are likely to end in the rest.
 
     `asked` is the system's clock and the process where this was asked for.
     """
@@ -67,7 +68,8 @@ def begin(
     for key, spec in runs:
         begun.append(_begun(key, spec, results, study, data, seconds))
         spent = time.perf_counter() - since
-        if begun[-1].error or not begun[-1].ended or spent * (1 + 1 / len(begun)) > seconds:
+        ends = begun[-1].ended and spent * (1 + 1 / len(begun)) <= seconds
+        if begun[-1].error or (len(begun) >= turns and not ends):
             break
     return Sample(begun, startup)
 

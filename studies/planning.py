@@ -3,7 +3,7 @@
 A run begun for it is no waste: it is one of the study's own, and `hfbench run` goes on from there. Its pace, seconds
 per unit of each limit of the budget, is that of its last third, since steps grow dearer as lambda falls; where a run
 ends at its target, log test error is taken to fall on as it did there. The budget is the most that it can cost. Runs
-that end at once are followed by other seeds', since seeds differ. What is paid once is counted once: for every
+of other seeds are begun too, since seeds differ, as far as there is time. What is paid once is counted once: for every
 worker its start, for the command its own.
 """
 
@@ -34,6 +34,7 @@ from .words import count, grid_of
 
 PROBE = 20.0  # seconds that a run is begun for, with its data
 SHARE = 3  # at most every third seed is run for the plan
+PATIENCE = 60.0  # seconds that the plan may take for more than one seed of long runs
 UNITS = {
     "passes": "work",
     "iterations": "iteration",
@@ -62,7 +63,7 @@ class Estimate:
     iterations: float
     memory: int  # bytes
     known: bool  # from runs that have ended
-    done: float = 0.0  # seconds already spent on the runs that are left
+    done: tuple[float, ...] = ()  # seconds already spent on runs that are left
     error: str = ""
 
     @property
@@ -98,10 +99,12 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
         groups.setdefault((spec.task, spec.method.name), []).append((key, spec))
     # What follows another's batches waits for them; it is taken to be as long.
     asked = {name: _chosen(members, missing) for name, members in groups.items() if not members[0][1].follows}
-    said = f"{study.name}: beginning {count(len(asked), 'run')}, up to {PROBE:g} s each"
+    turns = max(int(jobs * PATIENCE / max(PROBE * len(asked), 1.0)), 1)
+    begun = sum(min(turns, len(runs)) for runs in asked.values())
+    said = f"{study.name}: beginning {count(begun, 'run')}, up to {PROBE:g} s each"
     console.print(escape(said), highlight=False, soft_wrap=True)
     here = time.time(), os.getpid()
-    calls = [(runs, results, study.name, data, PROBE, here) for runs in asked.values()]
+    calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
     samples = dict(zip(asked, examined(begin, calls, jobs, console, "run"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     found = [
@@ -154,10 +157,11 @@ def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample:
         return Estimate(task, method, len(left), 0.0, 0.0, 0.0, 0, True, error=error)
     told = [_whole(one, spec) for one in sample.runs]
     seconds, most, iterations = (fmean(values) for values in zip(*told, strict=True))
-    begun = [one.wall(one.rows[-1]["seconds"]) for one in sample.runs if one.key in left]
+    done = [one.wall(one.rows[-1]["seconds"]) for one in sample.runs if one.key in left]
     memory = max(int(one.rows[-1]["peak_memory"] or 0) for one in sample.runs)
     known = all(one.ended for one in sample.runs)
-    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, min(sum(begun), seconds))
+    spent = tuple(min(one, seconds) for one in done)
+    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent)
 
 
 def _whole(one: Begun, spec: RunSpec) -> tuple[float, float, float]:
@@ -216,7 +220,7 @@ def _all(found: Sequence[Estimate]) -> Iterator[float]:
     """The seconds of every run that is left; what is begun needs less."""
     for one in found:
         for place in range(one.left):
-            yield one.seconds - (one.done if place == 0 else 0.0)
+            yield one.seconds - (one.done[place] if place < len(one.done) else 0.0)
 
 
 # ---------------------------------------------------------------- tables

@@ -100,9 +100,9 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     assert found.seconds == pytest.approx((7.0 + 3.0 + 1.5 * at_six) / 2)
     assert found.iterations == pytest.approx(6.0)
     assert (found.left, found.memory, found.known) == (2, 9, False)
-    assert found.done == pytest.approx(3.0 + 1.5 * 4.0)  # what is begun is not to be paid again
+    assert found.done == pytest.approx((3.0 + 1.5 * 4.0,))  # what is begun is not to be paid again
     lines = list(summary([found], 3, 2, Once(4.0, 7.0, 5.0, 0.5)))
-    assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - found.done)} of one core")
+    assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - sum(found.done))} of one core")
     assert lines[2:] == [
         "beside them: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",
         "a worker takes 4.0 s to start",
@@ -127,6 +127,19 @@ def test_other_seeds_follow_a_run_that_ends_at_once(tmp_path: Path) -> None:
     assert (status, "8 of 12 runs left" in text) == (0, True)
     assert RunFolder(tmp_path / "results", specs(study)["hf", 1].key()).is_complete()
     assert not RunFolder(tmp_path / "results", specs(study)["hf", 2].key()).is_complete()
+
+
+def test_more_seeds_of_long_runs_are_begun_where_there_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the six seeds, if the plan may take so long; each goes on from where it was left."""
+    monkeypatch.setattr(planning, "PROBE", 0.0)  # two steps are made all the same
+    study = tiny(tmp_path, "study.seeds=6", "study.stop_at_target=false")
+    for patience, seeds in ((0.0, 1), (60.0, 2)):
+        monkeypatch.setattr(planning, "PATIENCE", patience)
+        results = tmp_path / f"results-{seeds}"
+        status, text = planned(study, results)
+        assert (status, "12 of 12 runs left" in text, f"beginning {2 * seeds} runs" in text) == (0, True, True)
+        begun = [RunFolder(results, specs(study)["hf", seed].key()).load_checkpoint() for seed in range(3)]
+        assert [one is not None for one in begun] == [seed < seeds for seed in range(3)]
 
 
 def test_runs_that_end_at_once_are_told_as_they_were(tmp_path: Path) -> None:
