@@ -415,3 +415,10 @@ def test_importing_the_package_switches_telemetry_off_unless_told_otherwise() ->
     for given, kept in (({}, "true"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "false")):
         done = subprocess.run([sys.executable, "-c", program], env=given, check=True, capture_output=True, text=True)
         assert done.stdout.strip() == kept
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--version"], 0), (["nosuch"], 2)])
+def test_python_m_hfbench_is_the_command(words: list[str], status: int) -> None:
+    done = subprocess.run([sys.executable, "-m", "hfbench", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "hfbench" in (done.stderr if status else done.stdout)
