@@ -20,6 +20,7 @@ MODULES = {
     "protocols": "What each family of parts promises.",
     "space": "Hyper-parameters and their ranges: `@part`, `Log`, `Linear`, `Integers`, `Choice`, `Within`.",
     "config": "Study files, read and checked.",
+    "numbers": "Numbers that a solver computes from vectors, which on a GPU stay there.",
     "testing": "Contracts that parts of your own are checked against.",
 }
 CHOSEN = {"config": ("load_study", "shipped_studies", "Study")}  # of a module; else all it has
