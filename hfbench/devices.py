@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-
-import torch
+from typing import TYPE_CHECKING
 
 from hfbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def check_device(name: str) -> str:
@@ -20,6 +22,8 @@ def check_device(name: str) -> str:
 
 def device_of(name: str) -> torch.device:
     """The device of that name. Raises ConfigError where this machine has none such."""
+    import torch
+
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
@@ -31,6 +35,8 @@ def device_of(name: str) -> torch.device:
 
 def gpu_of(name: str) -> dict[str, str]:
     """What a record says of the device: the name of the GPU, if it is one that is there."""
+    import torch
+
     device = torch.device(name)
     if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
         return {}
@@ -38,6 +44,8 @@ def gpu_of(name: str) -> dict[str, str]:
 
 
 def _found() -> str:
+    import torch
+
     if torch.version.cuda is None and torch.version.hip is None:
         return f"PyTorch {torch.__version__} was built for the CPU alone"
     names = [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]

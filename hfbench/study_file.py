@@ -20,6 +20,8 @@ def toml(study: Study) -> str:
     import tomli_w
 
     head = {name: getattr(study, name) for name in PLAIN} | {"tasks": list(study.tasks)}
+    if study.device != "cpu":
+        head["device"] = study.device
     tables: dict[str, Any] = {
         "study": head,
         "tasks": study.tasks,

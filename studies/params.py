@@ -21,14 +21,20 @@ KNOWN_BY = (
 def study_params(study: Study, specs: Iterable[RunSpec]) -> dict[str, str]:
     """What the parent run of a study shows: the question, and everything fixed beforehand to answer it."""
     budgets = {spec.task: " or ".join(f"{limit:g} {unit}" for unit, limit in spec.budget.items()) for spec in specs}
-    plain = ("question", "primary", "margin", "alpha", "baseline", "precision", "device", "stop_at_target")
+    plain = ("question", "primary", "margin", "alpha", "baseline", "precision", "stop_at_target")
     return {name: text(getattr(study, name)) for name in plain} | {
         "tasks": ", ".join(study.tasks),
         "seeds": ", ".join(map(str, study.seeds)),
         "budget": _by_task(budgets),
         "targets": _by_task({task: text(study.targets[task]) for task in study.tasks}),
         "methods": ", ".join(study.methods),
+        **_unless_cpu(study.device),
     }
+
+
+def _unless_cpu(device: str) -> dict[str, str]:
+    """That runs are on the CPU says nothing, and older records do not."""
+    return {} if device == "cpu" else {"device": device}
 
 
 def _by_task(values: Mapping[str, str]) -> str:
@@ -45,7 +51,7 @@ def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     flat |= {"task": config["task"], "task.use": settings.pop("use"), **_flatten("task", settings)}
     flat |= _flatten("budget", config["budget"])
     rest = ("seed", "target", "precision", "stop_at_target")
-    flat |= {name: config[name] for name in rest} | {"device": config.get("device", "cpu")}  # older records name none
+    flat |= {name: config[name] for name in rest} | _unless_cpu(config.get("device", "cpu"))
     return {name: text(value) for name, value in flat.items()}
 
 

@@ -86,3 +86,13 @@ def test_a_study_as_params(tmp_path: Path) -> None:
         "stop_at_target": "True",
         "methods": "hf, shf",
     }
+
+
+def test_a_device_is_told_where_it_is_a_gpu(tmp_path: Path) -> None:
+    study = tiny(tmp_path, "study.device=cuda:1")
+    assert study_params(study, plan(study))["device"] == "cuda:1"
+    runs = [spec.config() for spec in plan(study)]
+    assert {flat_params(config)["device"] for config in runs} == {"cuda:1"}
+    assert "device" in columns(runs)
+    older = {key: value for key, value in runs[0].items() if key != "device"}
+    assert "device" not in flat_params(older)
