@@ -129,12 +129,16 @@ def study_key(study: Study, keys: Iterable[str], params: Mapping[str, str]) -> s
 def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
     """Raises what would stop each method on each task at its first seed, before any run is begun.
 
-    DataError for missing files, ConfigError for a batch larger than the data, NonFiniteError for a model whose outputs
-    are not finite.
+    ConfigError for a device that is not there and for a batch larger than the data, DataError for missing files,
+    NonFiniteError for a model whose outputs are not finite.
     """
+    from hfbench.devices import device_of
+
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in specs:
         first.setdefault((spec.task, spec.method.name), spec)
+    for name in {spec.device for spec in first.values()}:  # before files are fetched that it would take
+        device_of(name)
     for spec in first.values():
         for file in registry.get("task", spec.task_settings["use"]).files:
             if not file.optional:

@@ -15,6 +15,7 @@ from hfbench.errors import ConfigError
 from hfbench.experiment import attempt
 from hfbench.runspec import plan
 from hfbench.store import RunFolder
+from hfbench.studies.run import preflight
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:0", "cuda:12"])
@@ -61,6 +62,17 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(monkeypatch: pyte
     with pytest.raises(ConfigError, match=r"cuda:2 must be .*, but it finds cuda:0 \(Card 0\), cuda:1 \(Card 1\)\."):
         device_of("cuda:2")
     assert gpu_of("cuda:2") == {}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_is_looked_for_before_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*of: object) -> None:
+        raise AssertionError("a file was fetched for a run that cannot be made")
+
+    monkeypatch.setattr("hfbench.studies.run.locate", fetched)
+    specs = plan(load_study("usps-first", overrides=["study.device=cuda"]))
+    with pytest.raises(ConfigError, match="cuda must be a GPU that PyTorch finds here"):
+        preflight(specs, str(tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
