@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_device(name: str) -> str:
-    """ "cpu", "cuda" or "cuda:<n>", whether or not this machine has it; otherwise a ConfigError."""
+    """The name, if it is cpu, cuda or cuda:<n>, whether or not this machine has that; otherwise a ConfigError."""
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ConfigError(
             f"study.device: must be cpu, cuda (the first GPU that PyTorch sees) or cuda:<n>, but got {name!r}."
@@ -20,27 +20,33 @@ def check_device(name: str) -> str:
     return name
 
 
+def is_here(name: str) -> bool:
+    """Whether this machine has the device."""
+    import torch
+
+    device = torch.device(name)
+    return device.type == "cpu" or (device.index or 0) < torch.cuda.device_count()
+
+
 def device_of(name: str) -> torch.device:
     """The device of that name. Raises ConfigError where this machine has none such."""
     import torch
 
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if not is_here(name):
         raise ConfigError(
             f"study.device: {name} must be a GPU that PyTorch finds here, but {_found()}. Give another device, such as "
             "--set study.device=cpu, or run where there is one."
         )
-    return device
+    return torch.device(name)
 
 
 def gpu_of(name: str) -> dict[str, str]:
     """What a record says of the device: the name of the GPU, if it is one that is there."""
     import torch
 
-    device = torch.device(name)
-    if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
+    if name == "cpu" or not is_here(name):
         return {}
-    return {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    return {"gpu": torch.cuda.get_device_name(name), "cuda": str(torch.version.cuda)}
 
 
 def _found() -> str:

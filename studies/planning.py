@@ -105,7 +105,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     console.print(escape(said), highlight=False, soft_wrap=True)
     here = time.time(), os.getpid()
     calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
-    samples = dict(zip(asked, examined(begin, calls, jobs, console, "run"), strict=True))
+    samples = dict(zip(asked, examined(begin, calls, jobs, console, "method"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     found = [
         _estimate(name, members[0][1], [key for key, _ in members if key in missing], samples[_leader(name, members)])

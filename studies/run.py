@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from rich.markup import escape
 from hfbench import registry
 from hfbench.config import Study
 from hfbench.data import locate
+from hfbench.devices import device_of, is_here
 from hfbench.lock import study_lock
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
@@ -59,8 +59,8 @@ def run_study(
     missing = missing_of(specs, results)
     if jobs > 1 or engine is not None:
         added_parts(missing.values())
-    # The workers of a cluster may have what this machine has not.
-    preflight((spec if engine is None else replace(spec, device="cpu") for spec in missing.values()), data)
+    # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
+    preflight([spec for spec in missing.values() if engine is None or is_here(spec.device)], data)
     prepare(results)
     setting = Setting(results, study.name, data, checkpoint_every)
     with study_lock(results, study.name, "hfbench run"), unread_is_fine(console):
@@ -132,8 +132,6 @@ def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
     ConfigError for a device that is not there and for a batch larger than the data, DataError for missing files,
     NonFiniteError for a model whose outputs are not finite.
     """
-    from hfbench.devices import device_of
-
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in specs:
         first.setdefault((spec.task, spec.method.name), spec)

@@ -10,7 +10,7 @@ import torch
 from tiny_study import TEXT
 
 from hfbench.config import load_study
-from hfbench.devices import check_device, device_of, gpu_of
+from hfbench.devices import check_device, device_of, gpu_of, is_here
 from hfbench.errors import ConfigError
 from hfbench.experiment import attempt
 from hfbench.runspec import plan
@@ -62,6 +62,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(monkeypatch: pyte
     with pytest.raises(ConfigError, match=r"cuda:2 must be .*, but it finds cuda:0 \(Card 0\), cuda:1 \(Card 1\)\."):
         device_of("cuda:2")
     assert gpu_of("cuda:2") == {}
+    assert [is_here(name) for name in ("cpu", "cuda", "cuda:1", "cuda:2")] == [True, True, True, False]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
