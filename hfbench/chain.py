@@ -135,7 +135,7 @@ class Chain:
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
-        self._check_same()
+        self.check_same()
         v = Vector(block.to(self.dtype) for block in v)
         Ra: Tensor | None = None
         for one in self.passed:
@@ -162,7 +162,7 @@ class Chain:
 
     def _deltas(self, u: Tensor) -> Iterator[tuple[Passed, Tensor]]:
         """The links with their δ_l, the last first."""
-        self._check_same()
+        self.check_same()
         g, fresh = u.to(self.dtype), False
         for place in reversed(range(len(self.passed))):
             one = self.passed[place]
@@ -171,7 +171,7 @@ class Chain:
             if place:
                 g, fresh = delta @ one.W, True
 
-    def _check_same(self) -> None:
+    def check_same(self) -> None:
         """Raises ConfigError where weights have changed in place: W and a would be of different ones."""
         if [p._version for p in self.trained] != self.versions:
             raise ConfigError(

@@ -38,6 +38,7 @@ from hfbench.moments import squared_norms, squared_sums
 from hfbench.precision import Precision, arithmetic, precision_of
 from hfbench.ranks import ALONE, Ranks
 from hfbench.record import Recorded, record
+from hfbench.replayed import ReplayedChain
 from hfbench.tally import slices
 from hfbench.units import bytes_of
 from hfbench.vector import Vector, as_vector
@@ -248,6 +249,14 @@ class Linearisation:
         _ = self.kept  # its outputs are those of the residual
         self.ledger.count("backward", self.here)
         return self.share.sum(self._vjp(self.residual / self.n))
+
+    @property
+    def replayed(self) -> ReplayedChain | None:
+        """What products come from, where they are the same kernels on the same memory each time, as a CUDA graph is."""
+        if len(self.slices) > 1 or self.share.ranks is not ALONE:
+            return None
+        kept = self._kept(products=True)
+        return kept if isinstance(kept, ReplayedChain) else None
 
     # ------------------------------------------------------------ per-case second moments
 

@@ -9,6 +9,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from importlib.metadata import version
 from typing import Any
@@ -64,6 +65,7 @@ def _parts(family: str, load: bool) -> list[Group]:
     return [(f"{family} · {owner}", rows) for owner, rows in groups.items() if rows]
 
 
+@cache
 def _own() -> str:
     return f"hfbench {version('hfbench')}"
 

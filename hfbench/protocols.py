@@ -73,7 +73,12 @@ class System(Protocol):
 
 
 class Factor(Protocol):
-    """A built preconditioner M = E Eᵀ, symmetric and positive, approximating A."""
+    """A built preconditioner M = E Eᵀ, symmetric and positive, approximating A.
+
+    One whose solves are the same operations on the same memory whatever v holds, and change nothing but the counts of
+    the linearisation's ledger, may say `replayable: ClassVar[bool] = True`: on a GPU an iteration is then replayed
+    as one CUDA graph (`hfbench.process`).
+    """
 
     def solve(self, v: Vector) -> Vector:
         """M⁻¹ v."""

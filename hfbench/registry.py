@@ -261,4 +261,11 @@ def _check_family(family: str) -> None:
 
 
 def _owner(point: metadata.EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+    return _name_of(point.dist) if point.dist is not None else point.value
+
+
+@cache
+def _name_of(package: metadata.Distribution) -> str:
+    """Name and version, for which the whole of the package's metadata is parsed: once, not for each of its parts."""
+    told = package.metadata
+    return f"{told['Name']} {told['Version']}"

@@ -64,6 +64,11 @@ class GaussNewtonSystem:
         self.root_n = math.sqrt(linearisation.n)
         self.wanted_form, self.shares_cases = right_hand_side, shares_cases
 
+    @property
+    def replayable(self) -> bool:
+        """Whether `multiply`, `forward` and `adjoint` may be recorded as part of a CUDA graph (`hfbench.process`)."""
+        return self.linearisation.replayed is not None
+
     # ------------------------------------------------------------ as a matrix
 
     def multiply(self, v: Vector) -> Vector:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from hfbench.numbers import Number, inverse_of, read, sqrt
+from hfbench.numbers import Number, inverse_of, sqrt
+from hfbench.process import Process, follow
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.vector import Vector
 
@@ -93,21 +94,21 @@ class ShiftedProblem:
 
 def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]]:
     """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta: the Krylov space is exhausted."""
-    for beta, v, alpha in read(_bidiagonalise(problem)):
+    for beta, v, alpha in follow(_bidiagonalise(problem), problem.system, problem.preconditioner):
         yield beta, v, alpha
         if alpha == 0 or beta == 0:  # NaN goes on, for the driver to see
             return
 
 
-def _bidiagonalise(problem: ShiftedProblem) -> Iterator[tuple[Number, Vector, Number]]:
-    """The same without end, in numbers that may stay on the device."""
+def _bidiagonalise(problem: ShiftedProblem) -> Process:
+    """The same without end, in numbers that may stay on the device; u, v and alpha are kept."""
     u = problem.f
     del problem.f  # changed in place from here on
     beta = _normalise(u)
     v = problem.adjoint(u)
     alpha = _normalise(v)
     while True:
-        yield beta, v, alpha
+        yield (u, v, alpha), (beta, v, alpha)
         u = problem.forward(v).add_(u, -alpha)
         beta = _normalise(u)
         v = problem.adjoint(u).add_(v, -beta)

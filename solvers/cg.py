@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.numbers import Number, over, read
+from hfbench.numbers import Number, over
+from hfbench.process import Process, follow
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
@@ -72,7 +73,7 @@ class CG:
             return  # x solves the system
         process = steps(system, preconditioner, x, r, y, ry)
         del r, y  # its own
-        for k, (pAp, x_k, gain, ry_k) in zip(count(1), read(process), strict=False):
+        for k, (pAp, x_k, gain, ry_k) in zip(count(1), follow(process, system, preconditioner), strict=False):
             if pAp <= 0:  # the optimiser decides what a direction of non-positive curvature is worth
                 yield CGState(k, x, q, math.sqrt(ry), reference, products + k, Breakdown.NONPOSITIVE_CURVATURE)
                 return
@@ -82,10 +83,8 @@ class CG:
                 return
 
 
-def steps(
-    system: System, preconditioner: Factor, x: Vector, r: Vector, y: Vector, ry: Number
-) -> Iterator[tuple[Number, Vector, Number, Number]]:
-    """(pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …, without end or branch; r and y are changed."""
+def steps(system: System, preconditioner: Factor, x: Vector, r: Vector, y: Vector, ry: Number) -> Process:
+    """Keeps x, r, p, rᵀy and tells (pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …; r is changed."""
     p = y.clone()
     while True:
         Ap = system.multiply(p)
@@ -96,6 +95,6 @@ def steps(
         gain = 0.5 * alpha * ry
         y = preconditioner.solve(r)
         ry, ry_old = r.inner(y), ry
-        yield pAp, x, gain, ry
-        beta = ry / ry_old
+        beta = over(ry, ry_old)
         p.mul_(beta).add_(y)  # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run
+        yield (x, r, p, ry), (pAp, x, gain, ry)

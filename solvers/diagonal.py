@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 
@@ -12,6 +13,8 @@ from hfbench.vector import Shift, Vector
 
 class Diagonal:
     """M = diag((d + shift)^exponent) from a non-negative d and a positive shift per block or entry."""
+
+    replayable: ClassVar[bool] = True
 
     def __init__(self, d: Vector, shift: Shift, exponent: float) -> None:
         m = (d.shift_(shift)) ** exponent

@@ -19,6 +19,8 @@ from hfbench.vector import Shift, Vector
 class Unit:
     """M = E = I."""
 
+    replayable: ClassVar[bool] = True
+
     def solve(self, v: Vector) -> Vector:
         return v
 

@@ -141,6 +141,8 @@ def cubes(factors: Sequence[LayerFactors]) -> float:
 class KroneckerFactor:
     """M = E Eᵀ, a block per layer."""
 
+    replayable: ClassVar[bool] = True
+
     def __init__(self, blocks: Sequence[Block], layout: Layout, ledger: Ledger) -> None:
         self.blocks, self.layout, self.ledger = blocks, layout, ledger
         sizes = [one.where.shape for one in blocks]

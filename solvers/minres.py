@@ -39,7 +39,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.numbers import Number, read, sqrt
+from hfbench.numbers import Number, sqrt
+from hfbench.process import Process, follow
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
 from hfbench.vector import Vector
@@ -116,16 +117,14 @@ def lanczos(
     """
     if norm == 0:
         return
-    for v, alpha, beta in read(_tridiagonalise(system, preconditioner, r, y, norm)):
+    for v, alpha, beta in follow(_tridiagonalise(system, preconditioner, r, y, norm), system, preconditioner):
         yield v, alpha, beta
         if beta == 0:  # NaN goes on, for the driver to see
             return
 
 
-def _tridiagonalise(
-    system: System, preconditioner: Factor, r: Vector, y: Vector, beta: Number
-) -> Iterator[tuple[Vector, Number, Number]]:
-    """The same without end, in numbers that may stay on the device."""
+def _tridiagonalise(system: System, preconditioner: Factor, r: Vector, y: Vector, beta: Number) -> Process:
+    """The same without end, in numbers that may stay on the device; w, p, y and beta are kept."""
     w, p = r.zeros_like(), r
     while True:
         w_old, w, v = w, p * (1 / beta), y * (1 / beta)
@@ -134,4 +133,4 @@ def _tridiagonalise(
         p.add_(w, -alpha)
         y = preconditioner.solve(p)
         beta = sqrt(p.inner(y))
-        yield v, alpha, beta
+        yield (w, p, y, beta), (v, alpha, beta)

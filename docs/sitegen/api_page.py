@@ -21,6 +21,7 @@ MODULES = {
     "space": "Hyper-parameters and their ranges: `@part`, `Log`, `Linear`, `Integers`, `Choice`, `Within`.",
     "config": "Study files, read and checked.",
     "numbers": "Numbers that a solver computes from vectors, which on a GPU stay there.",
+    "process": "An inner iteration that a GPU replays as one CUDA graph.",
     "testing": "Contracts that parts of your own are checked against.",
 }
 CHOSEN = {"config": ("load_study", "shipped_studies", "Study")}  # of a module; else all it has

@@ -14,11 +14,11 @@ import torch
 from systems import inputs_for, network, targets_for
 from torch import Tensor
 
-from hfbench import HessianFree, registry
+from hfbench import HessianFree, registry, replayed
 from hfbench.chain import Chain
 from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.replayed import Replayed, ReplayedChain
+from hfbench.replayed import Replayed, ReplayedChain, record
 from hfbench.solvers.diagonal import Diagonal
 from hfbench.system import GaussNewtonSystem
 from hfbench.tally import Tally
@@ -63,7 +63,7 @@ def test_rehearsed_is_what_is_launched_and_the_memory_of_its_copies() -> None:
             live.append(tally.live)
     assert all(torch.equal(a, one * 2) and torch.equal(b, one[:1] + 1) for a, b in found)
     each, copies = 7 * 4, 6 * 4 + 7 * 4
-    assert live == [each, 2 * each + copies, 3 * each + copies, 4 * each + copies]
+    assert live == [each, 2 * each, 3 * each + copies, 4 * each + copies]
     assert replayed.graph is None
 
 
@@ -81,7 +81,7 @@ def test_replayed_products_are_those_launched_and_stay_the_callers(layout: str) 
     at = linearised(layout=layout)
     assert isinstance(at.kept, ReplayedChain)
     found: list[tuple[Vector, Vector, Tensor, Vector]] = []
-    for seed in range(5):  # launched, recorded, replayed, replayed, …
+    for seed in range(5):  # launched, launched, recorded and replayed, replayed, …
         v = direction(at, seed)
         Jv = at.jvp(v)
         found.append((v, at.gauss_newton(v), Jv, at.vjp(Jv)))
@@ -138,6 +138,32 @@ def test_an_inner_solve_waits_for_nothing(solver: str, layout: str) -> None:
     x = found[-1][2]
     exact = system.gradient.dot(x) + 0.5 * x.dot(system.multiply(x))
     assert exact == pytest.approx(found[-1][0], rel=1e-9)
+
+
+@gpu
+@pytest.mark.parametrize("preconditioner", ["identity", "martens", "kfac"])
+@pytest.mark.parametrize("layout", ["structured", "flat"])
+@pytest.mark.parametrize("solver", ["cg", "lsmr", "lsqr", "minres"])
+def test_an_iteration_is_one_graph(
+    solver: str, layout: str, preconditioner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded once in a solve, and its iterates are those of iterations launched kernel by kernel."""
+    recorded: list[Any] = []
+    monkeypatch.setattr(replayed, "record", lambda *given: recorded.append(given) or record(*given))
+    found = []
+    for replayable in (True, False):
+        monkeypatch.setattr(GaussNewtonSystem, "replayable", replayable)
+        at = linearised(layout=layout)
+        system = GaussNewtonSystem(at, at.gradient, 0.1, (0.0,) * len(at.blocks), shares_cases=True)
+        M = registry.build("preconditioner", preconditioner).build(at, system.shift, torch.Generator().manual_seed(3))
+        x0 = at.layout.pack([torch.full_like(b, 0.01) for b in at.blocks])
+        states = list(islice(registry.build("solver", solver).iterates(system, x0, M), 13))
+        found.append([(state.q, state.relative_residual, state.x) for state in states])
+        if replayable:
+            assert len(recorded) == 1
+    for (q, residual, x), (q_, residual_, x_) in zip(*found, strict=True):
+        assert (q, residual) == (pytest.approx(q_, rel=1e-10), pytest.approx(residual_, rel=1e-8))
+        torch.testing.assert_close(list(x), list(x_), rtol=1e-8, atol=1e-10)
 
 
 @gpu
