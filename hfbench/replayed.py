@@ -96,26 +96,26 @@ class ReplayedChain(Chain):
     def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
         super().__init__(model, links, inputs, dtype)
         self.replayed: dict[tuple[str, bool], Replayed] = {}
-        self.replays = True
+        self.inside = 0  # of how many `launched`: solves may take turns
 
     @contextmanager
     def launched(self) -> Iterator[None]:
         """Inside, products are launched kernel by kernel: to be recorded as a part of something else."""
-        self.replays, before = False, self.replays
+        self.inside += 1
         try:
             yield
         finally:
-            self.replays = before
+            self.inside -= 1
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
-        if not self.replays:
+        if self.inside:
             return super().jvp(v)
         return self._replayed("jvp")(lambda blocks: [Chain.jvp(self, Vector(blocks))], v)[0]
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
-        if not self.replays:
+        if self.inside:
             return super().vjp(u)
         return Vector(self._replayed("vjp")(lambda one: list(Chain.vjp(self, one[0])), [u]))
 

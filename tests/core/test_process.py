@@ -14,6 +14,7 @@ from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree, registry, replayed, vector
+from hfbench.chain import Chain
 from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError
 from hfbench.process import replay
@@ -87,6 +88,11 @@ def system_of(at: Linearisation, damping: float = 0.1) -> GaussNewtonSystem:
     return GaussNewtonSystem(at, at.gradient, damping, (0.0,) * len(at.blocks), shares_cases=True)
 
 
+def launch_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReplayedChain, "jvp", Chain.jvp)
+    monkeypatch.setattr(ReplayedChain, "vjp", Chain.vjp)
+
+
 def factor(name: str, system: GaussNewtonSystem) -> Any:
     return registry.build("preconditioner", name).build(
         system.linearisation, system.shift, torch.Generator().manual_seed(3)
@@ -126,7 +132,7 @@ def test_a_replayed_solve_is_the_launched_one(
     made_by_steps = 12 + 1 - 2 if solver in ("cg", "minres") else 12 + 1 + 1 - 2  # one ahead; the first vectors
     assert recorded[0].replays == made_by_steps
     monkeypatch.setattr("hfbench.system.GaussNewtonSystem.replayable", False)
-    monkeypatch.setattr(ReplayedChain, "replays", property(lambda self: False, lambda self, value: None), raising=False)
+    launch_products(monkeypatch)
     launched, launched_work = solved(solver, preconditioner, layout, warm)
     assert len(recorded) == 1
     assert work == launched_work
@@ -262,18 +268,38 @@ def test_products_beside_a_solve_are_replayed_again_after_it(recorded: list[Reco
     assert len(recorded) == 3
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_rehearsal_records_nothing_and_makes_what_a_recorded_solve_holds(
-    solver: str, recorded: list[Recording]
+def test_solves_of_one_system_may_take_turns(recorded: list[Recording]) -> None:
+    at = linearised()
+    system = system_of(at)
+    M = factor("identity", system)
+    solvers = [registry.build("solver", name) for name in ("cg", "lsqr")]
+    both = zip(*(solver.iterates(system, None, M) for solver in solvers), strict=True)
+    turns = list(islice(both, 10))
+    assert len(recorded) == 2
+    for here, there in turns:
+        assert here.q == pytest.approx(there.q, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("solver", "vectors", "outputs"), [("cg", 2, 0), ("lsqr", 3, 1), ("lsmr", 3, 1), ("minres", 4, 0)]
+)
+def test_a_rehearsal_records_nothing_and_holds_what_a_graph_reads_and_its_copies(
+    solver: str, vectors: int, outputs: int, recorded: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Beside launched iterations: of what is kept all that is not changed in place, and the vector that is told."""
+    launch_products(monkeypatch)
     held = []
-    for _ in range(2):
+    for replayable in (True, True, False):
+        monkeypatch.setattr(GaussNewtonSystem, "replayable", replayable)
         at = linearised()
         system = system_of(at)
         M = Diagonal(at.layout.pack([torch.ones_like(b) for b in at.blocks]), system.shift, 0.75)
         with Tally() as tally:
-            for _ in islice(registry.build("solver", solver).iterates(system, None, M), 5):
-                pass
-        held.append([moment.live for moment in tally.moments])
+            states = registry.build("solver", solver).iterates(system, None, M)
+            held.append([(next(states).k, tally.live) for _ in range(6)])
     assert held[0] == held[1]
     assert not recorded
+    P, of_outputs = at.parameters.numel(), at.outputs.numel()
+    (_, replayed_live), (_, launched_live) = held[0][-1], held[2][-1]
+    numbers = replayed_live - launched_live - 8 * (vectors * P + outputs * of_outputs)
+    assert 0 <= numbers <= 8 * 20
