@@ -145,7 +145,6 @@ def run(
 
     from hfbench.studies.engines import engine_of
     from hfbench.studies.planning import plan_study
-    from hfbench.studies.report import command_of
     from hfbench.studies.run import run_study
     from hfbench.studies.shards import run_shard, shard_of
 
@@ -165,8 +164,7 @@ def run(
             raise typer.Exit(run_study(checked, results, engine.capacity, data, Console(), chosen, engine=engine))
     if part is None:
         raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
-    gather = command_of(checked, [str(results), *chosen]).replace("hfbench run", "hfbench import", 1)
-    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Console(), gather))
+    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Console(), chosen))
 
 
 @app.command("import")

@@ -215,6 +215,7 @@ def print_study(console: Console, name: str) -> None:
             *((("task" if place == 0 else ""), _task(study, task)) for place, task in enumerate(study.tasks)),
             ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
             ("baseline", study.baseline),
+            *([("device", study.device)] if study.device != "cpu" else []),
             *([("tunes", _tuned(study.sweep))] if study.sweep is not None else []),
         ],
     )

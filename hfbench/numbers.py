@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Number = float | Tensor
+AnyNumber = TypeVar("AnyNumber", float, Tensor, float | Tensor)
 AHEAD = 1  # steps that the device is ahead of the host; more would only be made in vain
 
 
@@ -26,9 +27,9 @@ def stays(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def sqrt(number: Number) -> Number:
-    """√; of a float a ValueError below 0, of a tensor NaN."""
-    return number.sqrt() if isinstance(number, Tensor) else math.sqrt(number)
+def sqrt(square: AnyNumber) -> AnyNumber:
+    """√ of what is not negative; 0 where rounding has left it below. NaN of NaN."""
+    return square.clamp(min=0).sqrt() if isinstance(square, Tensor) else math.sqrt(max(square, 0.0))
 
 
 def over(a: Number, b: Number) -> Number:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.numbers import Number, over
+from hfbench.numbers import Number, over, sqrt
 from hfbench.process import Process, follow
 from hfbench.protocols import Breakdown, Factor, System
 from hfbench.space import part
@@ -68,18 +68,18 @@ class CG:
         del b, x0  # no longer needed, and large
         y = preconditioner.solve(r)
         ry, reference = r.dot(y), math.sqrt(bMb)
-        yield CGState(0, x, q, math.sqrt(ry), reference, products)
-        if ry == 0:
+        yield CGState(0, x, q, sqrt(ry), reference, products)
+        if ry <= 0:  # below by rounding
             return  # x solves the system
         process = steps(system, preconditioner, x, r, y, ry)
         del r, y  # its own
         for k, (pAp, x_k, gain, ry_k) in zip(count(1), follow(process, system, preconditioner), strict=False):
             if pAp <= 0:  # the optimiser decides what a direction of non-positive curvature is worth
-                yield CGState(k, x, q, math.sqrt(ry), reference, products + k, Breakdown.NONPOSITIVE_CURVATURE)
+                yield CGState(k, x, q, sqrt(ry), reference, products + k, Breakdown.NONPOSITIVE_CURVATURE)
                 return
             x, q, ry = x_k, q - gain, ry_k
-            yield CGState(k, x, q, math.sqrt(ry), reference, products + k)
-            if ry == 0:
+            yield CGState(k, x, q, sqrt(ry), reference, products + k)
+            if ry <= 0:
                 return
 
 

@@ -85,7 +85,7 @@ class MINRES:
             x, r, products = x0, b - system.multiply(x0), 1
             q = -0.5 * (x.dot(b) + x.dot(r))
         y = preconditioner.solve(r)
-        phi = math.sqrt(r.dot(y))
+        phi = sqrt(r.dot(y))
         yield MINRESState(0, x, q, phi, reference, products)
         c, s, delta, epsilon, gap = -1.0, 0.0, 0.0, 0.0, 0.0
         d = d_old = b.zeros_like()

@@ -15,7 +15,7 @@ from .findings import Findings
 from .pictures import Figure
 from .recorded import Recorded
 from .significance import LEAST_TASKS, Comparison, Exploratory
-from .words import NOUNS, count, digits, level, p_value, percent
+from .words import NOUNS, count, digits, interval, level, p_value, percent
 
 TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
@@ -140,8 +140,12 @@ def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Bl
     typical: list[list[Text]] = [
         [row["method"], *verdicts.median_cells(row)] for row in verdicts.medians(recorded.judged, group)
     ]
-    head_of_typical = ("method", "to target", "seconds", "products", "final test error", "solved")
-    yield Table(head_of_typical, typical, "Medians over seeds; seconds, products and error are those of whole runs.")
+    head_of_typical = ("method", "to target", "seconds", "products", "final test error", "stopped early", "solved")
+    about_typical = (
+        "Medians over seeds; seconds, products and errors are those of whole runs. Stopped early: the test error "
+        "where the validation error was least."
+    )
+    yield Table(head_of_typical, typical, about_typical)
 
 
 def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
@@ -185,7 +189,8 @@ def _explored_cell(one: Exploratory | None, most: int) -> str:
     if one is None or math.isnan(one.ratio):
         return "–"
     few = f" (n = {one.n})" if one.n < most else ""
-    return f"{digits(one.ratio)} [{digits(one.ci_low)}, {digits(one.ci_high)}]{few}"
+    ends = "" if interval(one.ci_low, one.ci_high) == "–" else f" [{digits(one.ci_low)}, {digits(one.ci_high)}]"
+    return f"{digits(one.ratio)}{ends}{few}"
 
 
 # ---------------------------------------------------------------- all tasks
@@ -197,7 +202,7 @@ def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
         alpha = recorded.study.alpha
         head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
         rows: list[list[Text]] = [
-            [one.method, str(one.tasks), f"{digits(one.ratio)}x", f"{digits(one.ci_low)}-{digits(one.ci_high)}",
+            [one.method, str(one.tasks), f"{digits(one.ratio)}x", interval(one.ci_low, one.ci_high),
              p_value(one.p_holm), marked(one.verdict)]
             for one in found.overall
         ]  # fmt: skip

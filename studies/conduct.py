@@ -71,7 +71,7 @@ def _plan(recorded: Recorded) -> Iterator[Block]:
         ("margin", f"{study.margin:g}: ratios from {1 / study.margin:.3g} to {study.margin:g} count as equivalent"),
         ("level", f"{study.alpha:g}, by Holm over {count(family, 'comparison')}"),
         ("reaching the target", stops),
-        ("precision", study.precision),
+        ("weights and data in", study.precision),
     ]
     if study.device != "cpu":
         facts.append(("device", study.device))

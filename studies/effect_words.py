@@ -23,13 +23,14 @@ from .words import (
     count,
     digits,
     grid_of,
+    interval,
     leading_p,
     level,
     number,
     p_value,
     percent,
     sentence_list,
-    tested,
+    sureness,
 )
 
 Names = Mapping[str, tuple[str, str]]
@@ -105,9 +106,8 @@ def sentence(effect: Effect, names: Names) -> str:
 
 
 def _about(c: Effect) -> list[str]:
-    about = [f"{level(c)} CI {_interval(c)}", *tested(c)]
     where = "cheaper" if c.kind == "main effect" else "below 1"
-    return [*about, f"{where} in {c.wins}/{c.n}" + (f", {count(c.ties, 'tie')}" if c.ties else "")]
+    return [*sureness(c), f"{where} in {c.wins}/{c.n}" + (f", {count(c.ties, 'tie')}" if c.ties else "")]
 
 
 def _remarks(c: Effect, names: Names) -> list[str]:
@@ -174,7 +174,7 @@ def _ratio(c: Effect) -> str:
 
 
 def _interval(c: Effect) -> str:
-    return "–" if c.n == 0 or c.censored == 1 else f"{digits(c.ci_low)}-{digits(c.ci_high)}"
+    return "–" if c.censored == 1 else interval(c.ci_low, c.ci_high)
 
 
 def _share(share: float) -> str:

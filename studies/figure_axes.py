@@ -88,7 +88,7 @@ def place_ticks(axis: Axis, ticks: Sequence[float]) -> None:
 
 
 def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
-    """Round numbers in [low, high], as many as fit: 1, 1.5, 2, 3, 4, … or 1, 2, 5 or 1, 3 or powers of ten.
+    """Round numbers in [low, high], as many as fit: 1, 1.5, 2, 3, 4, … or 1, 2, 3, 5 or 1, 2, 5 or 1, 3 or 1.
 
     Evenly spaced where the ends differ by less than a factor of 1.6.
     """
@@ -98,7 +98,7 @@ def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
         ticks = [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)]
         return [tick for tick in ticks if low <= tick <= high]
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 4, 6, 8), (1, 2, 5), (1, 3), (1,)):
+    for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 4, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         candidates = [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]
         ticks = [tick for tick in candidates if low <= tick <= high]
         if len(ticks) <= most:

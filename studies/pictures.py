@@ -123,7 +123,8 @@ def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figur
         about = "Performance profile: share of instances solved within a factor of the cheapest method's cost."
         yield made("profile", about, figures.profile, runs, methods=methods, **common)
     if np.isfinite(runs["peak_memory"].astype(float)).any():
-        yield made("memory", "Peak memory of the process of a run.", figures.memory, runs,
+        whose = "the process of a run" if study.device == "cpu" else "the GPU in a run"
+        yield made("memory", f"Peak memory of {whose}.", figures.memory, runs,
                    baseline=study.baseline, methods=methods, tasks=tasks)  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ RESULT_COLUMNS = (
     "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
     "final_validation_error", "final_objective", "peak_memory", "threads",
 )  # fmt: skip
+EARLY = "test_error_at_best_validation"
 ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
 
 
@@ -60,12 +62,23 @@ class Recorded:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row per ended run, the columns of result.json; a run may have been made for another study."""
+        """One row per ended run, the columns of result.json and what its trace adds; it may be another study's run."""
         import pandas as pd
 
         frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
         frame["study"] = self.study.name
+        frame[EARLY] = [self._stopped_early(key) for key in self.ended]
         return frame
+
+    def _stopped_early(self, key: str) -> float:
+        """The test error where the validation error was least: that of training which is stopped there."""
+        import pandas as pd
+
+        path = self.folder(key).trace_path
+        if not path.exists():
+            return math.nan
+        errors = pd.read_parquet(path, columns=["validation_error", "test_error"]).dropna()
+        return float(errors["test_error"][errors["validation_error"].idxmin()]) if len(errors) else math.nan
 
     @cached_property
     def judged(self) -> pd.DataFrame:

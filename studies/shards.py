@@ -7,7 +7,7 @@ compare, and a method that meets another's batches again finds them. It writes n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from hfbench.store import prepare
 
 from .jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
 from .progress import progress
+from .report import command_of
 from .run import missing_of, preflight
 from .screen import unread_is_fine
 from .signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
@@ -64,12 +65,12 @@ def run_shard(
     jobs: int,
     data: str | None,
     console: Console,
-    command: str,
+    options: Sequence[str] = (),
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> int:
     """Makes the shard's runs that are not recorded yet. Returns as `hfbench.studies.run.run_study` does.
 
-    `command` is the one that brings the records of all shards together.
+    `options` are those of the command line that decide which runs belong to the study.
     """
     specs = {spec.key(): spec for spec in plan(study, data)}
     mine = shard.of(specs)
@@ -93,6 +94,17 @@ def run_shard(
         except KeyboardInterrupt as interrupt:
             console.print("Interrupted. The same command goes on where it stopped.")
             return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
-        said = f"When all shards have run, with the folders of all: {command}"
-        console.print(escape(said), highlight=False, soft_wrap=True)
+        console.print(escape(_gathering(study, results, options)), highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _gathering(study: Study, results: Path, options: Sequence[str]) -> str:
+    """The commands that bring the records of all shards together."""
+
+    def command(*folders: str) -> str:
+        return command_of(study, [*folders, *options]).replace("hfbench run", "hfbench import", 1)
+
+    return (
+        f"When all shards have run, in this folder:\n  {command('--results', str(results))}\n"
+        f"or each in a folder of its own:\n  {command(str(results), '...', '--results', 'all')}"
+    )

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .document import literal, row_of
+from .recorded import EARLY
 from .significance import Comparison
 from .words import (
     NOUNS,
@@ -20,17 +21,20 @@ from .words import (
     count,
     digits,
     grid_of,
+    interval,
     leading_p,
     level,
     number,
     p_value,
     percent,
     sentence_list,
-    tested,
+    sureness,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OF_WHOLE_RUNS = ("seconds", "products", "final_test_error", EARLY)
 
 
 def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataFrame | None = None) -> None:
@@ -59,13 +63,13 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
 def cells(c: Comparison) -> tuple[str, ...]:
     """What a row of a verdict table says between the method and the verdict."""
     counts = f"{c.wins}/{c.losses}/{c.ties}", f"{c.solved}/{c.solved_baseline}"
-    return _ratio(c), _interval(c), p_value(leading_p(c)[0]), *counts
+    return _ratio(c), interval(c.ci_low, c.ci_high), p_value(leading_p(c)[0]), *counts
 
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
-    grid = grid_of(Text("medians over seeds"))
+    grid = grid_of(Text("medians over seeds; stopped early: the test error at the least validation error"))
     grid.add_column("method", min_width=8)
-    for name in ("to target", "seconds", "products", "final test error", "solved"):
+    for name in ("to target", "seconds", "products", "final\nerror", "stopped\nearly", "solved"):
         grid.add_column(name, justify="right")
     for row in rows:
         grid.add_row(Name(row["method"]), *median_cells(row))
@@ -75,15 +79,15 @@ def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
 def median_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """What a row of `medians` says after the method."""
     cost = f">{number(row['tau'])}" if row["cost"] is None and row["n"] else number(row["cost"])
-    others = (number(row[name]) for name in ("seconds", "products", "final_test_error"))
+    others = (number(row[name]) for name in OF_WHOLE_RUNS)
     return cost, *others, f"{row['solved']}/{row['n']}"
 
 
 def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Per method of one task's comparisons, the baseline first: medians over its runs.
 
-    The cost to the target is None where the median run was censored at tau; seconds, products and the final test error
-    are of whole runs, those that have a value.
+    The cost to the target is None where the median run was censored at tau; the others are of whole runs, those that
+    have a value. The test error at the least validation error is what stopping there would have given.
     """
     first = group[0]
     rows = []
@@ -92,7 +96,7 @@ def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str
         costs = runs[first.cost].astype(float)
         solved = costs <= first.tau
         typical = float(costs.where(solved, math.inf).median()) if len(runs) else math.inf
-        spent = {name: _median(runs, name) for name in ("seconds", "products", "final_test_error")}
+        spent = {name: _median(runs, name) for name in OF_WHOLE_RUNS}
         cost = typical if math.isfinite(typical) else None
         rows.append(
             {"method": method, "cost": cost, "tau": first.tau, **spent, "solved": int(solved.sum()), "n": len(runs)}
@@ -122,8 +126,7 @@ def sentences(comparison: Comparison) -> str:
     if c.unsolved:
         found = f"{on}, neither {c.method} nor {c.baseline} reached the target within the budget: {c.verdict}."
         return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
-    about = [f"{level(c)} CI {_interval(c)}", *tested(c)]
-    about.append(f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else ""))
+    about = [*sureness(c), f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else "")]
     bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[c.bound], VERBS.get(c.cost, "needed")
     found = (
         f"{on}, {c.method} {verb} {bound}{digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
@@ -189,10 +192,6 @@ def _advice(c: Comparison) -> list[str]:
 
 def _ratio(c: Comparison) -> str:
     return "–" if math.isnan(c.ratio) else f"{c.bound}{digits(c.ratio)}x"
-
-
-def _interval(c: Comparison) -> str:
-    return "–" if math.isnan(c.ci_low) else f"{digits(c.ci_low)}-{digits(c.ci_high)}"
 
 
 # ---------------------------------------------------------------- Markdown and JSON

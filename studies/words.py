@@ -58,6 +58,17 @@ def digits(value: float) -> str:
     return f"{value:.2f}" if 0.095 <= value < 99.95 else f"{value:.2g}"
 
 
+def interval(low: float, high: float) -> str:
+    """The ends of a ratio's interval; a dash for one that goes from 0 to inf, as that of too few pairs does."""
+    return "–" if not low > 0 and not high < math.inf else f"{digits(low)}-{digits(high)}"
+
+
+def sureness(c: Difference) -> list[str]:
+    """`95 % CI 0.58-0.78`, and the p value, if there is one."""
+    ends = interval(c.ci_low, c.ci_high)
+    return [f"{level(c)} CI {'unbounded' if ends == '–' else ends}", *tested(c)]
+
+
 def number(value: float | None) -> str:
     """An amount of something, or a dash."""
     if value is None:

@@ -41,6 +41,12 @@ def test_roots_and_inverses_agree(number: float) -> None:
     assert same(inverse_of(number), inverse_of(on_device(number)))
 
 
+def test_a_square_that_rounding_left_below_zero_is_zero() -> None:
+    assert sqrt(-1e-30) == sqrt(on_device(-1e-30)) == 0
+    assert math.isnan(sqrt(math.nan))
+    assert sqrt(on_device(math.nan)).isnan()
+
+
 def test_a_vanishing_norm_leaves_the_vector() -> None:
     assert inverse_of(0.0) == inverse_of(on_device(0.0)) == 1.0
     assert inverse_of(math.nan) == inverse_of(on_device(math.nan)) == 1.0

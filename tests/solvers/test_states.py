@@ -155,6 +155,21 @@ def test_exact_preconditioner_needs_one_step(name: str) -> None:
     assert np.allclose(flat(states[1].x), system.solution(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["cg", "minres"])
+def test_a_residual_that_is_rounding_alone_may_have_a_norm_below_zero(name: str) -> None:
+    """rᵀM⁻¹r, whose sign is then that of what was rounded: the system is solved."""
+
+    class Rounding(Unit):
+        def solve(self, v):
+            return v if v.norm() > 1e-10 else -v
+
+    system = DenseSystem(np.diag(np.sqrt(np.tile([1.0, 2.0, 3.0], 3))), np.arange(1.0, 10.0))
+    states = list(islice(SOLVERS[name].iterates(system, None, Rounding()), 20))
+    assert states[-1].k == 3
+    assert states[-1].relative_residual == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(flat(states[-1].x), system.solution(), rtol=1e-9)
+
+
 def test_golub_kahan_identities() -> None:
     """Ã V = U B with orthonormal V: the process alone, without a solver."""
     system = dense_system("tall", 20.0, 0.05)

@@ -1,6 +1,7 @@
 """The results published with hfbench: their tables come out of the records as they were committed, byte for byte."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ PUBLISHED = [name for name in shipped_studies() if archive.published(name)]
 
 def test_something_is_published() -> None:
     assert "paper" in PUBLISHED
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_report_has_its_figures_beside_it(name: str) -> None:
+    committed = archive.published(name)
+    assert committed is not None
+    shown = re.findall(r"\]\(([^)]*\.png)\)", (committed.parent / "report.md").read_text())
+    assert len(shown) > 5
+    assert [one for one in shown if not (committed.parent / one).is_file()] == []
 
 
 @uses_mlflow

@@ -22,10 +22,11 @@ from tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, 
 from hfbench import registry
 from hfbench.config import Study, load_study, ranges
 from hfbench.errors import StoreError
-from hfbench.store import read_json, write_json
+from hfbench.store import RunFolder, read_json, write_json
 from hfbench.studies import pictures
 from hfbench.studies.compare import compare_study
 from hfbench.studies.pictures import KEPT
+from hfbench.studies.recorded import EARLY
 from hfbench.studies.report import NOTE, command_of, shortened
 from hfbench.tracking import Tracker
 
@@ -147,6 +148,23 @@ def test_the_report_says_what_was_asked_found_and_done(factorial: tuple[Study, P
     assert re.search(r"- 18 runs: python 3\S+, hfbench \S+, torch \S+, numpy \S+", text)
     for spec in specs(study).values():
         assert f"<code>{spec.key()}</code>" in text
+
+
+def test_stopped_early_is_the_test_error_at_the_least_validation_error(factorial: tuple[Study, Path, str]) -> None:
+    study, results, screen = factorial
+    table = pd.read_parquet(folder_of(results) / "runs.parquet").set_index("key")
+    found = {}
+    for spec in specs(study).values():
+        trace = pd.read_parquet(RunFolder(results, spec.key()).trace_path)
+        pairs = list(zip(trace["validation_error"], trace["test_error"], strict=True))
+        assert len(pairs) > 3
+        found[spec.method.name, spec.seed] = min(pairs)[1]
+        assert table.loc[spec.key(), EARLY] == min(pairs)[1]
+    medians = {name: (found[name, 0] + found[name, 1]) / 2 for name in ("hf", "adam")}
+    text = (folder_of(results) / "report.md").read_text()
+    for name, value in medians.items():
+        assert re.search(rf"\| {name} \|.* {value:.3g} \| \d/2 \|", text)
+        assert re.search(rf"^ {name} .* {value:.3g} +\d/2 *$", screen, flags=re.MULTILINE)
 
 
 def test_the_figures_of_the_markdown_are_beside_it(factorial: tuple[Study, Path, str]) -> None:

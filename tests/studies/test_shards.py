@@ -33,7 +33,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def shard(study: Study, which: str, results: Path) -> tuple[int, str]:
     screen = io.StringIO()
     console = Console(file=screen, width=80)
-    status = run_shard(study, shard_of(which), results, 1, None, console, "hfbench import tiny elsewhere")
+    status = run_shard(study, shard_of(which), results, 1, None, console, ["--seeds", "5"])
     return status, screen.getvalue()
 
 
@@ -58,7 +58,12 @@ def test_four_shards_and_an_import_give_the_tables_of_one_run(tmp_path: Path) ->
         status, text = shard(study, f"{i}/4", folder)
         assert status == 0
         assert f"tiny, shard {i}/4: {4 if i == 1 else 2} of 10 runs" in text
-        assert text.splitlines()[-1].endswith("with the folders of all: hfbench import tiny elsewhere")
+        assert text.splitlines()[-4:] == [
+            "When all shards have run, in this folder:",
+            f"  hfbench import tiny.toml --results {folder} --seeds 5",
+            "or each in a folder of its own:",
+            f"  hfbench import tiny.toml {folder} ... --results all --seeds 5",
+        ]
         assert not (folder / "mlflow.db").exists(), "a shard writes to no database"
     status, text = imported(study, tmp_path / "together", *folders)
     assert status == 0
