@@ -67,7 +67,7 @@ def cells(c: Comparison) -> tuple[str, ...]:
 
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
-    grid = grid_of(Text("medians over seeds; stopped early: the test error at the least validation error"))
+    grid = grid_of(Text("medians over seeds (early: where the validation error is least)"))
     grid.add_column("method", min_width=8)
     for name in ("to target", "seconds", "products", "final\nerror", "stopped\nearly", "solved"):
         grid.add_column(name, justify="right")
