@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from hfbench.testing.contract import (
     require,
 )
 from hfbench.testing.kinds import METHOD, require_fields, require_kind, vector_like
+from hfbench.testing.operations import Operations
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, random_vector, work
 from hfbench.vector import Vector
 
@@ -244,6 +245,28 @@ class PreconditionerContract(Contract):
                 "the solver and the optimiser go on using them",
             )
 
+    def test_is_replayable_if_it_says_so(self) -> None:
+        """The same operations whatever the vector holds, none of which the host waits for."""
+        why = "on a GPU a solve's later iterations run what was recorded of the third, without asking again"
+        for problem in (Problem(layout=layout) for layout in LAYOUTS):
+            factor = self._factor(problem)
+            if not getattr(factor, "replayable", False):
+                continue
+            sizes = enumerate((1.0, 1.0, 100.0, 0.01))
+            vectors = [problem.vector(size * random_vector(len(problem.solution), seed)) for seed, size in sizes]
+            for name in APPLIED:
+                _, *calls = [
+                    _operations(getattr(factor, name), v) for v in vectors
+                ]  # the first makes what is made once
+                waits = [wait for made in calls for wait in made.waits]
+                require(not waits, f"`{name}` without asking for a number", " and ".join(dict.fromkeys(waits)), why)
+                require(
+                    calls[0].names == calls[1].names == calls[2].names,
+                    f"`{name}` by the same operations whatever the vector holds",
+                    f"operations that differ: {_first_difference([made.names for made in calls])}",
+                    f"{why}; leave `replayable` out if that cannot be",
+                )
+
     def test_says_which_cases_it_is_built_on(self) -> None:
         cases = getattr(self.preconditioner(), "cases", None)
         require(
@@ -315,6 +338,19 @@ class PreconditionerContract(Contract):
         factor = self._factor(problem, seed)
         units = torch.eye(len(problem.solution), dtype=torch.float64)
         return torch.stack([flat(self._applied(factor, "solve", problem.vector(unit))) for unit in units], dim=1)
+
+
+def _operations(solve: Callable[[Vector], Vector], v: Vector) -> Operations:
+    made = Operations()
+    with made:
+        solve(v)
+    return made
+
+
+def _first_difference(runs: Sequence[Sequence[str]]) -> str:
+    """What the runs did where they first differed."""
+    turns = zip_longest(*runs, fillvalue="nothing")
+    return next((" or ".join(dict.fromkeys(turn)) for turn in turns if len(set(turn)) > 1), "")
 
 
 def _through_a_file(state: Any, why: str) -> Any:

@@ -273,6 +273,41 @@ class FallsWithDamping(HonestDiagonal):
         return d.shift_([1 / one for one in shift])
 
 
+class AsksForANumber(HonestDiagonal):
+    """Says that it may be replayed, and scales by a norm that the host reads, there and back."""
+
+    caught_by, says = "test_is_replayable_if_it_says_so", "without asking for a number"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class Asking(Scaled):
+            replayable = True
+
+            def solve(self, v: Vector) -> Vector:
+                norm = v.norm() or 1.0
+                return super().solve(v * (1 / norm)) * norm
+
+        return Asking(super().build(linearisation, shift, generator).m)
+
+
+class TakesTurns(HonestDiagonal):
+    """Says that it may be replayed, and does every second solve in another way."""
+
+    caught_by, says = "test_is_replayable_if_it_says_so", "by the same operations whatever the vector holds"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        class Turning(Scaled):
+            replayable = True
+            turn = 0
+
+            def solve(self, v: Vector) -> Vector:
+                self.turn += 1
+                return (
+                    super().solve(v) if self.turn % 2 else Vector(a * (1 / b) for a, b in zip(v, self.m, strict=True))
+                )
+
+        return Turning(super().build(linearisation, shift, generator).m)
+
+
 # ---------------------------------------------------------------- the same whatever the surroundings
 
 
