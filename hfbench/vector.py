@@ -20,7 +20,7 @@ from hfbench.numbers import Number, stays
 Scalars = Number | Sequence[float]  # one number for all blocks, or one per block
 Blocks = tuple[Tensor, ...] | list[Tensor]
 
-PIECE = 2**18  # entries added up at a time
+PIECE = 2**16  # entries added up at a time
 
 
 class Vector(tuple[Tensor, ...]):

@@ -55,7 +55,10 @@ PLANTED = {
         ["methods.shf.scheduler={use='dynamic',start=0.2,tolerance=0.9,window=1,max_growth=10.0}"],
     ),
     "batch grows too late": (
-        "shf", 40, ["methods.shf.scheduler={use='inner-product',start=8.0,theta=100.0,nu=1000.0}"],
+        "shf", 120, [
+            "methods.shf.scheduler={use='inner-product',start=8.0,theta=100.0,nu=1000.0}",
+            "methods.shf.globalization={initial_damping=3.0,damping_growth=1.0,damping_decay=1.0}",
+        ],
     ),
     "overfitting": (
         "hf", 60, ["tasks.tiny-curves.cases=12", "methods.hf.scheduler={use='fixed',gradient=1.0,curvature=1.0}"],
