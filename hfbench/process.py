@@ -14,7 +14,7 @@ they say so by `replayable`, and others run step by step there too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -34,8 +34,9 @@ Process = Iterator[tuple[Entries, Entries]]
 
 def follow(process: Process, system: System, preconditioner: Factor) -> Iterator[tuple[Any, ...]]:
     """What the steps of the process tell, one after the other, numbers as floats (`hfbench.numbers.read`)."""
-    as_graph: Any = system if all(getattr(one, "replayable", False) for one in (system, preconditioner)) else None
-    return read(replay(process, as_graph) if as_graph else (told for _, told in process))
+    if all(getattr(one, "replayable", False) for one in (system, preconditioner)):
+        return read(replay(process, cast("GaussNewtonSystem", system)))
+    return read(told for _, told in process)
 
 
 def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
@@ -57,8 +58,7 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
         before = at.ledger.state_dict()
         graph, told = replayed.record(lambda: _advanced(process, given), given[0][0].device)
         work = {kind: after - before[kind] for kind, after in at.ledger.state_dict().items()}
-        graph.replay()
-        yield _copied(told)
+        at.ledger.load_state_dict(before)  # it is done, and counted, at each replay
         while True:
             chain.check_same()  # as a product does
             for kind, cases in work.items():

@@ -15,7 +15,7 @@ from .findings import Findings
 from .pictures import Figure
 from .recorded import Recorded
 from .significance import LEAST_TASKS, Comparison, Exploratory
-from .words import NOUNS, count, digits, interval, level, p_value, percent
+from .words import NOUNS, count, digits, interval, is_bounded, level, p_value, percent
 
 TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
@@ -189,7 +189,7 @@ def _explored_cell(one: Exploratory | None, most: int) -> str:
     if one is None or math.isnan(one.ratio):
         return "–"
     few = f" (n = {one.n})" if one.n < most else ""
-    ends = "" if interval(one.ci_low, one.ci_high) == "–" else f" [{digits(one.ci_low)}, {digits(one.ci_high)}]"
+    ends = f" [{digits(one.ci_low)}, {digits(one.ci_high)}]" if is_bounded(one.ci_low, one.ci_high) else ""
     return f"{digits(one.ratio)}{ends}{few}"
 
 

@@ -58,15 +58,20 @@ def digits(value: float) -> str:
     return f"{value:.2f}" if 0.095 <= value < 99.95 else f"{value:.2g}"
 
 
+def is_bounded(low: float, high: float) -> bool:
+    """Whether a ratio's interval has an end: that of too few pairs goes from 0 to inf, or is not known."""
+    return low > 0 or high < math.inf
+
+
 def interval(low: float, high: float) -> str:
-    """The ends of a ratio's interval; a dash for one that goes from 0 to inf, as that of too few pairs does."""
-    return "–" if not low > 0 and not high < math.inf else f"{digits(low)}-{digits(high)}"
+    """The ends of a ratio's interval; a dash for one that has none."""
+    return f"{digits(low)}-{digits(high)}" if is_bounded(low, high) else "–"
 
 
 def sureness(c: Difference) -> list[str]:
     """`95 % CI 0.58-0.78`, and the p value, if there is one."""
-    ends = interval(c.ci_low, c.ci_high)
-    return [f"{level(c)} CI {'unbounded' if ends == '–' else ends}", *tested(c)]
+    ends = interval(c.ci_low, c.ci_high) if is_bounded(c.ci_low, c.ci_high) else "unbounded"
+    return [f"{level(c)} CI {ends}", *tested(c)]
 
 
 def number(value: float | None) -> str:

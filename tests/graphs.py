@@ -8,7 +8,7 @@ that replaying once nobody else keeps that either is found out. A number that th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -135,8 +135,3 @@ def tensors(given: Any) -> list[Tensor]:
 
 def place(one: Tensor) -> int:
     return one.untyped_storage()._cdata
-
-
-def made(graphs: list[Recording]) -> Iterator[tuple[int, int]]:
-    """Operations and replays of graphs."""
-    return ((len(one.calls), one.replays) for one in graphs)
