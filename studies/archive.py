@@ -25,8 +25,7 @@ from hfbench.config import Study
 from hfbench.errors import StoreError
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import Contents, RunFolder, read_json, safe_name, write_atomically
-
-from .recorded import Recorded, gather, same_settings
+from hfbench.studies.recorded import Recorded, gather, same_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa

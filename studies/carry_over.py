@@ -14,13 +14,12 @@ from typing import Any
 
 from hfbench.config import Study
 from hfbench.keypaths import with_values
-
-from . import verdicts
-from .findings import find, limits
-from .recorded import Recorded
-from .records import pair
-from .retest import Frozen
-from .significance import Comparison, judge
+from hfbench.studies import verdicts
+from hfbench.studies.findings import find, limits
+from hfbench.studies.recorded import Recorded
+from hfbench.studies.records import pair
+from hfbench.studies.retest import Frozen
+from hfbench.studies.significance import Comparison, judge
 
 LONGEST = 64  # letters of a method's name
 

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import claim_words, effect_words, verdicts
-from .claims import Claim, by_hypothesis
-from .conduct import conduct, failed, missing
-from .document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
-from .effects import Effect
-from .findings import Findings
-from .pictures import Figure
-from .recorded import Recorded
-from .significance import LEAST_TASKS, Comparison, Exploratory
-from .words import NOUNS, count, digits, interval, is_bounded, level, p_value, percent
+from hfbench.studies import claim_words, effect_words, verdicts
+from hfbench.studies.claims import Claim, by_hypothesis
+from hfbench.studies.conduct import conduct, failed, missing
+from hfbench.studies.document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
+from hfbench.studies.effects import Effect
+from hfbench.studies.findings import Findings
+from hfbench.studies.pictures import Figure
+from hfbench.studies.recorded import Recorded
+from hfbench.studies.significance import LEAST_TASKS, Comparison, Exploratory
+from hfbench.studies.words import NOUNS, count, digits, interval, is_bounded, level, p_value, percent
 
 TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",

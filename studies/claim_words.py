@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from .claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
-from .document import literal, row_of
-from .verdicts import cells, sentences
-from .words import NOUNS, Name, adjusted, bullets, colour, grid_of, level, percent
+from hfbench.studies.claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
+from hfbench.studies.document import literal, row_of
+from hfbench.studies.verdicts import cells, sentences
+from hfbench.studies.words import NOUNS, Name, adjusted, bullets, colour, grid_of, level, percent
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
 TONES = {HOLDS: "good", FAILS: "bad"}

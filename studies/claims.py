@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.config import Study
 from hfbench.hypotheses import COSTS, Hypothesis
-
-from .paired import holm
-from .records import Pairs, measured, pair
-from .significance import Comparison, judge
+from hfbench.studies.paired import holm
+from hfbench.studies.records import Pairs, measured, pair
+from hfbench.studies.significance import Comparison, judge
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,15 +15,14 @@ from hfbench.errors import StoreError
 from hfbench.lock import TakenError, study_lock
 from hfbench.runspec import plan
 from hfbench.store import prepare
+from hfbench.studies import archive
+from hfbench.studies.jobs import Setting
+from hfbench.studies.log import Log
+from hfbench.studies.recorded import Recorded, gather
+from hfbench.studies.report import command_of, conclude, show
+from hfbench.studies.run import tracker_of
+from hfbench.studies.screen import unread_is_fine
 from hfbench.tracking import Tracker
-
-from . import archive
-from .jobs import Setting
-from .log import Log
-from .recorded import Recorded, gather
-from .report import command_of, conclude, show
-from .run import tracker_of
-from .screen import unread_is_fine
 
 PUBLISHED = Path("published")  # in place of a file: the records that come with hfbench
 

@@ -11,10 +11,9 @@ from hfbench.config import ranges
 from hfbench.globalization import Globalization
 from hfbench.methods import Method, resolve
 from hfbench.space import hyperparameters
-
-from .document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
-from .recorded import Recorded, missing_runs
-from .words import NOUNS, count, number
+from hfbench.studies.document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
+from hfbench.studies.recorded import Recorded, missing_runs
+from hfbench.studies.words import NOUNS, count, number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 

@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Iterator
 
-from .document import (
+from hfbench.studies.document import (
     Block,
     Bullets,
     Code,

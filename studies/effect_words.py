@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .document import literal, row_of
-from .effects import Effect
-from .significance import LEAST_SOLVED
-from .words import (
+from hfbench.studies.document import literal, row_of
+from hfbench.studies.effects import Effect
+from hfbench.studies.significance import LEAST_SOLVED
+from hfbench.studies.words import (
     NOUNS,
     colour,
     count,

@@ -30,10 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
-
-from .paired import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
-from .records import PerSeed, budget_of, by_seed, check, known
-from .significance import LEAST_SOLVED, Difference, adjust, plain, summary, verdict
+from hfbench.studies.paired import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
+from hfbench.studies.records import PerSeed, budget_of, by_seed, check, known
+from hfbench.studies.significance import LEAST_SOLVED, Difference, adjust, plain, summary, verdict
 
 if TYPE_CHECKING:
     import pandas as pd

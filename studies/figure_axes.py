@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .figure_style import FAINT, Style, literal
+from hfbench.studies.figure_style import FAINT, Style, literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figure_axes import Array, end_marker, fit, label, log_ticks, nothing, place_ticks
-from .figure_style import INK, Style, method_legend, page, save, styles_of, task_page, theme
-from .records import budget_of
+from hfbench.studies.figure_axes import Array, end_marker, fit, label, log_ticks, nothing, place_ticks
+from hfbench.studies.figure_style import INK, Style, method_legend, page, save, styles_of, task_page, theme
+from hfbench.studies.records import budget_of
 
 if TYPE_CHECKING:
     import pandas as pd

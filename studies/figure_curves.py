@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figure_axes import end_marker, fit, label, nothing, plain, remark
-from .figure_bands import Array, Band, band, by_method, caption, first_at
-from .figure_style import INK, Style, method_legend, page, save, styles, theme
+from hfbench.studies.figure_axes import end_marker, fit, label, nothing, plain, remark
+from hfbench.studies.figure_bands import Array, Band, band, by_method, caption, first_at
+from hfbench.studies.figure_style import INK, Style, method_legend, page, save, styles, theme
 
 if TYPE_CHECKING:
     import pandas as pd

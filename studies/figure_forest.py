@@ -8,10 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .figure_axes import digits, log_ticks, place_ticks
-from .figure_style import FAINT, INK, Style, blank, literal, paragraph, save, styles, text_width, theme, wrapped
-from .significance import Comparison
-from .words import NOUNS
+from hfbench.studies.figure_axes import digits, log_ticks, place_ticks
+from hfbench.studies.figure_style import (
+    FAINT,
+    INK,
+    Style,
+    blank,
+    literal,
+    paragraph,
+    save,
+    styles,
+    text_width,
+    theme,
+    wrapped,
+)
+from hfbench.studies.significance import Comparison
+from hfbench.studies.words import NOUNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.errors import ConfigError
-
-from .figure_axes import Array, digits
-from .figure_style import FAINT, INK, blank, literal, save, styles, text_width, theme, wrapped
+from hfbench.studies.figure_axes import Array, digits
+from hfbench.studies.figure_style import FAINT, INK, blank, literal, save, styles, text_width, theme, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

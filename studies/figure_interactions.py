@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .figure_axes import Array, fit, label, nothing
-from .figure_costs import Budget, costs_to_target, tau_of
-from .figure_style import Style, literal, page, save, theme, wrapped
+from hfbench.studies.figure_axes import Array, fit, label, nothing
+from hfbench.studies.figure_costs import Budget, costs_to_target, tau_of
+from hfbench.studies.figure_style import Style, literal, page, save, theme, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd

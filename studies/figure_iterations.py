@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figure_axes import fit, label, nothing
-from .figure_bands import Array, by_iteration, by_method, caption, table
-from .figure_curves import Traces, draw_band
-from .figure_style import INK, Style, literal, method_legend, page, save, styles, theme
+from hfbench.studies.figure_axes import fit, label, nothing
+from hfbench.studies.figure_bands import Array, by_iteration, by_method, caption, table
+from hfbench.studies.figure_curves import Traces, draw_band
+from hfbench.studies.figure_style import INK, Style, literal, method_legend, page, save, styles, theme
 
 if TYPE_CHECKING:
     import pandas as pd

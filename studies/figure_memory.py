@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figure_axes import Array, nothing
-from .figure_style import INK, Style, literal, save, styles_of, task_page, theme, wrapped
+from hfbench.studies.figure_axes import Array, nothing
+from hfbench.studies.figure_style import INK, Style, literal, save, styles_of, task_page, theme, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.space import Choice, Search
-
-from .figure_axes import fit, log_ticks, place_ticks, plain
-from .figure_style import COLOURS, FAINT, INK, literal, page, save, theme, wrapped
-from .sweep_table import Point, front, is_log, unit
+from hfbench.studies.figure_axes import fit, log_ticks, place_ticks, plain
+from hfbench.studies.figure_style import COLOURS, FAINT, INK, literal, page, save, theme, wrapped
+from hfbench.studies.sweep_table import Point, front, is_log, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,14 +4,14 @@ Every function takes `methods`, the study's methods in their order, which decide
 figures given the same order agree.
 """
 
-from .figure_costs import profile, reached
-from .figure_curves import convergence, four_costs
-from .figure_forest import Row, comparison_rows, comparisons_forest, effect_rows, forest
-from .figure_images import reconstructions
-from .figure_interactions import interactions
-from .figure_iterations import batches, inner
-from .figure_memory import memory
-from .figure_style import Style, styles
+from hfbench.studies.figure_costs import profile, reached
+from hfbench.studies.figure_curves import convergence, four_costs
+from hfbench.studies.figure_forest import Row, comparison_rows, comparisons_forest, effect_rows, forest
+from hfbench.studies.figure_images import reconstructions
+from hfbench.studies.figure_interactions import interactions
+from hfbench.studies.figure_iterations import batches, inner
+from hfbench.studies.figure_memory import memory
+from hfbench.studies.figure_style import Style, styles
 
 __all__ = [
     "Row",

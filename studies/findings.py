@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hfbench.config import Study
-
-from . import claim_words, claims, effect_words, effects, significance, verdicts
-from .claims import Claim
-from .effects import Design, Effect
-from .recorded import Recorded
-from .records import check, pair
-from .significance import Comparison, Exploratory, Overall
+from hfbench.studies import claim_words, claims, effect_words, effects, significance, verdicts
+from hfbench.studies.claims import Claim
+from hfbench.studies.effects import Design, Effect
+from hfbench.studies.recorded import Recorded
+from hfbench.studies.records import check, pair
+from hfbench.studies.significance import Comparison, Exploratory, Overall
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,11 +13,10 @@ from hfbench.errors import StoreError
 from hfbench.lock import study_lock
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import Contents, RunFolder, prepare, read_json
-
-from . import archive
-from .compare import compare_study
-from .recorded import gather, same_settings
-from .words import count
+from hfbench.studies import archive
+from hfbench.studies.compare import compare_study
+from hfbench.studies.recorded import gather, same_settings
+from hfbench.studies.words import count
 
 
 def import_study(

@@ -23,9 +23,8 @@ from hfbench.errors import ConfigError
 from hfbench.plugins import import_file
 from hfbench.runspec import RunSpec
 from hfbench.store import Contents, RunFolder
-
-from .engines import Engine, Loky
-from .signals import undisturbed
+from hfbench.studies.engines import Engine, Loky
+from hfbench.studies.signals import undisturbed
 
 CHANGED = (
     "the source of the numerics or of a part changed while the study was running, so this run would not be what it is "

@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.runspec import RunSpec
+from hfbench.studies.jobs import Setting
+from hfbench.studies.params import columns, flat_params
 from hfbench.tracking import Tracker
-
-from .jobs import Setting
-from .params import columns, flat_params
 
 POINT_EVERY = 20.0  # seconds from a run's beginning to its first point, and on to the next: a shorter run has none
 LOOK_EVERY = 5.0  # seconds between two looks at the runs' reports

@@ -14,11 +14,10 @@ import numpy as np
 from hfbench.config import to_dict
 from hfbench.errors import StoreError
 from hfbench.store import finite, read_json, safe_name, write_json
-
-from . import figures
-from .findings import Findings, limits
-from .recorded import Recorded
-from .words import NOUNS
+from hfbench.studies import figures
+from hfbench.studies.findings import Findings, limits
+from hfbench.studies.recorded import Recorded
+from hfbench.studies.words import NOUNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,11 +26,10 @@ from rich.text import Text
 from hfbench.config import Study
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import prepare
-
-from .begun import Begun, Row, Sample, begin
-from .beside import examined
-from .run import missing_of, preflight
-from .words import count, grid_of
+from hfbench.studies.begun import Begun, Row, Sample, begin
+from hfbench.studies.beside import examined
+from hfbench.studies.run import missing_of, preflight
+from hfbench.studies.words import count, grid_of
 
 PROBE = 20.0  # seconds that a run is begun for, with its data
 SHARE = 3  # at most every third seed is run for the plan

@@ -15,8 +15,7 @@ from hfbench.config import Study, ranges
 from hfbench.errors import StoreError
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, read_json
-
-from .words import count
+from hfbench.studies.words import count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
 from hfbench.space import did_you_mean
-
-from .paired import Array, not_above, tost, wilcoxon_pratt
+from hfbench.studies.paired import Array, not_above, tost, wilcoxon_pratt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,12 @@ from rich.markup import escape
 
 from hfbench.config import Study, to_dict
 from hfbench.store import make_folder, safe_name, write_atomically, write_json
+from hfbench.studies import chapters, claim_words, document, document_html, effect_words, pictures
+from hfbench.studies.findings import Findings, find
+from hfbench.studies.pictures import Figure
+from hfbench.studies.recorded import Recorded, missing_runs
+from hfbench.studies.verdicts import markdown, table
 from hfbench.tracking import Tracker, tracking_uri
-
-from . import chapters, claim_words, document, document_html, effect_words, pictures
-from .findings import Findings, find
-from .pictures import Figure
-from .recorded import Recorded, missing_runs
-from .verdicts import markdown, table
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
 OF_CHILD = ("stat/ratio", "stat/ci_low", "stat/ci_high", "stat/p_holm")  # numbers beside a run's own in MLflow

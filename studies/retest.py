@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hfbench.studies.suggest import Params
+from hfbench.studies.trials import COMPLETE, Trial
+from hfbench.studies.tuning import Measures, feasible, mean, relative, seen
 from hfbench.sweeps import Sweep
-
-from .suggest import Params
-from .trials import COMPLETE, Trial
-from .tuning import Measures, feasible, mean, relative, seen
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,17 @@ from hfbench.devices import device_of, is_here
 from hfbench.lock import study_lock
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
+from hfbench.studies.engines import Engine
+from hfbench.studies.jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
+from hfbench.studies.log import Log
+from hfbench.studies.params import study_params
+from hfbench.studies.progress import progress
+from hfbench.studies.recorded import gather
+from hfbench.studies.report import command_of, conclude, show
+from hfbench.studies.screen import unread_is_fine
+from hfbench.studies.signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
+from hfbench.studies.words import count
 from hfbench.tracking import Tracker
-
-from .engines import Engine
-from .jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
-from .log import Log
-from .params import study_params
-from .progress import progress
-from .recorded import gather
-from .report import command_of, conclude, show
-from .screen import unread_is_fine
-from .signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from .words import count
 
 
 def run_study(

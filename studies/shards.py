@@ -19,14 +19,13 @@ from hfbench.errors import ConfigError
 from hfbench.lock import study_lock
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import prepare
-
-from .jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
-from .progress import progress
-from .report import command_of
-from .run import missing_of, preflight
-from .screen import unread_is_fine
-from .signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from .words import count
+from hfbench.studies.jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
+from hfbench.studies.progress import progress
+from hfbench.studies.report import command_of
+from hfbench.studies.run import missing_of, preflight
+from hfbench.studies.screen import unread_is_fine
+from hfbench.studies.signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
+from hfbench.studies.words import count
 
 
 @dataclass(frozen=True)

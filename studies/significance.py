@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .paired import Array, hodges_lehmann, holm, least_pairs, pairs_needed, rank_biserial, wilcoxon_pratt
-from .records import LEAST_PAIRS, SPENT, Pairs, check, known, measured, pair
+from hfbench.studies.paired import Array, hodges_lehmann, holm, least_pairs, pairs_needed, rank_biserial, wilcoxon_pratt
+from hfbench.studies.records import LEAST_PAIRS, SPENT, Pairs, check, known, measured, pair
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,17 +15,16 @@ from hfbench.config import Study
 from hfbench.errors import ConfigError
 from hfbench.lock import study_lock
 from hfbench.store import RunFolder, prepare
-
-from .jobs import Pool, Setting, added_parts
-from .retest import candidates, freeze
-from .run import preflight
-from .screen import unread_is_fine
-from .signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from .sweep_log import SweepLog
-from .sweep_progress import Watcher, watching
-from .sweep_report import Swept, conclude
-from .trials import Trials
-from .tuning import Task, Tuning, measures_of
+from hfbench.studies.jobs import Pool, Setting, added_parts
+from hfbench.studies.retest import candidates, freeze
+from hfbench.studies.run import preflight
+from hfbench.studies.screen import unread_is_fine
+from hfbench.studies.signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
+from hfbench.studies.sweep_log import SweepLog
+from hfbench.studies.sweep_progress import Watcher, watching
+from hfbench.studies.sweep_report import Swept, conclude
+from hfbench.studies.trials import Trials
+from hfbench.studies.tuning import Task, Tuning, measures_of
 
 PAUSE = 1.0  # seconds between two looks at what other processes have done
 

@@ -6,19 +6,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hfbench.studies.chapters import marked
+from hfbench.studies.document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
+from hfbench.studies.pictures import Figure
+from hfbench.studies.sweep_table import LEAST_TRIALS, at_ends, front
+from hfbench.studies.trials import COMPLETE, FAILED, PRUNED
+from hfbench.studies.verdicts import cells as cells_of
+from hfbench.studies.words import NOUNS, count, digits
 from hfbench.sweeps import searched, shown
 
-from .chapters import marked
-from .document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
-from .pictures import Figure
-from .sweep_table import LEAST_TRIALS, at_ends, front
-from .trials import COMPLETE, FAILED, PRUNED
-from .verdicts import cells as cells_of
-from .words import NOUNS, count, digits
-
 if TYPE_CHECKING:
-    from .carry_over import Cell
-    from .sweep_report import Found, Swept
+    from hfbench.studies.carry_over import Cell
+    from hfbench.studies.sweep_report import Found, Swept
 
 YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
 

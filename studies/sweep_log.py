@@ -10,15 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config import Study
+from hfbench.studies.params import text
+from hfbench.studies.retest import score
+from hfbench.studies.run import study_key
+from hfbench.studies.suggest import Params
+from hfbench.studies.trials import COMPLETE, Trial
+from hfbench.studies.tuning import Task, mean
 from hfbench.sweeps import searched
 from hfbench.tracking import Tracker
-
-from .params import text
-from .retest import score
-from .run import study_key
-from .suggest import Params
-from .trials import COMPLETE, Trial
-from .tuning import Task, mean
 
 
 class SweepLog:

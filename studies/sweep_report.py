@@ -15,24 +15,23 @@ from rich.text import Text
 from hfbench.config import Study, load_study
 from hfbench.runspec import plan
 from hfbench.store import make_folder, safe_name, write_atomically, write_json
+from hfbench.studies import carry_over, figure_sweep, sweep_chapters, verdicts
+from hfbench.studies.carry_over import Cell, frozen_study
+from hfbench.studies.document import markdown
+from hfbench.studies.document_html import page
+from hfbench.studies.pictures import Figure
+from hfbench.studies.recorded import gather
+from hfbench.studies.report import command_of, shortened
+from hfbench.studies.retest import Frozen
+from hfbench.studies.run import run_study
+from hfbench.studies.significance import Comparison
+from hfbench.studies.sweep_log import SweepLog
+from hfbench.studies.sweep_table import Point, front, importances, points, rows
+from hfbench.studies.trials import Trial
+from hfbench.studies.tuning import Measures, Task, mean, relative
+from hfbench.studies.words import NOUNS, colour, digits, grid_of, level
 from hfbench.study_file import toml
 from hfbench.sweeps import searched, shown
-
-from . import carry_over, figure_sweep, sweep_chapters, verdicts
-from .carry_over import Cell, frozen_study
-from .document import markdown
-from .document_html import page
-from .pictures import Figure
-from .recorded import gather
-from .report import command_of, shortened
-from .retest import Frozen
-from .run import run_study
-from .significance import Comparison
-from .sweep_log import SweepLog
-from .sweep_table import Point, front, importances, points, rows
-from .trials import Trial
-from .tuning import Measures, Task, mean, relative
-from .words import NOUNS, colour, digits, grid_of, level
 
 
 @dataclass(frozen=True)

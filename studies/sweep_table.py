@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfbench.space import Choice, Log, Search
+from hfbench.studies.retest import beats
+from hfbench.studies.suggest import Seen, distributions, quietly, trial_of
+from hfbench.studies.trials import COMPLETE, FAILED, Trial
+from hfbench.studies.tuning import Measures, relative, seen
 from hfbench.sweeps import Sweep
-
-from .retest import beats
-from .suggest import Seen, distributions, quietly, trial_of
-from .trials import COMPLETE, FAILED, Trial
-from .tuning import Measures, relative, seen
 
 LEAST_TRIALS = 10  # fewer say nothing of importance
 EDGE = 0.05  # of a range: a best setting so close to its end may lie beyond it

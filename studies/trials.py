@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import StoreError
 from hfbench.lock import store_lock
-
-from .suggest import Params, quietly
+from hfbench.studies.suggest import Params, quietly
 
 if TYPE_CHECKING:
     import optuna

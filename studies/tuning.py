@@ -19,12 +19,11 @@ from hfbench.keypaths import value_at, with_values
 from hfbench.methods import Method
 from hfbench.runspec import RunSpec, plan
 from hfbench.space import Choice
+from hfbench.studies.findings import LIMITS
+from hfbench.studies.records import SPENT
+from hfbench.studies.suggest import Seen, distributions, is_hopeless, seed_order, suggest
+from hfbench.studies.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 from hfbench.sweeps import STARTUP, Sweep
-
-from .findings import LIMITS
-from .records import SPENT
-from .suggest import Seen, distributions, is_hopeless, seed_order, suggest
-from .trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .document import literal, row_of
-from .recorded import EARLY
-from .significance import Comparison
-from .words import (
+from hfbench.studies.document import literal, row_of
+from hfbench.studies.recorded import EARLY
+from hfbench.studies.significance import Comparison
+from hfbench.studies.words import (
     NOUNS,
     VERBS,
     Name,

@@ -18,14 +18,13 @@ from hfbench.methods import Method
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, read_json
 from hfbench.studies.compare import nothing_recorded, recorded_runs
+from hfbench.studies.diagnosis.origin import origin
+from hfbench.studies.diagnosis.runs import Finding, Run
+from hfbench.studies.diagnosis.signatures import findings
 from hfbench.studies.paired import hodges_lehmann
 from hfbench.studies.recorded import Recorded
 from hfbench.studies.report import command_of
 from hfbench.studies.words import count
-
-from .origin import origin
-from .runs import Finding, Run
-from .signatures import findings
 
 WORSE = 1.2  # times the products to target of the same method without a preconditioner
 FEWEST_DIGITS = 4  # of a run's key that a prefix must have

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .runs import Finding, Run
+from hfbench.studies.diagnosis.runs import Finding, Run
 
 LEAST = 8  # outer iterations, below which a trace says little
 FEW_INNER = 25  # a max_inner below is there to cut solves short

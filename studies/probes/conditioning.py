@@ -16,9 +16,8 @@ from hfbench.krylov import solve
 from hfbench.protocols import Factor, Preconditioner, SolverState, Stop
 from hfbench.rules import RelativeProgress
 from hfbench.streams import generator
-
-from .judge import Judge
-from .lanczos import ritz_values
+from hfbench.studies.probes.judge import Judge
+from hfbench.studies.probes.lanczos import ritz_values
 
 Row = dict[str, Any]
 STEPS = 40  # of the Lanczos process

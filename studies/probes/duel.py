@@ -20,11 +20,10 @@ from hfbench.krylov import solve
 from hfbench.precision import PRECISIONS
 from hfbench.protocols import SolverState, Stop
 from hfbench.space import did_you_mean
+from hfbench.studies.probes.judge import Judge
+from hfbench.studies.probes.watch import Basis, WatchedFactor
 from hfbench.system import FORMS
 from hfbench.vector import Vector
-
-from .judge import Judge
-from .watch import Basis, WatchedFactor
 
 Row = dict[str, Any]
 STARTS = ("warm", "zero", "previous")

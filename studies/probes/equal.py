@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfbench.studies.paired import hodges_lehmann, holm, wilcoxon_pratt
+from hfbench.studies.probes.duel import Solve, grid
 from hfbench.studies.records import LEAST_PAIRS
-
-from .duel import Solve, grid
 
 # What is compared: the column of a row, of which less is better, and its name.
 MEASURES = {

@@ -11,9 +11,8 @@ import numpy as np
 
 from hfbench.studies.figure_style import COLOURS, FAINT, INK, Style, literal, method_legend, page, save, styles, theme
 from hfbench.studies.paired import hodges_lehmann
-
-from .duel import Solve
-from .equal import MEASURES, paired
+from hfbench.studies.probes.duel import Solve
+from hfbench.studies.probes.equal import MEASURES, paired
 
 QUANTITIES = {
     "residual": "‖b - Ax‖ / ‖b‖",

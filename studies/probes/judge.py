@@ -15,10 +15,9 @@ from hfbench.objective import objective
 from hfbench.protocols import Factor, Preconditioner
 from hfbench.rules import Residual
 from hfbench.streams import generator
+from hfbench.studies.probes.lanczos import ritz_values
 from hfbench.system import GaussNewtonSystem
 from hfbench.vector import Vector
-
-from .lanczos import ritz_values
 
 CHUNK = 2048  # cases per forward pass
 NORM_STEPS = 15  # of the Lanczos process, for ‖Ã‖: the largest eigenvalue stands far apart

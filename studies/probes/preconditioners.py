@@ -15,11 +15,10 @@ from hfbench.frozen import FrozenSystem, OpenedSystem
 from hfbench.space import hyperparameters
 from hfbench.store import make_folder, write_atomically
 from hfbench.studies.beside import examined
+from hfbench.studies.probes.conditioning import GAPS, Row, Variant, conditioned, units
+from hfbench.studies.probes.equal import centre
+from hfbench.studies.probes.judge import Exact, Judge
 from hfbench.studies.words import digits, grid_of, number, p_value
-
-from .conditioning import GAPS, Row, Variant, conditioned, units
-from .equal import centre
-from .judge import Exact, Judge
 
 MIDDLE = GAPS[1]
 
@@ -165,7 +164,7 @@ def _interval(low: float, high: float) -> str:
 def _write(rows: Sequence[Row], into: Path) -> Iterator[Path]:
     import pandas as pd
 
-    from .figures import draw_conditions
+    from hfbench.studies.probes.figures import draw_conditions
 
     path = into / "preconditioners.parquet"
     write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))

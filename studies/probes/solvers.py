@@ -14,11 +14,10 @@ from hfbench.errors import ConfigError
 from hfbench.frozen import FrozenSystem
 from hfbench.store import make_folder, write_atomically, write_json
 from hfbench.studies.beside import examined
+from hfbench.studies.probes.duel import Arm, Solve, follow
+from hfbench.studies.probes.equal import MEASURES, Ratio, ratios
+from hfbench.studies.probes.judge import Exact, Judge
 from hfbench.studies.words import digits, grid_of, number, p_value
-
-from .duel import Arm, Solve, follow
-from .equal import MEASURES, Ratio, ratios
-from .judge import Exact, Judge
 
 RULE = "relative-progress"  # the stop that a table tells of: the runs' default
 
@@ -138,7 +137,7 @@ def _write(
 ) -> Iterator[Path]:
     import pandas as pd
 
-    from .figures import draw_duels, draw_solvers
+    from hfbench.studies.probes.figures import draw_duels, draw_solvers
 
     for pattern in ("solvers-*.png", "solvers-*.svg", "duels.*"):  # of an earlier probe, of other systems
         for left in into.glob(pattern):

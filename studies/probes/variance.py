@@ -176,7 +176,7 @@ def decisions(rows: Sequence[Row]) -> Any:
 def _write(rows: Sequence[Row], into: Path) -> Iterator[Path]:
     import pandas as pd
 
-    from .figures import draw_variance
+    from hfbench.studies.probes.figures import draw_variance
 
     path = into / "variance.parquet"
     write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))
