@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 
 FOLDER = Path(__file__).parent
 WIDTH = 80

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hfbench.errors import ConfigError
 from hfbench.keypaths import value_at, with_values
-from hfbench.space import Choice, did_you_mean, part
+from hfbench.messages import did_you_mean
+from hfbench.space import Choice, part
 
 if TYPE_CHECKING:
     from hfbench.methods import Method

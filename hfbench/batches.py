@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
+from hfbench.messages import did_you_mean
 from hfbench.protocols import BatchPlan, Split
-from hfbench.space import did_you_mean
 
 ORDERS = ("cyclic", "random")
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from hfbench import space
 from hfbench.errors import ConfigError
-from hfbench.space import Hyperparameter, Within, did_you_mean
+from hfbench.messages import did_you_mean
+from hfbench.space import Hyperparameter, Within
 
 
 def table_of(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands:
-            from hfbench.space import did_you_mean
+            from hfbench.messages import did_you_mean
 
             near, known = did_you_mean(args[0], self.commands), ", ".join(self.commands)
             raise ConfigError(f"no command {args[0]!r}{near}; known: {known}.")

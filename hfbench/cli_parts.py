@@ -21,7 +21,7 @@ def list_(
     """List parts and studies: name, what they do, and whose they are. Without --load no part is imported."""
     from hfbench import registry
     from hfbench.describe import plain_console, print_list
-    from hfbench.space import did_you_mean
+    from hfbench.messages import did_you_mean
 
     loaded(plugin)
     known = (*registry.FAMILIES, "study")
@@ -41,7 +41,7 @@ def show(
     from hfbench import registry
     from hfbench.config import shipped_studies
     from hfbench.describe import plain_console, print_globalization, print_part, print_study
-    from hfbench.space import did_you_mean
+    from hfbench.messages import did_you_mean
 
     loaded(plugin)
     console = plain_console()

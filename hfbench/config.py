@@ -22,9 +22,10 @@ from hfbench.checks import check_known, check_name, checked, distinct, seeds_of,
 from hfbench.devices import check_device
 from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.hypotheses import COSTS, Hypothesis, hypotheses
+from hfbench.messages import did_you_mean
 from hfbench.methods import Method, check_followed, part_of, resolve
 from hfbench.overrides import blaming, override
-from hfbench.space import Choice, Within, did_you_mean, part, settings_of
+from hfbench.space import Choice, Within, part, settings_of
 from hfbench.sweeps import Sweep, sweep_of
 
 Positive = Annotated[float | None, Within("(0, inf)")]
@@ -344,17 +345,6 @@ def _option_seeds(given: int | str) -> tuple[int, ...]:
     if len(ends) < len(ranges) or any(not 0 <= last - first < 10000 for first, last in ends):
         raise ConfigError(f"{where}: must be a count (7), a list (3,5,8) or a range (10-19), but got {given!r}.")
     return tuple(distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """Whole numbers with those that follow one another as a range: `0-4, 7`."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _keep(study: Study, only: Sequence[str]) -> Study:

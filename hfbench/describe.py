@@ -19,9 +19,10 @@ from rich.padding import Padding
 from rich.table import Table
 
 from hfbench import foreign, registry
-from hfbench.config import Study, load_study, ranges, shipped_studies
+from hfbench.config import Study, load_study, shipped_studies
 from hfbench.errors import HfbenchError
 from hfbench.hypotheses import Hypothesis
+from hfbench.messages import ranges
 from hfbench.space import Hyperparameter, hyperparameters, summary
 from hfbench.sweeps import Sweep
 

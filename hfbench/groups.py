@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hfbench.errors import ConfigError
 from hfbench.globalization import Globalization
+from hfbench.messages import did_you_mean
 from hfbench.protocols import STEP_EVIDENCE
-from hfbench.space import build, did_you_mean
+from hfbench.space import build
 from hfbench.system import decay_per_block
 
 KEYS = ("params", "damping", "iteration", "generator", "shapes")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.space import Hyperparameter, did_you_mean, hyperparameters
+from hfbench.messages import did_you_mean
+from hfbench.space import Hyperparameter, hyperparameters
 
 if TYPE_CHECKING:
     from hfbench.methods import Method

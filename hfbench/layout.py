@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 from hfbench.vector import Shift, Vector
 
 LAYOUTS = ("structured", "flat")

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 
 
 class LossAt(Protocol):

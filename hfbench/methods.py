@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from hfbench import registry, space
 from hfbench.errors import ConfigError
-from hfbench.space import Choice, Within, did_you_mean, part, settings_of
+from hfbench.messages import did_you_mean
+from hfbench.space import Choice, Within, part, settings_of
 from hfbench.units import bytes_of
 
 RULES = ("relative-progress",)  # Martens (2010)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 
 PRECISIONS = ("parameters", "auto", "float64", "float32", "tf32", "bfloat16")
 

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hfbench import foreign, peek, promises, space
+from hfbench import foreign, messages, peek, promises, space
 from hfbench.checks import check_name
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 
@@ -208,7 +208,7 @@ def _installed_as(family: str, name: str) -> str:
 def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
     known = names(family)
     if name not in known:
-        near = space.did_you_mean(name, known)
+        near = messages.did_you_mean(name, known)
         raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure(name, near)}")
     if (family, name) in _added:
         return _added[family, name]
@@ -249,14 +249,14 @@ def misspelt_groups() -> list[str]:
 
 
 def _misspelt(point: metadata.EntryPoint) -> str:
-    near = space.nearest(point.group.removeprefix(PREFIX), [f"{family}s" for family in FAMILIES])
+    near = messages.nearest(point.group.removeprefix(PREFIX), [f"{family}s" for family in FAMILIES])
     meant = f" (did you mean '{PREFIX}{near}'?)" if near else f"; known: {', '.join(GROUPS)}"
     return f"{_owner(point)} declares {point.name!r} in {point.group}, which is no group of parts{meant}."
 
 
 def _check_family(family: str) -> None:
     if family not in FAMILIES:
-        close = space.did_you_mean(family, FAMILIES)
+        close = messages.did_you_mean(family, FAMILIES)
         raise UnknownPartError(f"no family {family!r}{close}; known: {', '.join(FAMILIES)}.")
 
 

@@ -20,7 +20,7 @@ from string import Template
 
 from hfbench import registry
 from hfbench.errors import ConfigError, DuplicatePartError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 
 LONGEST = 64  # of a part's name, which becomes a column and a part of file names
 HF = ('solver = "cg"', 'preconditioner = "martens"', 'scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }')

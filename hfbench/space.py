@@ -20,16 +20,14 @@ import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
-from difflib import SequenceMatcher
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from hfbench.errors import ConfigError, HfbenchError
+from hfbench.messages import did_you_mean
 
 T = TypeVar("T")
-
-LIKE = 0.6  # of two names, part of their letters in common: above it are slips, below it other words altogether
 
 
 @dataclass(frozen=True)
@@ -243,28 +241,6 @@ def _type_name(expected: Any) -> str:
     words = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", NoneType: "nothing"}
     words |= {list: "a list", tuple: "a list", Sequence: "a list", dict: "a table"}
     return words.get(plain, getattr(plain, "__name__", str(plain)))
-
-
-def did_you_mean(given: object, known: Any) -> str:
-    """` (did you mean 'x'?)` for the nearest known name, or nothing where none is like it."""
-    near = nearest(given, known)
-    return f" (did you mean {near!r}?)" if near else ""
-
-
-def nearest(given: object, known: Any) -> str | None:
-    """The known name that the one given is likely a slip of."""
-    word = str(given).lower()
-
-    def likeness(name: str) -> tuple[float, float]:
-        # Among equals the one with the same letters wins: `lsrm` is `lsmr` mistyped, not `lsqr`.
-        letters = sorted(name.lower())
-        return SequenceMatcher(None, word, name.lower()).ratio(), SequenceMatcher(None, sorted(word), letters).ratio()
-
-    near = max(map(str, known), key=likeness, default="")
-    alike, letters = likeness(near)
-    short, long = sorted((word, near.lower()), key=len)
-    part_of_it = len(short) >= 3 and short in long  # `erhan`, of `chapelle-erhan`
-    return near if alike > LIKE or letters == 1 or part_of_it else None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Annotated, Any
 
-from hfbench import space
+from hfbench import messages, space
 from hfbench.checks import check_known, distinct, seeds_of
 from hfbench.errors import ConfigError
 from hfbench.hypotheses import COSTS, MEASURES
@@ -147,7 +147,7 @@ def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> 
     chosen = distinct(given if isinstance(given, list) else [given or primary], where)
     for one in chosen:
         if one not in allowed:
-            close = space.did_you_mean(one, allowed)
+            close = messages.did_you_mean(one, allowed)
             raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {one!r}{close}.")
     if "products_to_target" in chosen and method.optimizer is not None:
         raise ConfigError(f"{where}: {method.name} needs no Gauss-Newton products; take work_to_target.")

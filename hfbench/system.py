@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 from hfbench.vector import Shift, Vector
 
 MASKS = ("weights", "all", "none")

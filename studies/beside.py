@@ -15,10 +15,10 @@ from rich.console import Console
 from hfbench import registry
 from hfbench.errors import ConfigError
 from hfbench.experiment import one_thread
+from hfbench.messages import count
 from hfbench.studies.engines import Loky
 from hfbench.studies.jobs import AddedPart, loadable
 from hfbench.studies.signals import undisturbed
-from hfbench.studies.words import count
 
 KILLED = (
     "a process was killed from outside, and nothing is written; the usual cause is too little memory: give --jobs 1, "

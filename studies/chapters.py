@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hfbench.messages import count
 from hfbench.studies import claim_words, effect_words, verdicts
 from hfbench.studies.claims import Claim, by_hypothesis
 from hfbench.studies.conduct import conduct, failed, missing
@@ -15,7 +16,7 @@ from hfbench.studies.findings import Findings
 from hfbench.studies.pictures import Figure
 from hfbench.studies.recorded import Recorded
 from hfbench.studies.significance import LEAST_TASKS, Comparison, Exploratory
-from hfbench.studies.words import NOUNS, count, digits, interval, is_bounded, level, p_value, percent
+from hfbench.studies.words import NOUNS, digits, interval, is_bounded, level, p_value, percent
 
 TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",

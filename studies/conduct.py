@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hfbench import registry
-from hfbench.config import ranges
 from hfbench.globalization import Globalization
+from hfbench.messages import count, ranges
 from hfbench.methods import Method, resolve
 from hfbench.space import hyperparameters
 from hfbench.studies.document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
 from hfbench.studies.recorded import Recorded, missing_runs
-from hfbench.studies.words import NOUNS, count, number
+from hfbench.studies.words import NOUNS, number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hfbench.messages import count
 from hfbench.studies.document import literal, row_of
 from hfbench.studies.effects import Effect
 from hfbench.studies.significance import LEAST_SOLVED
 from hfbench.studies.words import (
     NOUNS,
     colour,
-    count,
     digits,
     grid_of,
     interval,

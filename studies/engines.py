@@ -177,7 +177,7 @@ def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
 
     Raises ConfigError for what is unknown, not installed, not there, or has no workers.
     """
-    from hfbench.space import did_you_mean
+    from hfbench.messages import did_you_mean
 
     if backend not in BACKENDS:
         near = did_you_mean(backend, BACKENDS)

@@ -11,12 +11,12 @@ from rich.markup import escape
 from hfbench.config import Study
 from hfbench.errors import StoreError
 from hfbench.lock import study_lock
+from hfbench.messages import count
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import Contents, RunFolder, prepare, read_json
 from hfbench.studies import archive
 from hfbench.studies.compare import compare_study
 from hfbench.studies.recorded import gather, same_settings
-from hfbench.studies.words import count
 
 
 def import_study(

@@ -24,12 +24,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from hfbench.config import Study
+from hfbench.messages import count
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import prepare
 from hfbench.studies.begun import Begun, Row, Sample, begin
 from hfbench.studies.beside import examined
 from hfbench.studies.run import missing_of, preflight
-from hfbench.studies.words import count, grid_of
+from hfbench.studies.words import grid_of
 
 PROBE = 20.0  # seconds that a run is begun for, with its data
 SHARE = 3  # at most every third seed is run for the plan

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config import Study, ranges
+from hfbench.config import Study
 from hfbench.errors import StoreError
+from hfbench.messages import count, ranges
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, read_json
-from hfbench.studies.words import count
 
 if TYPE_CHECKING:
     import pandas as pd

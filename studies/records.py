@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 from hfbench.studies.paired import Array, not_above, tost, wilcoxon_pratt
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from hfbench.config import Study
 from hfbench.data import locate
 from hfbench.devices import device_of, is_here
 from hfbench.lock import study_lock
+from hfbench.messages import count
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import RunFolder, prepare
 from hfbench.studies.engines import Engine
@@ -29,7 +30,6 @@ from hfbench.studies.recorded import gather
 from hfbench.studies.report import command_of, conclude, show
 from hfbench.studies.screen import unread_is_fine
 from hfbench.studies.signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from hfbench.studies.words import count
 from hfbench.tracking import Tracker
 
 

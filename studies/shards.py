@@ -17,6 +17,7 @@ from rich.markup import escape
 from hfbench.config import Study
 from hfbench.errors import ConfigError
 from hfbench.lock import study_lock
+from hfbench.messages import count
 from hfbench.runspec import RunSpec, plan
 from hfbench.store import prepare
 from hfbench.studies.jobs import CHECKPOINT_EVERY, Setting, added_parts, run_all
@@ -25,7 +26,6 @@ from hfbench.studies.report import command_of
 from hfbench.studies.run import missing_of, preflight
 from hfbench.studies.screen import unread_is_fine
 from hfbench.studies.signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from hfbench.studies.words import count
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hfbench.messages import count
 from hfbench.studies.chapters import marked
 from hfbench.studies.document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
 from hfbench.studies.pictures import Figure
 from hfbench.studies.sweep_table import LEAST_TRIALS, at_ends, front
 from hfbench.studies.trials import COMPLETE, FAILED, PRUNED
 from hfbench.studies.verdicts import cells as cells_of
-from hfbench.studies.words import NOUNS, count, digits
+from hfbench.studies.words import NOUNS, digits
 from hfbench.sweeps import searched, shown
 
 if TYPE_CHECKING:

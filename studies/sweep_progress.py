@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from hfbench.messages import count
 from hfbench.studies.paired import least_pairs
 from hfbench.studies.sweep_table import front, points
 from hfbench.studies.trials import COMPLETE, FAILED, Trial
 from hfbench.studies.tuning import Tuning, seen
-from hfbench.studies.words import count, digits
+from hfbench.studies.words import digits
 
 
 class Watcher(Protocol):

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hfbench.messages import count
 from hfbench.studies.document import literal, row_of
 from hfbench.studies.recorded import EARLY
 from hfbench.studies.significance import Comparison
@@ -18,7 +19,6 @@ from hfbench.studies.words import (
     VERBS,
     Name,
     colour,
-    count,
     digits,
     grid_of,
     interval,

@@ -39,10 +39,6 @@ def colour(verdict: str) -> str:
     return next(shade for word, shade in COLOURS.items() if word in verdict)
 
 
-def count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
-
-
 def level(c: Difference) -> str:
     return f"{100 * (1 - c.alpha):g} %"
 

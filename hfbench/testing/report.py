@@ -21,7 +21,7 @@ from hfbench import foreign, registry
 from hfbench.describe import broken
 from hfbench.errors import HfbenchError, UnknownPartError
 from hfbench.experiment import one_thread
-from hfbench.space import did_you_mean
+from hfbench.messages import did_you_mean
 from hfbench.testing import CONTRACTS
 from hfbench.testing.contract import Contract, ContractBroken
 from hfbench.testing.limit import TimeUp, ended_after

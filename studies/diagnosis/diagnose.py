@@ -14,6 +14,7 @@ from rich.text import Text
 
 from hfbench.config import Study
 from hfbench.errors import ConfigError, StoreError
+from hfbench.messages import count
 from hfbench.methods import Method
 from hfbench.runspec import RunSpec
 from hfbench.store import RunFolder, read_json
@@ -24,7 +25,6 @@ from hfbench.studies.diagnosis.signatures import findings
 from hfbench.studies.paired import hodges_lehmann
 from hfbench.studies.recorded import Recorded
 from hfbench.studies.report import command_of
-from hfbench.studies.words import count
 
 WORSE = 1.2  # times the products to target of the same method without a preconditioner
 FEWEST_DIGITS = 4  # of a run's key that a prefix must have

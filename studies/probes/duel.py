@@ -17,9 +17,9 @@ from hfbench.errors import ConfigError
 from hfbench.experiment import one_thread
 from hfbench.frozen import FrozenSystem, OpenedSystem
 from hfbench.krylov import solve
+from hfbench.messages import did_you_mean
 from hfbench.precision import PRECISIONS
 from hfbench.protocols import SolverState, Stop
-from hfbench.space import did_you_mean
 from hfbench.studies.probes.judge import Judge
 from hfbench.studies.probes.watch import Basis, WatchedFactor
 from hfbench.system import FORMS

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError, UnknownPartError
+from hfbench.messages import did_you_mean
 from hfbench.space import (
     Choice,
     Integers,
@@ -17,7 +18,6 @@ from hfbench.space import (
     Log,
     Within,
     build,
-    did_you_mean,
     hyperparameters,
     located,
     part,

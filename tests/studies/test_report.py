@@ -20,8 +20,9 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench import registry
-from hfbench.config import Study, load_study, ranges
+from hfbench.config import Study, load_study
 from hfbench.errors import StoreError
+from hfbench.messages import ranges
 from hfbench.store import RunFolder, read_json, write_json
 from hfbench.studies import pictures
 from hfbench.studies.compare import compare_study

@@ -1,0 +1,46 @@
+"""What messages share: the nearest known name, counts with their noun, and ranges of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+LIKE = 0.6  # of two names, part of their letters in common: above it are slips, below it other words altogether
+
+
+def did_you_mean(given: object, known: Any) -> str:
+    """` (did you mean 'x'?)` for the nearest known name, or nothing where none is like it."""
+    near = nearest(given, known)
+    return f" (did you mean {near!r}?)" if near else ""
+
+
+def nearest(given: object, known: Any) -> str | None:
+    """The known name that the one given is likely a slip of."""
+    word = str(given).lower()
+
+    def likeness(name: str) -> tuple[float, float]:
+        # Among equals the one with the same letters wins: `lsrm` is `lsmr` mistyped, not `lsqr`.
+        letters = sorted(name.lower())
+        return SequenceMatcher(None, word, name.lower()).ratio(), SequenceMatcher(None, sorted(word), letters).ratio()
+
+    near = max(map(str, known), key=likeness, default="")
+    alike, letters = likeness(near)
+    short, long = sorted((word, near.lower()), key=len)
+    part_of_it = len(short) >= 3 and short in long  # `erhan`, of `chapelle-erhan`
+    return near if alike > LIKE or letters == 1 or part_of_it else None
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers with those that follow one another as a range: `0-4, 7`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
