@@ -25,8 +25,9 @@ from hfbench.errors import DataError
 from hfbench.protocols import InnerSolver, Preconditioner, Task
 from hfbench.rules import RelativeProgress
 from hfbench.streams import generator
-from hfbench.system import GaussNewtonSystem, decay_per_block
+from hfbench.system import GaussNewtonSystem
 from hfbench.vector import Vector
+from hfbench.weight_decay import decay_per_block
 
 from .precision import precisions
 from .runner import Options, Row

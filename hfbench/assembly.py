@@ -11,14 +11,14 @@ from torch import nn
 from hfbench import registry
 from hfbench.devices import device_of
 from hfbench.errors import ConfigError
-from hfbench.graph import trainable
+from hfbench.models import trainable
 from hfbench.optimizer import HessianFree
 from hfbench.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
 from hfbench.replay import Replay
 from hfbench.runspec import RunSpec
 from hfbench.space import blame, located
 from hfbench.streams import generator
-from hfbench.system import decay_per_block
+from hfbench.weight_decay import decay_per_block
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -26,14 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.graph import trainable
 from hfbench.kernels import twice_differentiable
 from hfbench.kronecker import LayerFactors, layer_factors
 from hfbench.layout import layout_of
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.memory import held_by, plan_of
-from hfbench.models import check_batch, check_layers, check_model, outputs_of
+from hfbench.models import check_batch, check_layers, check_model, outputs_of, trainable
 from hfbench.moments import squared_norms, squared_sums
 from hfbench.precision import Precision, arithmetic, precision_of
 from hfbench.ranks import ALONE, Ranks

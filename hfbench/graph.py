@@ -18,16 +18,8 @@ from torch.func import functional_call, jvp
 from hfbench.capture import Capture
 from hfbench.errors import ConfigError
 from hfbench.kernels import quiet, twice_differentiable
-from hfbench.models import outputs_of
+from hfbench.models import outputs_of, trainable
 from hfbench.vector import Vector
-
-
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are optimised, by name, in the model's order."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not parameters:
-        raise ConfigError("the model must have parameters with requires_grad=True, but has none.")
-    return parameters
 
 
 class Graph:

@@ -18,7 +18,7 @@ from hfbench.globalization import Globalization
 from hfbench.messages import did_you_mean
 from hfbench.protocols import STEP_EVIDENCE
 from hfbench.space import build
-from hfbench.system import decay_per_block
+from hfbench.weight_decay import decay_per_block
 
 KEYS = ("params", "damping", "iteration", "generator", "shapes")
 

@@ -23,9 +23,8 @@ from torch.func import functional_call
 
 from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.graph import trainable
 from hfbench.kernels import twice_differentiable
-from hfbench.models import check_batch, check_context, check_layers, check_model, outputs_of
+from hfbench.models import check_batch, check_context, check_layers, check_model, outputs_of, trainable
 from hfbench.vector import Vector
 
 CASES = 4

@@ -266,3 +266,11 @@ def _kind(given: Any) -> str:
     known = kind.__module__ == "builtins" or isinstance(given, Tensor | nn.Module)
     name: str = kind.__name__
     return name if known else f"{kind.__module__}.{name}"
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are optimised, by name, in the model's order."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ConfigError("the model must have parameters with requires_grad=True, but has none.")
+    return parameters

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hfbench.graph import trainable
 from hfbench.loss import mean_loss
 from hfbench.memory import held_by, plan_of
+from hfbench.models import trainable
 from hfbench.ranks import ALONE, Ranks
-from hfbench.system import decay_penalty
 from hfbench.tally import slices
+from hfbench.weight_decay import decay_penalty
 
 
 @torch.no_grad()

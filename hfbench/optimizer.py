@@ -40,9 +40,10 @@ from hfbench.ranks import check_settings, ranks_of
 from hfbench.rehearsal import plan_of_step
 from hfbench.space import located
 from hfbench.step import Posed, StepResult
-from hfbench.system import GaussNewtonSystem, decay_penalty
+from hfbench.system import GaussNewtonSystem
 from hfbench.units import bytes_of
 from hfbench.vector import Vector
+from hfbench.weight_decay import decay_penalty
 
 PARTED = "they have parted, so run all on the same kind of machine, with the same libraries and as many threads"
 

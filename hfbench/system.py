@@ -13,7 +13,6 @@ its entries are moderate, and `right_hand_side_form` records what was taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -24,25 +23,7 @@ from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean
 from hfbench.vector import Shift, Vector
 
-MASKS = ("weights", "all", "none")
 FORMS = ("auto", "residual", "damping")
-
-
-def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tuple[float, ...]:
-    """The diagonal mu D, one number per block: mask "weights" decays blocks of two or more dimensions, not biases."""
-    if mask not in MASKS:
-        close = did_you_mean(mask, MASKS)
-        raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{close}.")
-    if not 0 <= decay < math.inf:
-        raise ConfigError(f"decay: must lie in [0, inf), but got {decay}.")
-    return tuple(decay * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
-
-
-def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:
-    """(mu/2) wᵀDw, blocks added up in float64."""
-    if not any(mu_D):
-        return 0.0
-    return 0.5 * sum(mu * squared for mu, squared in zip(mu_D, Vector(parameters).dots(parameters), strict=True) if mu)
 
 
 class GaussNewtonSystem:

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
-from hfbench.graph import trainable
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES
+from hfbench.models import trainable
 from hfbench.space import Integers, Linear, Log, Within, part
-from hfbench.system import decay_penalty
 from hfbench.vector import Vector
+from hfbench.weight_decay import decay_penalty
 
 
 @dataclass(frozen=True)

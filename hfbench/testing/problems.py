@@ -18,9 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from hfbench.curvature import Linearisation
 from hfbench.ledger import Ledger
 from hfbench.loss import LOSSES
-from hfbench.system import GaussNewtonSystem, decay_per_block
+from hfbench.system import GaussNewtonSystem
 from hfbench.testing.contract import flat, generator
 from hfbench.vector import Vector
+from hfbench.weight_decay import decay_per_block
 
 SIZES = (5, 4, 3)  # units per layer: 39 parameters
 CASES = 12

@@ -14,7 +14,6 @@ from hfbench.data import DataFile, present, verify
 from hfbench.errors import DataError
 from hfbench.loss import LOSSES
 from hfbench.protocols import Split, Task, TaskData
-from hfbench.system import MASKS
 from hfbench.testing.contract import (
     Contract,
     generator,
@@ -25,6 +24,7 @@ from hfbench.testing.contract import (
     require,
 )
 from hfbench.testing.kinds import SPLIT, TENSOR, Kind, is_number, require_fields, require_kind
+from hfbench.weight_decay import MASKS
 
 FILES = Kind(
     "a tuple of DataFile (hfbench.data), () if it reads none",

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize, prune
 
 import hfbench.moments
 from hfbench.curvature import Linearisation
-from hfbench.graph import trainable
+from hfbench.models import trainable
 from hfbench.vector import Vector
 
 DTYPE = torch.float64

@@ -14,8 +14,9 @@ from hfbench.curvature import Linearisation
 from hfbench.errors import ConfigError
 from hfbench.krylov import solve
 from hfbench.rules import Residual
-from hfbench.system import GaussNewtonSystem, decay_penalty, decay_per_block
+from hfbench.system import GaussNewtonSystem
 from hfbench.vector import Vector
+from hfbench.weight_decay import decay_penalty, decay_per_block
 
 LOSS_NAMES = ["least-squares", "logistic", "softmax"]
 SOLVERS = ["cg", "lsmr", "lsqr", "minres"]

@@ -30,7 +30,8 @@ from hfbench.solvers.cg import CG
 from hfbench.solvers.dense import Dense, matrix
 from hfbench.solvers.identity import Identity, Unit
 from hfbench.solvers.martens import Martens
-from hfbench.system import GaussNewtonSystem, decay_per_block
+from hfbench.system import GaussNewtonSystem
+from hfbench.weight_decay import decay_per_block
 
 MU = 0.01
 
