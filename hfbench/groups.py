@@ -7,18 +7,13 @@ parameter is its block of the warm start.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.globalization import Globalization
-from hfbench.messages import did_you_mean
-from hfbench.protocols import STEP_EVIDENCE
-from hfbench.space import build
-from hfbench.weight_decay import decay_per_block
 
 KEYS = ("params", "damping", "iteration", "generator", "shapes")
 
@@ -88,59 +83,3 @@ def _warm_start_problem(given: Mapping[str, Any], wanted: Sequence[Sequence[int]
 
 
 # ---------------------------------------------------------------- settings of the constructor
-
-
-def check_evidence(evidence: Collection[str]) -> None:
-    for name in evidence:
-        if name not in STEP_EVIDENCE:
-            known = ", ".join(STEP_EVIDENCE)
-            raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
-
-
-def check_no_other(settings: Mapping[str, object]) -> None:
-    if "lr" in settings:
-        raise ConfigError(
-            f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
-            "computed, by line search, and the damping adapts by itself."
-        )
-    for name in settings:  # as Python says it
-        raise TypeError(f"HessianFree.__init__() got an unexpected keyword argument {name!r}")
-
-
-def globalization_of(given: Globalization | Mapping[str, Any] | None) -> Globalization:
-    if isinstance(given, Globalization):
-        return given
-    return build(Globalization, given or {}, "globalization")
-
-
-def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:
-    """The diagonal mu D, one number per parameter: one mu for what the mask says, or each parameter's own by name."""
-    each = decay if isinstance(decay, Mapping) else {"": decay}
-    for name, mu in each.items():
-        where = f"decay[{name!r}]" if name else "decay"
-        if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
-            raise ConfigError(f"{where}: must be a number in [0, inf), but got {mu!r}.")
-        if name and name not in named:
-            known = ", ".join(named)
-            raise ConfigError(
-                f"{where}: must name a trained parameter, but there is none{did_you_mean(name, named)}; known: {known}."
-            )
-    if not isinstance(decay, Mapping):
-        return decay_per_block(list(named.values()), decay, mask)
-    if mask != "weights":
-        raise ConfigError(
-            f"decay_mask: {mask!r} goes with one number for decay, but got a mapping, which says all: leave it out."
-        )
-    return tuple(float(decay.get(name, 0.0)) for name in named)
-
-
-def generator_of(seed: Any) -> torch.Generator:
-    """The CPU generator given, or a new one of this seed."""
-    if isinstance(seed, torch.Generator) and seed.device.type == "cpu":
-        return seed
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        what = f"a generator on {seed.device}" if isinstance(seed, torch.Generator) else repr(seed)
-        raise ConfigError(
-            f"seed: must be an int or a torch.Generator on the CPU, which draws alike everywhere, but got {what}."
-        )
-    return torch.Generator().manual_seed(seed)

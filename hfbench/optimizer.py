@@ -15,16 +15,7 @@ from hfbench import registry
 from hfbench.curvature import Linearisation, check_chunk
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
-from hfbench.groups import (
-    ParameterGroup,
-    check_evidence,
-    check_no_other,
-    check_state,
-    decay_of,
-    generator_of,
-    globalization_of,
-    shapes,
-)
+from hfbench.groups import ParameterGroup, check_state, shapes
 from hfbench.guard import Guard
 from hfbench.kernels import twice_differentiable
 from hfbench.krylov import KeptIterates, Solution, check_preconditioner, check_rules, solve
@@ -36,8 +27,9 @@ from hfbench.objective import objective
 from hfbench.precision import precision_of
 from hfbench.preconditioning import begin
 from hfbench.protocols import Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
-from hfbench.ranks import check_settings, ranks_of
+from hfbench.ranks import ranks_of
 from hfbench.rehearsal import plan_of_step
+from hfbench.settings import check_evidence, check_no_other, check_settings, decay_of, generator_of, globalization_of
 from hfbench.space import located
 from hfbench.step import Posed, StepResult
 from hfbench.system import GaussNewtonSystem

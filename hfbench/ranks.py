@@ -12,22 +12,16 @@ J v sends nothing: its rows belong to the cases.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from hfbench.errors import ConfigError
 from hfbench.vector import Vector
-
-if TYPE_CHECKING:
-    from hfbench.optimizer import HessianFree
 
 Made = TypeVar("Made")
 
@@ -196,32 +190,3 @@ class SharedVector(Vector):
     def inner(self, other: Sequence[Tensor]) -> float:
         """The ranks' sum is made on the hosts."""
         return self.dot(other)
-
-
-def check_settings(optimizer: HessianFree) -> None:
-    """Raises ConfigError on all ranks unless they run the same code with the same settings on the same weights."""
-    if optimizer.ranks is ALONE:
-        return
-    parts = [optimizer.solver, optimizer.preconditioner, *optimizer.rules, optimizer.globalization]
-    weights = optimizer.weights
-    optimizer.ranks.check_alike(
-        {
-            "release of PyTorch": torch.__version__,
-            "code": _code_of(parts),
-            "settings": [
-                *(repr(one) if is_dataclass(one) else type(one).__qualname__ for one in parts),
-                *(optimizer.loss, optimizer.mu_D, optimizer.max_inner, optimizer.right_hand_side),
-                *(optimizer.layout_name, optimizer.precision, torch.get_num_threads()),
-            ],
-            "state of the random generator": optimizer.generator.get_state().tolist(),
-            "shapes and dtypes of parameters": [(tuple(one.shape), one.dtype) for one in weights],
-            "weights": [hashlib.sha256(one.cpu().numpy().tobytes()).hexdigest() for one in weights],
-        },
-        "give all of them the same program, model and seed, such as torch.manual_seed(0) before the model is made",
-    )
-
-
-def _code_of(parts: Iterable[Any]) -> list[str]:
-    """Digests of the core and of the files that the parts come from."""
-    files = {*Path(__file__).parent.glob("*.py"), *(inspect.getsourcefile(type(one)) for one in parts)}
-    return sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file)

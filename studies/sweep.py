@@ -21,8 +21,9 @@ from hfbench.studies.run import preflight
 from hfbench.studies.screen import unread_is_fine
 from hfbench.studies.signals import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.studies.sweep_log import SweepLog
+from hfbench.studies.sweep_outcome import Swept
 from hfbench.studies.sweep_progress import Watcher, watching
-from hfbench.studies.sweep_report import Swept, conclude
+from hfbench.studies.sweep_report import conclude
 from hfbench.studies.trials import Trials
 from hfbench.studies.tuning import Task, Tuning, measures_of
 

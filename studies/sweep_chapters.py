@@ -18,7 +18,7 @@ from hfbench.sweeps import searched, shown
 
 if TYPE_CHECKING:
     from hfbench.studies.carry_over import Cell
-    from hfbench.studies.sweep_report import Found, Swept
+    from hfbench.studies.sweep_outcome import Found, Swept
 
 YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
 

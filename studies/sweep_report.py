@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,52 +25,11 @@ from hfbench.studies.retest import Frozen
 from hfbench.studies.run import run_study
 from hfbench.studies.significance import Comparison
 from hfbench.studies.sweep_log import SweepLog
-from hfbench.studies.sweep_table import Point, front, importances, points, rows
-from hfbench.studies.trials import Trial
-from hfbench.studies.tuning import Measures, Task, mean, relative
+from hfbench.studies.sweep_outcome import Found, Swept
+from hfbench.studies.sweep_table import front, importances, rows
 from hfbench.studies.words import NOUNS, colour, digits, grid_of, level
 from hfbench.study_file import toml
 from hfbench.sweeps import searched, shown
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What a sweep found on one task."""
-
-    task: Task
-    trials: Mapping[int, Trial]
-    frozen: Frozen | None  # None for several objectives, where no trial is the best
-    again: Mapping[int, Measures]  # what the trials that were tested again came to, by index
-
-    @property
-    def points(self) -> list[Point]:
-        return points(self.trials, self.task.sweep)
-
-    @property
-    def index(self) -> int:
-        """Of the trial that is frozen; -1 if none is."""
-        return -1 if self.frozen is None else self.frozen.index
-
-    def retested(self) -> dict[int, tuple[float, ...]]:
-        """The ratios of the trials that were tested again, one for each objective."""
-        base = self.again[0]
-        return {
-            index: tuple(math.exp(mean(relative(of, base, one))) for one in self.task.sweep.objectives)
-            for index, of in self.again.items()
-            if index and of
-        }
-
-
-@dataclass(frozen=True)
-class Found:
-    """All that the report shows."""
-
-    study: Study
-    swept: Sequence[Swept]
-    shares: Mapping[str, Mapping[str, Mapping[str, float]]]  # importance by task, evaluator and setting
-    cells: Sequence[Cell]
-    command: str
-    figures: list[Figure] = field(default_factory=list)
 
 
 def conclude(
