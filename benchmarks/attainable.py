@@ -20,14 +20,14 @@ import torch
 from torch import nn
 
 from hfbench import HessianFree, registry
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.errors import DataError
-from hfbench.protocols import InnerSolver, Preconditioner, Task
-from hfbench.rules import RelativeProgress
-from hfbench.streams import generator
-from hfbench.system import GaussNewtonSystem
-from hfbench.vector import Vector
-from hfbench.weight_decay import decay_per_block
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import InnerSolver, Preconditioner, Task
+from hfbench.runs.random_streams import generator
+from hfbench.solvers.stopping import RelativeProgress
 
 from .precision import precisions
 from .runner import Options, Row

@@ -3,8 +3,9 @@
 The network is MNIST's. The floor is that of the benchmark `product`, in the precision of the row, recorded as a CUDA
 graph, so that no launch is waited for; peak is the rate of one large square product in that precision, of which the
 product's own operations have a share. "launched" is the product as PyTorch runs it, kernel by kernel, over the product
-as it is replayed (`hfbench/replayed.py`). The columns of the solvers are an inner iteration over the product, with a
-diagonal preconditioner in the flat layout, numbers read as in a solve. Times are between events on the device, medians.
+as it is replayed (`hfbench/curvature/cuda_graphs.py`). The columns of the solvers are an inner iteration over the
+product, with a diagonal preconditioner in the flat layout, numbers read as in a solve. Times are between events on the
+device, medians.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import torch
 from torch import Tensor
 
 from hfbench import registry
-from hfbench.chain import Chain
-from hfbench.curvature import Linearisation
+from hfbench.curvature.dense_chain import Chain
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.precision import arithmetic, available, precision_of
-from hfbench.protocols import InnerSolver
-from hfbench.solvers.diagonal import Diagonal
-from hfbench.system import GaussNewtonSystem
-from hfbench.vector import Vector
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.precision import arithmetic, available, precision_of
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import InnerSolver
+from hfbench.solvers.preconditioners.diagonal import Diagonal
 
 from .floors import floor
 from .problems import Problem, problem

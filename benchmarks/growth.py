@@ -15,7 +15,7 @@ from copy import deepcopy
 from torch.utils.flop_counter import FlopCounterMode
 
 from hfbench import HessianFree
-from hfbench.streams import generator
+from hfbench.runs.random_streams import generator
 
 from .problems import Problem, problem
 from .runner import Options, Row

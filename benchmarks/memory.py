@@ -2,10 +2,10 @@
 
 Every line is a process of its own, so that no allocator remembers another's peak. It takes three steps of 15 inner
 iterations (5 of all of MNIST): the first for what is made once, the second for how far the process grows above what it
-held before the model was made, the third under a tally of tensors (`hfbench.tally`). Told beforehand, held by tensors
-and seen by the system cover the same: weights, batch, warm start and what the step makes. A case's and a vector's
-share are slope and intercept of what was told, a vector being as long as the weights. Ratios are of what tensors held,
-to the line of the same network and solver with the structured layout and the whole batch.
+held before the model was made, the third under a tally of tensors (`hfbench.memory.allocations`). Told beforehand, held
+by tensors and seen by the system cover the same: weights, batch, warm start and what the step makes. A case's and a
+vector's share are slope and intercept of what was told, a vector being as long as the weights. Ratios are of what
+tensors held, to the line of the same network and solver with the structured layout and the whole batch.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from hfbench import HessianFree
-from hfbench.clock import PeakMemory, reset_peak_memory
-from hfbench.memory import held_by
-from hfbench.tally import Tally
+from hfbench.memory.allocations import Tally
+from hfbench.memory.forecast import held_by
+from hfbench.runs.meters import PeakMemory, reset_peak_memory
 
 from .problems import problem
 from .runner import Options, Row

@@ -25,12 +25,12 @@ from typing import Any
 
 from rich.console import Console
 
-from hfbench.config import load_study
-from hfbench.experiment import LiveRun
-from hfbench.store import RunFolder
-from hfbench.studies import pictures
-from hfbench.studies.run import run_study
-from hfbench.tracking import Tracker
+from hfbench.commands.run import run_study
+from hfbench.config.load import load_study
+from hfbench.records.run_folder import RunFolder
+from hfbench.report import study_figures
+from hfbench.runs.attempt import LiveRun
+from hfbench.tracking.mlflow_store import Tracker
 
 from .runner import Options, Row
 
@@ -49,8 +49,8 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import hfbench": ["-c", "import hfbench"],
     "HessianFree": ["-c", "from hfbench import HessianFree"],
-    "hfbench --help": ["-m", "hfbench.cli", "--help"],
-    "hfbench list": ["-m", "hfbench.cli", "list"],
+    "hfbench --help": ["-m", "hfbench.cli.main", "--help"],
+    "hfbench list": ["-m", "hfbench.cli.main", "list"],
 }
 RECORDING = [
     *((RunFolder, name) for name in ("create", "reopen", "report", "progress", "save_checkpoint", "finish", "result")),
@@ -166,7 +166,7 @@ def of_a_run(task: str, iterations: int, seconds: float, folder: Path) -> Iterat
     file.write_text(LONG.format(task=task, iterations=iterations), "utf-8")
     spent, steps = Spent(), list[float]()
     calls = [(owner, name, spent.wrapped(name, getattr(owner, name))) for owner, name in RECORDING]
-    bare = [(LiveRun, "advance", padded(LiveRun.advance, seconds, steps)), (pictures, "draw", lambda *of: [])]
+    bare = [(LiveRun, "advance", padded(LiveRun.advance, seconds, steps)), (study_figures, "draw", lambda *of: [])]
     quiet = Console(file=io.StringIO(), width=80)
     with replaced(bare + calls):
         run_study(load_study(str(file)), folder / task, 1, None, quiet)

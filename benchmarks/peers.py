@@ -28,7 +28,7 @@ from torch.func import functional_call, grad, jvp, linearize, vjp
 
 import hfbench
 from hfbench.errors import HfbenchError
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 from .problems import Problem, problem
 from .runner import Options, Row

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from hfbench.curvature import Linearisation, linearize
-from hfbench.precision import available
-from hfbench.streams import generator
-from hfbench.vector import Vector
+from hfbench.curvature.linearisation import Linearisation, linearize
+from hfbench.linalg.precision import available
+from hfbench.linalg.vector import Vector
+from hfbench.runs.random_streams import generator
 
 from .floors import floor
 from .problems import Problem, problem

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench import registry
-from hfbench.streams import generator
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.runs.random_streams import generator
 
 INPUTS = {"curves": (784,), "mnist": (784,), "usps": (256,), "mnist-conv": (784,), "addition": (30, 2)}
 

@@ -35,8 +35,8 @@ from torch import Tensor, nn
 
 from hfbench import HessianFree, registry
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Task
-from hfbench.streams import generator
+from hfbench.parts.protocols import BatchPlan, Task
+from hfbench.runs.random_streams import generator
 
 from .runner import Options, Row
 from .timing import clock

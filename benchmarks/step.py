@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from hfbench import HessianFree, registry
-from hfbench.curvature import Linearisation
-from hfbench.loss import mean_loss
-from hfbench.streams import generator
-from hfbench.vector import Vector
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.loss import mean_loss
+from hfbench.linalg.vector import Vector
+from hfbench.runs.random_streams import generator
 
 if TYPE_CHECKING:
     from benchmarks.runner import Options

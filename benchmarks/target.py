@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hfbench import HessianFree, registry
-from hfbench.protocols import BatchPlan, Task
-from hfbench.streams import generator
+from hfbench.parts.protocols import BatchPlan, Task
+from hfbench.runs.random_streams import generator
 
 from .runner import Options, Row
 from .timing import clock

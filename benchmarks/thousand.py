@@ -16,15 +16,15 @@ from typing import Any
 
 from rich.console import Console
 
-from hfbench.config import Study, load_study
-from hfbench.experiment import identity
-from hfbench.runspec import RunSpec, plan
-from hfbench.store import RunFolder
-from hfbench.studies import pictures
-from hfbench.studies.compare import compare_study
-from hfbench.studies.findings import find
-from hfbench.studies.recorded import gather
-from hfbench.studies.run import tracker_of
+from hfbench.commands.compare import compare_study
+from hfbench.commands.run import tracker_of
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.records.recorded_study import gather
+from hfbench.records.run_folder import RunFolder
+from hfbench.report import study_figures
+from hfbench.runs.attempt import identity
+from hfbench.statistics.findings import find
 
 from .overhead import replaced
 from .runner import Options, Row
@@ -55,10 +55,10 @@ def rows(options: Options) -> Iterator[Row]:
         clock("write", lambda: write(specs, results))
         recorded = clock("read", lambda: gather(study, specs, results))
         found = clock("statistics", lambda: find(recorded))
-        with replaced([(pictures, "draw", lambda *of: [])]):
+        with replaced([(study_figures, "draw", lambda *of: [])]):
             clock("first compare, logs all of them; no figures", lambda: compare_study(study, results, None, quiet))
             clock("second compare, no figures", lambda: compare_study(study, results, None, quiet))
-        clock("figures", lambda: pictures.draw(recorded, found, results / "studies" / "thousand"))
+        clock("figures", lambda: study_figures.draw(recorded, found, results / "studies" / "thousand"))
         tracker = clock("open the store", lambda: tracker_of(study, specs, results))
         logged = clock("search the runs in MLflow", tracker.logged)
         yield from ({"runs": len(specs), **row} for row in clock.rows)

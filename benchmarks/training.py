@@ -8,10 +8,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from hfbench import batches
-from hfbench.evaluation import mean_error
-from hfbench.protocols import BatchPlan, Task, TaskData
-from hfbench.streams import generator
+from hfbench.parts.protocols import BatchPlan, Task, TaskData
+from hfbench.runs import batches
+from hfbench.runs.evaluation import mean_error
+from hfbench.runs.random_streams import generator
 
 from .timing import Clock, seconds
 

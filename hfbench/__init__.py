@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 if TYPE_CHECKING:
-    from hfbench import registry
-    from hfbench.curvature import linearize
-    from hfbench.globalization import Globalization
-    from hfbench.optimizer import HessianFree
-    from hfbench.vector import Vector
+    from hfbench.curvature.linearisation import linearize
+    from hfbench.hessian_free.globalization import Globalization
+    from hfbench.hessian_free.optimizer import HessianFree
+    from hfbench.linalg.vector import Vector
+    from hfbench.parts import registry
 
     __version__: str
 
 __all__ = ["Globalization", "HessianFree", "Vector", "__version__", "linearize", "registry"]
 
 _HOMES = {
-    "linearize": "hfbench.curvature",
-    "HessianFree": "hfbench.optimizer",
-    "Vector": "hfbench.vector",
-    "Globalization": "hfbench.globalization",
+    "linearize": "hfbench.curvature.linearisation",
+    "HessianFree": "hfbench.hessian_free.optimizer",
+    "Vector": "hfbench.linalg.vector",
+    "Globalization": "hfbench.hessian_free.globalization",
 }
 
 
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name == "registry":
-        return importlib.import_module("hfbench.registry")
+        return importlib.import_module("hfbench.parts.registry")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("hfbench")
     raise AttributeError(f"module 'hfbench' has no attribute {name!r}")

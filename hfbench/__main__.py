@@ -1,5 +1,5 @@
 """`python -m hfbench`: the command `hfbench`, by the Python at hand."""
 
-from hfbench.cli import main
+from hfbench.cli.main import main
 
 main()

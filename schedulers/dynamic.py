@@ -20,13 +20,13 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, final
 
-from hfbench.batches import cases
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence
-from hfbench.space import Choice, Integers, Linear, Log, Within, part
+from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log, Within, part
+from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.runs.batches import cases
 
 from . import growing
-from .noise import smallest_batch
+from .growth import smallest_batch
 
 
 @final

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import Breakdown, Factor, System
-from hfbench.space import Within, part
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import Within, part
+from hfbench.parts.protocols import Breakdown, Factor, System
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from collections.abc import Iterator
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.protocols import Breakdown, Factor, System
-from hfbench.space import part
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import Breakdown, Factor, System
 
-from .bidiag import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
+from .bidiagonalisation import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 
 
 @final

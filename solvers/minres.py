@@ -39,13 +39,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.numbers import Number, sqrt
-from hfbench.process import Process, follow
-from hfbench.protocols import Breakdown, Factor, System
-from hfbench.space import part
-from hfbench.vector import Vector
+from hfbench.inner_solve.iteration import Process, follow
+from hfbench.linalg.scalars import Number, sqrt
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import Breakdown, Factor, System
 
-from .bidiag import sym_ortho
+from .bidiagonalisation import sym_ortho
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hfbench.data import DataFile
-from hfbench.protocols import Split, TaskData
-from hfbench.space import Integers, Within, part
+from hfbench.parts.data_files import DataFile
+from hfbench.parts.hyperparameters import Integers, Within, part
+from hfbench.parts.protocols import Split, TaskData
 
 from .common import FAN_IN, Decay, DecayMask, Target, Validation, sparse_normal, split
-from .uniform import Floats, uniform
+from .portable_random import Floats, uniform
 
 SEED = 97083011  # of the sequences, not of a run
 POOL, TEST = 12_000, 2000

@@ -31,14 +31,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hfbench.data import DataFile, contents, find
 from hfbench.errors import DataError
-from hfbench.protocols import TaskData
-from hfbench.space import part
+from hfbench.parts.data_files import DataFile, contents, find
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import TaskData
 
 from .autoencoder import Layers, network, split, square_pictures, squared_error
 from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
-from .uniform import Floats, uniform
+from .portable_random import Floats, uniform
 
 SEED = 250413302  # of the pictures, not of a run
 PEN = 2  # radius of the pen, in pixels

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hfbench.data import DataFile, read
 from hfbench.errors import DataError
-from hfbench.protocols import TaskData
-from hfbench.space import part
+from hfbench.parts.data_files import DataFile, read
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import TaskData
 
 from .autoencoder import Layers, network, split, square_pictures, squared_error
 from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers

@@ -19,10 +19,10 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from hfbench.data import DataFile, read
 from hfbench.errors import DataError
-from hfbench.protocols import Split, TaskData
-from hfbench.space import part
+from hfbench.parts.data_files import DataFile, read
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import Split, TaskData
 
 from .classifier import CLASSES, Hidden, misclassified, network
 from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers, split

@@ -27,10 +27,10 @@ from typing import Annotated, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from hfbench.data import DataFile, read
 from hfbench.errors import ConfigError
-from hfbench.protocols import TaskData
-from hfbench.space import Integers, Within, part
+from hfbench.parts.data_files import DataFile, read
+from hfbench.parts.hyperparameters import Integers, Within, part
+from hfbench.parts.protocols import TaskData
 
 from .autoencoder import split, square_pictures, squared_error
 from .common import Decay, DecayMask, Target, Validation, whole_numbers

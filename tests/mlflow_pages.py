@@ -45,7 +45,7 @@ class Pages:
     def __init__(self, driver: Any, address: str, results: Path) -> None:
         from mlflow.tracking import MlflowClient
 
-        from hfbench.tracking import local_uri
+        from hfbench.tracking.mlflow_store import local_uri
 
         self.driver, self.address = driver, address
         client = MlflowClient(tracking_uri=local_uri(results))
@@ -154,7 +154,7 @@ def _ui(results: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    hfbench = [sys.executable, "-c", "from hfbench.cli import main; main()"]
+    hfbench = [sys.executable, "-c", "from hfbench.cli.main import main; main()"]
     with subprocess.Popen(
         [*hfbench, "ui", "--results", str(results), "--port", str(port)], stdout=subprocess.PIPE, text=True
     ) as process:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tiny_study import TEXT
 
 from hfbench import registry
-from hfbench.config import Study, load_study
+from hfbench.config.load import Study, load_study
 
 PART = """
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import count
 from typing import Annotated, Any
 
 from hfbench import registry
-from hfbench.space import Within, part
+from hfbench.parts.hyperparameters import Within, part
 
 
 @dataclass(frozen=True)

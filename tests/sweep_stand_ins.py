@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hfbench.space import Linear, Log
-from hfbench.studies.trials import FAILED, RUNNING, Trial
-from hfbench.studies.tuning import Tuning
-from hfbench.sweeps import Constraint, Sweep
+from hfbench.config.sweep import Constraint, Sweep
+from hfbench.parts.hyperparameters import Linear, Log
+from hfbench.sweep.trials import FAILED, RUNNING, Trial
+from hfbench.sweep.tuning import Tuning
 
 PARAMETERS = {"a": Log(1e-3, 1.0), "b": Linear(0.0, 1.0)}
 FIRST = {"a": 0.3, "b": 0.8}

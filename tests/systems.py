@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 Array = NDArray[np.float64]
 

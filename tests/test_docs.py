@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hfbench import trace
-from hfbench.studies.recorded import RESULT_COLUMNS
+from hfbench.records import trace
+from hfbench.records.recorded_study import RESULT_COLUMNS
 
 PAGE = (Path(__file__).parents[1] / "docs/reference/records.md").read_text()
 

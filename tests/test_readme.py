@@ -16,11 +16,11 @@ import torch
 from systems import blocks, dense_system, flat
 
 from hfbench import registry
-from hfbench.config import load_study
-from hfbench.krylov import solve
-from hfbench.protocols import Breakdown
-from hfbench.rules import Residual
-from hfbench.solvers.identity import Unit
+from hfbench.config.load import load_study
+from hfbench.inner_solve.solve import solve
+from hfbench.parts.protocols import Breakdown
+from hfbench.solvers.preconditioners.identity import Unit
+from hfbench.solvers.stopping import Residual
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from hfbench import experiment
-from hfbench.config import Study, load_study
-from hfbench.experiment import LiveRun
-from hfbench.runspec import RunSpec, plan
-from hfbench.space import part
-from hfbench.store import RunFolder
-from hfbench.studies.run import run_study
+from hfbench.commands.run import run_study
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.parts.hyperparameters import part
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs import attempt as attempts
+from hfbench.runs.attempt import LiveRun
 
 TEXT = """
 [study]
@@ -91,7 +91,7 @@ def trace_of(spec: RunSpec, results: Path) -> pd.DataFrame:
 
 
 def attempt(spec: RunSpec, results: Path, **more: Any) -> dict[str, Any]:
-    return experiment.attempt(spec, RunFolder(results, spec.key()), **more)
+    return attempts.attempt(spec, RunFolder(results, spec.key()), **more)
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
@@ -124,7 +124,7 @@ def results_folder(path: Path) -> Path:
 def _empty_store() -> Path:
     from mlflow.tracking import MlflowClient
 
-    from hfbench.tracking import local_uri
+    from hfbench.tracking.mlflow_store import local_uri
 
     folder = Path(tempfile.mkdtemp(prefix="hfbench-template-"))
     MlflowClient(tracking_uri=local_uri(folder)).search_experiments()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hfbench.store import read_json
+from hfbench.records.run_folder import read_json
 
 TEXT = """
 [study]
@@ -55,12 +55,13 @@ globalization.initial_damping = { low = 1, high = 100, log = true }
 # Figures take seconds, and have tests of their own.
 PROGRAM = """
 import sys
-from hfbench.studies import pictures, sweep_report
+from hfbench.report import study_figures
+from hfbench.sweep import conclusion
 if "drawn" not in sys.argv[1]:
-    pictures.draw = lambda *of: []
-    sweep_report._draw = lambda *of: []
+    study_figures.draw = lambda *of: []
+    conclusion._draw = lambda *of: []
 sys.argv[1:2] = []
-from hfbench.cli import main
+from hfbench.cli.main import main
 main()
 """
 

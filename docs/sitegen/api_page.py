@@ -16,16 +16,16 @@ INTRO = """# Python
 
 """
 MODULES = {
-    "registry": "Parts by name: list, get, build, add.",
-    "protocols": "What each family of parts promises.",
-    "space": "Hyper-parameters and their ranges: `@part`, `Log`, `Linear`, `Integers`, `Choice`, `Within`.",
-    "config": "Study files, read and checked.",
-    "numbers": "Numbers that a solver computes from vectors, which on a GPU stay there.",
-    "process": "An inner iteration that a GPU replays as one CUDA graph.",
+    "parts.registry": "Parts by name: list, get, build, add.",
+    "parts.protocols": "What each family of parts promises.",
+    "parts.hyperparameters": "Hyper-parameters, ranges: `@part`, `Log`, `Linear`, `Integers`, `Choice`, `Within`.",
+    "config.load": "Study files, read and checked.",
+    "linalg.scalars": "Numbers that a solver computes from vectors, which on a GPU stay there.",
+    "inner_solve.iteration": "An inner iteration that a GPU replays as one CUDA graph.",
     "testing": "Contracts that parts of your own are checked against.",
 }
-CHOSEN = {"config": ("load_study", "shipped_studies", "Study")}  # of a module; else all it has
-COMPLETE = ("protocols",)  # what has no docstring is shown as well: its name and type are the promise
+CHOSEN = {"config.load": ("load_study", "shipped_studies", "Study")}  # of a module; else all it has
+COMPLETE = ("parts.protocols",)  # what has no docstring is shown as well: its name and type are the promise
 
 
 def pages() -> dict[str, str]:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.studies.figure_style import FAINT, method_legend, page, save, styles, task_page, theme
+from hfbench.figures.style import FAINT, method_legend, page, save, styles, task_page, theme
 
 from .benchmark_page import FIGURES, results
 

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from hfbench.cli import app
+from hfbench.cli.main import app
 
 from .markdown import code, table
 

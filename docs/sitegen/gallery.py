@@ -9,12 +9,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from hfbench.config import load_study
-from hfbench.runspec import plan
-from hfbench.store import read_json
-from hfbench.studies import archive, figures
-from hfbench.studies.findings import find, limits
-from hfbench.studies.recorded import Recorded, gather
+from hfbench import figures
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import plan
+from hfbench.records import archive
+from hfbench.records.recorded_study import Recorded, gather
+from hfbench.records.run_folder import read_json
+from hfbench.statistics.findings import find, limits
 
 PUBLISHED = Path(__file__).parents[2] / "studies/results"
 TASK = "usps"  # of the figures that show one
@@ -102,9 +103,9 @@ def slices(of: Records, path: Path) -> list[Path]:
     """What each setting does to the work, from the published trials of the sweep."""
     import pandas as pd
 
-    from hfbench.studies import figure_sweep
-    from hfbench.studies.sweep_table import points
-    from hfbench.studies.trials import Trial
+    from hfbench.sweep.figures import slices
+    from hfbench.sweep.trial_rows import points
+    from hfbench.sweep.trials import Trial
 
     sweep, home = load_study(of.name).sweep, PUBLISHED / of.name
     assert sweep is not None
@@ -116,7 +117,7 @@ def slices(of: Records, path: Path) -> list[Path]:
         trials[index] = Trial(index, index, params, rows.iloc[0]["state"], "", "", measures)
     frozen = (read_json(home / "sweep.json") or {})["frozen"][TASK]["trial"]
     shown = points(trials, sweep)
-    return figure_sweep.slices(shown, sweep.parameters, path, measure="work", frozen=frozen, title=TASK)
+    return slices(shown, sweep.parameters, path, measure="work", frozen=frozen, title=TASK)
 
 
 FIGURES: dict[str, tuple[str, Drawing]] = {  # by name: the study, and how it is drawn

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hfbench.space import Hyperparameter, hyperparameters
+from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hfbench.studies.words import digits
+from hfbench.report.wording import digits
 
 from .markdown import table
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from hfbench import registry
-from hfbench.describe import print_globalization, print_part
-from hfbench.globalization import Globalization
-from hfbench.space import hyperparameters, summary
+from hfbench.commands.show import print_globalization, print_part
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.parts.hyperparameters import hyperparameters, summary
 
 from . import facts
 from .markdown import code, settings, table

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hfbench import config, sweeps
-from hfbench.ablation import AblationTable
-from hfbench.hypotheses import _HypothesisTable
-from hfbench.methods import MethodTable
-from hfbench.space import Hyperparameter, hyperparameters
+from hfbench.config import load, sweep
+from hfbench.config.ablation import AblationTable
+from hfbench.config.hypotheses import _HypothesisTable
+from hfbench.config.methods import MethodTable
+from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters
 
 from .markdown import allowed, code, default, table
 
@@ -35,12 +35,12 @@ class Table:
 TABLES = (
     Table(
         "study",
-        config._StudyTable,
+        load._StudyTable,
         "What is compared on what, how often and by which cost: all of it fixed beforehand.",
     ),
     Table(
         "study.budget",
-        config._BudgetTable,
+        load._BudgetTable,
         """Where a run ends, whichever limit is met first; looked at after each step. Without it every task has its
 own.""",
     ),
@@ -55,7 +55,7 @@ again with `batches_of`.""",
     ),
     Table(
         "on.<task>",
-        config._OnTable,
+        load._OnTable,
         "What differs on one task of the study. The baseline must be among its methods.",
     ),
     Table(
@@ -71,19 +71,19 @@ again with `batches_of`.""",
     ),
     Table(
         "sweep",
-        sweeps.SweepTable,
+        sweep.SweepTable,
         "What `hfbench sweep` searches; [sweeps](sweeps.md) says how it goes about it.",
     ),
     Table(
         "sweep.parameters.<key path>",
-        sweeps._Range,
+        sweep._Range,
         """Where a setting is searched. An empty table takes the range that the part declares; what is not given of a
 range is the declared one's. The key path begins below the method: `scheduler.theta`,
 `rules.relative-progress.epsilon`.""",
     ),
     Table(
         "sweep.constraint",
-        sweeps._ConstraintTable,
+        sweep._ConstraintTable,
         "A bound that the frozen setting must keep.",
     ),
 )
@@ -124,7 +124,7 @@ def _listed(where: str, anchor: str, about: str) -> list[str]:
 
 def _later() -> list[Table]:
     """Tables that only some versions have."""
-    plugins = getattr(config, "_PluginsTable", None)
+    plugins = getattr(load, "_PluginsTable", None)
     about = "Files that add parts of your own before the study is read."
     return [Table("plugins", plugins, about)] if plugins is not None else []
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeGuard
 
 from torch import Tensor
 
-from hfbench.protocols import BatchPlan, Breakdown, Split
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import BatchPlan, Breakdown, Split
 from hfbench.testing.contract import require
-from hfbench.vector import Vector
 
 
 class Kind(NamedTuple):
@@ -27,7 +27,7 @@ def vector_like(like: Vector) -> Kind:
     """A vector of real numbers, shaped like the one given."""
     shapes = _shapes(like)
     return Kind(
-        f"a Vector (hfbench.vector) of real blocks of shapes {_listed(shapes)}, which the parameters have",
+        f"a Vector (hfbench.linalg.vector) of real blocks of shapes {_listed(shapes)}, which the parameters have",
         lambda v: (
             isinstance(v, Vector)
             and all(isinstance(block, Tensor) and block.is_floating_point() for block in v)
@@ -46,11 +46,11 @@ NAMES = Kind(
 TENSOR = Kind("a tensor", lambda value: isinstance(value, Tensor))
 BREAKDOWN = Kind("None or a Breakdown", lambda value: value is None or isinstance(value, Breakdown))
 PLAN = Kind(
-    "a BatchPlan (hfbench.protocols) of numbers of cases",
+    "a BatchPlan (hfbench.parts.protocols) of numbers of cases",
     lambda value: isinstance(value, BatchPlan) and is_number(value.gradient) and is_number(value.curvature),
 )
 SPLIT = Kind(
-    "a Split (hfbench.protocols) of two tensors, inputs and targets",
+    "a Split (hfbench.parts.protocols) of two tensors, inputs and targets",
     lambda value: isinstance(value, Split) and isinstance(value.inputs, Tensor) and isinstance(value.targets, Tensor),
 )
 STATE = {"k": WHOLE, "q": NUMBER, "relative_residual": NUMBER, "products": NUMBER, "breakdown": BREAKDOWN}

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from hfbench.curvature.loss import LOSSES
+from hfbench.curvature.objective import objective
+from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
-from hfbench.ledger import Ledger
-from hfbench.loss import LOSSES
-from hfbench.objective import objective
-from hfbench.protocols import STEP_EVIDENCE, Baseline, Optimizer
+from hfbench.parts.protocols import STEP_EVIDENCE, Baseline, Optimizer
 from hfbench.testing.contract import Contract, flat, global_random_state_kept, require
 from hfbench.testing.kinds import METHOD, Kind, is_number, require_fields, require_kind
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, work
@@ -22,7 +22,7 @@ from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, work
 STEPS = 10
 OPTIMIZER = {
     **dict.fromkeys(("step", "state_dict", "load_state_dict"), METHOD),
-    "ledger": Kind("a Ledger (hfbench.ledger)", lambda value: isinstance(value, Ledger)),
+    "ledger": Kind("a Ledger (hfbench.curvature.work_ledger)", lambda value: isinstance(value, Ledger)),
     "mu_D": Kind(
         "a tuple of numbers, one per parameter",
         lambda value: isinstance(value, (tuple, list)) and all(is_number(mu) for mu in value),
@@ -33,7 +33,7 @@ MANY = 200  # cases, beside which algebra on the weights alone is small
 
 
 class OptimizerContract(Contract):
-    """What a baseline must hold to (hfbench/protocols.py, `Baseline` and `Optimizer`)."""
+    """What a baseline must hold to (hfbench/parts/protocols.py, `Baseline` and `Optimizer`)."""
 
     def baseline(self) -> Baseline:
         baseline: Baseline = self.built()

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hfbench.curvature import Linearisation
-from hfbench.layout import LAYOUTS
-from hfbench.loss import LOSSES
-from hfbench.preconditioning import begin
-from hfbench.protocols import Factor, Preconditioner, Preconditioning
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.loss import LOSSES
+from hfbench.inner_solve.preconditioning import begin
+from hfbench.linalg.layout import LAYOUTS
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Factor, Preconditioner, Preconditioning
 from hfbench.testing.contract import (
     Contract,
     ContractBroken,
@@ -30,13 +31,12 @@ from hfbench.testing.contract import (
 from hfbench.testing.kinds import METHOD, require_fields, require_kind, vector_like
 from hfbench.testing.operations import Operations
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, random_vector, work
-from hfbench.vector import Vector
 
 APPLIED = ("solve", "solve_factor", "solve_factor_t")
 
 
 class PreconditionerContract(Contract):
-    """What a preconditioner must hold to (hfbench/protocols.py, `Preconditioner` and `Factor`)."""
+    """What a preconditioner must hold to (hfbench/parts/protocols.py, `Preconditioner` and `Factor`)."""
 
     def preconditioner(self) -> Preconditioner:
         preconditioner: Preconditioner = self.built()

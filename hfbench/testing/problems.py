@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 from torch.utils.flop_counter import FlopCounterMode
 
-from hfbench.curvature import Linearisation
-from hfbench.ledger import Ledger
-from hfbench.loss import LOSSES
-from hfbench.system import GaussNewtonSystem
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.loss import LOSSES
+from hfbench.curvature.weight_decay import decay_per_block
+from hfbench.curvature.work_ledger import Ledger
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.vector import Vector
 from hfbench.testing.contract import flat, generator
-from hfbench.vector import Vector
-from hfbench.weight_decay import decay_per_block
 
 SIZES = (5, 4, 3)  # units per layer: 39 parameters
 CASES = 12

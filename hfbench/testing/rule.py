@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from hfbench.protocols import Rule, Stop
+from hfbench.parts.protocols import Rule, Stop
 from hfbench.testing.contract import Contract, not_applicable, require
 from hfbench.testing.kinds import NAMES, Kind, require_kind
 
@@ -15,7 +15,7 @@ KNOWN = ("k", "q", "relative_residual", "backward_error", "products")
 
 
 class RuleContract(Contract):
-    """What a stopping rule must hold to (hfbench/protocols.py, `Rule`)."""
+    """What a stopping rule must hold to (hfbench/parts/protocols.py, `Rule`)."""
 
     def rule(self) -> Rule:
         rule: Rule = self.built()
@@ -46,7 +46,7 @@ class RuleContract(Contract):
                 answer = test(state)
                 require(
                     answer is None or isinstance(answer, Stop),
-                    f"a member of hfbench.protocols.Stop, or None, at step {state.at}",
+                    f"a member of hfbench.parts.Stop, or None, at step {state.at}",
                     repr(answer),
                     "the reason is recorded in the trace; True is none",
                 )

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from hfbench.batches import ORDERS
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence, Schedule, Scheduler
+from hfbench.parts.protocols import BatchPlan, Evidence, Schedule, Scheduler
+from hfbench.runs.batches import ORDERS
 from hfbench.testing.contract import Contract, generator, not_applicable, require
 from hfbench.testing.kinds import METHOD, NAMES, PLAN, require_fields, require_kind
 
@@ -26,7 +26,7 @@ ENTRIES = tuple(field.name for field in dataclasses.fields(Evidence) if field.de
 
 
 class SchedulerContract(Contract):
-    """What a batch scheduler must hold to (hfbench/protocols.py, `Scheduler` and `Schedule`)."""
+    """What a batch scheduler must hold to (hfbench/parts/protocols.py, `Scheduler` and `Schedule`)."""
 
     def scheduler(self) -> Scheduler:
         scheduler: Scheduler = self.built()

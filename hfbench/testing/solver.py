@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hfbench.loss import LOSSES
-from hfbench.protocols import Breakdown, InnerSolver, SolverState, System
+from hfbench.curvature.loss import LOSSES
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Breakdown, InnerSolver, SolverState, System
 from hfbench.testing.contract import Contract, flat, largest_difference, not_applicable, require
 from hfbench.testing.kinds import NAMES, described, require_state
 from hfbench.testing.problems import DenseFactor, Problem, random_vector, rough_factor, unit_factor
 from hfbench.testing.systems import Counted, Indefinite, MatrixAlone
-from hfbench.vector import Vector
 
 LONGEST = 500  # steps given to a slow solver; steepest descent takes less than a hundred here
 
@@ -32,7 +32,7 @@ class Step:
 
 
 class SolverContract(Contract):
-    """What an inner solver must hold to (hfbench/protocols.py, `InnerSolver`)."""
+    """What an inner solver must hold to (hfbench/parts/protocols.py, `InnerSolver`)."""
 
     def solver(self) -> InnerSolver:
         solver: InnerSolver = self.built()

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from hfbench.protocols import System
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import System
 from hfbench.testing.problems import random_vector
-from hfbench.vector import Vector
 
 
 class Counted:

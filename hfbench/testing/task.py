@@ -9,11 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature import linearize
-from hfbench.data import DataFile, present, verify
+from hfbench.curvature.linearisation import linearize
+from hfbench.curvature.loss import LOSSES
+from hfbench.curvature.weight_decay import MASKS
 from hfbench.errors import DataError
-from hfbench.loss import LOSSES
-from hfbench.protocols import Split, Task, TaskData
+from hfbench.parts.data_files import DataFile, present, verify
+from hfbench.parts.protocols import Split, Task, TaskData
 from hfbench.testing.contract import (
     Contract,
     generator,
@@ -24,14 +25,13 @@ from hfbench.testing.contract import (
     require,
 )
 from hfbench.testing.kinds import SPLIT, TENSOR, Kind, is_number, require_fields, require_kind
-from hfbench.weight_decay import MASKS
 
 FILES = Kind(
-    "a tuple of DataFile (hfbench.data), () if it reads none",
+    "a tuple of DataFile (hfbench.parts.data_files), () if it reads none",
     lambda value: isinstance(value, (tuple, list)) and all(isinstance(one, DataFile) for one in value),
 )
 MODEL = Kind("a torch.nn.Module", lambda value: isinstance(value, nn.Module))
-LIMITS = ("passes", "seconds", "products", "iterations")  # of a budget, as hfbench/protocols.py has them
+LIMITS = ("passes", "seconds", "products", "iterations")  # of a budget, as hfbench/parts/protocols.py has them
 FEW = 16  # cases that a model is tried on
 ALIKE = 0.01  # part of held-out cases that may be equal to training cases: data sets hold duplicates,
 TWINS = 2  # and be they ever so small
@@ -39,7 +39,7 @@ PAIRED = "all methods of a study share split and initial weights by seed: withou
 
 
 class TaskContract(Contract):
-    """What a task must hold to (hfbench/protocols.py, `Task`)."""
+    """What a task must hold to (hfbench/parts/protocols.py, `Task`)."""
 
     seconds: ClassVar[float] = 300.0  # real data are read and decompressed
     _loaded: ClassVar[dict[int, TaskData]]

@@ -11,8 +11,8 @@ from torch import Tensor
 from benchmarks import growth, peers, product
 from benchmarks.problems import INPUTS, Problem, problem
 from benchmarks.runner import Options
-from hfbench.curvature import linearize
-from hfbench.vector import Vector
+from hfbench.curvature.linearisation import linearize
+from hfbench.linalg.vector import Vector
 
 QUICK = Options(threads=1, quick=True)
 OURS = {"torch.func": peers.forward_over_reverse, "func.linearize": peers.linearised}

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, distributed, nn
 
 import hfbench
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.ranks import Group
+from hfbench.linalg.data_parallel import Group
 
 STEPS = 10
 CASES = 61

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hfbench.ablation import Ablation, AblationTable, expand
-from hfbench.config import load_study
+from hfbench.config.ablation import Ablation, AblationTable, expand
+from hfbench.config.load import load_study
+from hfbench.config.methods import Method
 from hfbench.errors import ConfigError
-from hfbench.methods import Method
 
 STUDY = """
 [study]

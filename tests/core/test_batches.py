@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfbench.batches import cases, draw
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan
-from hfbench.streams import generator
+from hfbench.parts.protocols import BatchPlan
+from hfbench.runs.batches import cases, draw
+from hfbench.runs.random_streams import generator
 
 
 def plan(gradient: int, curvature: int, order: str = "cyclic") -> BatchPlan:

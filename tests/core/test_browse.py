@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tiny_study import uses_mlflow
 
-from hfbench import browse
-from hfbench.browse import ui, ui_command, ui_environment
+from hfbench.commands import ui as ui_module
+from hfbench.commands.ui import ui, ui_command, ui_environment
 from hfbench.errors import ConfigError, StoreError
-from hfbench.tracking import Tracker
+from hfbench.tracking.mlflow_store import Tracker
 
 Start = Callable[[str], "subprocess.Popen[str]"]
 
@@ -45,7 +45,7 @@ def test_a_store_behind_a_server_has_its_own_ui(results: Path, port: int, monkey
 def test_the_ui_needs_a_free_port_and_says_so_before_it_starts(
     results: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(browse, "ui_command", lambda *of: pytest.fail("started"))
+    monkeypatch.setattr(ui_module, "ui_command", lambda *of: pytest.fail("started"))
     with pytest.raises(ConfigError, match="1 to 65535"):
         ui(results, 70000)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(ConfigError, match=f"port {port}.* taken .*--port"):
@@ -81,11 +81,12 @@ import signal, sys
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_DFL)
 from pathlib import Path
-from hfbench import browse, cli
+from hfbench.cli import main as cli
+from hfbench.commands import ui
 if server := sys.argv.pop():
     start = "0" if server.startswith("ends") else sys.argv[-1]
-    browse.ui_command = lambda uri, port: [sys.executable, "-c", server.removeprefix("ends"), start]
-    browse.PATIENCE = 0.5
+    ui.ui_command = lambda uri, port: [sys.executable, "-c", server.removeprefix("ends"), start]
+    ui.PATIENCE = 0.5
 cli.main()
 """
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import hfbench
-from hfbench.capture import Capture
-from hfbench.chain import Chain, links_of
-from hfbench.curvature import Linearisation
+from hfbench.curvature.autograd_tape import Graph
+from hfbench.curvature.dense_chain import Chain, links_of
+from hfbench.curvature.layer_io import Capture
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.second_moments import squared_norms, squared_sums
+from hfbench.curvature.tape import record
 from hfbench.errors import ConfigError
-from hfbench.graph import Graph
-from hfbench.moments import squared_norms, squared_sums
-from hfbench.record import record
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 ACTIVATIONS = (nn.Sigmoid, nn.Tanh, nn.ReLU)
 
@@ -95,7 +95,7 @@ def test_vectors_are_left_as_they_were() -> None:
 
 
 def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(12, 6)
     t, v = torch.rand(12, 3), Vector(torch.randn_like(p) for p in model.parameters())

@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar
 import pytest
 
 import hfbench
-from hfbench import cli, registry
-from hfbench.data import DataFile
-from hfbench.space import Log, Within, part
+from hfbench import registry
+from hfbench.cli import main
+from hfbench.parts.data_files import DataFile
+from hfbench.parts.hyperparameters import Log, Within, part
 
 HEAVY = "torch mlflow pandas numpy scipy matplotlib seaborn optuna joblib"
 CONTENT = b"digits"
@@ -70,7 +71,7 @@ def _shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("HFBENCH_DATA", raising=False)
     monkeypatch.delenv("HFBENCH_RESULTS", raising=False)
-    monkeypatch.setattr("hfbench.data.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("hfbench.parts.data_files.cache_folder", lambda: tmp_path / "cache")
     with registry.temporary("task", "shelf", Shelf):
         yield
 
@@ -91,7 +92,7 @@ def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> A
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["hfbench", *arguments])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         status = caught.value.code
         return (status if isinstance(status, int) else 0), out, err
@@ -105,9 +106,12 @@ def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> A
 def test_help_and_list_import_nothing_heavy_and_answer_at_once(arguments: str, said: str) -> None:
     program = (
         "import sys, time\n"
-        "from hfbench import cli, config, errors, registry, space\n"
+        "from hfbench import errors, registry\n"
+        "from hfbench.cli import main\n"
+        "from hfbench.config import load\n"
+        "from hfbench.parts import hyperparameters\n"
         f"sys.argv = ['hfbench', *'{arguments}'.split()]\n"
-        "try: cli.main()\n"
+        "try: main.main()\n"
         "except SystemExit as end: assert not end.code\n"
         f"print('HEAVY', set('{HEAVY}'.split()) & set(sys.modules))\n"
         "print(time.process_time())"
@@ -181,14 +185,14 @@ def test_a_reader_that_leaves_ends_it_quietly(command: str, unbuffered: str) -> 
     env = os.environ | {"PYTHONUNBUFFERED": unbuffered}  # with a buffer, it breaks when Python ends
     reader, writer = os.pipe()
     os.close(reader)
-    program = [sys.executable, "-m", "hfbench.cli", *command.split()]
+    program = [sys.executable, "-m", "hfbench.cli.main", *command.split()]
     done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, env=env, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_poor_encoding_is_no_traceback() -> None:
-    program = [sys.executable, "-m", "hfbench.cli", "list", "solver"]
+    program = [sys.executable, "-m", "hfbench.cli.main", "list", "solver"]
     env = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(program, env=env, capture_output=True, text=True, check=True)
     assert "Conjugate gradients" in done.stdout
@@ -236,9 +240,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         seen.append(arguments)
         return 1
 
-    monkeypatch.setitem(sys.modules, "hfbench.studies.run", SimpleNamespace(run_study=record))
-    monkeypatch.setitem(sys.modules, "hfbench.studies.compare", SimpleNamespace(compare_study=record))
-    monkeypatch.setitem(sys.modules, "hfbench.browse", SimpleNamespace(ui=record))
+    monkeypatch.setitem(sys.modules, "hfbench.commands.run", SimpleNamespace(run_study=record))
+    monkeypatch.setitem(sys.modules, "hfbench.commands.compare", SimpleNamespace(compare_study=record))
+    monkeypatch.setitem(sys.modules, "hfbench.commands.ui", SimpleNamespace(ui=record))
     monkeypatch.setattr(hfbench, "browse", SimpleNamespace(ui=record), raising=False)
     return seen
 
@@ -395,10 +399,10 @@ def test_generated_data_need_no_files(hf: Any, command: str) -> None:
 
 
 def test_public_names_are_those_of_their_modules() -> None:
-    from hfbench.curvature import linearize
-    from hfbench.globalization import Globalization
-    from hfbench.optimizer import HessianFree
-    from hfbench.vector import Vector
+    from hfbench.curvature.linearisation import linearize
+    from hfbench.hessian_free.globalization import Globalization
+    from hfbench.hessian_free.optimizer import HessianFree
+    from hfbench.linalg.vector import Vector
 
     assert hfbench.linearize is linearize
     assert hfbench.HessianFree is HessianFree

@@ -12,8 +12,8 @@ import pytest
 from plugin_files import LINE, METHOD, PLUGIN, fresh
 from tiny_study import TEXT, uses_mlflow
 
-from hfbench import cli
-from hfbench.store import read_json
+from hfbench.cli import main
+from hfbench.records.run_folder import read_json
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Callable[..., Any]:
     """Runs the console script in this process, at one job, as a process of its own would: (status, stdout, stderr)."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
     monkeypatch.setenv("HFBENCH_RESULTS", str(results))
 
     def call(*arguments: object) -> tuple[int, str, str]:
@@ -32,7 +32,7 @@ def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], resu
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["hfbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         return caught.value.code if isinstance(caught.value.code, int) else 0, out, err
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfbench import registry
-from hfbench.config import load_study, shipped_studies, to_dict
-from hfbench.data import DataFile
+from hfbench.config.load import load_study, shipped_studies, to_dict
 from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
-from hfbench.space import Within, part
+from hfbench.parts.data_files import DataFile
+from hfbench.parts.hyperparameters import Within, part
 
 
 @part

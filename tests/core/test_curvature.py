@@ -14,10 +14,10 @@ from systems import OnceDifferentiable, dense_hessian, dense_jacobian, flat, inp
 from torch import Tensor, nn
 
 import hfbench
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.ledger import Ledger
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 LOSS_NAMES = ["least-squares", "logistic", "softmax"]
 

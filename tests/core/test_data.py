@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from hfbench import data as module
-from hfbench.data import DataFile, contents, find, locate, missing, present, read, verify, where
 from hfbench.errors import DataError
+from hfbench.parts import data_files as module
+from hfbench.parts.data_files import DataFile, contents, find, locate, missing, present, read, verify, where
 
 CONTENT = b"twenty thousand curves\n" * 200
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -384,5 +384,5 @@ def test_download_without_checksum_is_refused():
 
 def test_module_imports_no_heavy_library():
     heavy = "{'torch', 'numpy', 'scipy', 'pandas', 'pooch', 'requests'}"
-    code = f"import hfbench.data, sys; print(*sorted({heavy} & set(sys.modules)))"
+    code = f"import hfbench.parts.data_files, sys; print(*sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"

@@ -13,10 +13,11 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from rich.cells import cell_len
 
-from hfbench import cli, registry
-from hfbench.describe import UNOPENED, plain_console, print_globalization, print_list, print_part, print_study
-from hfbench.peek import UNLISTED
-from hfbench.space import Choice, Linear, Within, hyperparameters, part, summary
+from hfbench import registry
+from hfbench.cli import main
+from hfbench.commands.show import UNOPENED, plain_console, print_globalization, print_list, print_part, print_study
+from hfbench.parts.hyperparameters import Choice, Linear, Within, hyperparameters, part, summary
+from hfbench.parts.source_docstrings import UNLISTED
 
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
 
@@ -105,7 +106,7 @@ def test_other_parts_are_listed_below_whose_they_are(printed: Printed) -> None:
 THIRD = """
 from pathlib import Path
 Path(__file__).with_name("imported").touch()
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 
 @part
 class Third:
@@ -134,9 +135,9 @@ def acme(install: Callable[..., Path]) -> Path:
 def _listed(*arguments: str, path: Path) -> str:
     """What the command prints in a process of its own, and what of it and of heavy packages was imported there."""
     program = (
-        "import sys; from hfbench import cli\n"
+        "import sys; from hfbench.cli import main\n"
         f"sys.argv = ['hfbench', 'list', *{arguments!r}]\n"
-        "try: cli.main()\n"
+        "try: main.main()\n"
         "except SystemExit as end: assert not end.code\n"
         "print(sorted({'acme', 'acme_late', 'torch', 'numpy', 'mlflow'} & set(sys.modules)))"
     )
@@ -204,7 +205,7 @@ def _refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["hfbench", *arguments])
     with pytest.raises(SystemExit):
-        cli.main()
+        main.main()
     return capsys.readouterr().err.splitlines()
 
 
@@ -341,4 +342,4 @@ def test_the_settings_of_globalization_are_shown_as_those_of_a_part(printed: Pri
     text = printed(print_globalization)
     assert text.startswith("globalization\nWarm start, backtracking")
     assert "  initial_damping = 45.0\n    lambda_0\n" in text
-    assert "Code       hfbench.globalization.Globalization" in text
+    assert "Code       hfbench.hessian_free.globalization.Globalization" in text

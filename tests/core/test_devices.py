@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny_study import TEXT
 
-from hfbench.config import load_study
-from hfbench.devices import check_device, device_of, gpu_of, is_here
+from hfbench.commands.run import preflight
+from hfbench.config.devices import check_device, device_of, gpu_of, is_here
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import plan
 from hfbench.errors import ConfigError
-from hfbench.experiment import attempt
-from hfbench.runspec import plan
-from hfbench.store import RunFolder
-from hfbench.studies.run import preflight
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs.attempt import attempt
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:0", "cuda:12"])
@@ -70,7 +70,7 @@ def test_a_gpu_is_looked_for_before_data_are(tmp_path: Path, monkeypatch: pytest
     def fetched(*of: object) -> None:
         raise AssertionError("a file was fetched for a run that cannot be made")
 
-    monkeypatch.setattr("hfbench.studies.run.locate", fetched)
+    monkeypatch.setattr("hfbench.commands.run.locate", fetched)
     specs = plan(load_study("usps-first", overrides=["study.device=cuda"]))
     with pytest.raises(ConfigError, match="cuda must be a GPU that PyTorch finds here"):
         preflight(specs, str(tmp_path))

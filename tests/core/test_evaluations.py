@@ -10,11 +10,11 @@ import pytest
 from systems import inputs_for, network, targets_for
 from torch import Tensor
 
-import hfbench.optimizer
+import hfbench.hessian_free.optimizer
 from hfbench import HessianFree
-from hfbench.memory import Plan
-from hfbench.protocols import SolverState
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.memory.forecast import Plan
+from hfbench.parts.protocols import SolverState
 
 CASES, SOME = 30, 12
 
@@ -23,7 +23,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
     """Where (w + p, cases) the objective was evaluated, how many iterates were kept per step, and a step to take."""
     seen: list[tuple[Vector, int]] = []
     kept: list[int] = []
-    objective, backtrack = hfbench.optimizer.objective, hfbench.optimizer.backtrack
+    objective, backtrack = hfbench.hessian_free.optimizer.objective, hfbench.hessian_free.optimizer.backtrack
 
     def seen_objective(model: Any, loss: str, inputs: Tensor, *rest: Any, **more: Any) -> float:
         seen.append((Vector(rest[3].values()), len(inputs)))
@@ -35,9 +35,11 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
         kept.append(min(len(given) - given.index(chosen) + 1, len(given)))
         return chosen, value
 
-    monkeypatch.setattr(hfbench.optimizer, "objective", seen_objective)
-    monkeypatch.setattr(hfbench.optimizer, "backtrack", seen_backtrack)
-    monkeypatch.setattr(hfbench.optimizer, "plan_of_step", lambda *_: Plan(None, None))  # rehearsals are no steps
+    monkeypatch.setattr(hfbench.hessian_free.optimizer, "objective", seen_objective)
+    monkeypatch.setattr(hfbench.hessian_free.optimizer, "backtrack", seen_backtrack)
+    monkeypatch.setattr(
+        hfbench.hessian_free.optimizer, "plan_of_step", lambda *_: Plan(None, None)
+    )  # rehearsals are no steps
     model = network((6, 8, 4), 0)
     x, t = inputs_for(CASES, 6, 1), targets_for("softmax", CASES, 4, 2)
 

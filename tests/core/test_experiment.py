@@ -14,16 +14,18 @@ import pytest
 import torch
 from tiny_study import MISBEHAVING, Explodes, Raises, attempt, interrupt, specs, tiny, trace_of, uninterrupted
 
-from hfbench import HessianFree, batches, registry, trace
-from hfbench.assembly import load
-from hfbench.clock import Stopwatch, peak_memory, reset_peak_memory
+from hfbench import HessianFree, registry
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.experiment import LiveRun
-from hfbench.protocols import BatchPlan
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import BatchPlan
+from hfbench.records import trace
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs import batches
+from hfbench.runs.attempt import LiveRun
+from hfbench.runs.build import load
+from hfbench.runs.meters import Stopwatch, peak_memory, reset_peak_memory
+from hfbench.runs.random_streams import generator
 from hfbench.schedulers.fixed import FixedSchedule
-from hfbench.space import part
-from hfbench.store import RunFolder
-from hfbench.streams import generator
 
 
 @part

@@ -18,8 +18,8 @@ import torch
 from tiny_study import attempt, specs, tiny, trace_of
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.freezing import frozen_systems
-from hfbench.frozen import MAGIC, FrozenSystem, read
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.frozen_system import MAGIC, FrozenSystem, read
 
 KFAC = "methods.shf.preconditioner={use='kfac',memory=0.9}"
 AT = (1, 2, 4)
@@ -37,8 +37,8 @@ def zoo(*overrides: str, method: str = "hf") -> tuple[FrozenSystem, ...]:
 
 REPLAY = """
 import json, sys, torch
-from hfbench.experiment import one_thread
-from hfbench.frozen import read
+from hfbench.runs.attempt import one_thread
+from hfbench.probe.frozen_system import read
 with one_thread():
     opened = read(sys.argv[1]).open()
     assert opened.seen() == opened.frozen.seen, "not the same bits"

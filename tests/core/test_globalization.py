@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
-from hfbench.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
-from hfbench.space import build
-from hfbench.vector import Vector
+from hfbench.hessian_free.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import build
 
 NAN, INF = math.nan, math.inf
 

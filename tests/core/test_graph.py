@@ -12,11 +12,11 @@ from systems import OnceDifferentiable, dense_hessian, dense_jacobian, flat
 from torch import Tensor, nn
 
 import hfbench
-from hfbench import precision
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
-from hfbench.ledger import Ledger
-from hfbench.vector import Vector
+from hfbench.linalg import precision
+from hfbench.linalg.vector import Vector
 
 ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-9}
 LOSS = "logistic"

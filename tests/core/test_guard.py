@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-import hfbench.guard
+import hfbench.hessian_free.model_guard
 from hfbench import HessianFree
 from hfbench.errors import ConfigError, NonFiniteError
 
@@ -182,15 +182,15 @@ def test_saturated_units_raise_no_alarm() -> None:
         model[2].weight.mul_(1e-30)
         model[2].bias.requires_grad_(False)
         model[2].weight.requires_grad_(False)
-    at = hfbench.guard.Linearisation(model, LOSS, x, torch.zeros(12, 2))
+    at = hfbench.hessian_free.model_guard.Linearisation(model, LOSS, x, torch.zeros(12, 2))
     assert 0 < float(at.jvp([torch.ones_like(p) for p in at.blocks]).abs().max()) < 1e-25
-    hfbench.guard.check_products(at)
+    hfbench.hessian_free.model_guard.check_products(at)
 
 
 def test_it_is_tried_once_and_again_when_modes_change(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
-    original = hfbench.guard.try_out
-    monkeypatch.setattr(hfbench.guard, "try_out", lambda *args: tried.append(1) or original(*args))
+    original = hfbench.hessian_free.model_guard.try_out
+    monkeypatch.setattr(hfbench.hessian_free.model_guard, "try_out", lambda *args: tried.append(1) or original(*args))
     model, (x, t) = network((4, 3, 2), 0), batch()
     optimizer = HessianFree(model, LOSS)
     for steps, expected in ((3, 1), (1, 1)):

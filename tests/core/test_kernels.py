@@ -14,10 +14,10 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hfbench import HessianFree, linearize
-from hfbench.curvature import Linearisation
+from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.kernels import twice_differentiable
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 DTYPE = torch.float64
 LOSS = "least-squares"

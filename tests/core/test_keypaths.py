@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from hfbench.config.key_paths import declared_at, value_at, with_values
+from hfbench.config.methods import Method, resolve
 from hfbench.errors import ConfigError
-from hfbench.keypaths import declared_at, value_at, with_values
-from hfbench.methods import Method, resolve
-from hfbench.space import Linear
+from hfbench.parts.hyperparameters import Linear
 
 TABLE = {
     "solver": "lsmr",

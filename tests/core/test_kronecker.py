@@ -7,11 +7,11 @@ import torch
 from systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
 
-import hfbench.kronecker
-from hfbench.curvature import Linearisation
+import hfbench.curvature.kronecker_factors
+from hfbench.curvature.kronecker_factors import check_factors
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.kronecker import check_factors
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 DTYPE = torch.float64
 
@@ -116,7 +116,7 @@ def test_chunks_and_slices_change_nothing(chunk: int, monkeypatch: pytest.Monkey
     model = filled(nn.Sequential(nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)))
     x, u = draws(7, 1, 3, 3), draws(7, 3, seed=2)
     whole = linearised(model, x).kronecker_factors([u, -u])
-    monkeypatch.setattr(hfbench.kronecker, "SLICE_ENTRIES", 20)
+    monkeypatch.setattr(hfbench.curvature.kronecker_factors, "SLICE_ENTRIES", 20)
     for one, other in zip(linearised(model, x, chunk).kronecker_factors([u, -u]), whole, strict=True):
         close(one.left, other.left)
         close(one.right, other.right)

@@ -16,13 +16,13 @@ from systems import DenseSystem, dense_system, flat
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.krylov import KeptIterates, Solution, check_rules, solve
-from hfbench.optimizer import HessianFree
-from hfbench.protocols import Breakdown, SolverState, Stop
-from hfbench.rules import BackwardError, FixedIterations, FixedWork, RelativeProgress
+from hfbench.hessian_free.optimizer import HessianFree
+from hfbench.inner_solve.solve import KeptIterates, Solution, check_rules, solve
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Breakdown, SolverState, Stop
 from hfbench.solvers.cg import CG
-from hfbench.solvers.identity import Unit
-from hfbench.vector import Vector
+from hfbench.solvers.preconditioners.identity import Unit
+from hfbench.solvers.stopping import BackwardError, FixedIterations, FixedWork, RelativeProgress
 
 SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
 

@@ -7,10 +7,10 @@ import torch
 from systems import inputs_for, network, targets_for
 
 from hfbench import HessianFree, registry
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.layout import LAYOUTS, Flat, Structured, layout_of
-from hfbench.vector import Vector
+from hfbench.linalg.layout import LAYOUTS, Flat, Structured, layout_of
+from hfbench.linalg.vector import Vector
 
 DTYPE = torch.float64
 LOSS = "logistic"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfbench.ledger import UNITS, Ledger
+from hfbench.curvature.work_ledger import UNITS, Ledger
 
 counts = st.lists(st.tuples(st.sampled_from(sorted(UNITS)), st.integers(0, 10**6)), max_size=20)
 

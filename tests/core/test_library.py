@@ -14,7 +14,7 @@ from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError
 
 DTYPE = torch.float64

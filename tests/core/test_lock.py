@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.lock import FOLDER, TakenError, store_lock, study_lock
+from hfbench.records.locks import FOLDER, TakenError, store_lock, study_lock
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from hfbench.lock import study_lock
+from hfbench.records.locks import study_lock
 with study_lock(Path(sys.argv[1]), "tiny", "hfbench run"):
     print("held", flush=True)
     time.sleep(60)

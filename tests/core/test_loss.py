@@ -6,8 +6,8 @@ import pytest
 import torch
 from systems import dense_hessian, inputs_for, targets_for
 
+from hfbench.curvature.loss import LOSSES, check_loss, check_targets, mean_loss
 from hfbench.errors import ConfigError
-from hfbench.loss import LOSSES, check_loss, check_targets, mean_loss
 
 NAMES = list(LOSSES)
 

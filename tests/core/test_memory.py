@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 import hfbench
 from hfbench import HessianFree
-from hfbench.curvature import Linearisation
+from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
-from hfbench.kernels import twice_differentiable
-from hfbench.memory import Forecast, Plan, held_by, plan
-from hfbench.objective import objective
-from hfbench.rehearsal import plan_of_step
-from hfbench.tally import Tally, slices
-from hfbench.units import in_words
+from hfbench.hessian_free.memory_rehearsal import plan_of_step
+from hfbench.memory.allocations import Tally, slices
+from hfbench.memory.byte_sizes import in_words
+from hfbench.memory.forecast import Forecast, Plan, held_by, plan
 
 LOSSES = ("least-squares", "logistic", "softmax")
 DTYPE = torch.float64

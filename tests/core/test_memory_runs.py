@@ -13,14 +13,14 @@ import torch
 from systems import network
 from tiny_study import ON_THE_CLOCK, attempt, interrupt, specs, tiny, trace_of
 
-from hfbench.clock import PeakMemory, peak_memory, reset_peak_memory
+from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
-from hfbench.evaluation import mean_error
-from hfbench.memory import held_by
-from hfbench.protocols import Split
-from hfbench.runspec import RunSpec
-from hfbench.store import RunFolder
-from hfbench.tally import Tally
+from hfbench.memory.allocations import Tally
+from hfbench.memory.forecast import held_by
+from hfbench.parts.protocols import Split
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs.evaluation import mean_error
+from hfbench.runs.meters import PeakMemory, peak_memory, reset_peak_memory
 
 FLOAT64 = ("study.precision=float64", "study.stop_at_target=false")
 
@@ -121,7 +121,7 @@ def test_the_peak_of_a_step_is_its_own() -> None:
 
 
 def test_where_peaks_cannot_be_told_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.clock._forget_peak", lambda: False)
+    monkeypatch.setattr("hfbench.runs.meters._forget_peak", lambda: False)
     memory = PeakMemory()
     with memory:
         pass
@@ -142,8 +142,8 @@ def test_the_trace_tells_both(tmp_path: Path) -> None:
 FULL = """
 import torch
 from hfbench import HessianFree, registry
-from hfbench.clock import peak_memory
-from hfbench.streams import generator
+from hfbench.runs.meters import peak_memory
+from hfbench.runs.random_streams import generator
 
 task = registry.build("task", {"use": "mnist", "validation": 1})
 train = task.load(generator(0, "split")).train

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hfbench.config import OnTask, Study, load_study
+from hfbench.config.load import OnTask, Study, load_study
+from hfbench.config.run_spec import plan
 from hfbench.errors import ConfigError
-from hfbench.runspec import plan
 
 HEAD = """
 [study]

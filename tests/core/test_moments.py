@@ -8,10 +8,10 @@ from systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
-import hfbench.moments
-from hfbench.curvature import Linearisation
-from hfbench.models import trainable
-from hfbench.vector import Vector
+import hfbench.curvature.second_moments
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.model_checks import trainable
+from hfbench.linalg.vector import Vector
 
 DTYPE = torch.float64
 
@@ -209,8 +209,10 @@ def test_per_case_squares(name: str, chunk: int | None, cases: int) -> None:
 def test_only_models_of_plain_layers_take_the_short_way(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make, shape = MODELS[name]
     model, x = filled(make()), torch.ones(5, *shape, dtype=DTYPE)
-    general, calls = hfbench.moments._general, []
-    monkeypatch.setattr(hfbench.moments, "_general", lambda *args: calls.append(name) or general(*args))
+    general, calls = hfbench.curvature.second_moments._general, []
+    monkeypatch.setattr(
+        hfbench.curvature.second_moments, "_general", lambda *args: calls.append(name) or general(*args)
+    )
     z = model(x).detach()
     Linearisation(model, "least-squares", x, z + 1).squared_sums(torch.ones_like(z))
     assert (not calls) == (name in FAST)
@@ -222,7 +224,7 @@ def test_the_general_way_is_sliced(monkeypatch: pytest.MonkeyPatch) -> None:
     z = model(x).detach()
     at = Linearisation(model, "least-squares", x, z + 1)
     whole = at.squared_sums(z), at.squared_norms(z)
-    monkeypatch.setattr(hfbench.moments, "PER_CASE_ENTRIES", 45)  # two cases of 20 parameters
+    monkeypatch.setattr(hfbench.curvature.second_moments, "PER_CASE_ENTRIES", 45)  # two cases of 20 parameters
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(z))), torch.tensor(flat(whole[0])))
     assert at.squared_norms(z) == pytest.approx(whole[1])
 
@@ -232,7 +234,9 @@ def test_cases_are_sliced_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> Non
     z = model(x).detach()
     at = Linearisation(model, "least-squares", x, z + 1)
     whole = at.squared_sums(z), at.squared_norms(z)
-    monkeypatch.setattr(hfbench.moments, "SLICE_ENTRIES", 100)  # a few cases, or one where its windows have more
+    monkeypatch.setattr(
+        hfbench.curvature.second_moments, "SLICE_ENTRIES", 100
+    )  # a few cases, or one where its windows have more
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(z))), torch.tensor(flat(whole[0])))
     assert at.squared_norms(z) == pytest.approx(whole[1])
 

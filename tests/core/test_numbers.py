@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from systems import inputs_for, network, targets_for
 from torch import Tensor
 
-from hfbench import HessianFree, vector
-from hfbench.numbers import inverse_of, over, read, sqrt
-from hfbench.vector import Vector
+from hfbench import HessianFree
+from hfbench.linalg import vector
+from hfbench.linalg.scalars import inverse_of, over, read, sqrt
+from hfbench.linalg.vector import Vector
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 

@@ -16,14 +16,14 @@ from systems import flat, inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError, NonFiniteError, UnknownPartError
-from hfbench.globalization import Globalization
-from hfbench.objective import objective
-from hfbench.rules import FixedIterations, Residual
-from hfbench.solvers.chapelle_erhan import ChapelleErhan
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.hessian_free.step_result import StepResult
 from hfbench.solvers.lsmr import LSMR
-from hfbench.step import StepResult
+from hfbench.solvers.preconditioners.chapelle_erhan import ChapelleErhan
+from hfbench.solvers.stopping import FixedIterations, Residual
 
 SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
 PRECONDITIONERS = ["identity", "martens", "chapelle-erhan"]

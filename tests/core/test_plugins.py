@@ -17,16 +17,18 @@ import pytest
 from plugin_files import ADD, LINE, METHOD, PART, PLUGIN, fresh, study_with
 from tiny_study import attempt, specs, trace_of
 
-from hfbench import foreign, plugins, promises, registry, runspec
-from hfbench.config import Study, load_study, to_dict
+from hfbench import registry
+from hfbench.config import run_spec
+from hfbench.config.load import Study, load_study, to_dict
+from hfbench.config.run_spec import plan
+from hfbench.config.to_toml import toml
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
-from hfbench.experiment import identity
-from hfbench.runspec import plan
+from hfbench.execution.pool import CHANGED, UNLOADED, Setting, run_all
+from hfbench.parts import families, plugin_errors, plugin_files
+from hfbench.parts.hyperparameters import part
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs.attempt import identity
 from hfbench.solvers.cg import CG
-from hfbench.space import part
-from hfbench.store import RunFolder
-from hfbench.studies.jobs import CHANGED, UNLOADED, Setting, run_all
-from hfbench.study_file import toml
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -97,7 +99,7 @@ def test_a_plugin_file_changed_before_a_worker_loads_it_fails_its_runs_alone(
     write: Write, tmp_path: Path, text: str, outcome: str
 ) -> None:
     file = write("plugin.py")
-    name = plugins.module_name(file)
+    name = plugin_files.module_name(file)
     key, spec = next(iter(by_key(study_with(tmp_path, plugin_files=(file,))).items()))
     file.write_text(text)
     (result,) = run_all({key: spec}, Setting(tmp_path / "results", "tiny"), 2)
@@ -137,7 +139,7 @@ def test_a_file_named_twice_is_loaded_once(write: Write, tmp_path: Path, monkeyp
 
 def test_files_of_one_name_in_two_folders_are_two_plugins(write: Write) -> None:
     for name in ("one", "two"):
-        plugins.load(write(f"{name}/plugin.py", PLUGIN.replace("'steepest'", f"'steepest-{name}'")))
+        plugin_files.load(write(f"{name}/plugin.py", PLUGIN.replace("'steepest'", f"'steepest-{name}'")))
     assert registry.skipped == {}
     one, two = (registry.get("solver", f"steepest-{name}") for name in ("one", "two"))
     assert one is not two
@@ -146,9 +148,9 @@ def test_files_of_one_name_in_two_folders_are_two_plugins(write: Write) -> None:
 
 
 def test_odd_file_names_are_fine(write: Write) -> None:
-    file = plugins.load(write("my plug-in.v2.py"))
+    file = plugin_files.load(write("my plug-in.v2.py"))
     assert registry.origin("solver", "steepest") == str(file)
-    assert plugins.module_name(file).isidentifier()
+    assert plugin_files.module_name(file).isidentifier()
 
 
 # ---------------------------------------------------------------- the run key
@@ -170,8 +172,8 @@ def test_the_key_is_of_what_the_file_says_not_of_where_it_is(write: Write, tmp_p
 
 
 def test_a_changed_file_takes_the_place_of_what_it_was(write: Write) -> None:
-    plugins.load(write("plugin.py"))
-    plugins.load(write("plugin.py", PLUGIN.replace("= 1.0", "= 0.5")))
+    plugin_files.load(write("plugin.py"))
+    plugin_files.load(write("plugin.py", PLUGIN.replace("= 1.0", "= 0.5")))
     assert registry.skipped == {}
     assert registry.build("solver", "steepest").share == 0.5
 
@@ -183,13 +185,13 @@ class Derived(CG):
 
 def test_the_source_of_a_built_in_part_that_one_is_made_of_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     def source() -> bytes:
-        runspec._part_source.cache_clear()
-        return runspec._part_source(Derived)
+        run_spec._part_source.cache_clear()
+        return run_spec._part_source(Derived)
 
-    before, plain = source(), runspec._hash
-    monkeypatch.setattr(runspec, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
+    before, plain = source(), run_spec._hash
+    monkeypatch.setattr(run_spec, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
     assert source() != before
-    runspec._part_source.cache_clear()
+    run_spec._part_source.cache_clear()
 
 
 def test_a_result_says_whose_the_parts_were(write: Write, tmp_path: Path, install: Callable[..., Path]) -> None:
@@ -231,14 +233,14 @@ BROKEN = {
 def test_a_broken_file_leaves_nothing_and_its_traceback(write: Write, fault: str) -> None:
     text, why = BROKEN[fault]
     modules = set(sys.modules)
-    file = plugins.load(write("plugin.py", text))
+    file = plugin_files.load(write("plugin.py", text))
     assert registry.added() == {}
     assert {one for one in set(sys.modules) - modules if "plugin" in one} == set()
     skipped = registry.skipped[str(file)]
     assert re.fullmatch(why.replace("FILE", re.escape(str(file))), skipped.why)
     assert skipped.traceback.splitlines()[0].startswith(("Traceback", "  File", "hfbench.errors.ConfigError: it adds"))
     assert "importlib" not in skipped.traceback
-    assert "hfbench/plugins.py" not in skipped.traceback
+    assert "hfbench/parts/plugin_files.py" not in skipped.traceback
     assert all(f'"{file}"' in line for line in skipped.traceback.splitlines() if line.startswith("  File"))
 
 
@@ -251,23 +253,23 @@ def test_paths_are_told_without_detours(
     with pytest.raises(HfbenchError) as caught:
         registry.get("rule", "late")
     assert f"({site / 'acme_late.py'}:1)" in str(caught.value)
-    assert f'File "{site / "acme_late.py"}", line 1' in foreign.report(caught.value.__cause__ or caught.value)
-    assert promises.file_of(importlib.import_module("acme_part").Steepest) == str(site / "acme_part.py")
+    assert f'File "{site / "acme_late.py"}", line 1' in plugin_errors.report(caught.value.__cause__ or caught.value)
+    assert families.file_of(importlib.import_module("acme_part").Steepest) == str(site / "acme_part.py")
 
 
 def test_a_broken_file_that_was_mended_is_loaded(write: Write) -> None:
-    file = plugins.load(write("plugin.py", PLUGIN + "1 / 0"))
+    file = plugin_files.load(write("plugin.py", PLUGIN + "1 / 0"))
     assert list(registry.skipped) == [str(file)]
-    plugins.load(write("plugin.py"))
+    plugin_files.load(write("plugin.py"))
     assert registry.skipped == {}
     assert registry.names("solver").count("steepest") == 1
 
 
 def test_an_interrupt_while_a_file_is_loaded_is_one(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
-        plugins.load(write("plugin.py", PLUGIN + "raise KeyboardInterrupt"))
+        plugin_files.load(write("plugin.py", PLUGIN + "raise KeyboardInterrupt"))
     assert registry.added() == {}
-    assert plugins.module_name(write("plugin.py")) not in sys.modules
+    assert plugin_files.module_name(write("plugin.py")) not in sys.modules
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_what_is_no_python_file_is_refused(
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"^--plugin: {message}"):
-        plugins.load(given)
+        plugin_files.load(given)
     named = re.escape(str(tmp_path / "tiny.toml")) + r": plugins\.files\[0\]: must name a Python file"
     with pytest.raises(ConfigError, match=f"^{named}"):
         study_with(tmp_path, METHOD + f"[plugins]\nfiles = ['{given}']\n")
@@ -304,14 +306,14 @@ def test_a_name_that_is_taken_is_an_error_that_names_both_owners(write: Write, t
     with pytest.raises(
         DuplicatePartError, match=rf"^--plugin: two .* 'cg': hfbench \d\S+ and {re.escape(str(file))}\. "
     ):
-        plugins.load(file)
+        plugin_files.load(file)
     with pytest.raises(
         DuplicatePartError, match=r"tiny\.toml: plugins\.files\[0\]: two parts claim the solver name 'cg'"
     ):
         study_with(tmp_path, "[plugins]\nfiles = ['plugin.py']\n")
     first, second = write("one.py"), write("two.py")
-    plugins.load(first)
+    plugin_files.load(first)
     with pytest.raises(DuplicatePartError, match=f"'steepest': {re.escape(str(first))} and {re.escape(str(second))}"):
-        plugins.load(second)
+        plugin_files.load(second)
     assert list(registry.added()) == [("solver", "steepest")]
     assert registry.skipped == {}

@@ -12,12 +12,12 @@ from systems import inputs_for, network, targets_for
 from tiny_study import specs, tiny
 
 import hfbench
-from hfbench import precision
-from hfbench.config import load_study
+from hfbench.config.load import load_study
+from hfbench.config.methods import MethodTable
 from hfbench.errors import ConfigError
-from hfbench.methods import MethodTable
-from hfbench.precision import PRECISIONS, Precision, arithmetic, available, precision_of, sum_of_outer
-from hfbench.studies.params import flat_params
+from hfbench.linalg import precision
+from hfbench.linalg.precision import PRECISIONS, Precision, arithmetic, available, precision_of, sum_of_outer
+from hfbench.tracking.params import flat_params
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 WEIGHT = torch.zeros(2)

@@ -13,16 +13,18 @@ from graphs import Recording
 from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
-from hfbench import HessianFree, registry, replayed, vector
-from hfbench.chain import Chain
-from hfbench.curvature import Linearisation
+from hfbench import HessianFree, registry
+from hfbench.curvature import cuda_graphs
+from hfbench.curvature.cuda_graphs import ReplayedChain
+from hfbench.curvature.dense_chain import Chain
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.process import replay
-from hfbench.replayed import ReplayedChain
-from hfbench.solvers.diagonal import Diagonal
-from hfbench.system import GaussNewtonSystem
-from hfbench.tally import Tally
-from hfbench.vector import Vector
+from hfbench.inner_solve.iteration import replay
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg import vector
+from hfbench.linalg.vector import Vector
+from hfbench.memory.allocations import Tally
+from hfbench.solvers.preconditioners.diagonal import Diagonal
 
 SIZES = (20, 30, 10)
 SOLVERS = ("cg", "lsmr", "lsqr", "minres")
@@ -72,8 +74,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
         return graph, made
 
     monkeypatch.setattr(vector, "stays", lambda device: True)
-    monkeypatch.setattr("hfbench.record.Chain", ReplayedChain)
-    monkeypatch.setattr(replayed, "record", record)
+    monkeypatch.setattr("hfbench.curvature.tape.Chain", ReplayedChain)
+    monkeypatch.setattr(cuda_graphs, "record", record)
     return found
 
 
@@ -131,7 +133,7 @@ def test_a_replayed_solve_is_the_launched_one(
     assert len(recorded) == 1
     made_by_steps = 12 + 1 - 2 if solver in ("cg", "minres") else 12 + 1 + 1 - 2  # one ahead; the first vectors
     assert recorded[0].replays == made_by_steps
-    monkeypatch.setattr("hfbench.system.GaussNewtonSystem.replayable", False)
+    monkeypatch.setattr("hfbench.inner_solve.system.GaussNewtonSystem.replayable", False)
     launch_products(monkeypatch)
     launched, launched_work = solved(solver, preconditioner, layout, warm)
     assert len(recorded) == 1

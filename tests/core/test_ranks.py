@@ -15,8 +15,8 @@ import torch
 
 import hfbench
 from hfbench.errors import ConfigError
-from hfbench.ranks import ALONE, SharedVector, ranks_of
-from hfbench.vector import Vector
+from hfbench.linalg.data_parallel import ALONE, SharedVector, ranks_of
+from hfbench.linalg.vector import Vector
 
 SCRIPT = Path(__file__).parent / "ranks_script.py"
 OBJECTIVE, RHO = 0, 1  # columns of a trace

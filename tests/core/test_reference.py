@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from hfbench.batches import draw
-from hfbench.objective import objective
-from hfbench.optimizer import HessianFree
-from hfbench.protocols import BatchPlan
+from hfbench.curvature.objective import objective
+from hfbench.hessian_free.optimizer import HessianFree
+from hfbench.parts.protocols import BatchPlan
+from hfbench.runs.batches import draw
 
 # Noise of 3e-16 on the weights flips a choice of backtracking at iteration 15 of curves-small in most trials.
 SETTLED = 14

@@ -12,12 +12,12 @@ import pytest
 
 from hfbench import registry
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
-from hfbench.rules import FixedWork
+from hfbench.parts.hyperparameters import Within, part
 from hfbench.schedulers.fixed import Fixed
 from hfbench.solvers.cg import CG
-from hfbench.solvers.first_order import Adam
-from hfbench.solvers.identity import Identity
-from hfbench.space import Within, part
+from hfbench.solvers.optimizers.first_order import Adam
+from hfbench.solvers.preconditioners.identity import Identity
+from hfbench.solvers.stopping import FixedWork
 from hfbench.tasks.curves import CurvesSmall
 
 Install = Callable[..., Path]
@@ -45,7 +45,7 @@ class Other:
 
 
 PLUGIN = """
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 
 @part
 class Third:
@@ -60,7 +60,7 @@ def test_built_in_names_are_listed_without_importing_them() -> None:
     program = (
         "import json, sys; from hfbench import registry\n"
         "names = {family: registry.names(family) for family in registry.FAMILIES}\n"
-        "heavy = {'torch', 'hfbench.solvers', 'hfbench.tasks', 'hfbench.rules'}\n"
+        "heavy = {'torch', 'hfbench.solvers', 'hfbench.tasks', 'hfbench.solvers.stopping'}\n"
         "print(json.dumps([names, registry.origin('solver', 'cg'), sorted(heavy & set(sys.modules))]))"
     )
     said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
@@ -97,7 +97,8 @@ def test_a_plugin_that_fails_to_import_breaks_no_other(install: Install) -> None
 def test_an_entry_point_that_is_no_part_of_its_family_is_refused(install: Install) -> None:
     install("acme", "[hfbench.solvers]\nthird = acme_rules:Third\n", acme_rules=PLUGIN)
     method = r"`iterates\(system, x0, preconditioner\)`"
-    message = rf"solver 'third' must have {method}, but .*acme_rules\.py lacks {method} in Third; hfbench/protocols\.py"
+    where = r"hfbench/parts/protocols\.py"
+    message = rf"solver 'third' must have {method}, but .*acme_rules\.py lacks {method} in Third; {where}"
     with pytest.raises(HfbenchError, match=message):
         registry.get("solver", "third")
 
@@ -110,7 +111,10 @@ def test_an_entry_point_that_is_no_part_of_its_family_is_refused(install: Instal
         ("def f():\n    raise ValueError('two\\nlines')\nf()", r"ValueError: two lines \(\S+acme_bad\.py:2\)"),
         ("raise SystemExit(3)", r"SystemExit: 3 \(\S+acme_bad\.py:1\)"),
         ("class Worse: ...", r"AttributeError: module 'acme_bad' has no attribute 'Bad'"),
-        ("from hfbench.space import Within\nWithin('one')", r"ConfigError: an interval .* \(\S+acme_bad\.py:2\)"),
+        (
+            "from hfbench.parts.hyperparameters import Within\nWithin('one')",
+            r"ConfigError: an interval .* \(\S+acme_bad\.py:2\)",
+        ),
     ],
 )
 def test_why_a_plugin_cannot_be_imported_is_one_line_with_the_place(install: Install, source: str, reason: str) -> None:
@@ -337,7 +341,7 @@ def test_build_prefixes_messages_by_the_key_path() -> None:
 
 
 def test_the_class_of_an_entry_point_may_be_added_under_its_name() -> None:
-    from hfbench.rules import Residual
+    from hfbench.solvers.stopping import Residual
 
     registry.add("rule", "residual", Residual)
     assert ("rule", "residual") not in registry.added()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence
-from hfbench.replay import Replay, plans
+from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.runs.batch_replay import Replay, plans
 
 ROWS = [
     {"batch_gradient": None, "batch_curvature": None, "batch_order": None, "batch_reason": None},

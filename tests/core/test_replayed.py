@@ -14,15 +14,16 @@ import torch
 from systems import inputs_for, network, targets_for
 from torch import Tensor
 
-from hfbench import HessianFree, registry, replayed
-from hfbench.chain import Chain
-from hfbench.curvature import Linearisation
+from hfbench import HessianFree, registry
+from hfbench.curvature import cuda_graphs
+from hfbench.curvature.cuda_graphs import Replayed, ReplayedChain, record
+from hfbench.curvature.dense_chain import Chain
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.replayed import Replayed, ReplayedChain, record
-from hfbench.solvers.diagonal import Diagonal
-from hfbench.system import GaussNewtonSystem
-from hfbench.tally import Tally
-from hfbench.vector import Vector
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.vector import Vector
+from hfbench.memory.allocations import Tally
+from hfbench.solvers.preconditioners.diagonal import Diagonal
 
 gpu = pytest.mark.gpu
 SIZES = (20, 30, 10)
@@ -149,7 +150,7 @@ def test_an_iteration_is_one_graph(
 ) -> None:
     """Recorded once in a solve, and its iterates are those of iterations launched kernel by kernel."""
     recorded: list[Any] = []
-    monkeypatch.setattr(replayed, "record", lambda *given: recorded.append(given) or record(*given))
+    monkeypatch.setattr(cuda_graphs, "record", lambda *given: recorded.append(given) or record(*given))
     found = []
     for replayable in (True, False):
         monkeypatch.setattr(GaussNewtonSystem, "replayable", replayable)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import Stop
-from hfbench.rules import BackwardError, FixedIterations, FixedWork, RelativeProgress, Residual
+from hfbench.parts.protocols import Stop
+from hfbench.solvers.stopping import BackwardError, FixedIterations, FixedWork, RelativeProgress, Residual
 
 
 def stops_at(rule: Any, **columns: list[float]) -> tuple[int | None, Stop | None]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from hfbench import registry
-from hfbench.config import load_study
+from hfbench.commands.check import outcomes_of
+from hfbench.commands.new import FRAMES, write
+from hfbench.config.load import load_study
 from hfbench.errors import ConfigError, DuplicatePartError
-from hfbench.scaffold import FRAMES, write
-from hfbench.space import hyperparameters, summary
-from hfbench.testing.report import outcomes_of
+from hfbench.parts.hyperparameters import hyperparameters, summary
 
 FAMILIES = list(FRAMES)
 CHEAP = {  # checks that the part must be right for, of little cost

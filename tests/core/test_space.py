@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.messages import did_you_mean
-from hfbench.space import (
+from hfbench.parts.hyperparameters import (
     Choice,
     Integers,
     Linear,

@@ -12,10 +12,11 @@ import pytest
 import torch
 from tiny_study import specs, tiny
 
-from hfbench import registry, runspec
+from hfbench import registry
+from hfbench.config import run_spec
+from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError, StoreError
-from hfbench.runspec import RunSpec
-from hfbench.store import RunFolder, finite, prepare, read_json, safe_name, write_atomically, write_json
+from hfbench.records.run_folder import RunFolder, finite, prepare, read_json, safe_name, write_atomically, write_json
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_settings_of_parts_change_the_key(spec: RunSpec) -> None:
 
 
 PLUGIN = """
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 from helper_of_plugin import FACTOR
 
 @part
@@ -68,7 +69,7 @@ def _plugin_key(folder: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(str(folder))
     for name in ("mine_plugin", "helper_of_plugin"):
         sys.modules.pop(name, None)
-    runspec._part_source.cache_clear()
+    run_spec._part_source.cache_clear()
     import mine_plugin  # type: ignore[import-not-found]
 
     with registry.temporary("solver", "mine", mine_plugin.Mine):
@@ -91,22 +92,17 @@ def test_the_source_of_a_plugin_file_changes_the_key(
 
 def test_siblings_of_a_built_in_part_are_part_of_its_source() -> None:
     lsmr = registry.get("solver", "lsmr")
-    names = set(runspec._imports(lsmr.__module__, Path(str(__import__("sys").modules[lsmr.__module__].__file__))))
+    names = set(run_spec._imports(lsmr.__module__, Path(str(__import__("sys").modules[lsmr.__module__].__file__))))
     assert any(name.startswith("hfbench.solvers.") for name in names)
-    assert len(runspec._part_source(lsmr)) > 32
+    assert len(run_spec._part_source(lsmr)) > 32
 
 
-def test_every_core_module_but_the_named_ones_is_numerics() -> None:
-    core = {path.stem for path in Path(runspec.__file__).parent.glob("*.py")}
-    assert {
-        "vector",
-        "loss",
-        "curvature",
-        "system",
-        "optimizer",
-        "experiment",
-        "batches",
-    } <= core - runspec.BESIDE_NUMERICS
+def test_the_key_covers_the_folders_of_the_numerics() -> None:
+    places = [run_spec.CORE / name for name in run_spec.NUMERICS]
+    assert all(place.exists() for place in places)
+    covered = {file.stem for place in places for file in (*place.rglob("*.py"), place)}
+    assert {"vector", "loss", "linearisation", "system", "optimizer", "attempt", "batches", "trace"} <= covered
+    assert not {"load", "mlflow_store", "comparisons", "style", "main"} & covered
 
 
 def test_results_are_the_last_thing_written_and_leave_no_scratch(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from hfbench.streams import generator
+from hfbench.runs.random_streams import generator
 
 
 def numbers(seed: int, stream: str) -> list[float]:

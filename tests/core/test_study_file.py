@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hfbench.config import load_study, shipped_studies
-from hfbench.study_file import toml
+from hfbench.config.load import load_study, shipped_studies
+from hfbench.config.to_toml import toml
 
 
 @pytest.mark.parametrize("name", sorted(shipped_studies()))

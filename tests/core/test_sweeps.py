@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hfbench.config import Study, load_study, to_dict
+from hfbench.config.load import Study, load_study, to_dict
+from hfbench.config.sweep import Constraint
 from hfbench.errors import ConfigError
-from hfbench.space import Choice, Integers, Linear, Log
-from hfbench.sweeps import Constraint
+from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
 
 TEXT = """
 [study]

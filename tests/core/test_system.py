@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from systems import dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
 
 from hfbench import registry
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.weight_decay import decay_penalty, decay_per_block
 from hfbench.errors import ConfigError
-from hfbench.krylov import solve
-from hfbench.rules import Residual
-from hfbench.system import GaussNewtonSystem
-from hfbench.vector import Vector
-from hfbench.weight_decay import decay_penalty, decay_per_block
+from hfbench.inner_solve.solve import solve
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.vector import Vector
+from hfbench.solvers.stopping import Residual
 
 LOSS_NAMES = ["least-squares", "logistic", "softmax"]
 SOLVERS = ["cg", "lsmr", "lsqr", "minres"]

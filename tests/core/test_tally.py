@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hfbench.tally import Moment, Tally, reserve, slices
+from hfbench.memory.allocations import Moment, Tally, reserve, slices
 
 
 def test_what_is_made_counts_until_it_is_freed() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tiny_study import results_folder, uses_mlflow
 
-from hfbench import tracking
 from hfbench.errors import ConfigError, StoreError
-from hfbench.store import RunFolder
-from hfbench.tracking import Tracker, local_uri
+from hfbench.records.run_folder import RunFolder
+from hfbench.tracking import mlflow_store
+from hfbench.tracking.mlflow_store import Tracker, local_uri
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -90,7 +90,7 @@ def test_calls_hold_at_most_a_thousand_entries(results: Path, monkeypatch: pytes
         log_batch(run_id, metrics=metrics, params=params, tags=tags)
 
     monkeypatch.setattr(tracker.client, "log_batch", counting)
-    monkeypatch.setattr(tracking, "BATCH", 50)
+    monkeypatch.setattr(mlflow_store, "BATCH", 50)
     run_id = tracker.log_run(finished(results, rows=40), PARAMS)
     assert max(sizes) <= 50
     assert len(tracker.client.get_metric_history(run_id, "test/error")) == 40

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hfbench.errors import ConfigError
-from hfbench.units import bytes_of, in_words
+from hfbench.memory.byte_sizes import bytes_of, in_words
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from systems import flat
 
 from hfbench.errors import ConfigError
-from hfbench.vector import Vector, as_vector
+from hfbench.linalg.vector import Vector, as_vector
 
 SHAPES = st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=4)
 

@@ -23,9 +23,10 @@ from sitegen import (
 )
 from sitegen import pages as site
 
-from hfbench import ledger, registry
-from hfbench.globalization import Globalization
-from hfbench.space import hyperparameters
+from hfbench import registry
+from hfbench.curvature import work_ledger
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.parts.hyperparameters import hyperparameters
 
 ROOT = Path(__file__).parents[2]
 GENERATED = site.generated()
@@ -83,8 +84,8 @@ def test_every_key_of_a_study_file_is_there() -> None:
 
 
 def test_every_table_that_is_read_has_a_page() -> None:
-    """`known` in hfbench/config.py is what a study file may have at its top."""
-    source = (ROOT / "hfbench/config.py").read_text("utf-8")
+    """`known` in hfbench/config/load.py is what a study file may have at its top."""
+    source = (ROOT / "hfbench/config/load.py").read_text("utf-8")
     known = re.search(r'known = \(("study".*?)\)', source)
     assert known is not None
     for name in re.findall(r'"(\w+)"', known[1]):
@@ -97,13 +98,13 @@ def test_every_public_name_is_there() -> None:
     page = GENERATED["reference/python/index.md"]
     assert api_page.modules()
     for name in set(hfbench.__all__) - {"__version__", "registry"}:
-        assert re.search(rf"^::: hfbench\.\w+\.{name}$", page, re.MULTILINE), name
+        assert re.search(rf"^::: hfbench\.\w+\.\w+\.{name}$", page, re.MULTILINE), name
 
 
 def test_the_units_of_work_are_those_of_the_ledger() -> None:
     page = pages()["explanation/work.md"]
     said = re.findall(r"^\| `(\w+)`.*?\| (\d) \|", page, re.MULTILINE)
-    assert {name: int(units) for name, units in said} == ledger.UNITS
+    assert {name: int(units) for name, units in said} == work_ledger.UNITS
 
 
 # ---------------------------------------------------------------- the site as a whole

@@ -21,8 +21,8 @@ import typer
 from blocks import Block, blocks, matches, pages
 
 from hfbench import registry
-from hfbench.cli import app
-from hfbench.config import load_study
+from hfbench.cli.main import app
+from hfbench.config.load import load_study
 from hfbench.errors import HfbenchError
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ import torch
 from faulty.solvers import State
 from torch import Generator, Tensor, nn
 
-from hfbench.curvature import Linearisation
-from hfbench.protocols import Breakdown, Factor, System
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.linalg.vector import Shift, Vector
+from hfbench.parts.protocols import Breakdown, Factor, System
 from hfbench.testing.contract import flat
 from hfbench.testing.problems import shaped
-from hfbench.vector import Shift, Vector
 
 POWER = 15  # products for each end of the spectrum
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hfbench.curvature.loss import LOSSES
+from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
-from hfbench.ledger import Ledger
-from hfbench.loss import LOSSES
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
 
 
 class Row:
@@ -226,7 +226,7 @@ class ForgetsTheMomentum(HonestMomentum):
 class SavesObjects(HonestMomentum):
     """Saves a Vector, which no checkpoint may hold."""
 
-    caught_by, says = "test_resumes_where_it_stopped", "hfbench.vector.Vector"
+    caught_by, says = "test_resumes_where_it_stopped", "hfbench.linalg.vector.Vector"
 
     class method(Momentum):
         def state_dict(self) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import torch
 from torch import Generator, Tensor, nn
 
-from hfbench.curvature import Linearisation
-from hfbench.protocols import Factor
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.linalg.vector import Shift, Vector
+from hfbench.parts.protocols import Factor
 from hfbench.testing.contract import flat
 from hfbench.testing.problems import shaped
-from hfbench.vector import Shift, Vector
 
 
 class Scaled:

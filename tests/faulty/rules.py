@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hfbench.protocols import Stop
+from hfbench.parts.protocols import Stop
 
 
 class HonestPatience:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence
+from hfbench.parts.protocols import BatchPlan, Evidence
 
 
 class Growing:

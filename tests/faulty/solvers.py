@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from hfbench.curvature import Linearisation
-from hfbench.protocols import Breakdown, Factor, System
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Breakdown, Factor, System
 from hfbench.testing.contract import flat
-from hfbench.vector import Vector
 
 
 @dataclass(frozen=True)

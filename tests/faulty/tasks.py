@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from hfbench.data import DataFile
-from hfbench.protocols import Split, TaskData
+from hfbench.parts.data_files import DataFile
+from hfbench.parts.protocols import Split, TaskData
 
 
 class HonestClasses:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence
+from hfbench.parts.protocols import BatchPlan, Evidence
 from hfbench.schedulers.dynamic import Dynamic, DynamicSchedule
 
 

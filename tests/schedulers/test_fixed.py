@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from hfbench.batches import draw
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence
+from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.runs.batches import draw
 from hfbench.schedulers.fixed import Fixed
 
 

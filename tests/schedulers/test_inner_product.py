@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import BatchPlan, Evidence
+from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.schedulers.growth import smallest_batch
 from hfbench.schedulers.inner_product import InnerProduct, InnerProductSchedule
-from hfbench.schedulers.noise import smallest_batch
 
 
 def begin(total: int = 1000, **settings: object) -> InnerProductSchedule:

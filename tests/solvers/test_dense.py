@@ -21,17 +21,17 @@ from systems import (
 )
 
 from hfbench import HessianFree
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.errors import ConfigError
-from hfbench.krylov import check_preconditioner, solve
-from hfbench.protocols import Breakdown, Stop
-from hfbench.rules import RelativeProgress
+from hfbench.inner_solve.solve import check_preconditioner, solve
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.parts.protocols import Breakdown, Stop
 from hfbench.solvers.cg import CG
 from hfbench.solvers.dense import Dense, matrix
-from hfbench.solvers.identity import Identity, Unit
-from hfbench.solvers.martens import Martens
-from hfbench.system import GaussNewtonSystem
-from hfbench.weight_decay import decay_per_block
+from hfbench.solvers.preconditioners.identity import Identity, Unit
+from hfbench.solvers.preconditioners.martens import Martens
+from hfbench.solvers.stopping import RelativeProgress
 
 MU = 0.01
 

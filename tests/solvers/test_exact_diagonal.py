@@ -8,11 +8,11 @@ import torch
 from systems import dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
 from torch import nn
 
-from hfbench.curvature import Linearisation
-from hfbench.ledger import Ledger
-from hfbench.solvers.chapelle_erhan import ChapelleErhan
-from hfbench.solvers.exact_diagonal import ExactDiagonal
-from hfbench.vector import Vector
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.work_ledger import Ledger
+from hfbench.linalg.vector import Vector
+from hfbench.solvers.preconditioners.chapelle_erhan import ChapelleErhan
+from hfbench.solvers.preconditioners.exact_diagonal import ExactDiagonal
 
 LOSS_NAMES = ["least-squares", "logistic", "softmax"]
 

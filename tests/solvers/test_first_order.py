@@ -10,9 +10,9 @@ import torch
 from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
+from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
-from hfbench.objective import objective
-from hfbench.solvers.first_order import LBFGS, Adam, FirstOrder
+from hfbench.solvers.optimizers.first_order import LBFGS, Adam, FirstOrder
 
 LOSS, MU = "logistic", (1e-2, 0.0, 1e-2, 0.0)
 PARTS = [Adam(lr=0.02, minibatch=8), LBFGS(updates=3)]

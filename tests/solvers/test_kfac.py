@@ -11,17 +11,17 @@ from systems import Twice, dense_hessian, dense_jacobian, flat, inputs_for, netw
 from torch import Tensor, nn
 
 from hfbench import HessianFree
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.krylov import solve
-from hfbench.rules import Residual
+from hfbench.inner_solve.solve import solve
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.vector import Vector
 from hfbench.solvers.cg import CG
-from hfbench.solvers.exact_diagonal import ExactDiagonal
-from hfbench.solvers.kfac import KFAC
-from hfbench.solvers.kronecker import spectrum
 from hfbench.solvers.lsmr import LSMR
-from hfbench.system import GaussNewtonSystem
-from hfbench.vector import Vector
+from hfbench.solvers.preconditioners.exact_diagonal import ExactDiagonal
+from hfbench.solvers.preconditioners.kfac import KFAC
+from hfbench.solvers.preconditioners.kronecker_blocks import spectrum
+from hfbench.solvers.stopping import Residual
 
 DTYPE = torch.float64
 GAMMAS = (0.3, 0.2, 0.1, 0.05)  # of weight, bias, weight, bias: a bias is damped like its weight

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from systems import Array, DenseSystem, DiagonalFactor, blocks, dense_system, flat
 
-from hfbench.protocols import Breakdown
+from hfbench.parts.protocols import Breakdown
 from hfbench.solvers.cg import CG
-from hfbench.solvers.identity import Unit
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.minres import MINRES, lanczos
+from hfbench.solvers.preconditioners.identity import Unit
 
 
 class Indefinite(DenseSystem):

@@ -8,13 +8,13 @@ import torch
 from systems import dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
 
 from hfbench import registry
-from hfbench.curvature import Linearisation
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import NonFiniteError
-from hfbench.ledger import Ledger
-from hfbench.solvers.chapelle_erhan import ChapelleErhan
-from hfbench.solvers.diagonal import Diagonal
-from hfbench.solvers.martens import Martens
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.solvers.preconditioners.chapelle_erhan import ChapelleErhan
+from hfbench.solvers.preconditioners.diagonal import Diagonal
+from hfbench.solvers.preconditioners.martens import Martens
 
 LOSS_NAMES = ["least-squares", "logistic", "softmax"]
 

@@ -11,10 +11,10 @@ from scipy.sparse.linalg import cg, lsmr, lsqr, minres
 from systems import Array, DenseSystem, DiagonalFactor, blocks, dense_system, flat
 
 from hfbench.solvers.cg import CG
-from hfbench.solvers.identity import Unit
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.lsqr import LSQR
 from hfbench.solvers.minres import MINRES
+from hfbench.solvers.preconditioners.identity import Unit
 
 SOLVERS = {"cg": CG(), "lsqr": LSQR(), "lsmr": LSMR(), "minres": MINRES()}
 SHAPES = ["square", "tall", "wide"]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat
 
-from hfbench.protocols import Breakdown
-from hfbench.solvers.bidiag import ShiftedProblem, golub_kahan, sym_ortho
+from hfbench.parts.protocols import Breakdown
+from hfbench.solvers.bidiagonalisation import ShiftedProblem, golub_kahan, sym_ortho
 from hfbench.solvers.cg import CG
-from hfbench.solvers.identity import Unit
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.lsqr import LSQR
 from hfbench.solvers.minres import MINRES
+from hfbench.solvers.preconditioners.identity import Unit
 
 SOLVERS = {"cg": CG(), "lsqr": LSQR(), "lsmr": LSMR(), "minres": MINRES()}
 

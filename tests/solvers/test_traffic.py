@@ -14,14 +14,14 @@ from systems import inputs_for, network, targets_for
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hfbench.curvature import Linearisation
-from hfbench.protocols import InnerSolver
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.parts.protocols import InnerSolver
 from hfbench.solvers.cg import CG
-from hfbench.solvers.diagonal import Diagonal
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.lsqr import LSQR
 from hfbench.solvers.minres import MINRES
-from hfbench.system import GaussNewtonSystem
+from hfbench.solvers.preconditioners.diagonal import Diagonal
 
 VIEWS = ("view", "detach", "split", "alias", "as_strided")
 

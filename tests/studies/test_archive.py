@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 from tiny_study import results_folder, run_quietly, specs, tiny, uses_mlflow
 
-from hfbench import runspec
-from hfbench.config import Study
+from hfbench.commands.compare import PUBLISHED, compare_study
+from hfbench.config import run_spec
+from hfbench.config.load import Study
 from hfbench.errors import StoreError
-from hfbench.studies import archive, pictures
-from hfbench.studies.compare import PUBLISHED, compare_study
-from hfbench.studies.recorded import same_settings
+from hfbench.records import archive
+from hfbench.records.recorded_study import same_settings
+from hfbench.report import study_figures
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -38,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without figures, which take seconds."""
-    monkeypatch.setattr(pictures, "draw", lambda *of: [])
+    monkeypatch.setattr(study_figures, "draw", lambda *of: [])
 
 
 def compared(study: Study, results: Path, file: Path | None = None) -> str:
@@ -73,7 +74,7 @@ def test_another_version_of_the_code_reads_it_too(
     made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, there, file = made
-    monkeypatch.setattr(runspec, "_core_source", lambda: b"another")
+    monkeypatch.setattr(run_spec, "_core_source", lambda: b"another")
     with pytest.raises(StoreError, match="4 records of this study made by another version of the code left out"):
         compared(study, there)
     compared(study, results, file)
@@ -138,7 +139,7 @@ def test_own_runs_come_first_and_the_published_ones_are_not_forgotten(
 def test_its_runs_are_in_mlflow_with_their_own_times(made: tuple[Study, Path, Path], results: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    from hfbench.tracking import local_uri
+    from hfbench.tracking.mlflow_store import local_uri
 
     study, there, file = made
     compared(study, results, file)

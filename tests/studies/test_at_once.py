@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 from tiny_study import tiny, uses_mlflow
 
-from hfbench.config import Study, load_study
-from hfbench.lock import study_lock
-from hfbench.studies.compare import compare_study
-from hfbench.studies.run import run_study
-from hfbench.studies.signals import Terminated, sigterm_interrupts
-from hfbench.tracking import Tracker
+from hfbench.commands.compare import compare_study
+from hfbench.commands.run import run_study
+from hfbench.config.load import Study, load_study
+from hfbench.execution.interrupts import Terminated, sigterm_interrupts
+from hfbench.records.locks import study_lock
+from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -27,9 +27,10 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 COMMAND = """
 import sys
 import torch, joblib, mlflow.tracking, pandas
-from hfbench.cli import main
-from hfbench.studies import pictures, run
-pictures.draw = lambda *of: []
+from hfbench.cli.main import main
+from hfbench.commands import run
+from hfbench.report import study_figures
+study_figures.draw = lambda *of: []
 print("ready", flush=True)
 sys.stdin.readline()
 main()
@@ -121,7 +122,7 @@ def test_sigterm_is_afterwards_what_it_was() -> None:
 def test_a_study_that_is_run_is_compared_without_mlflow(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
     study: Study = load_study(tiny(tmp_path).source, ["study.seeds=1"])
     assert run_study(study, results, 1, None, Console(width=200)) == 0
     before = {entry.info.run_id: entry.data.tags for entry in entries(results, "tiny")}

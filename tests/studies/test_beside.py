@@ -15,18 +15,18 @@ from rich.console import Console
 from tiny_study import specs, tiny
 
 from hfbench import registry
+from hfbench.commands.probe_solvers import probe_solvers
 from hfbench.errors import ConfigError
-from hfbench.freezing import frozen_systems
-from hfbench.frozen import FrozenSystem
-from hfbench.plugins import load
-from hfbench.studies.beside import examined
-from hfbench.studies.probes.duel import Arm
-from hfbench.studies.probes.solvers import probe_solvers
+from hfbench.execution.parallel_map import examined
+from hfbench.parts.plugin_files import load
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.frozen_system import FrozenSystem
+from hfbench.probe.solver_on_system import Arm
 
 PLUGIN = """
 from hfbench import registry
 from hfbench.solvers.cg import CG
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 
 
 @part

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from result_tables import runs
 
-from hfbench.studies import effects as factorial
-from hfbench.studies.paired import hodges_lehmann, wilcoxon_pratt
-from hfbench.studies.records import Pairs
-from hfbench.studies.significance import compare, judge
+from hfbench.statistics import factorial
+from hfbench.statistics.comparisons import compare, judge
+from hfbench.statistics.paired_tests import hodges_lehmann, wilcoxon_pratt
+from hfbench.statistics.pairs import Pairs
 
 ALPHA = 0.05
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from tiny_sweep import study_file
 
-from hfbench.config import Study, load_study
-from hfbench.runspec import plan
-from hfbench.studies.carry_over import frozen_study, matrix, name_of
-from hfbench.studies.recorded import Others, Recorded
-from hfbench.studies.retest import Frozen
-from hfbench.study_file import toml
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import plan
+from hfbench.config.to_toml import toml
+from hfbench.records.recorded_study import Others, Recorded
+from hfbench.sweep.carry_over import frozen_study, matrix, name_of
+from hfbench.sweep.retest import Frozen
 
 SETTINGS = {
     "a": {"scheduler.theta": 0.9, "globalization.initial_damping": 7.0},

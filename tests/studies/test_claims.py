@@ -10,10 +10,11 @@ from result_tables import runs, simulated
 from rich.console import Console
 from tiny_study import TEXT, results_folder, run_quietly, tiny, uses_mlflow
 
-from hfbench.config import Study, load_study
+from hfbench.config.load import Study, load_study
 from hfbench.errors import ConfigError
-from hfbench.studies import claim_words, claims
-from hfbench.studies.records import measured
+from hfbench.report import claim_text
+from hfbench.statistics import claims
+from hfbench.statistics.pairs import measured
 
 DECLARED = """
 [hypotheses.%(name)s]
@@ -68,7 +69,7 @@ def test_not_worse_holds_where_only_worse_is_excluded(tmp_path: Path) -> None:
     assert one.p_not_worse is not None
     assert one.p_not_worse < 0.05
     assert one.answer == "holds"
-    assert "Worse by 10 % or more is excluded (one-sided p_Holm" in claim_words.sentence(one)
+    assert "Worse by 10 % or more is excluded (one-sided p_Holm" in claim_text.sentence(one)
 
 
 def test_too_few_seeds_answer_nothing(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_table_of_claims_fits_the_screen(tmp_path: Path) -> None:
     declared = (("work", "work_to_target", "better"), ("time", "seconds_to_target", "not-worse"))
     results = simulated(0.7, 0.05, 10, np.random.default_rng(1), method="shf", task="tiny-curves")
     screen = io.StringIO()
-    claim_words.table(claims.answer(study(tmp_path, *declared), results, {}), Console(file=screen, width=80))
+    claim_text.table(claims.answer(study(tmp_path, *declared), results, {}), Console(file=screen, width=80))
     lines = screen.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:2] == ["work", "tiny-curves"] and line.split()[-1] == "holds" for line in lines)
@@ -197,7 +198,7 @@ def test_claims_are_printed_reported_and_tracked(tmp_path: Path) -> None:
 
     from mlflow.tracking import MlflowClient
 
-    from hfbench.tracking import local_uri
+    from hfbench.tracking.mlflow_store import local_uri
 
     client = MlflowClient(tracking_uri=local_uri(results))
     (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")

@@ -15,16 +15,16 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
 
 from hfbench import registry
-from hfbench.config import load_study
+from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import plan
+from hfbench.diagnosis.nonfinite_origin import origin
+from hfbench.diagnosis.run_trace import Run
+from hfbench.diagnosis.signatures import OF_ALL, OF_STEPS, findings
 from hfbench.errors import ConfigError, StoreError
-from hfbench.runspec import plan
-from hfbench.space import part
-from hfbench.store import RunFolder
-from hfbench.studies.diagnosis.diagnose import diagnose_run, diagnose_study, is_key
-from hfbench.studies.diagnosis.origin import origin
-from hfbench.studies.diagnosis.runs import Run
-from hfbench.studies.diagnosis.signatures import OF_ALL, OF_STEPS, findings
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import part
+from hfbench.records.run_folder import RunFolder
 
 LONG = "study.stop_at_target=false"
 

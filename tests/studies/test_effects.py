@@ -15,9 +15,9 @@ from rich.console import Console
 from statsmodels.stats.multitest import multipletests
 
 from hfbench.errors import ConfigError
-from hfbench.studies.effect_words import cells, markdown, sentence, table
-from hfbench.studies.effects import Design, effects
-from hfbench.studies.significance import compare
+from hfbench.report.effect_text import cells, markdown, sentence, table
+from hfbench.statistics.comparisons import compare
+from hfbench.statistics.factorial import Design, effects
 
 FACTORS = ("solver", "preconditioner", "scheduler")
 NAMES = {"solver": ("cg", "lsmr"), "preconditioner": ("martens", "chapelle-erhan"), "scheduler": ("fixed", "dynamic")}

@@ -22,15 +22,15 @@ from rich.console import Console
 from tiny_study import TEXT, run_quietly, specs, tiny, trace_of, uses_mlflow
 
 from hfbench import registry
-from hfbench.config import Study, load_study
+from hfbench.commands.run import run_study
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import RunSpec, plan
 from hfbench.errors import ConfigError
-from hfbench.plugins import load
-from hfbench.runspec import RunSpec, plan
-from hfbench.store import RunFolder
-from hfbench.studies import engines
-from hfbench.studies.engines import Engine, Loky, engine_of
-from hfbench.studies.jobs import Setting, run_all
-from hfbench.studies.run import run_study
+from hfbench.execution import backends
+from hfbench.execution.backends import Engine, Loky, engine_of
+from hfbench.execution.pool import Setting, run_all
+from hfbench.parts.plugin_files import load
+from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -41,7 +41,7 @@ import time
 
 from hfbench import registry
 from hfbench.solvers.cg import CG
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 
 
 @part
@@ -64,7 +64,7 @@ registry.add("solver", "slow", Slow)
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoi
 
 def half_done(spec: RunSpec, folder: RunFolder) -> list[float]:
     """A run as its second step leaves it, and its seconds so far."""
-    from hfbench.assembly import load as load_data
-    from hfbench.experiment import LiveRun, one_thread
+    from hfbench.runs.attempt import LiveRun, one_thread
+    from hfbench.runs.build import load as load_data
 
     folder.create(spec.config())
     with one_thread():
@@ -211,7 +211,7 @@ batches_of = "shf"
 
 def test_an_address_where_nothing_is_says_what_starts_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(engines, "ANSWER", 1.0)
+    monkeypatch.setattr(backends, "ANSWER", 1.0)
     address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(ConfigError, match=f"--cluster {address}: no Dask cluster answers there .* `dask scheduler`"):
         engine_of("dask", address, None)
@@ -241,7 +241,7 @@ def test_what_is_no_engine_is_refused(backend: str, cluster: str | None, message
 
 
 def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     for backend, package in (("dask", "distributed"), ("ray", "ray")):
         with pytest.raises(ConfigError, match=rf"needs the package {package}; pip install 'hfbench\[{backend}\]'"):
             engine_of(backend, None, 1)

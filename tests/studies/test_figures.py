@@ -13,11 +13,11 @@ from drawn_figures import drawn, trace, words
 from matplotlib.text import Text
 from result_tables import runs
 
-from hfbench.studies import figures
-from hfbench.studies.figure_axes import log_ticks, plain
-from hfbench.studies.figure_style import COLOURS, page, paragraph, theme, wrapped
-from hfbench.studies.figures import styles
-from hfbench.studies.significance import compare
+from hfbench import figures
+from hfbench.figures import styles
+from hfbench.figures.axes import log_ticks, plain
+from hfbench.figures.style import COLOURS, page, paragraph, theme, wrapped
+from hfbench.statistics.comparisons import compare
 
 LONG = ["hf", "hf+lsmr of a $very$ long name", "no_break_in_this_name_but_underscores", "adam", *"efgh"]
 
@@ -198,5 +198,5 @@ def test_names_are_written_as_they_are():
 
 
 def test_plotting_libraries_wait_for_the_first_figure():
-    code = "import sys, hfbench.studies.figures; sys.exit('matplotlib' in sys.modules or 'seaborn' in sys.modules)"
+    code = "import sys, hfbench.figures; sys.exit('matplotlib' in sys.modules or 'seaborn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

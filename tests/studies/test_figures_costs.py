@@ -6,9 +6,9 @@ import pytest
 from drawn_figures import drawn, lines, words
 from result_tables import runs
 
-from hfbench.studies.figure_costs import costs_to_target, ratios, spread
-from hfbench.studies.figure_style import COLOURS
-from hfbench.studies.figures import memory, profile, reached
+from hfbench.figures import memory, profile, reached
+from hfbench.figures.profiles import costs_to_target, ratios, spread
+from hfbench.figures.style import COLOURS
 
 BLUE, ORANGE = COLOURS[:2]
 COSTS = {"hf": {0: 100.0, 1: 100.0, 2: None, 3: None}, "b": {0: 50.0, 1: 200.0, 2: 80.0, 3: None}}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hfbench.errors import ConfigError
-from hfbench.studies.figure_bands import band, by_iteration, quantile, resample
-from hfbench.studies.figure_style import COLOURS
-from hfbench.studies.figures import convergence, four_costs
+from hfbench.figures import convergence, four_costs
+from hfbench.figures.bands import band, by_iteration, quantile, resample
+from hfbench.figures.style import COLOURS
 
 BLUE, ORANGE = COLOURS[:2]
 

@@ -9,9 +9,9 @@ from drawn_figures import drawn, words
 from matplotlib.colors import to_hex
 from result_tables import runs
 
-from hfbench.studies.figure_style import COLOURS, INK
-from hfbench.studies.figures import Row, comparison_rows, comparisons_forest, effect_rows, forest
-from hfbench.studies.significance import compare
+from hfbench.figures import Row, comparison_rows, comparisons_forest, effect_rows, forest
+from hfbench.figures.style import COLOURS, INK
+from hfbench.statistics.comparisons import compare
 
 INF = math.inf
 

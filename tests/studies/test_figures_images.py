@@ -7,8 +7,8 @@ from drawn_figures import drawn, words
 from matplotlib.colors import to_hex
 
 from hfbench.errors import ConfigError
-from hfbench.studies.figure_style import COLOURS
-from hfbench.studies.figures import reconstructions
+from hfbench.figures import reconstructions
+from hfbench.figures.style import COLOURS
 
 ORIGINALS = np.linspace(0, 1, 2 * 6 * 4).reshape(2, 6, 4)
 

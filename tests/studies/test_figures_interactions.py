@@ -8,8 +8,8 @@ from drawn_figures import drawn, words
 from result_tables import runs
 from scipy import stats
 
-from hfbench.studies.figure_interactions import LEVELS, cell_means, t_interval
-from hfbench.studies.figures import interactions
+from hfbench.figures import interactions
+from hfbench.figures.interactions import LEVELS, cell_means, t_interval
 
 LEVELS_OF = {f"m{a}{b}": (a, b) for a, b in itertools.product((0, 1), repeat=2)}
 SETTINGS = {"factors": ("solver", "scheduler"), "levels": LEVELS_OF, "budget": {"usps": 400.0}}

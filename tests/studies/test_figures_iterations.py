@@ -5,9 +5,9 @@ import pytest
 from drawn_figures import drawn, lines, trace, words
 from matplotlib.colors import to_hex
 
-from hfbench.studies.figure_iterations import REASONS, reason_colours, reason_shares
-from hfbench.studies.figure_style import COLOURS
-from hfbench.studies.figures import batches, inner
+from hfbench.figures import batches, inner
+from hfbench.figures.iterations import REASONS, reason_colours, reason_shares
+from hfbench.figures.style import COLOURS
 
 BLUE, ORANGE = COLOURS[:2]
 GROWING = [None, "start", "keep", "variance", "variance+validation", "full"]

@@ -12,10 +12,10 @@ import pytest
 from drawn_figures import drawn, words
 from matplotlib.colors import to_hex
 
-from hfbench.space import Choice, Integers, Linear, Log
-from hfbench.studies.figure_sweep import BLUE, ORANGE, carried, contour, history, importance, pairs_of, pareto, slices
-from hfbench.studies.sweep_table import Point
-from hfbench.studies.trials import COMPLETE, PRUNED
+from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
+from hfbench.sweep.figures import BLUE, ORANGE, carried, contour, history, importance, pairs_of, pareto, slices
+from hfbench.sweep.trial_rows import Point
+from hfbench.sweep.trials import COMPLETE, PRUNED
 
 PARAMETERS = {
     "scheduler.theta": Linear(0.1, 1.5),

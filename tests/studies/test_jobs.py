@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tiny_study import tiny
 
+from hfbench.config.run_spec import plan
 from hfbench.errors import ConfigError
-from hfbench.runspec import plan
-from hfbench.studies.jobs import Pool, Setting, _end_with, run_all
+from hfbench.execution.pool import Pool, Setting, _end_with, run_all
 
 
 def test_a_worker_watches_its_parent_once_however_many_runs_it_makes() -> None:
@@ -60,9 +60,9 @@ def test_a_pool_that_breaks_while_it_is_idle_is_replaced(tmp_path: Path, monkeyp
 TYPED = """
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.runspec import plan
+from hfbench.config.run_spec import plan
 from hfbench.solvers.cg import CG
-from hfbench.studies.jobs import added_parts
+from hfbench.execution.pool import added_parts
 from tiny_study import MISBEHAVING, Path, tiny
 
 

@@ -12,14 +12,14 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, State, run_quietly, tiny, uses_mlflow
 
 from hfbench import registry
-from hfbench.config import Study, load_study
-from hfbench.experiment import LiveRun
-from hfbench.runspec import plan
-from hfbench.space import part
-from hfbench.studies import log
-from hfbench.studies.jobs import Setting
-from hfbench.studies.run import tracker_of
-from hfbench.tracking import Tracker
+from hfbench.commands.run import tracker_of
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import plan
+from hfbench.execution.pool import Setting
+from hfbench.parts.hyperparameters import part
+from hfbench.runs.attempt import LiveRun
+from hfbench.tracking import run_logger
+from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -36,7 +36,7 @@ class Slow:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def slow(tmp_path: Path) -> Iterator[Study]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "POINT_EVERY", 0.3)
-    monkeypatch.setattr(log, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(run_logger, "POINT_EVERY", 0.3)
+    monkeypatch.setattr(run_logger, "LOOK_EVERY", 0.05)
 
 
 def children(study: Study, results: Path) -> list[Any]:
@@ -131,8 +131,8 @@ def test_trouble_with_the_store_costs_the_live_points_only(
 
 
 def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "POINT_EVERY", 0.5)
-    monkeypatch.setattr(log, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(run_logger, "POINT_EVERY", 0.5)
+    monkeypatch.setattr(run_logger, "LOOK_EVERY", 0.05)
     spec = plan(tiny(tmp_path, "study.seeds=1"))[0]
     shown: list[tuple[int, float]] = []
 
@@ -146,7 +146,7 @@ def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.M
 
     setting = Setting(tmp_path, "tiny")
     recorder: Any = Recorder()
-    of_study = log.Log(recorder, {spec.key(): spec}, setting, Console())
+    of_study = run_logger.Log(recorder, {spec.key(): spec}, setting, Console())
     setting.folder(spec.key()).create({})
     began = time.monotonic()
     with of_study.follow([spec.key()]):
@@ -165,8 +165,8 @@ def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.M
     # a loaded machine may write a point a little after it was due
     assert all(later - earlier >= 0.3 for earlier, later in zip(times, times[1:], strict=False))
     assert 2 <= len(shown) <= lasted / 0.5
-    assert log.LOOK_EVERY < log.POINT_EVERY
+    assert run_logger.LOOK_EVERY < run_logger.POINT_EVERY
 
 
 def test_the_newest_point_is_at_most_30_seconds_old() -> None:
-    assert log.POINT_EVERY + log.LOOK_EVERY < 30
+    assert run_logger.POINT_EVERY + run_logger.LOOK_EVERY < 30

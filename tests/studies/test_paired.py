@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from hfbench.studies.paired import (
+from hfbench.statistics.paired_tests import (
     hodges_lehmann,
     holm,
     least_pairs,

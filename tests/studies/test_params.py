@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tiny_study import specs, tiny
 
-from hfbench.runspec import plan
-from hfbench.studies.params import columns, flat_params, study_params
+from hfbench.config.run_spec import plan
+from hfbench.tracking.params import columns, flat_params, study_params
 
 EVERY_RUN = {
     "method", "solver", "preconditioner", "scheduler", "rules", "right_hand_side", "max_inner", "task", "seed",

@@ -10,11 +10,8 @@ import pytest
 from rich.console import Console
 from tiny_study import run_quietly, specs, tiny, trace_of, uses_mlflow
 
-from hfbench.config import Study
-from hfbench.store import RunFolder
-from hfbench.studies import planning
-from hfbench.studies.begun import Begun, Sample
-from hfbench.studies.planning import (
+from hfbench.commands import run_plan
+from hfbench.commands.run_plan import (
     Estimate,
     Once,
     at_budget,
@@ -26,6 +23,9 @@ from hfbench.studies.planning import (
     summary,
     whole,
 )
+from hfbench.config.load import Study
+from hfbench.execution.pilot import Begun, Sample
+from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -33,7 +33,7 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
 
 
 def planned(study: Study, results: Path, jobs: int = 1) -> tuple[int, str]:
@@ -95,7 +95,7 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     ended = Begun("a", [{**row, "peak_memory": 7.0} for row in steady(6, 0.5, 4.0, 0.9)], True, 2.0, start=1.0)
     going = Begun("b", [{**row, "peak_memory": 9.0} for row in steady(4, 1.0, 4.0, 1.0)], False, 1.5, start=3.0)
     assert ended.wall(3.0) == 7.0
-    found = planning._estimate(("t", "hf"), spec, ["b", "c"], Sample([ended, going]))
+    found = run_plan._estimate(("t", "hf"), spec, ["b", "c"], Sample([ended, going]))
     at_six = min(6 / 4, 400 / 16) * 4.0  # the study's six iterations
     assert found.seconds == pytest.approx((7.0 + 3.0 + 1.5 * at_six) / 2)
     assert found.iterations == pytest.approx(6.0)
@@ -110,14 +110,14 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
 
 
 def test_a_fast_machine_takes_less_of_its_own_and_a_slow_one_more() -> None:
-    assert planning._pace(planning.IMPORTS) == 1.0
-    assert planning._pace(2 * planning.IMPORTS) == 2.0
-    assert (planning._pace(100.0), planning._pace(0.0)) == (2.0, 0.25)
-    known = planning._once(startup=9.0, checked=2.0, tasks=3, pace=1.0)
+    assert run_plan._pace(run_plan.IMPORTS) == 1.0
+    assert run_plan._pace(2 * run_plan.IMPORTS) == 2.0
+    assert (run_plan._pace(100.0), run_plan._pace(0.0)) == (2.0, 0.25)
+    known = run_plan._once(startup=9.0, checked=2.0, tasks=3, pace=1.0)
     assert known.startup == 9.0
-    assert known.before == planning.OPEN + 2.0
-    assert known.after == planning.REPORT + 3 * planning.FIGURES
-    assert planning._once(0.0, 0.0, 1, pace=0.5).startup == 0.5 * planning.WORKER
+    assert known.before == run_plan.OPEN + 2.0
+    assert known.after == run_plan.REPORT + 3 * run_plan.FIGURES
+    assert run_plan._once(0.0, 0.0, 1, pace=0.5).startup == 0.5 * run_plan.WORKER
 
 
 def test_other_seeds_follow_a_run_that_ends_at_once(tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_other_seeds_follow_a_run_that_ends_at_once(tmp_path: Path) -> None:
 
 def test_more_seeds_of_long_runs_are_begun_where_there_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the six seeds, if the plan may take so long; each goes on from where it was left."""
-    monkeypatch.setattr(planning, "PROBE", 0.0)  # two steps are made all the same
+    monkeypatch.setattr(run_plan, "PROBE", 0.0)  # two steps are made all the same
     study = tiny(tmp_path, "study.seeds=6", "study.stop_at_target=false")
     for patience, seeds in ((0.0, 1), (60.0, 2)):
-        monkeypatch.setattr(planning, "PATIENCE", patience)
+        monkeypatch.setattr(run_plan, "PATIENCE", patience)
         results = tmp_path / f"results-{seeds}"
         status, text = planned(study, results)
         assert (status, "12 of 12 runs left" in text, f"beginning {2 * seeds} runs" in text) == (0, True, True)
@@ -157,7 +157,7 @@ def test_runs_that_end_at_once_are_told_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_run_begun_for_it_goes_on_in_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "PROBE", 0.0)  # two steps are made all the same
+    monkeypatch.setattr(run_plan, "PROBE", 0.0)  # two steps are made all the same
     study = tiny(tmp_path, "study.stop_at_target=false")
     folder = RunFolder(tmp_path / "results", specs(study)["hf", 0].key())
     status, text = planned(study, tmp_path / "results")

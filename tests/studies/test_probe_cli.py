@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_study import TEXT, attempt, specs, tiny
 
-from hfbench import cli
-from hfbench.frozen import read
+from hfbench.cli import main
+from hfbench.probe.frozen_system import read
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         monkeypatch.setattr(sys, "argv", ["hfbench", *map(str, words)])
         monkeypatch.setenv("COLUMNS", "80")
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main.main()
         screen = capsys.readouterr()
         return int(end.value.code or 0), screen.out, screen.err
 
@@ -105,7 +105,7 @@ def test_bad_input_is_one_message_and_status_2(
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from hfbench.freezing import frozen_systems
+    from hfbench.probe.freeze import frozen_systems
 
     folder = tmp_path_factory.mktemp("one")
     frozen = next(frozen_systems(specs(tiny(folder))["hf", 0], [2]))

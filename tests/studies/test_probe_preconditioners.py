@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 from tiny_study import specs, tiny
 
+from hfbench.commands.probe_preconditioners import probe_preconditioners, variants_of
 from hfbench.errors import ConfigError, UnknownPartError
-from hfbench.freezing import frozen_systems
-from hfbench.frozen import FrozenSystem
-from hfbench.studies.probes.conditioning import Variant, conditioned, units
-from hfbench.studies.probes.judge import Judge
-from hfbench.studies.probes.preconditioners import probe_preconditioners, variants_of
-from hfbench.vector import Vector
+from hfbench.linalg.vector import Vector
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.frozen_system import FrozenSystem
+from hfbench.probe.judge import Judge
+from hfbench.probe.preconditioner_on_system import Variant, conditioned, units
 
 
 @cache
@@ -90,11 +90,11 @@ def test_an_exact_preconditioner_needs_one_iteration(monkeypatch: pytest.MonkeyP
         solve_factor = solve_factor_t = lambda self, v: v
 
     from hfbench import registry
-    from hfbench.studies.probes import conditioning
+    from hfbench.probe import preconditioner_on_system
 
     build, known = registry.build, judge()  # made with the parts as they are
     monkeypatch.setattr(
-        conditioning.registry,
+        preconditioner_on_system.registry,
         "build",
         lambda family, *rest: Exact() if family == "preconditioner" else build(family, *rest),
     )

@@ -17,19 +17,19 @@ from systems import DenseSystem, DiagonalFactor, dense_system
 from tiny_study import attempt, specs, tiny, trace_of
 
 from hfbench import registry
+from hfbench.commands.probe_solvers import probe_solvers
+from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
-from hfbench.freezing import frozen_systems
-from hfbench.frozen import FrozenSystem
-from hfbench.krylov import solve
-from hfbench.objective import objective
-from hfbench.protocols import Stop
-from hfbench.studies.probes.duel import Arm, Solve, arms_of, follow, grid
-from hfbench.studies.probes.equal import paired, ratios
-from hfbench.studies.probes.judge import REACHED, Judge
-from hfbench.studies.probes.lanczos import ritz_values
-from hfbench.studies.probes.solvers import probe_solvers
-from hfbench.studies.probes.watch import Basis, WatchedFactor
-from hfbench.vector import Vector
+from hfbench.inner_solve.solve import solve
+from hfbench.linalg.lanczos import ritz_values
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Stop
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.frozen_system import FrozenSystem
+from hfbench.probe.judge import REACHED, Judge
+from hfbench.probe.orthogonality import Basis, WatchedFactor
+from hfbench.probe.pairwise import paired, ratios
+from hfbench.probe.solver_on_system import Arm, Solve, arms_of, follow, grid
 
 CG, LSQR, LSMR, MINRES = (Arm(name, "martens") for name in ("cg", "lsqr", "lsmr", "minres"))
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from tiny_study import specs, tiny
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from hfbench.commands.probe_variance import check_schedulers, noise_of, probe_variance
 from hfbench.errors import ConfigError, UnknownPartError
-from hfbench.freezing import frozen_systems
-from hfbench.frozen import FrozenSystem
-from hfbench.studies.probes.variance import check_schedulers, noise_of, probe_variance
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.frozen_system import FrozenSystem
 
 
 @cache

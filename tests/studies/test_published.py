@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 from tiny_study import results_folder, uses_mlflow
 
-from hfbench.config import load_study, shipped_studies
-from hfbench.studies import archive, pictures, report
-from hfbench.studies.compare import compare_study
+from hfbench.commands.compare import compare_study
+from hfbench.config.load import load_study, shipped_studies
+from hfbench.records import archive
+from hfbench.report import conclusion, study_figures
 
 PUBLISHED = [name for name in shipped_studies() if archive.published(name)]
 
@@ -34,9 +35,9 @@ def test_a_published_report_has_its_figures_beside_it(name: str) -> None:
 def test_published_tables_come_out_of_the_published_records(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "draw", lambda *of: [])  # `.ci/run` draws them
-    monkeypatch.setattr(report, "_log", lambda *of: None)
-    monkeypatch.setattr("hfbench.studies.log.Log.ended", lambda *of: None)
+    monkeypatch.setattr(study_figures, "draw", lambda *of: [])  # `.ci/run` draws them
+    monkeypatch.setattr(conclusion, "_log", lambda *of: None)
+    monkeypatch.setattr("hfbench.tracking.run_logger.Log.ended", lambda *of: None)
     screen = io.StringIO()
     results = results_folder(tmp_path / "results")
     assert compare_study(load_study(name), results, None, Console(file=screen, width=80)) == 0

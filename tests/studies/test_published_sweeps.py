@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hfbench.config import load_study
-from hfbench.store import read_json
-from hfbench.studies import archive
-from hfbench.studies.carry_over import frozen_study
-from hfbench.studies.retest import candidates, freeze
-from hfbench.studies.trials import Trial
-from hfbench.study_file import toml
+from hfbench.config.load import load_study
+from hfbench.config.to_toml import toml
+from hfbench.records import archive
+from hfbench.records.run_folder import read_json
+from hfbench.sweep.carry_over import frozen_study
+from hfbench.sweep.retest import candidates, freeze
+from hfbench.sweep.trials import Trial
 
 RESULTS = Path(str(resources.files("hfbench.studies"))) / "results"
 PUBLISHED = sorted(file.parent.name for file in RESULTS.glob("*/sweep.json"))

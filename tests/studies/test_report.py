@@ -20,16 +20,16 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench import registry
-from hfbench.config import Study, load_study
+from hfbench.commands.compare import compare_study
+from hfbench.config.load import Study, load_study
 from hfbench.errors import StoreError
 from hfbench.messages import ranges
-from hfbench.store import RunFolder, read_json, write_json
-from hfbench.studies import pictures
-from hfbench.studies.compare import compare_study
-from hfbench.studies.pictures import KEPT
-from hfbench.studies.recorded import EARLY
-from hfbench.studies.report import NOTE, command_of, shortened
-from hfbench.tracking import Tracker
+from hfbench.records.recorded_study import EARLY
+from hfbench.records.run_folder import RunFolder, read_json, write_json
+from hfbench.report import study_figures
+from hfbench.report.conclusion import NOTE, command_of, shortened
+from hfbench.report.study_figures import KEPT
+from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -57,7 +57,7 @@ scheduler = { use = "fixed", gradient = 0.5, curvature = 0.5 }
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds: they are drawn where a test looks at them."""
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
 
 
 def compare_quietly(study: Study, results: Path, *options: str) -> tuple[int, str]:
@@ -231,7 +231,7 @@ def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple
     study, results, _ = factorial
     before, runs = written(folder_of(results)), written(results / "runs")
     (folder_of(results) / KEPT).unlink()  # so that all is drawn anew
-    program = [sys.executable, "-c", "from hfbench.cli import main; main()", "compare", study.source]
+    program = [sys.executable, "-c", "from hfbench.cli.main import main; main()", "compare", study.source]
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(
@@ -251,7 +251,7 @@ def test_figures_of_the_same_records_are_not_drawn_again(
     folder = folder_of(results)
     before = written(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "_made", None)  # drawing would fail
+        patch.setattr(study_figures, "_made", None)  # drawing would fail
         assert compare_quietly(study, results)[0] == 0
     assert written(folder) == before
     (folder / "forest.png").write_bytes(b"changed by hand")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sweep_stand_ins import FIRST, Bowl, Memory, sweep, tuned
 
-from hfbench.studies.retest import Frozen, candidates, freeze
-from hfbench.studies.trials import COMPLETE, PRUNED, Trial
-from hfbench.studies.tuning import measures_of
+from hfbench.sweep.retest import Frozen, candidates, freeze
+from hfbench.sweep.trials import COMPLETE, PRUNED, Trial
+from hfbench.sweep.tuning import measures_of
 
 
 def trial(index: int, costs: list[float], state: str = COMPLETE) -> Trial:

@@ -28,15 +28,15 @@ from tiny_study import (
 )
 
 from hfbench import registry
-from hfbench.config import Study, load_study
+from hfbench.commands.run import study_key
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import plan
 from hfbench.errors import ConfigError, NonFiniteError, StoreError
-from hfbench.runspec import plan
-from hfbench.store import RunFolder, read_json
-from hfbench.studies.jobs import added_parts
-from hfbench.studies.params import study_params
-from hfbench.studies.progress import Bars, describe, note
-from hfbench.studies.run import study_key
-from hfbench.tracking import Tracker
+from hfbench.execution.pool import added_parts
+from hfbench.execution.progress import Bars, describe, note
+from hfbench.records.run_folder import RunFolder, read_json
+from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.params import study_params
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -44,7 +44,7 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
 
 
 def logged(results: Path, study: Study) -> list[Any]:
@@ -160,7 +160,7 @@ def test_bad_input_is_said_before_anything_is_written(
 
 
 def test_a_model_whose_outputs_are_not_finite_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.experiment.mean_error", lambda *of: float("nan"))
+    monkeypatch.setattr("hfbench.runs.attempt.mean_error", lambda *of: float("nan"))
     with pytest.raises(NonFiniteError, match="finite outputs"):
         run_quietly(tiny(tmp_path), tmp_path / "results")
     assert not (tmp_path / "results").exists()
@@ -264,7 +264,7 @@ def test_the_verdict_is_recorded_before_it_is_printed(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = tiny(tmp_path, "study.seeds=1")
-    monkeypatch.setattr("hfbench.studies.report.table", lambda *of: 1 / 0)
+    monkeypatch.setattr("hfbench.report.conclusion.table", lambda *of: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_quietly(study, results)
     parent = next(entry for entry in logged(results, study) if "run_key" not in entry.data.tags)
@@ -292,8 +292,8 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from rich.console import Console
-from hfbench.config import load_study
-from hfbench.studies.run import run_study
+from hfbench.config.load import load_study
+from hfbench.commands.run import run_study
 jobs = int(sys.argv[3])
 study = load_study(sys.argv[1], sys.argv[4:])
 sys.exit(run_study(study, Path(sys.argv[2]), jobs, None, Console(), checkpoint_every=0.0))

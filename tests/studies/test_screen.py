@@ -7,7 +7,7 @@ import os
 
 from rich.console import Console
 
-from hfbench.studies.screen import unread_is_fine
+from hfbench.execution.broken_pipe import unread_is_fine
 
 
 def test_a_reader_that_leaves_ends_nothing() -> None:

@@ -146,7 +146,7 @@ def test_four_processes_write_to_one_server(tracking: str, tmp_path: Path) -> No
 
     file = tmp_path / "tiny.toml"
     file.write_text(TEXT)
-    words = [sys.executable, "-m", "hfbench.cli", "run", str(file), "--jobs", "1"]
+    words = [sys.executable, "-m", "hfbench.cli.main", "run", str(file), "--jobs", "1"]
     writing = [
         subprocess.Popen(
             [*words, "--seeds", f"{2 * i}-{2 * i + 1}", "--results", str(tmp_path / f"results-{i}")],

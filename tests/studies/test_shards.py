@@ -11,15 +11,15 @@ import pytest
 from rich.console import Console
 from tiny_study import run_quietly, specs, tiny, uses_mlflow
 
-from hfbench.config import Study
+from hfbench.commands.import_records import import_study
+from hfbench.commands.run_shard import Shard, run_shard, shard_of
+from hfbench.config.load import Study
+from hfbench.config.run_spec import plan
 from hfbench.errors import ConfigError, StoreError
-from hfbench.lock import TakenError, study_lock
-from hfbench.runspec import plan
-from hfbench.store import RunFolder
-from hfbench.studies.archive import export_study
-from hfbench.studies.importing import import_study
-from hfbench.studies.shards import Shard, run_shard, shard_of
-from hfbench.tracking import Tracker
+from hfbench.records.archive import export_study
+from hfbench.records.locks import TakenError, study_lock
+from hfbench.records.run_folder import RunFolder
+from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -27,7 +27,7 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.studies.pictures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
 
 
 def shard(study: Study, which: str, results: Path) -> tuple[int, str]:

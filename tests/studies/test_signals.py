@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hfbench.studies.signals import Terminated, sigterm_interrupts, undisturbed
+from hfbench.execution.interrupts import Terminated, sigterm_interrupts, undisturbed
 
 SAYS_WHEN_IT_SLEEPS = "import time; print('here', flush=True); time.sleep(60)"
 

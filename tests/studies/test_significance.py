@@ -10,7 +10,7 @@ from result_tables import runs, simulated
 from statsmodels.stats.multitest import multipletests
 
 from hfbench.errors import ConfigError
-from hfbench.studies.significance import across_tasks, compare, secondary
+from hfbench.statistics.comparisons import across_tasks, compare, secondary
 
 
 def only(records, **options):

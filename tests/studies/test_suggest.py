@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from hfbench.space import Choice, Integers, Linear, Log
-from hfbench.studies.suggest import Seen, grid, is_hopeless, seed_order, suggest
+from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
+from hfbench.sweep.sampling import Seen, grid, is_hopeless, seed_order, suggest
 
 SPACE = {"a": Log(1e-3, 1.0), "b": Linear(0.0, 1.0), "c": Integers(1, 20)}
 FIRST = {"a": 0.1, "b": 0.9, "c": 5}

@@ -15,8 +15,8 @@ import pytest
 from tiny_study import results_folder, uses_mlflow
 from tiny_sweep import command, environment, runs, study_file, swept, trials
 
-from hfbench.config import load_study
-from hfbench.store import read_json
+from hfbench.config.load import load_study
+from hfbench.records.run_folder import read_json
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -76,7 +76,7 @@ def test_what_is_frozen_is_a_study_of_its_own(whole: tuple[Path, str]) -> None:
 def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]) -> None:
     from mlflow.tracking import MlflowClient
 
-    from hfbench.tracking import local_uri
+    from hfbench.tracking.mlflow_store import local_uri
 
     results, _ = whole
     client = MlflowClient(tracking_uri=local_uri(results))

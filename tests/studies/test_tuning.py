@@ -9,9 +9,9 @@ import pytest
 from sweep_stand_ins import FIRST, Bowl, Memory, bound, sweep, tuned
 
 from hfbench.errors import StoreError
-from hfbench.studies import trials as trials_module
-from hfbench.studies.trials import COMPLETE, FAILED, PRUNED, Trials
-from hfbench.studies.tuning import Tuning, measures_of, relative
+from hfbench.sweep import trials as trials_module
+from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, Trials
+from hfbench.sweep.tuning import Tuning, measures_of, relative
 
 
 def outcome(trials: Any) -> dict[int, tuple[Any, ...]]:
@@ -197,7 +197,7 @@ def test_a_constraint_keeps_the_best_from_being_what_it_forbids() -> None:
     task = Bowl(sweep(constraint=bound("distinct_to_target", 1.1)))  # 2 - b: b at least 0.68
     trials = Memory()
     tuned(task, trials)
-    from hfbench.studies.retest import candidates
+    from hfbench.sweep.retest import candidates
 
     assert all(one.params["b"] >= 0.67 for one in candidates(trials.all(), task.sweep))
 

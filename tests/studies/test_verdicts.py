@@ -10,9 +10,9 @@ import pytest
 from result_tables import runs, simulated
 from rich.console import Console
 
-from hfbench.studies.significance import compare
-from hfbench.studies.verdicts import markdown, medians, rows, sentences, table
-from hfbench.studies.words import interval
+from hfbench.report.comparison_text import markdown, medians, rows, sentences, table
+from hfbench.report.wording import interval
+from hfbench.statistics.comparisons import compare
 
 LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
 

@@ -8,7 +8,7 @@ import torch
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.space import build
+from hfbench.parts.hyperparameters import build
 from hfbench.tasks.addition import POOL, TEST, Addition, Recurrent, marks, sequences
 
 

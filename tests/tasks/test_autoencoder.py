@@ -6,7 +6,7 @@ from torch import nn
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.space import build
+from hfbench.parts.hyperparameters import build
 from hfbench.tasks.autoencoder import network, split, squared_error
 from hfbench.tasks.curves import Curves, CurvesSmall
 from hfbench.tasks.mnist import MNIST

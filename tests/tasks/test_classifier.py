@@ -11,10 +11,10 @@ from mnist_files import idx, written
 from torch import nn
 
 from hfbench import registry
-from hfbench.data import read, verify
+from hfbench.curvature.loss import mean_loss
 from hfbench.errors import ConfigError, DataError
-from hfbench.loss import mean_loss
-from hfbench.space import build
+from hfbench.parts.data_files import read, verify
+from hfbench.parts.hyperparameters import build
 from hfbench.tasks.classifier import misclassified, network
 from hfbench.tasks.mnist_class import TEST_LABELS, TRAIN_LABELS, MNISTClass, labels
 from hfbench.tasks.usps_class import USPSClass

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hfbench.errors import ConfigError
-from hfbench.protocols import Split
+from hfbench.parts.protocols import Split
 from hfbench.tasks.common import sparse_linear, sparse_normal, split, whole_numbers
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from hfbench import data
 from hfbench.errors import DataError
+from hfbench.parts import data_files
 from hfbench.tasks.curves import ORIGINAL, PEN, STEPS, Curves, CurvesSmall, draw, generated, levels, original, quadratic
 
 
@@ -19,7 +19,7 @@ def generator(seed=0):
 
 @pytest.fixture(autouse=True)
 def _no_data_of_the_user(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(data_files, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("HFBENCH_DATA", raising=False)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hfbench.data import verify
 from hfbench.errors import DataError
+from hfbench.parts.data_files import verify
 from hfbench.tasks.mnist import MNIST, TEST, TRAIN, parse_idx, pictures
 
 

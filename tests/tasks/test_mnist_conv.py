@@ -7,8 +7,8 @@ from torch import nn
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.protocols import Pictured
-from hfbench.space import build
+from hfbench.parts.hyperparameters import build
+from hfbench.parts.protocols import Pictured
 from hfbench.tasks.mnist_conv import MNISTConv, network
 
 

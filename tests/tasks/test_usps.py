@@ -5,9 +5,9 @@ import gzip
 import pytest
 import torch
 
-from hfbench import data
-from hfbench.data import read, verify
 from hfbench.errors import DataError
+from hfbench.parts import data_files
+from hfbench.parts.data_files import read, verify
 from hfbench.tasks.usps import TEST, TRAIN, USPS, parse
 
 
@@ -51,9 +51,9 @@ def test_missing_files_name_what_to_supply(tmp_path, monkeypatch):
     def unreachable(url, target):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(data_files, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("HFBENCH_DATA", raising=False)
-    monkeypatch.setattr(data, "_get", unreachable)
+    monkeypatch.setattr(data_files, "_get", unreachable)
     with pytest.raises(DataError, match="(?s)hastie.su.domains.*: cannot connect\n.*<folder>/usps/zip.train.gz"):
         USPS().load(generator())
 

@@ -13,8 +13,8 @@ import torch
 from faulty import honest, optimizers, preconditioners, rules, schedulers, solvers, tasks
 
 from hfbench import testing
+from hfbench.commands.check import BROKEN, HELD, NOT_RUN, SKIPPED, Outcome, outcomes_of
 from hfbench.testing import CONTRACTS
-from hfbench.testing.report import BROKEN, HELD, NOT_RUN, SKIPPED, Outcome, outcomes_of
 
 FAMILIES = {
     "solver": solvers,

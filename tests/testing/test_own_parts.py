@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hfbench import registry
-from hfbench.testing.report import BROKEN, SKIPPED, outcomes_of
+from hfbench.commands.check import BROKEN, SKIPPED, outcomes_of
 
 
 def of_its_own() -> list[object]:

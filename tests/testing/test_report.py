@@ -13,14 +13,15 @@ import pytest
 from plugin_files import fresh
 from rich.console import Console
 
-from hfbench import cli, registry
+from hfbench import registry
+from hfbench.cli import main
+from hfbench.commands.check import check_parts
 from hfbench.testing import SolverContract
-from hfbench.testing.report import check_parts
 
 PLUGIN = '''
 from faulty import rules
 from hfbench import registry
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 
 
 @part
@@ -38,8 +39,8 @@ registry.add("rule", "says-true", SaysTrue)
 '''
 
 PART = """
-from hfbench.space import part
-from hfbench.protocols import Stop
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import Stop
 
 
 @part
@@ -75,7 +76,7 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["hfbench", "check", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main.main()
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err or "acme" in out + err
         return caught.value.code or 0, out, err
@@ -149,7 +150,7 @@ def test_a_plugin_alone_means_its_parts(check: Check, plugin: Path) -> None:
         "  held     begins a test",
         "  held     says what it reads",
         "  BROKEN   answers with a reason or none",
-        "           expected  a member of hfbench.protocols.Stop, or None, at step 0",
+        "           expected  a member of hfbench.parts.Stop, or None, at step 0",
         "           came      False",
         "           matters   the reason is recorded in the trace; True is none",
         "  held     begins anew for every solve",
@@ -200,7 +201,7 @@ def test_an_exception_is_told_with_the_line_of_the_part(check: Check, install: C
 BY_KIND = """
 from faulty import rules, solvers
 from hfbench import registry
-from hfbench.space import part
+from hfbench.parts.hyperparameters import part
 
 
 @part
@@ -281,7 +282,13 @@ def test_a_check_that_never_ends_is_ended(check: Check, by_kind: Path) -> None:
 def test_a_part_of_a_file_that_was_skipped_is_broken(check: Check, tmp_path: Path) -> None:
     """A solver class without `iterates` cannot be registered: status 1, as for one of a package."""
     file = tmp_path / "acme_plugin.py"
-    lines = ["from hfbench import registry", "from hfbench.space import part", "@part", "class Lame:", "    'None.'"]
+    lines = [
+        "from hfbench import registry",
+        "from hfbench.parts.hyperparameters import part",
+        "@part",
+        "class Lame:",
+        "    'None.'",
+    ]
     file.write_text("\n".join([*lines, "registry.add('solver', 'lame', Lame)"]))
     status, out, err = check("lame", "--plugin", file)
     assert status == 1
@@ -298,7 +305,7 @@ def test_a_part_of_a_file_that_was_skipped_is_broken(check: Check, tmp_path: Pat
 def test_long_texts_wrap_under_their_labels(check: Check, tmp_path: Path) -> None:
     file = tmp_path / "long.py"
     file.write_text(
-        "from faulty import solvers\nfrom hfbench import registry\nfrom hfbench.space import part\n"
+        "from faulty import solvers\nfrom hfbench import registry\nfrom hfbench.parts.hyperparameters import part\n"
         "@part\nclass WithoutHalf(solvers.WithoutHalf):\n    'As it should not be.'\n"
         "registry.add('solver', 'without-half', WithoutHalf)\n"
     )

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 
 MODULE = """
 from faulty import rules, solvers, tasks
-from hfbench.rules import RelativeProgress
+from hfbench.solvers.stopping import RelativeProgress
 from hfbench.testing import RuleContract, SolverContract, TaskContract
 
 
@@ -79,7 +79,7 @@ def test_what_holds_passes_and_what_does_not_fails(said: str) -> None:
 
 
 def test_a_failure_is_told_in_three_parts(said: str) -> None:
-    assert "ContractBroken: expected: a member of hfbench.protocols.Stop, or None" in said
+    assert "ContractBroken: expected: a member of hfbench.parts.protocols.Stop, or None" in said
     assert re.search(r"^E +came:     False$", said, re.MULTILINE)
     assert re.search(r"^E +matters:  the reason is recorded in the trace", said, re.MULTILINE)
 
@@ -90,5 +90,5 @@ def test_a_check_with_nothing_to_say_is_skipped(said: str) -> None:
 
 
 def test_contracts_need_no_pytest() -> None:
-    program = "import sys; sys.modules['pytest'] = None; import hfbench.testing, hfbench.testing.report"
+    program = "import sys; sys.modules['pytest'] = None; import hfbench.testing, hfbench.commands.check"
     assert subprocess.run([sys.executable, "-W", "error", "-c", program], check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""Command line: options, help and exit status."""

@@ -1,0 +1,304 @@
+"""The command line. Whatever is heavy is imported inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hfbench.cli.data import data_app
+from hfbench.cli.options import (
+    Commands,
+    Data,
+    From,
+    Jobs,
+    Only,
+    Plugin,
+    Results,
+    Seeds,
+    Sets,
+    StudyName,
+    as_typed,
+    complain,
+    help_if_alone,
+    jobs_of,
+    study_of,
+)
+from hfbench.cli.parts import check, list_, new, show
+from hfbench.cli.probe import capture, probe_app
+from hfbench.errors import ConfigError, HfbenchError
+
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+
+# The base of all errors in what was typed: typer's own or click's, as the version has it.
+UsageError: Any = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="hfbench",
+    cls=Commands,
+    help="Hessian-free optimisers compared fairly: paired seeds, counted work, tested verdicts.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets in help texts are no markup
+)
+
+# ---------------------------------------------------------------- errors and exit status
+
+
+def main() -> None:
+    """The console script: an error a user can mend is one message on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a ? for what the terminal's encoding lacks, not a traceback
+    try:
+        try:
+            status = _status()
+        finally:
+            if sys.stdout is not None:  # it is where the shell has closed it (>&-)
+                sys.stdout.flush()  # or Python does at its exit, where nobody can catch what it raises
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        status = 1
+    sys.exit(status)
+
+
+def _status() -> int:
+    try:
+        return int(app(prog_name="hfbench", standalone_mode=False) or 0)
+    except HfbenchError as error:
+        complain(str(error))
+    except UsageError as error:
+        complain(_usage(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    return 2
+
+
+def _usage(error: Any) -> str:
+    """What typer has against the arguments, in one line."""
+    if getattr(error, "possibilities", None) is not None:
+        near = " or ".join(error.possibilities)
+        text = f"no option {error.option_name}{f' (did you mean {near}?)' if near else ''}"
+    else:
+        said = error.format_message()
+        text = said[:1].lower() + said[1:].rstrip(".")
+    command = error.ctx.command_path if error.ctx is not None else "hfbench"
+    return f"{text}; `{command} --help` shows what there is."
+
+
+def _let_go_of_stdout() -> None:
+    """The reader is gone, as of `hfbench list | head -1`; what is still buffered must go somewhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# ---------------------------------------------------------------- commands
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import hfbench
+
+        print(f"hfbench {hfbench.__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    help_if_alone(ctx)
+
+
+@app.command()
+def run(
+    study: StudyName,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    backend: Annotated[str, typer.Option(help="What makes the runs: loky, dask or ray.")] = "loky",
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a running Dask or Ray cluster; none: one of this machine.")
+    ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Begin a run or more of every method on every task, and say what all will take."),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="i/n: every n-th task and seed from the i-th, for `import` to judge with the rest."),
+    ] = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Run a study and print its verdicts; what has finished before is not repeated."""
+    from rich.console import Console
+
+    from hfbench.commands.run import run_study
+    from hfbench.commands.run_plan import plan_study
+    from hfbench.commands.run_shard import run_shard, shard_of
+    from hfbench.execution.backends import engine_of
+
+    part = None if shard is None else shard_of(shard)
+    checked = study_of(study, seeds, only, set_, plugin)
+    chosen = as_typed(seeds, only, set_, plugin)
+    if plan:
+        if part is not None or (backend, cluster) != ("loky", None):
+            raise ConfigError("--plan: looks at the whole study on this machine; leave --shard and --backend out.")
+        raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Console()))
+    if (backend, cluster) != ("loky", None):
+        if part is not None:
+            raise ConfigError(
+                "--shard: is for jobs that know of no cluster; with --backend and --cluster leave it out."
+            )
+        with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
+            raise typer.Exit(run_study(checked, results, engine.capacity, data, Console(), chosen, engine=engine))
+    if part is None:
+        raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
+    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Console(), chosen))
+
+
+@app.command("import")
+def import_(
+    study: StudyName,
+    sources: Annotated[
+        list[Path] | None, typer.Argument(help="Results folders and archives; none: --results has all already.")
+    ] = None,
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Bring records made elsewhere into a results folder, and judge and report them with those that are there."""
+    from rich.console import Console
+
+    from hfbench.commands.import_records import import_study
+
+    checked = study_of(study, seeds, only, set_, plugin)
+    chosen = as_typed(seeds, only, set_, plugin)
+    raise typer.Exit(import_study(checked, sources or [], results, data, Console(), chosen))
+
+
+@app.command()
+def sweep(
+    study: StudyName,
+    jobs: Jobs = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Optuna storage in place of sweeps.db, such as postgresql+psycopg://user@host/name."),
+    ] = None,
+) -> None:
+    """Tune a method: search its settings, test the best again, freeze, and compare on fresh seeds."""
+    from rich.console import Console
+
+    from hfbench.commands.sweep import sweep_study
+
+    checked = study_of(study, None, None, set_, plugin)
+    raise typer.Exit(
+        sweep_study(checked, results, jobs_of(jobs), data, Console(), storage, as_typed(None, None, set_, plugin))
+    )
+
+
+@app.command()
+def compare(
+    study: StudyName,
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    from_: From = None,
+) -> None:
+    """Judge and report the recorded runs of a study, else its published ones; nothing is run."""
+    from rich.console import Console
+
+    from hfbench.commands.compare import compare_study
+
+    checked = study_of(study, seeds, only, set_, plugin)
+    raise typer.Exit(compare_study(checked, results, data, Console(), as_typed(seeds, only, set_, plugin), from_))
+
+
+@app.command()
+def export(
+    study: StudyName,
+    file: Annotated[Path, typer.Argument(help="The archive to write, such as my-study.parquet.")],
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+) -> None:
+    """Write the recorded runs of a study to one file, for `compare --from` here or elsewhere."""
+    from rich.console import Console
+
+    from hfbench.records.archive import export_study
+
+    raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Console(), file))
+
+
+@app.command()
+def diagnose(
+    study: Annotated[str, typer.Argument(help="Name or file of a study, or the key of a run.")],
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Train diverged runs again and name what first was not finite.")
+    ] = False,
+    seeds: Seeds = None,
+    only: Only = None,
+    set_: Sets = None,
+    plugin: Plugin = None,
+    results: Results = Path("results"),
+    data: Data = None,
+    from_: From = None,
+) -> None:
+    """Say what is wrong with recorded runs: failure signatures, evidence, remedy; status 1 if there are any."""
+    from rich.console import Console
+
+    from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
+
+    if is_key(study, results):
+        if origin:
+            raise ConfigError("--origin: needs the study, whose run it trains again, but got a run's key.")
+        raise typer.Exit(diagnose_run(study, results, Console()))
+    checked = study_of(study, seeds, only, set_, plugin)
+    chosen = as_typed(seeds, only, set_, plugin)
+    raise typer.Exit(diagnose_study(checked, results, data, Console(), chosen, from_, origin))
+
+
+for name, command in (("capture", capture), ("list", list_), ("show", show), ("new", new), ("check", check)):
+    app.command(name)(command)
+app.add_typer(probe_app, name="probe")
+app.add_typer(data_app, name="data")
+
+
+@app.command()
+def ui(
+    results: Results = Path("results"),
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+) -> None:
+    """Browse the recorded runs in the MLflow UI, on this machine only."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"--port: must be 1 to 65535, but got {port}.")
+    from hfbench.commands import ui
+
+    ui.ui(results, port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What the commands share: options, groups of commands, messages, and the study that was named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hfbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hfbench.config.load import Study
+
+
+class Commands(TyperGroup):
+    """A group of commands that says so itself if one is unknown."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            from hfbench.messages import did_you_mean
+
+            near, known = did_you_mean(args[0], self.commands), ", ".join(self.commands)
+            raise ConfigError(f"no command {args[0]!r}{near}; known: {known}.")
+        return super().resolve_command(ctx, args)
+
+
+Results = Annotated[Path, typer.Option(envvar="HFBENCH_RESULTS", help="Folder of run records and the MLflow store.")]
+StudyName = Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")]
+Seeds = Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")]
+Only = Annotated[str | None, typer.Option(help="Methods to keep beside the baseline, separated by commas.")]
+Jobs = Annotated[int | None, typer.Option(help="So many at a time; by default one per core.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
+]
+Data = Annotated[str | None, typer.Option(help="Folder looked at before HFBENCH_DATA and the user cache.")]
+From = Annotated[
+    Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
+]
+Plugin = Annotated[
+    list[Path] | None, typer.Option(help="Python file that adds parts of its own; may be given repeatedly.")
+]
+
+
+def complain(message: str) -> None:
+    print(f"hfbench: {message}", file=sys.stderr)
+
+
+def help_if_alone(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help(), file=sys.stderr)
+        raise typer.Exit(2)
+
+
+def jobs_of(given: int | None) -> int:
+    """How many at a time."""
+    if given is not None and given < 1:
+        raise ConfigError(f"--jobs: must be at least 1, but got {given}.")
+    import joblib
+
+    return given or int(joblib.cpu_count())
+
+
+def loaded(plugins: Sequence[Path] | None) -> None:
+    """Loads plugin files that no study names, and says which are broken."""
+    from hfbench.parts.plugin_files import load
+
+    with _telling_of_skipped():
+        for file in plugins or ():
+            load(file)
+
+
+def study_of(
+    name: str, seeds: str | None, only: str | None, sets: list[str] | None, plugins: Sequence[Path] | None
+) -> Study:
+    """The checked study as the options have it; broken plugins are said on stderr, whether or not it needs them."""
+    from hfbench.config.load import load_study
+
+    methods = [name.strip() for name in only.split(",")] if only is not None else []
+    with _telling_of_skipped():
+        return load_study(name, overrides=sets or [], seeds=seeds, only=methods, plugin_files=plugins or [])
+
+
+@contextmanager
+def _telling_of_skipped() -> Iterator[None]:
+    from hfbench.parts import registry
+
+    told = set(registry.skipped)
+    try:
+        yield
+    finally:
+        for file, one in registry.skipped.items():
+            if file not in told:
+                complain(f"the plugin {file} could not be loaded and is skipped.\n{one.traceback}")
+
+
+def as_typed(
+    seeds: str | None, only: str | None, sets: list[str] | None, plugins: Sequence[Path] | None = None
+) -> list[str]:
+    """The options that decide which runs belong to a study."""
+    given = [
+        *(("--plugin", str(one)) for one in plugins or []),
+        *(("--seeds", seeds), ("--only", only)),
+        *(("--set", one) for one in sets or []),
+    ]
+    return [word for option, value in given if value is not None for word in (option, value)]

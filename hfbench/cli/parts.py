@@ -1,0 +1,92 @@
+"""The commands about parts: list and show them, write the frame of a new one, check one against its contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hfbench.cli.options import Data, Plugin, complain, loaded
+from hfbench.errors import UnknownPartError
+
+Family = Annotated[str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, optimizer, study.")]
+
+
+def list_(
+    family: Family = None,
+    load: Annotated[bool, typer.Option("--load", help="Import every part too, and show why one is broken.")] = False,
+    plugin: Plugin = None,
+) -> None:
+    """List parts and studies: name, what they do, and whose they are. Without --load no part is imported."""
+    from hfbench.commands.show import plain_console, print_list
+    from hfbench.messages import did_you_mean
+    from hfbench.parts import registry
+
+    loaded(plugin)
+    known = (*registry.FAMILIES, "study")
+    wanted = {"studies": "study"}.get(family, family.removesuffix("s")) if family else None
+    if wanted not in (None, *known):
+        raise UnknownPartError(f"no family {family!r}{did_you_mean(family, known)}; known: {', '.join(known)}.")
+    print_list(plain_console(), [kind for kind in known if wanted in (None, kind)], load)
+    for line in registry.misspelt_groups():
+        complain(line)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study, or globalization.")],
+    plugin: Plugin = None,
+) -> None:
+    """Show a part (formula, source, hyper-parameters), a shipped study, or the settings of globalization."""
+    from hfbench.commands.show import plain_console, print_globalization, print_part, print_study
+    from hfbench.config.load import shipped_studies
+    from hfbench.messages import did_you_mean
+    from hfbench.parts import registry
+
+    loaded(plugin)
+    console = plain_console()
+    if name == "globalization":
+        print_globalization(console)
+        return
+    studies = shipped_studies()
+    families = registry.families_of(name)
+    if not families and name not in studies:
+        known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies, "globalization"]
+        near = did_you_mean(name, known)
+        why = registry.cure(name, near)
+        raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{why}")
+    for place, family in enumerate(families):
+        if place:
+            console.print()
+        print_part(console, family, name)
+    if name in studies:
+        if families:
+            console.print()
+        print_study(console, name)
+
+
+def new(
+    family: Annotated[str, typer.Argument(help="solver, preconditioner, scheduler or task.")],
+    name: Annotated[str, typer.Argument(help="The part's name: small letters, digits and -, such as my-solver.")],
+    into: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path(),
+) -> None:
+    """Write a small package with a working part of your own, its contract test, and how to go on."""
+    from hfbench.commands.new import write
+
+    print(write(family, name, into))
+
+
+def check(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of parts; all if none is given.")] = None,
+    plugin: Plugin = None,
+    data: Data = None,
+    limit: Annotated[
+        float | None, typer.Option(min=1.0, help="Seconds for each check; 60 by default, 300 for tasks.")
+    ] = None,
+) -> None:
+    """Check parts against the contracts of their families; status 1 if one is broken."""
+    from hfbench.commands.check import check_parts
+    from hfbench.commands.show import plain_console
+
+    loaded(plugin)
+    raise typer.Exit(check_parts(names or [], plain_console(), data, limit))

@@ -1,0 +1,72 @@
+"""`hfbench capture`: a zoo of systems from the runs of a study, early to late, lambda as met and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from hfbench.commands.run import preflight
+from hfbench.config.load import Study
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.errors import ConfigError, StoreError
+from hfbench.parts.protocols import BatchPlan
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.frozen_system import SUFFIX, FrozenSystem
+from hfbench.records.run_folder import RunFolder, make_folder, safe_name
+from hfbench.runs.batch_replay import plans
+
+
+def capture_study(
+    study: Study,
+    at: Sequence[int],
+    factors: Sequence[float],
+    into: Path,
+    results: Path,
+    data: str | None,
+    console: Console,
+) -> int:
+    """Trains every Hessian-free run of the study up to the last of the iterations `at` and freezes its systems.
+
+    Each is written once for every factor of lambda. Returns 0; 1 if some run ended before. Raises ConfigError where the
+    study has no Hessian-free method, and as a study's run does, before anything is written.
+    """
+    specs = [spec for spec in plan(study, data) if spec.method.optimizer is None]
+    if not specs:
+        raise ConfigError(f"{study.name} has no Hessian-free method in what is asked for, so there are no systems.")
+    recorded = {spec.name: _recorded(spec, results) for spec in specs}
+    preflight(specs, data)
+    make_folder(into)
+    short = 0
+    for spec in specs:
+        with console.status(f"{spec.name}: training to iteration {max(at)}"):
+            found = 0
+            for frozen in frozen_systems(spec, at, data, recorded[spec.name]):
+                found += 1
+                for factor in factors:
+                    _write(frozen.damped(factor), into, console)
+        if found < len(set(at)):
+            short += 1
+            left = ", ".join(map(str, sorted(set(at))[found:]))
+            console.print(f"{spec.name} ended before iteration {left}.", highlight=False)
+    return 1 if short else 0
+
+
+def _write(frozen: FrozenSystem, into: Path, console: Console) -> None:
+    path = frozen.save(into / f"{safe_name(frozen.name)}{SUFFIX}")
+    cases, size = len(frozen.gradient_cases), path.stat().st_size / 1e6
+    console.print(f"{path}  lambda {frozen.damping:.3g}, {cases} cases, {size:.1f} MB", highlight=False, soft_wrap=True)
+
+
+def _recorded(spec: RunSpec, results: Path) -> list[BatchPlan] | None:
+    """The batches that the run meets again, where it follows another's."""
+    if not spec.follows:
+        return None
+    folder = RunFolder(results, spec.follows)
+    if not folder.trace_path.exists():
+        raise StoreError(
+            f"{spec.name} meets again the batches of {spec.method.batches_of}, whose run is not recorded in {results}: "
+            "run the study first, or leave the method out with --only."
+        )
+    return plans(folder.rows())

@@ -1,0 +1,103 @@
+"""What is recorded of a study, judged and reported without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from hfbench.commands.run import tracker_of
+from hfbench.config.load import Study
+from hfbench.config.run_spec import plan
+from hfbench.errors import StoreError
+from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.pool import Setting
+from hfbench.records import archive
+from hfbench.records.locks import TakenError, study_lock
+from hfbench.records.recorded_study import Recorded, gather
+from hfbench.records.run_folder import prepare
+from hfbench.report.conclusion import command_of, conclude, show
+from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.run_logger import Log
+
+PUBLISHED = Path("published")  # in place of a file: the records that come with hfbench
+
+
+def compare_study(
+    study: Study,
+    results: Path,
+    data: str | None,
+    console: Console,
+    options: Sequence[str] = (),
+    archive_file: Path | None = None,
+) -> int:
+    """Statistics, figures and report of the runs that are recorded; says which are missing. Returns 0.
+
+    `options` are those of the command line that decide which runs belong to the study. The runs are those of
+    `archive_file` where it is given, PUBLISHED being the one that comes with hfbench, else those recorded in `results`,
+    and if there are none, the published ones. Raises StoreError if there is nothing to compare, before a report is
+    written. While another process runs the study, MLflow is left to that one.
+    """
+    results = Path(results)
+    command = command_of(study, options)
+    recorded = recorded_runs(study, results, data, archive_file)
+    if not recorded.ended:
+        raise StoreError(nothing_recorded(recorded, command))
+    prepare(results)
+    with ExitStack() as held, unread_is_fine(console):
+        console.print(_announcement(recorded), highlight=False, soft_wrap=True)
+        tracker = _tracked(recorded, data, held, console)
+        show(conclude(recorded, tracker, command), console)
+    return 0
+
+
+def _tracked(recorded: Recorded, data: str | None, held: ExitStack, console: Console) -> Tracker | None:
+    """The study's place in MLflow, with every recorded run in it; None while another process runs the study."""
+    study, results = recorded.study, recorded.results
+    try:
+        held.enter_context(study_lock(results, study.name, "hfbench compare"))
+    except TakenError as taken:
+        console.print(escape(f"MLflow is left to {taken.holder}."), highlight=False, soft_wrap=True)
+        return None
+    tracker = tracker_of(study, recorded.specs, results)
+    log = Log(tracker, recorded.specs, Setting(recorded.records, study.name, data), console)
+    # The records may have been copied here, or logged under another study.
+    for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):
+        log.ended(key)
+    return tracker
+
+
+def recorded_runs(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:
+    """The study's runs in `results`, or those of the archive, PUBLISHED or a file, unpacked there."""
+    specs = {spec.key(): spec for spec in plan(study, data)}
+    recorded = gather(study, specs, results)
+    wanted = archive_file == PUBLISHED or (archive_file is None and not recorded.ended)
+    file = archive.published(study.name) if wanted else archive_file
+    if file is None:
+        if archive_file == PUBLISHED:
+            raise StoreError(f"no records of {study.name} are published with hfbench; --from names a file of them.")
+        return recorded
+    folder, held = archive.unpack(file, study.name, specs, results)
+    return gather(study, held, results, folder)
+
+
+def nothing_recorded(recorded: Recorded, command: str) -> str:
+    others = "".join(f" {sentence}" for sentence in recorded.others.sentences())
+    return (
+        f"none of the {len(recorded.specs)} runs of {recorded.study.name} is recorded in {recorded.records}, so there "
+        f"is nothing to compare.{others} `{command}` runs them; --results names the folder of their records."
+    )
+
+
+def _announcement(recorded: Recorded) -> str:
+    study, ended, total = recorded.study, len(recorded.ended), len(recorded.specs)
+    here = recorded.records == recorded.results
+    archived = "" if here else " in the archive, none made here"
+    said = f"{study.name}: {study.question}\n{ended} of {total} runs are recorded{archived}; nothing is run"
+    if here and recorded.missing and archive.published(study.name) is not None:
+        said += f"\nThere are published runs of {study.name} as well: `--from published` judges those."
+    return escape(said)

@@ -1,0 +1,87 @@
+"""Records that were made elsewhere, by shards or under another roof, brought into one results folder and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.commands.compare import compare_study
+from hfbench.config.load import Study
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.errors import StoreError
+from hfbench.messages import count
+from hfbench.records import archive
+from hfbench.records.locks import study_lock
+from hfbench.records.recorded_study import gather, same_settings
+from hfbench.records.run_folder import Contents, RunFolder, prepare, read_json
+
+
+def import_study(
+    study: Study,
+    sources: Sequence[Path],
+    results: Path,
+    data: str | None,
+    console: Console,
+    options: Sequence[str] = (),
+) -> int:
+    """Copies what the sources hold of the study's runs into `results`, and judges all that is recorded there.
+
+    A source is a results folder or an archive that `hfbench export` wrote. A run is taken under its key alone: it is
+    the same run, of the same settings, data and code. What has ended in `results` stays as it is; of a run that several
+    sources hold, the first that has ended is taken, else a checkpoint, from which `hfbench run` goes on. Returns 0; 1
+    if runs are missing still. Raises StoreError, before anything is copied, for a source that is neither or holds no
+    run of the study.
+    """
+    specs = {spec.key(): spec for spec in plan(study, data)}
+    held = {source: _held(source, specs, study.name) for source in sources}
+    prepare(results)
+    with study_lock(results, study.name, "hfbench import"):
+        for source, found in held.items():
+            taken = [key for key, contents in found.items() if _took(RunFolder(results, key), contents)]
+            left = f", {len(found) - len(taken)} there already" if len(taken) < len(found) else ""
+            said = f"{source}: {len(taken)} of {count(len(found), 'run')} of {study.name} taken{left}"
+            console.print(escape(said), highlight=False, soft_wrap=True)
+    compare_study(study, results, data, console, options)
+    return 1 if gather(study, specs, results).missing else 0
+
+
+def _took(folder: RunFolder, contents: Contents) -> bool:
+    """Whether the contents were put there: not in place of a run that has ended, nor a checkpoint for a checkpoint."""
+    if folder.is_complete() or (folder.path.exists() and contents.ended is None):
+        return False
+    folder.put(contents)
+    return True
+
+
+def _held(source: Path, specs: Mapping[str, RunSpec], name: str) -> dict[str, Contents]:
+    """The study's runs in a source, by key."""
+    if (source / "runs").is_dir():
+        found = dict(_in_folder(source, specs))
+    elif source.is_file():
+        found = archive.contents(source, specs)
+    else:
+        what = "holds no runs/" if source.is_dir() else "is not there"
+        raise StoreError(
+            f"a source must be a results folder or an archive that `hfbench export` wrote, but {source} {what}."
+        )
+    if not found:
+        raise StoreError(
+            f"{source} holds none of the {len(specs)} runs of {name}, with these settings, data and version of hfbench."
+        )
+    return found
+
+
+def _in_folder(source: Path, specs: Mapping[str, RunSpec]) -> Iterator[tuple[str, Contents]]:
+    for key, spec in specs.items():
+        folder = RunFolder(source, key)
+        if not folder.path.is_dir():
+            continue
+        config = read_json(folder.path / "config.json")
+        if config is None:
+            continue
+        if not same_settings(config, spec.config()):
+            raise StoreError(f"{folder.path} must hold the run of its name, but its config.json is another's.")
+        yield key, folder.contents()

@@ -1,0 +1,187 @@
+"""`hfbench new`: a small package with a part that works, its contract test, and a study that compares it.
+
+The files are the templates beside this module, filled in. As generated, the tests pass and the study runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import keyword
+import os
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from hfbench.errors import ConfigError, DuplicatePartError
+from hfbench.messages import did_you_mean
+from hfbench.parts import registry
+
+LONGEST = 64  # of a part's name, which becomes a column and a part of file names
+HF = ('solver = "cg"', 'preconditioner = "martens"', 'scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }')
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the generated package of a family is, beside its templates."""
+
+    example: str  # what the part does as generated
+    question: str
+    baseline: str  # name of the method it is compared with
+    replaces: str | None  # the line of that method that it stands in for; None for a task
+    task: str = "curves-small"
+    passes: int = 1500
+
+
+FRAMES = {
+    "solver": Frame("steepest descent", "Does $name reach the target with less work than CG?", "cg", "solver"),
+    "preconditioner": Frame(
+        "a diagonal of the gradients' root mean squares",
+        "Does $name save work against Martens' preconditioner?",
+        "martens",
+        "preconditioner",
+    ),
+    "scheduler": Frame(
+        "a batch that doubles every few steps",
+        "Does $name save work against all cases in every step?",
+        "full",
+        "scheduler",
+    ),
+    "task": Frame(
+        "a teacher network to imitate",
+        "Does LSMR with a growing batch reach the target with less work than Martens' method?",
+        "hf",
+        None,
+        task="$name",
+        passes=1000,
+    ),
+}
+
+
+def write(family: str, name: str, into: Path = Path()) -> str:
+    """Writes the package `into`/`name` and returns what to do next.
+
+    Raises ConfigError for a family without template, a name that cannot name a part and a module, or a folder that is
+    there; DuplicatePartError for a name that is taken. Nothing is left half-written.
+    """
+    family = family.removesuffix("s")
+    if family not in FRAMES:
+        raise ConfigError(
+            f"FAMILY: must be one of {', '.join(FRAMES)}, but got {family!r}{did_you_mean(family, FRAMES)}."
+        )
+    module = _module(name)
+    if name in registry.names(family):
+        raise DuplicatePartError(
+            f"NAME: there is a {family} {name!r} already, of {registry.origin(family, name)}; choose another name."
+        )
+    folder = into / name
+    if not into.is_dir():
+        raise ConfigError(f"--into: must name a folder that is there, but got {into}.")
+    if folder.exists():
+        raise ConfigError(f"NAME: {folder} is there already; choose another name, or another folder by --into.")
+    _move_into_place(_files(family, name, module), folder)
+    return _next_steps(family, name, module, folder)
+
+
+def _module(name: str) -> str:
+    """The module's name of a part's, `my_solver` of `my-solver`."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        better = "-".join(re.findall(r"[a-z]+[0-9]*|[0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()))
+        hint = f", such as {better}" if re.match(r"[a-z]", better) else ", such as my-solver"
+        raise ConfigError(f"NAME: must be small letters, digits and -, a letter first{hint}, but got {name!r}.")
+    if len(name) > LONGEST:
+        raise ConfigError(f"NAME: must have at most {LONGEST} characters, but has {len(name)}.")
+    module = name.replace("-", "_")
+    if keyword.iskeyword(module) or keyword.issoftkeyword(module):
+        raise ConfigError(f"NAME: must not be a word of Python's own, but got {name!r}.")
+    if module == "conftest" or module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
+        raise ConfigError(f"NAME: there is a module {module} already, which {name!r} would hide; choose another name.")
+    return module
+
+
+def _files(family: str, name: str, module: str) -> dict[str, str]:
+    """The text of every file of the package."""
+    frame, words = FRAMES[family], {"family": family, "Family": family.capitalize(), "name": name, "module": module}
+    words["Class"] = _class(family, module)
+    method = "shf-lsmr" if family == "task" else name
+    words |= {
+        "example": frame.example,
+        "question": Template(frame.question).substitute(words),
+        "task": Template(frame.task).substitute(words),
+        "passes": str(frame.passes),
+        "baseline": frame.baseline,
+        "method": method if method != frame.baseline else f"{method}-new",
+        "theirs": "\n".join(HF),
+        "mine": "\n".join(_mine(frame, name)),
+    }
+    return {
+        "pyproject.toml": _filled("pyproject.toml", words),
+        "README.md": _filled("README.md", words),
+        f"{module}.py": _filled(f"{family}.py", words),
+        f"test_{module}.py": _filled("test.py", words),
+        "study.toml": _filled("study.toml", words),
+    }
+
+
+def _class(family: str, module: str) -> str:
+    """`MySolver` of `my_solver`; with the family at its end where the template uses that name for something else."""
+    name = "".join(word.capitalize() for word in module.split("_"))
+    tree = ast.parse(_template(f"{family}.py").replace("$Class", "_"))
+    used = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    used |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return f"{name}{family.capitalize()}" if name in used else name
+
+
+def _mine(frame: Frame, name: str) -> list[str]:
+    """The lines of the method with the new part; on a new task, those of the quickstart's."""
+    if frame.replaces is None:
+        return ['solver = "lsmr"', 'preconditioner = "chapelle-erhan"', 'scheduler = { use = "dynamic", start = 0.05 }']
+    return [f'{frame.replaces} = "{name}"' if line.startswith(frame.replaces) else line for line in HF]
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    return Template(_template(template)).substitute(words)
+
+
+def _template(name: str) -> str:
+    return (resources.files("hfbench.commands") / "templates" / f"{name}.tmpl").read_text("utf-8")
+
+
+def _move_into_place(files: dict[str, str], folder: Path) -> None:
+    """All of the folder or nothing. Raises ConfigError where it cannot be written."""
+    made = None
+    try:
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        for name, text in files.items():
+            (made / name).write_text(text, "utf-8")
+        made.chmod(0o755)  # temporary folders are for their owner alone
+        os.rename(made, folder)
+    except BaseException as error:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ConfigError(f"--into: {folder.parent} cannot be written to: {error.strerror}.") from error
+        raise
+
+
+def _next_steps(family: str, name: str, module: str, folder: Path) -> str:
+    files = {
+        f"{module}.py": "the part, to be replaced by yours",
+        f"test_{module}.py": "its contract, for pytest",
+        "study.toml": "a comparison with built-in parts",
+    }
+    width = max(map(len, files))
+    return "\n".join(
+        [
+            f"{folder}/ holds a {family} that works as it is ({FRAMES[family].example}):",
+            *(f"  {file:<{width}}  {what}" for file, what in files.items()),
+            "Next:",
+            *(f"  {line}" for line in (f"cd {folder}", "python -m pip install -e .")),
+            *(f"  {line}" for line in (f"hfbench check {name}", "hfbench run study.toml")),
+        ]
+    )

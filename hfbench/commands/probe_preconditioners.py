@@ -1,0 +1,172 @@
+"""`hfbench probe preconditioners`: what each preconditioner makes of the identical systems, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from hfbench.errors import ConfigError
+from hfbench.execution.parallel_map import examined
+from hfbench.parts import registry
+from hfbench.parts.hyperparameters import hyperparameters
+from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
+from hfbench.probe.judge import Exact, Judge
+from hfbench.probe.pairwise import centre
+from hfbench.probe.preconditioner_on_system import GAPS, Row, Variant, conditioned, units
+from hfbench.records.run_folder import make_folder, write_atomically
+from hfbench.report.wording import digits, grid_of, number, p_value
+
+MIDDLE = GAPS[1]
+
+
+def probe_preconditioners(
+    systems: Sequence[FrozenSystem],
+    variants: Sequence[Variant],
+    solver: str,
+    most: int,
+    most_exact: int,
+    into: Path,
+    console: Console,
+    data: str | None = None,
+    jobs: int = 1,
+) -> int:
+    """Tries every variant on every system, prints tables, and writes rows and figures to `into`.
+
+    The age of a preconditioner is tried where an older system of the same run is among the systems.
+    """
+    make_folder(into)
+    rows: list[Row] = []
+    calls = [(frozen, _older(frozen, systems), variants, solver, most, most_exact, data) for frozen in systems]
+    for frozen, (exact, here, skipped) in zip(systems, examined(_examine, calls, jobs, console), strict=True):
+        for line in (frozen.told, exact.told, *skipped):
+            console.print(line, soft_wrap=True)
+        if here:
+            console.print(table(here, solver))
+        rows += here
+    if not rows:
+        raise ConfigError("no preconditioner took any of the systems, so there is nothing to compare.")
+    console.print(summary(rows))
+    for path in _write(rows, into):
+        console.print(str(path), soft_wrap=True)
+    return 0
+
+
+def variants_of(names: Sequence[str], probes: Sequence[float], exponents: Sequence[float]) -> list[Variant]:
+    """Every preconditioner by its name, and with each number of probes and each exponent that it has a setting for.
+
+    Raises as `registry.build` does for a name or value that it cannot be.
+    """
+    made = [Variant((("use", name),)) for name in names]
+    for kind, field, values in (("probes", "probes", probes), ("exponent", "exponent", exponents)):
+        for name in names:
+            if field not in {one.name for one in hyperparameters(registry.get("preconditioner", name))}:
+                continue
+            whole = [int(value) if kind == "probes" else value for value in values]
+            made += [Variant((("use", name), (field, value)), kind, float(value)) for value in whole]
+    for one in made:
+        registry.build("preconditioner", dict(one.settings), "--preconditioners")
+    return made
+
+
+def _examine(
+    frozen: FrozenSystem,
+    older: Sequence[FrozenSystem],
+    variants: Sequence[Variant],
+    solver: str,
+    most: int,
+    most_exact: int,
+    data: str | None,
+) -> tuple[Exact, list[Row], list[str]]:
+    """The exact solution, a row for each variant, and what is said of those that do not take the model."""
+    judge = Judge(frozen, data)
+    exact, rows, skipped = judge.solve_exactly(most_exact), list[Row](), list[str]()
+    for variant, on in [*((one, judge.opened) for one in variants), *_aged(frozen, older, variants, data)]:
+        try:
+            found = conditioned(judge, variant, on, solver, most)
+        except ConfigError as error:
+            skipped.append(f"skipped: {variant.name}: {error}")
+            continue
+        rows.append({"system": frozen.name, "moment": frozen.moment, "lambda": frozen.damping, **found})
+    return exact, rows, skipped
+
+
+def _older(frozen: FrozenSystem, systems: Sequence[FrozenSystem]) -> list[FrozenSystem]:
+    """The systems that the run met before, with lambda as it met it, the last first."""
+    found = [
+        other
+        for other in systems
+        if other.run == frozen.run and other.iteration < frozen.iteration and other.damping == other.met
+    ]
+    return sorted(found, key=lambda other: -other.iteration)
+
+
+def _aged(
+    frozen: FrozenSystem, older: Sequence[FrozenSystem], variants: Sequence[Variant], data: str | None
+) -> Iterator[tuple[Variant, OpenedSystem]]:
+    """The plain variants as they were built on older systems."""
+    plain = [one for one in variants if one.kind == "preconditioner" and one.base != "identity"]
+    for other in older:
+        opened = other.open(data, "float64", preconditioner={"use": "identity"}, products="parameters")
+        for one in plain:
+            yield Variant(one.settings, "age", float(frozen.iteration - other.iteration)), opened
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(rows: Sequence[Row], solver: str) -> Any:
+    """The variants on one system: the build in units of work per case, condition, iterations and work to accuracy."""
+    title = f"{solver} from zero: iterations to a 1 - q/q*, work per case to {MIDDLE:g}"
+    grid = grid_of(Text(title, style="bold"))
+    for head in ("preconditioner", "build", "kappa", *(f"to {gap:g}" for gap in GAPS[:2]), "stops", "work"):
+        grid.add_column(head, justify="left" if head == "preconditioner" else "right")
+    for row in rows:
+        reached = [_count(row[f"to_{gap:g}"]) for gap in GAPS[:2]]
+        stops, work = _count(row["stops"]), number(units(row, MIDDLE))
+        grid.add_row(row["variant"], f"{row['build']:.3g}", f"{row['condition']:.0f}", *reached, stops, work)
+    return grid
+
+
+def _count(k: int | None) -> str:
+    return "–" if k is None else str(k)
+
+
+def summary(rows: Sequence[Row]) -> Any:
+    """Iterations and work until the middle gap, over those of the first preconditioner on the same system."""
+    grid = grid_of(Text(f"To 1 - q/q* = {MIDDLE:g}, over {rows[0]['variant']}", style="bold"))
+    for head in ("preconditioner", "iterations", "95 % interval", "p", "work", "systems"):
+        grid.add_column(head, justify="left" if head == "preconditioner" else "right")
+    first = {row["system"]: row for row in reversed(rows) if row["variant"] == rows[0]["variant"]}
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        pairs = [(first[row["system"]], row) for row in rows if row["variant"] == variant and row["system"] in first]
+        counts = [(float(a[f"to_{MIDDLE:g}"] or 0), float(b[f"to_{MIDDLE:g}"] or 0)) for a, b in pairs]
+        works = [(units(a, MIDDLE) or 0.0, units(b, MIDDLE) or 0.0) for a, b in pairs]
+        counts, works = ([(a, b) for a, b in some if a > 0 and b > 0] for some in (counts, works))
+        if variant != rows[0]["variant"] and counts:
+            ratio, low, high, p = centre(counts)
+            work = centre(works)[0]
+            cells = digits(ratio), _interval(low, high), p_value(p), digits(work), str(len(counts))
+            grid.add_row(variant, *cells)
+    return grid
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{digits(low)}-{digits(high)}" if low > 0 else "–"
+
+
+# ---------------------------------------------------------------- files
+
+
+def _write(rows: Sequence[Row], into: Path) -> Iterator[Path]:
+    import pandas as pd
+
+    from hfbench.probe.figures import draw_conditions
+
+    path = into / "preconditioners.parquet"
+    write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))
+    yield path
+    yield from draw_conditions(rows, into / "preconditioners")

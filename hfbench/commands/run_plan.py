@@ -1,0 +1,297 @@
+"""`hfbench run --plan`: what a study will cost, from the first seconds of one run of every method on every task.
+
+A run begun for it is no waste: it is one of the study's own, and `hfbench run` goes on from there. Its pace, seconds
+per unit of each limit of the budget, is that of its last third, since steps grow dearer as lambda falls; where a run
+ends at its target, log test error is taken to fall on as it did there. The budget is the most that it can cost. Runs
+of other seeds are begun too, since seeds differ, as far as there is time. What is paid once is counted once: for every
+worker its start, for the command its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from hfbench.commands.run import missing_of, preflight
+from hfbench.config.load import Study
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.execution.parallel_map import examined
+from hfbench.execution.pilot import Begun, Row, Sample, begin
+from hfbench.messages import count
+from hfbench.records.run_folder import prepare
+from hfbench.report.wording import grid_of
+
+PROBE = 20.0  # seconds that a run is begun for, with its data
+SHARE = 3  # at most every third seed is run for the plan
+PATIENCE = 60.0  # seconds that the plan may take for more than one seed of long runs
+UNITS = {
+    "passes": "work",
+    "iterations": "iteration",
+    "seconds": "seconds",
+    "products": "products",
+}  # of limits: columns
+TAIL = 3  # the last third tells the pace
+RESULT = 25_000  # bytes of config, result and pictures of a run
+ROW, TRACE = 150, 10_000  # bytes of a trace: for each row, and anyway
+MLFLOW = 15_000  # bytes of a run in the store, and for each row
+MLFLOW_ROW, MLFLOW_ROWS = 24 * 230, 50
+# Seconds of the command's own on a core of 2.1 GHz whose imports take IMPORTS: until a worker is ready, where none was
+# started; imports and the MLflow store; logging a run; verdicts and figures of all tasks and of each.
+IMPORTS, WORKER, OPEN, LOGGED, REPORT, FIGURES = 1.9, 3.0, 5.0, 0.08, 2.5, 2.2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run of a method on a task will take."""
+
+    task: str
+    method: str
+    left: int  # runs
+    seconds: float  # of the wall, each
+    most: float  # the same, if it spends its budget
+    iterations: float
+    memory: int  # bytes
+    known: bool  # from runs that have ended
+    done: tuple[float, ...] = ()  # seconds already spent on runs that are left
+    error: str = ""
+
+    @property
+    def disk(self) -> float:
+        """Bytes of one run's records."""
+        return RESULT + TRACE + ROW * self.iterations + MLFLOW + MLFLOW_ROW * min(self.iterations, MLFLOW_ROWS)
+
+
+@dataclass(frozen=True)
+class Once:
+    """Seconds of what is paid once."""
+
+    startup: float  # for each worker: until it is ready
+    before: float  # for the command: until the first run is begun
+    after: float  # and when the last has ended
+    logged: float = LOGGED  # for every run
+
+
+def plan_study(study: Study, results: Path, jobs: int, data: str | None, console: Console) -> int:
+    """Begins one run for every method on every task that has none yet, and prints what all will take.
+
+    Returns 0; 1 if some method failed. Raises as `hfbench.commands.run.run_study` does.
+    """
+    pace = _pace(time.process_time())
+    specs = {spec.key(): spec for spec in plan(study, data)}
+    missing = missing_of(specs, results)
+    since = time.perf_counter()
+    preflight(missing.values(), data)
+    checked = time.perf_counter() - since
+    prepare(results)
+    groups: dict[tuple[str, str], list[tuple[str, RunSpec]]] = {}
+    for key, spec in specs.items():
+        groups.setdefault((spec.task, spec.method.name), []).append((key, spec))
+    # What follows another's batches waits for them; it is taken to be as long.
+    asked = {name: _chosen(members, missing) for name, members in groups.items() if not members[0][1].follows}
+    turns = max(int(jobs * PATIENCE / max(PROBE * len(asked), 1.0)), 1)
+    begun = sum(min(turns, len(runs)) for runs in asked.values())
+    said = f"{study.name}: beginning {count(begun, 'run')}, up to {PROBE:g} s each"
+    console.print(escape(said), highlight=False, soft_wrap=True)
+    here = time.time(), os.getpid()
+    calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
+    samples = dict(zip(asked, examined(begin, calls, jobs, console, "method"), strict=True))
+    missing = missing_of(specs, results)  # some may have ended
+    found = [
+        _estimate(name, members[0][1], [key for key, _ in members if key in missing], samples[_leader(name, members)])
+        for name, members in groups.items()
+    ]
+    startup = max((sample.startup for sample in samples.values()), default=0.0)
+    once = _once(startup, checked, len(study.tasks), pace)
+    console.print(table(found))
+    for line in summary(found, len(specs), jobs, once):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print(workers_table(found, jobs, once))
+    return 1 if any(one.error for one in found) else 0
+
+
+def _pace(imports: float) -> float:
+    """How many times the seconds of the command's own this machine takes, by those of a core that its imports took.
+
+    In a process that has done other things they are no measure; hence the bounds.
+    """
+    return min(max(imports / IMPORTS, 0.25), 2.0)
+
+
+def _once(startup: float, checked: float, tasks: int, pace: float) -> Once:
+    """`startup` is 0 if no worker was started, `checked` the seconds of the checks before any run."""
+    after = pace * (REPORT + FIGURES * tasks)
+    return Once(startup or pace * WORKER, pace * OPEN + checked, after, pace * LOGGED)
+
+
+def _chosen(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> list[tuple[str, RunSpec]]:
+    """Runs to look at, in this order: those that have ended, then the first that have not."""
+    ended = [one for one in members if one[0] not in missing]
+    return [*ended, *(one for one in members if one[0] in missing)][: max(len(members) // SHARE, 1)]
+
+
+def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tuple[str, str]:
+    """Whose runs tell of it: its own, or those of the method whose batches it meets again."""
+    spec = members[0][1]
+    return (name[0], str(spec.method.batches_of)) if spec.follows else name
+
+
+# ---------------------------------------------------------------- what it tells
+
+
+def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample: Sample) -> Estimate:
+    """The mean of what the runs of the sample tell, each `at most` its budget."""
+    task, method = name
+    error = next((one.error for one in sample.runs if one.error), "")
+    if error:
+        return Estimate(task, method, len(left), 0.0, 0.0, 0.0, 0, True, error=error)
+    told = [_whole(one, spec) for one in sample.runs]
+    seconds, most, iterations = (fmean(values) for values in zip(*told, strict=True))
+    done = [one.wall(one.rows[-1]["seconds"]) for one in sample.runs if one.key in left]
+    memory = max(int(one.rows[-1]["peak_memory"] or 0) for one in sample.runs)
+    known = all(one.ended for one in sample.runs)
+    spent = tuple(min(one, seconds) for one in done)
+    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent)
+
+
+def _whole(one: Begun, spec: RunSpec) -> tuple[float, float, float]:
+    """Seconds of the wall and steps that a run takes when it is whole, and seconds if it spends its budget."""
+    last = one.rows[-1]
+    most = at_budget(one.rows, spec.budget)
+    seconds = last["seconds"] if one.ended else most
+    if not one.ended and spec.stop_at_target:
+        seconds = min(most, at_target(one.rows, spec.target))
+    iterations = last["iteration"] * seconds / last["seconds"] if last["seconds"] > 0 else last["iteration"]
+    return one.wall(seconds), one.wall(most), iterations
+
+
+def at_budget(rows: Sequence[Row], budget: Mapping[str, float]) -> float:
+    """The seconds on the clock at which the first limit of the budget is spent."""
+    return min(_reached(rows, [row[UNITS[unit]] or 0.0 for row in rows], limit) for unit, limit in budget.items())
+
+
+def at_target(rows: Sequence[Row], target: float) -> float:
+    """The seconds on the clock at which the test error will be at the target; infinite where it does not fall."""
+    return _reached(rows, [-math.log(max(row["test_error"], 1e-300)) for row in rows], -math.log(max(target, 1e-300)))
+
+
+def _reached(rows: Sequence[Row], measure: Sequence[float], limit: float) -> float:
+    """When the measure is at the limit, if it goes on as in the last third of the rows."""
+    if limit <= measure[-1]:
+        return float(rows[-1]["seconds"])
+    back = max(1, len(rows) // TAIL)
+    first = max(len(rows) - 1 - back, 0)
+    gained, took = measure[-1] - measure[first], rows[-1]["seconds"] - rows[first]["seconds"]
+    if gained <= 0:
+        return math.inf
+    return float(rows[-1]["seconds"] + (limit - measure[-1]) * took / gained)
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """When so many workers are done that take the longest runs first."""
+    free = [0.0] * workers
+    for one in sorted(seconds, reverse=True):
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
+
+
+def whole(seconds: Sequence[float], workers: int, once: Once) -> float:
+    """How long the command takes with so many workers, where a single one is its own process.
+
+    Logging runs takes its share of the cores that workers have, and cannot be shared out among more of them.
+    """
+    startup = once.startup if workers > 1 and seconds else 0.0
+    logging = once.logged * len(seconds)
+    running = max(startup + makespan(seconds, workers) + logging / workers, logging)
+    return once.before + running + once.after
+
+
+def _all(found: Sequence[Estimate]) -> Iterator[float]:
+    """The seconds of every run that is left; what is begun needs less."""
+    for one in found:
+        for place in range(one.left):
+            yield one.seconds - (one.done[place] if place < len(one.done) else 0.0)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(found: Sequence[Estimate]) -> Any:
+    grid = grid_of(Text("What one run takes", style="bold"))
+    for head in ("task", "method", "left", "each", "at most", "steps", "memory", "disk"):
+        grid.add_column(head, justify="left" if head in ("task", "method") else "right")
+    task = ""
+    for one in found:
+        named = one.task if one.task != task else ""
+        task = one.task
+        if one.error:
+            grid.add_row(named, one.method, str(one.left), f"failed: {one.error}", *[""] * 4)
+            continue
+        mark = "" if one.known else "~"
+        grid.add_row(
+            named,
+            one.method,
+            str(one.left),
+            mark + duration(one.seconds),
+            duration(one.most),
+            f"{mark}{one.iterations:.0f}",
+            size(one.memory),
+            size(one.disk),
+        )
+    return grid
+
+
+def summary(found: Sequence[Estimate], total: int, jobs: int, once: Once) -> Iterator[str]:
+    left, seconds = sum(one.left for one in found), sum(_all(found))
+    memory = jobs * max((one.memory for one in found), default=0)
+    disk = sum(one.disk * one.left for one in found)
+    yield f"{left} of {count(total, 'run')} left: {duration(seconds)} of one core, {size(disk)} of records"
+    yield f"{jobs} at a time take up to {size(memory)} of memory"
+    beside = f"{duration(once.before)} before the first run, {duration(once.logged * left)} for MLflow"
+    yield f"beside them: {beside}, {duration(once.after)} for the report"
+    if jobs > 1:
+        yield f"a worker takes {duration(once.startup)} to start"
+
+
+def workers_table(found: Sequence[Estimate], jobs: int, once: Once) -> Any:
+    """When the command would be done with so many workers, up to where more are of no use."""
+    grid = grid_of(Text("When the report is there", style="bold"))
+    for head in ("workers", "in", "by"):
+        grid.add_column(head, justify="right")
+    seconds = list(_all(found))
+    counts = sorted({jobs, *(2**k for k in range(20) if 2**k <= max(len(seconds), 1))})
+    last = math.inf
+    for workers in counts:
+        span = whole(seconds, workers, once)
+        if span < 0.99 * last:
+            grid.add_row(str(workers), duration(span), time.strftime("%a %H:%M", time.localtime(time.time() + span)))
+            last = span
+    return grid
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    for unit, length, most in (("s", 1.0, 100), ("min", 60.0, 100), ("h", 3600.0, 48)):
+        if seconds < most * length:
+            value = seconds / length
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(number: float) -> str:
+    """`340 kB`, `1.2 GB`."""
+    for unit, length in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if number < 1000 * length:
+            value = number / length
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+    return f"{number / 1e12:.1f} TB"

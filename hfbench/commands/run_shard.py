@@ -1,0 +1,109 @@
+"""A study shared out among jobs that know nothing of each other: each makes some of the runs, and only records them.
+
+A shard has whole blocks of a task and a seed, so that all methods of a pair run on one machine, where their seconds
+compare, and a method that meets another's batches again finds them. It writes nothing to MLflow: `hfbench import` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.commands.run import missing_of, preflight
+from hfbench.config.load import Study
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.errors import ConfigError
+from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
+from hfbench.execution.pool import CHECKPOINT_EVERY, Setting, added_parts, run_all
+from hfbench.execution.progress import progress
+from hfbench.messages import count
+from hfbench.records.locks import study_lock
+from hfbench.records.run_folder import prepare
+from hfbench.report.conclusion import command_of
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The i-th of n."""
+
+    i: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.i}/{self.n}"
+
+    def of(self, specs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
+        """The i-th block of a task and a seed, the (i + n)-th, and so on."""
+        blocks = {block: place for place, block in enumerate(dict.fromkeys(map(_block, specs.values())))}
+        return {key: spec for key, spec in specs.items() if blocks[_block(spec)] % self.n == self.i - 1}
+
+
+def shard_of(given: str) -> Shard:
+    """`2/4`. Raises ConfigError for anything else."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", given)
+    shard = Shard(int(found[1]), int(found[2])) if found else None
+    if shard is None or not 1 <= shard.i <= shard.n:
+        raise ConfigError(f"--shard: must be i/n with i from 1 to n, such as 1/4, but got {given!r}.")
+    return shard
+
+
+def _block(spec: RunSpec) -> tuple[str, int]:
+    return spec.task, spec.seed
+
+
+def run_shard(
+    study: Study,
+    shard: Shard,
+    results: Path,
+    jobs: int,
+    data: str | None,
+    console: Console,
+    options: Sequence[str] = (),
+    checkpoint_every: float = CHECKPOINT_EVERY,
+) -> int:
+    """Makes the shard's runs that are not recorded yet. Returns as `hfbench.commands.run.run_study` does.
+
+    `options` are those of the command line that decide which runs belong to the study.
+    """
+    specs = {spec.key(): spec for spec in plan(study, data)}
+    mine = shard.of(specs)
+    missing = missing_of(mine, results)
+    if jobs > 1:
+        added_parts(missing.values())
+    preflight(missing.values(), data)
+    prepare(results)
+    setting = Setting(results, study.name, data, checkpoint_every)
+    failed = 0
+    name = f"{study.name}.shard-{shard.i}-of-{shard.n}"
+    with study_lock(results, name, f"hfbench run --shard {shard}"), unread_is_fine(console):
+        already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
+        said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
+        console.print(escape(said), highlight=False, soft_wrap=True)
+        try:
+            with sigterm_interrupts(), progress(console, results, missing, len(mine) - len(missing), len(mine)) as bars:
+                for result in run_all(missing, setting, jobs):
+                    failed += result["outcome"] == "failed"
+                    bars.ended(result)
+        except KeyboardInterrupt as interrupt:
+            console.print("Interrupted. The same command goes on where it stopped.")
+            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+        console.print(escape(_gathering(study, results, options)), highlight=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+def _gathering(study: Study, results: Path, options: Sequence[str]) -> str:
+    """The commands that bring the records of all shards together."""
+
+    def command(*folders: str) -> str:
+        return command_of(study, [*folders, *options]).replace("hfbench run", "hfbench import", 1)
+
+    return (
+        f"When all shards have run, in this folder:\n  {command('--results', str(results))}\n"
+        f"or each in a folder of its own:\n  {command(str(results), '...', '--results', 'all')}"
+    )

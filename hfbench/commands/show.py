@@ -1,0 +1,264 @@
+"""What `hfbench list` and `hfbench show` print: parts and studies, one line each or one in full."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from importlib.metadata import version
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from hfbench.config.hypotheses import Hypothesis
+from hfbench.config.load import Study, load_study, shipped_studies
+from hfbench.config.sweep import Sweep
+from hfbench.errors import HfbenchError
+from hfbench.messages import ranges
+from hfbench.parts import plugin_errors, registry
+from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters, summary
+
+UNOPENED = "Parts of other packages are listed unopened; `hfbench list --load` imports them."
+
+Row = tuple[str, str]
+Group = tuple[str, list[Row]]  # a heading and its rows
+
+
+def plain_console() -> Console:
+    """What plugins and files say is printed as it is, never read as markup."""
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+# ---------------------------------------------------------------- list
+
+
+def print_list(console: Console, kinds: Sequence[str], load: bool = False) -> None:
+    """The names of each kind, a family or "study", with what they do in one line, under those they belong to.
+
+    Nothing is imported unless `load`: then a part that cannot be is shown with its traceback.
+    """
+    groups = [group for kind in kinds for group in ([_studies()] if kind == "study" else _parts(kind, load))]
+    width = max((len(name) for _, rows in groups for name, _ in rows), default=0)
+    for place, (heading, rows) in enumerate(groups):
+        console.print(f"{chr(10) if place else ''}{heading}", soft_wrap=True)
+        _print_rows(console, rows, width)
+    if not load and any(_is_unopened(kind, name) for kind in kinds if kind != "study" for name in registry.names(kind)):
+        console.print(f"\n{UNOPENED}")
+
+
+def _studies() -> Group:
+    return f"study · {_own()}", list(shipped_studies().items())
+
+
+def _parts(family: str, load: bool) -> list[Group]:
+    """The parts of a family by who owns them, hfbench's own first."""
+    groups: dict[str, list[Row]] = {_own(): []}
+    for name in registry.names(family):
+        groups.setdefault(_owner(family, name), []).append((name, _line(family, name, load)))
+    return [(f"{family} · {owner}", rows) for owner, rows in groups.items() if rows]
+
+
+@cache
+def _own() -> str:
+    return f"hfbench {version('hfbench')}"
+
+
+def _owner(family: str, name: str) -> str:
+    try:
+        return registry.origin(family, name)
+    except HfbenchError:  # it has two, which the line says
+        return "several owners"
+
+
+def _is_unopened(family: str, name: str) -> bool:
+    """Whether the part is another package's, so that it may yet turn out to be broken."""
+    return (family, name) not in registry.added() and _owner(family, name) != _own()
+
+
+def _line(family: str, name: str, load: bool) -> str:
+    """What the part does. A broken plugin says so, and hides no other."""
+    try:
+        return summary(registry.get(family, name)) if load else registry.one_line(family, name)
+    except HfbenchError as error:
+        return f"error: {broken(error)}"
+
+
+def broken(error: HfbenchError) -> str:
+    """The message, and the way to the plugin's own exception where there is one."""
+    cause = error.__cause__
+    return "\n".join(filter(None, (str(error), plugin_errors.trace(cause) if cause is not None else "")))
+
+
+def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(min_width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+# ---------------------------------------------------------------- show a part
+
+
+def print_part(console: Console, family: str, name: str) -> None:
+    """What the part is, its formula and source as its docstring has them, its hyper-parameters, and its code."""
+    cls = registry.get(family, name)
+    facts = [_facts_of_task(cls)] if family == "task" else [_requirements(family, cls)]
+    _print_class(console, f"{family} {name}", cls, registry.origin(family, name), facts)
+
+
+def print_globalization(console: Console) -> None:
+    """The settings that every Hessian-free method has beside its parts."""
+    from hfbench.hessian_free.globalization import Globalization  # brings torch
+
+    _print_class(console, "globalization", Globalization, _own(), [])
+
+
+def _print_class(console: Console, title: str, cls: type, origin: str, facts: Sequence[str]) -> None:
+    paragraphs = [f"{title}\n{summary(cls)}".rstrip(), _about(cls), *facts]
+    declared = hyperparameters(cls)
+    if declared:
+        paragraphs.append("\n".join(["Hyper-parameters", *map(_hyperparameter, declared)]))
+    else:
+        paragraphs.append("It has no hyper-parameters.")
+    for paragraph in filter(None, paragraphs):
+        console.print(f"{_filled(paragraph, console.width)}\n")
+    console.print(_code(cls, origin), soft_wrap=True)
+
+
+def _about(cls: type) -> str:
+    """What follows the first line of the class's docstring or, where that is all there is, of its module's."""
+    return _body(inspect.getdoc(cls)) or _body(inspect.getdoc(sys.modules[cls.__module__]))
+
+
+def _body(doc: str | None) -> str:
+    return (doc or "").partition("\n")[2].strip("\n")
+
+
+def _filled(text: str, width: int) -> str:
+    """Lines too long are broken, and go on below the text that follows a label."""
+    filled = []
+    for line in text.splitlines():
+        label = re.match(r"\S+ {2,}| *", line)
+        indent = " " * (label.end() if label else 0)
+        options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        filled += textwrap.wrap(line, width, subsequent_indent=indent, **options) or [""]
+    return "\n".join(filled)
+
+
+def _facts_of_task(cls: type) -> str:
+    budget = _amounts(getattr(cls, "budget", {}))
+    files = ", ".join(f"{file.path}{' (optional)' * file.optional}" for file in getattr(cls, "files", ()))
+    return f"Budget     {budget or 'none'}, unless the study sets one\nFiles      {files or 'none: it is generated'}"
+
+
+def _requirements(family: str, cls: type) -> str:
+    """What a part asks of the others, or takes, as far as it declares it."""
+    needs = ", ".join(getattr(cls, "needs", ()))
+    if family == "solver":
+        return f"Takes      {'any' if getattr(cls, 'takes_preconditioner', True) else 'no'} preconditioner"
+    words = {
+        "preconditioner": f"built on the {getattr(cls, 'cases', '')}'s cases",
+        "scheduler": f"of every step {needs}" if needs else "nothing of a step",
+        "rule": f"states with {needs}" if needs else "nothing of a state",
+        "optimizer": "nothing: it takes the place of solver, preconditioner and rules",
+    }
+    return f"Requires   {words[family]}"
+
+
+def _amounts(budget: Mapping[str, float]) -> str:
+    return ", ".join(f"{limit:g} {unit}" for unit, limit in budget.items())
+
+
+def _hyperparameter(one: Hyperparameter) -> str:
+    """Default, meaning, allowed values and search range, the default as a study file has it."""
+    unset = " (must be given)" if one.required else " (not set)" if one.default is None else ""
+    default = unset or f" = {_toml(one.default)}"
+    search = "not searched" if one.search is None else f"search: {one.search}"
+    return f"  {one.name}{default}\n    {one.meaning}\n    allowed: {one.allowed}   {search}"
+
+
+def _toml(value: Any) -> str:
+    """JSON writes strings, numbers, truth values and lists as TOML does."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _code(cls: type, origin: str) -> str:
+    """Where the class is: its name, its owner, and file and line, which editors open."""
+    owner = origin if not os.path.exists(origin) else "added in this process"
+    lines = f"Code       {cls.__module__}.{cls.__qualname__} ({owner})"
+    try:
+        file, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
+    except (OSError, TypeError):  # classes typed at a prompt have no file
+        return lines
+    return f"{lines}\n           {os.path.realpath(file or '')}:{line}"
+
+
+# ---------------------------------------------------------------- show a study
+
+
+def print_study(console: Console, name: str) -> None:
+    """A shipped study: its question, what it fixes beforehand, its methods, and its file to copy."""
+    study = load_study(name)
+    console.print(f"study {name}\n{study.question}\n")
+    _print_rows(
+        console,
+        [
+            *((("task" if place == 0 else ""), _task(study, task)) for place, task in enumerate(study.tasks)),
+            ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
+            ("baseline", study.baseline),
+            *([("device", study.device)] if study.device != "cpu" else []),
+            *([("tunes", _tuned(study.sweep))] if study.sweep is not None else []),
+        ],
+    )
+    console.print("\nMethods")
+    _print_rows(console, [(method, _method(study, method)) for method in study.methods])
+    if study.hypotheses:
+        console.print("\nClaims")
+        _print_rows(console, [(one.name, f"{one.says or one.measure}: {_expected(one)}") for one in study.hypotheses])
+    file = resources.files("hfbench.studies") / f"{name}.toml"
+    console.print(f"\nFile       {os.path.realpath(str(file))}", soft_wrap=True)
+
+
+def _task(study: Study, task: str) -> str:
+    """What is run on it."""
+    on, target = study.on[task], study.targets[task]
+    budget = _amounts(on.budget) or "its own budget"
+    methods = f"{len(on.methods)} method{'s' * (len(on.methods) != 1)}"
+    return f"{task}: to test error {target:g} within {budget}, {methods}, seeds {ranges(on.seeds)}"
+
+
+def _tuned(sweep: Sweep) -> str:
+    """What a sweep searches, and where."""
+    return f"{sweep.method} on {', '.join(sweep.tasks)}, {sweep.trials} trials: {', '.join(sweep.parameters)}"
+
+
+def _expected(one: Hypothesis) -> str:
+    """`shf not-worse than hf by final_test_error`."""
+    than = "to" if one.expects == "equivalent" else "than"
+    return f"{one.method} {one.expects} {than} {one.against} by {one.measure}"
+
+
+def _method(study: Study, name: str) -> str:
+    """Its parts, with the settings that are not their defaults."""
+    method = study.methods[name]
+    parts = [_as_set(registry.get(family, settings["use"]), settings) for family, settings in method.parts()]
+    follows = [f"the batches of {method.batches_of}"] if method.batches_of else []
+    layout = [] if method.layout == "structured" else [f"{method.layout} layout"]
+    products = [] if method.precision == "parameters" else [f"products in {method.precision}"]
+    return ", ".join([*parts, *follows, *layout, *products])
+
+
+def _as_set(cls: type, settings: Mapping[str, Any]) -> str:
+    changed = [one.name for one in hyperparameters(cls) if settings[one.name] != one.default]
+    written = ", ".join(f"{name} = {_toml(settings[name])}" for name in changed)
+    return f"{settings['use']} ({written})" if written else str(settings["use"])

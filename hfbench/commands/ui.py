@@ -1,0 +1,152 @@
+"""`hfbench ui`: the MLflow UI over the recorded runs, on this machine alone, quiet, and gone when it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from hfbench.errors import ConfigError, StoreError
+from hfbench.tracking.mlflow_store import local_uri, tracking_uri
+
+MLFLOW_GREETING = "[MLflow] Security middleware enabled"  # on stderr at every start; no option or level quiets it
+PATIENCE = 5.0  # seconds the server has to end when asked
+
+
+def ui(results: Path, port: int = 5000) -> None:
+    """The MLflow UI on this machine alone, until Ctrl-C or a signal ends it, and all its processes with it.
+
+    Raises StoreError if there is no store or the server ends by itself, ConfigError for a store behind a server or a
+    port that is out of range or taken.
+    """
+    uri = tracking_uri(results)
+    if uri == local_uri(results) and not (Path(results) / "mlflow.db").exists():
+        raise StoreError(f"no runs are recorded in {results}: there is no mlflow.db. Run a study first: `hfbench run`.")
+    if uri.startswith(("http://", "https://")):
+        raise ConfigError(
+            "MLFLOW_TRACKING_URI names a server, which has a UI of its own: open its address in a browser, or unset it "
+            f"to see what is recorded in {results}."
+        )
+    _check_port(port)
+    with _caught_signals() as caught:
+        # In a session of its own: one signal then reaches MLflow and the web worker it starts, and no other does.
+        process = subprocess.Popen(
+            ui_command(uri, port),
+            env=ui_environment(),
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        relay = threading.Thread(target=_relay, args=(process.stderr,), daemon=True)
+        relay.start()
+        try:
+            _watch(process, port, caught)
+        finally:
+            _end(process)
+            relay.join(1.0)
+    if not caught:
+        raise StoreError(f"the MLflow server ended by itself with status {process.returncode}; its messages are above.")
+
+
+def ui_command(uri: str, port: int) -> list[str]:
+    # The UI can start programs on this machine for whoever reaches it: never bind it beyond the loopback.
+    serve = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    quiet = ["--registry-store-uri", uri, "--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"]
+    return [sys.executable, "-m", "mlflow", *serve, *quiet]
+
+
+def ui_environment() -> dict[str, str]:
+    """One web worker and no job consumers, 2 processes instead of 15; no warnings that only its developers can mend."""
+    quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
+    fixed = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {**quiet, **os.environ, **fixed}
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"a port must lie in 1 to 65535, but got {port}.")
+    with socket.socket() as probe:
+        if sys.platform != "win32":  # as the server does: a port just left is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            taken = "it is taken by another program, perhaps another `hfbench ui`"
+            reason = taken if error.errno == errno.EADDRINUSE else error.strerror
+            raise ConfigError(f"port {port} must be free, but {reason}. Choose another with --port.") from error
+
+
+@contextlib.contextmanager
+def _caught_signals() -> Iterator[list[int]]:
+    """Ctrl-C, `kill` and a closed terminal only fill the list, unless they are ignored already (nohup)."""
+    caught: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, frame: caught.append(number))
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(process: subprocess.Popen[str], port: int, caught: list[int]) -> None:
+    """Until a signal has come or the server has ended; says where it is as soon as it answers."""
+    announced = False
+    while not caught and process.poll() is None:
+        if not announced and _answers(port):
+            print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+            announced = True
+        time.sleep(0.1)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        return True
+    return False
+
+
+def _relay(messages: IO[str]) -> None:
+    for line in messages:
+        if not line.startswith(MLFLOW_GREETING):
+            with contextlib.suppress(OSError):  # who would read them may have left; the server must not wait for it
+                sys.stderr.write(line)
+                sys.stderr.flush()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends the server and all it started: asked first, then made to."""
+    if sys.platform == "win32":
+        process.terminate()
+    else:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + PATIENCE
+            left = _signal_group(process.pid, number)
+            while left and time.monotonic() < deadline:
+                time.sleep(0.05)
+                process.poll()  # a process that was not waited for would count as left
+                left = _signal_group(process.pid, 0)
+            if not left:
+                break
+    process.wait()
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Whether anyone of the process group is left to be signalled; macOS refuses where all have ended."""
+    try:
+        os.killpg(leader, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

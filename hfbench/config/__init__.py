@@ -1,0 +1,1 @@
+"""Study files: read, checked, and resolved into the runs of a study."""

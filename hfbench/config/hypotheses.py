@@ -1,0 +1,64 @@
+"""Hypotheses: what a study expects of one method against another, by which measure, declared before the runs.
+
+The `[hypotheses.<name>]` tables of a study file. Each is judged on every task that runs both methods, and all of them
+are one family of tests, beside that of the methods against the baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from hfbench.config.table_checks import check_known
+from hfbench.errors import ConfigError
+from hfbench.parts import hyperparameters
+from hfbench.parts.hyperparameters import Choice, part
+
+COSTS = ("work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target")
+MEASURES = (*COSTS, "final_test_error", "peak_memory")
+EXPECTATIONS = ("better", "not-worse", "equivalent")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """That `method` is better than, not worse than, or equivalent to `against` by `measure`."""
+
+    name: str
+    says: str  # the claim in words
+    method: str
+    against: str
+    measure: str
+    expects: str
+
+
+@part
+class _HypothesisTable:
+    says: Annotated[str, "the claim in words"] = ""
+    method: Annotated[str, "the method it is about"]
+    against: Annotated[str | None, "the method it is compared with, the baseline if not given"] = None
+    measure: Annotated[str, Choice(*MEASURES), "by what they are compared, lower being better"]
+    expects: Annotated[str, Choice(*EXPECTATIONS), "what would bear the claim out"] = "better"
+
+
+def hypotheses(
+    tables: Mapping[str, dict[str, Any]], methods: Mapping[str, Any], baseline: str
+) -> tuple[Hypothesis, ...]:
+    """The checked hypotheses of a study file. Raises ConfigError with the key path of whatever is wrong."""
+    return tuple(_hypothesis(name, table, methods, baseline) for name, table in tables.items())
+
+
+def _hypothesis(name: str, table: dict[str, Any], methods: Mapping[str, Any], baseline: str) -> Hypothesis:
+    where = f"hypotheses.{name}"
+    given = hyperparameters.build(_HypothesisTable, table, where)
+    against = baseline if given.against is None else given.against
+    check_known(given.method, methods, f"{where}.method", "method")
+    check_known(against, methods, f"{where}.against", "method")
+    if given.method == against:
+        raise ConfigError(f"{where}.against: must be another method than {given.method}, which it is compared with.")
+    without = [one for one in (given.method, against) if methods[one].optimizer is not None]
+    if given.measure == "products_to_target" and without:
+        raise ConfigError(
+            f"{where}.measure: {without[0]} needs no Gauss-Newton products; take work_to_target or seconds_to_target."
+        )
+    return Hypothesis(name, given.says, given.method, against, given.measure, given.expects)

@@ -1,0 +1,84 @@
+"""Key paths into a method: `scheduler.theta`, `rules.relative-progress.epsilon`, `globalization.line_search`, `layout`.
+
+A path goes through the tables of a method as a study file writes them; an entry of a list of parts is named by its
+`use`. Ablations change what two methods have at a path, sweeps search over it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hfbench.errors import ConfigError
+from hfbench.messages import did_you_mean
+from hfbench.parts import registry
+from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters
+
+if TYPE_CHECKING:
+    from hfbench.config.methods import Method
+
+
+def value_at(method: Method, path: str) -> Any:
+    """What the method has there. Raises ConfigError saying what there is where the path goes astray."""
+    value: Any = _table(method)
+    for depth, key in enumerate(keys := path.split(".")):
+        known = _entries(value)
+        if key not in known:
+            above = ".".join([f"methods.{method.name}", *keys[:depth]])
+            has = f"; it has {', '.join(sorted(known))}" if known else ""
+            raise ConfigError(f"{above} has no {key!r}{did_you_mean(key, sorted(known))}{has}.")
+        value = known[key]
+    return value
+
+
+def with_values(method: Method, values: Mapping[str, Any], name: str) -> Method:
+    """The method under another name, with these values at these paths; whether parts allow them is not checked."""
+    fields = _table(method)
+    for path, value in values.items():
+        fields = _with(fields, path.split("."), value)
+    return dataclasses.replace(method, **{**fields, "name": name})
+
+
+def declared_at(method: Method, path: str) -> Hyperparameter:
+    """The hyper-parameter a path names. Raises ConfigError where it names none, such as a whole part."""
+    value_at(method, path)
+    *above, name = path.split(".")
+    for one in hyperparameters(_part(method, above)):
+        if one.name == name:
+            return one
+    raise ConfigError(f"methods.{method.name}.{path} is no hyper-parameter of a part.")
+
+
+def _part(method: Method, keys: Sequence[str]) -> type:
+    """The class that declares what is right below these keys."""
+    from hfbench.config.methods import MethodTable
+    from hfbench.hessian_free.globalization import Globalization  # brings torch
+
+    if not keys:
+        return MethodTable
+    if keys[0] == "globalization":
+        return Globalization
+    settings = value_at(method, ".".join(keys))
+    part: type = registry.get("rule" if keys[0] == "rules" else keys[0], settings["use"])
+    return part
+
+
+def _table(method: Method) -> dict[str, Any]:
+    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.name != "name"}
+
+
+def _entries(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, tuple):
+        return {entry["use"]: entry for entry in value}
+    return {}
+
+
+def _with(table: Any, keys: Sequence[str], value: Any) -> Any:
+    """The table with another value, as it is itself left."""
+    key, *below = keys
+    if isinstance(table, tuple):
+        return tuple(_with(entry, below, value) if entry["use"] == key else entry for entry in table)
+    return {**table, key: _with(table[key], below, value) if below else value}

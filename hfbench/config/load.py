@@ -1,0 +1,364 @@
+"""Study files: TOML read into checked, frozen settings in which every default is spelled out.
+
+What a part accepts is read from the part itself; a message names the file, the key path, what was given, what is
+allowed and the nearest known name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from hfbench.config.ablation import Ablation, AblationTable, expand
+from hfbench.config.devices import check_device
+from hfbench.config.hypotheses import COSTS, Hypothesis, hypotheses
+from hfbench.config.methods import Method, check_followed, part_of, resolve
+from hfbench.config.overrides import blaming, override
+from hfbench.config.sweep import Sweep, sweep_of
+from hfbench.config.table_checks import check_known, check_name, checked, distinct, seeds_of, table_of, tables_of
+from hfbench.errors import ConfigError, UnknownPartError
+from hfbench.messages import did_you_mean
+from hfbench.parts import hyperparameters
+from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
+from hfbench.parts.plugin_files import load as load_plugin
+
+Positive = Annotated[float | None, Within("(0, inf)")]
+
+
+@dataclass(frozen=True)
+class OnTask:
+    """What of a study is run on one task."""
+
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    budget: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand.
+
+    The budget is looked at after each outer iteration, so that a run may overshoot it by one. A target met beyond it
+    counts as not reached, and a run that did not reach the target enters the statistics at the budget, where that
+    limits the cost compared, not at what it spent.
+    """
+
+    name: str
+    question: str
+    notes: str
+    tasks: dict[str, dict[str, Any]]  # {"use": name, **settings} by the task's name in the study
+    seeds: tuple[int, ...]
+    budget: dict[str, float]  # among passes, seconds, products, iterations; empty: each task's own
+    primary: str
+    targets: dict[str, float]  # test error per task
+    margin: float  # > 1, on the ratio of costs
+    alpha: float
+    baseline: str
+    methods: dict[str, Method]
+    precision: str  # "float32" or "float64"
+    device: str  # "cpu", "cuda" or "cuda:<n>"
+    stop_at_target: bool
+    source: str  # path of the file, or "shipped"
+    ablation: Ablation | None
+    on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
+    hypotheses: tuple[Hypothesis, ...]
+    sweep: Sweep | None
+    plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
+
+
+# ---------------------------------------------------------------- the tables of a file, as written
+
+
+@part
+class _StudyTable:
+    name: Annotated[str, "name of the study"]
+    question: Annotated[str, "what the study asks"] = ""
+    notes: Annotated[str, "what a reader of the report must know besides, such as pilots"] = ""
+    tasks: Annotated[list[str], "names of tasks"]
+    seeds: Annotated[int | list[int], "how many seeds, or a list of them"]
+    budget: Annotated[dict[str, float], "where a run ends, whichever limit is met first"] = field(default_factory=dict)
+    primary: Annotated[str, Choice(*COSTS), "the cost that is compared"] = "work_to_target"
+    targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
+    margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
+    alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05
+    baseline: Annotated[str, "the method the others are compared with"]
+    precision: Annotated[str, Choice("float32", "float64"), "of weights and data"] = "float32"
+    device: Annotated[str, "where model and data are: cpu, cuda or cuda:<n>"] = "cpu"
+    stop_at_target: Annotated[bool, "whether reaching the target ends a run"] = True
+
+
+@part
+class _BudgetTable:
+    passes: Annotated[Positive, "work: forward passes of every training case"] = None
+    seconds: Annotated[Positive, "time on the method's clock, evaluation and records not counted"] = None
+    products: Annotated[Positive, "Gauss-Newton products"] = None
+    iterations: Annotated[Positive, "steps"] = None
+
+
+@part
+class _OnTable:
+    methods: Annotated[list[str] | None, "the methods to run on the task, all if not given"] = None
+    seeds: Annotated[int | list[int] | None, "how many seeds on the task, or a list of them"] = None
+    budget: Annotated[dict[str, float] | None, "where a run on the task ends"] = None
+
+
+@part
+class _PluginsTable:
+    files: Annotated[list[str], "Python files that add parts, from the study file's folder"] = field(
+        default_factory=list
+    )
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load_study(
+    name_or_path: str,
+    overrides: Sequence[str] = (),
+    seeds: int | str | None = None,
+    only: Sequence[str] = (),
+    plugin_files: Sequence[str | Path] = (),
+) -> Study:
+    """The checked study of a shipped name or a file.
+
+    `plugin_files` are loaded first, then those of the study file (hfbench/parts/plugin_files.py). `overrides` are
+    `key.path=value` with a TOML value, bare words being strings; `seeds` replaces the file's: a count, "3,5,8" or
+    "10-19"; `only` keeps these methods and the baseline.
+    Raises ConfigError or UnknownPartError with one message for whatever is wrong: it names the key, and says whether
+    it is the file's or an override's.
+    """
+    given = tuple(str(load_plugin(file)) for file in plugin_files)
+    raw, source, label = _read(name_or_path)
+    with blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
+        for assignment in overrides:
+            override(raw, assignment)
+        study = _study(raw, source, given)
+    if seeds is not None:
+        chosen = _option_seeds(seeds)
+        on = {task: dataclasses.replace(part, seeds=chosen) for task, part in study.on.items()}
+        study = dataclasses.replace(study, seeds=chosen, on=on)
+    return _keep(study, only) if only else study
+
+
+def shipped_studies() -> dict[str, str]:
+    """The question of every shipped study, by name."""
+    files = [file for file in resources.files("hfbench.studies").iterdir() if file.name.endswith(".toml")]
+    tables = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8")) for file in files}
+    return {name: tables[name]["study"]["question"] for name in sorted(tables)}
+
+
+def to_dict(study: Study) -> dict[str, Any]:
+    """The study as plain data that JSON keeps unchanged."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(study))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Choice):
+        return list(value.values)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
+    """The raw tables, the source to record, and the label messages begin with."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or os.sep in name_or_path:
+        source = label = name_or_path
+        read: Callable[[], bytes] = path.read_bytes
+    else:
+        known = shipped_studies()
+        if name_or_path not in known:
+            raise UnknownPartError(
+                f"no study {name_or_path!r}{did_you_mean(name_or_path, known)}; shipped: {', '.join(known)}. "
+                "For a file of your own, give its path ending in .toml."
+            )
+        source, label = "shipped", f"{name_or_path}.toml"
+        read = (resources.files("hfbench.studies") / label).read_bytes
+    try:
+        return tomllib.loads(read().decode("utf-8")), source, label
+    except OSError as error:
+        raise ConfigError(f"{label}: the study file cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{label}: must be TOML in UTF-8: {error}.") from error
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study:
+    known = ("study", "tasks", "methods", "ablation", "on", "hypotheses", "sweep", "plugins")
+    for key in raw:
+        if key not in known:
+            inside = [f"study.{one.name}" for one in hyperparameters.hyperparameters(_StudyTable) if one.name == key]
+            close = f" (did you mean {inside[0]}?)" if inside else did_you_mean(key, known)
+            raise ConfigError(f"{key}: unknown key{close}; known: {', '.join(known)}.")
+    head = hyperparameters.build(_StudyTable, table_of(raw, "study"), "study")
+    check_name(head.name, "study.name")
+    loaded = tuple(dict.fromkeys([*given, *_plugins(table_of(raw, "plugins"), source)]))
+    methods = {name: resolve(name, table) for name, table in tables_of(raw, "methods").items()}
+    if not methods:
+        raise ConfigError("methods: there must be at least one table such as [methods.hf].")
+    check_known(head.baseline, methods, "study.baseline", "method")
+    methods, ablation = _ablated(methods, raw, head.baseline)
+    check_followed(methods)
+    _check_comparable(methods, head.primary)
+    tasks = _tasks(head.tasks, tables_of(raw, "tasks"))
+    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, "study.seeds"), _budget(head.budget))
+    on = _on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline)
+    return Study(
+        name=head.name,
+        question=head.question,
+        notes=head.notes,
+        tasks={name: settings for name, (_, settings) in tasks.items()},
+        seeds=everywhere.seeds,
+        budget=everywhere.budget,
+        primary=head.primary,
+        targets=_targets(head.targets, {name: task.target for name, (task, _) in tasks.items()}),
+        margin=head.margin,
+        alpha=head.alpha,
+        baseline=head.baseline,
+        methods=methods,
+        precision=head.precision,
+        device=check_device(head.device),
+        stop_at_target=head.stop_at_target,
+        source=source,
+        ablation=ablation,
+        on=on,
+        hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline),
+        sweep=_sweep(raw, head, methods, on),
+        plugins=loaded,
+    )
+
+
+def _plugins(table: dict[str, Any], source: str) -> list[str]:
+    """Loads the plugin files that the study names, before any part of it is looked up."""
+    files = hyperparameters.build(_PluginsTable, table, "plugins").files
+    for place, file in enumerate(files):
+        checked(file, str, None, f"plugins.files[{place}]")
+    home = Path(source).parent  # of a shipped study, which has none, the working folder
+    paths = [home / os.path.expanduser(file) for file in files]
+    return [str(load_plugin(path, f"plugins.files[{place}]")) for place, path in enumerate(paths)]
+
+
+def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]) -> Sweep | None:
+    if "sweep" not in raw:
+        return None
+    compared = {task: part.seeds for task, part in on.items()}
+    return sweep_of(table_of(raw, "sweep"), methods, list(on), head.primary, compared, head.stop_at_target)
+
+
+def _on_tasks(
+    tables: Mapping[str, dict[str, Any]], tasks: Sequence[str], everywhere: OnTask, baseline: str
+) -> dict[str, OnTask]:
+    """What is run on every task: all of the study, or what the task's own table says."""
+    for name in tables:
+        check_known(name, tasks, f"on.{name}", "task")
+    return {task: _on_task(tables.get(task, {}), f"on.{task}", everywhere, baseline) for task in tasks}
+
+
+def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: str) -> OnTask:
+    given = hyperparameters.build(_OnTable, table, where)
+    chosen = everywhere.methods if given.methods is None else distinct(given.methods, f"{where}.methods")
+    for name in chosen:
+        check_known(name, everywhere.methods, f"{where}.methods", "method")
+    if baseline not in chosen:
+        raise ConfigError(f"{where}.methods: must include the baseline {baseline}, but got {', '.join(chosen)}.")
+    return OnTask(
+        methods=tuple(name for name in everywhere.methods if name in chosen),
+        seeds=everywhere.seeds if given.seeds is None else seeds_of(given.seeds, f"{where}.seeds"),
+        budget=everywhere.budget if given.budget is None else _budget(given.budget, f"{where}.budget"),
+    )
+
+
+def _ablated(
+    methods: dict[str, Method], raw: Mapping[str, Any], baseline: str
+) -> tuple[dict[str, Method], Ablation | None]:
+    """The methods with those an `[ablation]` table adds; the others keep their places after them."""
+    if "ablation" not in raw:
+        return methods, None
+    written = dict(table_of(raw, "ablation"))
+    if "from" not in written:
+        raise ConfigError("ablation.from: must be given (the method to begin with).")
+    table = hyperparameters.build(AblationTable, {"from_": written.pop("from"), **written}, "ablation")
+    added, ablation = expand(table, methods)
+    base = ablation.end if table.design == "leave-one-out" else ablation.start
+    if baseline != base:
+        raise ConfigError(
+            f"study.baseline: must be {base}, where the {table.design} ablation begins, but got {baseline!r}."
+        )
+    return {**added, **{name: method for name, method in methods.items() if name not in added}}, ablation
+
+
+def _check_comparable(methods: Mapping[str, Method], primary: str) -> None:
+    baselines = [name for name, method in methods.items() if method.optimizer is not None]
+    if baselines and primary == "products_to_target":
+        raise ConfigError(
+            f"study.primary: must be a cost that all methods have, but {', '.join(baselines)} "
+            "need no Gauss-Newton products; take work_to_target or seconds_to_target."
+        )
+
+
+def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """The tasks named, registered ones or variants that the file derives; all variants are checked, named or not."""
+    variants = {name: part_of("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"study.tasks: must be a list of names, but got {name!r} in it.")
+    chosen = distinct(names, "study.tasks")
+    return {name: variants.get(name) or part_of("task", name, "study.tasks") for name in chosen}
+
+
+def _budget(given: dict[str, Any], where: str = "study.budget") -> dict[str, float]:
+    limits = settings_of(hyperparameters.build(_BudgetTable, given, where))
+    return {key: limit for key, limit in limits.items() if limit is not None}
+
+
+def _targets(given: dict[str, Any], defaults: dict[str, float]) -> dict[str, float]:
+    for name in given:
+        check_known(name, defaults, f"study.targets.{name}", "task")
+    positive = Within("(0, inf)")
+    return {
+        name: checked(given.get(name, default), float, positive, f"study.targets.{name}")
+        for name, default in defaults.items()
+    }
+
+
+# ---------------------------------------------------------------- seeds, methods kept
+
+
+def _option_seeds(given: int | str) -> tuple[int, ...]:
+    """Seeds from "7" (a count), "3,5,8" or "10-19"; the latter two may be mixed."""
+    where = "--seeds"
+    text = str(given).replace(" ", "")
+    if re.fullmatch(r"-?\d{1,18}", text):
+        return seeds_of(int(text), where)
+    ranges = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in text.split(",")]
+    ends = [(int(one[1]), int(one[2] or one[1])) for one in ranges if one]
+    if len(ends) < len(ranges) or any(not 0 <= last - first < 10000 for first, last in ends):
+        raise ConfigError(f"{where}: must be a count (7), a list (3,5,8) or a range (10-19), but got {given!r}.")
+    return tuple(distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
+
+
+def _keep(study: Study, only: Sequence[str]) -> Study:
+    for name in only:
+        check_known(name, study.methods, "--only", "method")
+    wanted = {*only, study.baseline}
+    wanted |= {followed for name in wanted if (followed := study.methods[name].batches_of)}
+    kept = {name: method for name, method in study.methods.items() if name in wanted}
+    whole = study.ablation is not None and set(study.ablation.levels) <= set(kept)
+    on = {
+        task: dataclasses.replace(part, methods=tuple(name for name in part.methods if name in kept))
+        for task, part in study.on.items()
+    }
+    answerable = tuple(one for one in study.hypotheses if {one.method, one.against} <= set(kept))
+    ablation = study.ablation if whole else None
+    return dataclasses.replace(study, methods=kept, ablation=ablation, on=on, hypotheses=answerable)

@@ -1,0 +1,63 @@
+"""`--set key.path=value`: values over those of a study file, and messages that say which of the two is to blame."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hfbench.config.table_checks import check_known, table_of
+from hfbench.errors import ConfigError, HfbenchError
+
+
+@contextmanager
+def blaming(label: str, overridden: Sequence[str]) -> Iterator[None]:
+    """Messages begin with a key path: says of the key that it came from `--set`, or else which file it is in."""
+    try:
+        yield
+    except HfbenchError as error:
+        key, _, problem = str(error).partition(": ")
+        if any(_within(key, path) or _within(path, key) for path in overridden):
+            message = f"{key} (from --set): {problem}"
+        elif key == "--set":
+            message = str(error)
+        else:
+            # Another `use` may be what makes a setting of the file unknown.
+            switched = next((path for path in overridden if _within(key, path.removesuffix(".use"))), None)
+            message = f"{label}{f' with --set {switched}' if switched else ''}: {error}"
+        raise type(error)(message) from error.__cause__
+
+
+def _within(key: str, path: str) -> bool:
+    """Whether the key is the one at `path` or below it."""
+    return re.match(rf"{re.escape(path)}($|[.\[])", key) is not None
+
+
+def override(raw: dict[str, Any], assignment: str) -> None:
+    """Sets one value in the raw tables; whether key and value are allowed is checked with the rest."""
+    path, equals, text = assignment.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise ConfigError(f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {assignment!r}.")
+    path = ".".join(keys)
+    if keys[0] == "methods" and len(keys) > 2:
+        check_known(keys[1], table_of(raw, "methods"), path, "method")
+    table = raw
+    for depth, key in enumerate(keys[:-1], start=1):
+        below = table.setdefault(key, {})
+        if isinstance(below, str):  # a part given by its name alone
+            below = table[key] = {"use": below}
+        if not isinstance(below, dict):
+            raise ConfigError(f"{path}: {'.'.join(keys[:depth])} must be a table, but is {below!r}.")
+        table = below
+    table[keys[-1]] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text

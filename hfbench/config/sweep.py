@@ -1,0 +1,292 @@
+"""Sweeps: which settings of a method are searched, by what, and on which seeds. The `[sweep]` table of a study file.
+
+A sweep tunes a method on seeds A, tests the best trials again on fresh seeds B and freezes one; what that is worth is
+then measured on the study's own seeds C, which neither has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Annotated, Any
+
+from hfbench import messages
+from hfbench.config.hypotheses import COSTS, MEASURES
+from hfbench.config.key_paths import declared_at, value_at
+from hfbench.config.methods import Method
+from hfbench.config.table_checks import check_known, distinct, seeds_of
+from hfbench.errors import ConfigError
+from hfbench.parts import hyperparameters
+from hfbench.parts.hyperparameters import Choice, Hyperparameter, Integers, Linear, Log, Search, Within, part
+
+SAMPLERS = ("auto", "gp", "tpe", "random", "grid")
+FIRST_TUNING_SEED, FIRST_RETEST_SEED = 1000, 2000  # of seeds given as a count; a study's own count from 0
+MOST_FOR_GP = 5  # parameters
+PRUNING_P = 0.2
+STARTUP = math.ceil(-math.log2(PRUNING_P))  # seeds before which no one-sided p is below that: 2^-n
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """That the mean ratio of a measure to the method's own settings must not exceed a bound."""
+
+    measure: str
+    at_most: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A resolved sweep; see `SweepTable`."""
+
+    method: str
+    tasks: tuple[str, ...]
+    parameters: dict[str, Search]  # by key path into the method
+    objectives: tuple[str, ...]
+    constraint: Constraint | None
+    seeds: tuple[int, ...]
+    retest: tuple[int, ...]
+    trials: int  # the first, the method as it stands, included
+    hours: float | None
+    ahead: int
+    sampler: str
+    pruner: str
+    candidates: int
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is kept of every run: the objectives, then what is constrained."""
+        constrained = [self.constraint.measure] if self.constraint else []
+        return tuple(dict.fromkeys([*self.objectives, *constrained]))
+
+
+@part
+class SweepTable:
+    """The table as it is written."""
+
+    method: Annotated[str, "the method to tune; as it stands it is the first trial"]
+    tasks: Annotated[list[str] | None, "tasks to tune on, each by itself; all of the study if not given"] = None
+    parameters: Annotated[dict[str, Any], "ranges by key path of the method, {} for the declared one"]
+    objective: Annotated[str | list[str] | None, "what is minimised, the study's primary cost if not given"] = None
+    constraint: Annotated[dict[str, Any] | None, "measure, and the largest ratio to the first trial"] = None
+    seeds: Annotated[int | list[int], "seeds of the trials: a count, from 1000 on, or a list"] = 5
+    retest: Annotated[int | list[int], "fresh seeds for the best trials: a count, from 2000 on, or a list"] = 5
+    trials: Annotated[int, Within("[2, 10000]"), "how many trials"] = 40
+    hours: Annotated[float | None, Within("(0, inf)"), "no trial begins once those before took that long"] = None
+    ahead: Annotated[int, Within("[1, 100]"), "trials begun before the result of the first of them is used"] = 4
+    sampler: Annotated[str, Choice(*SAMPLERS), "of the settings to try; auto: gp for up to 5 numbers, else tpe"] = (
+        "auto"
+    )
+    pruner: Annotated[str, Choice("auto", "wilcoxon", "none"), "ends trials that are worse than the best"] = "auto"
+    candidates: Annotated[int, Within("[1, 100]"), "how many of the best trials are tested again"] = 5
+
+
+@part
+class _Range:
+    low: Annotated[float | None, "lower end"] = None
+    high: Annotated[float | None, "upper end"] = None
+    log: Annotated[bool | None, "search on a logarithmic scale"] = None
+    values: Annotated[list[Any] | None, "the values to choose from, in place of a range"] = None
+
+
+@part
+class _ConstraintTable:
+    measure: Annotated[str, Choice(*MEASURES), "what is bounded"]
+    at_most: Annotated[float, Within("(0, inf)"), "largest mean ratio to the first trial"]
+
+
+def sweep_of(
+    table: Mapping[str, Any],
+    methods: Mapping[str, Method],
+    tasks: Sequence[str],
+    primary: str,
+    compared: Mapping[str, Sequence[int]],
+    stops_at_target: bool,
+) -> Sweep:
+    """The checked sweep of a study file; `compared` are the study's own seeds by task.
+
+    Raises ConfigError with the key path of whatever is wrong.
+    """
+    given = hyperparameters.build(SweepTable, table, "sweep")
+    check_known(given.method, methods, "sweep.method", "method")
+    chosen = list(tasks) if given.tasks is None else distinct(given.tasks, "sweep.tasks")
+    for name in chosen:
+        check_known(name, tasks, "sweep.tasks", "task")
+    objectives = _objectives(given.objective, primary, methods[given.method])
+    constraint = _constraint(given.constraint)
+    if stops_at_target and "final_test_error" in (*objectives, constraint.measure if constraint else ""):
+        raise ConfigError(
+            "sweep: final_test_error says nothing where runs stop at the target; set study.stop_at_target to false."
+        )
+    seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
+    retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
+    _check_disjoint(seeds, retest, compared)
+    parameters = _parameters(given.parameters, methods[given.method], given.sampler)
+    return Sweep(
+        method=given.method,
+        tasks=tuple(chosen),
+        parameters=parameters,
+        objectives=objectives,
+        constraint=constraint,
+        seeds=seeds,
+        retest=retest,
+        trials=_grid_size(parameters) if given.sampler == "grid" else given.trials,
+        hours=given.hours,
+        ahead=given.ahead,
+        sampler=_sampler(given.sampler, parameters, objectives),
+        pruner=_pruner(given.pruner, objectives, seeds),
+        candidates=given.candidates,
+    )
+
+
+# ---------------------------------------------------------------- what is minimised
+
+
+def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> tuple[str, ...]:
+    where, allowed = "sweep.objective", (*COSTS, "final_test_error")
+    chosen = distinct(given if isinstance(given, list) else [given or primary], where)
+    for one in chosen:
+        if one not in allowed:
+            close = messages.did_you_mean(one, allowed)
+            raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {one!r}{close}.")
+    if "products_to_target" in chosen and method.optimizer is not None:
+        raise ConfigError(f"{where}: {method.name} needs no Gauss-Newton products; take work_to_target.")
+    return tuple(chosen)
+
+
+def _constraint(given: Mapping[str, Any] | None) -> Constraint | None:
+    if given is None:
+        return None
+    table = hyperparameters.build(_ConstraintTable, given, "sweep.constraint")
+    return Constraint(table.measure, table.at_most)
+
+
+def _check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mapping[str, Sequence[int]]) -> None:
+    """A setting that was chosen for its luck on some seeds keeps that luck on them."""
+    own = sorted({seed for of in compared.values() for seed in of})
+    sets = {"sweep.seeds": seeds, "sweep.retest": retest, "the seeds that are compared (study.seeds, on.<task>)": own}
+    for (name, of_name), (other, of_other) in combinations(sets.items(), 2):
+        common = sorted({*of_name} & {*of_other})
+        if common:
+            raise ConfigError(
+                f"{name}: must have no seed in common with {other}, but both have {', '.join(map(str, common))}. "
+                "Tuning, testing again and comparing need fresh seeds each."
+            )
+
+
+# ---------------------------------------------------------------- ranges
+
+
+def _parameters(given: Mapping[str, Any], method: Method, sampler: str) -> dict[str, Search]:
+    if not given:
+        raise ConfigError("sweep.parameters: must name at least one setting, such as scheduler.theta = {}.")
+    return {path: _search(path, written, method, sampler) for path, written in _flat(given, "sweep.parameters")}
+
+
+def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """TOML makes nested tables of dotted keys: the ranges in them, by path."""
+    known = {one.name for one in hyperparameters.hyperparameters(_Range)}
+    for key, value in table.items():
+        path = f"{above}{key}"
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{where}.{path}: must be a range, {{}} for the declared one, {{ low = 0.1, high = 10 }} or "
+                f"{{ values = [1, 2, 5] }}, but got {value!r}."
+            )
+        if value and not known & set(value):
+            yield from _flat(value, where, f"{path}.")
+        else:
+            yield path, value
+
+
+def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str) -> Search:
+    where = f"sweep.parameters.{path}"
+    try:
+        declared, now = declared_at(method, path), value_at(method, path)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    given = hyperparameters.build(_Range, written, where)
+    search = _given_search(given, declared, where) or _declared_search(declared, where)
+    if not _holds(search, now):
+        raise ConfigError(f"{where}: must contain what {method.name} has, {now!r}, but it is {searched(search)}.")
+    if sampler == "grid" and not isinstance(search, Choice):
+        raise ConfigError(f"{where}: a grid needs values = [...], but got a range, {search}.")
+    return search
+
+
+def searched(search: Search) -> str:
+    """Where a setting is looked for, in words."""
+    return ", ".join(map(shown, search.values)) if isinstance(search, Choice) else str(search)
+
+
+def shown(value: Any) -> str:
+    """A setting, to three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _holds(search: Search, value: Any) -> bool:
+    return value in search.values if isinstance(search, Choice) else search.low <= value <= search.high
+
+
+def _declared_search(declared: Hyperparameter, where: str) -> Search:
+    if declared.search is not None:
+        return declared.search
+    if declared.type is bool:
+        return Choice(False, True)
+    raise ConfigError(
+        f"{where}: {declared.name} declares no range; give one, {{ low = …, high = … }} or {{ values = […] }}."
+    )
+
+
+def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | None:
+    """The range as written, what is not given taken from the declared one; None where nothing is."""
+    if given.values is not None:
+        if (given.low, given.high, given.log) != (None, None, None):
+            raise ConfigError(f"{where}: must have either values or a range, but has both.")
+        return Choice(
+            *(hyperparameters.check(declared, value, f"{where}.values") for value in distinct(given.values, where))
+        )
+    if (given.low, given.high, given.log) == (None, None, None):
+        return None
+    base = declared.search
+    known = base if isinstance(base, Log | Linear | Integers) else None
+    low, high = (
+        getattr(known, end, None) if one is None else one for end, one in (("low", given.low), ("high", given.high))
+    )
+    if low is None or high is None:
+        raise ConfigError(f"{where}: must have both low and high, since {declared.name} declares no range.")
+    whole = isinstance(known, Integers) or declared.type is int
+    ends = [
+        hyperparameters.check(declared, int(end) if whole and end == int(end) else end, where) for end in (low, high)
+    ]
+    log = given.log if given.log is not None else isinstance(known, Log) or getattr(known, "log", False)
+    with hyperparameters.located(where):
+        return Integers(ends[0], ends[1], log) if whole else Log(*ends) if log else Linear(*ends)
+
+
+# ---------------------------------------------------------------- how it is searched
+
+
+def _grid_size(parameters: Mapping[str, Search]) -> int:
+    return math.prod(len(search.values) for search in parameters.values() if isinstance(search, Choice))
+
+
+def _sampler(given: str, parameters: Mapping[str, Search], objectives: Sequence[str]) -> str:
+    if given != "auto":
+        return given
+    numbers = not any(isinstance(search, Choice) for search in parameters.values())
+    return "gp" if numbers and len(parameters) <= MOST_FOR_GP and len(objectives) == 1 else "tpe"
+
+
+def _pruner(given: str, objectives: Sequence[str], seeds: Sequence[int]) -> str:
+    """The pruner ends a trial after three seeds at the earliest: with no more than these it would save nothing."""
+    able = len(objectives) == 1 and len(seeds) > STARTUP
+    if given == "wilcoxon" and not able:
+        why = (
+            f"it must have more than {STARTUP} seeds, but sweep.seeds has {len(seeds)}"
+            if len(objectives) == 1
+            else f"it must have one objective, but there are {len(objectives)}"
+        )
+        raise ConfigError(f"sweep.pruner: {why}. Change that or set sweep.pruner to none.")
+    return "wilcoxon" if able and given != "none" else "none"

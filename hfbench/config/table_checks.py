@@ -1,0 +1,62 @@
+"""What the checks of study files share: tables, names, known names, values without repetition."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING
+from typing import Any
+
+from hfbench.errors import ConfigError
+from hfbench.messages import did_you_mean
+from hfbench.parts import hyperparameters
+from hfbench.parts.hyperparameters import Hyperparameter, Within
+
+
+def table_of(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
+    value = raw.get(key, {})
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}{key}: must be a table, but got {value!r}.")
+    return value
+
+
+def tables_of(raw: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    table = table_of(raw, key)
+    for name in table:
+        check_name(name, f"{key}.{name}")
+    return {name: table_of(table, name, f"{key}.") for name in table}
+
+
+def check_name(name: str, where: str) -> None:
+    # Names become columns, tags and parts of file names.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise ConfigError(f"{where}: a name must be 1 to 64 letters, digits, - or _, but got {name!r}.")
+
+
+def check_known(name: str, known: Iterable[str], where: str, kind: str) -> None:
+    known = list(known)
+    if name not in known:
+        given = f"{name!r}{did_you_mean(name, known)}"
+        raise ConfigError(f"{where}: must name a {kind} of the study, but got {given}; known: {', '.join(known)}.")
+
+
+def distinct(values: list[Any], where: str) -> list[Any]:
+    if not values:
+        raise ConfigError(f"{where}: must not be empty.")
+    value, times = Counter(values).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"{where}: must not repeat a value, but {value!r} is there {times} times.")
+    return values
+
+
+def checked(value: Any, kind: type, within: Within | None, where: str) -> Any:
+    return hyperparameters.check(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
+
+
+def seeds_of(given: Any, where: str, first: int = 0) -> tuple[int, ...]:
+    """`first`, …, `first` + n − 1 for a count n, or the seeds of a list."""
+    if not isinstance(given, list):
+        return tuple(range(first, first + checked(given, int, Within("[1, 10000]"), where)))
+    natural = Within("[0, inf)")
+    return tuple(distinct([checked(seed, int, natural, f"{where}[{i}]") for i, seed in enumerate(given)], where))

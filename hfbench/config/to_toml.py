@@ -1,0 +1,48 @@
+"""A study as a file: every default spelled out, so that it says the same under defaults to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from hfbench.config.load import Study
+from hfbench.config.methods import HESSIAN_FREE, Method
+
+PLAIN = (
+    "name", "question", "notes", "seeds", "budget", "primary", "targets", "margin", "alpha", "baseline", "precision",
+    "stop_at_target",
+)  # fmt: skip
+
+
+def toml(study: Study) -> str:
+    """The TOML that `load_study` reads as the same study; a sweep and an ablation's design are left out."""
+    import tomli_w
+
+    head = {name: getattr(study, name) for name in PLAIN} | {"tasks": list(study.tasks)}
+    if study.device != "cpu":
+        head["device"] = study.device
+    tables: dict[str, Any] = {
+        "study": head,
+        "tasks": study.tasks,
+        "methods": {name: _method(method) for name, method in study.methods.items()},
+        "on": {task: asdict(on) for task, on in study.on.items()},
+        "hypotheses": {
+            one.name: {key: of for key, of in asdict(one).items() if key != "name"} for one in study.hypotheses
+        },
+    }
+    if study.plugins:
+        tables["plugins"] = {"files": list(study.plugins)}
+    return tomli_w.dumps(_given(tables))
+
+
+def _method(method: Method) -> dict[str, Any]:
+    beside = {"name", *(HESSIAN_FREE if method.optimizer is not None else ())}
+    return {key: value for key, value in asdict(method).items() if key not in beside}
+
+
+def _given(value: Any) -> Any:
+    """Without what is None, for which TOML has no word: a key that is not there."""
+    if isinstance(value, Mapping):
+        return {key: _given(one) for key, one in value.items() if one is not None}
+    return [_given(one) for one in value] if isinstance(value, list | tuple) else value

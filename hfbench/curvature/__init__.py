@@ -1,0 +1,1 @@
+"""A model linearised at a batch: products with J, Jᵀ and G, per-case moments, work counted."""

@@ -1,0 +1,170 @@
+"""The recorded forward pass of one chunk of cases, and on demand the recorded map u ↦ Jᵀu; in any dtype.
+
+J v is the transpose of the recorded transpose: ⟨Jᵀu, v⟩ differentiated by a dummy u. See
+`hfbench.curvature.linearisation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
+from torch.func import functional_call, jvp
+
+from hfbench.curvature.double_backward import quiet, twice_differentiable
+from hfbench.curvature.layer_io import Capture
+from hfbench.curvature.model_checks import outputs_of, trainable
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+
+
+class Graph:
+    """The model's own graph: its parameters, as they are."""
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        self.model, self.inputs = model, inputs
+        self.parameters: Mapping[str, Tensor] = trainable(model)
+        self.fixed: Mapping[str, Tensor] = {}  # what else of the model is replaced in a call of it
+        with torch.enable_grad(), twice_differentiable(model), Capture(model, len(inputs)) as self.capture:
+            self.z = outputs_of(model, inputs, list(self.parameters.values()))
+        self.forward_mode = False
+
+    @property
+    def mode(self) -> str:
+        """How J v is taken."""
+        return "forward" if self.forward_mode else "transpose"
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+        weights = list(self.parameters.values())
+        return Vector(grad(self.z, weights, u, retain_graph=True, allow_unused=True, materialize_grads=True))
+
+    def jvp(self, v: Vector) -> Tensor:
+        """J v."""
+        if not self.forward_mode:
+            try:
+                return self._transposed_transpose(v)
+            except torch.OutOfMemoryError:  # a RuntimeError too, but forward mode is no cure
+                raise
+            except RuntimeError:  # an operation without a second derivative: fused recurrent or attention kernels
+                self.forward_mode = True
+        return self._forward_mode(v)
+
+    def free(self) -> None:
+        """Lets go of everything recorded."""
+        self.__dict__.clear()
+
+    @cached_property
+    def _transpose(self) -> tuple[Tensor, list[GradientEdge], list[int]]:
+        """A dummy u, where in its graph the blocks of Jᵀu that depend on it are, and their positions.
+
+        u is zero and so are the deltas and blocks: of them the graph is kept, and not the values.
+        """
+        u = torch.zeros_like(self.z, requires_grad=True)
+        with torch.enable_grad(), saved_tensors_hooks(_without_zeros, _with_zeros):
+            blocks = grad(self.z, list(self.parameters.values()), u, create_graph=True, allow_unused=True)
+        used = [i for i, block in enumerate(blocks) if block is not None]
+        if not all(blocks[i].requires_grad for i in used):
+            raise RuntimeError("a backward pass did not record itself, so it cannot be transposed")
+        return u, [get_gradient_edge(blocks[i]) for i in used], used
+
+    def _transposed_transpose(self, v: Vector) -> Tensor:
+        u, edges, used = self._transpose
+        (Jv,) = grad(edges, u, [v[i] for i in used], retain_graph=True)
+        return Jv
+
+    def _forward_mode(self, v: Vector) -> Tensor:
+        weights = {name: p.detach() for name, p in self.parameters.items()}
+        tangents = dict(zip(weights, v, strict=True))
+        try:
+            with twice_differentiable(self.model), quiet():
+                Jv: Tensor = jvp(self._outputs, (weights,), (tangents,))[1]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ConfigError(
+                "the product J v needs a second derivative or a forward-mode rule of every operation, but one has "
+                f"neither: {_first_sentence(error)} Replace it in the model (nn.EmbeddingBag, say, by nn.Embedding "
+                "and a mean)."
+            ) from error
+        return Jv
+
+    def _outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """The model's outputs with these weights."""
+        z: Tensor = functional_call(self.model, {**self.fixed, **weights}, (self.inputs,))
+        return z
+
+
+class CastGraph(Graph):
+    """The graph of the model in another dtype: weights, buffers and inputs are cast once, v and u at every product.
+
+    Cast are floating inputs and what has the trained parameters' dtype; integers and what is of a third dtype are the
+    model's own affair. Both products are of one recorded map, so that they are transposes up to that dtype's rounding.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+        self.inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        trained = trainable(model)
+        self.own = next(iter(trained.values())).dtype
+        rest = [*model.named_parameters(), *model.named_buffers()]
+        with self._named():
+            self.fixed = {
+                name: one.detach().to(dtype) for name, one in rest if name not in trained and one.dtype == self.own
+            }
+            self.parameters = {name: p.detach().to(dtype).requires_grad_() for name, p in trained.items()}
+            with torch.enable_grad(), twice_differentiable(model):
+                self.z = self._outputs(self.parameters)
+        self.forward_mode = False
+
+    def vjp(self, u: Tensor) -> Vector:
+        with self._named():
+            return Vector(block.to(self.own) for block in super().vjp(u.to(self.z.dtype)))
+
+    def jvp(self, v: Vector) -> Tensor:
+        with self._named():
+            return super().jvp(Vector(block.to(self.dtype) for block in v)).to(self.own)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of what the dtype does not run through that it is the precision's doing."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ConfigError) as error:
+            name = str(self.dtype).removeprefix("torch.")
+            raise ConfigError(
+                f"precision: the model must run in {name} for products in it, but does not: {_first_sentence(error)} "
+                "Take precision 'parameters', which needs nothing of the model, or have the model cast to the dtype of "
+                "its weights what it makes itself."
+            ) from error
+
+
+Saved = Tensor | tuple[Tensor, torch.Size]
+
+
+def _without_zeros(saved: Tensor) -> Saved:
+    """A tensor that a graph saves, or a single zero and its shape where there is nothing else in it.
+
+    Detached: a tensor that holds the node which saves it would never be freed. Unpacked, it is attached again.
+    """
+    saved = saved.detach()
+    if saved.layout != torch.strided or not saved.is_floating_point() or saved.numel() < 2 or bool(saved[0].any()):
+        return saved
+    order = sorted(range(saved.dim()), key=saved.stride, reverse=True)  # along memory: several times faster
+    least, most = torch.aminmax(saved.permute(order))
+    return (saved.new_zeros(()), saved.shape) if bool(least == 0) and bool(most == 0) else saved
+
+
+def _with_zeros(saved: Saved) -> Tensor:
+    return saved if isinstance(saved, Tensor) else saved[0].expand(saved[1])
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(". ")[0].removesuffix(".") + "."

@@ -1,0 +1,124 @@
+"""CUDA graphs: what is recorded once is one launch from then on. Here of products, in place of some sixty.
+
+A solve's iterations are recorded whole where its solver allows it (`hfbench.inner_solve.iteration`); this serves all
+other products. A product with J or Jᵀ is always the same kernels on the same memory, but for its argument. The first
+two of a kind run as they are, which also makes what libraries make at first (and a step of a solver that is recorded
+whole needs no more beside it: its gradient, and the residual at its start); the third is recorded; from then on the
+argument is copied to where the recorded kernels read it, they are replayed, and what they leave is copied out, so that
+it is the caller's. Chains of dense layers alone are replayed: what autograd runs is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.curvature.dense_chain import Chain, Link
+from hfbench.linalg.precision import in_tf32
+from hfbench.linalg.vector import Vector
+from hfbench.memory.allocations import is_counting, reserve
+
+LAUNCHED = 2  # calls before the one that is recorded
+
+Made = TypeVar("Made")
+
+_last: dict[torch.device, torch.cuda.CUDAGraph] = {}  # the graph recorded last: its memory is the next one's
+_streams: dict[torch.device, torch.cuda.Stream] = {}  # to record on, which the default stream does not allow
+
+
+class Graph(Protocol):
+    """What was recorded."""
+
+    def replay(self) -> None:
+        """The recorded kernels, once more, on the same memory."""
+
+
+def record(call: Callable[[], Made], device: torch.device) -> tuple[Graph, Made]:
+    """The kernels that the call would launch, and what it returns: memory that holds it after each `replay`.
+
+    Not by `torch.cuda.graph`, which empties the caches of the whole process first.
+    """
+    if device not in _streams:
+        _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream, here = _streams[device], torch.cuda.current_stream(device)
+    graph, before = torch.cuda.CUDAGraph(), _last.get(device)
+    stream.wait_stream(here)
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        graph.capture_begin(pool=before.pool() if before else None, capture_error_mode="thread_local")
+        try:
+            made = call()
+        finally:
+            graph.capture_end()
+    here.wait_stream(stream)
+    _last[device] = graph  # a pool lives as long as one of its graphs
+    return graph, made
+
+
+class Replayed:
+    """A function of tensors whose shapes stay the same."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.graph: Graph | None = None
+
+    def __call__(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> list[Tensor]:
+        """call(given); it is the same function each time, and not kept, since it may own what keeps this."""
+        self.calls += 1
+        if self.calls <= LAUNCHED:
+            return call(list(given))
+        if is_counting():  # recording makes tensors of its own, at the first of a process: no two tallies would agree
+            return self._counted(call, list(given))
+        graph = self.graph or self._record(call, given)
+        torch._foreach_copy_(self.given, list(given))
+        graph.replay()
+        return list(torch._foreach_mul(self.left, 1))  # a copy in one launch
+
+    def _counted(self, call: Callable[[list[Tensor]], list[Tensor]], given: list[Tensor]) -> list[Tensor]:
+        """call(given), beside the memory of what is copied to and from the graph."""
+        left = call(given)
+        if self.calls == LAUNCHED + 1:
+            reserve(sum(one.numel() * one.element_size() for one in (*given, *left)))
+        return left
+
+    def _record(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> Graph:
+        self.given = [one.clone(memory_format=torch.contiguous_format) for one in given]
+        self.graph, self.left = record(lambda: call(self.given), self.given[0].device)
+        return self.graph
+
+
+class ReplayedChain(Chain):
+    """A `Chain` on a GPU, its products replayed; inside `launched` they are those of a `Chain`."""
+
+    def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
+        super().__init__(model, links, inputs, dtype)
+        self.replayed: dict[tuple[str, bool], Replayed] = {}
+        self.inside = 0  # of how many `launched`: solves may take turns
+
+    @contextmanager
+    def launched(self) -> Iterator[None]:
+        """Inside, products are launched kernel by kernel: to be recorded as a part of something else."""
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    def jvp(self, v: Vector) -> Tensor:
+        """J v."""
+        if self.inside:
+            return super().jvp(v)
+        return self._replayed("jvp")(lambda blocks: [Chain.jvp(self, Vector(blocks))], v)[0]
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+        if self.inside:
+            return super().vjp(u)
+        return Vector(self._replayed("vjp")(lambda one: list(Chain.vjp(self, one[0])), [u]))
+
+    def _replayed(self, name: str) -> Replayed:
+        self.check_same()
+        return self.replayed.setdefault((name, in_tf32()), Replayed())

@@ -1,0 +1,201 @@
+"""A pass through a chain of dense layers and activations, with its products written out: nothing is recorded.
+
+Formula    s_l = W_l a_{l-1} + b_l,   a_l = φ_l(s_l),   a_0 the inputs,   z = a_L
+           J v:    R s_l = V_l a_{l-1} + v_l + W_l R a_{l-1},   R a_l = φ_l'∘R s_l,   R a_0 = 0
+           Jᵀu:    δ_l = φ_l'∘∇a_l,   ∇a_L = u,   ∇a_{l-1} = W_lᵀ δ_l,
+                   ∇W_l = Σ_i δ_l a_{l-1}ᵀ,   ∇b_l = Σ_i δ_l, over cases
+Source     Pearlmutter (1994), "Fast exact multiplication by the Hessian"; Schraudolph (2002), "Fast curvature
+           matrix-vector products for second-order gradient descent", sections 3.1 and 3.2
+
+That is four matrix products per layer, two in the first, sums inside of them, and an elementwise pass per layer and
+direction: what no product can do without. A recorded graph (`hfbench.curvature.autograd_tape`) takes the same for any
+model, and beside it a pass to transpose itself and a tensor for each sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hfbench.curvature.layer_io import Seen
+from hfbench.errors import ConfigError
+from hfbench.linalg.precision import sum_of_outer
+from hfbench.linalg.vector import Vector
+
+aten = torch.ops.aten
+SLOPES: dict[type[nn.Module], Any] = {  # (g, φ(s)) ↦ φ'(s)∘g, with `grad_input` in place
+    nn.Sigmoid: aten.sigmoid_backward.grad_input,
+    nn.Tanh: aten.tanh_backward.grad_input,
+    nn.ReLU: lambda g, a, grad_input: aten.threshold_backward.grad_input(g, a, 0, grad_input=grad_input),
+}
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A dense layer with the activation after it, if any."""
+
+    layer: nn.Linear
+    activation: nn.Module | None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Weight, and bias if there is one."""
+        return list(self.layer.parameters())
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A link as a batch has passed it."""
+
+    link: Link
+    weight: int  # positions in a vector
+    bias: int | None
+    W: Tensor
+    a: Tensor  # the layer's inputs, cases × features
+    activated: Tensor  # φ(s)
+
+    def slope(self, g: Tensor, into: Tensor | None = None) -> Tensor:
+        """φ'∘g, written into a tensor if one is given; g itself where there is no activation."""
+        if self.link.activation is None:
+            return g
+        into = torch.empty_like(g) if into is None else into
+        SLOPES[type(self.link.activation)](g, self.activated, grad_input=into)
+        return into
+
+
+def links_of(model: nn.Module, inputs: Tensor) -> list[Link] | None:
+    """The model as a chain that these inputs can pass; None where it is another, or part of it is not trained."""
+    links: list[Link] = []
+    for module in _in_order(model):
+        if type(module) is nn.Linear:
+            links.append(Link(module, None))
+        elif type(module) in SLOPES and links and links[-1].activation is None:
+            links[-1] = Link(links[-1].layer, module)
+        else:
+            return None
+    parameters, own = list(model.parameters()), [p for link in links for p in link.parameters]
+    each_once = len({id(p) for p in own}) == len(own) == len(parameters)
+    if not links or not each_once or any(_is_altered(module) for module in model.modules()):
+        return None
+    fits = inputs.shape[1:] == (links[0].layer.in_features,)
+    return links if fits and all(_is_trained_on(inputs, p) for p in own) else None
+
+
+def _in_order(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules inside of nested sequences."""
+    if type(module) is not nn.Sequential:  # a subclass may do anything
+        yield module
+        return
+    for part in module:
+        yield from _in_order(part)
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether a call of the module does something besides its class's `forward`."""
+    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
+
+
+def _is_trained_on(inputs: Tensor, p: Tensor) -> bool:
+    return type(p) is nn.Parameter and p.requires_grad and (p.dtype, p.device) == (inputs.dtype, inputs.device)
+
+
+class Chain:
+    """One batch's pass, in the weights' dtype or another: weights and inputs are cast once, v and u at every product.
+
+    What Jᵀu adds up over cases is not rounded to a dtype of fewer digits again
+    (`hfbench.linalg.precision.sum_of_outer`).
+
+    A `hfbench.curvature.tape.Recorded`, and its own `hfbench.curvature.layer_io.Rows`.
+    """
+
+    mode = "chain"
+
+    def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
+        self.inputs, self.cases, self.own = inputs, len(inputs), inputs.dtype
+        self.dtype = dtype or self.own
+        self.wider = torch.promote_types(self.dtype, self.own)
+        self.trained = list(model.parameters())
+        self.versions = [p._version for p in self.trained]
+        places = {id(p): i for i, p in enumerate(self.trained)}
+        self.passed: list[Passed] = []
+        self.z = inputs.to(self.dtype)
+        with torch.no_grad():
+            for link in links:
+                weight, bias = link.layer.weight, link.layer.bias
+                W = weight.detach().to(self.dtype)
+                b = None if bias is None else bias.detach().to(self.dtype)
+                a, s = self.z, functional.linear(self.z, W, b)
+                self.z = s if link.activation is None else link.activation.forward(s)  # past hooks of all modules
+                self.passed.append(Passed(link, places[id(weight)], places.get(id(bias)), W, a, self.z))
+
+    def jvp(self, v: Vector) -> Tensor:
+        """J v."""
+        self.check_same()
+        v = Vector(block.to(self.dtype) for block in v)
+        Ra: Tensor | None = None
+        for one in self.passed:
+            V = v[one.weight]
+            Rs = one.a @ V.T if one.bias is None else torch.addmm(v[one.bias], one.a, V.T)
+            if Ra is not None:
+                Rs.addmm_(Ra, one.W.T)
+            Ra = one.slope(Rs, into=Rs)
+        assert Ra is not None  # there is a layer
+        return Ra.to(self.own)
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+        blocks: list[Any] = [None] * len(self.trained)
+        for one, delta in self._deltas(u):
+            blocks[one.weight] = sum_of_outer(delta, one.a, self.own)
+            if one.bias is not None:
+                blocks[one.bias] = delta.sum(0, dtype=self.wider).to(self.own)
+        return Vector(blocks)
+
+    def free(self) -> None:
+        """Lets go of all tensors."""
+        self.__dict__.clear()
+
+    def _deltas(self, u: Tensor) -> Iterator[tuple[Passed, Tensor]]:
+        """The links with their δ_l, the last first."""
+        self.check_same()
+        g, fresh = u.to(self.dtype), False
+        for place in reversed(range(len(self.passed))):
+            one = self.passed[place]
+            delta = one.slope(g, into=g if fresh else None)
+            yield one, delta
+            if place:
+                g, fresh = delta @ one.W, True
+
+    def check_same(self) -> None:
+        """Raises ConfigError where weights have changed in place: W and a would be of different ones."""
+        if [p._version for p in self.trained] != self.versions:
+            raise ConfigError(
+                "the weights must stay as they were when the model was linearised, but were changed in place since: "
+                "linearise it again."
+            )
+
+    # ------------------------------------------------------------ rows of gradients
+
+    @property
+    def capture(self) -> Chain:
+        """What the layers saw."""
+        return self
+
+    def problem(self, z: Tensor) -> str:
+        """None: the layers' rows are all of the gradient."""
+        return ""
+
+    def explains(self, z: Tensor) -> bool:
+        """Each case's gradient is made of the layers' rows."""
+        return True
+
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+        """Every layer's inputs and deltas for ⟨u, z⟩, the last layer first."""
+        for one, delta in self._deltas(u):
+            yield Seen(one.link.layer, one.a, delta)

@@ -1,0 +1,143 @@
+"""The Kronecker factors of a layer's block of the Gauss-Newton matrix, summed over cases.
+
+With the rows of `hfbench.curvature.layer_io`, case i's gradient of ⟨u_i, z_i⟩ by a layer's weights is Σ_t l_it r_itᵀ.
+For u = B v with random signs v its second moment is the layer's block of G in expectation, which K-FAC takes for a
+product:
+    mean_i (Σ_t l_it r_itᵀ)²  ≈  L ⊗ R,    R = mean_i Σ_t r_it r_itᵀ,    L = mean_i mean_t l_it l_itᵀ
+Source: Martens and Grosse (2015), section 3, for one row per case; Grosse and Martens (2016), section 3, for
+convolutions, whose rows at different places are taken to be uncorrelated and alike.
+A bias joins its weight as one more column of R, the homogeneous coordinate, where it meets the same l; the bias of a
+transposed convolution, which meets δ, is a block of its own, and so is one whose weight is not trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hfbench.curvature.layer_io import KINDS, Rows, Seen, Transposed, covered_layers
+from hfbench.errors import ConfigError
+
+SLICE_ENTRIES = 2**22  # of a layer's windows at a time
+
+
+@dataclass
+class LayerFactors:
+    """One block's factors, still sums over cases: Σ_i mean_t l_it l_itᵀ (p × p) and Σ_i Σ_t r_it r_itᵀ (q × q)."""
+
+    weight: int | None  # positions among the trained parameters; the block is the weight's, the bias's, or of both
+    bias: int | None
+    left: Tensor
+    right: Tensor  # with a bias beside a weight, q is one more
+    places: float  # T
+    spent: float  # multiplications per case that the sums took
+
+    @property
+    def position(self) -> int:
+        """Of the parameter whose damping is the block's: the weight where there is one."""
+        position = self.bias if self.weight is None else self.weight
+        assert position is not None
+        return position
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """p and q."""
+        return len(self.left), len(self.right)
+
+    def take(self, parts: Sequence[Tensor]) -> Tensor:
+        """The block's entries of a vector shaped like the parameters, as a matrix (p × q)."""
+        columns = [parts[i].reshape(len(self.left), -1) for i in (self.weight, self.bias) if i is not None]
+        return torch.cat(columns, 1) if len(columns) > 1 else columns[0]
+
+    def put(self, V: Tensor, parts: list[Tensor]) -> None:
+        """Puts a matrix's entries where `take` took them from."""
+        columns = torch.split(V, [V.shape[1] - 1, 1], 1) if self.weight is not None and self.bias is not None else [V]
+        for i, entries in zip([i for i in (self.weight, self.bias) if i is not None], columns, strict=True):
+            parts[i] = entries.reshape(parts[i].shape).contiguous()
+
+    def towards(self, old: LayerFactors, share: float) -> LayerFactors:
+        """share·old + (1 - share)·self, in tensors of its own."""
+        left, right = (a.lerp(b.to(a), share) for a, b in ((self.left, old.left), (self.right, old.right)))
+        return replace(self, left=left, right=right)
+
+    def add_(self, other: LayerFactors) -> None:
+        """Adds the sums over other cases."""
+        self.left.add_(other.left)
+        self.right.add_(other.right)
+
+    def mean_(self, n: int) -> LayerFactors:
+        """Makes means over cases of the sums: L and R."""
+        self.left.div_(n)
+        self.right.div_(n)
+        return self
+
+    @property
+    def pass_cost(self) -> float:
+        """Multiplications of the block's part of one case's forward pass: T·p·q."""
+        return self.places * len(self.left) * len(self.right)
+
+
+def layer_factors(z: Tensor, capture: Rows, probes: Sequence[Tensor]) -> list[LayerFactors]:
+    """The sums over one batch, a block per layer or two; raises ConfigError where layers are of another kind."""
+    if fault := capture.problem(z):
+        raise ConfigError(_refused(fault))
+    places = {id(p): i for i, p in enumerate(capture.trained)}
+    blocks = [
+        block
+        for seens in zip(*(capture.passes(z, u) for u in probes), strict=True)
+        for block in _blocks(seens, capture.cases, places)
+    ]
+    return sorted(blocks, key=lambda block: block.position)
+
+
+def check_factors(model: nn.Module) -> None:
+    """Raises ConfigError naming the first layer that Kronecker factors do not cover, as far as the model shows it."""
+    try:
+        covered_layers(model)
+    except LookupError as error:
+        raise ConfigError(_refused(str(error))) from error
+
+
+def _refused(fault: str) -> str:
+    kinds = ", ".join(kind.__name__ for kind in KINDS)
+    return (
+        f"Kronecker factors need every trained parameter in a layer of its own ({kinds}; groups=1) that is called once "
+        f"per forward pass, but {fault}; a diagonal preconditioner takes any layer."
+    )
+
+
+def _blocks(seens: Sequence[Seen], cases: int, where: dict[int, int]) -> Iterator[LayerFactors]:
+    """A layer's weight with its bias, or the two apart; one `Seen` per probe."""
+    first = seens[0]
+    layer, share = first.layer, 1 / len(seens)
+    weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
+    swapped = isinstance(layer, Transposed)
+    joined = bias if not swapped else None
+    if weight is not None:
+        inputs = _gram(seens[:1], lambda one: one.of_inputs, column=joined is not None)
+        deltas = _gram(seens, lambda one: one.of_deltas) * share
+        places = first.places * len(first.a) / cases
+        spent = places * (len(inputs) ** 2 + len(seens) * len(deltas) ** 2)
+        left, right = (inputs, deltas) if swapped else (deltas, inputs)
+        yield LayerFactors(weight, joined, left / places, right, places, spent)
+    if bias is not None and (weight is None or swapped):
+        units = _gram(seens, lambda one: one.units) * share
+        places = first.delta.numel() / len(units) / cases
+        ones = units.new_full((1, 1), cases * places)
+        yield LayerFactors(None, bias, units / places, ones, places, places * len(seens) * len(units) ** 2)
+
+
+def _gram(seens: Sequence[Seen], rows_of: Callable[[Seen], Tensor], column: bool = False) -> Tensor:
+    """Σ x xᵀ over the rows x of all cases and places, with a column of ones beside them if wanted."""
+    total: Tensor | None = None
+    for seen in seens:
+        for some in (seen,) if isinstance(seen.layer, nn.Linear) else seen.slices(SLICE_ENTRIES):
+            x = rows_of(some).flatten(0, 1)
+            x = functional.pad(x, (0, 1), value=1.0) if column else x
+            total = x.T @ x if total is None else total.addmm_(x.T, x)
+    assert total is not None  # a batch is never empty
+    return total

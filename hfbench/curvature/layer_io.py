@@ -1,0 +1,266 @@
+"""What a model's layers see in one pass: inputs a_i, and deltas δ_i, the derivative of ⟨u_i, z_i⟩ by their outputs.
+
+A layer that is applied at T places per case (the rows of a sequence, the windows of a picture) has, for case i,
+    ∂⟨u_i, z_i⟩/∂W = Σ_t l_it r_itᵀ,    ∂⟨u_i, z_i⟩/∂bias = Σ_t δ_it
+with rows l_it and r_it, one of them made of δ_i and the other of a_i:
+    Linear              l = δ    r = a                    T rows; one for a plain dense layer
+    Conv1d, Conv2d      l = δ    r = windows of a         T places of the output
+    ConvTranspose1d, 2d l = a    r = windows of δ         T places of the input
+`Capture` says of a pass whether these are all of z's gradient, and if not, which layer is in the way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn import functional
+
+from hfbench.memory import allocations
+
+Convolution = nn.Conv1d | nn.Conv2d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d
+Layer = nn.Linear | Convolution | Transposed
+KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+
+
+# ---------------------------------------------------------------- one layer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A layer's input and deltas in one pass, cases first."""
+
+    layer: Layer
+    a: Tensor
+    delta: Tensor
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one row per case."""
+        return isinstance(self.layer, nn.Linear) and self.a.dim() == 2
+
+    @property
+    def places(self) -> int:
+        """T, the rows per case of l and r."""
+        if isinstance(self.layer, nn.Linear):
+            return self.a[0].numel() // self.layer.in_features
+        return (self.delta if isinstance(self.layer, Convolution) else self.a)[0, 0].numel()
+
+    def slices(self, entries: int) -> Iterator[Seen]:
+        """Some cases at a time, so that neither their gradients nor their rows have more entries; one at least."""
+        size = max(1, entries // (self.layer.weight[0].numel() * max(len(self.layer.weight), self.places)))
+        for one in allocations.slices(len(self.a), size, bounded=True):
+            yield Seen(self.layer, self.a[one], self.delta[one])
+
+    @property
+    def of_inputs(self) -> Tensor:
+        """The rows made of a: n × T × q, or for a transposed convolution n × T × p."""
+        if isinstance(self.layer, nn.Linear):
+            return _rows(self.a)
+        return windows(self.a, self.layer) if isinstance(self.layer, Convolution) else _places(self.a)
+
+    @property
+    def of_deltas(self) -> Tensor:
+        """The rows made of δ: n × T × p, or for a transposed convolution n × T × q."""
+        return windows(self.delta, self.layer) if isinstance(self.layer, Transposed) else self.units
+
+    @property
+    def units(self) -> Tensor:
+        """δ by unit, n × T × units: what a bias sees, once per place of the output."""
+        return _rows(self.delta) if isinstance(self.layer, nn.Linear) else _places(self.delta)
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """l (n × T × p) and r (n × T × q), for a weight of p·q entries, p × q in order."""
+        rows = self.of_deltas, self.of_inputs
+        return rows[::-1] if isinstance(self.layer, Transposed) else rows
+
+
+def _rows(x: Tensor) -> Tensor:
+    """n × … × features as n × T × features."""
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
+def _places(x: Tensor) -> Tensor:
+    """n × channels × … as n × T × channels."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def windows(x: Tensor, layer: Convolution | Transposed) -> Tensor:
+    """What the layer's kernel meets of x at each place, n × T × (channels · kernel)."""
+    x = functional.pad(x, _pads(layer), mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
+    kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+    if len(kernel) == 1:  # a picture of one row
+        x, kernel, stride, dilation = x.unsqueeze(2), (1, *kernel), (1, *stride), (1, *dilation)
+    return functional.unfold(x, kernel, dilation, 0, stride).transpose(1, 2)
+
+
+def _pads(layer: Convolution | Transposed) -> list[int]:
+    """Padding before and after, the last dimension first."""
+    if not isinstance(layer.padding, str):
+        return [side for one in reversed(layer.padding) for side in (one, one)]
+    shares = [d * (k - 1) * (layer.padding == "same") for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    return [side for total in reversed(shares) for side in (total // 2, total - total // 2)]
+
+
+def is_covered(module: nn.Module) -> TypeGuard[Layer]:
+    """Whether the module is a plain layer whose gradient is of rows, as above."""
+    if type(module) not in KINDS:  # a subclass may do anything
+        return False
+    if isinstance(module, nn.Linear):
+        return True
+    assert isinstance(module, Convolution | Transposed)
+    beyond = any(extra >= step for extra, step in zip(module.output_padding, module.stride, strict=True))
+    return module.groups == 1 and not (isinstance(module, Transposed) and beyond)
+
+
+def trained_of(layer: Layer) -> list[nn.Parameter]:
+    """The layer's trained parameters, weight first."""
+    return [p for p in (layer.weight, layer.bias) if isinstance(p, nn.Parameter) and p.requires_grad]
+
+
+def covered_layers(model: nn.Module) -> dict[str, Layer]:
+    """The layers with trained parameters, by name, if those are all of the model's and each is one layer's own.
+
+    Raises LookupError saying which layer or parameter is in the way.
+    """
+    trained = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+    layers: dict[str, Layer] = {}
+    owners: dict[int, str] = {}
+    for name, module in model.named_modules():
+        here = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        if here and not (is_covered(module) and len(trained_of(module)) == len(here)):
+            raise LookupError(f"{_named(name, module)} is of another kind")
+        for p in here:
+            if id(p) in owners:
+                raise LookupError(f"layers {owners[id(p)]!r} and {name!r} share parameter {trained[id(p)]!r}")
+            owners[id(p)] = name
+        if here and is_covered(module):
+            layers[name] = module
+    return layers
+
+
+def _named(name: str, module: nn.Module) -> str:
+    groups = getattr(module, "groups", 1)
+    what = type(module).__name__ + (f", groups={groups}" if groups != 1 else "")
+    return f"layer {name!r} ({what})" if name else f"the model itself ({what})"
+
+
+# ---------------------------------------------------------------- one pass
+
+
+class Rows(Protocol):
+    """What the layers saw in one pass, whoever noted it."""
+
+    cases: int
+    trained: list[nn.Parameter]
+
+    def problem(self, z: Tensor) -> str:
+        """Why the layers' rows are not all of z's gradient; empty where they are."""
+
+    def explains(self, z: Tensor) -> bool:
+        """Whether each case's gradient is made of the layers' rows."""
+
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+        """Every layer's inputs and deltas for ⟨u, z⟩, in an order that is the same for every u."""
+
+
+class Capture:
+    """Notes each layer's input, and where its output sits in the graph, during one forward pass.
+
+    Only the place of the output is kept, not its values: nothing is held that the graph does not hold anyway.
+    """
+
+    def __init__(self, model: nn.Module, cases: int) -> None:
+        self.cases, self.trained = cases, [p for p in model.parameters() if p.requires_grad]
+        self.seen: dict[Layer, tuple[Tensor, GradientEdge, torch.Size]] = {}
+        self.fault = ""  # the first reason why rows are not all of the gradient
+        self.by_case = True  # whether each layer's rows can be told by case
+        self.names: Mapping[Layer, str] = {}
+        try:
+            self.names = {layer: name for name, layer in covered_layers(model).items()}
+        except LookupError as error:
+            self.fault = str(error)
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Capture:
+        for layer in self.names:
+            if layer._forward_hooks:
+                self._say(layer, "has a forward hook, which may change its output")
+            self._handles.append(layer.register_forward_hook(self._note))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for layer in self.names:
+            if layer not in self.seen:
+                self._say(layer, "is not called in the model's forward pass")
+
+    def _note(self, layer: Layer, args: tuple[Tensor, ...], output: Tensor) -> None:
+        if not args:
+            self._say(layer, "is called with a keyword, and must be with one argument by position")
+        elif layer in self.seen:
+            self._say(layer, "is called more than once in a forward pass")
+        elif not output.requires_grad:
+            self._say(layer, "is called without gradients")
+        elif not isinstance(layer, nn.Linear) and args[0].dim() != len(layer.kernel_size) + 2:
+            self._say(layer, "gets one picture, without a dimension for the cases")
+        else:
+            self.seen[layer] = args[0].detach(), get_gradient_edge(output), output.shape
+            self.by_case = self.by_case and self._cases_first(layer, args[0].shape)
+
+    def _cases_first(self, layer: Layer, shape: torch.Size) -> bool:
+        """Whether the cases are along the first dimension, and no other of a sequence's could be meant instead."""
+        if len(shape) < 2 or shape[0] != self.cases:
+            return False
+        return self.cases == 1 or not isinstance(layer, nn.Linear) or self.cases not in shape[1:-1]
+
+    def _say(self, layer: Layer, what: str) -> None:
+        self.fault = self.fault or f"{_named(self.names[layer], layer)} {what}"
+
+    def problem(self, z: Tensor) -> str:
+        """Why the layers' rows are not all of z's gradient; empty where they are, and no weight is used elsewhere."""
+        if not self.fault:
+            uses = _uses(z)
+            for layer in self.names:
+                if any(uses[id(p)] > 1 for p in trained_of(layer)):
+                    self._say(layer, "has a parameter that the model uses outside of it as well")
+        return self.fault
+
+    def explains(self, z: Tensor) -> bool:
+        """Whether each case's gradient is made of the layers' rows."""
+        return self.by_case and not self.problem(z)
+
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+        """Every layer's inputs and deltas for ⟨u, z⟩."""
+        edges = [edge for _, edge, _ in self.seen.values()]
+        found = grad(z, edges, u, retain_graph=True, allow_unused=True, materialize_grads=False)
+        for (layer, (a, _, shape)), delta in zip(self.seen.items(), found, strict=True):
+            yield Seen(layer, a, delta if delta is not None else a.new_zeros(shape))
+
+
+def _uses(z: Tensor) -> Counter[int]:
+    """How often each leaf of z's graph enters it, by id; a tied weight enters twice."""
+    uses: Counter[int] = Counter()
+    seen, waiting = set(), [z.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for before, _ in node.next_functions:
+            if (leaf := getattr(before, "variable", None)) is not None:
+                uses[id(leaf)] += 1
+            else:
+                waiting.append(before)
+    return uses

@@ -1,0 +1,384 @@
+"""A model linearised at its weights and a batch: products with J = dz/dw, Jᵀ and the Gauss-Newton matrix.
+
+A chain of dense layers and activations has its products written out (`hfbench.curvature.dense_chain`). Of any other
+differentiable module J·v is taken as the transpose of the transpose. One backward pass of z with a dummy u is recorded
+(`create_graph`); it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with two matrix
+products per dense layer and nothing retraced. Fused kernels give way to their plain twins
+(`hfbench.curvature.double_backward`). Where an operation has no second derivative still, J·v falls back to forward mode
+(one more forward pass per product) and `product_mode` says so.
+
+The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
+With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass,
+counted), and the results are the same up to the order of summation.
+
+With a `precision` of another dtype (`hfbench.linalg.precision`) products have a graph of their own, recorded in it by
+one more forward pass; outputs, loss, gradient and second moments are of the weights' own dtype whatever the products
+are in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.curvature.cuda_graphs import ReplayedChain
+from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
+from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
+from hfbench.curvature.model_checks import check_batch, check_layers, check_model, outputs_of, trainable
+from hfbench.curvature.second_moments import squared_norms, squared_sums
+from hfbench.curvature.tape import Recorded, record
+from hfbench.curvature.work_ledger import Ledger
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.linalg.data_parallel import ALONE, Ranks
+from hfbench.linalg.layout import layout_of
+from hfbench.linalg.precision import Precision, arithmetic, precision_of
+from hfbench.linalg.vector import Vector, as_vector
+from hfbench.memory.allocations import slices
+from hfbench.memory.byte_sizes import bytes_of
+from hfbench.memory.forecast import held_by, plan_of
+
+
+def linearize(
+    model: nn.Module,
+    loss: str,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    chunk: int | None = None,
+    max_bytes: int | str | None = None,
+    layout: str = "structured",
+    precision: str = "parameters",
+) -> Linearisation:
+    """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
+
+    `chunk` streams the batch so many cases at a time, `max_bytes` ("4GB", say) so many that weights, batch and what a
+    product or moment makes stay below it; with the layout "flat" vectors have one long block. `precision` is that of
+    the products: "parameters", as the weights, "auto", "float64", "float32", "tf32" or "bfloat16".
+    Raises ConfigError for an unknown loss, targets that it is not defined for, a precision that this machine has no
+    units for, a limit that one case does not fit in or a model whose curvature would be wrong (dropout in training
+    mode, say), NonFiniteError, when `value` is asked for, for outputs that are not finite.
+    """
+    check_model(model)
+    check_layers(model, trainable(model))
+    settings: dict[str, Any] = {"layout": layout, "precision": precision}
+    if (limit := bytes_of(max_bytes)) is not None:
+        check_batch(inputs, targets)
+        held = held_by(model, (inputs, targets))
+        chunk = plan_of(partial(_use, model, loss, settings), inputs, targets, held, chunk, limit).chunk
+    at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
+    _ = at.loss_at  # checks the targets
+    return at
+
+
+def _use(
+    model: nn.Module, loss: str, settings: dict[str, Any], inputs: Tensor, targets: Tensor, chunk: int | None
+) -> None:
+    """All that a linearisation is for, once."""
+    at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
+    at.gauss_newton(at.gradient)
+    at.vjp(at.jvp(at.gradient))
+    at.squared_sums(at.residual)
+    at.squared_norms(at.residual)
+
+
+class Linearisation:
+    """J, Jᵀ, the loss pieces and the Gauss-Newton product at one (weights, batch).
+
+    Vectors are `hfbench.Vector` or any sequence of tensors in parameter order (in the flat layout: of one long block);
+    output-space tensors have the shape of the model's outputs, cases first. Everything is counted in `ledger`.
+
+    With `ranks` the batch is what all of them hold together: n, objective, gradient, products Jᵀu and G v, second
+    moments and variances are those of all cases, on every rank the same; output-space tensors, and what the ledger
+    counts, are of the cases here.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        chunk: int | None = None,
+        layout: str = "structured",
+        precision: str = "parameters",
+        ledger: Ledger | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        check_batch(inputs, targets)
+        self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
+        self.blocks = Vector(p.detach() for p in trainable(model).values())
+        self.layout = layout_of(layout, self.blocks)
+        self.inputs, self.targets, self.here = inputs.detach(), targets.detach(), len(inputs)
+        self.share = ranks.share(self.here)
+        self.n = self.share.n
+        self.chunk = min(check_chunk(chunk) or self.here, self.here)
+        self.slices = list(slices(self.here, self.chunk))
+        self.precision = precision_of(precision, self.blocks[0])
+        own = self.blocks[0].dtype
+        self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
+        self.product_mode = "transpose"
+        if not self.casts:  # else it may not be needed
+            _ = self.kept
+
+    # ------------------------------------------------------------ the pieces everything is made of
+
+    @property
+    def parameters(self) -> Vector:
+        """The weights as a vector of the layout."""
+        return self.layout.pack(self.blocks)
+
+    @cached_property
+    def _like(self) -> Vector:
+        """The shapes of vectors, without values."""
+        return self.layout.pack(Vector(block.to("meta") for block in self.blocks))
+
+    @cached_property
+    def kept(self) -> Recorded | None:
+        """The graph of the whole batch, in the weights' own dtype; None where the batch is streamed."""
+        return self._record(self.slices[0]) if len(self.slices) == 1 else None
+
+    @cached_property
+    def kept_cast(self) -> Recorded | None:
+        """The same in the products' dtype, where that is another."""
+        return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
+
+    def keep_for_products(self) -> None:
+        """Frees the graph that products have no use for, where theirs is in another dtype."""
+        if self.casts:
+            _ = self.loss_at  # has what is known of the outputs
+            vars(self).pop("kept", None)
+
+    def _kept(self, products: bool) -> Recorded:
+        kept = self.kept_cast if products and self.casts else self.kept
+        assert kept is not None  # asked for where the batch is whole
+        return kept
+
+    def _record(self, one: slice, cast: bool = False) -> Recorded:
+        self.ledger.count("forward", one.stop - one.start)
+        inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
+        recorded = record(self.model, inputs, self.precision.dtype if cast else None)
+        self.product_mode = recorded.mode
+        return recorded
+
+    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Recorded]]:
+        """The chunks' graphs: the kept one, or each rebuilt in turn and dropped after its turn."""
+        if len(self.slices) == 1:
+            yield self.slices[0], self._kept(products)
+            return
+        for one in slices(self.here, self.chunk):
+            graph = self._record(one, cast=products and self.casts)
+            yield one, graph
+            graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """z, cases first."""
+        if (kept := vars(self).get("kept")) is not None:
+            z: Tensor = kept.z.detach()
+            return z
+        self.ledger.count("forward", self.here)
+        with torch.no_grad(), twice_differentiable(self.model):
+            return self._joined(
+                outputs_of(self.model, self.inputs[one], self.blocks) for one in slices(self.here, self.chunk)
+            )
+
+    @cached_property
+    def loss_at(self) -> LossAt:
+        """Raises ConfigError for targets that the loss is not defined for: once, whatever is asked for then."""
+        return self.share.ranks.together(self._loss_here)
+
+    def _loss_here(self) -> LossAt:
+        return LOSSES[self.loss](self.outputs, check_targets(self.loss, self.outputs, self.targets))
+
+    @cached_property
+    def value(self) -> float:
+        """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError where that is not a finite number."""
+        value = self.share.mean(float(self.loss_at.value().mean(dtype=torch.float64)))
+        if value - value != 0:
+            raise NonFiniteError(
+                f"the loss of a batch must be finite, but is {value}: the model's outputs or targets are not finite."
+            )
+        return value
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """r = d loss/dz, cases first."""
+        return self.loss_at.residual()
+
+    # ------------------------------------------------------------ products
+
+    def jvp(self, v: Sequence[Tensor]) -> Tensor:
+        """J v, in the shape of the outputs."""
+        blocks = self._blocks_of(v)
+        self._count("jvp")
+        with self._arithmetic():
+            return self._joined(self._jvp(graph, blocks) for _, graph in self._graphs(products=True))
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀ u for u in the shape of the outputs."""
+        self._count("vjp")
+        with self._arithmetic():
+            return self.share.sum(self._vjp(u, products=True))
+
+    def gauss_newton(self, v: Sequence[Tensor]) -> Vector:
+        """G v = (1/n) Jᵀ H J v."""
+        blocks = self._blocks_of(v)
+        self._count("jvp")
+        self._count("vjp")
+        if len(self.slices) == 1:
+            at = self.loss_at  # at outputs of the weights' precision
+            with self._arithmetic():
+                return self.share.sum(self.layout.pack(self._product(self._kept(products=True), at, blocks)))
+        total, z = self.blocks.zeros_like(), self.outputs if self.differs else None
+        with self._arithmetic():
+            for one, graph in self._graphs(products=True):  # both halves on one rebuilt graph
+                at = LOSSES[self.loss](graph.z.detach() if z is None else z[one], self.targets[one])
+                total.add_(self._product(graph, at, blocks))
+        return self.share.sum(self.layout.pack(total))
+
+    @cached_property
+    def gradient(self) -> Vector:
+        """(1/n) Jᵀ r, the gradient of `value`."""
+        _ = self.kept  # its outputs are those of the residual
+        self.ledger.count("backward", self.here)
+        return self.share.sum(self._vjp(self.residual / self.n))
+
+    @property
+    def replayed(self) -> ReplayedChain | None:
+        """What products come from, where they are the same kernels on the same memory each time, as a CUDA graph is."""
+        if len(self.slices) > 1 or self.share.ranks is not ALONE:
+            return None
+        kept = self._kept(products=True)
+        return kept if isinstance(kept, ReplayedChain) else None
+
+    # ------------------------------------------------------------ per-case second moments
+
+    def squared_sums(self, u: Tensor) -> Vector:
+        """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters; u in the shape of the outputs."""
+        self.ledger.count("squares", self.here)
+        total = self.blocks.zeros_like()
+        for one, graph in self._graphs():
+            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[one]))
+        return self.share.sum(self.layout.pack(total))
+
+    def squared_norms(self, u: Tensor) -> float:
+        """Σ_i ‖J_iᵀu_i‖², summed in float64."""
+        self.ledger.count("norms", self.here)
+        each = (
+            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[one]) for one, graph in self._graphs()
+        )
+        return self.share.total(sum(each))
+
+    def signs(self, generator: torch.Generator) -> Tensor:
+        """±1 at random for every output of every case; of these the rows of the cases here."""
+        z = self.outputs
+        drawn = torch.randint(0, 2, (self.n, *z.shape[1:]), generator=generator, dtype=z.dtype)
+        return self.share.rows(drawn).to(z.device).mul_(2).sub_(1)
+
+    def kronecker_factors(self, probes: Sequence[Tensor]) -> list[LayerFactors]:
+        """L and R of every layer's block of G ≈ L ⊗ R, means over cases, and over probes u in the outputs' shape.
+
+        Raises ConfigError naming a layer that they do not cover (`hfbench.curvature.kronecker_factors`).
+        """
+        totals: list[LayerFactors] = []
+        for one, graph in self._graphs():
+            parts = layer_factors(graph.z, graph.capture, [u[one] for u in probes])
+            for total, part in zip(totals, parts, strict=False):
+                total.add_(part)
+            totals = totals or parts
+        self.ledger.count("deltas", self.here * len(probes))
+        passes = sum(block.spent for block in totals) / sum(block.pass_cost for block in totals)
+        self.ledger.count("algebra", round(self.here * passes))
+        self.share.sum_(factor for block in totals for factor in (block.left, block.right))
+        return [block.mean_(self.n) for block in totals]
+
+    @cached_property
+    def variance_l1(self) -> float:
+        """‖Var_i(∇f_i)‖₁ = (Σ_i ‖g_i‖² - n‖ḡ‖²)/(n - 1), the sample variance of Byrd et al. (2012), section 3.
+
+        Weight decay is the same for every case and drops out. NaN where a gradient is. Raises ConfigError for a single
+        case.
+        """
+        self._check_variance()
+        mean = self.gradient.norm()
+        variance = (self.squared_norms(self.residual) - self.n * mean * mean) / (self.n - 1)
+        return 0.0 if variance < 0 else variance  # below zero by rounding alone; max() would swallow a NaN
+
+    def variance_along(self, v: Sequence[Tensor]) -> float:
+        """Var_i(g_iᵀv), the sample variance of the cases' slopes along v, summed in float64.
+
+        g_iᵀv = r_iᵀ(J v)_i, so that one product J v gives all of them. It counts as a pass, but, being no part of an
+        inner solve, not among the ledger's `products`. NaN where a gradient is. Raises ConfigError for a single case.
+        """
+        self._check_variance()
+        blocks = self._blocks_of(v)
+        self.ledger.count("jvp", self.here)
+        Jv = self._joined(self._jvp(graph, blocks) for _, graph in self._graphs())
+        return self.share.variance((self.residual.double() * Jv.double()).reshape(self.here, -1).sum(1))
+
+    # ------------------------------------------------------------ internals
+
+    def _check_variance(self) -> None:
+        if self.n < 2:
+            raise ConfigError("the variance of the gradient needs at least two cases, but the batch has one.")
+
+    def _blocks_of(self, v: Sequence[Tensor]) -> Vector:
+        return self.layout.unpack(as_vector(v, self._like))
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return arithmetic(self.precision, self.inputs.device)
+
+    def _product(self, graph: Recorded, at: LossAt, blocks: Vector) -> Vector:
+        """The chunk's part of G v."""
+        Jv = self._jvp(graph, blocks)
+        HJv = at.hessian(Jv)
+        return graph.vjp(HJv / self.n if HJv is Jv else HJv.div_(self.n))  # J v may be a view of v
+
+    def _jvp(self, graph: Recorded, blocks: Vector) -> Tensor:
+        Jv = graph.jvp(blocks)
+        self.product_mode = graph.mode
+        if graph.mode == "forward":
+            self.ledger.count("forward", len(graph.inputs))
+        return Jv
+
+    def _vjp(self, u: Tensor, products: bool = False) -> Vector:
+        if len(self.slices) == 1:
+            return self.layout.pack(self._kept(products).vjp(u))
+        total = self.blocks.zeros_like()
+        for one, graph in self._graphs(products):
+            total.add_(graph.vjp(u[one]))
+        return self.layout.pack(total)
+
+    def _joined(self, parts: Iterable[Tensor]) -> Tensor:
+        """The chunks' rows in one tensor, each copied there as it comes."""
+        outputs: Tensor | None = vars(self).get("outputs")  # has the shape beforehand
+        joined = None if outputs is None or len(self.slices) == 1 else torch.empty_like(outputs)
+        coming = iter(parts)
+        part = next(coming)
+        if len(part) == self.here:
+            return part
+        if joined is None:
+            joined = part.new_empty(self.here, *part.shape[1:])
+        joined[self.slices[0]] = part
+        del part  # not to be there beside the next one's graph
+        for one in self.slices[1:]:
+            joined[one] = next(coming)
+        return joined
+
+    def _count(self, kind: str) -> None:
+        self.ledger.count(kind, self.here)
+        self.ledger.count(f"{kind}_calls", 1)
+
+
+def check_chunk(chunk: int | None) -> int | None:
+    """A number of cases from 1, or None; otherwise a ConfigError."""
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"chunk: must be at least one case, but got {chunk}.")
+    return chunk

@@ -1,0 +1,48 @@
+"""The objective f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw on any cases, in chunks where memory is limited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hfbench.curvature.loss import mean_loss
+from hfbench.curvature.model_checks import trainable
+from hfbench.curvature.weight_decay import decay_penalty
+from hfbench.linalg.data_parallel import ALONE, Ranks
+from hfbench.memory.allocations import slices
+from hfbench.memory.forecast import held_by, plan_of
+
+
+@torch.no_grad()
+def objective(
+    model: nn.Module,
+    loss: str,
+    inputs: Tensor,
+    targets: Tensor,
+    mu_D: Sequence[float] = (),
+    chunk: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+    max_bytes: int | None = None,
+    ranks: Ranks = ALONE,
+) -> float:
+    """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's.
+
+    `chunk` is the most cases in the model at once, `max_bytes` the most bytes of tensors, the cases not counted;
+    raises ConfigError where a single case takes more. With `ranks` the cases are those that all of them hold together.
+    """
+    named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
+
+    def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
+        parts = slices(len(inputs), size or len(inputs))
+        return sum(_sum_of_losses(model, named, loss, inputs[one], targets[one]) for one in parts)
+
+    size = chunk if max_bytes is None else plan_of(total, inputs, targets, held_by(model, ()), chunk, max_bytes).chunk
+    mean = ranks.share(len(inputs)).mean(total(inputs, targets, size) / len(inputs))
+    return mean + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
+
+
+def _sum_of_losses(model: nn.Module, named: dict[str, Tensor], loss: str, inputs: Tensor, targets: Tensor) -> float:
+    return mean_loss(functional_call(model, named, (inputs,)), targets, loss) * len(inputs)

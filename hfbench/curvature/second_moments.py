@@ -1,0 +1,120 @@
+"""Sums over cases of squared per-case gradients, without forming a per-case gradient where layers are plainly dense.
+
+For a dense layer with inputs a_i and deltas δ_i (the derivative of ⟨u_i, z_i⟩ by the layer's output), case i's
+gradient is δ_i a_iᵀ, so that
+    Σ_i (δ_i a_iᵀ)∘² = (δ∘δ)ᵀ(a∘a)                 one matrix product per layer
+    Σ_i ‖δ_i a_iᵀ‖²  = Σ_i ‖δ_i‖²(‖a_i‖² + 1)      none at all (the 1 is the bias)
+A layer at T places per case (`hfbench.curvature.layer_io`) has Σ_t l_it r_itᵀ: one batched matrix product, in slices of
+cases. Models with other layers or shared weights use batched per-case gradients (`torch.func`), or one case at a time
+where an operation cannot be batched (recurrent layers, hand-written functions): slower, and right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import grad
+from torch.func import functional_call, vjp, vmap
+
+from hfbench.curvature.double_backward import quiet, twice_differentiable
+from hfbench.curvature.layer_io import Rows, Seen
+from hfbench.curvature.model_checks import check_outputs
+from hfbench.linalg.vector import Vector
+from hfbench.memory.allocations import slices
+
+PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the general path: 128 MiB in float32
+SLICE_ENTRIES = 2**20  # of per-case gradients, or of windows, of one layer: more would only leave the cache
+
+
+def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: Tensor) -> Vector:
+    """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not capture.explains(z):
+        return _general(model, inputs, u, lambda g: [block.square().sum(0) for block in g], trained)
+    sums: dict[int, Tensor] = {}
+    for seen in capture.passes(z, u):
+        layer = seen.layer
+        if layer.weight.requires_grad:
+            sums[id(layer.weight)] = _squared(seen).view(layer.weight.shape)
+        if layer.bias is not None and layer.bias.requires_grad:
+            sums[id(layer.bias)] = seen.units.sum(1).square().sum(0)
+    return Vector(sums[id(p)] for p in trained)
+
+
+def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: Tensor) -> float:
+    """Σ_i ‖J_iᵀu_i‖², summed in float64."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not capture.explains(z):
+        return sum(float(s) for s in _general(model, inputs, u, _total_square, trained))
+    return sum(_squared_norm(seen) for seen in capture.passes(z, u))
+
+
+def _squared(seen: Seen) -> Tensor:
+    """Σ_i (Σ_t l_it r_itᵀ)∘², as a matrix."""
+    if seen.is_plain:
+        return seen.delta.square().T @ seen.a.square()
+    total = torch.zeros((), dtype=seen.a.dtype, device=seen.a.device)
+    for gradients in _per_case(seen):
+        total = total + gradients.square().sum(0)
+    return total
+
+
+def _squared_norm(seen: Seen) -> float:
+    """Σ_i ‖gradient of the layer's weight and bias for case i‖²."""
+    weight, bias = seen.layer.weight.requires_grad, seen.layer.bias is not None and seen.layer.bias.requires_grad
+    if seen.is_plain:
+        inputs = seen.a.square().sum(1, dtype=torch.float64) * weight + bias
+        return float(seen.delta.square().sum(1, dtype=torch.float64) @ inputs)
+    total = float(seen.units.sum(1).square().sum(dtype=torch.float64)) if bias else 0.0
+    if weight:
+        total += sum(float(gradients.square().sum(dtype=torch.float64)) for gradients in _per_case(seen))
+    return total
+
+
+def _per_case(seen: Seen) -> Iterator[Tensor]:
+    """The weight's gradients Σ_t l_it r_itᵀ (cases × p × q), some cases at a time."""
+    for some in seen.slices(SLICE_ENTRIES):
+        left, right = some.rows()
+        yield left.transpose(1, 2) @ right
+
+
+def _total_square(per_case: list[Tensor]) -> list[Tensor]:
+    return [block.square().sum(dtype=torch.float64) for block in per_case]
+
+
+def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: list[nn.Parameter]) -> Vector:
+    """`reduce` of the per-case gradients J_iᵀu_i, added up over slices of the batch."""
+    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
+        pullback = vjp(lambda w: functional_call(model, w, (x[None],))[0], weights)[1]
+        return list(pullback(u_i)[0].values())
+
+    size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))
+    total: Vector | None = None
+    for one in slices(len(inputs), size, bounded=True):
+        x, u_x = inputs[one], u[one]
+        with twice_differentiable(model), quiet():
+            try:
+                gradients = vmap(per_case)(x, u_x)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # an operation without a batching rule, or one that writes in place
+                gradients = _one_by_one(model, x, u_x, trained)
+        part = reduce(gradients)
+        total = Vector(part) if total is None else total.add_(part)
+    assert total is not None  # a batch is never empty
+    return total
+
+
+def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, trained: list[nn.Parameter]) -> list[Tensor]:
+    """J_iᵀu_i for every case, stacked, from a graph per case."""
+    rows = []
+    for i in range(len(inputs)):
+        with torch.enable_grad():
+            z = check_outputs(model(inputs[i : i + 1]), 1, trained)
+        rows.append(grad(z, trained, u[i : i + 1], allow_unused=True, materialize_grads=True))
+    return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]

@@ -1,0 +1,46 @@
+"""One batch's pass through a model, kept for its products: written out for a chain of dense layers, else a graph."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.curvature.autograd_tape import CastGraph, Graph
+from hfbench.curvature.cuda_graphs import ReplayedChain
+from hfbench.curvature.dense_chain import Chain, links_of
+from hfbench.curvature.layer_io import Rows
+from hfbench.linalg.vector import Vector
+
+
+class Recorded(Protocol):
+    """Outputs z of some inputs, and products with J = dz/dw; vectors and u in the weights' dtype."""
+
+    inputs: Tensor
+    z: Tensor
+
+    @property
+    def mode(self) -> str:
+        """How J v is taken: "chain", "transpose" or, with another forward pass each, "forward"."""
+
+    @property
+    def capture(self) -> Rows:
+        """What the layers saw."""
+
+    def jvp(self, v: Vector) -> Tensor:
+        """J v."""
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+
+    def free(self) -> None:
+        """Lets go of everything kept."""
+
+
+def record(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Recorded:
+    """The pass in the weights' dtype, or for products in another. Raises ConfigError where the model does not run."""
+    if (links := links_of(model, inputs)) is not None:
+        chain = ReplayedChain if inputs.device.type == "cuda" and torch.version.hip is None else Chain
+        return chain(model, links, inputs, dtype)
+    return Graph(model, inputs) if dtype is None else CastGraph(model, inputs, dtype)

@@ -1,0 +1,31 @@
+"""Weight decay: the diagonal mu D per block of parameters, and its penalty (mu/2) wᵀDw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+from hfbench.messages import did_you_mean
+
+MASKS = ("weights", "all", "none")
+
+
+def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tuple[float, ...]:
+    """The diagonal mu D, one number per block: mask "weights" decays blocks of two or more dimensions, not biases."""
+    if mask not in MASKS:
+        close = did_you_mean(mask, MASKS)
+        raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{close}.")
+    if not 0 <= decay < math.inf:
+        raise ConfigError(f"decay: must lie in [0, inf), but got {decay}.")
+    return tuple(decay * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
+
+
+def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:
+    """(mu/2) wᵀDw, blocks added up in float64."""
+    if not any(mu_D):
+        return 0.0
+    return 0.5 * sum(mu * squared for mu, squared in zip(mu_D, Vector(parameters).dots(parameters), strict=True) if mu)

@@ -1,0 +1,1 @@
+"""Many runs: processes, clusters, progress and interruptions."""

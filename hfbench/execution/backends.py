@@ -1,0 +1,201 @@
+"""What makes runs in processes other than this one: loky on this machine, Dask or Ray on a cluster that is there.
+
+All three give `concurrent.futures` futures, so that a pool of runs (`hfbench.execution.pool`) is the same for each. On
+this machine a run writes its own folder. Elsewhere there need be no common file system: a run is sent with what is
+recorded of it, is made in a folder of the worker's own, and the folder comes back as the result.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar, Protocol
+
+from hfbench.errors import ConfigError
+
+IDLE = 300.0  # seconds after which a process without a run ends
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ANSWER = 10.0  # seconds in which a scheduler must answer
+ATTEMPTS = 3  # of a run whose worker died
+BACKENDS = ("loky", "dask", "ray")
+
+
+class Engine(Protocol):
+    """Starts calls; `away` says that they share no files with this process."""
+
+    away: ClassVar[bool]
+
+    @property
+    def capacity(self) -> int:
+        """How many calls it makes at a time, now."""
+        ...
+
+    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]: ...
+
+    def has_died(self, error: BaseException) -> bool:
+        """Whether that is what a call raises whose process ended under it."""
+        ...
+
+    def stop(self) -> None:
+        """Ends the calls under way."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the engine, all calls being over."""
+        ...
+
+
+class Loky:
+    """Processes of this machine, kept for the next study. One that dies takes the others with it."""
+
+    away: ClassVar[bool] = False
+
+    def __init__(self, jobs: int) -> None:
+        self.capacity = jobs
+
+    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        try:
+            return self._executor().submit(function, *of)  # type: ignore[no-any-return]
+        except BrokenProcessPool:  # an idle worker died, just now; then a new pool takes the place of the broken one
+            return self._executor().submit(function, *of)  # type: ignore[no-any-return]
+
+    def has_died(self, error: BaseException) -> bool:
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        return isinstance(error, BrokenProcessPool)
+
+    def stop(self) -> None:
+        self._executor().shutdown(wait=True, kill_workers=True)
+
+    def close(self) -> None:
+        """The processes stay until they have been idle for long."""
+
+    def _executor(self) -> Any:
+        from joblib.externals.loky import get_reusable_executor
+
+        # A worker that has grown by 300 MB ends between two runs and another takes its place: nothing is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        return get_reusable_executor(max_workers=self.capacity, timeout=IDLE, env=dict.fromkeys(THREADS, "1"))
+
+
+class Dask:
+    """The workers of a Dask cluster: that at the address, or one of so many processes on this machine."""
+
+    away: ClassVar[bool] = True
+
+    def __init__(self, address: str | None, jobs: int | None) -> None:
+        self.distributed: Any = import_module("distributed")
+        self.jobs, self.local = jobs, None
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # a checkpoint may be some megabytes
+        if address is None:
+            env = dict.fromkeys(THREADS, "1")
+            self.local = self.distributed.LocalCluster(jobs, threads_per_worker=1, dashboard_address=None, env=env)
+        try:
+            self.client = self.distributed.Client(self.local or address, timeout=ANSWER, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(_unreachable("Dask", address, "dask scheduler", error)) from error
+        if not self.client.nthreads() and address is not None:
+            self.client.close()
+            raise ConfigError(
+                f"--cluster {address}: has no workers; start some with `dask worker {address} --nthreads 1`."
+            )
+        self.executor = self.client.get_executor(pure=False, retries=0)
+
+    @property
+    def capacity(self) -> int:
+        return self.jobs or sum(self.client.nthreads().values())
+
+    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
+        return self.executor.submit(function, *of)  # type: ignore[no-any-return]
+
+    def has_died(self, error: BaseException) -> bool:
+        """After the scheduler has given the call to another worker, three times."""
+        return isinstance(error, self.distributed.KilledWorker)
+
+    def stop(self) -> None:
+        self.executor.shutdown(wait=False)
+
+    def close(self) -> None:
+        self.client.close()
+        if self.local is not None:
+            self.local.close()
+
+
+class Ray:
+    """The workers of a Ray cluster: that at the address, or one on this machine."""
+
+    away: ClassVar[bool] = True
+
+    def __init__(self, address: str | None, jobs: int | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self.ray: Any = import_module("ray")
+        self.jobs, self.under_way = jobs, dict[Any, Any]()
+        runtime = {"env_vars": dict.fromkeys(THREADS, "1")}
+        try:
+            self.ray.init(
+                address or "local",
+                num_cpus=jobs if address is None else None,
+                include_dashboard=False if address is None else None,
+                runtime_env=runtime,
+                log_to_driver=False,
+                logging_level="warning",
+            )
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(_unreachable("Ray", address, "ray start --head", error)) from error
+
+    @property
+    def capacity(self) -> int:
+        return self.jobs or int(self.ray.cluster_resources().get("CPU", 1))
+
+    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
+        reference = self.ray.remote(num_cpus=1, max_retries=ATTEMPTS)(function).remote(*of)
+        future: Future[Any] = reference.future()
+        self.under_way[future] = reference
+        future.add_done_callback(lambda done: self.under_way.pop(done, None))
+        return future
+
+    def has_died(self, error: BaseException) -> bool:
+        """After it has been tried on other workers."""
+        return isinstance(error, (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError))
+
+    def stop(self) -> None:
+        for reference in list(self.under_way.values()):
+            self.ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        self.ray.shutdown()
+
+
+def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
+    """The engine by its name; `cluster` is the address of one that runs, `jobs` the most calls at a time.
+
+    Raises ConfigError for what is unknown, not installed, not there, or has no workers.
+    """
+    from hfbench.messages import did_you_mean
+
+    if backend not in BACKENDS:
+        near = did_you_mean(backend, BACKENDS)
+        raise ConfigError(f"--backend: must be among {', '.join(BACKENDS)}, but got {backend!r}{near}.")
+    if backend == "loky":
+        if cluster is not None:
+            raise ConfigError(f"--cluster: goes with --backend dask or ray, but got {cluster!r} beside loky.")
+        import joblib
+
+        return Loky(jobs or int(joblib.cpu_count()))
+    needed = {"dask": "distributed", "ray": "ray"}[backend]
+    if find_spec(needed) is None:
+        raise ConfigError(f"--backend {backend}: needs the package {needed}; pip install 'hfbench[{backend}]'.")
+    return Dask(cluster, jobs) if backend == "dask" else Ray(cluster, jobs)
+
+
+def _unreachable(kind: str, address: str | None, start: str, error: BaseException) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return (
+        f"--cluster {address}: no {kind} cluster answers there ({reason}); `{start}` starts one and says its address."
+    )

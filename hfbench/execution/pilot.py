@@ -1,0 +1,119 @@
+"""Runs of a study begun for its plan: as far as they went, and what they took beside the clock.
+
+What a process pays once, its start and the first use of its libraries, is told apart: runs after the first go without.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfbench.config.run_spec import RunSpec
+from hfbench.records import trace
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs.attempt import LiveRun, attempt
+from hfbench.runs.build import load
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run as far as it went."""
+
+    key: str
+    rows: Sequence[Row]
+    ended: bool
+    overhead: float  # seconds of the wall for each second on the clock: evaluation, records
+    start: float = 0.0  # seconds of the wall before the first step: data
+    error: str = ""
+
+    def wall(self, clock: float) -> float:
+        """Seconds of the wall when so many are on the clock."""
+        return self.start + self.overhead * clock
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Runs of one method on one task."""
+
+    runs: Sequence[Begun]
+    startup: float = 0.0  # seconds from the command's asking until the process was ready; 0 if it had been before
+
+
+def begin(
+    runs: Sequence[tuple[str, RunSpec]],
+    results: Path,
+    study: str,
+    data: str | None,
+    seconds: float,
+    turns: int,
+    asked: tuple[float, int],
+) -> Sample:
+    """Begins the first runs, one a turn, for so many seconds each, and then those that are likely to end in the rest.
+
+    `asked` is the system's clock and the process where this was asked for.
+    """
+    new = not _ready and os.getpid() != asked[1]
+    _warm_up(runs[0][1], data)
+    startup = time.time() - asked[0] if new else 0.0
+    begun: list[Begun] = []
+    since = time.perf_counter()
+    for key, spec in runs:
+        begun.append(_begun(key, spec, results, study, data, seconds))
+        spent = time.perf_counter() - since
+        ends = begun[-1].ended and spent * (1 + 1 / len(begun)) <= seconds
+        if begun[-1].error or (len(begun) >= turns and not ends):
+            break
+    return Sample(begun, startup)
+
+
+_ready: set[str] = set()  # tasks of which this process has opened a run
+
+
+def _warm_up(spec: RunSpec, data: str | None) -> None:
+    """Opens a run and lets go of it, once for a task, whose data may stay in memory."""
+    if spec.task not in _ready:
+        trace.warm_up()
+        with suppress(Exception):  # it is told when the run is begun
+            LiveRun(spec, load(spec, data)).begin()
+        _ready.add(spec.task)
+
+
+def _begun(key: str, spec: RunSpec, results: Path, study: str, data: str | None, seconds: float) -> Begun:
+    folder = RunFolder(results, key)
+    if folder.is_complete():
+        return _recorded(folder)
+    before = _rows(folder)
+    since = time.perf_counter()
+    result = attempt(spec, folder, study, data, checkpoint_every=math.inf, limit=seconds)
+    wall = time.perf_counter() - since
+    if result["outcome"] == "failed":
+        return Begun(key, [], True, 1.0, error=result["error"])
+    rows = _rows(folder)
+    start = result.get("start", 0.0)
+    clock = rows[-1]["seconds"] - (before[-1]["seconds"] if before else 0.0)
+    return Begun(key, rows, result["outcome"] != "", _overhead(wall - start, clock), start)
+
+
+def _recorded(folder: RunFolder) -> Begun:
+    """A run that has ended before: its folder tells from when to when, unless it was interrupted or made elsewhere."""
+    rows = _rows(folder)
+    began, ended = ((folder.path / name).stat().st_mtime for name in ("config.json", "result.json"))
+    return Begun(folder.key, rows, True, _overhead(ended - began, rows[-1]["seconds"]))
+
+
+def _overhead(wall: float, clock: float) -> float:
+    return max(wall / clock, 1.0) if clock > 0 else 1.0
+
+
+def _rows(folder: RunFolder) -> list[Row]:
+    if folder.is_complete():
+        return list(folder.rows())
+    return list((folder.load_checkpoint() or {}).get("rows", []))

@@ -1,0 +1,33 @@
+"""The figures of a study, each a function that writes a PNG and an SVG and returns their two paths.
+
+Every function takes `methods`, the study's methods in their order, which decides each one's colour, dashes and marker:
+figures given the same order agree.
+"""
+
+from hfbench.figures.convergence import convergence, four_costs
+from hfbench.figures.forest import Row, comparison_rows, comparisons_forest, effect_rows, forest
+from hfbench.figures.interactions import interactions
+from hfbench.figures.iterations import batches, inner
+from hfbench.figures.memory import memory
+from hfbench.figures.profiles import profile, reached
+from hfbench.figures.reconstructions import reconstructions
+from hfbench.figures.style import Style, styles
+
+__all__ = [
+    "Row",
+    "Style",
+    "batches",
+    "comparison_rows",
+    "comparisons_forest",
+    "convergence",
+    "effect_rows",
+    "forest",
+    "four_costs",
+    "inner",
+    "interactions",
+    "memory",
+    "profile",
+    "reached",
+    "reconstructions",
+    "styles",
+]

@@ -1,0 +1,169 @@
+"""Convergence: errors and objectives against what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfbench.figures.axes import end_marker, fit, label, nothing, plain, remark
+from hfbench.figures.bands import Array, Band, band, by_method, caption, first_at
+from hfbench.figures.style import INK, Style, method_legend, page, save, styles, theme
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+Traces = Mapping[tuple[str, int], "pd.DataFrame"]
+
+
+def convergence(
+    traces: Traces,
+    path: str | Path,
+    *,
+    x: str | Sequence[str] = ("work", "seconds"),
+    y: str = "test_error",
+    target: float | None = None,
+    title: str = "",
+    methods: Sequence[str] | None = None,
+    cases: int | None = None,
+) -> list[Path]:
+    """Draws y against each cost in `x`, one panel each, and writes `path`.png and `path`.svg; returns the two paths.
+
+    `traces` holds the trace of each (method, seed) of one task. A line is the median over seeds, its band the
+    quartiles, a marker its end where fewer than min(5, n) seeds still run; ticks on the target line are runs reaching
+    it. Axes are logarithmic where the values span a factor of three. The cost "distinct", in passes, needs the number
+    of training cases; "distinct_cases" does not.
+
+    A method's colour, dashes and marker follow its place in `methods` (default: the order in `traces`), so that the
+    figures of a study agree. Above a panel stand the methods without its cost, and those that spend all of it at their
+    first step, so that their curve is one point. Raises ConfigError for a column no trace has.
+    """
+    columns = (x,) if isinstance(x, str) else tuple(x)
+    return _draw(traces, path, columns, y, (1, len(columns)), target, title, methods, cases)
+
+
+def four_costs(
+    traces: Traces,
+    path: str | Path,
+    *,
+    y: str = "test_error",
+    target: float | None = None,
+    title: str = "",
+    methods: Sequence[str] | None = None,
+    cases: int | None = None,
+) -> list[Path]:
+    """Draws y against work, products, seconds and distinct cases on one sheet of 2×2 panels, as `convergence` does.
+
+    `cases`, the number of training cases, makes passes of the distinct cases.
+    """
+    columns = ("work", "products", "seconds", "distinct" if cases else "distinct_cases")
+    return _draw(traces, path, columns, y, (2, 2), target, title, methods, cases)
+
+
+@theme()
+def _draw(
+    traces: Traces,
+    path: str | Path,
+    columns: Sequence[str],
+    y: str,
+    shape: tuple[int, int],
+    target: float | None,
+    title: str,
+    methods: Sequence[str] | None,
+    cases: int | None,
+) -> list[Path]:
+    if cases:
+        traces = {key: _with_distinct(trace, cases) for key, trace in traces.items()}
+    groups = by_method(traces, methods)
+    looks = styles(groups)
+    groups = {method: runs for method, runs in groups.items() if runs}
+    found = {(column, method): band(runs, column, y) for column in columns for method, runs in groups.items()}
+    drawn = [method for method in groups if any(found[column, method] for column in columns)]
+    counts = {method: len(groups[method]) for method in drawn}
+    figure, panels = page(
+        (4.2, 3.5 if shape[0] == 1 else 3.1),
+        shape,
+        title=title,
+        caption=_caption(counts, found.values(), target, [method for method in groups if method not in drawn]),
+        legend=method_legend({method: looks[method] for method in drawn}, counts),
+        sharey=True,
+    )
+    heights = [value for one in found.values() if one for value in (*one.low, *one.high)]
+    for axes, column in zip(panels.flat, columns, strict=True):
+        _panel(axes, {method: found[column, method] for method in drawn}, looks)
+        reached = {method: _reached(groups[method], column, y, target) for method in drawn}
+        widths = [value for method in drawn if (one := found[column, method]) for value in one.x]
+        if widths:
+            _target(axes, target, reached, looks)
+        fit(axes, "x", [*widths, *(at for places in reached.values() for at in places)])
+        axes.set_xlabel(label(column))
+    if heights:
+        fit(panels[0, 0], "y", [*heights, *([target] if target is not None else [])])
+    for row in panels:
+        row[0].set_ylabel(label(y))
+    return save(figure, path)
+
+
+def _caption(counts: Mapping[str, int], bands: Iterable[Band | None], target: float | None, absent: list[str]) -> str:
+    text = caption(counts)
+    text += " Ticks on the target line: runs that reach it." * (target is not None)
+    text += " One point: all of the cost is spent in the first step." * any(one and one.x.size == 1 for one in bands)
+    return text + f" Without a curve: {', '.join(absent)}." * bool(absent)
+
+
+def _panel(axes: Axes, bands: Mapping[str, Band | None], looks: Mapping[str, Style]) -> None:
+    for method, one in bands.items():
+        if one is not None:
+            draw_band(axes, one, looks[method])
+    absent = [method for method, one in bands.items() if one is None]
+    points = [method for method, one in bands.items() if one is not None and one.x.size == 1]
+    if len(absent) == len(bands):
+        nothing(axes)
+    else:
+        remark(axes, ". ".join(_said(what, who) for what, who in (("without", absent), ("one point", points)) if who))
+
+
+def _said(what: str, methods: Sequence[str]) -> str:
+    return f"{what}: {', '.join(methods)}" if len(methods) < 3 else f"{what}: {len(methods)} methods"
+
+
+def draw_band(axes: Axes, one: Band, look: Style, **line: Any) -> None:
+    """The quartiles as a shade, the median as a line with the method's marker where it ends."""
+    axes.fill_between(one.x, one.low, one.high, color=look.colour, alpha=0.16, linewidth=0, step=_steps(line))
+    if one.x.size == 1:
+        axes.vlines(one.x, one.low, one.high, color=look.colour, linewidth=1.8, alpha=0.5)
+    axes.plot(one.x, one.median, linewidth=1.8, **look.line, **line)
+    end_marker(axes, one.x[-1], one.median[-1], look)
+
+
+def _steps(line: Mapping[str, Any]) -> Any:
+    return str(line["drawstyle"]).removeprefix("steps-") if "drawstyle" in line else None
+
+
+def _target(axes: Axes, target: float | None, reached: Mapping[str, list[float]], looks: Mapping[str, Style]) -> None:
+    """The target line, and on it a tick for each run that reached it."""
+    if target is None:
+        return
+    axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
+    axes.annotate(
+        f"target {plain(target)}", (0.01, target), xycoords=("axes fraction", "data"),
+        xytext=(0, 3), textcoords="offset points", fontsize="small", color=INK,
+    )  # fmt: skip
+    for method, places in reached.items():
+        heights = [target] * len(places)
+        axes.plot(places, heights, "|", color=looks[method].colour, markersize=10, markeredgewidth=1.3, zorder=3)
+
+
+def _reached(runs: Sequence[pd.DataFrame], x: str, y: str, target: float | None) -> list[float]:
+    places = (first_at(trace, x, y, target) if target is not None else None for trace in runs)
+    return [at for at in places if at is not None]
+
+
+def _with_distinct(trace: pd.DataFrame, cases: int) -> pd.DataFrame:
+    if "distinct_cases" not in trace.columns:
+        return trace
+    touched: Array = np.asarray(trace["distinct_cases"].astype(float), dtype=float)
+    return trace.assign(distinct=touched / cases)

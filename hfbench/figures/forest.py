@@ -1,0 +1,246 @@
+"""Forest plots: ratios with their intervals beside the margin within which methods count as equivalent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hfbench.figures.axes import digits, log_ticks, place_ticks
+from hfbench.figures.style import FAINT, INK, Style, blank, literal, paragraph, save, styles, text_width, theme, wrapped
+from hfbench.report.wording import NOUNS
+from hfbench.statistics.comparisons import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDEST = 64.0  # ratios beyond this factor leave the axis as arrows
+PANEL = 3.4  # inches
+GAP = 0.22
+NEUTRAL = Style(INK, (), "o")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a forest plot; its interval may end at 0 or inf, its ratio may be NaN where nothing is known."""
+
+    label: str
+    ratio: float
+    low: float
+    high: float
+    verdict: str = ""
+    group: str = ""  # heading, printed where it changes
+    solved: str = ""
+    method: str | None = None  # whose colour and marker to use
+    bound: str = ""  # "≤" or "≥" where the ratio is no more than that
+
+
+class Effect(Protocol):
+    """A main effect or an interaction on one task, as a ratio of costs; `effects.Effect` is one."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def ratio(self) -> float: ...
+    @property
+    def ci_low(self) -> float: ...
+    @property
+    def ci_high(self) -> float: ...
+    @property
+    def verdict(self) -> str: ...
+
+
+def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
+    """A row per comparison under its task: who reached the target, method against baseline, of n pairs."""
+    return [
+        Row(
+            label=c.method, ratio=c.ratio, low=c.ci_low, high=c.ci_high, verdict=c.verdict, group=c.task,
+            solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method, bound=c.bound,
+        )
+        for c in comparisons
+    ]  # fmt: skip
+
+
+def effect_rows(effects: Iterable[Effect]) -> list[Row]:
+    """A row per effect of a factorial study under its task."""
+    return [Row(e.name.replace(":", " × "), e.ratio, e.ci_low, e.ci_high, e.verdict, e.task) for e in effects]
+
+
+def comparisons_forest(
+    comparisons: Sequence[Comparison], path: str | Path, *, title: str = "", methods: Sequence[str] | None = None
+) -> list[Path]:
+    """`forest` of comparisons with one baseline, cost, margin and level."""
+    if not comparisons:
+        return forest([], path, margin=1.1, title=title)
+    first = comparisons[0]
+    measure = f"{NOUNS[first.cost][0]}, ratio to {first.baseline}"
+    level = 1 - first.alpha
+    return forest(
+        comparison_rows(comparisons), path, margin=first.margin, measure=measure, level=level, title=title,
+        methods=methods,
+    )  # fmt: skip
+
+
+@theme()
+def forest(
+    rows: Sequence[Row],
+    path: str | Path,
+    *,
+    margin: float,
+    measure: str = "ratio",
+    level: float = 0.95,
+    title: str = "",
+    methods: Sequence[str] | None = None,
+) -> list[Path]:
+    """Draws each row's ratio and interval on a log axis, [1/margin, margin] shaded, with numbers and verdict beside.
+
+    Ends of intervals outside the axis, infinite ones too, are arrows. A filled marker has a verdict other than
+    inconclusive. Rows with a `method` wear its style by its place in `methods` (default: in order of appearance).
+    """
+    looks = styles(methods or [row.method for row in rows if row.method is not None])
+    lines = _lines(rows)
+    columns = {
+        f"ratio [{100 * level:g} % CI]": [_numbers(row) for row in rows],
+        "reached": [literal(row.solved) for row in rows],
+        "verdict": [literal(row.verdict) for row in rows],
+    }
+    columns = {head: cells for head, cells in columns.items() if any(cells)}
+    figure, axes, edges = _layout(lines, columns, title, _footnote(rows, margin))
+    low, high = _limits(rows, margin)
+    axes.axvspan(max(1 / margin, low), min(margin, high), color="#000000", alpha=0.08, linewidth=0)
+    axes.axvline(1.0, color=INK, linewidth=0.9)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    place_ticks(axes.xaxis, log_ticks(low, high))
+    axes.set_xlabel(literal(measure), labelpad=17)
+    for text, side, aside in (("← less", "right", -6), ("more →", "left", 6)):
+        axes.annotate(
+            text, (1.0, 0.0), xycoords=("data", "axes fraction"), xytext=(aside, -24), textcoords="offset points",
+            ha=side, va="center", fontsize="small", color=FAINT,
+        )  # fmt: skip
+    _names(axes, lines)
+    _columns(axes, lines, rows, columns, edges)
+    for height, _, row in lines:
+        if row is not None:
+            _interval(axes, row, height, looks.get(row.method or "", NEUTRAL), (low, high))
+    return save(figure, path)
+
+
+def _lines(rows: Sequence[Row]) -> list[tuple[float, str, Row | None]]:
+    """(height, text, row) of every line downwards from 0: headings have no row; names of several lines take room."""
+    lines: list[tuple[float, str, Row | None]] = []
+    height, group = 0.0, ""
+    for row in rows:
+        if row.group != group:
+            height -= 0.35 if lines else 0.0
+            lines.append((height, literal(row.group), None))
+            height, group = height - 1.0, row.group
+        text = wrapped(row.label, 34)
+        extra = 0.35 * text.count("\n")
+        lines.append((height - extra, text, row))
+        height -= 1.0 + 2 * extra
+    return lines
+
+
+def _numbers(row: Row) -> str:
+    if math.isnan(row.ratio):
+        return "no pair"
+    ends = ("∞" if math.isinf(end) else digits(end) for end in (row.low, row.high))
+    return f"{row.bound}{digits(row.ratio)} [{', '.join(ends)}]"
+
+
+def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
+    """An axis around 1, twice the margin and all finite positive ends, no wider than 1/64 to 64."""
+    ends = [end for row in rows for end in (row.ratio, row.low, row.high) if math.isfinite(end) and end > 0]
+    low = max(min([margin**-2, *ends]), 1 / WIDEST)
+    high = min(max([margin**2, *ends]), WIDEST)
+    room = max((high / low) ** 0.06, 1.04)
+    return low / room, high * room
+
+
+def _interval(axes: Axes, row: Row, height: float, look: Style, limits: tuple[float, float]) -> None:
+    """The interval with arrows where it leaves the axis, and the ratio on it."""
+    if math.isnan(row.ratio):
+        return
+    low, high = limits
+    start, end = max(row.low, low), min(row.high, high)
+    axes.plot([start, end], [height, height], color=look.colour, linewidth=1.8, solid_capstyle="butt")
+    for beyond, at, arrow in ((row.low < low, low, "<"), (row.high > high, high, ">")):
+        if beyond:
+            axes.plot([at], [height], arrow, color=look.colour, markersize=7, clip_on=False, zorder=3)
+    if low <= row.ratio <= high:
+        decided = row.verdict and not row.verdict.startswith("inconclusive")
+        face = look.colour if decided else "white"
+        axes.plot([row.ratio], [height], **look.points, markersize=6.5, markerfacecolor=face, zorder=4)
+
+
+# ---------------------------------------------------------------- text beside the axis
+
+
+def _layout(
+    lines: Sequence[tuple[float, str, Row | None]], columns: dict[str, list[str]], title: str, note: str
+) -> tuple[Figure, Axes, list[float]]:
+    """A figure as wide as its texts need: names, axis, columns; the columns' left edges in inches from the axis."""
+    probe = blank(1, 1)
+    left = max([1.0, *(text_width(probe, text, "normal" if row else "bold") for _, text, row in lines)]) + 0.35
+    edges, edge = [], GAP
+    for head, cells in columns.items():
+        edges.append(edge)
+        edge += max(text_width(probe, text, "bold") for text in (head, *cells)) + GAP
+    width = max(left + PANEL + edge, 5.0)
+    note = paragraph(note, width)
+    above, below = 0.32 + 0.3 * bool(title), 0.86 + 0.16 * (note.count("\n") + 1)
+    rows = 1.0 - min((height for height, _, _ in lines), default=0.0)
+    body = 0.27 * max(rows, 2.0)
+    height = above + body + below
+    figure = blank(width, height)
+    axes = figure.add_axes((left / width, below / height, PANEL / width, body / height))
+    axes.set_ylim(0.5 - max(rows, 2.0), 0.5)
+    figure.text(0.5, 0.07 / height, note, ha="center", va="bottom", fontsize="small", color=FAINT)
+    if title:
+        figure.text(0.5, 1 - 0.1 / height, literal(title), ha="center", va="top", weight="bold", fontsize="large")
+    return figure, axes, edges
+
+
+def _font(bold: bool) -> dict[str, Any]:
+    return {"fontsize": "small", "weight": "bold" if bold else "normal"}
+
+
+def _footnote(rows: Sequence[Row], margin: float) -> str:
+    text = f"Shaded: a difference below {100 * (margin - 1):.3g} %. Filled: a verdict. Arrow: the interval goes on."
+    text += " ≤, ≥: a bound, since one of the two never reached the target." * any(row.bound for row in rows)
+    return text + " Reached: runs at the target, method vs baseline." * any(row.solved for row in rows)
+
+
+def _names(axes: Axes, lines: Sequence[tuple[float, str, Row | None]]) -> None:
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(True, axis="x")
+    for height, text, row in lines:
+        indent = -0.12 / PANEL
+        axes.text(
+            indent, height, text, transform=axes.get_yaxis_transform(), ha="right", va="center_baseline",
+            linespacing=1.0, color=INK, **_font(row is None),
+        )  # fmt: skip
+
+
+def _columns(
+    axes: Axes,
+    lines: Sequence[tuple[float, str, Row | None]],
+    rows: Sequence[Row],
+    columns: dict[str, list[str]],
+    edges: Sequence[float],
+) -> None:
+    heights = {id(row): height for height, _, row in lines if row is not None}
+    where = axes.get_yaxis_transform()
+    for edge, (head, cells) in zip(edges, columns.items(), strict=True):
+        at = 1 + edge / PANEL
+        axes.text(at, 1.1, head, transform=where, va="center_baseline", color=FAINT, fontsize="small")
+        for row, text in zip(rows, cells, strict=True):
+            decided = head == "verdict" and not text.startswith("inconclusive")
+            axes.text(at, heights[id(row)], text, transform=where, va="center_baseline", color=INK, **_font(decided))

@@ -1,0 +1,1 @@
+"""One Hessian-free step, and the optimiser around it."""

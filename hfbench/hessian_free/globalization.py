@@ -1,0 +1,97 @@
+"""What turns an inner solution into a safe step: each piece a switch, the same for all solvers.
+
+The constants of Martens' code (2010) are the defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import Integers, Linear, Log, Within, part
+from hfbench.parts.protocols import SolverState
+
+Objective = Callable[[Vector], float]  # step p ↦ f(w + p)
+
+
+@part
+class Globalization:
+    """Warm start, backtracking over kept iterates, Levenberg-Marquardt damping, and line search of Martens (2010)."""
+
+    warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate)"] = 0.95
+    backtracking: Annotated[bool, "go back to earlier kept iterates while the objective does not rise"] = True
+    keep_start: Annotated[int, Integers(1, 20), Within("[1, inf)"), "first inner iteration that is kept"] = 5
+    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, inf)"), "growth of the iterations kept"] = 1.3
+    adapt_damping: Annotated[bool, "change lambda by the reduction ratio rho"] = True
+    initial_damping: Annotated[float, Log(1e-2, 1e3), Within("[0, inf)"), "lambda_0"] = 45.0
+    damping_growth: Annotated[float, Linear(1.1, 3.0), Within("[1, inf)"), "lambda's factor when rho is low"] = 1.5
+    damping_decay: Annotated[float, Linear(0.3, 0.95), Within("(0, 1]"), "lambda's factor when rho is high"] = 2 / 3
+    min_damping: Annotated[float, Log(1e-12, 1e-2), Within("[0, inf)"), "lambda is not lowered below this"] = 1e-10
+    rho_low: Annotated[float, Linear(0.05, 0.5), Within("(0, 1)"), "rho below this raises lambda"] = 0.25
+    rho_high: Annotated[float, Linear(0.5, 0.95), Within("(0, 1)"), "rho above this lowers lambda"] = 0.75
+    line_search: Annotated[bool, "shorten the step until the objective decreases enough"] = True
+    armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "part of the predicted decrease to reach"] = 0.01
+    shrink: Annotated[float, Linear(0.5, 0.9), Within("(0, 1)"), "line search's factor per try"] = 0.8
+    max_tries: Annotated[int, Integers(5, 100), Within("[1, inf)"), "line search's tries; then no step is taken"] = 60
+
+    def update_damping(self, damping: float, rho: float) -> float:
+        """lambda ×3/2 if rho < ¼, ×2/3 if rho > ¾, else the same; Martens (2010), section 4.1."""
+        if not self.adapt_damping:
+            return damping
+        if rho < self.rho_low:
+            return max(damping * self.damping_growth, self.min_damping)  # from lambda = 0 up as well
+        if rho > self.rho_high and damping > self.min_damping:
+            return max(damping * self.damping_decay, self.min_damping)
+        return damping
+
+
+def reduction_ratio(before: float, after: float, q_undamped: float) -> float:
+    """rho = (f_c(w+p) - f_c(w)) / q(p) with q without lambda; -inf if f_c rose, NaN for a step of length zero."""
+    if not after <= before:
+        return -math.inf
+    return (after - before) / q_undamped if q_undamped != 0 else math.nan
+
+
+def backtrack(states: list[SolverState], f: Objective) -> tuple[SolverState, float]:
+    """The state chosen among the kept ones, and f(w + x) there.
+
+    From the last one down while the objective of the lower iterate is not larger; Martens (2010), section 4.6.
+    An objective that is not finite is left behind whatever the lower one's. States are taken off the list, so that
+    none is kept that was left behind.
+    """
+    chosen = states.pop()
+    best = f(chosen.x)
+    while states:
+        state = states.pop()
+        value = f(state.x)
+        if math.isfinite(best) and not (math.isfinite(value) and value <= best):
+            break
+        chosen, best = state, value
+    return chosen, best
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step length along p (0: none taken) and the objective there."""
+
+    length: float
+    value: float
+
+
+def line_search(rules: Globalization, f: Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
+    """The first length 1, 0.8, 0.64, … with f(w + length·p) <= f_0 + 0.01·length·gᵀp; none after 60 tries.
+
+    f_1 is f(w + p), known already; `slope` is gᵀp. A direction that is not one of descent gives no step.
+    """
+    if slope > 0:
+        return Step(0.0, f_0)
+    length, value, tries = 1.0, f_1, 1
+    while not value <= f_0 + rules.armijo * length * slope:
+        if tries == rules.max_tries:
+            return Step(0.0, f_0)
+        length, tries = length * rules.shrink, tries + 1
+        value = f(p * length)
+    return Step(length, value)

@@ -1,0 +1,212 @@
+"""Watches over a model under training: that it is still the one that was given, and behaves as a function of each case.
+
+What can be read off the model is read at every step (`hfbench.curvature.model_checks`). What shows only when it runs is
+tried on a few cases at the first step, and again when layers have changed between train() and eval():
+    twice the same outputs       no noise of the model's own; bit for bit on a CPU, up to rounding on an accelerator
+    no buffer changed            no running statistics or counters
+    no random number drawn       noise too rare to be met in two passes
+    each case by itself          its outputs do not change when the other cases are left out
+    the same by its layers       no hook of all modules changes what a chain of them computes
+    ⟨u, J v⟩ = ⟨Jᵀu, v⟩          no backward pass that leaves something unrecorded, no hook inside
+These few passes are no part of the method and are not in the work ledger. Generators and buffers are left as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.model_checks import check_batch, check_context, check_layers, check_model, outputs_of, trainable
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+
+CASES = 4
+TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-6}  # above any rounding, TF32's too; below what a fault amounts to
+
+NOISE = "model.eval() does for layers, training=self.training for functional.dropout"
+
+Traits = tuple[torch.Size, torch.dtype, torch.device]
+
+
+class Guard:
+    """The checks of one model, made at construction and before each step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        check_model(model)
+        self.model, self.trained = model, trainable(model)
+        self.traits = [_traits(p) for p in self.trained.values()]
+        self.tried: tuple[bool, ...] | None = None  # the layers' modes when the model was last tried
+
+    def check(self, loss: str, inputs: Any, targets: Any, curvature: Any = None) -> None:
+        """Raises ConfigError where a step on these cases would not be what it claims."""
+        first = next(iter(self.trained.values()))
+        check_context(first.device)
+        check_batch(inputs, targets, first)
+        if curvature is not None:
+            if not isinstance(curvature, tuple | list) or len(curvature) != 2:
+                raise ConfigError(
+                    f"curvature: must be a pair (inputs, targets) or None, but got {type(curvature).__name__}."
+                )
+            x, t = curvature
+            check_batch(x, t, first)
+        self._check_same()
+        modes = check_layers(self.model, self.trained)
+        if modes != self.tried and try_out(self.model, loss, inputs, targets):
+            self.tried = modes
+
+    def _check_same(self) -> None:
+        """The trained parameters are those of the construction, with their shapes, precision and device."""
+        now = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        again = "construct HessianFree anew; load_state_dict carries damping and warm start over"
+        if now.keys() != self.trained.keys():
+            added = ", ".join(name for name in now if name not in self.trained) or "none"
+            gone = ", ".join(name for name in self.trained if name not in now) or "none"
+            raise ConfigError(
+                "the trained parameters must be those that HessianFree was constructed with, but since then some were "
+                f"frozen or removed ({gone}) or unfrozen or added ({added}): set requires_grad before, and "
+                "construct HessianFree anew."
+            )
+        for (name, p), traits in zip(now.items(), self.traits, strict=True):
+            if p is not self.trained[name]:
+                raise ConfigError(f"parameter {name!r} was replaced by another one since the construction: {again}.")
+            if _traits(p) != traits:
+                raise ConfigError(
+                    f"parameter {name!r} was a tensor of {_of(traits)} at the construction and is now of "
+                    f"{_of(_traits(p))}: convert or move the model first, then {again}."
+                )
+
+
+def _traits(p: Tensor) -> Traits:
+    return p.shape, p.dtype, p.device
+
+
+def _of(traits: Traits) -> str:
+    shape, dtype, device = traits
+    return f"shape {tuple(shape)}, {dtype}, on {device}"
+
+
+# ---------------------------------------------------------------- by behaviour
+
+
+def try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> bool:
+    """Tries the model on a few cases; raises ConfigError for what the module's docstring lists.
+
+    False where that says nothing: one case alone, or outputs that are not finite, which the step itself reports.
+    """
+    few = torch.linspace(0, len(inputs) - 1, min(CASES, len(inputs))).long().to(inputs.device)
+    x, t = inputs.detach()[few], targets[few]
+    with _generators_kept(x.device), twice_differentiable(model):
+        try:
+            z = _check_forward(model, x)
+        except (ConfigError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            error.add_note(f"(raised by the model on {len(x)} of the {len(inputs)} cases, tried before the first step)")
+            raise
+        if not bool(z.isfinite().all()):
+            return False
+        at = Linearisation(model, loss, x, t)
+        if not _agree(at.outputs, z, TOLERANCE[z.dtype]):
+            raise ConfigError(
+                "the model must compute what its layers do one after the other, but gives other outputs: a hook "
+                "registered for all modules (torch.nn.modules.module.register_module_forward_hook) changes them. "
+                "Remove it for the step."
+            )
+        check_products(at)
+    return len(x) > 1
+
+
+@contextmanager
+def _generators_kept(device: torch.device) -> Iterator[None]:
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+        yield
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state(device))
+    return states
+
+
+@torch.no_grad()
+def _check_forward(model: nn.Module, x: Tensor) -> Tensor:
+    """The outputs of these cases, after the checks of the forward pass."""
+    before = _random_states(x.device)
+    z = _pass(model, x)
+    drawn = any(not torch.equal(a, b) for a, b in zip(before, _random_states(x.device), strict=True))
+    again = _pass(model, x)
+    if not _agree(again, z, 0.0 if x.device.type == "cpu" else TOLERANCE[z.dtype]):
+        raise ConfigError(
+            "the model must be deterministic, but two passes on the same cases gave different outputs: switch its "
+            f"noise off, {NOISE}, and let it keep no state between passes."
+        )
+    if drawn:
+        raise ConfigError(
+            f"the model must be deterministic, but its forward pass draws random numbers: switch that off, {NOISE}."
+        )
+    _check_cases_apart(model, x, z)
+    return z
+
+
+def _pass(model: nn.Module, x: Tensor) -> Tensor:
+    """The outputs; the pass works on copies of the buffers, which it must not change."""
+    used = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    z = outputs_of(lambda inputs: functional_call(model, used, (inputs,)), x, trained)
+    changed = [name for name, buffer in model.named_buffers() if not _agree(used[name], buffer, 0.0)]
+    if changed:
+        raise ConfigError(
+            f"the forward pass must not change the model, but it changed the buffers {', '.join(changed)}: a step "
+            "makes many passes, which would leave another model than they measured. Call model.eval() for the step, or "
+            "keep statistics outside of forward."
+        )
+    return z
+
+
+def _check_cases_apart(model: nn.Module, x: Tensor, z: Tensor) -> None:
+    """Without the first and the last case, the outputs of the others stay what they were."""
+    inner = slice(1, -1) if len(x) > 2 else slice(0, 1)
+    if len(x) > 1 and not _agree(_pass(model, x[inner]), z[inner], TOLERANCE[z.dtype], float(z.abs().max())):
+        raise ConfigError(
+            "the model's outputs for a case must not depend on the other cases of the batch, but they change when "
+            "those are left out. Statistics of the batch do that, and layers that take another dimension for the "
+            "cases (nn.LSTM, nn.MultiheadAttention without batch_first=True)."
+        )
+
+
+def _agree(a: Tensor, b: Tensor, tolerance: float, scale: float | None = None) -> bool:
+    """Equal up to tolerance·scale, by default max |b|; what is NaN in both agrees."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    same = (a == b) | ((a != a) & (b != b))
+    if tolerance == 0 or bool(same.all()):
+        return bool(same.all())
+    most = float(b.abs().max()) if scale is None else scale
+    return bool(((a - b).abs() <= tolerance * most).logical_or_(same).all())
+
+
+def check_products(at: Linearisation) -> None:
+    """Raises ConfigError unless ⟨u, J v⟩ = ⟨Jᵀu, v⟩ for a random v and u along J v, where a part left out shows."""
+    generator = torch.Generator().manual_seed(0)
+    v = Vector(torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device) for p in at.blocks)
+    u = at.jvp(v)
+    left = float(u.norm(dtype=torch.float64))
+    if left == 0:
+        return
+    right = v.dot(at.vjp(u / left))  # of unit length: saturated units must not make it underflow
+    if abs(left - right) > TOLERANCE[u.dtype] * max(left, abs(right)):
+        raise ConfigError(
+            f"products with J and Jᵀ must be each other's transposes, but ⟨u, J v⟩ = {left:.6g} and ⟨Jᵀu, v⟩ = "
+            f"{right:.6g}. A hand-written backward pass that detaches what it computes does that (write it in "
+            "differentiable operations, or mark it @once_differentiable and give it a jvp), or a hook that changes "
+            "gradients inside forward (remove it)."
+        )

@@ -1,0 +1,1 @@
+"""The linear system of a step, and the loop that solves it."""

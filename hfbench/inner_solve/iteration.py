@@ -1,0 +1,119 @@
+"""An inner iteration as a process without end or branch: run step by step, or on a GPU recorded once and replayed.
+
+A solver writes its iteration as a generator, each step of which yields what it keeps for the next and what it tells:
+    yield (x, r, p, ry), (pAp, x, gain, ry)              vectors, and numbers made of them (`hfbench.linalg.scalars`)
+The next step depends on what was kept and on nothing else that changes. On a CPU the generator just runs. On a GPU two
+of its steps are launched kernel by kernel, after which all that is made once has been made; the third is recorded as a
+CUDA graph that ends by putting what is kept where it was found, and every later step is one launch of that graph. The
+generator is then asked for nothing more.
+
+That takes a system and a preconditioner whose work is the same kernels on the same memory, whatever the numbers are;
+they say so by `replayable`, and others run step by step there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from hfbench.curvature import cuda_graphs
+from hfbench.linalg.scalars import Number, read
+from hfbench.linalg.vector import Vector
+from hfbench.memory.allocations import is_counting
+from hfbench.parts.protocols import Factor, System
+
+if TYPE_CHECKING:
+    from hfbench.inner_solve.system import GaussNewtonSystem
+
+Entries = tuple[Vector | Number, ...]
+Process = Iterator[tuple[Entries, Entries]]
+
+
+def follow(process: Process, system: System, preconditioner: Factor) -> Iterator[tuple[Any, ...]]:
+    """What the steps of the process tell, one after the other, numbers as floats (`hfbench.linalg.scalars.read`)."""
+    if all(getattr(one, "replayable", False) for one in (system, preconditioner)):
+        return read(replay(process, cast("GaussNewtonSystem", system)))
+    return read(told for _, told in process)
+
+
+def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
+    """What the steps tell, from the third on replayed. Raises TypeError where a step keeps or tells what would not be.
+
+    What is told is a copy, since the next step is made in the same memory.
+    """
+    at, chain = system.linearisation, system.linearisation.replayed
+    assert chain is not None  # or the system is not replayable
+    with chain.launched():
+        for _ in range(cuda_graphs.LAUNCHED):
+            kept, told = next(process)
+            yield _copied(told)
+        given = [_tensors(entry) for entry in kept]  # and with the yield above no one else's
+        del kept, told
+        if is_counting():  # recording makes tensors of its own, at the first of a process: no two tallies would agree
+            for _, told in process:
+                yield _copied(told)
+        before = at.ledger.state_dict()
+        graph, told = cuda_graphs.record(lambda: _advanced(process, given), given[0][0].device)
+        work = {kind: after - before[kind] for kind, after in at.ledger.state_dict().items()}
+        at.ledger.load_state_dict(before)  # it is done, and counted, at each replay
+        while True:
+            chain.check_same()  # as a product does
+            for kind, cases in work.items():
+                at.ledger.count(kind, cases)
+            graph.replay()
+            yield _copied(told)
+
+
+def _advanced(process: Process, given: list[list[Tensor]]) -> Entries:
+    """What a step tells that begins with what is given, and leaves there what it keeps."""
+    kept, told = next(process)
+    places = {_place(one) for block in given for one in block}
+    told = tuple(_like(entry, _apart(_tensors(entry), places)) for entry in told)
+    moved = [(block, left) for block, left in zip(given, map(_tensors, kept), strict=True) if not _same(block, left)]
+    for block, left in [(block, _apart(left, places)) for block, left in moved]:
+        torch._foreach_copy_(block, left)
+    return told
+
+
+def _tensors(entry: Any) -> list[Tensor]:
+    """What an entry of a step is made of."""
+    if isinstance(entry, Vector):
+        return list(entry)
+    if isinstance(entry, Tensor):
+        return [entry]
+    raise TypeError(
+        "a process that is replayed must keep and tell vectors and numbers of the device, but a step has a "
+        f"{type(entry).__name__}: what does not change belongs before the first step."
+    )
+
+
+def _like(entry: Any, tensors: Sequence[Tensor]) -> Any:
+    """An entry of the same kind made of these."""
+    return entry.like(tensors) if isinstance(entry, Vector) else tensors[0]
+
+
+def _same(block: list[Tensor], left: list[Tensor]) -> bool:
+    """Whether what is left is what was given, changed in place or not at all."""
+    return all(mine is one for mine, one in zip(block, left, strict=True))
+
+
+def _apart(tensors: list[Tensor], places: set[int]) -> list[Tensor]:
+    """The tensors, copied where they share memory with what was given, which is about to be written to."""
+    return [one.clone() if _place(one) in places else one for one in tensors]
+
+
+def _place(one: Tensor) -> int:
+    return one.untyped_storage().data_ptr()
+
+
+def _copied(told: Entries) -> Entries:
+    """All numbers, and each vector, in one launch."""
+    numbers = [entry for entry in told if isinstance(entry, Tensor)]
+    copies = iter(torch.stack(numbers).unbind() if numbers else ())
+    return tuple(
+        next(copies) if isinstance(entry, Tensor) else _like(entry, torch._foreach_mul(_tensors(entry), 1))
+        for entry in told
+    )

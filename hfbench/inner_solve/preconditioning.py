@@ -1,0 +1,47 @@
+"""A preconditioner at work over the steps of a run: what keeps nothing from step to step, like what does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Shift
+from hfbench.parts.protocols import Factor, Preconditioner, Preconditioning
+
+if TYPE_CHECKING:
+    from hfbench.curvature.linearisation import Linearisation
+
+
+@dataclass(frozen=True)
+class Stateless:
+    """A preconditioner that is built anew at every step."""
+
+    part: Preconditioner
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+        return self.part.build(linearisation, shift, generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises ConfigError for any state."""
+        if state:
+            raise ConfigError(
+                f"the state must be of a preconditioner that keeps none, {type(self.part).__name__}, but has "
+                f"{', '.join(map(str, state))}: take the preconditioner that it was saved with."
+            )
+
+
+def begin(preconditioner: Preconditioner, model: nn.Module) -> Preconditioning:
+    """The preconditioner over the steps of a run; raises ConfigError for a model that it says it cannot do."""
+    start = getattr(preconditioner, "begin", None)
+    if start is None:
+        return Stateless(preconditioner)
+    begun: Preconditioning = start(model)
+    return begun

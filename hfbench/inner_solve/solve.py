@@ -1,0 +1,128 @@
+"""The one loop over an inner solver's iterates: asks the rules, tells the recorders, refuses what is not finite."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args, get_type_hints
+
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop, System
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The last state of a solve and why it was the last."""
+
+    last: SolverState
+    stop: Stop
+
+
+def solve(
+    solver: InnerSolver,
+    system: System,
+    x0: Vector | None,
+    preconditioner: Factor,
+    rules: Sequence[Rule],
+    recorders: Sequence[Callable[[SolverState], None]] = (),
+    max_iterations: int = 250,
+) -> Solution:
+    """Runs the iterates until the first rule says stop, the maximum is reached, or they end by themselves.
+
+    Recorders see every finite state. A state that is not finite ends the solve at the state before it, or at state 0
+    if that is the one (NONFINITE).
+    Raises ConfigError if a rule needs what the solver's states do not have.
+    """
+    tests = [rule.begin() for rule in rules]
+    last: SolverState | None = None
+    states = solver.iterates(system, x0, preconditioner)
+    del x0  # the solver's to keep, if it needs it
+    for state in states:
+        if last is None:
+            _check_needs(rules, partial(hasattr, state), type(solver).__name__)
+        if not math.isfinite(state.q):
+            return Solution(last or state, Stop.NONFINITE)
+        last = state
+        for record in recorders:
+            record(state)
+        if state.breakdown is not None:
+            return Solution(state, Stop.BREAKDOWN)
+        reasons = [stop for test in tests if (stop := test(state)) is not None]
+        if reasons:
+            return Solution(state, reasons[0])
+        if state.k >= max_iterations:
+            return Solution(state, Stop.MAX_ITERATIONS)
+    if last is None:
+        raise ConfigError(f"the iterates of {type(solver).__name__} must begin with a state 0, but there were none.")
+    return Solution(last, Stop.SOLVED)
+
+
+def check_rules(rules: Iterable[Rule], solver: InnerSolver) -> None:
+    """Raises ConfigError for a rule that reads what the solver's states are declared not to have.
+
+    Told from what `iterates` is annotated to yield, before anything is solved; where that says nothing, the first state
+    will (`solve`).
+    """
+    kind = _declared_state(solver)
+    if kind is not None:
+        known = {*dir(kind), *(name for base in kind.__mro__ for name in inspect.get_annotations(base))}
+        _check_needs(rules, known.__contains__, type(solver).__name__)
+
+
+def check_preconditioner(solver: InnerSolver, preconditioner: Preconditioner) -> None:
+    """Raises ConfigError for a preconditioner that does something beside a solver that takes none."""
+    if getattr(solver, "takes_preconditioner", True) or getattr(preconditioner, "trivial", False):
+        return
+    raise ConfigError(
+        f"solver {type(solver).__name__} takes no preconditioner, but got {type(preconditioner).__name__}: "
+        "use identity, or another solver."
+    )
+
+
+def _declared_state(solver: InnerSolver) -> type | None:
+    """The class of states that `iterates` says it yields; None for Any, a protocol, or what cannot be told."""
+    try:
+        yielded = get_args(get_type_hints(type(solver).iterates).get("return"))
+    except (NameError, TypeError, AttributeError):  # names imported for type checkers alone
+        return None
+    kind = yielded[0] if yielded else None
+    return kind if isinstance(kind, type) and kind is not Any and not getattr(kind, "_is_protocol", False) else None
+
+
+def _check_needs(rules: Iterable[Rule], has: Callable[[str], bool], solver: str) -> None:
+    for rule in rules:
+        missing = [name for name in rule.needs if not has(name)]
+        if missing:
+            raise ConfigError(
+                f"rule {type(rule).__name__} reads {', '.join(missing)}, which the states of {solver} do not have; "
+                "use another rule with this solver, or a solver that reports it."
+            )
+
+
+class KeptIterates:
+    """Recorder of the iterates that backtracking may return to: i = ceil(start·growth^j), and always the last.
+
+    The grid is Martens' (2010), section 4.6, and his code's: 5, 7, 9, 11, 15, 19, …
+    """
+
+    def __init__(self, start: int = 5, growth: float = 1.3) -> None:
+        self._next, self._growth = float(start), growth
+        self._kept: list[SolverState] = []
+        self._last: SolverState | None = None
+
+    def __call__(self, state: SolverState) -> None:
+        self._last = state
+        if state.k == math.ceil(self._next):
+            self._kept.append(state)
+            while math.ceil(self._next) <= state.k:
+                self._next *= self._growth
+
+    @property
+    def states(self) -> list[SolverState]:
+        """The kept states in order, the last one at the end; a state 0 only if it is the last."""
+        last = [] if self._last is None or (self._kept and self._kept[-1] is self._last) else [self._last]
+        return self._kept + last

@@ -1,0 +1,1 @@
+"""Vectors, scalars, precision and sums over ranks."""

@@ -1,0 +1,77 @@
+"""How vectors are laid out: blocks shaped like the parameters, or everything flattened into one long block.
+
+Flattening exists here and nowhere else, so that an ablation can measure what it costs: every product packs its result
+(a copy of all parameters) and unpacks its argument (views), and diagonals of the system are as long as the vector.
+The numbers are the same up to the order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Shift, Vector
+from hfbench.messages import did_you_mean
+
+LAYOUTS = ("structured", "flat")
+
+
+class Layout(Protocol):
+    """Between blocks shaped like the parameters and the vectors that systems and solvers see."""
+
+    def pack(self, blocks: Sequence[Tensor]) -> Vector:
+        """The vector of these blocks."""
+        ...
+
+    def unpack(self, v: Vector) -> Vector:
+        """The blocks of a vector, sharing its memory."""
+        ...
+
+    def spread(self, numbers: Sequence[float]) -> Shift:
+        """One number per block as something a vector can be scaled and shifted by."""
+        ...
+
+
+class Structured:
+    """Vectors are the blocks themselves."""
+
+    def pack(self, blocks: Sequence[Tensor]) -> Vector:
+        return blocks if isinstance(blocks, Vector) else Vector(blocks)
+
+    def unpack(self, v: Vector) -> Vector:
+        return v
+
+    def spread(self, numbers: Sequence[float]) -> Sequence[float]:
+        return tuple(numbers)
+
+
+class Flat:
+    """Vectors have one block of P entries: the parameters' entries in order, each row by row."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.shapes = [p.shape for p in parameters]
+        self.sizes = [p.numel() for p in parameters]
+        self.like = parameters[0].detach()
+
+    def pack(self, blocks: Sequence[Tensor]) -> Vector:
+        return Vector((torch.cat([block.reshape(-1) for block in blocks]),))
+
+    def unpack(self, v: Vector) -> Vector:
+        parts = torch.split(v[0], self.sizes)
+        return Vector(part.view(shape) for part, shape in zip(parts, self.shapes, strict=True))
+
+    def spread(self, numbers: Sequence[float]) -> Vector:
+        parts = [self.like.new_full((size,), number) for size, number in zip(self.sizes, numbers, strict=True)]
+        return Vector((torch.cat(parts),))
+
+
+def layout_of(name: str, parameters: Sequence[Tensor]) -> Layout:
+    """The layout "structured" or "flat" for vectors of these parameters. Raises ConfigError for another name."""
+    if name not in LAYOUTS:
+        close = did_you_mean(name, LAYOUTS)
+        raise ConfigError(f"layout: must be one of {', '.join(LAYOUTS)}, but got {name!r}{close}.")
+    return Structured() if name == "structured" else Flat(parameters)

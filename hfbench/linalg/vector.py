@@ -1,0 +1,161 @@
+"""Structured vectors: an ordered tuple of tensor blocks shaped like the parameters, never one long vector.
+
+The residual space of the least-squares form uses the same class with one block more (outputs, then parameters).
+Arithmetic runs on `torch._foreach_*`, one fused call for all blocks. Methods ending in `_` work in place. Scalars may
+be numbers that stay on a GPU (`hfbench.linalg.scalars`), as `inner` gives them there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.linalg.scalars import Number, stays
+
+Scalars = Number | Sequence[float]  # one number for all blocks, or one per block
+Blocks = tuple[Tensor, ...] | list[Tensor]
+
+PIECE = 2**16  # entries added up at a time
+
+
+class Vector(tuple[Tensor, ...]):
+    """An immutable tuple of blocks; the blocks themselves change only under methods ending in `_`."""
+
+    __slots__ = ()
+
+    def like(self, blocks: Iterable[Tensor]) -> Vector:
+        """A vector of the same space."""
+        return Vector(blocks)
+
+    # Tuples concatenate and repeat under + and *; vectors add and scale.
+    def __add__(self, other: Any) -> Vector:
+        return self.like(torch._foreach_add(self, other))
+
+    def __sub__(self, other: Any) -> Vector:
+        return self.like(torch._foreach_sub(self, other))
+
+    def __mul__(self, other: Any) -> Vector:
+        """Scaled by a number, by one number per block, or entry by entry by another vector."""
+        return self.like(torch._foreach_mul(self, _scalars(other)))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Vector:
+        return self.like(torch._foreach_div(self, _scalars(other)))
+
+    def __neg__(self) -> Vector:
+        return self.like(torch._foreach_neg(self))
+
+    def __pow__(self, exponent: float) -> Vector:
+        return self.like(torch._foreach_pow(self, exponent))
+
+    def add(self, other: Blocks, alpha: Number | Shift) -> Vector:
+        """self + alpha·other in one pass, alpha a number, one number per block, or a vector taken entry by entry."""
+        if isinstance(alpha, Tensor):
+            return self.like(torch._foreach_addcmul(self, other, self._each(alpha)))
+        if isinstance(alpha, Vector):
+            return self.like(torch._foreach_addcmul(self, other, alpha))
+        if isinstance(alpha, float | int):
+            return self.like(torch._foreach_add(self, other, alpha=alpha))
+        return self.like(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
+
+    def add_(self, other: Blocks, alpha: Number = 1.0) -> Vector:
+        """self ← self + alpha·other."""
+        if isinstance(alpha, Tensor):
+            torch._foreach_addcmul_(self, other, self._each(alpha))
+        else:
+            torch._foreach_add_(self, other, alpha=alpha)
+        return self
+
+    def scale_add_(self, beta: float, other: Blocks) -> Vector:
+        """self ← beta·self + other, in one pass where scaling and adding would take two."""
+        for mine, one in zip(self, other, strict=True):
+            torch.add(one, mine, alpha=beta, out=mine)
+        return self
+
+    def _each(self, number: Tensor) -> list[Tensor]:
+        """A number on the device, in the blocks' dtype, for each block."""
+        return [number.to(self[0].dtype)] * len(self)
+
+    def shift_(self, scalars: Shift) -> Vector:
+        """Adds one number per block, or another vector, in place."""
+        entries: list[Any] = list(scalars)
+        torch._foreach_add_(self, entries)
+        return self
+
+    def mul_(self, scalars: Scalars) -> Vector:
+        """self ← scalars·self."""
+        torch._foreach_mul_(self, _scalars(scalars))
+        return self
+
+    def dots(self, other: Sequence[Tensor]) -> list[float]:
+        """Σ self∘other of every block, in one transfer from an accelerator."""
+        numbers: list[float] = torch.stack([_dot(a, b) for a, b in zip(self, other, strict=True)]).tolist()
+        return numbers
+
+    def dot(self, other: Sequence[Tensor]) -> float:
+        """Σ self∘other as a Python float; blocks are summed in float64."""
+        return _total(self.dots(other))
+
+    def inner(self, other: Sequence[Tensor]) -> Number:
+        """Σ self∘other as `dot` has it, on a GPU as a number that stays there, added up in float64."""
+        if not stays(self[0].device):
+            return self.dot(other)
+        entries = [one.reshape(-1) for one in torch._foreach_mul(self, list(other))]
+        return (entries[0] if len(entries) == 1 else torch.cat(entries)).sum(dtype=torch.float64)
+
+    def norm(self) -> float:
+        """The 2-norm over all blocks."""
+        return math.sqrt(self.dot(self))  # norm kernels add up a block in few partial sums: 1e-4 off for a million
+
+    def isfinite(self) -> bool:
+        return math.isfinite(self.norm())
+
+    def clone(self) -> Vector:
+        return self.like(block.clone() for block in self)
+
+    def zeros_like(self) -> Vector:
+        return self.like(torch.zeros_like(block) for block in self)
+
+    def numel(self) -> int:
+        return sum(block.numel() for block in self)
+
+
+Shift = Sequence[float] | Vector  # of a diagonal: one number per block, or one per entry
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a∘b, in pieces where a and b are long, since one sum in float32 would lose digits."""
+    a, b = a.reshape(-1), b.reshape(-1)
+    if a.device.type == "cuda":
+        return (a * b).sum(dtype=torch.float64)  # a piece is a launch, of which each costs more than its sum
+    if len(a) <= PIECE:
+        return a.dot(b)
+    pieces = zip(torch.split(a, PIECE), torch.split(b, PIECE), strict=True)
+    return torch.stack([one.dot(other) for one, other in pieces]).sum()
+
+
+def _total(numbers: list[float]) -> float:
+    """Their sum, rounded once; inf or NaN where it is not finite."""
+    try:
+        return math.fsum(numbers)
+    except (OverflowError, ValueError):  # fsum refuses to overflow and to add inf to -inf
+        return sum(numbers)
+
+
+def _scalars(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) and not isinstance(value, Vector) else value
+
+
+def as_vector(blocks: Iterable[Tensor], like: Sequence[Tensor]) -> Vector:
+    """Blocks as a Vector after checking that their shapes are those of `like`, in order."""
+    vector = blocks if isinstance(blocks, Vector) else Vector(blocks)
+    given, wanted = [tuple(b.shape) for b in vector], [tuple(b.shape) for b in like]
+    if given != wanted:
+        raise ConfigError(f"a vector's blocks must have the parameters' shapes {wanted}, in order, but got {given}.")
+    return vector

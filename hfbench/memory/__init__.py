@@ -1,0 +1,1 @@
+"""Bytes of tensors: counted while they live, and predicted before a step."""

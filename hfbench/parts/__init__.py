@@ -1,0 +1,1 @@
+"""Interchangeable parts: protocols, hyper-parameters, registry, families and plugin files."""

@@ -1,0 +1,104 @@
+"""What a part of each family must have, checked before any run: its methods, its values, its hyper-parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from hfbench.config.table_checks import check_name
+from hfbench.errors import HfbenchError
+from hfbench.parts import hyperparameters, plugin_errors
+
+# What a part of each family must have (hfbench/parts/protocols.py): methods, with what they are called with, and
+# values.
+PROMISED = {
+    "solver": ("iterates(system, x0, preconditioner)",),
+    "preconditioner": ("build(linearisation, shift, generator)", "cases"),
+    "scheduler": ("begin(total)", "needs"),
+    "task": (
+        *("load(generator, data)", "model(generator)", "error(outputs, targets)"),
+        *("loss", "files", "budget", "target", "decay", "decay_mask"),
+    ),
+    "rule": ("begin()", "needs"),
+    "optimizer": ("begin(model, loss, mu_D)",),
+}
+FAMILIES = tuple(PROMISED)
+
+
+def check(family: str, name: str, cls: Any) -> type[Any]:
+    """The class, if it is a part and keeps what its family promises. Raises HfbenchError saying what it lacks."""
+    check_name(name, family)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise HfbenchError(
+            f"{family} {name!r} must be a class decorated with @part that has {_listed(PROMISED[family])}, "
+            f"but it is {cls!r}."
+        )
+    _check_promises(family, name, cls)
+    return cls
+
+
+@cache
+def _check_promises(family: str, name: str, cls: Any) -> None:
+    missing = lacking(family, cls)
+    if missing:
+        raise HfbenchError(
+            f"{family} {name!r} must have {_listed(PROMISED[family])}, but {file_of(cls)} lacks {_listed(missing)} in "
+            f"{cls.__qualname__}; hfbench/parts/protocols.py says what each does."
+        )
+    with hyperparameters.located(f"{family} {name!r} in {file_of(cls)}"):
+        _check_hyperparameters(cls)
+
+
+def _check_hyperparameters(cls: type[Any]) -> None:
+    try:
+        hyperparameters.check_defaults(cls)
+    except HfbenchError:
+        raise
+    except Exception as error:  # an annotation names what is imported for type checkers only
+        raise HfbenchError(f"its hyper-parameters cannot be read: {plugin_errors.reason(error)}.") from error
+
+
+def lacking(family: str, part: Any) -> list[str]:
+    """What the family promises and the part, a class or a built one, does not have."""
+    return [promise for promise in PROMISED[family] if not _keeps(part, promise)]
+
+
+def _keeps(part: Any, promise: str) -> bool:
+    """Whether the part has the value or method promised, and the method can be called so: `begin(total)`."""
+    name, call, arguments = promise.rstrip(")").partition("(")
+    if not call:
+        return hasattr(part, name) or name in getattr(part, "__dataclass_fields__", ())
+    method = getattr(part, name, None)
+    if not callable(method):
+        return False
+    unbound = isinstance(part, type) and inspect.isfunction(inspect.getattr_static(part, name))
+    given = [*(["self"] if unbound else []), *filter(None, arguments.split(", "))]
+    try:
+        inspect.signature(method).bind(*given)
+    except TypeError:
+        return False
+    except ValueError:  # it is compiled, and has no signature to tell by
+        return True
+    return True
+
+
+def described(spec: Any) -> str:
+    """What was given in place of a part; of a built part of another family, which."""
+    built = dataclasses.is_dataclass(spec) and not isinstance(spec, type)
+    other = next((family for family in FAMILIES if built and not lacking(family, spec)), None)
+    return f"{spec!r}, which is a {other}" if other else repr(spec)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def file_of(cls: type[Any]) -> str:
+    """The file a class is from, without detours; where there is none, its module and name."""
+    try:
+        return plugin_errors.plain(inspect.getfile(cls))
+    except (OSError, TypeError):  # classes typed at a prompt have no file
+        return f"{cls.__module__}.{cls.__qualname__}"

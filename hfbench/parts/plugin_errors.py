@@ -1,0 +1,75 @@
+"""What to say of an exception that code not ours raised: a plugin's, when it is imported or in a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from hfbench.errors import HfbenchError
+
+CORE = Path(__file__).parents[1]
+LINKED = ("solvers", "schedulers", "tasks", "testing")  # below the core, and yet foreign to it
+PYTHON = Path(traceback.__file__).parent
+
+
+def reason(error: BaseException) -> str:
+    """`ZeroDivisionError: division by zero (/home/me/plugin.py:3)`: one line, no full stop, and where it arose."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
+    places = _places(error)
+    return f"{said} ({plain(places[-1].filename)}:{places[-1].lineno})" if places else said
+
+
+def report(error: BaseException) -> str:
+    """The traceback from the first foreign line on: the importing that led there says nothing.
+
+    An error of ours says what is wrong in the last foreign line, and is not followed to where it is raised.
+    """
+    full = traceback.TracebackException.from_exception(error)
+    foreign = [place for place, frame in enumerate(full.stack) if not _is_ours(frame.filename)]
+    if foreign and isinstance(error, HfbenchError):
+        del full.stack[foreign[-1] + 1 :]
+    del full.stack[: foreign[0] if foreign else len(full.stack)]
+    for frame in full.stack:
+        frame.filename = plain(frame.filename)
+    return "".join(full.format()).rstrip()
+
+
+def trace(error: BaseException) -> str:
+    """The report without the exception, for a message that said it in one line by `reason`; "" if nothing is left.
+
+    Of what one line cannot hold all is there: more lines than one, and the place in a file that is no Python.
+    """
+    if isinstance(error, SyntaxError) or "\n" in str(error).strip():
+        return report(error)
+    lines = report(error).splitlines()[:-1]
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def plain(file: str) -> str:
+    """The path of a file without detours by `..`; what is no file, such as `<string>`, is as it is."""
+    return os.path.realpath(file) if os.path.exists(file) else file
+
+
+def _places(error: BaseException) -> list[traceback.FrameSummary]:
+    """The foreign lines that led to an exception; those of shipped parts only where there are no others.
+
+    What an error of ours says is meant for whoever wrote the other lines: it needs no place in a shipped part.
+    """
+    foreign = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    others = [frame for frame in foreign if CORE not in Path(frame.filename).parents]
+    return others if others or isinstance(error, HfbenchError) else foreign
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file is the core's, Python's or torch's; the plugin folders and what else is installed are foreign."""
+    path = Path(file)
+    pythons = PYTHON in path.parents and "site-packages" not in path.parts
+    backport = "importlib_metadata" in path.parts  # which others may have put in the place of Python's
+    torch = getattr(sys.modules.get("torch"), "__file__", None)  # not imported for this
+    torchs = torch is not None and Path(torch).parent in path.parents
+    core = CORE in path.parents and path.relative_to(CORE).parts[0] not in LINKED
+    return file.startswith("<frozen importlib") or core or pythons or backport or torchs

@@ -1,0 +1,346 @@
+"""What the parts promise one another. Plugins depend on this page; it depends on no plugin.
+
+Symbols as everywhere: capitals are operators, small Latin letters vectors, Greek letters scalars. n cases in a batch,
+N in the training set, P parameters. A `Vector` is a tuple of blocks shaped like the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.linalg.vector import Shift, Vector
+
+if TYPE_CHECKING:
+    from hfbench.curvature.linearisation import Linearisation
+    from hfbench.curvature.work_ledger import Ledger
+    from hfbench.parts.data_files import DataFile
+
+
+# ---------------------------------------------------------------- inner solvers
+
+
+class Breakdown(Enum):
+    """Why an algorithm could not continue; the value is the message."""
+
+    NONPOSITIVE_CURVATURE = "pᵀAp <= 0: A is not positive definite along p"
+    ZERO_RIGHT_HAND_SIDE = "the gradient is zero: there is nothing to solve"
+
+
+class Stop(Enum):
+    """Why an inner solve ended; the value is the message."""
+
+    RELATIVE_PROGRESS = "the quadratic gained less than k*epsilon over the last k steps"
+    RESIDUAL = "the relative residual is below its tolerance"
+    BACKWARD_ERROR = "the backward error is below its tolerance"
+    FIXED_ITERATIONS = "the fixed number of inner iterations was done"
+    FIXED_WORK = "the fixed number of products was spent"
+    MAX_ITERATIONS = "the maximum number of inner iterations was reached"
+    BREAKDOWN = "the algorithm could not continue"
+    NONFINITE = "an iterate was not finite"
+    SOLVED = "the iterates ended: the system is solved exactly"
+
+
+class System(Protocol):
+    """The damped Gauss-Newton system A x = -g, A = G + mu D + lambda I, also as the least-squares problem min ‖Ãx - b̃‖.
+
+    ÃᵀÃ = A and Ãᵀb̃ = -g. Vectors of the residual space have one block more than there are parameters.
+    """
+
+    @property
+    def gradient(self) -> Vector: ...
+    @property
+    def right_hand_side(self) -> Vector:
+        """b̃."""
+        ...
+
+    def multiply(self, v: Vector) -> Vector:
+        """A v."""
+        ...
+
+    def forward(self, v: Vector) -> Vector:
+        """Ã v."""
+        ...
+
+    def adjoint(self, u: Vector) -> Vector:
+        """Ãᵀ u."""
+        ...
+
+
+class Factor(Protocol):
+    """A built preconditioner M = E Eᵀ, symmetric and positive, approximating A.
+
+    One whose solves are the same operations on the same memory whatever v holds, and change nothing but the counts of
+    the linearisation's ledger, may say `replayable: ClassVar[bool] = True`: on a GPU an iteration is then replayed
+    as one CUDA graph (`hfbench.inner_solve.iteration`).
+    """
+
+    def solve(self, v: Vector) -> Vector:
+        """M⁻¹ v."""
+        ...
+
+    def solve_factor(self, v: Vector) -> Vector:
+        """E⁻¹ v."""
+        ...
+
+    def solve_factor_t(self, v: Vector) -> Vector:
+        """E⁻ᵀ v."""
+        ...
+
+
+class SolverState(Protocol):
+    """What every solver knows after k steps. Rules may ask for more and say so in `needs`."""
+
+    @property
+    def k(self) -> int: ...
+    @property
+    def x(self) -> Vector: ...
+    @property
+    def q(self) -> float:
+        """q(x) = gᵀx + ½ xᵀAx."""
+        ...
+
+    @property
+    def relative_residual(self) -> float:
+        """‖b - Ax‖ / ‖b‖ in the M⁻¹ norm, b = -g."""
+        ...
+
+    @property
+    def products(self) -> float:
+        """Products with A so far; one with Ã and one with Ãᵀ make one."""
+        ...
+
+    @property
+    def breakdown(self) -> Breakdown | None: ...
+
+
+class InnerSolver(Protocol):
+    """A `@part` class. `iterates` is the paper's algorithm as a generator; it knows no tolerance, clock or printing.
+
+    `monotone` names what of its states never increases from one to the next, but for rounding. A solver that has no use
+    for a preconditioner says `takes_preconditioner: ClassVar[bool] = False`, and then meets only trivial ones.
+    """
+
+    monotone: ClassVar[tuple[str, ...]]  # names of state attributes, such as "q"
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
+        """States 0, 1, 2, … starting at x0 (None: zero, which saves a product). x0 is not changed."""
+        ...
+
+
+class Rule(Protocol):
+    """A stopping rule: frozen settings, and a fresh test per solve."""
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def begin(self) -> Callable[[Any], Stop | None]: ...
+
+
+class Preconditioner(Protocol):
+    """A `@part` class that builds M once per outer iteration.
+
+    `cases` says on which batch: "gradient" (Martens) or "curvature" (Chapelle-Erhan). One that does nothing says
+    `trivial: ClassVar[bool] = True` and goes with every solver. One that keeps something from step to step has
+    `begin` as well (`StatefulPreconditioner`); its `build` is then the first step's.
+    """
+
+    cases: ClassVar[str]
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+        """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout."""
+        ...
+
+
+class StatefulPreconditioner(Preconditioner, Protocol):
+    """One whose M depends on the steps before; its `begin` gives the state of one run, as a scheduler's does."""
+
+    def begin(self, model: nn.Module) -> Preconditioning:
+        """The start of a run. Raises ConfigError for a model it cannot precondition, as far as the model shows it."""
+        ...
+
+
+class Preconditioning(Protocol):
+    """A preconditioner over the steps of one run."""
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+        """M of the next step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors, which later builds do not change; empty if nothing is kept."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state, an empty one being the start. Raises ConfigError, and loads nothing, for another's."""
+        ...
+
+
+# ---------------------------------------------------------------- optimisers
+
+
+class StepRecord(Protocol):
+    """What one outer iteration did, as plain values by trace column."""
+
+    def to_row(self) -> dict[str, Any]:
+        """At least `gradient_norm` and `objective_after`, which may be None."""
+        ...
+
+
+class Optimizer(Protocol):
+    """One optimiser at work on one model: `hfbench.HessianFree`, or what a baseline begins."""
+
+    ledger: Ledger
+    mu_D: tuple[float, ...]  # the weight decay of f, one number per parameter block
+
+    def step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        evidence: Collection[str] = (),
+    ) -> StepRecord:
+        """One outer iteration on the cases given; its record has the entries of `STEP_EVIDENCE` that are asked for.
+
+        Raises ConfigError for evidence it cannot give.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An optimiser that checks and measures what is new about a batch before a step's time begins."""
+
+    def prepare(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        curvature: tuple[Tensor, Tensor] | None = None,
+        evidence: Collection[str] = (),
+    ) -> object: ...
+
+
+class Baseline(Protocol):
+    """A `@part` class: what a user would pick instead of a Hessian-free method."""
+
+    def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> Optimizer:
+        """The optimiser of f(w) = (1/n) Σ loss(z_i, t_i) + (1/2) wᵀ(mu D)w for this model."""
+        ...
+
+
+# ---------------------------------------------------------------- batches
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How many cases the next step's gradient and curvature see, how they are drawn, and why."""
+
+    gradient: int
+    curvature: int
+    order: str  # "cyclic" (consecutive windows) or "random" (a fresh permutation per step)
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a step showed about its batch; entries a scheduler does not name in `needs` may be None."""
+
+    iteration: int
+    batch: int  # gradient cases of the step
+    gradient_norm: float  # ‖∇f_S‖₂
+    variance_l1: float | None = None  # ‖Var_i(∇f_i)‖₁, sample variance
+    validation_objective: float | None = None
+    variance_inner: float | None = None  # Var_i(∇f_iᵀ∇f_S), sample variance
+
+
+STEP_EVIDENCE = ("variance_l1", "variance_inner")  # measured by the step itself, on its gradient cases
+
+
+class Scheduler(Protocol):
+    """A `@part` class; its `begin` gives the stateful plan of one run."""
+
+    needs: ClassVar[tuple[str, ...]]  # among STEP_EVIDENCE and "validation_objective"
+
+    def begin(self, total: int) -> Schedule:
+        """The schedule for a training set of `total` cases. Raises ConfigError for a batch larger than that."""
+        ...
+
+
+class Schedule(Protocol):
+    """The batch sizes of one run. Never shrinks; its state is plain data."""
+
+    @property
+    def plan(self) -> BatchPlan:
+        """The plan of the coming step."""
+        ...
+
+    def next(self, evidence: Evidence) -> BatchPlan:
+        """The plan of the step after the one the evidence comes from."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cases of one part of a data set: inputs (cases × features) and targets."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    train: Split
+    validation: Split
+    test: Split
+
+
+class Task(Protocol):
+    """A `@part` class: data, model, loss, and the target and budget fixed beforehand.
+
+    `files` lists what `load` reads from disk; empty for generated data. `generator`s come from named streams of the
+    run's seed, so that all methods of a study share split and initial weights.
+    """
+
+    loss: ClassVar[str]  # "least-squares", "logistic" or "softmax"
+    files: ClassVar[tuple[DataFile, ...]]
+    decay: float  # mu
+    decay_mask: str  # "weights", "all" or "none"
+    target: float  # test error at which a run has reached its goal
+    budget: ClassVar[Mapping[str, float]]  # default budget: passes, seconds, products or iterations
+
+    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
+        """The data as float32; `generator` draws the validation split; `data` overrides where files are looked for."""
+        ...
+
+    def model(self, generator: torch.Generator) -> nn.Module:
+        """A freshly initialised float32 model whose output is the pre-activation z."""
+        ...
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Per-case error from pre-activations (autoencoders: squared error summed over pixels), shape (cases,)."""
+        ...
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """A task whose outputs can be looked at: a report shows some of them beside their targets."""
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What outputs and targets (cases × …) look like: two of (cases × height × width), usually in [0, 1]."""
+        ...

@@ -1,0 +1,264 @@
+"""The linear system of one outer iteration, frozen: all that makes it again, in one small file.
+
+A system is kept as what it is made of, not as a matrix: the weights, which cases, lambda, the warm start, the state of
+the preconditioner and of the generator that draws its probes, and the step before. The data come from the task, as
+they did in the run, and are checked to be the same.
+
+File    b"hfbench system 1\\n", the sha256 of all that follows as 64 hexadecimal digits and b"\\n", then tensors and
+        plain data as `torch.save` writes them, read with `weights_only`: nothing in a file can execute code
+Replay  bit for bit on the same machine and libraries, to rounding elsewhere
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.config.methods import Method
+from hfbench.config.run_spec import RunSpec
+from hfbench.errors import ConfigError, StoreError
+from hfbench.hessian_free.optimizer import HessianFree
+from hfbench.hessian_free.step_result import Posed
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Task, TaskData
+from hfbench.records.run_folder import write_atomically
+from hfbench.runs import batches
+from hfbench.runs.build import build_model, build_optimizer, build_task, load
+
+MAGIC = b"hfbench system 1\n"
+ROUNDING = 1e-5  # relative; generated data may differ by it from machine to machine
+SUFFIX = ".system"
+
+
+@dataclass(frozen=True)
+class FrozenSystem:
+    """What a run had in hand when it met the system of one outer iteration."""
+
+    run: dict[str, Any]  # the run's configuration, `RunSpec.config`
+    iteration: int  # 1, 2, …: the step that the system is of
+    damping: float  # lambda of the system
+    met: float  # lambda that the run met
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    gradient_cases: Tensor
+    curvature_cases: Tensor | None  # None: those of the gradient
+    previous_step: list[Tensor] | None  # blocks shaped like the parameters; None for the first system of a run
+    data: dict[str, Any]  # `fingerprint` of the task's data
+    seen: dict[str, Any]  # objective, gradient_norm and the sha256 of the gradient, as the run met them
+    libraries: dict[str, str]
+
+    @property
+    def moment(self) -> str:
+        """`method-task-s<seed>-i<iteration>`."""
+        run = self.run
+        return f"{run['method']['name']}-{run['task']}-s{run['seed']}-i{self.iteration}"
+
+    @property
+    def name(self) -> str:
+        """The moment, and how lambda was changed, if it was."""
+        return self.moment if self.damping == self.met else f"{self.moment}-lambda-x{self.damping / self.met:g}"
+
+    @property
+    def told(self) -> str:
+        """The name, lambda and how many cases."""
+        return f"{self.name}: lambda {self.damping:.3g}, {len(self.gradient_cases)} cases"
+
+    def damped(self, factor: float) -> FrozenSystem:
+        """The same system with `factor` times the lambda that the run met."""
+        if not 0 < factor < math.inf:
+            raise ConfigError(f"lambda's factor must lie in (0, inf), but got {factor:g}.")
+        return replace(self, damping=self.met * factor)
+
+    def save(self, path: Path) -> Path:
+        """Writes the file, whole or not at all."""
+        payload = io.BytesIO()
+        torch.save({one.name: getattr(self, one.name) for one in fields(self)}, payload)
+        held = payload.getvalue()
+        write_atomically(path, lambda temporary: temporary.write_bytes(MAGIC + _digest_line(held) + held))
+        return path
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run. Raises StoreError where this version of hfbench knows no such run."""
+        try:
+            method = Method(**{**self.run["method"], "rules": tuple(self.run["method"]["rules"])})
+            return RunSpec(**{**self.run, "method": method})
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"the system {self.name} is of another version of hfbench ({self.libraries.get('hfbench')}): {error}. "
+                "Capture it again with this one."
+            ) from error
+
+    def open(self, data: str | None = None, precision: str | None = None, **settings: Any) -> OpenedSystem:
+        """The system made again; `data` overrides where files are looked for.
+
+        `precision` is the dtype of weights and data, the run's own if none is given. `settings` replace those of the
+        run's method: solver, preconditioner, right_hand_side, precision of products as `products`, layout, chunk.
+        Raises DataError for missing files and StoreError where data or model are not those that it was captured with.
+        """
+        if "products" in settings:
+            settings["precision"] = settings.pop("products")
+        spec = self.spec
+        same = "preconditioner" not in settings or settings["preconditioner"] == spec.method.preconditioner
+        spec = replace(spec, method=replace(spec.method, **settings), precision=precision or spec.precision)
+        task = build_task(spec)
+        loaded = load(spec, data)
+        _check_data(self, fingerprint(loaded))
+        model = build_model(task, spec)
+        optimizer = build_optimizer(model, task, spec)
+        assert isinstance(optimizer, HessianFree)  # a baseline has no systems to capture
+        _load(self, model, optimizer, keeps_preconditioner=same)
+        return OpenedSystem(self, spec, task, loaded, model, optimizer)
+
+
+def read(path: str | Path) -> FrozenSystem:
+    """The system in a file. Raises StoreError for a file that is missing, foreign or damaged."""
+    try:
+        held = Path(path).read_bytes()
+    except OSError as error:
+        raise StoreError(f"a system must be a file that can be read, but {path}: {error.strerror or error}.") from error
+    if not held.startswith(MAGIC):
+        raise StoreError(
+            f"{path} is not a system that this version of hfbench captured; `hfbench capture` writes them."
+        )
+    stated, payload = held[len(MAGIC) :][:65], held[len(MAGIC) + 65 :]
+    if _digest_line(payload) != stated:
+        raise StoreError(f"{path} is damaged: what it holds does not have the sha256 that it states. Capture it again.")
+    try:
+        return FrozenSystem(**torch.load(io.BytesIO(payload), weights_only=True))
+    except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        raise StoreError(
+            f"{path} is of another version of hfbench: {error}. Capture it again with this one."
+        ) from error
+
+
+def _digest_line(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).hexdigest().encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class OpenedSystem:
+    """A frozen system with task, data, model and optimiser as the run had them."""
+
+    frozen: FrozenSystem
+    spec: RunSpec
+    task: Task
+    data: TaskData
+    model: nn.Module
+    optimizer: HessianFree
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the gradient's cases."""
+        return batches.take(self.data.train, self.frozen.gradient_cases)
+
+    @property
+    def curvature(self) -> tuple[Tensor, Tensor] | None:
+        """Those of the curvature's cases, where they are others."""
+        cases = self.frozen.curvature_cases
+        return None if cases is None else batches.take(self.data.train, cases)
+
+    def pose(self) -> tuple[Posed, Vector | None]:
+        """System, preconditioner and warm start as a step would have them."""
+        return self.optimizer.pose(*self.batch, self.curvature)
+
+    def seen(self) -> dict[str, Any]:
+        """What `FrozenSystem.seen` holds, as it is here; the same on the same machine and libraries."""
+        return seen(self.pose()[0])
+
+    @property
+    def previous_step(self) -> Vector | None:
+        """w - (w before the step before), a start of a solve."""
+        blocks = self.frozen.previous_step
+        if blocks is None:
+            return None
+        like = self.optimizer.weights[0]
+        return self.optimizer.layout.pack([block.to(like) for block in blocks])
+
+
+def freeze(
+    spec: RunSpec,
+    iteration: int,
+    data: TaskData,
+    model: nn.Module,
+    optimizer: HessianFree,
+    cases: tuple[Tensor, Tensor],
+    previous_step: Vector | None,
+) -> FrozenSystem:
+    """The system that the coming step on these cases, the gradient's and the curvature's, will meet."""
+    state = optimizer.state_dict()
+    frozen = FrozenSystem(
+        run=spec.config(),
+        iteration=iteration,
+        damping=optimizer.damping,
+        met=optimizer.damping,
+        model={name: block.clone() for name, block in model.state_dict().items()},
+        optimizer={"state": dict(state["state"]), "param_groups": [dict(group) for group in state["param_groups"]]},
+        gradient_cases=cases[0].clone(),
+        curvature_cases=None if cases[0] is cases[1] else cases[1].clone(),
+        previous_step=None if previous_step is None else list(previous_step),
+        data=fingerprint(data),
+        seen={},
+        libraries={name: version(name) for name in ("hfbench", "torch")},
+    )
+    opened = OpenedSystem(frozen, spec, build_task(spec), data, model, optimizer)
+    return replace(frozen, seen=opened.seen())
+
+
+def seen(posed: Posed) -> dict[str, Any]:
+    """By what a replay is told to be the same."""
+    digest = hashlib.sha256()
+    for block in posed.system.gradient:
+        digest.update(block.contiguous().cpu().numpy().tobytes())
+    return {"objective": posed.f_0, "gradient_norm": posed.told["gradient_norm"], "gradient": digest.hexdigest()}
+
+
+def fingerprint(data: TaskData) -> dict[str, Any]:
+    """A digest of all cases, and sums that tell the same data from others where a digest is off by rounding."""
+    digest, sums = hashlib.sha256(), list[float]()
+    for split in (data.train, data.validation, data.test):
+        tensors = [split.inputs] if split.targets is split.inputs else [split.inputs, split.targets]
+        for tensor in tensors:
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+            digest.update(tensor.contiguous().cpu().numpy().tobytes())
+            wide = tensor.double()
+            sums += [float(len(split)), float(wide.sum()), float(wide.square().sum())]
+    return {"sha256": digest.hexdigest(), "sums": sums}
+
+
+def _check_data(frozen: FrozenSystem, found: Mapping[str, Any]) -> None:
+    known = frozen.data
+    close = len(known["sums"]) == len(found["sums"]) and all(
+        math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING)
+        for a, b in zip(known["sums"], found["sums"], strict=False)
+    )
+    if known["sha256"] != found["sha256"] and not close:
+        raise StoreError(
+            f"the system {frozen.name} must be opened with the data that it was captured with, but those of task "
+            f"{frozen.run['task']!r} are others here: another version of the task or of its files."
+        )
+
+
+def _load(frozen: FrozenSystem, model: nn.Module, optimizer: HessianFree, keeps_preconditioner: bool) -> None:
+    groups = [dict(group) for group in frozen.optimizer["param_groups"]]
+    if not keeps_preconditioner:
+        groups[0].pop("preconditioner", None)  # another's
+    groups[0]["damping"] = frozen.damping
+    try:
+        model.load_state_dict(frozen.model)
+        optimizer.load_state_dict({"state": frozen.optimizer["state"], "param_groups": groups})
+    except (RuntimeError, ConfigError, KeyError) as error:
+        raise StoreError(
+            f"the system {frozen.name} must be opened with the model that it was captured with, but that of task "
+            f"{frozen.run['task']!r} is another here: {error}"
+        ) from error

@@ -1,0 +1,82 @@
+"""A preconditioner that is watched: how far the basis that a solver builds is from orthogonal.
+
+Whatever the solver, what it gives to its preconditioner spans the Krylov space: CG and MINRES the residuals r_k, with
+r_jᵀM⁻¹r_k = 0 for j ≠ k, LSQR and LSMR the vectors v_k of the bidiagonalisation, with v_jᵀv_k = 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Factor
+
+
+class WatchedFactor:
+    """A `hfbench.parts.protocols.Factor` that remembers what was last given to `solve` or `solve_factor_t`."""
+
+    def __init__(self, factor: Factor) -> None:
+        self.factor, self._watching = factor, True
+        self._pair: tuple[Vector, Vector] | None = None
+
+    def solve(self, v: Vector) -> Vector:
+        """M⁻¹ v."""
+        answer = self.factor.solve(v)
+        if self._watching:
+            self._pair = v, answer
+        return answer
+
+    def solve_factor(self, v: Vector) -> Vector:
+        """E⁻¹ v."""
+        return self.factor.solve_factor(v)
+
+    def solve_factor_t(self, v: Vector) -> Vector:
+        """E⁻ᵀ v."""
+        if self._watching:
+            self._pair = v, v
+        return self.factor.solve_factor_t(v)
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """For whoever asks for an iterate, which is no part of the algorithm."""
+        self._watching = False
+        try:
+            yield
+        finally:
+            self._watching = True
+
+    def take(self) -> tuple[Vector, Vector] | None:
+        """The last vector with what it is orthogonal against, once."""
+        pair, self._pair = self._pair, None
+        return pair
+
+
+LEAST = 1e-12  # of the first vector's norm; what is smaller is rounding, of a system that is solved
+
+
+class Basis:
+    """The vectors so far, each as one row, normed."""
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+        self._first: float | None = None
+
+    def loss(self, watched: WatchedFactor) -> float | None:
+        """max_j |⟨v_j, v_k⟩| over all j < k, of the vector that has come since; None if there is none,
+        or nothing but rounding."""
+        pair = watched.take()
+        if pair is None:
+            return None
+        v, dual = (torch.cat([block.reshape(-1) for block in one]) for one in pair)
+        norm = math.sqrt(max(pair[0].dot(pair[1]), 0.0))
+        self._first = norm if self._first is None else self._first
+        if not LEAST * self._first < norm < math.inf:
+            return None
+        worst = max((abs(float(row @ dual)) / norm for row in self._rows), default=0.0)
+        self._rows.append(v.div_(norm) if pair[0] is not pair[1] else v / norm)
+        return worst

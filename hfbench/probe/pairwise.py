@@ -1,0 +1,88 @@
+"""Two solvers after equally many iterations on the same systems: by what factor do they differ, and is it shown?
+
+For every system one ratio; d = log ratio. The centre and interval are Hodges and Lehmann's, p is the exact Wilcoxon's,
+adjusted by Holm over all that is asked at once. Systems of one run are not independent of each other, so a p tells
+how consistent a difference is over these systems, not over runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfbench.probe.solver_on_system import Solve, grid
+from hfbench.statistics.paired_tests import hodges_lehmann, holm, wilcoxon_pratt
+from hfbench.statistics.pairs import LEAST_PAIRS
+
+# What is compared: the column of a row, of which less is better, and its name.
+MEASURES = {
+    "residual": "residual",
+    "gap": "1 - q/q*",
+    "f_train": "f after, train",
+    "f_test": "f after, test",
+}
+BUDGETS = (10, 40)  # cut short, and not: Martens' rule stops none before ten
+SOLVED = 1e-8  # 1 - q/q* below which rounding decides, and nothing is left to gain
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """B's over A's of one measure after k iterations, over n systems."""
+
+    measure: str
+    k: int
+    n: int
+    ratio: float
+    low: float
+    high: float
+    p: float | None
+    p_holm: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse", or why neither is shown: "not shown", "needs 6" systems."""
+        if self.p_holm is None:
+            return f"needs {LEAST_PAIRS}"  # systems that differ
+        if self.p_holm > ALPHA:
+            return "not shown"
+        return "better" if self.ratio < 1 else "worse"
+
+
+def ratios(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:
+    """All measures at all budgets that some pair of solves has come to; a and b are of the same systems, in order."""
+    found = [one for measure in MEASURES for k in BUDGETS if (one := _ratio(a, b, measure, nearest(k))) is not None]
+    adjusted = holm([one.p for one in found])
+    return [Ratio(**{**vars(one), "p_holm": p}) for one, p in zip(found, adjusted, strict=True)]
+
+
+def nearest(k: int) -> int:
+    """The iteration that every solve is judged at, which comes next to k."""
+    return min(grid(2 * k), key=lambda j: abs(j - k))
+
+
+def _ratio(a: Sequence[Solve], b: Sequence[Solve], measure: str, k: int) -> Ratio | None:
+    by_k = [paired(one, other, measure) for one, other in zip(a, b, strict=True)]
+    pairs = [found[k] for found in by_k if k in found]
+    return Ratio(measure, k, len(pairs), *centre(pairs)) if pairs else None
+
+
+def paired(a: Solve, b: Solve, measure: str) -> dict[int, tuple[float, float]]:
+    """By iteration, of those that both were judged at, the two positive values; not where both have come to the end."""
+    judged = {row["k"]: row for row in a.rows if row["k"] > 0}
+    both = [(judged[row["k"]], row) for row in b.rows if row["k"] in judged]
+    return {
+        x["k"]: (x[measure], y[measure])
+        for x, y in both
+        if max(x["gap"], y["gap"]) > SOLVED and all(0 < row[measure] < math.inf for row in (x, y))
+    }
+
+
+def centre(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float, float | None]:
+    """Of y/x over positive pairs (x, y): the centre, the ends of its 95 % interval, and p, None for too few pairs."""
+    d = np.array([math.log(y / x) for x, y in pairs])
+    middle, low, high = (math.exp(value) for value in hodges_lehmann(d))
+    return middle, low, high, wilcoxon_pratt(d) if np.count_nonzero(d) >= LEAST_PAIRS else None

@@ -1,0 +1,1 @@
+"""Records on disk: run folders, traces, archives and locks."""

@@ -1,0 +1,213 @@
+"""What of a study is recorded: its runs as a table, their traces, and what is missing or was made otherwise."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config.load import Study
+from hfbench.config.run_spec import RunSpec
+from hfbench.errors import StoreError
+from hfbench.messages import count, ranges
+from hfbench.records.run_folder import RunFolder, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULT_COLUMNS = (
+    "key", "study", "task", "method", "seed", "outcome", "error", "work", "products", "seconds", "distinct",
+    "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
+    "final_validation_error", "final_objective", "peak_memory", "threads",
+)  # fmt: skip
+EARLY = "test_error_at_best_validation"
+ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
+
+
+@dataclass(frozen=True)
+class Others:
+    """Records of this study's name that are not among its runs, and are left out."""
+
+    settings: int = 0  # a run of the study with other settings, or on other data
+    version: int = 0  # a run of the study by another version of the code
+    beyond: int = 0  # of a task, method or seed that is not asked for
+
+    def made_otherwise(self) -> list[str]:
+        """A sentence for each reason why a run of the study has records beside its own."""
+        kinds = ((self.version, "by another version of the code"), (self.settings, "with other settings or data"))
+        return [f"{count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
+
+    def sentences(self) -> list[str]:
+        """A sentence for each kind there is."""
+        beyond = f"{count(self.beyond, 'record')} of tasks, methods or seeds that are not asked for left out."
+        return [*self.made_otherwise(), *([beyond] if self.beyond else [])]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The planned runs of a study by key, and the results of those that have ended, in the order of the plan."""
+
+    study: Study
+    specs: Mapping[str, RunSpec]
+    results: Path
+    records: Path  # the folder of the runs' records: the results, or what an archive was unpacked to
+    ended: Mapping[str, Mapping[str, Any]]
+    others: Others
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per ended run, the columns of result.json and what its trace adds; it may be another study's run."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
+        frame["study"] = self.study.name
+        frame[EARLY] = [self._stopped_early(key) for key in self.ended]
+        return frame
+
+    def _stopped_early(self, key: str) -> float:
+        """The test error where the validation error was least: that of training which is stopped there."""
+        import pandas as pd
+
+        path = self.folder(key).trace_path
+        if not path.exists():
+            return math.nan
+        errors = pd.read_parquet(path, columns=["validation_error", "test_error"]).dropna()
+        return float(errors["test_error"][errors["validation_error"].idxmin()]) if len(errors) else math.nan
+
+    @cached_property
+    def judged(self) -> pd.DataFrame:
+        """The runs that say something of their method: an error of the program is no cost, and so no loss either."""
+        return self.runs[self.runs["outcome"] != "failed"]
+
+    @property
+    def missing(self) -> list[RunSpec]:
+        return [spec for key, spec in self.specs.items() if key not in self.ended]
+
+    @property
+    def budgets(self) -> dict[str, Mapping[str, float]]:
+        """Where a run ends, by task."""
+        return {spec.task: spec.budget for spec in self.specs.values()}
+
+    @property
+    def failed(self) -> list[RunSpec]:
+        return [spec for key, spec in self.specs.items() if self.ended.get(key, {}).get("outcome") == "failed"]
+
+    @property
+    def failure(self) -> str:
+        """That runs failed, if some did, and what becomes of them."""
+        n = len(self.failed)
+        whole = count(len(self.specs), "run")
+        return f"Failed: {n} of {whole}, left out of all that is compared; `hfbench run` tries them again." if n else ""
+
+    def with_outcome(self, outcome: str) -> list[str]:
+        """One line, its name and its error, for each run that ended so."""
+        found = [(self.specs[key].name, one) for key, one in self.ended.items() if one.get("outcome") == outcome]
+        return [f"{name}: {one.get('error')}" for name, one in found]
+
+    @property
+    def details(self) -> list[Path]:
+        """Where the traceback of each failed run is, in the order of `with_outcome`; archives need not hold it."""
+        broken = [key for key, one in self.ended.items() if one.get("outcome") == "failed"]
+        return [self.folder(key).path / "error.txt" for key in broken]
+
+    def environments(self) -> list[tuple[str, int]]:
+        """The versions that runs were made with, and how many runs, the most frequent first."""
+        made = Counter(_versions(result) for result in self.ended.values())
+        return sorted(made.items(), key=lambda one: (-one[1], one[0]))
+
+    def traces(self, task: str) -> dict[tuple[str, int], pd.DataFrame]:
+        """The traces of a task's runs by method and seed; a run that failed has none."""
+        import pandas as pd
+
+        return {
+            (spec.method.name, spec.seed): pd.read_parquet(path)
+            for key, spec in self.specs.items()
+            if spec.task == task and key in self.ended and (path := self.folder(key).trace_path).exists()
+        }
+
+    def examples(self, task: str) -> tuple[int, dict[str, Mapping[str, Any]]]:
+        """The first seed of a task at which most methods kept pictures of test cases, and these by method."""
+        kept: dict[int, dict[str, RunFolder]] = {}
+        for key, spec in self.specs.items():
+            if spec.task == task and key in self.ended and (folder := self.folder(key)).has_examples():
+                kept.setdefault(spec.seed, {})[spec.method.name] = folder
+        seed = max(kept, key=lambda one: (len(kept[one]), -one), default=0)
+        shown = {method: folder.examples() for method, folder in kept.get(seed, {}).items()}
+        return seed, {method: examples for method, examples in shown.items() if examples is not None}
+
+    def folder(self, key: str) -> RunFolder:
+        return RunFolder(self.records, key)
+
+
+def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> Recorded:
+    """Reads the result of every planned run that has ended, and counts what else there is of the study.
+
+    `records` is where the runs' folders are, if not in `results`.
+    """
+    place = results if records is None else records
+    found = {key: result for key in specs if (result := RunFolder(place, key).result()) is not None}
+    return Recorded(study, specs, results, place, found, _others(study, specs, place))
+
+
+def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
+    """`method on task: seeds 2, 5-9` for all runs of one method and task together."""
+    seeds: dict[str, list[int]] = {}
+    for spec in specs:
+        seeds.setdefault(f"{spec.method.name} on {spec.task}", []).append(spec.seed)
+    return [f"{who}: seed{'s' * (len(of) > 1)} {ranges(of)}" for who, of in seeds.items()]
+
+
+def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others:
+    """Told apart by their configuration: the same one under another key has another version's numerics."""
+    planned = {(spec.task, spec.method.name, spec.seed): spec for spec in specs.values()}
+    counts: Counter[str] = Counter()
+    for key in _keys(results):
+        if key in specs:
+            continue
+        folder = RunFolder(results, key)
+        try:
+            result, config = folder.result(), read_json(folder.path / "config.json")
+        except StoreError:  # not this study's to mend
+            continue
+        if result is None or result.get("study") != study.name:
+            continue
+        spec = planned.get((str(result.get("task")), str(result.get("method")), _seed(result)))
+        if spec is None:
+            counts["beyond"] += 1
+        else:
+            counts["version" if same_settings(config, spec.config()) else "settings"] += 1
+    return Others(**counts)
+
+
+def _keys(results: Path) -> list[str]:
+    """The names of the run folders."""
+    try:
+        return sorted(entry.name for entry in os.scandir(results / "runs") if entry.is_dir() and entry.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _seed(result: Mapping[str, Any]) -> int:
+    seed = result.get("seed")
+    return seed if isinstance(seed, int) else -1
+
+
+def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
+    """Whether two runs have the same settings; the run that is followed has another key in another version."""
+    return _comparable(config or {}) == _comparable(planned)
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that came later than a record had their defaults when it was made."""
+    return {"device": "cpu", **config, "follows": "", "method": {**ADDED, **config.get("method", {})}}
+
+
+def _versions(result: Mapping[str, Any]) -> str:
+    versions = result.get("versions")
+    known = versions if isinstance(versions, Mapping) else {}
+    return ", ".join(f"{name} {version}" for name, version in known.items()) or "unknown versions"

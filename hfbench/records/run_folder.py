@@ -1,0 +1,240 @@
+"""Run folders: `<results>/runs/<key>/` with config.json, trace.parquet and result.json.
+
+Each file is written whole or not at all, result.json last: where it is, the run is over. Nothing that is read back can
+execute code: JSON, Parquet, and tensors loaded with `weights_only`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
+FILES = ("config.json", "trace.parquet", "examples.npz", "error.txt", "checkpoint.pt", "result.json")  # of a run
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of a run's folder, to be put elsewhere."""
+
+    files: Mapping[str, bytes]
+    ended: float | None  # seconds of the system's clock; None for a run that has not
+
+
+class RunFolder:
+    """The record of one run, and its checkpoint while it is running."""
+
+    def __init__(self, results: Path, key: str) -> None:
+        self.key = key
+        self.path = Path(results).absolute() / "runs" / safe_name(key)
+        self.trace_path = self.path / "trace.parquet"
+        self._checkpoint = self.path / "checkpoint.pt"
+        self._progress = self.path / "progress.json"
+        self._examples = self.path / "examples.npz"
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes the folder and states what is being run."""
+        make_folder(self.path)
+        write_json(self.path / "config.json", config)
+
+    def result(self) -> dict[str, Any] | None:
+        """The result, or None if the run has not ended."""
+        return read_json(self.path / "result.json")
+
+    def is_complete(self) -> bool:
+        """Whether the run has ended with an outcome that is not tried again."""
+        result = self.result()
+        return result is not None and result.get("outcome") in COMPLETE
+
+    def finish(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        result: Mapping[str, Any],
+        examples: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    ) -> None:
+        """Writes trace, examples where there are some, and result, then drops the checkpoint."""
+        import pyarrow.parquet
+
+        from hfbench.records import trace
+
+        table = trace.table([dict(row) for row in rows])
+        write_atomically(self.trace_path, lambda path: pyarrow.parquet.write_table(table, path))
+        if examples is not None:
+            write_atomically(self._examples, lambda path: _save_arrays(path, examples))
+        write_json(self.path / "result.json", result)
+        for leftover in (self._checkpoint, self._progress, self.path / "error.txt"):
+            leftover.unlink(missing_ok=True)
+
+    def fail(self, result: Mapping[str, Any], details: str) -> None:
+        """Writes the result of a failed run; its checkpoint stays, for the next attempt."""
+        make_folder(self.path)
+        write_atomically(self.path / "error.txt", lambda path: path.write_text(details, encoding="utf-8"))
+        write_json(self.path / "result.json", result)
+        self._progress.unlink(missing_ok=True)
+
+    def reopen(self) -> None:
+        """Takes back the result of a failed run that is tried again."""
+        (self.path / "result.json").unlink(missing_ok=True)
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        import torch
+
+        write_atomically(self._checkpoint, lambda path: torch.save(dict(state), path))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The state of the interrupted run, or None where there is none that can be read."""
+        import torch
+
+        if not self._checkpoint.exists():
+            return None
+        # A checkpoint torn by a power cut is no loss: the run begins again and comes to the same numbers.
+        with suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return dict(torch.load(self._checkpoint, weights_only=True))
+        return None
+
+    def beside(self, key: str) -> RunFolder:
+        """The folder of another run of the same results."""
+        return RunFolder(self.path.parent.parent, key)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the trace of a run that has ended."""
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_table(self.trace_path).to_pylist())
+
+    def has_examples(self) -> bool:
+        return self._examples.exists()
+
+    def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Pictures of some test cases and of what the run made of them, as `finish` was given them."""
+        import numpy as np
+
+        if not self.has_examples():
+            return None
+        with np.load(self._examples, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def contents(self) -> Contents:
+        """What is in the folder now."""
+        held = {name: self.path / name for name in FILES}
+        files = {name: path.read_bytes() for name, path in held.items() if path.is_file()}
+        return Contents(files, held["result.json"].stat().st_mtime if "result.json" in files else None)
+
+    def put(self, contents: Contents) -> None:
+        """Makes the folder one of these contents; the result comes last, so that it never stands for less."""
+        make_folder(self.path)
+        for name in FILES:
+            path, held = self.path / name, contents.files.get(name)
+            if held is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_atomically(path, partial(Path.write_bytes, data=held))
+        if contents.ended is not None:
+            os.utime(self.path / "result.json", (contents.ended, contents.ended))
+
+    def report(self, progress: Mapping[str, Any]) -> None:
+        """Tells whoever watches how far the run is."""
+        write_json(self._progress, progress)
+
+    def progress(self, since: float = 0.0) -> dict[str, Any] | None:
+        """The last report if it was made after `since` (seconds of the system's clock), else None."""
+        with suppress(OSError, StoreError):
+            if self._progress.stat().st_mtime >= since:
+                return read_json(self._progress)
+        return None
+
+
+def prepare(results: Path) -> None:
+    """Makes the results folder and tries to write in it. Raises StoreError if that fails."""
+    make_folder(results / "runs")
+    with _writing(results), tempfile.TemporaryFile(dir=results) as probe:
+        probe.write(b"hfbench")
+
+
+def safe_name(name: str) -> str:
+    """A name from a file as the name of a folder. Raises ConfigError where it could lead anywhere else."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigError(
+            f"a name that becomes a folder must be letters, digits, '.', '_' and '-' (at most 100, a letter or digit "
+            f"first), but got {name!r}."
+        )
+    return name
+
+
+def make_folder(path: Path) -> Path:
+    with _writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` fills a temporary file beside `path`, which then takes its place in one move."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with _writing(path.parent):
+        try:
+            write(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    import numpy as np
+
+    with path.open("wb") as file:  # given a name, NumPy would add a suffix to it
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    text = json.dumps(finite(values), indent=1, allow_nan=False)
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The mapping in a JSON file, or None if there is no file. Raises StoreError if it holds something else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} must be readable JSON, but: {error}. Delete it to run that run again.") from error
+    if not isinstance(values, dict):
+        raise StoreError(f"{path} must hold a JSON object, but holds {type(values).__name__}. Delete it to run again.")
+    return values
+
+
+def finite(value: Any) -> Any:
+    """The same plain data with None for numbers JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"the results folder must be writable, but {path}: {reason}. Choose another.") from error

@@ -1,0 +1,1 @@
+"""Reports: findings in words, tables and pages."""

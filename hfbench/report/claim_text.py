@@ -1,0 +1,95 @@
+"""The answers to a study's claims for people: a table, and the sentence behind each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from hfbench.report.comparison_text import cells, sentences
+from hfbench.report.document import literal, row_of
+from hfbench.report.wording import NOUNS, Name, adjusted, bullets, colour, grid_of, level, percent
+from hfbench.statistics.claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
+
+COLOURS = {HOLDS: "green", FAILS: "red"}
+TONES = {HOLDS: "good", FAILS: "bad"}
+
+
+def table(claims: Sequence[Claim], console: Console) -> None:
+    """Prints every claim on every task; fits 80 columns."""
+    grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
+    grid.add_column("claim", min_width=10)
+    grid.add_column("task", min_width=8)
+    for name in ("ratio", f"{level(claims[0].comparison)} CI", "p"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("verdict", min_width=12)
+    grid.add_column("answer", no_wrap=True)
+    for group in by_hypothesis(claims).values():
+        for place, one in enumerate(group):
+            grid.add_row(*_row(one, place == 0), Text(one.answer, style=COLOURS.get(one.answer, "yellow")))
+    console.print(grid)
+    console.print(bullets(Text(" ".join(_explained(group))) for group in by_hypothesis(claims).values()))
+
+
+def _explained(group: Sequence[Claim]) -> list[str]:
+    """What a claim says, and its answers that do not follow from the verdict alone."""
+    said = [f"{title(group[0])}."]
+    for one in group:
+        c = one.comparison
+        if _by_the_margin(one):
+            said.append(f"On {c.task}, {_excluded(one)}.")
+        elif one.answer == OPEN and not c.enough_solved:
+            said.append(f"On {c.task}, too few pairs reached the target to say more.")
+    return said
+
+
+def _by_the_margin(one: Claim) -> bool:
+    """Whether it holds because it is not worse, though no better either."""
+    return one.answer == HOLDS and one.comparison.verdict.startswith("inconclusive")
+
+
+def _excluded(one: Claim) -> str:
+    assert one.p_not_worse is not None
+    return f"worse by {percent(one.comparison.margin)} or more is excluded (one-sided {adjusted(one.p_not_worse)})"
+
+
+def _row(one: Claim, first: bool) -> tuple[Name | Text, ...]:
+    c = one.comparison
+    verdict = Text(c.verdict.partition(" (")[0], style=colour(c.verdict))
+    return Name(one.hypothesis.name if first else ""), Name(c.task), *map(Text, cells(c)[:3]), verdict
+
+
+def title(one: Claim) -> str:
+    """The claim's name, and what it says."""
+    return f"{one.hypothesis.name}: {meaning(one)}"
+
+
+def meaning(one: Claim) -> str:
+    """What is claimed, in words where the study has them, and which numbers that is about."""
+    h = one.hypothesis
+    expected = {"better": "less", "not-worse": "not more", "equivalent": "as much"}[h.expects]
+    measured = f"{h.method} against {h.against} by {NOUNS[h.measure][0]}, expected {expected}"
+    return f"{h.says} ({measured})" if h.says else measured
+
+
+def sentence(one: Claim) -> str:
+    """What was found on the task, and what becomes of the claim."""
+    c = one.comparison
+    said = [sentences(c)]
+    if _by_the_margin(one):
+        said.append(f"W{_excluded(one)[1:]}.")
+    return " ".join([*said, f"The claim {'is open' if one.answer == OPEN else one.answer}."])
+
+
+def markdown(claims: Sequence[Claim]) -> str:
+    """One table over all claims and tasks, names escaped."""
+    head = ("claim", "task", "ratio", f"{level(claims[0].comparison)} CI", "p Holm", "verdict", "answer")
+    lines = ["### Claims", "", row_of(head), row_of(["---"] * len(head))]
+    for one in claims:
+        c = one.comparison
+        row = map(literal, (one.hypothesis.name, c.task, *cells(c)[:3], c.verdict))
+        lines.append(row_of((*row, f"**{one.answer}**")))
+    return (
+        "\n".join([*lines, "", *(f"- {literal(title(group[0]))}" for group in by_hypothesis(claims).values())]) + "\n"
+    )

@@ -1,0 +1,169 @@
+"""What a study found: judged, drawn, and written beside the runs and to MLflow, then printed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.config.load import Study, to_dict
+from hfbench.records.recorded_study import Recorded, missing_runs
+from hfbench.records.run_folder import make_folder, safe_name, write_atomically, write_json
+from hfbench.report import claim_text, document, effect_text, html, study_figures, study_report
+from hfbench.report.comparison_text import markdown, table
+from hfbench.report.study_figures import Figure
+from hfbench.statistics.findings import Findings, find
+from hfbench.tracking.mlflow_store import Tracker, tracking_uri
+
+OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
+OF_CHILD = ("stat/ratio", "stat/ci_low", "stat/ci_high", "stat/p_holm")  # numbers beside a run's own in MLflow
+NOTE = 8000  # characters of a tag
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What was found, recorded already, and where."""
+
+    recorded: Recorded
+    found: Findings
+    folder: Path
+    figures: Sequence[Figure]
+    command: str  # that makes the runs
+    unlogged: str  # why MLflow does not have it yet; empty if it has
+
+    @property
+    def failed(self) -> list[str]:
+        """One line per failed run."""
+        return self.recorded.with_outcome("failed")
+
+
+def command_of(study: Study, options: Sequence[str] = ()) -> str:
+    """The command that makes the study's runs, given the options that decide which runs these are."""
+    name = study.name if study.source == "shipped" else Path(study.source).name
+    return shlex.join(["hfbench", "run", name, *options])
+
+
+def conclude(recorded: Recorded, tracker: Tracker | None, command: str) -> Conclusion:
+    """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run."""
+    folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
+    found = find(recorded)
+    figures = study_figures.draw(recorded, found, folder)
+    written = [*write_tables(recorded, found, folder), *write_report(recorded, found, figures, command, folder)]
+    unlogged = ""
+    try:
+        if tracker is not None:
+            _log(tracker, recorded, found, [*written, *(path for figure in figures for path in figure.paths)])
+    except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
+        unlogged = f"{type(error).__name__}: {error}"
+    return Conclusion(recorded, found, folder, figures, command, unlogged)
+
+
+def write_tables(recorded: Recorded, found: Findings, folder: Path) -> list[Path]:
+    """study.json, comparisons.json, runs.parquet, and verdicts.parquet and its like for every table with rows."""
+    import pandas as pd
+
+    study_file, comparisons_file = folder / "study.json", folder / "comparisons.json"
+    tables = found.tables()
+    write_json(study_file, to_dict(recorded.study))
+    rows = {name: tables.get(name, []) for name in OTHERS}
+    compared = {"study": recorded.study.name, "comparisons": tables.get("verdicts", []), **rows}
+    write_json(comparisons_file, compared)
+    frames = {"runs": recorded.runs, **{name: pd.DataFrame(of) for name, of in tables.items()}}
+    for name in ("verdicts", *OTHERS):
+        if name not in frames:  # what an earlier invocation wrote of other runs
+            (folder / f"{name}.parquet").unlink(missing_ok=True)
+    files = {folder / f"{name}.parquet": frame for name, frame in frames.items()}
+    for file, frame in files.items():
+        write_atomically(file, frame.to_parquet)
+    return [study_file, comparisons_file, *files]
+
+
+def write_report(
+    recorded: Recorded, found: Findings, figures: Sequence[Figure], command: str, folder: Path
+) -> list[Path]:
+    """report.html, which needs no other file, and report.md, which shows the figures beside it."""
+    said = study_report.report(recorded, found, figures, command)
+    texts = {folder / "report.html": html.page(said), folder / "report.md": document.markdown(said)}
+    for file, text in texts.items():
+        write_atomically(file, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
+    return list(texts)
+
+
+# ---------------------------------------------------------------- MLflow
+
+
+def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Sequence[Path]) -> None:
+    """The parent's verdicts and files, and each child's verdict, by which the UI can group them."""
+    study = recorded.study
+    outcomes = {f"runs/{name}": float(n) for name, n in recorded.runs["outcome"].value_counts().items()}
+    claims = claim_text.markdown(found.claims) if found.claims else ""
+    effects = effect_text.markdown(found.effects, found.names) if found.effects else ""
+    note = "\n\n".join([document.literal(study.question), claims, markdown(found.comparisons), effects])
+    status = "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
+    tracker.log_study(
+        note=shortened(note),
+        metrics=found.metrics() | outcomes | {"runs/missing": float(len(recorded.missing))},
+        tags=found.tags(),
+        artifacts=artifacts,
+        status=status,
+    )
+    compared = {(one.task, one.method): one for one in found.comparisons}
+    for child in list(tracker.logged().values()):
+        one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
+        numbers = {name: value for name, value in one.metrics().items() if name in OF_CHILD} if one is not None else {}
+        tracker.judge(child, one.verdict if one is not None else "baseline", numbers)
+
+
+def shortened(note: str) -> str:
+    """The lines of a note that MLflow has room for."""
+    if len(note) <= NOTE:
+        return note
+    rest = "\n\n… The rest is in report.md, under Artifacts."
+    return note[: note.rindex("\n", 0, NOTE - len(rest))] + rest
+
+
+# ---------------------------------------------------------------- the screen
+
+
+def show(conclusion: Conclusion, console: Console) -> None:
+    """Prints the verdicts, what failed, is missing or left out, and where everything is."""
+    recorded, found = conclusion.recorded, conclusion.found
+    console.print()
+    table(found.comparisons, console, recorded.judged)
+    if found.effects:
+        effect_text.table(found.effects, found.names, console)
+    if found.claims:
+        claim_text.table(found.claims, console)
+    for line, details in zip(conclusion.failed, recorded.details, strict=True):
+        console.print(escape(document.printable(f"failed: {line}")), style="red", highlight=False, soft_wrap=True)
+        if details.exists():
+            console.print(escape(f"  details in {details}"), highlight=False, soft_wrap=True)
+    if recorded.failure:
+        console.print(recorded.failure, highlight=False, soft_wrap=True)
+    for line in gaps(recorded, conclusion.command):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    if conclusion.unlogged:
+        console.print(escape(f"The verdict is not in MLflow yet, the same command logs it: {conclusion.unlogged}"))
+    console.print(_where(conclusion), highlight=False, soft_wrap=True)
+
+
+def gaps(recorded: Recorded, command: str) -> list[str]:
+    """What is not recorded, with the command for it, and which records are left out."""
+    absent = recorded.missing
+    if not absent:
+        return recorded.others.sentences()
+    lines = [f"{len(absent)} of {len(recorded.specs)} runs are not recorded; `{command}` runs them:"]
+    return [*lines, *(f"  {line}" for line in missing_runs(absent)), *recorded.others.sentences()]
+
+
+def _where(conclusion: Conclusion) -> str:
+    results = conclusion.recorded.results
+    lines = [f"report   {conclusion.folder / 'report.html'}"]
+    lines += [f"figure   {one.png}" for one in conclusion.figures if one.kind == "convergence"]
+    lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]
+    lines += [f"browse   hfbench ui --results {results}"]
+    return escape("\n".join(lines))

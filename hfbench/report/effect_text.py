@@ -1,0 +1,181 @@
+"""The effects of a factorial ablation for people: a table per task, the sentence behind each row, and Markdown.
+
+"cut off" is the share of runs censored at the budget: at the `from` and at the `to` end, or of an interaction, of all.
+
+`names` gives each factor's two ends in words: {"solver": ("cg", "lsmr"), ...}, the `from` end first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hfbench.messages import count
+from hfbench.report.document import literal, row_of
+from hfbench.report.wording import (
+    NOUNS,
+    colour,
+    digits,
+    grid_of,
+    interval,
+    leading_p,
+    level,
+    number,
+    p_value,
+    percent,
+    sentence_list,
+    sureness,
+)
+from hfbench.statistics.comparisons import LEAST_SOLVED
+from hfbench.statistics.factorial import Effect
+
+Names = Mapping[str, tuple[str, str]]
+
+UNREACHED = "Raise the budget or ease the target."
+HEAD = ("p Holm", "w/l/t", "cut off")
+
+
+def table(effects: Sequence[Effect], names: Names, console: Console) -> None:
+    """Prints, per task, every effect and the sentences behind them; fits 80 columns."""
+    for task in dict.fromkeys(one.task for one in effects):
+        group = [one for one in effects if one.task == task]
+        console.print(_effect_table(group))
+        console.print(sentence_list((sentence(one, names), one.verdict) for one in group))
+
+
+def _effect_table(group: Sequence[Effect]) -> Table:
+    first = group[0]
+    title = Text.assemble((first.task, "bold"), f" · effects on {_title(first)}")
+    grid = grid_of(title)
+    grid.add_column("effect", overflow="fold", min_width=14)
+    for name in ("ratio", f"{level(first)} CI", *HEAD):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("verdict", min_width=12)
+    for one in group:
+        grid.add_row(Text(" × ".join(one.factors)), *cells(one), Text(one.verdict, style=colour(one.verdict)))
+    return grid
+
+
+def cells(one: Effect) -> tuple[str, ...]:
+    """What a row of an effects table says between the effect and the verdict."""
+    counts = f"{one.wins}/{one.losses}/{one.ties}"
+    ends = (one.censored_from, one.censored_to) if one.kind == "main effect" else (one.censored,)
+    cut = "–" if one.n == 0 else "/".join(map(_share, ends))
+    return _ratio(one), _interval(one), p_value(leading_p(one)[0]), counts, cut
+
+
+def markdown(effects: Sequence[Effect], names: Names) -> str:
+    """One table and a list of sentences per task, names escaped."""
+    parts = []
+    for task in dict.fromkeys(one.task for one in effects):
+        group = [one for one in effects if one.task == task]
+        head = ("effect", "ratio", f"{level(group[0])} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
+        lines = [f"### {literal(task)}: effects on {_title(group[0])}", "", row_of(head), row_of(["---"] * len(head))]
+        rows = [(" × ".join(one.factors), *cells(one)) for one in group]
+        lines += [row_of((*map(literal, row), f"**{one.verdict}**")) for row, one in zip(rows, group, strict=True)]
+        parts.append("\n".join([*lines, "", *(f"- {literal(sentence(one, names))}" for one in group)]))
+    return "\n\n".join(parts) + "\n"
+
+
+# ---------------------------------------------------------------- words
+
+
+def sentence(effect: Effect, names: Names) -> str:
+    """What changing a factor does to the cost, or two factors together, and how sure; then what to know about it."""
+    c = effect
+    changes = [f"{factor} {' -> '.join(names[factor])}" for factor in c.factors]
+    if c.n == 0:
+        return f"On {c.task}, no seed was run in all {c.cells} cells; {' and '.join(changes)}: {c.verdict}."
+    on = f"On {c.task} ({count(c.n, 'seed')})"
+    if c.censored == 1:
+        return f"{on}, no run reached the target; {' and '.join(changes)}: {c.verdict}. {UNREACHED}"
+    cost = NOUNS[c.cost][1]
+    about = f"({', '.join(_about(c))}): {c.verdict}."
+    if c.kind == "main effect":
+        found = f"{on}, {changes[0]} multiplies {cost} by {digits(c.ratio)} {about}"
+    else:
+        found = (
+            f"{on}, {' and '.join(changes)} together take {digits(c.ratio)}x {cost} that their effects multiplied "
+            f"would give {about}"
+        )
+    return " ".join([found, *_remarks(c, names)])
+
+
+def _about(c: Effect) -> list[str]:
+    where = "cheaper" if c.kind == "main effect" else "below 1"
+    return [*sureness(c), f"{where} in {c.wins}/{c.n}" + (f", {count(c.ties, 'tie')}" if c.ties else "")]
+
+
+def _remarks(c: Effect, names: Names) -> list[str]:
+    remarks = []
+    if c.verdict == "equivalent":
+        differs = not c.ci_low <= 1 <= c.ci_high
+        known = "Different, but by less than" if differs else "The ends differ by less than"
+        remarks.append(f"{known} {percent(c.margin)}.")
+    if c.censored_from or c.censored_to:
+        remarks.append(_cut_off(c, names))
+    if c.missing:
+        remarks.append(f"{count(c.missing, 'seed')} not run in all {c.cells} cells left out.")
+    if c.verdict.startswith("inconclusive"):
+        remarks.extend(_advice(c))
+    return remarks
+
+
+def _cut_off(c: Effect, names: Names) -> str:
+    """What the budget cut off, and what that makes of the ratio."""
+    if c.kind == "interaction":
+        return (
+            f"The budget of {number(c.tau)} cut off {_share(c.censored)} of the runs: their seeds bound the "
+            "interaction on one side or not at all, and count so in p and the interval."
+        )
+    first, second = names[c.factors[0]]
+    cut = (
+        f"The budget of {number(c.tau)} cut off {_share(c.censored_from)} of the runs at {first} and "
+        f"{_share(c.censored_to)} at {second}"
+    )
+    if not c.censored_to:
+        return f"{cut}: the ratio is an upper bound."
+    if not c.censored_from:
+        return f"{cut}: the ratio is a lower bound."
+    if max(c.censored_from, c.censored_to) > 1 - LEAST_SOLVED:
+        return f"{cut}: the ratio is one of costs up to the budget, and the true one may lie on either side."
+    return f"{cut}; they count as the budget."
+
+
+def _advice(c: Effect) -> list[str]:
+    """What would make an inconclusive effect conclusive."""
+    advice = []
+    if c.p_holm is None:
+        few = "Too few seeds: with" if c.informative == c.n else f"The effect is 1 in {c.ties} of {c.n} seeds: with"
+        others = "" if c.informative == c.n else " others"
+        advice.append(
+            f"{few} fewer than {c.least_pairs}{others} no p value of this family of {c.family} gets under {c.alpha:g}."
+        )
+    if not c.enough_solved:
+        advice.append("Too many runs were cut off: a larger budget or an easier target tells more than more seeds.")
+    elif c.needed is not None and c.needed > c.n:
+        shown = "or equivalence, " if c.kind == "main effect" else ""
+        advice.append(f"About {c.needed} seeds would show an effect of {percent(c.margin)}, {shown}with 80 % power.")
+    elif c.needed is not None:
+        advice.append(f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell.")
+    return advice
+
+
+def _title(c: Effect) -> str:
+    return f"{NOUNS[c.cost][0]}, {count(c.n, 'seed')} in {count(c.cells, 'cell')}"
+
+
+def _ratio(c: Effect) -> str:
+    return "–" if math.isnan(c.ratio) or c.censored == 1 else f"{digits(c.ratio)}x"
+
+
+def _interval(c: Effect) -> str:
+    return "–" if c.censored == 1 else interval(c.ci_low, c.ci_high)
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.0f} %" if share == 0 or share >= 0.01 else "<1 %"

@@ -1,0 +1,175 @@
+"""How a study was carried out, for whoever wants to check or repeat it: command, plan, methods, data, code, runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hfbench.config.methods import Method, resolve
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.messages import count, ranges
+from hfbench.parts import registry
+from hfbench.parts.hyperparameters import hyperparameters
+from hfbench.records.recorded_study import Recorded, missing_runs
+from hfbench.report.document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
+from hfbench.report.wording import NOUNS, number
+
+OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
+
+
+def missing(recorded: Recorded, command: str) -> list[Block]:
+    """What is not recorded yet, and the command that adds it."""
+    absent = recorded.missing
+    if not absent:
+        return []
+    said = (
+        f"{len(absent)} of {len(recorded.specs)} runs are not recorded. Seeds that both methods have are paired. ",
+        Mono(command),
+        " runs the others:",
+    )
+    return [Paragraph(said, "warning"), Bullets(missing_runs(absent))]
+
+
+def failed(recorded: Recorded) -> list[Block]:
+    """Which runs are left out because the program failed, not the method."""
+    if not recorded.failed:
+        return []
+    said = f"{recorded.failure} Their errors are told under Runs."
+    return [Paragraph(said, "warning"), Bullets(missing_runs(recorded.failed))]
+
+
+def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
+    """The chapter."""
+    yield Paragraph("The same command makes the runs that are not recorded, and this report.")
+    yield Code(command)
+    yield Heading("Fixed beforehand", 3)
+    yield from _plan(recorded)
+    yield from (Paragraph(" ".join(one.split())) for one in recorded.study.notes.split("\n\n") if one.strip())
+    yield Heading("Methods", 3)
+    yield _methods(recorded)
+    yield Heading("Data", 3)
+    yield from _data(recorded)
+    yield Heading("Code and environment", 3)
+    yield Bullets([f"{count(n, 'run')}: {what}" for what, n in recorded.environments()])
+    yield Heading("Runs", 3)
+    yield from _broken(recorded)
+    yield _runs(recorded)
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def _plan(recorded: Recorded) -> Iterator[Block]:
+    study = recorded.study
+    family = sum(len(on.methods) - 1 for on in study.on.values())
+    stops = "ends a run" if study.stop_at_target else "is noted, the run goes on to its budget"
+    facts = [
+        ("compared by", NOUNS[study.primary][0]),
+        ("baseline", study.baseline),
+        ("margin", f"{study.margin:g}: ratios from {1 / study.margin:.3g} to {study.margin:g} count as equivalent"),
+        ("level", f"{study.alpha:g}, by Holm over {count(family, 'comparison')}"),
+        ("reaching the target", stops),
+        ("weights and data in", study.precision),
+    ]
+    if study.device != "cpu":
+        facts.append(("device", study.device))
+    if study.ablation is not None:
+        ends = "; ".join(f"{name}: {' -> '.join(of)}" for name, of in study.ablation.values.items())
+        facts.append((f"{study.ablation.design} design", f"{study.ablation.start} to {study.ablation.end}, {ends}"))
+    yield Table(("setting", "value"), facts, numbers=2)
+    rows: list[list[Text]] = []
+    for task, on in study.on.items():
+        budget = ", ".join(f"{limit:g} {unit}" for unit, limit in recorded.budgets.get(task, {}).items())
+        used = [name for name in study.methods if name in on.methods]
+        methods = "all" if len(used) == len(study.methods) else ", ".join(used)
+        made_of, target = _part("task", study.tasks[task]), f"{study.targets[task]:g}"
+        rows.append([task, made_of, target, budget, ranges(on.seeds), methods])
+    yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6)
+
+
+def _methods(recorded: Recorded) -> Table:
+    rows = [[name, ", ".join(_parts(method)), _rest(method)] for name, method in recorded.study.methods.items()]
+    return Table(("method", "parts", "other settings"), rows, "Settings that are not their defaults.", numbers=3)
+
+
+def _parts(method: Method) -> list[str]:
+    parts = [_part(family, settings) for family, settings in method.parts()]
+    return [*parts, f"the batches of {method.batches_of}"] if method.batches_of is not None else parts
+
+
+def _part(family: str, settings: Mapping[str, Any]) -> str:
+    """A part's name, and the settings that are not its defaults."""
+    set_ = _changed(registry.get(family, settings["use"]), settings)
+    return f"{settings['use']} ({set_})" if set_ else str(settings["use"])
+
+
+def _rest(method: Method) -> str:
+    """What a method sets beside its parts."""
+    plain = resolve("plain", {"solver": "cg", "preconditioner": "identity", "scheduler": "fixed"})
+    own = {name: getattr(method, name) for name in OF_METHOD if getattr(method, name) != getattr(plain, name)}
+    written = [f"{name} = {_toml(value)}" for name, value in own.items()]
+    globalization = _changed(Globalization, method.globalization) if method.globalization else ""
+    return ", ".join([*written, *([f"globalization: {globalization}"] if globalization else [])]) or "–"
+
+
+def _changed(part: type, settings: Mapping[str, Any]) -> str:
+    changed = [one.name for one in hyperparameters(part) if one.required or settings[one.name] != one.default]
+    return ", ".join(f"{name} = {_toml(settings[name])}" for name in changed)
+
+
+def _toml(value: Any) -> str:
+    """JSON writes strings, numbers, truth values and lists as TOML does."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# ---------------------------------------------------------------- data and runs
+
+
+def _data(recorded: Recorded) -> Iterator[Block]:
+    """The files of each task with the sha256 of what is in them, and which tasks have none."""
+    rows: list[list[Text]] = []
+    generated = []
+    for task, settings in recorded.study.tasks.items():
+        found = next((spec.files for spec in recorded.specs.values() if spec.task == task), {})
+        files = {file.path: found.get(file.path, "") if file.optional else file.sha256
+                 for file in registry.get("task", settings["use"]).files}  # fmt: skip
+        used = {path: digest for path, digest in files.items() if digest}
+        rows += [[task, path, Mono(digest)] for path, digest in used.items()]
+        if not used:
+            generated.append(task)
+    if rows:
+        yield Table(("task", "file", "sha256 of the decompressed bytes"), rows, numbers=3)
+    if generated:
+        yield Paragraph(f"Generated from the seed, no files: {', '.join(generated)}.")
+
+
+def _broken(recorded: Recorded) -> Iterator[Block]:
+    """Failed and diverged runs with their errors; then what was left out."""
+    for outcome in ("failed", "diverged"):
+        lines = recorded.with_outcome(outcome)
+        where = " Details: runs/<key>/error.txt in the results." if lines and outcome == "failed" else ""
+        yield Paragraph(f"{len(lines) or 'None'} of the {len(recorded.ended)} recorded runs {outcome}.{where}")
+        if lines:
+            yield Bullets(lines)
+    if recorded.others.made_otherwise():
+        yield Bullets(recorded.others.made_otherwise())
+
+
+def _runs(recorded: Recorded) -> Table:
+    """Every run, with the key its record is kept under."""
+    cost = recorded.study.primary
+    rows: list[list[Text]] = [
+        [
+            run["task"], run["method"], str(run["seed"]), str(run["outcome"]), _cell(run[cost]), _cell(run["seconds"]),
+            _cell(run["final_test_error"]), Mono(str(run["key"])),
+        ]
+        for run in recorded.runs.to_dict("records")
+    ]  # fmt: skip
+    head = ("task", "method", "seed", "outcome", NOUNS[cost][0], "seconds", "final test error", "key")
+    return Table(head, rows, f"All {len(rows)} recorded runs", numbers=2, words=1, folded=True)
+
+
+def _cell(value: Any) -> str:
+    """A number, or a dash where there is none."""
+    return number(float(value)) if isinstance(value, int | float) and value == value else "–"

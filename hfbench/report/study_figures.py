@@ -1,0 +1,202 @@
+"""The figures of a study: which there are, what each is called and says, and how they are drawn from its records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfbench import figures
+from hfbench.config.load import to_dict
+from hfbench.errors import StoreError
+from hfbench.records.recorded_study import Recorded
+from hfbench.records.run_folder import finite, read_json, safe_name, write_json
+from hfbench.report.wording import NOUNS
+from hfbench.statistics.findings import Findings, limits
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Traces = Mapping[tuple[str, int], "pd.DataFrame"]
+
+KEPT = "figures.json"  # what the figures in a folder were drawn from
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: of one task, or where there is none of all together."""
+
+    kind: str
+    task: str
+    png: Path
+    svg: Path
+    about: str
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.png, self.svg]
+
+
+def draw(recorded: Recorded, found: Findings, folder: Path) -> list[Figure]:
+    """Draws every figure that the records allow into the folder, the same bytes for the same records.
+
+    Those that are there already, of the same records and by the same code, are not drawn again.
+    """
+    drawn_from = _drawn_from(recorded, found)
+    figures = _kept(folder, drawn_from)
+    if figures is None:
+        figures = [*_of_all(recorded, found, folder), *_of_tasks(recorded, folder)]
+        _keep(folder, drawn_from, figures)
+    return figures
+
+
+# ---------------------------------------------------------------- what is drawn already
+
+
+def _drawn_from(recorded: Recorded, found: Findings) -> str:
+    """A digest of all that the figures show: the records, by their keys and results, and the code that draws them."""
+    import matplotlib
+
+    results = {key: dict(result) for key, result in recorded.ended.items()}
+    shown = [to_dict(recorded.study), results, finite(found.tables()), matplotlib.__version__]
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode())
+    for module in [Path(__file__), *sorted(Path(figures.__file__).parent.glob("*.py"))]:
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
+
+
+def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
+    """The figures of an earlier call if they were drawn from the same and are as they were written."""
+    try:
+        kept = read_json(folder / KEPT) or {}
+        if kept.get("drawn_from") != drawn_from or kept["files"] != _digests(folder, kept["files"]):
+            return None
+        return [
+            Figure(of["kind"], of["task"], folder / of["png"], folder / of["svg"], of["about"])
+            for of in kept["figures"]
+        ]
+    except (StoreError, OSError, KeyError, TypeError):  # written by another version, or gone
+        return None
+
+
+def _keep(folder: Path, drawn_from: str, figures: list[Figure]) -> None:
+    rows = [asdict(one) | {"png": one.png.name, "svg": one.svg.name} for one in figures]
+    files = _digests(folder, [path.name for one in figures for path in one.paths])
+    write_json(folder / KEPT, {"drawn_from": drawn_from, "files": files, "figures": rows})
+
+
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figure]:
+    """Ratios, effects, who solved how much, and memory: drawn from the table of runs."""
+    study, runs = recorded.study, recorded.judged
+    methods, cost, tasks = list(study.methods), study.primary, _tasks_with_runs(recorded)
+    common: dict[str, Any] = {"cost": cost, "budget": limits(recorded)}
+    measure = NOUNS[cost][0]
+
+    def made(kind: str, about: str, drawing: Callable[..., list[Path]], *of: Any, **more: Any) -> Figure:
+        return _made(kind, "", about, folder, drawing, *of, **more)
+
+    if found.comparisons:
+        about = f"Ratios of {measure}, every method to {study.baseline}, with intervals."
+        yield made("forest", about, figures.comparisons_forest, found.comparisons, methods=methods)
+    if found.effects:
+        about = f"What each factor, and each two together, do to {measure}."
+        yield made(
+            "effects", about, figures.forest, figures.effect_rows(found.effects), margin=study.margin,
+            measure=f"{measure}, ratio", level=1 - study.alpha,
+        )  # fmt: skip
+    yield made("reached", "Share of seeds at the target against the cost.", figures.reached, runs,
+               methods=methods, tasks=tasks, **common)  # fmt: skip
+    if len(runs) and runs.groupby(["task", "seed"])["method"].nunique().max() == runs["method"].nunique():
+        about = "Performance profile: share of instances solved within a factor of the cheapest method's cost."
+        yield made("profile", about, figures.profile, runs, methods=methods, **common)
+    if np.isfinite(runs["peak_memory"].astype(float)).any():
+        whose = "the process of a run" if study.device == "cpu" else "the GPU in a run"
+        yield made("memory", f"Peak memory of {whose}.", figures.memory, runs,
+                   baseline=study.baseline, methods=methods, tasks=tasks)  # fmt: skip
+
+
+def _of_tasks(recorded: Recorded, folder: Path) -> Iterator[Figure]:
+    """What happened on each task: drawn from the traces, and the interactions from the table of runs."""
+    for task in _tasks_with_runs(recorded):
+        traces = recorded.traces(task)
+        if traces:
+            yield from _of_traces(recorded, task, traces, folder)
+        yield from _examples(recorded, task, folder)
+        yield from _interactions(recorded, task, folder)
+
+
+def _of_traces(recorded: Recorded, task: str, traces: Traces, folder: Path) -> Iterator[Figure]:
+    study = recorded.study
+    shared: dict[str, Any] = {"title": task, "methods": list(study.methods)}
+    sheets: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+        ("convergence", "test_error", "Test error against what it cost", {"target": study.targets[task]}),
+        ("objective", "validation_objective", "Objective on the validation cases against what it cost", {}),
+    )
+    for kind, y, about, more in sheets:
+        about = f"{about}: work, Gauss-Newton products, seconds, distinct cases."
+        costs: dict[str, Any] = {"y": y, "cases": _cases(recorded, task, traces), **more, **shared}
+        yield _made(kind, task, about, folder, figures.four_costs, traces, **costs)
+    solving = {key: trace for key, trace in traces.items() if study.methods[key[0]].optimizer is None}
+    left_out = dict.fromkeys(method for method, _ in traces if study.methods[method].optimizer is not None)
+    if solving:
+        # A first-order method takes a hundred times the iterations: beside it the others would be a dot.
+        without = f" Without {', '.join(left_out)}, whose iterations solve nothing." if left_out else ""
+        about = f"Batch sizes and the reasons for them.{without}"
+        yield _made("batches", task, about, folder, figures.batches, solving, **shared)
+        about = f"Inner iterations, damping and reduction ratio.{without}"
+        yield _made("inner", task, about, folder, figures.inner, solving, **shared)
+
+
+def _examples(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
+    seed, shown = recorded.examples(task)
+    if shown:
+        about = f"The first test cases, and what the runs of seed {seed} made of them at their end."
+        originals = next(iter(shown.values()))["originals"]
+        images, errors = ({name: of[what] for name, of in shown.items()} for what in ("reconstructions", "errors"))
+        yield _made("examples", task, about, folder, figures.reconstructions, originals, images,
+                    errors=errors, title=task, methods=list(recorded.study.methods))  # fmt: skip
+
+
+def _interactions(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
+    study, ablation = recorded.study, recorded.study.ablation
+    if ablation is None or ablation.design != "factorial" or len(ablation.factors) < 2:
+        return
+    if set(ablation.levels) <= {*recorded.judged.loc[recorded.judged["task"] == task, "method"]}:
+        yield _made(
+            "interactions", task, "Do the factors' effects multiply? Parallel lines say so.", folder,
+            figures.interactions, recorded.judged, factors=ablation.factors, levels=ablation.levels,
+            names=ablation.values, cost=study.primary, budget=limits(recorded), title=task, tasks=[task],
+        )  # fmt: skip
+
+
+def _made(
+    kind: str, task: str, about: str, folder: Path, drawing: Callable[..., list[Path]], *of: Any, **more: Any
+) -> Figure:
+    png, svg = drawing(*of, folder / "-".join([kind, *([safe_name(task)] if task else [])]), **more)
+    return Figure(kind, task, png, svg, about)
+
+
+def _tasks_with_runs(recorded: Recorded) -> list[str]:
+    there = set(recorded.judged["task"])
+    return [task for task in recorded.study.tasks if task in there]
+
+
+def _cases(recorded: Recorded, task: str, traces: Traces) -> int | None:
+    """The task's training cases, from a run that says how many it touched and which share of all that is."""
+    runs = recorded.judged[recorded.judged["task"] == task]
+    for method, seed, distinct in zip(runs["method"], runs["seed"], runs["distinct"].astype(float), strict=True):
+        if distinct > 0 and (method, seed) in traces:
+            return int(round(float(traces[method, seed]["distinct_cases"].iloc[-1]) / distinct))
+    return None

@@ -1,0 +1,220 @@
+"""What a report says: the question, the answer in sentences, and for each task the tables and figures behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hfbench.messages import count
+from hfbench.records.recorded_study import Recorded
+from hfbench.report import claim_text, comparison_text, effect_text
+from hfbench.report.document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
+from hfbench.report.reproduction import conduct, failed, missing
+from hfbench.report.study_figures import Figure
+from hfbench.report.wording import NOUNS, digits, interval, is_bounded, level, p_value, percent
+from hfbench.statistics.claims import Claim, by_hypothesis
+from hfbench.statistics.comparisons import LEAST_TASKS, Comparison, Exploratory
+from hfbench.statistics.factorial import Effect
+from hfbench.statistics.findings import Findings
+
+TONES = {
+    "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
+    "antagonism": "bad",
+}  # fmt: skip
+COURSE = ("convergence", "objective", "batches", "inner", "examples")  # figures of a task's runs
+MEASURES = {
+    "work_to_target": "work", "products_to_target": "products", "seconds_to_target": "seconds",
+    "distinct_to_target": "distinct cases", "final_test_error": "final test error", "peak_memory": "peak memory",
+}  # fmt: skip
+
+
+def report(recorded: Recorded, found: Findings, figures: Sequence[Figure], command: str) -> Document:
+    """The whole report; `command` is what was typed to make the runs."""
+    study = recorded.study
+    blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
+    blocks += [Paragraph(_extent(recorded), "note"), *missing(recorded, command), *failed(recorded)]
+    blocks += [Heading("Answer"), *_answer(recorded, found, figures)]
+    for task in study.tasks:
+        blocks += _of_task(recorded, found, figures, task)
+    blocks += [Heading("All tasks"), *_of_all(recorded, found, figures)]
+    blocks += [Heading("How it was done"), *conduct(recorded, command)]
+    return Document(study.name, blocks)
+
+
+def _extent(recorded: Recorded) -> str:
+    study, total = recorded.study, len(recorded.specs)
+    sizes = (("task", len(study.tasks)), ("method", len(study.methods)))
+    there = "all of them recorded" if not recorded.missing else f"{len(recorded.ended)} of them recorded"
+    compared = ", ".join(count(n, noun) for noun, n in sizes)
+    return (
+        f"{compared}, {total} runs, {there}. Compared by {NOUNS[study.primary][0]}, paired by seed; equivalent means "
+        f"within {percent(study.margin)}; level {study.alpha:g} after Holm."
+    )
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def _answer(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
+    if found.claims:
+        yield from _claims(found.claims)
+        yield Heading(f"Every method against {recorded.study.baseline}", 3)
+    if found.comparisons:
+        yield Bullets([_judged(comparison_text.sentences(one), one.verdict)[0] for one in found.comparisons])
+        yield from pictures(figures, "forest")
+    else:
+        yield Paragraph(f"Nothing is compared: {recorded.study.baseline} is the only method.")
+    if found.effects:
+        yield from pictures(figures, "effects")
+
+
+def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
+    """The declared hypotheses: all answers at a glance, then each with its evidence."""
+    first = claims[0].comparison
+    yield Heading("The claims", 3)
+    head = ("claim", "task", "ratio", f"{level(first)} CI", "p Holm", "verdict", "answer")
+    rows: list[list[Text]] = []
+    for one in claims:
+        c = one.comparison
+        answer = Strong(one.answer, claim_text.TONES.get(one.answer, "open"))
+        rows.append([one.hypothesis.name, c.task, *comparison_text.cells(c)[:3], marked(c.verdict), answer])
+    about = f"Declared beforehand, one family of {first.family}; p of Wilcoxon, or of TOST where equivalent."
+    yield Table(head, rows, about, numbers=2, words=2)
+    for group in by_hypothesis(claims).values():
+        yield Paragraph((Strong(group[0].hypothesis.name), f": {claim_text.meaning(group[0])}"))
+        judged = [_judged(claim_text.sentence(one), one.comparison.verdict) for one in group]
+        yield Bullets([(*_pieces(said), f" {remarks}") for said, remarks in judged])
+
+
+def _judged(sentence: str, verdict: str) -> tuple[Text, str]:
+    """A sentence up to its verdict, which stands out, and the remarks after it."""
+    before, _, remarks = sentence.partition(f": {verdict}.")
+    return (f"{before}: ", marked(verdict), "."), remarks.strip()
+
+
+def marked(verdict: str) -> Strong:
+    """A verdict in its colour."""
+    return Strong(verdict, next(tone for word, tone in TONES.items() if word in verdict))
+
+
+def pictures(figures: Sequence[Figure], kind: str, task: str = "") -> Iterator[Picture]:
+    for one in figures:
+        if (one.kind, one.task) == (kind, task):
+            where = f"{task}: " if task else ""
+            yield Picture(one.png, one.svg, where + one.about, f"Figure {kind}. {where}{one.about}")
+
+
+# ---------------------------------------------------------------- one task
+
+
+def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], task: str) -> Iterator[Block]:
+    yield Heading(f"Task {task}")
+    compared = [one for one in found.comparisons if one.task == task]
+    if compared:
+        yield from _comparisons(recorded, compared)
+    factors = [one for one in found.effects if one.task == task]
+    if factors:
+        yield from _factors(factors, found, figures)
+    explored = [one for one in found.secondary if one.task == task]
+    if explored:
+        yield from _explored(explored, recorded)
+    drawn = [one for kind in COURSE for one in pictures(figures, kind, task)]
+    if drawn:
+        yield Heading("Course of the runs", 3)
+        yield from drawn
+
+
+def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Block]:
+    first = group[0]
+    yield Heading(f"Against {first.baseline}", 3)
+    head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
+    rows: list[list[Text]] = [[one.method, *comparison_text.cells(one), marked(one.verdict)] for one in group]
+    about = f"{_capital(NOUNS[first.cost][0])}, ratio to {first.baseline}. Below 1 is cheaper."
+    counted = "w/l/t: seeds won, lost and tied; solved: seeds at the target, method/baseline."
+    yield Table(head, rows, f"{about} {counted}", words=1)
+    remarks = [
+        (Strong(one.method), f": {said}")
+        for one in group
+        if (said := _judged(comparison_text.sentences(one), one.verdict)[1])
+    ]
+    if remarks:
+        yield Bullets(remarks, "note")
+    typical: list[list[Text]] = [
+        [row["method"], *comparison_text.median_cells(row)] for row in comparison_text.medians(recorded.judged, group)
+    ]
+    head_of_typical = ("method", "to target", "seconds", "products", "final test error", "stopped early", "solved")
+    about_typical = (
+        "Medians over seeds; seconds, products and errors are those of whole runs. Stopped early: the test error "
+        "where the validation error was least."
+    )
+    yield Table(head_of_typical, typical, about_typical)
+
+
+def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
+    first = group[0]
+    yield Heading("Factors and their interactions", 3)
+    head = ("effect", "ratio", f"{level(first)} CI", *effect_text.HEAD, "verdict")
+    rows: list[list[Text]] = [[" × ".join(one.factors), *effect_text.cells(one), marked(one.verdict)] for one in group]
+    about = (
+        f"{_capital(NOUNS[first.cost][0])} over the {first.cells} cells of the factorial, {first.n} seeds. A main "
+        "effect: what changing the factor multiplies the cost by. An interaction (×): the cost of changing both over "
+        "what it would be if their effects multiplied. w/l/t: seeds below, above and at 1; cut off: runs without the "
+        "target."
+    )
+    yield Table(head, rows, about, words=1)
+    sentences_of = [_judged(effect_text.sentence(one, found.names), one.verdict) for one in group]
+    yield Bullets([(*_pieces(said), f" {remarks}") if remarks else said for said, remarks in sentences_of])
+    yield from pictures(figures, "interactions", first.task)
+
+
+def _pieces(text: Text) -> tuple[Any, ...]:
+    return text if isinstance(text, tuple) else (text,)
+
+
+def _explored(group: Sequence[Exploratory], recorded: Recorded) -> Iterator[Block]:
+    """Methods by measures; no p values, since these questions were not the study's."""
+    yield Heading("Exploratory: other measures", 3)
+    measures = [name for name in MEASURES if any(one.measure == name for one in group)]
+    cells = {(one.method, one.measure): one for one in group}
+    most = max(one.n for one in group)
+    methods = [name for name in recorded.study.methods if any(one.method == name for one in group)]
+    rows = [[method, *(_explored_cell(cells.get((method, name)), most) for name in measures)] for method in methods]
+    about = (
+        f"Ratios to {group[0].baseline} with {100 * (1 - recorded.study.alpha):g} % intervals, over {most} pairs where "
+        "nothing else is said. Costs are those to the target; runs without it count as the most that any run of the "
+        "task spent. –: the method or the baseline does not have it. Not adjusted for their number, hence no verdicts."
+    )
+    yield Table(("method", *(MEASURES[name] for name in measures)), rows, about)
+
+
+def _explored_cell(one: Exploratory | None, most: int) -> str:
+    if one is None or math.isnan(one.ratio):
+        return "–"
+    few = f" (n = {one.n})" if one.n < most else ""
+    ends = f" [{digits(one.ci_low)}, {digits(one.ci_high)}]" if is_bounded(one.ci_low, one.ci_high) else ""
+    return f"{digits(one.ratio)}{ends}{few}"
+
+
+# ---------------------------------------------------------------- all tasks
+
+
+def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
+    tasks = len(recorded.study.tasks)
+    if found.overall:
+        alpha = recorded.study.alpha
+        head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
+        rows: list[list[Text]] = [
+            [one.method, str(one.tasks), f"{digits(one.ratio)}x", interval(one.ci_low, one.ci_high),
+             p_value(one.p_holm), marked(one.verdict)]
+            for one in found.overall
+        ]  # fmt: skip
+        yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)
+    elif tasks > 1:
+        yield Paragraph(f"Nothing is claimed across tasks: that takes {LEAST_TASKS} of them, here are {tasks}.", "note")
+    for kind in ("reached", "profile", "memory"):
+        yield from pictures(figures, kind)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,1 @@
+"""One run: data, batch, step, schedule, evaluation, trace."""

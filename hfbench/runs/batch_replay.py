@@ -1,0 +1,46 @@
+"""A recorded batch trace as a schedule: what one method used, another one meets again.
+
+Sizes and order come from the trace, the cases themselves from the seed's stream of the iteration, so that two methods
+of one seed see identical batches. Nothing is measured and nothing decided: no variance, no validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hfbench.errors import ConfigError
+from hfbench.parts.protocols import BatchPlan, Evidence
+
+
+class Replay:
+    """The recorded plans in order; after their end the last one is kept."""
+
+    def __init__(self, recorded: Sequence[BatchPlan]) -> None:
+        """Raises ConfigError for a trace without a step."""
+        if not recorded:
+            raise ConfigError("a batch trace to replay must have at least one step, but the recorded run has none.")
+        self.recorded, self.done = list(recorded), 0
+
+    @property
+    def plan(self) -> BatchPlan:
+        return self.recorded[min(self.done, len(self.recorded) - 1)]
+
+    def next(self, evidence: Evidence) -> BatchPlan:
+        self.done += 1
+        return self.plan
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.done = int(state["done"])
+
+
+def plans(rows: Sequence[Mapping[str, Any]]) -> list[BatchPlan]:
+    """The plans of a trace's rows; row 0, before the first step, has none."""
+    return [
+        BatchPlan(row["batch_gradient"], row["batch_curvature"], row["batch_order"], f"replay: {row['batch_reason']}")
+        for row in rows
+        if row["batch_gradient"] is not None
+    ]

@@ -1,0 +1,62 @@
+"""Which cases a step sees, given how many: the schedulers decide sizes, this module draws."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hfbench.errors import ConfigError
+from hfbench.messages import did_you_mean
+from hfbench.parts.protocols import BatchPlan, Split
+
+ORDERS = ("cyclic", "random")
+
+
+def draw(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Indices of the gradient's and of the curvature's cases in step `iteration` (1, 2, …) of a set of `total`.
+
+    The curvature's cases are among the gradient's; where both are equally many, the same tensor is given twice.
+    "cyclic": consecutive windows that wrap around; the curvature's window moves inside the gradient's. With the
+    gradient on everything and a curvature of total/c cases this is the chunk (iteration - 1) mod c of Martens' code.
+    "random": a fresh permutation per step, of which both take the beginning, so that two methods that share the
+    generator see the same cases as far as their sizes agree.
+    """
+    if not 0 < plan.curvature <= plan.gradient <= total:
+        raise ConfigError(
+            f"0 < curvature <= gradient <= {total} (the training cases) must hold for a batch, but got "
+            f"curvature={plan.curvature}, gradient={plan.gradient}; lower the scheduler's sizes."
+        )
+    if plan.order not in ORDERS:
+        close = did_you_mean(plan.order, ORDERS)
+        raise ConfigError(f"a batch's order must be one of {', '.join(ORDERS)}, but got {plan.order!r}{close}.")
+    if plan.order == "random":
+        gradient = torch.randperm(total, generator=generator)[: plan.gradient]
+        inner = torch.arange(plan.curvature)
+    else:
+        gradient = _window(iteration - 1, plan.gradient, total)
+        inner = _window(iteration - 1, plan.curvature, plan.gradient)
+    return gradient, gradient if plan.curvature == plan.gradient else gradient[inner]
+
+
+def take(split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """The cases' inputs and targets. Consecutive cases are no copy, and targets that are the inputs no second one."""
+    first = int(indices[0])
+    consecutive = torch.equal(indices, torch.arange(first, first + len(indices)))
+    where = slice(first, first + len(indices)) if consecutive else indices
+    inputs = split.inputs[where]
+    return inputs, inputs if split.targets is split.inputs else split.targets[where]
+
+
+def _window(step: int, size: int, total: int) -> Tensor:
+    return (torch.arange(size) + step * size) % total
+
+
+def cases(size: float, total: int, setting: str) -> int:
+    """A size given as a fraction of the `total` training cases (up to 1) or as a number of cases (above 1).
+
+    Raises ConfigError, which begins with the name of the scheduler's setting, if there are fewer cases.
+    """
+    number = round(size * total) if size <= 1 else round(size)
+    if number > total:
+        raise ConfigError(f"{setting}: a batch must not be larger than the {total} training cases, but got {number}.")
+    return max(number, 1)

@@ -1,0 +1,122 @@
+"""The pieces of one run, made from its specification: data, model, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from hfbench.config.devices import device_of
+from hfbench.config.run_spec import RunSpec
+from hfbench.curvature.model_checks import trainable
+from hfbench.curvature.weight_decay import decay_per_block
+from hfbench.errors import ConfigError
+from hfbench.hessian_free.optimizer import HessianFree
+from hfbench.parts import registry
+from hfbench.parts.hyperparameters import blame, located
+from hfbench.parts.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
+from hfbench.runs.batch_replay import Replay
+from hfbench.runs.random_streams import generator
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def build_task(spec: RunSpec) -> Task:
+    task: Task = registry.build("task", dict(spec.task_settings), where=f"tasks.{spec.task}")
+    return task
+
+
+def load(spec: RunSpec, data: str | None = None) -> TaskData:
+    """The run's data in its precision and on its device; the split depends on the seed alone.
+
+    Raises ConfigError, naming the task's setting, where the data do not allow it, or where the device is not there, and
+    DataError for missing files.
+    """
+    task, device = build_task(spec), device_of(spec.device)
+    try:
+        loaded = task.load(generator(spec.seed, "split"), data)
+    except ConfigError as error:  # a task does not know what the study calls it
+        at, problem = blame(type(task), f"tasks.{spec.task}", error)
+        raise ConfigError(f"{at}: {problem}") from error
+
+    def cast(split: Split) -> Split:
+        floating = split.targets.is_floating_point()
+        dtype = DTYPES[spec.precision]
+        inputs = split.inputs.to(device, dtype)
+        if split.targets is split.inputs:
+            return Split(inputs, inputs)
+        return Split(inputs, split.targets.to(device, dtype if floating else split.targets.dtype))
+
+    return replace(loaded, train=cast(loaded.train), validation=cast(loaded.validation), test=cast(loaded.test))
+
+
+def build_model(task: Task, spec: RunSpec) -> nn.Module:
+    """The initial model of the run; its weights depend on the task and the seed alone."""
+    return task.model(generator(spec.seed, "weights")).to(device_of(spec.device), DTYPES[spec.precision])
+
+
+def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
+    """The optimiser of the run's method: a baseline, or the Hessian-free one."""
+    method = spec.method
+    if method.optimizer is not None:
+        baseline: Baseline = registry.build("optimizer", method.optimizer, where=f"methods.{method.name}.optimizer")
+        mu_D = decay_per_block(list(trainable(model).values()), task.decay, task.decay_mask)
+        return baseline.begin(model, task.loss, mu_D)
+    assert method.solver is not None  # `methods.resolve` has checked it
+    assert method.preconditioner is not None
+    with located(f"methods.{method.name}"):
+        return HessianFree(
+            model,
+            loss=task.loss,
+            solver=method.solver,
+            preconditioner=method.preconditioner,
+            rules=method.rules,
+            globalization=dict(method.globalization),
+            decay=task.decay,
+            decay_mask=task.decay_mask,
+            seed=generator(spec.seed, stream(spec, "probes")),
+            max_inner=method.max_inner,
+            right_hand_side=method.right_hand_side,
+            chunk=method.chunk,
+            max_bytes=method.max_bytes,
+            layout=method.layout,
+            precision=method.precision,
+        )
+
+
+def stream(spec: RunSpec, name: str) -> str:
+    """The name of a random stream of the method's own; methods with the same `stream` setting share it."""
+    return f"{name}/{spec.method.stream}" if spec.method.stream else name
+
+
+def begin_schedule(
+    spec: RunSpec, total: int, recorded: Sequence[BatchPlan] | None = None
+) -> tuple[Schedule, tuple[str, ...]]:
+    """The schedule of the run's method for `total` training cases, and what it needs to know of every step.
+
+    `recorded` are the batches to be met again, where the method has no scheduler of its own.
+    Raises ConfigError, naming method, setting and task, for batches that the task has not enough cases for.
+    """
+    if recorded is not None:
+        return Replay(recorded), ()
+    where = f"methods.{spec.method.name}.scheduler"
+    scheduler = registry.build("scheduler", spec.method.scheduler, where=where)
+    try:
+        schedule: Schedule = scheduler.begin(total)
+    except ConfigError as error:  # a scheduler knows neither its method nor the task
+        at, problem = blame(type(scheduler), where, error)
+        raise ConfigError(f"{at} on task {spec.task}: {problem}") from error
+    check_plan(schedule.plan, total, spec)
+    return schedule, scheduler.needs
+
+
+def check_plan(plan: BatchPlan, total: int, spec: RunSpec) -> None:
+    """Raises ConfigError for a batch that is empty or larger than the training set."""
+    for name, size in (("gradient", plan.gradient), ("curvature", plan.curvature)):
+        if not 1 <= size <= total:
+            raise ConfigError(
+                f"methods.{spec.method.name}.scheduler on task {spec.task}: a {name} batch must have 1 to {total} "
+                f"cases, all there are for training, but it plans {size}."
+            )

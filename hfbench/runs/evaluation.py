@@ -1,0 +1,49 @@
+"""What a model makes of a split: its error, in chunks, so that evaluation does not set the peak of memory; examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hfbench.memory.allocations import slices
+from hfbench.memory.forecast import held_by, plan_of
+from hfbench.parts.protocols import Pictured, Split, Task
+
+CHUNK = 1024  # cases per forward pass
+EXAMPLES = 8  # cases shown
+
+
+@torch.no_grad()
+def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float:
+    """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if an output is not.
+
+    `max_bytes` is the most bytes of tensors, the cases not counted.
+    """
+
+    def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
+        parts = slices(len(inputs), size or len(inputs))
+        errors = (task.error(model(inputs[one]), targets[one]) for one in parts)
+        return sum(one.sum(dtype=torch.float64).item() for one in errors)
+
+    size: int | None = CHUNK
+    if max_bytes is not None:
+        size = plan_of(total, split.inputs, split.targets, held_by(model, ()), CHUNK, max_bytes).chunk
+    return total(split.inputs, split.targets, size) / len(split)
+
+
+@torch.no_grad()
+def examples(model: nn.Module, task: Task, split: Split) -> dict[str, npt.NDArray[np.float32]] | None:
+    """The first cases of a split as pictures: `originals` and `reconstructions` (k × height × width), `errors` (k,).
+
+    None for a task that has no pictures.
+    """
+    if not isinstance(task, Pictured):
+        return None
+    targets = split.targets[:EXAMPLES]
+    outputs = model(split.inputs[:EXAMPLES])
+    reconstructions, originals = task.pictures(outputs, targets)
+    errors = task.error(outputs, targets)
+    shown = {"originals": originals, "reconstructions": reconstructions, "errors": errors}
+    return {name: values.float().cpu().numpy() for name, values in shown.items()}

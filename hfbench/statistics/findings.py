@@ -1,0 +1,123 @@
+"""What the recorded runs of a study say: every comparison it declared, the effects of its factors, and what else shows.
+
+A method that a task does not run is not compared there; one whose runs are still missing keeps its place in the family
+of tests, which was declared before any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config.load import Study
+from hfbench.records.recorded_study import Recorded
+from hfbench.report import claim_text, comparison_text, effect_text
+from hfbench.statistics import claims, factorial
+from hfbench.statistics.claims import Claim
+from hfbench.statistics.comparisons import Comparison, Exploratory, Overall, across_tasks, judge, secondary
+from hfbench.statistics.factorial import Design, Effect
+from hfbench.statistics.pairs import check, pair
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The limit of a budget that is in units of a cost to the target.
+LIMITS = {"work_to_target": "passes", "products_to_target": "products", "seconds_to_target": "seconds"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is printed, drawn and written of a study's runs."""
+
+    comparisons: Sequence[Comparison]
+    claims: Sequence[Claim]  # of the declared hypotheses
+    effects: Sequence[Effect]  # of a factorial ablation; else none
+    names: effect_text.Names  # what each factor is at its two ends
+    secondary: Sequence[Exploratory]
+    overall: Sequence[Overall]  # across tasks, from six on
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Plain rows by the name of the table; a table without rows is left out."""
+        found = {
+            "verdicts": comparison_text.rows(self.comparisons),
+            "claims": [{**one.to_row(), "sentence": claim_text.sentence(one)} for one in self.claims],
+            "effects": [{**one.to_row(), "sentence": effect_text.sentence(one, self.names)} for one in self.effects],
+            "secondary": [one.to_row() for one in self.secondary],
+            "across_tasks": [one.to_row() for one in self.overall],
+        }
+        return {name: rows for name, rows in found.items() if rows}
+
+    def metrics(self) -> dict[str, float]:
+        """`stat/<task>/<method>/<number>`, `effect/<task>/<factors>/<number>` and `claim/<task>/<name>/<number>`."""
+        named = [(f"stat/{one.task}/{one.method}", one.metrics()) for one in self.comparisons]
+        named += [(f"effect/{one.task}/{one.name}", one.metrics()) for one in self.effects]
+        named += [
+            (f"claim/{one.comparison.task}/{one.hypothesis.name}", one.comparison.metrics()) for one in self.claims
+        ]
+        return {
+            f"{prefix}/{name.removeprefix('stat/')}": value
+            for prefix, numbers in named
+            for name, value in numbers.items()
+        }
+
+    def tags(self) -> dict[str, str]:
+        """The verdict of every comparison and effect, the answer to every claim."""
+        compared = {f"verdict/{one.task}/{one.method}-vs-{one.baseline}": one.verdict for one in self.comparisons}
+        answered = {f"claim/{one.comparison.task}/{one.hypothesis.name}": one.answer for one in self.claims}
+        return compared | answered | {f"effect/{one.task}/{one.name}": one.verdict for one in self.effects}
+
+
+def find(recorded: Recorded) -> Findings:
+    """Judges the recorded runs. Raises ConfigError as `comparisons.compare` does."""
+    study, runs, budget = recorded.study, recorded.judged, limits(recorded)
+    check(runs, study.primary, study.margin, study.alpha)
+    comparisons = _comparisons(study, runs, budget)
+    return Findings(
+        comparisons=comparisons,
+        claims=claims.answer(study, runs, budget),
+        effects=_effects(study, runs, budget),
+        names=study.ablation.values if study.ablation is not None else {},
+        secondary=_secondary(study, runs),
+        overall=across_tasks(comparisons) or [],
+    )
+
+
+def limits(recorded: Recorded) -> dict[str, float | None]:
+    """By task, the budget in units of the primary cost; None where it does not limit that."""
+    unit = LIMITS.get(recorded.study.primary, "")
+    return {task: budget.get(unit) for task, budget in recorded.budgets.items()}
+
+
+def _comparisons(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Comparison]:
+    pairs = [
+        pair(runs, task, method, study.baseline, study.primary, budget.get(task))
+        for task, on in study.on.items()
+        for method in on.methods
+        if method != study.baseline
+    ]
+    return judge(pairs, study.margin, study.alpha)
+
+
+def _effects(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Effect]:
+    """On the tasks that all of a factorial ablation is run on."""
+    if study.ablation is None or study.ablation.design != "factorial":
+        return []
+    design = Design(study.ablation.factors, study.ablation.levels)
+    blocks = [
+        factorial.block(runs, task, design, study.primary, budget.get(task))
+        for task, on in study.on.items()
+        if set(design.levels) <= set(on.methods)
+    ]
+    return factorial.judge(blocks, design, study.margin, study.alpha)
+
+
+def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:
+    """In the study's order; only what at least one pair of runs has."""
+    there = set(zip(runs["task"], runs["method"], strict=True))
+    found: list[Exploratory] = []
+    for task, on in study.on.items():
+        methods = [name for name in on.methods if (task, name) in there]
+        if study.baseline in methods:
+            found += secondary(runs, study.baseline, study.primary, study.alpha, methods, [task])
+    return [one for one in found if one.n]

@@ -1,0 +1,1 @@
+"""Sweeps: tune, retest, freeze and carry settings over."""

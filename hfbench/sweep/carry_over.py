@@ -1,0 +1,92 @@
+"""Whether settings tuned on one task serve another: a study of what was frozen, and its matrix.
+
+The study compares the method as it stands with what was frozen on each task, on every task of the sweep's study and on
+the study's own seeds, which no tuning has seen. Its verdicts say where tuning pays. A second family of comparisons sets
+what was tuned elsewhere against what was tuned on the task itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hfbench.config.key_paths import with_values
+from hfbench.config.load import Study
+from hfbench.records.recorded_study import Recorded
+from hfbench.report import comparison_text
+from hfbench.statistics.comparisons import Comparison, judge
+from hfbench.statistics.findings import find, limits
+from hfbench.statistics.pairs import pair
+from hfbench.sweep.retest import Frozen
+
+LONGEST = 64  # letters of a method's name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was tuned on one task, run on another, against the method as it stands or against what was tuned there."""
+
+    tuned_on: str
+    run_on: str
+    against: str  # "defaults" or "own"
+    comparison: Comparison
+
+    def to_row(self) -> dict[str, Any]:
+        said = {"tuned_on": self.tuned_on, "run_on": self.run_on, "against": self.against}
+        return said | self.comparison.to_row() | {"sentence": comparison_text.sentences(self.comparison)}
+
+
+def name_of(method: str, task: str) -> str:
+    """What the method with the settings frozen on a task is called; a long name keeps what tells it from others."""
+    name = f"{method}_for_{task}"
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def frozen_study(study: Study, frozen: Mapping[str, Frozen]) -> Study | None:
+    """The comparison of what was frozen on each task; None where every task keeps the method as it stands."""
+    assert study.sweep is not None
+    base = study.methods[study.sweep.method]
+    tuned = {
+        name_of(base.name, task): with_values(base, one.params, name_of(base.name, task))
+        for task, one in frozen.items()
+        if not one.kept
+    }
+    if not tuned:
+        return None
+    methods = {base.name: base, **tuned}
+    name = f"{study.name}-frozen"[:64]
+    return replace(
+        study, name=name, question=_question(base.name, frozen), notes=_notes(study), methods=methods,
+        baseline=base.name, on={task: replace(on, methods=tuple(methods)) for task, on in study.on.items()},
+        hypotheses=(), ablation=None, sweep=None,
+    )  # fmt: skip
+
+
+def _question(method: str, frozen: Mapping[str, Frozen]) -> str:
+    return f"Do settings of {method} that were tuned on {' or '.join(frozen)} pay there, and elsewhere?"
+
+
+def _notes(study: Study) -> str:
+    sweep = study.sweep
+    assert sweep is not None
+    return (
+        f"What is compared was frozen by the sweep of {study.name}: tuned on seeds {', '.join(map(str, sweep.seeds))}, "
+        f"chosen on seeds {', '.join(map(str, sweep.retest))}, neither of which is run here."
+    )
+
+
+def matrix(recorded: Recorded, method: str, tasks: Sequence[str]) -> list[Cell]:
+    """All cells: against the defaults, one family, and against what was tuned on the task, another."""
+    study = recorded.study
+    names = {name_of(method, task): task for task in tasks if name_of(method, task) in study.methods}
+    cells = [Cell(names[one.method], one.task, "defaults", one) for one in find(recorded).comparisons]
+    budget = limits(recorded)
+    pairs = [
+        pair(recorded.judged, own, other, name_of(method, own), study.primary, budget.get(own))
+        for own in names.values()
+        for other in names
+        if names[other] != own and own in study.on
+    ]
+    return cells + [Cell(names[one.method], one.task, "own", one) for one in judge(pairs, study.margin, study.alpha)]

@@ -1,0 +1,224 @@
+"""What a sweep found: printed, drawn, and written beside the runs and to MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from hfbench.commands.run import run_study
+from hfbench.config.load import Study, load_study
+from hfbench.config.run_spec import plan
+from hfbench.config.sweep import searched, shown
+from hfbench.config.to_toml import toml
+from hfbench.records.recorded_study import gather
+from hfbench.records.run_folder import make_folder, safe_name, write_atomically, write_json
+from hfbench.report import comparison_text
+from hfbench.report.conclusion import command_of, shortened
+from hfbench.report.document import markdown
+from hfbench.report.html import page
+from hfbench.report.study_figures import Figure
+from hfbench.report.wording import NOUNS, colour, digits, grid_of, level
+from hfbench.statistics.comparisons import Comparison
+from hfbench.sweep import carry_over, figures, report
+from hfbench.sweep.carry_over import Cell, frozen_study
+from hfbench.sweep.mlflow_log import SweepLog
+from hfbench.sweep.outcome import Found, Swept
+from hfbench.sweep.retest import Frozen
+from hfbench.sweep.trial_rows import front, importances, rows
+
+
+def conclude(
+    study: Study, swept: Sequence[Swept], log: SweepLog, results: Path, jobs: int, data: str | None, console: Console,
+    options: Sequence[str],
+) -> int:  # fmt: skip
+    """Compares what was frozen on fresh seeds, then writes and prints everything. Returns the comparison's status."""
+    folder = make_folder(results / "studies" / safe_name(study.name))
+    for one in swept:
+        for trial in one.trials.values():  # what ended before may not be logged yet
+            log.ended(one.task, trial, one.trials[0])
+        show_frozen(one, console)
+    status, cells = _compare(study, swept, folder, results, jobs, data, console)
+    shares = {one.task.name: importances(one.points, one.task.sweep.parameters) for one in swept}
+    command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
+    found = Found(study, swept, shares, cells, command)
+    found.figures.extend(_draw(found, folder))
+    said = report.report(found)
+    texts = {"sweep.html": page(said), "sweep.md": markdown(said)}
+    for name, text in texts.items():
+        write_atomically(folder / name, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
+    written = [folder / name for name in texts] + _write_tables(found, folder)
+    _log(log, found, written)
+    if cells:
+        show_matrix(cells, study, console)
+    console.print(escape(f"sweep    {folder / 'sweep.html'}"), highlight=False, soft_wrap=True)
+    return status
+
+
+def _compare(
+    study: Study, swept: Sequence[Swept], folder: Path, results: Path, jobs: int, data: str | None, console: Console
+) -> tuple[int, list[Cell]]:
+    frozen = {one.task.name: one.frozen for one in swept if one.frozen is not None}
+    if not frozen:
+        console.print("Of several objectives none is frozen, so nothing is compared: choose from the front.")
+        return 0, []
+    drafted = frozen_study(study, frozen)
+    if drafted is None:
+        console.print("Nothing that was tried is better than the method as it stands: there is nothing to compare.")
+        return 0, []
+    file = folder / "frozen.toml"
+    write_atomically(file, lambda path: path.write_text(toml(drafted), encoding="utf-8"))
+    compared = load_study(str(file))
+    status = run_study(compared, results, jobs, data, console)
+    recorded = gather(compared, {spec.key(): spec for spec in plan(compared, data)}, results)
+    assert study.sweep is not None
+    return status, carry_over.matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []
+
+
+# ---------------------------------------------------------------- files
+
+
+def _write_tables(found: Found, folder: Path) -> list[Path]:
+    """trials.parquet, a row per stage, trial and seed, and sweep.json: what was frozen, matters, and carries over."""
+    import pandas as pd
+
+    table = [row for one in found.swept for row in rows(one.task.name, one.trials, one.again)]
+    trials, summary = folder / "trials.parquet", folder / "sweep.json"
+    frame = pd.DataFrame(table)
+    write_atomically(trials, frame.to_parquet)
+    frozen = {one.task.name: _frozen(one.frozen) for one in found.swept if one.frozen is not None}
+    of_all = {"study": found.study.name, "frozen": frozen, "importance": found.shares}
+    write_json(summary, {**of_all, "carry_over": [cell.to_row() for cell in found.cells]})
+    return [trials, summary]
+
+
+def _frozen(one: Frozen) -> dict[str, Any]:
+    tested = [candidate.to_row() for candidate in one.candidates]
+    optimism = math.exp(one.optimism) if one.candidates else None
+    return {"trial": one.index, "settings": dict(one.params), "optimism": optimism, "tested_again": tested}
+
+
+def _draw(found: Found, folder: Path) -> Iterator[Figure]:
+    for one in found.swept:
+        yield from _of_task(one, found.shares[one.task.name], folder)
+    if found.cells and len(found.study.tasks) > 1:
+        yield _carried(found, folder)
+
+
+def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
+    task, trials, sweep = one.task.name, one.points, one.task.sweep
+    measure = NOUNS[sweep.objectives[0]][0]
+    common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": task}
+
+    def made(kind: str, about: str, paths: list[Path]) -> Figure:
+        return Figure(kind, task, paths[0], paths[1], about)
+
+    def path(kind: str) -> Path:
+        return folder / f"{kind}-{safe_name(task)}"
+
+    yield made("history", "The trials in their order.", figures.history(trials, path("history"), **common))
+    about = "What each setting does: all trials, and their seeds."
+    yield made("slices", about, figures.slices(trials, sweep.parameters, path("slices"), **common))
+    if shares:
+        about = "Which settings matter, exploratory."
+        yield made("importance", about, figures.importance(shares, path("importance"), title=task))
+        ranked = sorted(sweep.parameters, key=lambda setting: -next(iter(shares.values()))[setting])
+        pairs = figures.pairs_of(ranked)
+        about = "The settings that matter most, two at a time."
+        yield made("contour", about, figures.contour(trials, sweep.parameters, pairs, path("contour"), **common))
+    if len(sweep.objectives) == 2:
+        again = {index: (of[0], of[1]) for index, of in one.retested().items()}
+        measures = [NOUNS[of][0] for of in sweep.objectives]
+        about = "Both objectives: what one costs of the other."
+        yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=task))
+
+
+def _carried(found: Found, folder: Path) -> Figure:
+    ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
+    for cell in found.cells:
+        if math.isfinite(cell.comparison.ratio):
+            written = comparison_text.cells(cell.comparison)[0]
+            of = ratios.setdefault(report.YARDSTICKS[cell.against], {})
+            of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, written, cell.comparison.verdict
+    tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))
+    paths = figures.carried(
+        ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=NOUNS[found.study.primary][0]
+    )
+    return Figure("carry-over", "", paths[0], paths[1], "Whether what was tuned on one task serves another.")
+
+
+def _log(log: SweepLog, found: Found, written: Sequence[Path]) -> None:
+    cells = {f"{cell.run_on}/tuned-on-{cell.tuned_on}-vs-{cell.against}": cell.comparison for cell in found.cells}
+    metrics = {
+        f"stat/{name}/{key.removeprefix('stat/')}": value
+        for name, c in cells.items()
+        for key, value in c.metrics().items()
+    }
+    tags = {f"verdict/{name}": c.verdict for name, c in cells.items()}
+    note = markdown(report.answer_alone(found))
+    files = [*written, *(path for figure in found.figures for path in figure.paths)]
+    try:
+        log.tracker.log_study(shortened(note), metrics, tags, files)
+    except Exception as error:  # the report on disk is complete
+        log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))
+
+
+# ---------------------------------------------------------------- the screen
+
+
+def show_frozen(one: Swept, console: Console) -> None:
+    """Prints what was frozen on a task beside what the method has, or the front of several objectives."""
+    console.print()
+    if one.frozen is None:
+        console.print(_front(one))
+        return
+    grid = grid_of(Text.assemble((one.task.name, "bold"), f" · settings of {one.task.method.name}"))
+    grid.add_column("setting", overflow="fold")
+    for name in ("as it stands", "frozen"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    grid.add_column("searched", overflow="fold")
+    for path, search in one.task.sweep.parameters.items():
+        values = (shown(of[path]) for of in (one.task.first, one.frozen.params))
+        grid.add_row(Text(path), *values, Text(searched(search)))
+    console.print(grid)
+    console.print(escape(" ".join(report.told(one))), highlight=False)
+
+
+def _front(one: Swept) -> Any:
+    names = [NOUNS[of][0] for of in one.task.sweep.objectives]
+    grid = grid_of(Text.assemble((one.task.name, "bold"), f" · the front, ratios to {one.task.method.name}"))
+    grid.add_column("trial", justify="right")
+    for name in [*names, *(f"{name}, again" for name in names)]:
+        grid.add_column(name, justify="right")
+    again = one.retested()
+    for point in front(one.points):
+        later = [f"{digits(ratio)}x" for ratio in again.get(point.index, ())] or ["–"] * len(names)
+        grid.add_row(str(point.index), *(f"{digits(ratio)}x" for ratio in point.ratios), *later)
+    return grid
+
+
+def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
+    """Prints where what was tuned on one task serves another."""
+    for against, said in report.YARDSTICKS.items():
+        chosen = [cell for cell in cells if cell.against == against]
+        if not chosen:
+            continue
+        console.print()
+        grid = grid_of(Text.assemble(("carry-over", "bold"), f" · {NOUNS[study.primary][0]}, ratio to {said}"))
+        for name in ("tuned on", "run on"):
+            grid.add_column(name, overflow="fold")
+        for name in ("ratio", f"{level(chosen[0].comparison)} CI", "p Holm"):
+            grid.add_column(name, justify="right", no_wrap=True)
+        grid.add_column("verdict", min_width=12)
+        for cell in chosen:
+            grid.add_row(Text(cell.tuned_on), Text(cell.run_on), *_numbers(cell.comparison))
+        console.print(grid)
+
+
+def _numbers(c: Comparison) -> tuple[str | Text, ...]:
+    return *comparison_text.cells(c)[:3], Text(c.verdict, style=colour(c.verdict))

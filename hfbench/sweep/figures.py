@@ -1,0 +1,286 @@
+"""A sweep in pictures: its course, what each setting does, which matter, and whether what was tuned carries over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfbench.figures.axes import fit, log_ticks, place_ticks, plain
+from hfbench.figures.style import COLOURS, FAINT, INK, literal, page, save, theme, wrapped
+from hfbench.parts.hyperparameters import Choice, Search
+from hfbench.sweep.trial_rows import Point, front, is_log, unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, RED = COLOURS[:3]
+PRUNED: dict[str, Any] = {"marker": "x", "color": FAINT, "linestyle": "none", "markersize": 4.5, "alpha": 0.8}
+COMPLETE: dict[str, Any] = {
+    "marker": "o",
+    "color": BLUE,
+    "linestyle": "none",
+    "markersize": 4.5,
+    "markeredgecolor": "white",
+}
+BEST: dict[str, Any] = {"marker": "*", "color": ORANGE, "linestyle": "none", "markersize": 13, "markeredgecolor": INK}
+MOST_COLOUR = 5.0  # ratios beyond it, or below its inverse, have the same colour
+BARS = {"fANOVA": BLUE, "PED-ANOVA": ORANGE}
+
+
+@theme()
+def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: int, title: str = "") -> list[Path]:
+    """Draws each trial's mean ratio to the first trial in their order, and the best complete one so far as a line."""
+    caption = (
+        "Ratio to the method as it stands, geometric mean over the seeds that a trial had. A cross was ended early."
+    )
+    figure, panels = page((6.4, 3.2), title=title, caption=caption, legend=_legend(shown, frozen))
+    axes = panels[0, 0]
+    _marks(axes, shown, lambda one: one.index, frozen)
+    able = [one for one in shown if one.complete and one.allowed]
+    best = np.minimum.accumulate([one.ratios[0] for one in able])
+    axes.step(
+        [*(one.index for one in able), shown[-1].index], [*best, best[-1]], where="post", color=INK, linewidth=1.2
+    )
+    axes.axhline(1.0, color=FAINT, linewidth=0.9, linestyle=(0, (5, 4)))
+    fit(axes, "y", [one.ratios[0] for one in shown])
+    axes.set_xlabel("trial")
+    axes.set_ylabel(f"{measure}, ratio")
+    return save(figure, path)
+
+
+@theme()
+def slices(
+    shown: Sequence[Point], parameters: Mapping[str, Search], path: str | Path, *, measure: str, frozen: int,
+    title: str = "",
+) -> list[Path]:  # fmt: skip
+    """Draws the ratio against each setting: a dot per trial, and faint ones for each of its seeds."""
+    across = min(3, len(parameters))
+    shape = math.ceil(len(parameters) / across), across
+    caption = "Large: trials, geometric mean over seeds. Small: their seeds. Dashed: the method as it stands."
+    figure, panels = page((3.0, 2.5), shape, title=title, caption=caption, legend=_legend(shown, frozen), sharey=True)
+    for axes in panels.flat[len(parameters) :]:
+        axes.remove()
+    first = next(one for one in shown if one.index == 0)
+    for axes, (setting, search) in zip(panels.flat, parameters.items(), strict=False):
+        _slice(axes, shown, setting, search, frozen)
+        axes.axvline(_place(first.params[setting], search), color=FAINT, linewidth=0.9, linestyle=(0, (5, 4)))
+    fit(panels[0, 0], "y", [value for one in shown for value in one.by_seed.values()])
+    for row in panels:
+        row[0].set_ylabel(f"{measure}, ratio")
+    return save(figure, path)
+
+
+def _slice(axes: Axes, shown: Sequence[Point], setting: str, search: Search, frozen: int) -> None:
+    for one in shown:
+        at = _place(one.params[setting], search)
+        axes.plot([at] * len(one.by_seed), list(one.by_seed.values()), ".", color=FAINT, markersize=2.5, alpha=0.5)
+    _marks(axes, shown, lambda one: _place(one.params[setting], search), frozen)
+    _scale(axes, "x", search)
+    axes.set_xlabel(wrapped(_short(setting)), fontsize="small")
+
+
+@theme()
+def contour(
+    shown: Sequence[Point], parameters: Mapping[str, Search], pairs: Sequence[tuple[str, str]], path: str | Path, *,
+    measure: str, frozen: int, title: str = "",
+) -> list[Path]:  # fmt: skip
+    """Draws the ratio over pairs of settings, interpolated between the trials, which are marked."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    ratios = [one.ratios[0] for one in shown]
+    ends = min(ratios), max(max(ratios), 1.01 * min(ratios))
+    norm = LogNorm(*ends)
+    caption = "Between the trials the colour is interpolated, from few trials: look at the dots first."
+    figure, panels = page((3.3, 2.8), (1, len(pairs)), title=title, caption=caption)
+    for axes, (x, y) in zip(panels.flat, pairs, strict=True):
+        _surface(axes, shown, (x, y), parameters, norm)
+        for one in shown:
+            at = [_place(one.params[setting], parameters[setting]) for setting in (x, y)]
+            look = BEST if one.index == frozen else COMPLETE if one.complete else PRUNED
+            axes.plot(*([value] for value in at), **{**look, "color": INK if look is not BEST else ORANGE})
+        for which, setting in (("x", x), ("y", y)):
+            _scale(axes, which, parameters[setting])
+        axes.set_xlabel(_short(x), fontsize="small")
+        axes.set_ylabel(_short(y), fontsize="small")
+        axes.grid(False)
+    bar = figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=list(panels.flat), shrink=0.9)
+    bar.set_label(f"{measure}, ratio")
+    place_ticks(bar.ax.yaxis, log_ticks(*ends))
+    return save(figure, path)
+
+
+def _surface(
+    axes: Axes, shown: Sequence[Point], pair: tuple[str, str], parameters: Mapping[str, Search], norm: Any
+) -> None:
+    from scipy.interpolate import RBFInterpolator
+
+    known = np.array(
+        [[_place(one.params[setting], parameters[setting]) for setting in pair] for one in shown], dtype=float
+    )
+    scaled = np.column_stack([unit(known[:, i], parameters[setting]) for i, setting in enumerate(pair)])
+    surface = RBFInterpolator(scaled, np.log([one.ratios[0] for one in shown]), smoothing=1.0, kernel="linear")
+    grids = [
+        np.geomspace(*_ends(parameters[s]), 60) if is_log(parameters[s]) else np.linspace(*_ends(parameters[s]), 60)
+        for s in pair
+    ]
+    across, up = np.meshgrid(*grids)
+    everywhere = zip(pair, (across, up), strict=True)
+    where = np.column_stack([unit(grid.ravel(), parameters[setting]) for setting, grid in everywhere])
+    heights = np.exp(surface(where)).reshape(across.shape).clip(norm.vmin, norm.vmax)
+    axes.pcolormesh(across, up, heights, norm=norm, cmap="viridis_r", shading="gouraud", rasterized=True)
+
+
+@theme()
+def importance(shares: Mapping[str, Mapping[str, float]], path: str | Path, *, title: str = "") -> list[Path]:
+    """Draws the share of each setting by both evaluators."""
+    settings = list(next(iter(shares.values())))
+    caption = (
+        "Exploratory: of these trials, without a test. fANOVA: share in what the score varies by over the whole range; "
+        "PED-ANOVA: in what tells the best tenth of the trials from the rest."
+    )
+    from matplotlib.patches import Patch
+
+    legend = [(Patch(color=BARS[name]), name) for name in shares]
+    figure, panels = page((5.6, 1.0 + 0.42 * len(settings)), title=title, caption=caption, legend=legend)
+    axes, height = panels[0, 0], 0.8 / len(shares)
+    for place, (name, of) in enumerate(shares.items()):
+        offsets = np.arange(len(settings)) + (place - (len(shares) - 1) / 2) * height
+        axes.barh(offsets, [of[setting] for setting in settings], height=0.9 * height, color=BARS[name])
+    axes.set_yticks(range(len(settings)), [wrapped(_short(setting)) for setting in settings])
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("importance, share")
+    return save(figure, path)
+
+
+@theme()
+def pareto(
+    shown: Sequence[Point], again: Mapping[int, tuple[float, float]], path: str | Path, *,
+    measures: Sequence[str], title: str = "",
+) -> list[Path]:  # fmt: skip
+    """Draws both objectives of every trial, the front, and where its trials came when they were tested `again`."""
+    best = front(shown)
+    caption = (
+        "Ratios to the method as it stands, which is at (1, 1). Arrows: where trials of the front came on fresh seeds."
+    )
+    figure, panels = page((4.8, 3.8), title=title, caption=caption)
+    axes = panels[0, 0]
+    axes.plot(*zip(*(one.ratios for one in shown), strict=True), **COMPLETE)
+    axes.step(*zip(*(one.ratios for one in best), strict=True), where="post", color=INK, linewidth=1.2)
+    for one in best:
+        if one.index in again:
+            axes.annotate("", again[one.index], one.ratios, arrowprops={"arrowstyle": "->", "color": ORANGE})
+    axes.plot(1, 1, marker="s", color=RED, markersize=6)
+    everything = [*(one.ratios for one in shown), *again.values()]
+    for which, values in zip("xy", zip(*everything, strict=True), strict=True):
+        fit(axes, which, values)
+    axes.set_xlabel(f"{measures[0]}, ratio")
+    axes.set_ylabel(f"{measures[1]}, ratio")
+    return save(figure, path)
+
+
+@theme()
+def carried(
+    ratios: Mapping[str, Mapping[tuple[str, str], tuple[float, str, str]]], tuned_on: Sequence[str],
+    run_on: Sequence[str], path: str | Path, *, measure: str,
+) -> list[Path]:  # fmt: skip
+    """Draws heat maps, one for each yardstick: rows where settings were tuned, columns where they were run.
+
+    `ratios` by yardstick and place: the number, how it is written, and the verdict on it.
+    """
+    from matplotlib.colors import LogNorm
+
+    caption = (
+        "Blue costs less than the yardstick, red more; bold has a verdict. Diagonal, framed: the task's own settings."
+    )
+    size = max(4.4, 1.3 + 0.95 * len(run_on)), 0.9 + 0.5 * len(tuned_on)
+    figure, panels = page(size, (len(ratios), 1), title=measure, caption=caption)
+    norm = LogNorm(1 / MOST_COLOUR, MOST_COLOUR)
+    for axes, (against, cells) in zip(panels.flat, ratios.items(), strict=True):
+        values = np.array([[cells.get((row, column), (math.nan,))[0] for column in run_on] for row in tuned_on])
+        axes.imshow(values, norm=norm, cmap="RdBu_r", aspect="auto")
+        for (i, row), (j, column) in ((r, c) for r in enumerate(tuned_on) for c in enumerate(run_on)):
+            if (row, column) in cells:
+                ratio, written, verdict = cells[row, column]
+                weight = "bold" if verdict and not verdict.startswith("inconclusive") else "normal"
+                ink = "white" if abs(math.log(ratio)) > 0.65 * math.log(MOST_COLOUR) else INK
+                axes.text(j, i, written, ha="center", va="center", weight=weight, color=ink)
+            if row == column:
+                axes.add_patch(_frame(i, j))
+        axes.set_xticks(range(len(run_on)), [wrapped(name, 14) for name in run_on], fontsize="small")
+        axes.set_yticks(range(len(tuned_on)), [wrapped(name, 14) for name in tuned_on], fontsize="small")
+        axes.set_title(literal(f"ratio to {against}"), loc="left", fontsize="medium")
+        axes.set_ylabel("tuned on")
+        axes.grid(False)
+    panels.flat[-1].set_xlabel("run on")
+    return save(figure, path)
+
+
+def _frame(row: int, column: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor=INK, linewidth=1.4)
+
+
+# ---------------------------------------------------------------- marks and scales
+
+
+def _marks(axes: Axes, shown: Sequence[Point], at: Any, frozen: int) -> None:
+    for points, look in (
+        ([one for one in shown if not one.complete], PRUNED),
+        ([one for one in shown if one.complete], COMPLETE),
+        ([one for one in shown if one.index == frozen], BEST),
+    ):
+        axes.plot([at(one) for one in points], [one.ratios[0] for one in points], zorder=3, **look)
+
+
+def _legend(shown: Sequence[Point], frozen: int) -> list[tuple[Any, str]]:
+    from matplotlib.lines import Line2D
+
+    known = [(COMPLETE, "complete"), (PRUNED, "ended early"), (BEST, "frozen")]
+    there = [
+        any(one.complete for one in shown),
+        not all(one.complete for one in shown),
+        any(one.index == frozen for one in shown),
+    ]
+    return [(Line2D([], [], **look), name) for (look, name), is_there in zip(known, there, strict=True) if is_there]
+
+
+def _place(value: Any, search: Search) -> float:
+    """Where a value stands on its axis: a choice by its place among the values."""
+    return float(search.values.index(value)) if isinstance(search, Choice) else float(value)
+
+
+def _ends(search: Search) -> tuple[float, float]:
+    return (0.0, len(search.values) - 1.0) if isinstance(search, Choice) else (float(search.low), float(search.high))
+
+
+def _scale(axes: Axes, which: str, search: Search) -> None:
+    if isinstance(search, Choice):
+        axis = axes.xaxis if which == "x" else axes.yaxis
+        axis.set_ticks(range(len(search.values)), [wrapped(_value(value), 12) for value in search.values])
+    else:
+        fit(axes, which, _ends(search), log=is_log(search))
+        if is_log(search):
+            place_ticks(axes.xaxis if which == "x" else axes.yaxis, log_ticks(*_ends(search), 4))
+
+
+def _value(value: Any) -> str:
+    return plain(value) if isinstance(value, float) else str(value)
+
+
+def _short(setting: str) -> str:
+    """The last key of a path: what it is called."""
+    return setting.rpartition(".")[2]
+
+
+def pairs_of(settings: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs among the three first settings."""
+    return list(combinations(settings[:3], 2))

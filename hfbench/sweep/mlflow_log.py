@@ -1,0 +1,75 @@
+"""The trials of a sweep in MLflow: each a run below the sweep's, with its settings and what every seed came to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.commands.run import study_key
+from hfbench.config.load import Study
+from hfbench.config.sweep import searched
+from hfbench.sweep.retest import score
+from hfbench.sweep.sampling import Params
+from hfbench.sweep.trials import COMPLETE, Trial
+from hfbench.sweep.tuning import Task, mean
+from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.params import text
+
+
+class SweepLog:
+    """Logs trials as they end; what fails to be logged is logged at the end or by the next invocation."""
+
+    def __init__(self, study: Study, tasks: Sequence[Task], results: Path, console: Console) -> None:
+        self.console = console
+        params = sweep_params(study)
+        key = study_key(study, [task.identity for task in tasks], params)
+        self.tracker = Tracker(results, study.name, key, params, by="hfbench sweep")
+        self.known = set(self.tracker.logged())
+        self.tracker.begin()
+
+    def ended(self, task: Task, trial: Trial, first: Trial) -> None:
+        key = f"{task.identity}-{trial.index}"
+        if key in self.known:
+            return
+        try:
+            name = f"{task.method.name}/{task.name}/trial-{trial.index}"
+            tags = {"task": task.name, "method": task.method.name, "outcome": trial.state}
+            self.tracker.log_trial(
+                key, name, _params(task, trial.params, trial.index), _metrics(task, trial, first), tags
+            )
+            self.known.add(key)
+        except Exception as error:  # the storage has the trial: a busy or unreachable MLflow must not end the sweep
+            said = f"trial {trial.index} on {task.name} is not in MLflow yet: {type(error).__name__}: {error}"
+            self.console.print(escape(said))
+
+
+def sweep_params(study: Study) -> dict[str, str]:
+    """What the sweep's own run shows: what is searched, and how."""
+    sweep = study.sweep
+    assert sweep is not None
+    plain = ("method", "objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
+    shown = {f"sweep.{name}": text(getattr(sweep, name)) for name in plain}
+    ranges = {f"range.{path}": searched(search) for path, search in sweep.parameters.items()}
+    return {"question": study.question, "tasks": ", ".join(sweep.tasks), **shown, **ranges}
+
+
+def _params(task: Task, params: Params, index: int) -> dict[str, str]:
+    return {"task": task.name, "method": task.method.name, "trial": str(index)} | {
+        path: text(value) for path, value in params.items()
+    }
+
+
+def _metrics(task: Task, trial: Trial, first: Trial) -> dict[str, float]:
+    """The objectives by seed and their geometric means, and the ratio to the first trial."""
+    found: dict[str, float] = {"summary/seeds": len(trial.measures)}
+    for measure in task.sweep.measures:
+        logs = {seed: math.log(of[measure]) for seed, of in trial.measures.items()}
+        found |= {f"{measure}/seed-{seed}": math.exp(value) for seed, value in logs.items()}
+        found[f"summary/{measure}"] = math.exp(mean(logs))
+    found["summary/ratio"] = math.exp(score(trial.measures, first.measures, task.sweep))
+    found["summary/complete"] = float(trial.state == COMPLETE)
+    return {name: value for name, value in found.items() if math.isfinite(value)}

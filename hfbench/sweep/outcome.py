@@ -1,0 +1,55 @@
+"""Outcome of a sweep: what it found on one task, and all that its report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hfbench.config.load import Study
+from hfbench.report.study_figures import Figure
+from hfbench.sweep.carry_over import Cell
+from hfbench.sweep.retest import Frozen
+from hfbench.sweep.trial_rows import Point, points
+from hfbench.sweep.trials import Trial
+from hfbench.sweep.tuning import Measures, Task, mean, relative
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found on one task."""
+
+    task: Task
+    trials: Mapping[int, Trial]
+    frozen: Frozen | None  # None for several objectives, where no trial is the best
+    again: Mapping[int, Measures]  # what the trials that were tested again came to, by index
+
+    @property
+    def points(self) -> list[Point]:
+        return points(self.trials, self.task.sweep)
+
+    @property
+    def index(self) -> int:
+        """Of the trial that is frozen; -1 if none is."""
+        return -1 if self.frozen is None else self.frozen.index
+
+    def retested(self) -> dict[int, tuple[float, ...]]:
+        """The ratios of the trials that were tested again, one for each objective."""
+        base = self.again[0]
+        return {
+            index: tuple(math.exp(mean(relative(of, base, one))) for one in self.task.sweep.objectives)
+            for index, of in self.again.items()
+            if index and of
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that the report shows."""
+
+    study: Study
+    swept: Sequence[Swept]
+    shares: Mapping[str, Mapping[str, Mapping[str, float]]]  # importance by task, evaluator and setting
+    cells: Sequence[Cell]
+    command: str
+    figures: list[Figure] = field(default_factory=list)

@@ -1,0 +1,136 @@
+"""How far a sweep is: a line for every trial that has ended, and on a terminal a bar for each task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from hfbench.messages import count
+from hfbench.report.wording import digits
+from hfbench.statistics.paired_tests import least_pairs
+from hfbench.sweep.trial_rows import front, points
+from hfbench.sweep.trials import COMPLETE, FAILED, Trial
+from hfbench.sweep.tuning import Tuning, seen
+
+
+class Watcher(Protocol):
+    def ended(self, tuning: Tuning, trial: Trial) -> None:
+        """A trial is over."""
+        ...
+
+    def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        """The best trials are about to be tested again in so many runs, of which some are done already."""
+        ...
+
+    def retested(self, tuning: Tuning) -> None:
+        """One of these runs is over."""
+        ...
+
+
+@contextmanager
+def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
+    """Shows the sweep until the block ends."""
+    for line in [*map(_announcement, tunings), *_warning(tunings)]:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    with Bars(console, tunings) as bars:
+        yield bars
+
+
+class Lines:
+    """`usps trial 12/40: 0.85x of shf; best 0.62x, trial 9`."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def ended(self, tuning: Tuning, trial: Trial) -> None:
+        self.console.print(escape(describe(tuning, trial)), highlight=False, soft_wrap=True)
+
+    def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        already = f", {done} made already" if done else ""
+        said = f"{tuning.task.name}: the best are tested again, {runs} runs on fresh seeds{already}"
+        self.console.print(escape(said), highlight=False, soft_wrap=True)
+
+    def retested(self, tuning: Tuning) -> None:
+        pass
+
+
+class Bars(Progress):
+    """A bar for each task above which the lines go by."""
+
+    def __init__(self, console: Console, tunings: Sequence[Tuning]) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
+        super().__init__(*columns, TimeElapsedColumn(), console=console, refresh_per_second=4)
+        self.lines = Lines(console)
+        self.bars: dict[str, TaskID] = {}
+        for tuning in tunings:
+            done, total = sum(one.ended for one in tuning.all.values()), tuning.sweep.trials
+            name = tuning.task.name
+            self.bars[name] = self.add_task(escape(name), total=total, completed=done, note=f"{done}/{total} trials")
+
+    def ended(self, tuning: Tuning, trial: Trial) -> None:
+        self.lines.ended(tuning, trial)
+        done, total = sum(one.ended for one in tuning.all.values()), tuning.sweep.trials
+        self.update(self.bars[tuning.task.name], completed=done, note=f"{done}/{total} trials, {best(tuning)}")
+
+    def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        self.update(self.bars[tuning.task.name], total=runs, completed=0, note="tested again")
+
+    def retested(self, tuning: Tuning) -> None:
+        self.advance(self.bars[tuning.task.name])
+
+
+def describe(tuning: Tuning, trial: Trial) -> str:
+    """One trial in one line."""
+    head = f"{tuning.task.name} trial {trial.index}/{tuning.sweep.trials - 1}"
+    if trial.state == FAILED:
+        return f"{head}: failed: {trial.why}"
+    method, first = tuning.task.method.name, tuning.all[0]
+    if trial.index == 0:
+        return f"{head}: {method} as it stands"
+    if not first.ended:
+        return f"{head}: complete"
+    values = seen(trial, first, tuning.sweep).values or ()
+    ratio = f"{' and '.join(f'{digits(math.exp(of))}x' for of in values)} of {method}"
+    if trial.state == COMPLETE:
+        return f"{head}: {ratio}; {best(tuning)}"
+    return f"{head}: ended after {len(trial.measures)} seeds at {ratio}; {best(tuning)}"
+
+
+def best(tuning: Tuning) -> str:
+    """`best 0.62x, trial 9`, or of several objectives `front: trials 3, 9`."""
+    first = tuning.all[0]
+    able = [one for one in points(tuning.all, tuning.sweep) if one.complete and one.allowed] if first.ended else []
+    if not able:
+        return "none complete yet"
+    if len(tuning.sweep.objectives) > 1:
+        best = sorted(one.index for one in front(able))
+        return f"front: {'trial' if len(best) == 1 else 'trials'} {', '.join(map(str, best))}"
+    one = min(able, key=lambda one: (one.ratios, one.index))
+    return f"best {digits(one.ratios[0])}x, trial {one.index}"
+
+
+def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
+    """That the study's seeds are too few for any verdict on what will be frozen, if they are."""
+    study = tunings[0].task.study
+    family = len(tunings) * len(study.tasks)
+    seeds, least = min(len(on.seeds) for on in study.on.values()), least_pairs(study.alpha, family)
+    if len(tunings[0].sweep.objectives) == 1 and seeds < least:
+        comparisons = count(family, "comparison")
+        yield f"study.seeds has {seeds}: for a verdict with {comparisons}, as there may be, it takes {least}."
+
+
+def _announcement(tuning: Tuning) -> str:
+    sweep, done = tuning.sweep, sum(one.ended for one in tuning.all.values())
+    already = f", {done} made already" if done else ""
+    sizes = f"{len(sweep.parameters)} settings, {len(sweep.seeds)} seeds"
+    how = f"sampler {sweep.sampler}, pruner {sweep.pruner}"
+    return f"{tuning.task.name}: {sweep.trials} trials of {tuning.task.method.name}{already}, {sizes}; {how}"

@@ -1,0 +1,214 @@
+"""What the report of a sweep says: what was frozen and why, which settings matter, and where it all carries over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config.sweep import searched, shown
+from hfbench.messages import count
+from hfbench.report.comparison_text import cells as cells_of
+from hfbench.report.document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
+from hfbench.report.study_figures import Figure
+from hfbench.report.study_report import marked
+from hfbench.report.wording import NOUNS, digits
+from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
+from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
+
+if TYPE_CHECKING:
+    from hfbench.sweep.carry_over import Cell
+    from hfbench.sweep.outcome import Found, Swept
+
+YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
+
+
+def report(found: Found) -> Document:
+    """The whole report."""
+    blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
+    blocks += [Heading("Answer"), *_answer(found)]
+    for one in found.swept:
+        blocks += [Heading(f"Tuned on {one.task.name}"), *_of_task(found, one)]
+    if found.cells:
+        blocks += [Heading("Carry-over" if len(found.study.tasks) > 1 else "On fresh seeds"), *_carry_over(found)]
+    blocks += [Heading("How it was done"), *_conduct(found)]
+    return Document(f"{found.study.name}: the sweep", blocks)
+
+
+def answer_alone(found: Found) -> Document:
+    """For MLflow's description."""
+    return Document(f"{found.study.name}: the sweep", [*_answer(found)])
+
+
+# ---------------------------------------------------------------- the answer
+
+
+def _answer(found: Found) -> Iterator[Block]:
+    yield Bullets([" ".join(told(one)) for one in found.swept])
+    for one in found.swept:
+        yield Paragraph(_matters(one, found.shares.get(one.task.name, {})))
+    if found.cells:
+        yield Bullets([_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)])
+
+
+def told(one: Swept) -> list[str]:
+    """What was frozen on a task and what it promises, and how much too good the tuning's winner looked."""
+    task, sweep = one.task, one.task.sweep
+    done = [trial for trial in one.trials.values() if trial.ended]
+    states = {state: sum(trial.state == state for trial in done) for state in (COMPLETE, PRUNED, FAILED)}
+    made = f"On {task.name}, {count(len(done), 'trial')} ({states[COMPLETE]} complete, {states[PRUNED]} ended early"
+    said = [made + (f", {states[FAILED]} failed)" if states[FAILED] else ")")]
+    if one.frozen is None:
+        return [said[0] + "; of several objectives none is frozen: choose from the front."]
+    frozen, cost = one.frozen, NOUNS[sweep.objectives[0]][1]
+    if not frozen.candidates:
+        return [f"{said[0]}; none but the first is complete and allowed, so {task.method.name} is kept as it stands."]
+    winner = min(frozen.candidates, key=lambda of: (of.tuning, of.index))
+    seeds = count(len(sweep.retest), "fresh seed")
+    if frozen.kept:
+        best = f"none of the best {len(frozen.candidates)} was better than {task.method.name} as it stands"
+        said[0] += f"; {best} on {seeds}, so that is kept."
+    else:
+        chosen = next(of for of in frozen.candidates if of.index == frozen.index)
+        took = f"on {seeds} it took {digits(math.exp(chosen.retest))}x {cost} of {task.method.name}"
+        said[0] += f"; trial {frozen.index} is frozen: {took}."
+    gap = math.exp(-frozen.optimism)
+    how = f"{100 * (gap - 1):.0f} % more" if gap >= 1 else f"{100 * (1 - gap):.0f} % less"
+    said.append(
+        f"The winner of the tuning, trial {winner.index}, promised {digits(math.exp(winner.tuning))}x and came to "
+        f"{digits(math.exp(winner.retest))}x, {how}."
+    )
+    edges = at_ends(frozen.params, sweep.parameters)
+    if edges and not frozen.kept:
+        close = ", ".join(f"{path} {shown(frozen.params[path])} at {shown(end)}" for path, end in edges.items())
+        said.append(f"Close to the end of what was searched, so look beyond it: {close}.")
+    return said
+
+
+def _matters(one: Swept, shares: Any) -> str:
+    """The settings by importance, exploratory."""
+    if not shares:
+        what = f"{LEAST_TRIALS} trials with scores that differ, and two settings"
+        return f"What matters on {one.task.name} is not said: that takes {what}; there are {len(one.points)} trials."
+    said = []
+    for name, of in shares.items():
+        ranked = sorted(of, key=lambda setting: -of[setting])[:3]
+        said.append(f"{name} {', '.join(f'{setting} {100 * of[setting]:.0f} %' for setting in ranked)}")
+    return f"What matters on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
+
+
+def _carried(cells: Sequence[Cell], task: str) -> Text:
+    """Where the settings tuned on a task serve."""
+    said: list[Piece] = [f"Tuned on {task}."]
+    for against, yardstick in YARDSTICKS.items():
+        chosen = [cell for cell in cells if (cell.tuned_on, cell.against) == (task, against)]
+        if chosen:
+            said += [f" Against {yardstick}: ", *_by_verdict(chosen)]
+    return tuple(said)
+
+
+def _by_verdict(cells: Sequence[Cell]) -> list[Piece]:
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        groups.setdefault(cell.comparison.verdict, []).append(f"{cell.run_on} {cells_of(cell.comparison)[0]}")
+    said: list[Piece] = []
+    for verdict, places in groups.items():
+        said += [marked(verdict), f" on {', '.join(places)}; "]
+    return [*said[:-1], f"{str(said[-1]).removesuffix('; ')}."]
+
+
+# ---------------------------------------------------------------- a task
+
+
+def _of_task(found: Found, one: Swept) -> Iterator[Block]:
+    parameters = one.task.sweep.parameters
+    if one.frozen is not None:
+        frozen = one.frozen.params
+        table = [
+            [path, shown(one.task.first[path]), shown(frozen[path]), searched(search)]
+            for path, search in parameters.items()
+        ]
+        yield Table(("setting", "as it stands", "frozen", "searched"), table, words=1)
+        yield from _candidates(one)
+    else:
+        yield _front(one)
+    yield from _pictures([figure for figure in found.figures if figure.task == one.task.name])
+
+
+def _candidates(one: Swept) -> Iterator[Block]:
+    assert one.frozen is not None
+    table: list[list[Text]] = []
+    for of in one.frozen.candidates:
+        name = f"{of.index}, frozen" if of.index == one.frozen.index else str(of.index)
+        table.append([name, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", _settings(of.params)])
+    if table:
+        sweep = one.task.sweep
+        seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
+        caption = (
+            f"The best of the complete trials, ratios to {one.task.method.name} as it stands, {seeds}. A run that "
+            "missed its target counts as the budget, so that ratios to such runs are bounds."
+        )
+        yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1)
+
+
+def _front(one: Swept) -> Table:
+    names = [NOUNS[of][0] for of in one.task.sweep.objectives]
+    again, table = one.retested(), list[list[Text]]()
+    for point in front(one.points):
+        ratios = [*map(_ratio, point.ratios), *map(_ratio, again.get(point.index, [math.nan] * len(names)))]
+        table.append([str(point.index), *ratios, _settings(point.params)])
+    caption = f"The trials that no other beats in everything, ratios to {one.task.method.name} as it stands."
+    return Table(("trial", *names, *(f"{name}, again" for name in names), "settings"), table, caption, words=1)
+
+
+def _ratio(given: float) -> str:
+    return f"{digits(given)}x" if math.isfinite(given) else "–"
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path.rpartition('.')[2]} {shown(given)}" for path, given in params.items())
+
+
+def _carry_over(found: Found) -> Iterator[Block]:
+    for against, said in YARDSTICKS.items():
+        chosen = [cell for cell in found.cells if cell.against == against]
+        if chosen:
+            table: list[list[Text]] = [
+                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison)[:3], marked(cell.comparison.verdict)]
+                for cell in chosen
+            ]
+            caption = (
+                f"{NOUNS[found.study.primary][0].capitalize()}, ratio to {said}, on seeds that no tuning has seen."
+            )
+            yield Table(
+                ("tuned on", "run on", "ratio", "95 % CI", "p Holm", "verdict"), table, caption, numbers=2, words=1
+            )
+    yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {found.study.name}-frozen.")
+    yield from _pictures([figure for figure in found.figures if not figure.task])
+
+
+def _conduct(found: Found) -> Iterator[Block]:
+    study, sweep = found.study, found.study.sweep
+    assert sweep is not None
+    bound = sweep.constraint
+    yield Code(found.command)
+    facts = [
+        ("objective", ", ".join(NOUNS[one][0] for one in sweep.objectives)),
+        ("constraint", "none" if bound is None else f"{NOUNS[bound.measure][0]} at most {bound.at_most:g}x"),
+        ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
+        ("seeds of the test again", ", ".join(map(str, sweep.retest))),
+        ("seeds of the comparison", ", ".join(map(str, study.seeds))),
+        ("sampler", f"{sweep.sampler}; trial i rests on the trials up to i - {sweep.ahead}"),
+        ("pruner", sweep.pruner),
+    ]
+    yield Table(("", ""), facts, numbers=2)
+    yield Paragraph("The trials do not depend on the number of processes, nor on interruptions.")
+    for paragraph in study.notes.split("\n\n"):
+        if paragraph.strip():
+            yield Paragraph(" ".join(paragraph.split()))
+
+
+def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
+    for one in figures:
+        where = f"{one.task}: " if one.task else ""
+        yield Picture(one.png, one.svg, f"{where}{one.about}", f"Figure {one.kind}. {where}{one.about}")

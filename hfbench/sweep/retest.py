@@ -1,0 +1,106 @@
+"""From the trials of a sweep to one frozen setting: the best are tested again on seeds that chose none of them.
+
+The best of many noisy scores looks better than it is. How much, the optimism, is what the winner of the tuning loses
+when it is tested again: an unbiased estimate, since the fresh seeds took no part in choosing it. The setting that is
+frozen is the best of those tested again; its own score there is again a little too good, and what it is worth is what
+the comparison on the study's seeds says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hfbench.config.sweep import Sweep
+from hfbench.sweep.sampling import Params
+from hfbench.sweep.trials import COMPLETE, Trial
+from hfbench.sweep.tuning import Measures, feasible, mean, relative, seen
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that was tested again. Scores are mean log ratios of the objective to the method as it stands."""
+
+    index: int
+    params: Params
+    tuning: float
+    retest: float
+    excess: float  # of the constraint, when tested again
+
+    def to_row(self) -> dict[str, Any]:
+        return {
+            "trial": self.index, "tuning_ratio": math.exp(self.tuning), "retest_ratio": math.exp(self.retest),
+            "holds": self.excess <= 0, **self.params,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a sweep of one task ends with."""
+
+    index: int
+    params: Params
+    candidates: Sequence[Candidate]
+
+    @property
+    def kept(self) -> bool:
+        """Whether no candidate was better than the method as it stands, which is kept then."""
+        return self.index == 0
+
+    @property
+    def optimism(self) -> float:
+        """log of what the winner of the tuning was promised to cost over what it then cost; below 0: too good."""
+        winner = min(self.candidates, key=lambda one: (one.tuning, one.index))
+        return winner.tuning - winner.retest
+
+
+def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
+    """The best complete trials that keep the constraint, the best first; never the first trial, the yardstick.
+
+    Of several objectives those of the front, by the first objective; where it has too many, evenly over it.
+    """
+    first = trials[0]
+    complete = [one for one in trials.values() if one.state == COMPLETE and one.index > 0]
+    kept = [one for one in complete if feasible(one, first, sweep)]
+    ranked = sorted(kept, key=lambda one: (score(one.measures, first.measures, sweep), one.index))
+    if len(sweep.objectives) == 1 or not ranked:
+        return ranked[: sweep.candidates]
+    values = {one.index: seen(one, first, sweep).values or () for one in ranked}
+    best = [one for one in ranked if not any(beats(other, values[one.index]) for other in values.values())]
+    many = min(sweep.candidates, len(best))
+    return [best[round(place * (len(best) - 1) / max(1, many - 1))] for place in range(many)]
+
+
+def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether no objective is worse and one is better."""
+    return tuple(one) != tuple(other) and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def score(measures: Measures, first: Measures, sweep: Sweep) -> float:
+    return mean(relative(measures, first, sweep.objectives[0]))
+
+
+def freeze(chosen: Sequence[Trial], again: Mapping[int, Measures], first: Trial, sweep: Sweep) -> Frozen:
+    """The best of the trials when tested again, or the first trial where none is better; `again` is by index."""
+    base = again[0]
+    tested = [
+        Candidate(
+            index=one.index,
+            params=one.params,
+            tuning=score(one.measures, first.measures, sweep),
+            retest=score(again[one.index], base, sweep),
+            excess=_excess(again[one.index], base, sweep),
+        )
+        for one in chosen
+    ]
+    better = [one for one in tested if one.retest < 0 and one.excess <= 0]
+    best = min(better, key=lambda one: (one.retest, one.index), default=None)
+    return Frozen(best.index if best else 0, best.params if best else first.params, tested)
+
+
+def _excess(measures: Measures, base: Measures, sweep: Sweep) -> float:
+    if sweep.constraint is None:
+        return 0.0
+    return mean(relative(measures, base, sweep.constraint.measure)) - math.log(sweep.constraint.at_most)

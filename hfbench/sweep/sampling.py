@@ -1,0 +1,140 @@
+"""Which settings a trial tries, and when it has no hope: pure functions of the trials before it.
+
+Optuna's samplers and pruner are asked anew for every trial, with the trials that have ended by then and a seed made of
+the sweep's identity and the trial's index. What they say depends on nothing else: not on how many workers there are,
+nor on whether the sweep was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config.sweep import PRUNING_P, STARTUP
+from hfbench.parts.hyperparameters import Choice, Integers, Log, Search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import optuna
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trial as the sampler sees it: its settings, and what they came to, which is to be small."""
+
+    params: Params
+    values: tuple[float, ...] | None  # one for each objective; None while it is under way
+    excess: float = 0.0  # of the constraint: it holds up to 0
+
+
+def suggest(
+    parameters: Mapping[str, Search], seen: Sequence[Seen], sampler: str, objectives: int, identity: str, index: int
+) -> dict[str, Any]:
+    """The settings of the trial with that index, from 1 on; the trial 0 is the method as it stands.
+
+    `seen` are the trials that have ended, and those under way, which the samplers keep away from.
+    """
+    if sampler == "grid":
+        return grid(parameters, seen[0].params)[index - 1]
+    import optuna
+
+    with quietly():
+        study = optuna.create_study(
+            directions=["minimize"] * objectives, sampler=_sampler(sampler, draw_seed(identity, index))
+        )
+        space = distributions(parameters)
+        for one in seen:
+            study.add_trial(trial_of(one, space))
+        return dict(study.ask(space).params)
+
+
+def grid(parameters: Mapping[str, Search], first: Params) -> list[dict[str, Any]]:
+    """All combinations of the values but for that of the first trial."""
+    values = {path: search.values for path, search in parameters.items() if isinstance(search, Choice)}
+    combinations = (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
+    return [one for one in combinations if one != dict(first)]
+
+
+def is_hopeless(scores: Mapping[int, float], best: Mapping[int, float]) -> bool:
+    """Whether a trial is worse than the best so far on the seeds that it has: Optuna's one-sided Wilcoxon pruner.
+
+    Scores are by seed, to be small. Looking after every seed is not corrected for: that a good trial is lost now and
+    then costs less than bad ones run to their end.
+    """
+    import optuna
+
+    with quietly():
+        pruner = optuna.pruners.WilcoxonPruner(p_threshold=PRUNING_P, n_startup_steps=STARTUP)
+        study = optuna.create_study(pruner=pruner)
+        mean = sum(best.values()) / len(best)
+        study.add_trial(optuna.trial.create_trial(value=mean, intermediate_values=dict(best)))
+        trial = study.ask()
+        for seed, score in scores.items():
+            trial.report(score, step=seed)
+        return trial.should_prune()
+
+
+def seed_order(seeds: Sequence[int], identity: str, index: int) -> list[int]:
+    """The order in which a trial meets the seeds: another one in each, or pruning would rest on the first few."""
+    order = list(seeds)
+    random.Random(draw_seed(identity, index)).shuffle(order)
+    return order
+
+
+def draw_seed(identity: str, index: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{identity}/{index}".encode()).digest()[:4])
+
+
+# ---------------------------------------------------------------- Optuna's terms
+
+
+def distributions(parameters: Mapping[str, Search]) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {path: _distribution(search) for path, search in parameters.items()}
+
+
+def _distribution(search: Search) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(search, Choice):
+        return CategoricalDistribution(search.values)  # type: ignore[arg-type]
+    if isinstance(search, Integers):
+        return IntDistribution(search.low, search.high, log=search.log)
+    return FloatDistribution(search.low, search.high, log=isinstance(search, Log))
+
+
+def trial_of(one: Seen, space: Mapping[str, optuna.distributions.BaseDistribution]) -> optuna.trial.FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    if one.values is None:
+        return create_trial(state=TrialState.RUNNING, params=dict(one.params), distributions=dict(space))
+    return create_trial(
+        values=one.values, params=dict(one.params), distributions=dict(space), constraints={"excess": one.excess}
+    )
+
+
+def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    from optuna import samplers
+
+    if name == "gp":
+        return samplers.GPSampler(seed=seed)
+    return samplers.TPESampler(seed=seed) if name == "tpe" else samplers.RandomSampler(seed=seed)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Optuna's report of every trial and its remarks on what may change in later versions."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

@@ -1,0 +1,235 @@
+"""The trials of a sweep in an Optuna storage: who works on which, what each seed came to, and how each ended.
+
+A trial is known by its index, which is an attribute of it: Optuna's own numbers count attempts as well, since a trial
+whose process died elsewhere is begun anew with the settings and the seeds it had. Several processes may share a
+storage; each works on its own trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench.errors import StoreError
+from hfbench.records.locks import store_lock
+from hfbench.sweep.sampling import Params, quietly
+
+if TYPE_CHECKING:
+    import optuna
+
+BEAT, GRACE = 60, 180  # seconds between signs of life, and after which silence means that the process is gone
+SEED = "seed/"  # before the seed, in the names of attributes
+RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a method, and what its runs came to."""
+
+    index: int
+    number: int  # Optuna's
+    params: Params
+    state: str
+    home: str  # the process group that works on it
+    token: str
+    measures: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # by seed
+    why: str = ""  # it failed
+
+    @property
+    def ended(self) -> bool:
+        return self.state != RUNNING and not self.gone
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process is: then it has failed for no reason of its own."""
+        return self.state == FAILED and not self.why
+
+
+class TakenOver(Exception):
+    """Another process has begun the trial anew, having heard nothing of this one for `GRACE` seconds."""
+
+
+class Trials:
+    """The trials of one sweep on one task."""
+
+    def __init__(self, url: str, name: str, results: Path, home: str, objectives: int) -> None:
+        """Opens the storage, which is made if there is none. Raises StoreError if that cannot be done.
+
+        `home` names who works here: trials of the same home are taken up at once, others after `GRACE` seconds without
+        a sign of life.
+        """
+        self.home = home
+        self._over, self._beating = threading.Event(), threading.Thread(target=self._keep_beating, daemon=True)
+        self._mine: set[int] = set()  # Optuna's ids of the trials that are worked on here
+        try:
+            with store_lock(results), quietly():
+                try:
+                    self._open(url, name, objectives)
+                except Exception:  # processes on two machines that make the tables at once are in each other's way
+                    time.sleep(1.0)
+                    self._open(url, name, objectives)
+        except Exception as error:  # what a database and its driver raise is theirs
+            said = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+            driver = " PostgreSQL's driver: `pip install 'psycopg[binary]'`." if isinstance(error, ImportError) else ""
+            raise StoreError(
+                f"the Optuna storage {_shown(url)} must be reachable and writable, but: {said[0].rstrip('.')}.{driver} "
+                "--storage names another one."
+            ) from error
+
+    def _open(self, url: str, name: str, objectives: int) -> None:
+        import optuna
+
+        self._storage = optuna.storages.RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE)
+        self._study = optuna.create_study(
+            study_name=name, storage=self._storage, load_if_exists=True, directions=["minimize"] * objectives,
+            sampler=optuna.samplers.RandomSampler(seed=0),
+        )  # fmt: skip
+        self._study_id = self._storage.get_study_id_from_name(name)
+
+    def __enter__(self) -> Trials:
+        self._beating.start()
+        return self
+
+    def __exit__(self, *of: object) -> None:
+        self._over.set()
+        self._beating.join()
+
+    # ------------------------------------------------------------ reading
+
+    def all(self) -> dict[int, Trial]:
+        """Every trial by index; of those that were begun twice, the one that counts."""
+        found: dict[int, Trial] = {}
+        for one in sorted(map(_read, self._frozen()), key=lambda one: one.number):
+            before = found.get(one.index)
+            if before is None or before.gone:
+                found[one.index] = one
+        return found
+
+    def _frozen(self) -> list[Any]:
+        return [one for one in self._study.get_trials(deepcopy=False) if "index" in one.user_attrs]
+
+    # ------------------------------------------------------------ writing
+
+    def begin(self, index: int, params: Params, space: Mapping[str, Any]) -> Trial | None:
+        """The trial as this process's own; None if another one was first."""
+        return self._begun(index, params, space, {})
+
+    def take_up(self, trial: Trial, space: Mapping[str, Any]) -> Trial | None:
+        """A trial whose process is gone: while it is running its own home's as it is, else in a new attempt."""
+        if trial.home == self.home and trial.state == RUNNING:
+            self._keep(trial)
+            return trial
+        return self._begun(trial.index, trial.params, space, trial.measures)
+
+    def fail_the_silent(self) -> None:
+        """Trials of processes that give no sign of life any more have failed, for `take_up` to begin them anew."""
+        import optuna
+
+        self._beat()  # this process may have slept
+        with quietly():
+            optuna.storages.fail_stale_trials(self._study)
+
+    def record(self, trial: Trial, seed: int, measures: Mapping[str, float], score: float) -> None:
+        """What the run of a seed came to; `score` is what the pruner compares, with several objectives nothing.
+
+        Raises TakenOver, as `end` does.
+        """
+        import optuna
+
+        open_ = optuna.trial.Trial(self._study, self._id(trial))
+        with _ours():
+            open_.set_user_attr(f"{SEED}{seed}", dict(measures))
+        if len(self._study.directions) == 1:
+            open_.report(score, step=seed)
+
+    def end(self, trial: Trial, state: str, values: list[float], why: str = "") -> None:
+        """Ends a trial as complete with its values, as pruned, or as failed, with the reason."""
+        import optuna
+        from optuna.trial import TrialState
+
+        states = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+        if why:
+            with _ours():
+                optuna.trial.Trial(self._study, self._id(trial)).set_user_attr("why", why)
+        self._study.tell(trial.number, values if state == COMPLETE else None, state=states[state])
+        self._mine.discard(self._id(trial))
+
+    def _begun(
+        self, index: int, params: Params, space: Mapping[str, Any], measures: Mapping[int, Mapping[str, float]]
+    ) -> Trial | None:
+        from optuna.trial import TrialState, create_trial
+
+        token = uuid.uuid4().hex
+        known = {f"{SEED}{seed}": dict(of) for seed, of in measures.items()}
+        attributes = {"index": index, "home": self.home, "token": token, **known}
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING, params=dict(params), distributions=dict(space), user_attrs=attributes
+            )
+        )
+        counts = self.all()[index]
+        own = next(one for one in map(_read, self._frozen()) if one.token == token)
+        if counts.token != token:  # another process added it first
+            self.end(own, FAILED, [], why="begun by another process at the same moment")
+            return None
+        self._keep(own)
+        return own
+
+    def _keep(self, trial: Trial) -> None:
+        self._mine.add(self._id(trial))
+        self._storage.record_heartbeat(self._id(trial))
+
+    def _id(self, trial: Trial) -> int:
+        return int(self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number))
+
+    def _keep_beating(self) -> None:
+        while not self._over.wait(BEAT):
+            self._beat()
+
+    def _beat(self) -> None:
+        for one in list(self._mine):
+            with contextlib.suppress(Exception):  # a storage that is away for a moment
+                self._storage.record_heartbeat(one)
+
+
+@contextlib.contextmanager
+def _ours() -> Iterator[None]:
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise TakenOver from error
+
+
+def _read(trial: optuna.trial.FrozenTrial) -> Trial:
+    from optuna.trial import TrialState
+
+    states = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
+    attributes = trial.user_attrs
+    measures = {int(name.removeprefix(SEED)): of for name, of in attributes.items() if name.startswith(SEED)}
+    return Trial(
+        index=attributes["index"],
+        number=trial.number,
+        params=trial.params,
+        state=states.get(trial.state, RUNNING),
+        home=attributes["home"],
+        token=attributes["token"],
+        measures=measures,
+        why=attributes.get("why", ""),
+    )
+
+
+def _shown(url: str) -> str:
+    """A URL without its password."""
+    from sqlalchemy.engine import make_url
+
+    with contextlib.suppress(Exception):
+        return make_url(url).render_as_string(hide_password=True)
+    return url

@@ -1,0 +1,299 @@
+"""The tuning of a method on one task: which runs can begin now, what becomes of them, and of their trials.
+
+Trial i is suggested when the trials up to i − `ahead` have ended, from these alone, and pruned against the best of
+them. So the trials, their seeds and their ends are the same for any number of workers and after any interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from hfbench.config.key_paths import value_at, with_values
+from hfbench.config.load import OnTask, Study
+from hfbench.config.methods import Method
+from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.sweep import STARTUP, Sweep
+from hfbench.errors import StoreError
+from hfbench.parts.hyperparameters import Choice
+from hfbench.statistics.findings import LIMITS
+from hfbench.statistics.pairs import SPENT
+from hfbench.sweep.sampling import Seen, distributions, is_hopeless, seed_order, suggest
+from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
+
+Measures = Mapping[int, Mapping[str, float]]  # by seed
+
+
+class Task:
+    """What a sweep does on one task, as far as it is fixed beforehand."""
+
+    def __init__(self, study: Study, task: str, data: str | None) -> None:
+        assert study.sweep is not None
+        self.study, self.sweep, self.name, self.data = study, study.sweep, task, data
+        self.method = study.methods[self.sweep.method]
+        self.first = {path: value_at(self.method, path) for path in self.sweep.parameters}
+        self.identity = _identity(self.sweep, self.spec(self.first, self.sweep.seeds[0]))
+
+    def method_of(self, params: Mapping[str, Any]) -> Method:
+        """The method with these settings, named after them; as it stands it keeps its name, and so its runs."""
+        if dict(params) == self.first:
+            return self.method
+        digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
+        return with_values(self.method, params, f"{self.method.name[:50]}_{digest}")
+
+    def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
+        """The run of these settings at a seed, as a study would plan it."""
+        method = self.method_of(params)
+        on = OnTask((method.name,), (seed,), self.study.on[self.name].budget)
+        tasks = {self.name: self.study.tasks[self.name]}
+        (spec,) = plan(replace(self.study, tasks=tasks, methods={method.name: method}, on={self.name: on}), self.data)
+        return spec
+
+
+def _identity(sweep: Sweep, first: RunSpec) -> str:
+    """Of a sweep on a task: its settings, and the version of the numerics."""
+    plain = asdict(sweep) | {"parameters": {path: _plain(of) for path, of in sweep.parameters.items()}}
+    for beside in ("tasks", "retest", "candidates", "trials", "hours"):  # a sweep may be extended
+        del plain[beside]
+    return hashlib.sha256(json.dumps([plain, first.key()], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(search: Any) -> Any:
+    return list(search.values) if isinstance(search, Choice) else [type(search).__name__, asdict(search)]
+
+
+# ---------------------------------------------------------------- what a run comes to
+
+
+def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str], began: float) -> dict[str, float]:
+    """The measures of a run that has ended, and its seconds: to be small, and all positive.
+
+    A cost to a target that was not reached counts as the budget, or where that does not limit it as what was spent; the
+    test error of a run that diverged as the one it `began` with.
+    """
+    found = {"seconds": float(result["seconds"])}
+    for measure in measures:
+        value = result.get(measure)
+        if measure in SPENT:
+            limit = spec.budget.get(LIMITS.get(measure, ""), result[SPENT[measure]])
+            value = limit if value is None else min(value, limit)
+        elif value is None or not math.isfinite(value):
+            value = began
+        found[measure] = float(value)
+    return found
+
+
+def relative(trial: Measures, first: Measures, measure: str) -> dict[int, float]:
+    """log(measure / that of the first trial) by seed, on the seeds that the trial has."""
+    return {seed: math.log(of[measure] / first[seed][measure]) for seed, of in trial.items() if seed in first}
+
+
+def mean(values: Mapping[int, float]) -> float:
+    return sum(values.values()) / len(values) if values else math.nan
+
+
+def seen(trial: Trial, first: Trial, sweep: Sweep) -> Seen:
+    """A trial that has ended, against the first."""
+    values = tuple(mean(relative(trial.measures, first.measures, one)) for one in sweep.objectives)
+    bound = sweep.constraint
+    excess = 0.0
+    if bound is not None:
+        excess = mean(relative(trial.measures, first.measures, bound.measure)) - math.log(bound.at_most)
+    return Seen(trial.params, values, excess)
+
+
+def feasible(trial: Trial, first: Trial, sweep: Sweep) -> bool:
+    return seen(trial, first, sweep).excess <= 0
+
+
+# ---------------------------------------------------------------- the loop of one task
+
+
+@dataclass
+class Open:
+    """A trial that is worked on here."""
+
+    trial: Trial
+    order: list[int]
+    measures: dict[int, Mapping[str, float]]
+    begun: set[int] = field(default_factory=set)
+
+    @property
+    def known(self) -> int:
+        """How many seeds, in the order, have ended without a gap."""
+        return next((place for place, seed in enumerate(self.order) if seed not in self.measures), len(self.order))
+
+
+class Tuning:
+    """The trials of one task while they are made."""
+
+    def __init__(self, task: Task, trials: Trials) -> None:
+        self.task, self.sweep, self.trials = task, task.sweep, trials
+        self.space = distributions(self.sweep.parameters)
+        self.open: dict[int, Open] = {}
+        self.runs: dict[str, tuple[int, int]] = {}  # index and seed of the runs under way, by key
+        self.all = self._known()
+
+    def _known(self) -> dict[int, Trial]:
+        """The trials that the sweep is made of: the storage may hold more, if the sweep was a longer one before."""
+        return {index: trial for index, trial in self.trials.all().items() if index < self.sweep.trials}
+
+    @property
+    def over(self) -> bool:
+        """Whether all trials there are to be have ended."""
+        return not self.open and all(one.ended for one in self.all.values()) and not self._more()
+
+    def ready(self, wanted: int) -> list[tuple[str, RunSpec]]:
+        """Up to that many runs that can begin now, those of the earliest trials first."""
+        self.trials.fail_the_silent()
+        self.all = self._known()
+        self._take_up()
+        found: list[tuple[str, RunSpec]] = []
+        while len(found) < wanted:
+            began = next(self._next_runs(), None)
+            if began is not None:
+                found.append(began)
+            elif not self._begin():
+                break
+        return found
+
+    def ended(self, result: Mapping[str, Any], began: float) -> Trial | None:
+        """Takes in the result of a run; returns its trial if that has now ended."""
+        index, seed = self.runs.pop(result["key"])
+        open_ = self.open.get(index)
+        if open_ is None:  # it has ended meanwhile
+            return None
+        try:
+            return self._taken_in(open_, seed, result, began)
+        except TakenOver:
+            del self.open[index]
+            return None
+
+    def _taken_in(self, open_: Open, seed: int, result: Mapping[str, Any], began: float) -> Trial | None:
+        if result["outcome"] == "failed":
+            return self._end(open_, FAILED, f"seed {seed}: {result['error']}")
+        spec = self.task.spec(open_.trial.params, seed)
+        open_.measures[seed] = measures_of(result, spec, self.sweep.measures, began)
+        self.trials.record(open_.trial, seed, open_.measures[seed], math.log(open_.measures[seed][self._objective]))
+        return self._decide(open_)
+
+    # ------------------------------------------------------------ runs
+
+    def _next_runs(self) -> Iterator[tuple[str, RunSpec]]:
+        for index in sorted(self.open):
+            open_ = self.open[index]
+            for seed in open_.order[: self._allowed(open_)]:
+                if seed not in open_.measures and seed not in open_.begun:
+                    open_.begun.add(seed)
+                    spec = self.task.spec(open_.trial.params, seed)
+                    key = spec.key()
+                    self.runs[key] = index, seed
+                    yield key, spec
+
+    def _allowed(self, open_: Open) -> int:
+        """How many of a trial's seeds may have begun: none that the pruner might still spare."""
+        if self.sweep.pruner == "none" or open_.trial.index < self.sweep.ahead:
+            return len(open_.order)
+        return max(STARTUP, open_.known + 1)
+
+    # ------------------------------------------------------------ trials
+
+    def _before(self, index: int) -> list[Trial] | None:
+        """The trials that trial `index` rests on, or None if they have not all ended."""
+        before = [self.all.get(one) for one in range(index - self.sweep.ahead + 1)]
+        return None if any(one is None or not one.ended for one in before) else [one for one in before if one]
+
+    def _more(self) -> bool:
+        """Whether another trial is wanted."""
+        index = len(self.all)
+        if index >= self.sweep.trials:
+            return False
+        if self.sweep.hours is None:
+            return True
+        done = [self.all[one] for one in range(index - self.sweep.ahead + 1) if one in self.all]
+        spent = sum(of["seconds"] for one in done for of in one.measures.values())
+        return spent < 3600 * self.sweep.hours
+
+    def _begin(self) -> bool:
+        """Begins the next trial if there is to be one and those it rests on have ended."""
+        index = len(self.all)
+        before = self._before(index)
+        if before is None or not self._more():
+            return False
+        params = self.task.first if index == 0 else self._suggested(index, before)
+        trial = self.trials.begin(index, params, self.space)
+        self.all = self._known()
+        if trial is not None:
+            self._opened(trial)
+        return True
+
+    def _suggested(self, index: int, before: Sequence[Trial]) -> dict[str, Any]:
+        first = self.all[0]
+        ended = [seen(one, first, self.sweep) for one in before if one.state != FAILED]
+        pending = [Seen(self.all[one].params, None) for one in range(len(before), index)]
+        return suggest(
+            self.sweep.parameters, [*ended, *pending], self.sweep.sampler, len(self.sweep.objectives),
+            self.task.identity, index,
+        )  # fmt: skip
+
+    def _take_up(self) -> None:
+        """Trials that were left by a process that is gone."""
+        for index, trial in self.all.items():
+            left = trial.gone or (trial.state == RUNNING and trial.home == self.trials.home)
+            if left and index not in self.open:
+                taken = self.trials.take_up(trial, self.space)
+                if taken is not None:
+                    self._opened(taken)
+        self.all = self._known()
+
+    def _opened(self, trial: Trial) -> None:
+        order = seed_order(self.sweep.seeds, self.task.identity, trial.index)
+        self.open[trial.index] = open_ = Open(trial, order, dict(trial.measures))
+        self._decide(open_)
+
+    def _decide(self, open_: Open) -> Trial | None:
+        """Ends a trial that has all its seeds, or no hope; returns it then."""
+        if open_.known == len(open_.order):
+            return self._end(open_, COMPLETE)
+        return self._end(open_, PRUNED) if self._hopeless(open_) else None
+
+    def _hopeless(self, open_: Open) -> bool:
+        if self.sweep.pruner == "none" or open_.known < STARTUP:
+            return False
+        best = self._best(open_.trial.index)
+        if best is None:
+            return False
+        scores = {seed: math.log(open_.measures[seed][self._objective]) for seed in open_.order[: open_.known]}
+        of_best = {seed: math.log(of[self._objective]) for seed, of in best.measures.items()}
+        return is_hopeless(scores, of_best)
+
+    def _best(self, index: int) -> Trial | None:
+        """The best complete trial of those that trial `index` rests on, if they allow one."""
+        first = self.all[0]
+        complete = [
+            one for one in self._before(index) or [] if one.state == COMPLETE and feasible(one, first, self.sweep)
+        ]
+        return min(
+            complete,
+            key=lambda one: (mean(relative(one.measures, first.measures, self._objective)), one.index),
+            default=None,
+        )
+
+    def _end(self, open_: Open, state: str, why: str = "") -> Trial:
+        index = open_.trial.index
+        logs = [[math.log(of[one]) for of in open_.measures.values()] for one in self.sweep.objectives]
+        values = [sum(of) / len(of) for of in logs if of]
+        self.trials.end(open_.trial, state, values, why)
+        del self.open[index]
+        self.all = self._known()
+        if state == FAILED and index == 0:
+            raise StoreError(f"{self.task.method.name} on {self.task.name} fails as it stands: {why}.")
+        return self.all[index]
+
+    @property
+    def _objective(self) -> str:
+        return self.sweep.objectives[0]

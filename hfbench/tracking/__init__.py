@@ -1,0 +1,1 @@
+"""MLflow: the store, and what is logged to it."""

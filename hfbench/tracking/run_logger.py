@@ -1,0 +1,80 @@
+"""The runs of a study in MLflow: each when it has ended, and a long one while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.config.run_spec import RunSpec
+from hfbench.execution.pool import Setting
+from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.params import columns, flat_params
+
+POINT_EVERY = 20.0  # seconds from a run's beginning to its first point, and on to the next: a shorter run has none
+LOOK_EVERY = 5.0  # seconds between two looks at the runs' reports
+
+
+class Log:
+    """Logs runs to MLflow; what fails to be logged is logged by the next invocation."""
+
+    def __init__(self, tracker: Tracker, specs: Mapping[str, RunSpec], setting: Setting, console: Console) -> None:
+        configs = {key: spec.config() for key, spec in specs.items()}
+        but_for_seeds = {(spec.task, spec.method.name): configs[key] for key, spec in specs.items()}
+        kept = columns(but_for_seeds.values())  # the seed has a column anyway
+        self.params = {
+            key: {name: value for name, value in flat_params(config).items() if name in kept}
+            for key, config in configs.items()
+        }
+        self.tracker, self.setting, self.console = tracker, setting, console
+        self.children = tracker.logged()
+        self._writing = threading.Lock()
+
+    def ended(self, key: str) -> None:
+        try:
+            with self._writing:
+                self.tracker.log_run(self.setting.folder(key), self.params[key], self.children.get(key))
+        except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
+            self.console.print(escape(f"{key} is recorded but not in MLflow yet: {type(error).__name__}: {error}"))
+
+    @contextmanager
+    def follow(self, keys: Iterable[str]) -> Iterator[None]:
+        """Logs the newest rows of those of the runs that are under way, from a thread, until the block ends."""
+        over, keys, since = threading.Event(), list(keys), time.time()
+        if keys:
+            with suppress(Exception):  # no trouble with the store may end the study
+                self.tracker.begin()
+        thread = threading.Thread(target=self._follow, args=(keys, since, over), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            with suppress(Exception):
+                self.tracker.abandon()
+
+    def _follow(self, keys: list[str], since: float, over: threading.Event) -> None:
+        due: dict[str, float] = {}
+        while not over.wait(LOOK_EVERY):
+            for key in keys:
+                report = self.setting.folder(key).progress(since)
+                if report is None:
+                    continue
+                now = time.monotonic()
+                if now >= due.setdefault(key, now + POINT_EVERY) and self._under_way(key, report):
+                    due[key] = now + POINT_EVERY
+
+    def _under_way(self, key: str, report: Mapping[str, Any]) -> bool:
+        """Logs the row of a report; whether it was new."""
+        if "test_error" not in report:  # it has only begun
+            return False
+        with suppress(Exception), self._writing:  # when the run has ended, all of it is logged
+            if self.setting.folder(key).result() is None:
+                return self.tracker.log_row(key, self.params[key], report, self.children.get(key))
+        return False

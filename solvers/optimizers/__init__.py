@@ -1,0 +1,1 @@
+"""Baselines: optimisers of `torch.optim` behind the step that studies take."""

@@ -1,0 +1,39 @@
+"""No preconditioning.
+
+Formula    M = I, so that the solvers run as their papers have them
+Source     none: what the other preconditioners are measured against
+Cost       none
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import torch
+
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.linalg.vector import Shift, Vector
+from hfbench.parts.hyperparameters import part
+
+
+class Unit:
+    """M = E = I."""
+
+    replayable: ClassVar[bool] = True
+
+    def solve(self, v: Vector) -> Vector:
+        return v
+
+    solve_factor = solve_factor_t = solve
+
+
+@final
+@part
+class Identity:
+    """No preconditioning: M = I."""
+
+    cases: ClassVar[str] = "curvature"
+    trivial: ClassVar[bool] = True  # solvers that take no preconditioner take this one
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Unit:
+        return Unit()

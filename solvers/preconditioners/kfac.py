@@ -1,0 +1,152 @@
+"""Kronecker-factored curvature, K-FAC, as preconditioner.
+
+Formula    M = blockdiag over layers of (S + √γ/π I) ⊗ (A + π√γ I)   "split"
+                                     or  S ⊗ A + γ I                 "exact"
+           A = mean_i a_i a_iᵀ,  S = mean_i δ_i δ_iᵀ,
+           π² = (tr A / dim A) / (tr S / dim S),  γ = lambda + mu
+Source     Martens and Grosse (2015), "Optimizing neural networks with
+           Kronecker-factored approximate curvature", arXiv 1503.05671: the
+           factors in section 3, averages over steps in section 5, the split of
+           the damping in 6.3. Convolutions: Grosse and Martens (2016), "A
+           Kronecker-factored approximate Fisher matrix for convolution
+           layers". "exact" adds γ in the basis of eigenvectors, as George et
+           al. (2018), arXiv 1806.03884, do
+Symbols    a_i a layer's inputs, with a 1 for the bias; δ_i the layer's part of
+           J_iᵀB_i v_i, v_i ∈ {±1}^o at random, so that M's blocks are those of
+           the same G, S in expectation; lambda damping, mu the weight's decay;
+           a convolution's a_i and δ_i are summed over its places
+           (hfbench/curvature/kronecker_factors.py)
+Cost       deltas, two products per layer and two eigendecompositions per
+           build; two to four small matrix products per layer and solve. All of
+           it is in the ledger
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.curvature.kronecker_factors import LayerFactors, check_factors
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.errors import ConfigError
+from hfbench.linalg.layout import Layout
+from hfbench.linalg.vector import Shift, Vector
+from hfbench.parts.hyperparameters import Choice, Integers, Linear, Within, part
+
+from .kronecker_blocks import Block, ExactBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
+
+
+@contextmanager
+def or_instead() -> Iterator[None]:
+    """Says of layers that are not covered what to use in place of K-FAC."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{error} Use chapelle-erhan, martens or exact-diagonal.") from error
+
+
+@final
+@part
+class KFAC:
+    """Kronecker factors of each layer: Martens & Grosse (2015)."""
+
+    cases: ClassVar[str] = "curvature"
+    damping: Annotated[str, Choice("split", "exact"), "how lambda enters: between the factors, or to their product"] = (
+        "split"
+    )
+    probes: Annotated[int, Integers(1, 8, log=True), Within("[1, inf)"), "random sign vectors per case"] = 1
+    refresh: Annotated[int, Integers(1, 32, log=True), Within("[1, inf)"), "steps that factors are kept for"] = 1
+    memory: Annotated[float, Linear(0.0, 0.99), Within("[0, 1)"), "share of the old in averages of the factors"] = 0.0
+
+    def begin(self, model: nn.Module) -> KroneckerAverages:
+        """The factors over the steps of a run. Raises ConfigError for a layer they do not cover."""
+        with or_instead():
+            check_factors(model)
+        return KroneckerAverages(self)
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
+        """The first step's M."""
+        return self.begin(linearisation.model).build(linearisation, shift, generator)
+
+
+class KroneckerAverages:
+    """Factors kept for `refresh` steps, and averaged: ε old + (1 - ε) new with ε = min(1 - 1/k, memory) at the k-th."""
+
+    def __init__(self, settings: KFAC) -> None:
+        self.settings, self.steps = settings, 0
+        self.factors: list[LayerFactors] = []
+        self._spectra: list[tuple[Spectrum, Spectrum]] = []
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
+        """M of this step: the damping is always the present one, the factors may be those of a step before."""
+        if self.steps % self.settings.refresh == 0:
+            with or_instead():
+                new = linearisation.kronecker_factors(self._probes(linearisation, generator))
+            self.factors, self._spectra = self._averaged(new), []
+            linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
+        if not self._spectra:  # after loading, too
+            like = linearisation.parameters[0]
+            self._spectra = [(spectrum(one.left.to(like)), spectrum(one.right.to(like))) for one in self.factors]
+        self.steps += 1
+        gammas = _gammas(shift, linearisation.layout)
+        blocks = [
+            self._block(one, left, right, gammas[one.position])
+            for one, (left, right) in zip(self.factors, self._spectra, strict=True)
+        ]
+        return KroneckerFactor(blocks, linearisation.layout, linearisation.ledger)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data and tensors that later builds do not change; empty where every build is by itself."""
+        if self.settings.refresh == 1 and self.settings.memory == 0:
+            return {}
+        return {"steps": self.steps, "factors": [dict(vars(one)) for one in self.factors]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises ConfigError, and loads nothing, for what is no `state_dict` of these settings' kind."""
+        steps, factors = _checked(state)
+        self.steps, self.factors, self._spectra = steps, factors, []
+
+    def _probes(self, at: Linearisation, generator: torch.Generator) -> list[Tensor]:
+        """B v for random signs v."""
+        return [at.loss_at.factor(at.signs(generator)) for _ in range(self.settings.probes)]
+
+    def _averaged(self, new: list[LayerFactors]) -> list[LayerFactors]:
+        """The average at the k-th time that factors are built, in tensors of its own."""
+        k = self.steps // self.settings.refresh + 1
+        share = min(1 - 1 / k, self.settings.memory)
+        if share == 0:
+            return new
+        if [one.shape for one in new] != [one.shape for one in self.factors]:
+            raise ConfigError("the factors kept from the steps before are of another model's layers.")
+        return [one.towards(old, share) for one, old in zip(new, self.factors, strict=True)]
+
+    def _block(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> Block:
+        if self.settings.damping == "exact":
+            return ExactBlock(where, left, right, gamma)
+        return SplitBlock(where, left, right, gamma)
+
+
+def _gammas(shift: Shift, layout: Layout) -> list[float]:
+    """The shift of every parameter's block."""
+    return [float(one.mean()) for one in layout.unpack(shift)] if isinstance(shift, Vector) else list(shift)
+
+
+def _checked(state: Mapping[str, Any]) -> tuple[int, list[LayerFactors]]:
+    """Steps and factors of a saved state; none before the first step."""
+    if not state:
+        return 0, []
+    try:
+        steps, factors = state["steps"], [LayerFactors(**one) for one in state["factors"]]
+        fits = isinstance(steps, int) and all(one.left.dim() == one.right.dim() == 2 for one in factors)
+    except (KeyError, TypeError, AttributeError):
+        fits = False
+    if not fits or steps < 0 or (steps > 0) != bool(factors):
+        raise ConfigError(
+            "the state of kfac must have steps, and factors with left, right, weight, bias, places and spent, but has "
+            f"{', '.join(map(str, state))}: it was not saved by a preconditioner kfac that keeps factors."
+        )
+    return steps, factors
