@@ -29,7 +29,7 @@ from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.records.run_folder import RunFolder
 from hfbench.report import study_figures
-from hfbench.runs.attempt import LiveRun
+from hfbench.runs.run import LiveRun
 from hfbench.tracking.mlflow_store import Tracker
 
 from .runner import Options, Row

@@ -17,14 +17,16 @@ from typing import Any
 from rich.console import Console
 
 from hfbench.commands.compare import compare_study
-from hfbench.commands.run import tracker_of
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.records.recorded_study import gather
 from hfbench.records.run_folder import RunFolder
 from hfbench.report import study_figures
 from hfbench.runs.attempt import identity
 from hfbench.statistics.findings import find
+from hfbench.tracking.study_tracker import tracker_of
 
 from .overhead import replaced
 from .runner import Options, Row

@@ -8,7 +8,8 @@ from pathlib import Path
 from tiny_study import TEXT
 
 from hfbench import registry
-from hfbench.config.load import Study, load_study
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
 
 PART = """
 from __future__ import annotations

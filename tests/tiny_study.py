@@ -18,12 +18,14 @@ import pytest
 from rich.console import Console
 
 from hfbench.commands.run import run_study
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.parts.hyperparameters import part
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs import attempt as attempts
-from hfbench.runs.attempt import LiveRun
+from hfbench.runs.run import LiveRun
 
 TEXT = """
 [study]

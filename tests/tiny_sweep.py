@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hfbench.records.run_folder import read_json
+from hfbench.records.files import read_json
 
 TEXT = """
 [study]

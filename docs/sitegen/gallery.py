@@ -11,10 +11,10 @@ from typing import Any
 
 from hfbench import figures
 from hfbench.config.load import load_study
-from hfbench.config.run_spec import plan
+from hfbench.config.study_runs import plan
 from hfbench.records import archive
+from hfbench.records.files import read_json
 from hfbench.records.recorded_study import Recorded, gather
-from hfbench.records.run_folder import read_json
 from hfbench.statistics.findings import find, limits
 
 PUBLISHED = Path(__file__).parents[2] / "studies/results"

@@ -248,7 +248,7 @@ def export(
     """Write the recorded runs of a study to one file, for `compare --from` here or elsewhere."""
     from rich.console import Console
 
-    from hfbench.records.archive import export_study
+    from hfbench.commands.export import export_study
 
     raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Console(), file))
 

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from hfbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hfbench.config.load import Study
+    from hfbench.config.study import Study
 
 
 class Commands(TyperGroup):

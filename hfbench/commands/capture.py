@@ -7,14 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hfbench.commands.run import preflight
-from hfbench.config.load import Study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError, StoreError
+from hfbench.execution.preflight import preflight
 from hfbench.parts.protocols import BatchPlan
 from hfbench.probe.freeze import frozen_systems
 from hfbench.probe.frozen_system import SUFFIX, FrozenSystem
-from hfbench.records.run_folder import RunFolder, make_folder, safe_name
+from hfbench.records.files import make_folder, safe_name
+from hfbench.records.run_folder import RunFolder
 from hfbench.runs.batch_replay import plans
 
 

@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from hfbench.commands.run import tracker_of
-from hfbench.config.load import Study
-from hfbench.config.run_spec import plan
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import StoreError
 from hfbench.execution.broken_pipe import unread_is_fine
-from hfbench.execution.pool import Setting
 from hfbench.records import archive
+from hfbench.records.files import prepare
 from hfbench.records.locks import TakenError, study_lock
 from hfbench.records.recorded_study import Recorded, gather
-from hfbench.records.run_folder import prepare
+from hfbench.records.results_folder import Setting
 from hfbench.report.conclusion import command_of, conclude, show
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import Log
+from hfbench.tracking.study_tracker import tracker_of
 
 PUBLISHED = Path("published")  # in place of a file: the records that come with hfbench
 

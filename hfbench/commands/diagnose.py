@@ -13,16 +13,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hfbench.commands.compare import nothing_recorded, recorded_runs
-from hfbench.config.load import Study
 from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
 from hfbench.diagnosis.nonfinite_origin import origin
 from hfbench.diagnosis.run_trace import Finding, Run
 from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
 from hfbench.messages import count
+from hfbench.records.files import read_json
 from hfbench.records.recorded_study import Recorded
-from hfbench.records.run_folder import RunFolder, read_json
+from hfbench.records.run_folder import RunFolder
 from hfbench.report.conclusion import command_of
 from hfbench.statistics.paired_tests import hodges_lehmann
 

@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.commands.compare import compare_study
-from hfbench.config.load import Study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import StoreError
 from hfbench.messages import count
 from hfbench.records import archive
+from hfbench.records.files import prepare, read_json
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather, same_settings
-from hfbench.records.run_folder import Contents, RunFolder, prepare, read_json
+from hfbench.records.run_folder import Contents, RunFolder
 
 
 def import_study(

@@ -17,7 +17,7 @@ from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
 from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import centre
 from hfbench.probe.preconditioner_on_system import GAPS, Row, Variant, conditioned, units
-from hfbench.records.run_folder import make_folder, write_atomically
+from hfbench.records.files import make_folder, write_atomically
 from hfbench.report.wording import digits, grid_of, number, p_value
 
 MIDDLE = GAPS[1]

@@ -16,7 +16,7 @@ from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import MEASURES, Ratio, ratios
 from hfbench.probe.solver_on_system import Arm, Solve, follow
-from hfbench.records.run_folder import make_folder, write_atomically, write_json
+from hfbench.records.files import make_folder, write_atomically, write_json
 from hfbench.report.wording import digits, grid_of, number, p_value
 
 RULE = "relative-progress"  # the stop that a table tells of: the runs' default

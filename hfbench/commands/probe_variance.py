@@ -24,7 +24,7 @@ from hfbench.linalg.vector import Vector
 from hfbench.parts import registry
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
-from hfbench.records.run_folder import make_folder, write_atomically
+from hfbench.records.files import make_folder, write_atomically
 from hfbench.report.wording import digits, grid_of
 from hfbench.runs import batches
 from hfbench.runs.random_streams import generator

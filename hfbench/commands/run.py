@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,24 +11,26 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from hfbench.config.devices import device_of, is_here
-from hfbench.config.load import Study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.devices import is_here
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.execution.backends import Engine
 from hfbench.execution.broken_pipe import unread_is_fine
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from hfbench.execution.pool import CHECKPOINT_EVERY, Setting, added_parts, run_all
+from hfbench.execution.part_shipping import added_parts
+from hfbench.execution.pool import run_all
+from hfbench.execution.preflight import missing_of, preflight
 from hfbench.execution.progress import progress
 from hfbench.messages import count
-from hfbench.parts import registry
-from hfbench.parts.data_files import locate
+from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
-from hfbench.records.run_folder import RunFolder, prepare
+from hfbench.records.results_folder import CHECKPOINT_EVERY, Setting
 from hfbench.report.conclusion import command_of, conclude, show
 from hfbench.tracking.mlflow_store import Tracker
-from hfbench.tracking.params import study_params
 from hfbench.tracking.run_logger import Log
+from hfbench.tracking.study_tracker import tracker_of
 
 
 def run_study(
@@ -81,10 +81,6 @@ def run_study(
     return 1 if conclusion.failed else 0
 
 
-def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
-    return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
-
-
 def _carry_out(
     specs: Mapping[str, RunSpec],
     missing: Mapping[str, RunSpec],
@@ -108,57 +104,6 @@ def _carry_out(
 def _close(tracker: Tracker, status: str) -> None:
     with suppress(Exception):  # the store may be what failed, and must not hide it
         tracker.close(status)
-
-
-def tracker_of(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Tracker:
-    """The study's place in the MLflow store. Raises StoreError if that cannot be opened."""
-    params = study_params(study, specs.values())
-    return Tracker(results, study.name, study_key(study, specs, params), params)
-
-
-def study_key(study: Study, keys: Iterable[str], params: Mapping[str, str]) -> str:
-    """The identity of a set of runs and of how they are judged.
-
-    Another seed, setting or version of the code makes another one, and so does another margin, level or baseline.
-    """
-    identity = [study.name, sorted(keys), sorted(params.items())]
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-
-
-def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
-    """Raises what would stop each method on each task at its first seed, before any run is begun.
-
-    ConfigError for a device that is not there and for a batch larger than the data, DataError for missing files,
-    NonFiniteError for a model whose outputs are not finite.
-    """
-    first: dict[tuple[str, str], RunSpec] = {}
-    for spec in specs:
-        first.setdefault((spec.task, spec.method.name), spec)
-    for name in {spec.device for spec in first.values()}:  # before files are fetched that it would take
-        device_of(name)
-    for spec in first.values():
-        for file in registry.get("task", spec.task_settings["use"]).files:
-            if not file.optional:
-                locate(file, data)
-    by_task: dict[str, list[RunSpec]] = {}
-    for spec in first.values():
-        by_task.setdefault(spec.task, []).append(spec)
-    for of_task in by_task.values():
-        _check_first_runs(of_task, data)
-
-
-def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
-    from hfbench.parts.protocols import BatchPlan
-    from hfbench.runs.attempt import LiveRun, one_thread
-    from hfbench.runs.build import load
-
-    loaded = load(specs[0], data)
-    with one_thread():
-        for spec in specs:
-            # Batches that are met again are checked with the method that they come from.
-            live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
-            if spec is specs[0]:  # all methods of a seed begin with the same weights
-                live.begin()
 
 
 def _announcement(study: Study, total: int, missing: int, jobs: int) -> str:

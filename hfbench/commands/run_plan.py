@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from hfbench.commands.run import missing_of, preflight
-from hfbench.config.load import Study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.execution.parallel_map import examined
 from hfbench.execution.pilot import Begun, Row, Sample, begin
+from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
-from hfbench.records.run_folder import prepare
+from hfbench.records.files import prepare
 from hfbench.report.wording import grid_of
 
 PROBE = 20.0  # seconds that a run is begun for, with its data

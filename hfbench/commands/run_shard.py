@@ -14,17 +14,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from hfbench.commands.run import missing_of, preflight
-from hfbench.config.load import Study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError
 from hfbench.execution.broken_pipe import unread_is_fine
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
-from hfbench.execution.pool import CHECKPOINT_EVERY, Setting, added_parts, run_all
+from hfbench.execution.part_shipping import added_parts
+from hfbench.execution.pool import run_all
+from hfbench.execution.preflight import missing_of, preflight
 from hfbench.execution.progress import progress
 from hfbench.messages import count
+from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
-from hfbench.records.run_folder import prepare
+from hfbench.records.results_folder import CHECKPOINT_EVERY, Setting
 from hfbench.report.conclusion import command_of
 
 

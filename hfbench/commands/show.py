@@ -19,7 +19,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from hfbench.config.hypotheses import Hypothesis
-from hfbench.config.load import Study, load_study, shipped_studies
+from hfbench.config.load import load_study, shipped_studies
+from hfbench.config.study import Study
 from hfbench.config.sweep import Sweep
 from hfbench.errors import HfbenchError
 from hfbench.messages import ranges

@@ -11,66 +11,27 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from hfbench.config.ablation import Ablation, AblationTable, expand
 from hfbench.config.devices import check_device
-from hfbench.config.hypotheses import COSTS, Hypothesis, hypotheses
+from hfbench.config.hypotheses import COSTS, hypotheses
 from hfbench.config.methods import Method, check_followed, part_of, resolve
 from hfbench.config.overrides import blaming, override
+from hfbench.config.study import OnTask, Study
 from hfbench.config.sweep import Sweep, sweep_of
-from hfbench.config.table_checks import check_known, check_name, checked, distinct, seeds_of, table_of, tables_of
+from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.messages import did_you_mean
 from hfbench.parts import hyperparameters
+from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
 from hfbench.parts.plugin_files import load as load_plugin
 
 Positive = Annotated[float | None, Within("(0, inf)")]
-
-
-@dataclass(frozen=True)
-class OnTask:
-    """What of a study is run on one task."""
-
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
-    budget: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand.
-
-    The budget is looked at after each outer iteration, so that a run may overshoot it by one. A target met beyond it
-    counts as not reached, and a run that did not reach the target enters the statistics at the budget, where that
-    limits the cost compared, not at what it spent.
-    """
-
-    name: str
-    question: str
-    notes: str
-    tasks: dict[str, dict[str, Any]]  # {"use": name, **settings} by the task's name in the study
-    seeds: tuple[int, ...]
-    budget: dict[str, float]  # among passes, seconds, products, iterations; empty: each task's own
-    primary: str
-    targets: dict[str, float]  # test error per task
-    margin: float  # > 1, on the ratio of costs
-    alpha: float
-    baseline: str
-    methods: dict[str, Method]
-    precision: str  # "float32" or "float64"
-    device: str  # "cpu", "cuda" or "cuda:<n>"
-    stop_at_target: bool
-    source: str  # path of the file, or "shipped"
-    ablation: Ablation | None
-    on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
-    hypotheses: tuple[Hypothesis, ...]
-    sweep: Sweep | None
-    plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -152,20 +113,6 @@ def shipped_studies() -> dict[str, str]:
     files = [file for file in resources.files("hfbench.studies").iterdir() if file.name.endswith(".toml")]
     tables = {file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8")) for file in files}
     return {name: tables[name]["study"]["question"] for name in sorted(tables)}
-
-
-def to_dict(study: Study) -> dict[str, Any]:
-    """The study as plain data that JSON keeps unchanged."""
-    plain: dict[str, Any] = _plain(dataclasses.asdict(study))
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, Choice):
-        return list(value.values)
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
@@ -11,6 +10,7 @@ from typing import Any
 from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean
 from hfbench.parts import hyperparameters
+from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Hyperparameter, Within
 
 
@@ -26,12 +26,6 @@ def tables_of(raw: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
     for name in table:
         check_name(name, f"{key}.{name}")
     return {name: table_of(table, name, f"{key}.") for name in table}
-
-
-def check_name(name: str, where: str) -> None:
-    # Names become columns, tags and parts of file names.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        raise ConfigError(f"{where}: a name must be 1 to 64 letters, digits, - or _, but got {name!r}.")
 
 
 def check_known(name: str, known: Iterable[str], where: str, kind: str) -> None:

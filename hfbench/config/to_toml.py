@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from hfbench.config.load import Study
 from hfbench.config.methods import HESSIAN_FREE, Method
+from hfbench.config.study import Study
 
 PLAIN = (
     "name", "question", "notes", "seeds", "budget", "primary", "targets", "margin", "alpha", "baseline", "precision",

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature.cuda_graphs import ReplayedChain
+from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.autograd_tape import CastGraph, Graph
-from hfbench.curvature.cuda_graphs import ReplayedChain
+from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain, links_of
 from hfbench.curvature.layer_io import Rows
 from hfbench.linalg.vector import Vector

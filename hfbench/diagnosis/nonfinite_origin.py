@@ -12,8 +12,9 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import NonFiniteError
 from hfbench.runs import batches
-from hfbench.runs.attempt import LiveRun, one_thread
+from hfbench.runs.attempt import one_thread
 from hfbench.runs.build import load
+from hfbench.runs.run import LiveRun
 
 
 def origin(spec: RunSpec, data: str | None = None) -> str:

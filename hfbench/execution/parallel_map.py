@@ -15,7 +15,7 @@ from rich.console import Console
 from hfbench.errors import ConfigError
 from hfbench.execution.backends import Loky
 from hfbench.execution.interrupts import undisturbed
-from hfbench.execution.pool import AddedPart, loadable
+from hfbench.execution.part_shipping import AddedPart, loadable
 from hfbench.messages import count
 from hfbench.parts import registry
 from hfbench.runs.attempt import one_thread

@@ -17,8 +17,9 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
-from hfbench.runs.attempt import LiveRun, attempt
+from hfbench.runs.attempt import attempt
 from hfbench.runs.build import load
+from hfbench.runs.run import LiveRun
 
 Row = Mapping[str, Any]
 

@@ -5,14 +5,11 @@ The constants of Martens' code (2010) are the defaults.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated
 
 from hfbench.linalg.vector import Vector
 from hfbench.parts.hyperparameters import Integers, Linear, Log, Within, part
-from hfbench.parts.protocols import SolverState
 
 Objective = Callable[[Vector], float]  # step p ↦ f(w + p)
 
@@ -46,52 +43,3 @@ class Globalization:
         if rho > self.rho_high and damping > self.min_damping:
             return max(damping * self.damping_decay, self.min_damping)
         return damping
-
-
-def reduction_ratio(before: float, after: float, q_undamped: float) -> float:
-    """rho = (f_c(w+p) - f_c(w)) / q(p) with q without lambda; -inf if f_c rose, NaN for a step of length zero."""
-    if not after <= before:
-        return -math.inf
-    return (after - before) / q_undamped if q_undamped != 0 else math.nan
-
-
-def backtrack(states: list[SolverState], f: Objective) -> tuple[SolverState, float]:
-    """The state chosen among the kept ones, and f(w + x) there.
-
-    From the last one down while the objective of the lower iterate is not larger; Martens (2010), section 4.6.
-    An objective that is not finite is left behind whatever the lower one's. States are taken off the list, so that
-    none is kept that was left behind.
-    """
-    chosen = states.pop()
-    best = f(chosen.x)
-    while states:
-        state = states.pop()
-        value = f(state.x)
-        if math.isfinite(best) and not (math.isfinite(value) and value <= best):
-            break
-        chosen, best = state, value
-    return chosen, best
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step length along p (0: none taken) and the objective there."""
-
-    length: float
-    value: float
-
-
-def line_search(rules: Globalization, f: Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
-    """The first length 1, 0.8, 0.64, … with f(w + length·p) <= f_0 + 0.01·length·gᵀp; none after 60 tries.
-
-    f_1 is f(w + p), known already; `slope` is gᵀp. A direction that is not one of descent gives no step.
-    """
-    if slope > 0:
-        return Step(0.0, f_0)
-    length, value, tries = 1.0, f_1, 1
-    while not value <= f_0 + rules.armijo * length * slope:
-        if tries == rules.max_tries:
-            return Step(0.0, f_0)
-        length, tries = length * rules.shrink, tries + 1
-        value = f(p * length)
-    return Step(length, value)

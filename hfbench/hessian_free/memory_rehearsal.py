@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature.work_ledger import Ledger
+from hfbench.hessian_free.backtracking import KeptIterates
 from hfbench.hessian_free.optimizer_state import ParameterGroup
 from hfbench.inner_solve.preconditioning import begin
-from hfbench.inner_solve.solve import KeptIterates
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.linalg.scalars import AHEAD, stays
 from hfbench.linalg.vector import Vector

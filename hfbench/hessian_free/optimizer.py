@@ -18,7 +18,10 @@ from hfbench.curvature.objective import objective
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.hessian_free.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
+from hfbench.hessian_free.backtracking import KeptIterates, backtrack
+from hfbench.hessian_free.damping import reduction_ratio
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.hessian_free.line_search import Step, line_search
 from hfbench.hessian_free.memory_rehearsal import plan_of_step
 from hfbench.hessian_free.model_guard import Guard
 from hfbench.hessian_free.optimizer_state import ParameterGroup, check_state, shapes
@@ -32,7 +35,7 @@ from hfbench.hessian_free.settings import (
 )
 from hfbench.hessian_free.step_result import Posed, StepResult
 from hfbench.inner_solve.preconditioning import begin
-from hfbench.inner_solve.solve import KeptIterates, Solution, check_preconditioner, check_rules, solve
+from hfbench.inner_solve.solve import Solution, check_preconditioner, check_rules, solve
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.data_parallel import ranks_of
 from hfbench.linalg.layout import layout_of

@@ -101,28 +101,3 @@ def _check_needs(rules: Iterable[Rule], has: Callable[[str], bool], solver: str)
                 f"rule {type(rule).__name__} reads {', '.join(missing)}, which the states of {solver} do not have; "
                 "use another rule with this solver, or a solver that reports it."
             )
-
-
-class KeptIterates:
-    """Recorder of the iterates that backtracking may return to: i = ceil(start·growth^j), and always the last.
-
-    The grid is Martens' (2010), section 4.6, and his code's: 5, 7, 9, 11, 15, 19, …
-    """
-
-    def __init__(self, start: int = 5, growth: float = 1.3) -> None:
-        self._next, self._growth = float(start), growth
-        self._kept: list[SolverState] = []
-        self._last: SolverState | None = None
-
-    def __call__(self, state: SolverState) -> None:
-        self._last = state
-        if state.k == math.ceil(self._next):
-            self._kept.append(state)
-            while math.ceil(self._next) <= state.k:
-                self._next *= self._growth
-
-    @property
-    def states(self) -> list[SolverState]:
-        """The kept states in order, the last one at the end; a state 0 only if it is the last."""
-        last = [] if self._last is None or (self._kept and self._kept[-1] is self._last) else [self._last]
-        return self._kept + last

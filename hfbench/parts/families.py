@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from hfbench.config.table_checks import check_name
-from hfbench.errors import HfbenchError
+from hfbench.errors import ConfigError, HfbenchError
 from hfbench.parts import hyperparameters, plugin_errors
 
 # What a part of each family must have (hfbench/parts/protocols.py): methods, with what they are called with, and
@@ -102,3 +102,9 @@ def file_of(cls: type[Any]) -> str:
         return plugin_errors.plain(inspect.getfile(cls))
     except (OSError, TypeError):  # classes typed at a prompt have no file
         return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def check_name(name: str, where: str) -> None:
+    # Names become columns, tags and parts of file names.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
+        raise ConfigError(f"{where}: a name must be 1 to 64 letters, digits, - or _, but got {name!r}.")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hfbench import messages
-from hfbench.config.table_checks import check_name
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 from hfbench.parts import families, hyperparameters, plugin_errors, source_docstrings
+from hfbench.parts.families import check_name
 
 FAMILIES = families.FAMILIES
 PREFIX = "hfbench."

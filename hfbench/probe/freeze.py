@@ -11,8 +11,9 @@ from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import BatchPlan
 from hfbench.probe.frozen_system import FrozenSystem, freeze
-from hfbench.runs.attempt import LiveRun, one_thread
+from hfbench.runs.attempt import one_thread
 from hfbench.runs.build import load
+from hfbench.runs.run import LiveRun
 
 
 def frozen_systems(

@@ -31,7 +31,7 @@ from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import Posed
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Task, TaskData
-from hfbench.records.run_folder import write_atomically
+from hfbench.records.files import write_atomically
 from hfbench.runs import batches
 from hfbench.runs.build import build_model, build_optimizer, build_task, load
 

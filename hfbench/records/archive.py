@@ -17,26 +17,15 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-
-from hfbench.config.load import Study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records import trace
-from hfbench.records.recorded_study import Recorded, gather, same_settings
-from hfbench.records.run_folder import Contents, RunFolder, read_json, safe_name, write_atomically
+from hfbench.records.files import read_json, safe_name, write_atomically
+from hfbench.records.recorded_study import Recorded, same_settings
+from hfbench.records.run_folder import Contents, RunFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:
-    """Writes the recorded runs of a study to an archive. Returns 0; raises StoreError if none is recorded."""
-    recorded = gather(study, {spec.key(): spec for spec in plan(study, data)}, Path(results))
-    n = write(recorded, file)
-    console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)
-    return 0
 
 
 def write(recorded: Recorded, file: Path) -> int:

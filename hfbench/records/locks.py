@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hfbench.errors import StoreError
-from hfbench.records.run_folder import make_folder, safe_name
+from hfbench.records.files import make_folder, safe_name
 
 FOLDER = ".locks"  # in the results folder
 

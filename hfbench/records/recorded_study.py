@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config.load import Study
 from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.messages import count, ranges
-from hfbench.records.run_folder import RunFolder, read_json
+from hfbench.records.files import read_json
+from hfbench.records.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd

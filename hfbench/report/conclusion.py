@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from hfbench.config.load import Study, to_dict
+from hfbench.config.study import Study, to_dict
+from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
 from hfbench.records.recorded_study import Recorded, missing_runs
-from hfbench.records.run_folder import make_folder, safe_name, write_atomically, write_json
 from hfbench.report import claim_text, document, effect_text, html, study_figures, study_report
 from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure

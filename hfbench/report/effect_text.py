@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -30,10 +30,8 @@ from hfbench.report.wording import (
     sentence_list,
     sureness,
 )
-from hfbench.statistics.comparisons import LEAST_SOLVED
-from hfbench.statistics.factorial import Effect
-
-Names = Mapping[str, tuple[str, str]]
+from hfbench.statistics.difference import LEAST_SOLVED
+from hfbench.statistics.factorial import Effect, Names
 
 UNREACHED = "Raise the budget or ease the target."
 HEAD = ("p Holm", "w/l/t", "cut off")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench import figures
-from hfbench.config.load import to_dict
+from hfbench.config.study import to_dict
 from hfbench.errors import StoreError
+from hfbench.records.files import finite, read_json, safe_name, write_json
 from hfbench.records.recorded_study import Recorded
-from hfbench.records.run_folder import finite, read_json, safe_name, write_json
 from hfbench.report.wording import NOUNS
 from hfbench.statistics.findings import Findings, limits
 

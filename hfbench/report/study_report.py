@@ -14,7 +14,8 @@ from hfbench.report.reproduction import conduct, failed, missing
 from hfbench.report.study_figures import Figure
 from hfbench.report.wording import NOUNS, digits, interval, is_bounded, level, p_value, percent
 from hfbench.statistics.claims import Claim, by_hypothesis
-from hfbench.statistics.comparisons import LEAST_TASKS, Comparison, Exploratory
+from hfbench.statistics.comparisons import Comparison
+from hfbench.statistics.exploratory import LEAST_TASKS, Exploratory
 from hfbench.statistics.factorial import Effect
 from hfbench.statistics.findings import Findings
 

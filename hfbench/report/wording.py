@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from hfbench.statistics.comparisons import Difference
+from hfbench.statistics.difference import Difference
 
 # What a cost or measure is called: in a title, and after "needed 0.88x".
 NOUNS = {

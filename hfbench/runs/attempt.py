@@ -6,32 +6,27 @@ import math
 import platform
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hfbench.config.devices import gpu_of
 from hfbench.config.run_spec import RunSpec
-from hfbench.curvature.objective import objective
-from hfbench.errors import HfbenchError, NonFiniteError, StoreError
+from hfbench.errors import HfbenchError, StoreError
 from hfbench.parts import plugin_errors, registry
-from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Prepared, Split, TaskData
+from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
-from hfbench.runs import batches
 from hfbench.runs.batch_replay import plans
-from hfbench.runs.build import begin_schedule, build_model, build_optimizer, build_task, check_plan, load, stream
-from hfbench.runs.evaluation import examples, mean_error
-from hfbench.runs.meters import PeakMemory, Stopwatch, peak_memory, reset_peak_memory
-from hfbench.runs.random_streams import generator
+from hfbench.runs.build import load
+from hfbench.runs.evaluation import examples
+from hfbench.runs.meters import reset_peak_memory
+from hfbench.runs.run import LEAST_STEPS, LiveRun
 
-COSTS = ("work", "products", "seconds", "distinct")
 REPORT_EVERY = 0.5  # seconds between two reports of progress
-LEAST_STEPS = 2  # of a run that is left after a limit: a pace needs two
 
 
 def attempt(
@@ -113,201 +108,6 @@ def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float, limit: 
         if now - reported >= REPORT_EVERY:
             folder.report(live.progress())
             reported = now
-
-
-class LiveRun:
-    """A run between two outer iterations: model, optimiser, schedule, clock, ledger and the rows so far."""
-
-    def __init__(self, spec: RunSpec, data: TaskData, recorded: Sequence[BatchPlan] | None = None) -> None:
-        self.spec, self.data, self.total = spec, data, len(data.train)
-        self.memory = PeakMemory()
-        self.task = build_task(spec)
-        self.schedule, self.needs = begin_schedule(spec, self.total, recorded)
-        self.model = build_model(self.task, spec)
-        self.optimizer = build_optimizer(self.model, self.task, spec)
-        self.clock = Stopwatch()
-        self.touched = torch.zeros(self.total, dtype=torch.bool)
-        self.cases = {"cases_gradient": 0, "cases_curvature": 0}
-        self.rows: list[trace.Row] = []
-        self.outcome: str | None = None
-        self.error: str | None = None
-
-    def begin(self) -> None:
-        """Row 0: the initial errors. Raises NonFiniteError if they are not finite."""
-        first = self._evaluate(None)
-        if not math.isfinite(first["test_error"]):
-            raise NonFiniteError(
-                f"the model of task {self.spec.task!r} must give finite outputs at its initial weights, but its test "
-                f"error is {first['test_error']} for seed {self.spec.seed}. Check the model, its weights and the data."
-            )
-        self._record({"iteration": 0, **first})
-
-    def advance(self) -> None:
-        """One outer iteration, and its row."""
-        iteration, plan = len(self.rows), self.schedule.plan
-        try:
-            with self.memory:
-                step, batch = self._step(iteration, plan)
-            with self.clock:
-                validation = self._scheduler_validation()
-                measured = {name: step.get(name) for name in STEP_EVIDENCE} | {"validation_objective": validation}
-                self.schedule.next(Evidence(iteration, batch[0], step["gradient_norm"], **measured))
-        except NonFiniteError as error:
-            if iteration == 1:
-                raise
-            self.outcome, self.error = "diverged", str(error)
-            return
-        self._record(
-            {
-                "iteration": iteration,
-                "batch_gradient": batch[0],
-                "batch_curvature": batch[1],
-                "batch_order": plan.order,
-                "batch_reason": plan.reason,
-                "train_objective_batch": step["objective_after"],
-                "step_memory": self.memory.bytes,
-                **{name: step.get(name) for name in trace.STEP_COLUMNS},
-                **self._evaluate(validation),
-            }
-        )
-        self._judge()
-
-    def _step(self, iteration: int, plan: BatchPlan) -> tuple[dict[str, Any], tuple[int, int]]:
-        check_plan(plan, self.total, self.spec)
-        evidence = tuple(name for name in self.needs if name != "validation_objective")
-        with self.clock:
-            for_gradient, for_curvature = self.cases_of(iteration, plan)
-            same = for_gradient is for_curvature
-            batch = batches.take(self.data.train, for_gradient)
-            curvature = None if same else batches.take(self.data.train, for_curvature)
-        if isinstance(self.optimizer, Prepared):
-            self.optimizer.prepare(*batch, curvature, evidence)
-        with self.clock:
-            step = self.optimizer.step(*batch, curvature, evidence)
-        self.touched[for_gradient] = True
-        self.touched[for_curvature] = True
-        sizes = len(for_gradient), len(for_curvature)
-        self.cases["cases_gradient"] += sizes[0]
-        self.cases["cases_curvature"] += sizes[1]
-        return step.to_row(), sizes
-
-    def cases_of(self, iteration: int, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        """Which training cases gradient and curvature of a step see, one tensor where they are the same."""
-        draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
-        return batches.draw(plan, iteration, self.total, draws)
-
-    def _scheduler_validation(self) -> float | None:
-        """The validation objective where the schedule asks for it: then it is part of the method, and is counted."""
-        if "validation_objective" not in self.needs:
-            return None
-        self.optimizer.ledger.count("evaluation", len(self.data.validation))
-        return self._objective(self.data.validation)
-
-    def _objective(self, split: Split) -> float:
-        mu_D, method = self.optimizer.mu_D, self.spec.method
-        of = self.model, self.task.loss, split.inputs, split.targets, mu_D
-        return objective(*of, method.chunk, max_bytes=method.max_bytes)
-
-    def _evaluate(self, validation: float | None) -> dict[str, float]:
-        """Off the clock and the ledger."""
-        known = self._objective(self.data.validation) if validation is None else validation
-        limit = self.spec.method.max_bytes
-        return {
-            "validation_objective": known,
-            "validation_error": mean_error(self.model, self.task, self.data.validation, limit),
-            "test_error": mean_error(self.model, self.task, self.data.test, limit),
-        }
-
-    def _record(self, values: Mapping[str, Any]) -> None:
-        costs = {
-            "seconds": self.clock.seconds,
-            "work": self.optimizer.ledger.work / self.total,
-            "products": None if self.spec.method.optimizer else self.optimizer.ledger.products,
-            "distinct_cases": int(self.touched.sum()),
-            "peak_memory": peak_memory(),
-        }
-        self.rows.append(trace.row({**costs, **self.cases, **values}))
-
-    def _judge(self) -> None:
-        last = self.rows[-1]
-        if bad := _not_finite(last):
-            self.outcome, self.error = "diverged", f"after iteration {last['iteration']}: {', '.join(bad)}."
-        elif self._reached() is last and self.spec.stop_at_target:
-            self.outcome = "reached"
-        elif any(share >= 1 for share in self._spent(last).values()):
-            self.outcome = "budget" if self._reached() is None else "reached"
-
-    def _reached(self) -> trace.Row | None:
-        """The first row after a step whose test error is at the target, if the budget still covered it.
-
-        A step that leaves the objective infinite has not met the target, whatever the error says.
-        """
-        met = (row for row in self.rows[1:] if row["test_error"] <= self.spec.target and not _not_finite(row))
-        first = next(met, None)
-        return first if first is not None and all(share <= 1 for share in self._spent(first).values()) else None
-
-    def _spent(self, row: trace.Row) -> dict[str, float]:
-        """The share of each limit used up."""
-        spent = {"passes": row["work"], "iterations": row["iteration"]}
-        spent |= {name: row[name] for name in ("seconds", "products")}
-        return {name: (spent[name] or 0.0) / limit for name, limit in self.spec.budget.items()}
-
-    def progress(self) -> dict[str, Any]:
-        """The last row, and how near the end it is."""
-        last = self.rows[-1]
-        spent = max(self._spent(last).values(), default=0.0)
-        return {**last, "name": self.spec.name, "target": self.spec.target, "spent": spent}
-
-    def result(self) -> dict[str, Any]:
-        """What the run cost and came to; costs to the target are None where it was not reached."""
-        last, reached = self.rows[-1], self._reached()
-        at_target = self._costs(reached) if reached is not None else dict.fromkeys(COSTS)
-        diverged = self.outcome == "diverged"
-        return {
-            "outcome": self.outcome,
-            "error": self.error,
-            **self._costs(last),
-            "iterations": last["iteration"],
-            **{f"{name}_to_target": cost for name, cost in at_target.items()},
-            "final_test_error": last["test_error"],
-            "final_validation_error": last["validation_error"],
-            "final_objective": None if diverged else self._objective(self.data.train),
-            "peak_memory": last["peak_memory"],
-        }
-
-    def _costs(self, row: trace.Row) -> dict[str, float | None]:
-        plain = {name: row[name] for name in ("work", "products", "seconds")}
-        return plain | {"distinct": row["distinct_cases"] / self.total}
-
-    def state_dict(self) -> dict[str, Any]:
-        """All of the run's state as tensors and plain data."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ledger": self.optimizer.ledger.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "seconds": self.clock.seconds,
-            "touched": self.touched,
-            "cases": self.cases,
-            "rows": self.rows,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.optimizer.ledger.load_state_dict(state["ledger"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.clock.seconds = state["seconds"]
-        self.touched, self.cases, self.rows = state["touched"], state["cases"], state["rows"]
-
-
-def _not_finite(row: trace.Row) -> list[str]:
-    """What of a row is not finite; the batch's objective may not have been needed.
-
-    Errors can be finite where outputs are not: sigmoid(inf) is 1.
-    """
-    watched = ("train_objective_batch", "validation_objective", "validation_error", "test_error")
-    return [f"{name} is {row[name]}" for name in watched if not math.isfinite(row[name] or 0.0)]
 
 
 def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hfbench.config.hypotheses import COSTS, Hypothesis
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.statistics.comparisons import Comparison, judge
 from hfbench.statistics.paired_tests import holm
 from hfbench.statistics.pairs import Pairs, measured, pair

@@ -30,9 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
-from hfbench.statistics.comparisons import LEAST_SOLVED, Difference, adjust, plain, summary, verdict
+from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, plain, summary
 from hfbench.statistics.paired_tests import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
 from hfbench.statistics.pairs import PerSeed, budget_of, by_seed, check, known
+from hfbench.statistics.verdict import verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,3 +283,6 @@ def _needed(effect: Effect) -> int | None:
     if effect.kind == "main effect":
         return pairs_needed(effect.sd, delta, effect.alpha, effect.family)
     return max(effect.least_pairs, pairs_to_differ(effect.sd, delta, effect.alpha / effect.family))
+
+
+Names = Mapping[str, tuple[str, str]]

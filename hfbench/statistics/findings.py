@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.records.recorded_study import Recorded
 from hfbench.report import claim_text, comparison_text, effect_text
 from hfbench.statistics import claims, factorial
 from hfbench.statistics.claims import Claim
-from hfbench.statistics.comparisons import Comparison, Exploratory, Overall, across_tasks, judge, secondary
+from hfbench.statistics.comparisons import Comparison, judge
+from hfbench.statistics.exploratory import Exploratory, Overall, across_tasks, secondary
 from hfbench.statistics.factorial import Design, Effect
 from hfbench.statistics.pairs import check, pair
 
@@ -33,7 +34,7 @@ class Findings:
     comparisons: Sequence[Comparison]
     claims: Sequence[Claim]  # of the declared hypotheses
     effects: Sequence[Effect]  # of a factorial ablation; else none
-    names: effect_text.Names  # what each factor is at its two ends
+    names: factorial.Names  # what each factor is at its two ends
     secondary: Sequence[Exploratory]
     overall: Sequence[Overall]  # across tasks, from six on
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hfbench.config.key_paths import with_values
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.records.recorded_study import Recorded
 from hfbench.report import comparison_text
 from hfbench.statistics.comparisons import Comparison, judge

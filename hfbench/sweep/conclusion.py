@@ -9,28 +9,27 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.text import Text
 
 from hfbench.commands.run import run_study
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import plan
-from hfbench.config.sweep import searched, shown
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.config.to_toml import toml
+from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
 from hfbench.records.recorded_study import gather
-from hfbench.records.run_folder import make_folder, safe_name, write_atomically, write_json
 from hfbench.report import comparison_text
 from hfbench.report.conclusion import command_of, shortened
 from hfbench.report.document import markdown
 from hfbench.report.html import page
 from hfbench.report.study_figures import Figure
-from hfbench.report.wording import NOUNS, colour, digits, grid_of, level
-from hfbench.statistics.comparisons import Comparison
+from hfbench.report.wording import NOUNS
 from hfbench.sweep import carry_over, figures, report
 from hfbench.sweep.carry_over import Cell, frozen_study
+from hfbench.sweep.console_tables import show_frozen, show_matrix
 from hfbench.sweep.mlflow_log import SweepLog
 from hfbench.sweep.outcome import Found, Swept
 from hfbench.sweep.retest import Frozen
-from hfbench.sweep.trial_rows import front, importances, rows
+from hfbench.sweep.trial_rows import importances, rows
 
 
 def conclude(
@@ -169,56 +168,3 @@ def _log(log: SweepLog, found: Found, written: Sequence[Path]) -> None:
 
 
 # ---------------------------------------------------------------- the screen
-
-
-def show_frozen(one: Swept, console: Console) -> None:
-    """Prints what was frozen on a task beside what the method has, or the front of several objectives."""
-    console.print()
-    if one.frozen is None:
-        console.print(_front(one))
-        return
-    grid = grid_of(Text.assemble((one.task.name, "bold"), f" · settings of {one.task.method.name}"))
-    grid.add_column("setting", overflow="fold")
-    for name in ("as it stands", "frozen"):
-        grid.add_column(name, justify="right", no_wrap=True)
-    grid.add_column("searched", overflow="fold")
-    for path, search in one.task.sweep.parameters.items():
-        values = (shown(of[path]) for of in (one.task.first, one.frozen.params))
-        grid.add_row(Text(path), *values, Text(searched(search)))
-    console.print(grid)
-    console.print(escape(" ".join(report.told(one))), highlight=False)
-
-
-def _front(one: Swept) -> Any:
-    names = [NOUNS[of][0] for of in one.task.sweep.objectives]
-    grid = grid_of(Text.assemble((one.task.name, "bold"), f" · the front, ratios to {one.task.method.name}"))
-    grid.add_column("trial", justify="right")
-    for name in [*names, *(f"{name}, again" for name in names)]:
-        grid.add_column(name, justify="right")
-    again = one.retested()
-    for point in front(one.points):
-        later = [f"{digits(ratio)}x" for ratio in again.get(point.index, ())] or ["–"] * len(names)
-        grid.add_row(str(point.index), *(f"{digits(ratio)}x" for ratio in point.ratios), *later)
-    return grid
-
-
-def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
-    """Prints where what was tuned on one task serves another."""
-    for against, said in report.YARDSTICKS.items():
-        chosen = [cell for cell in cells if cell.against == against]
-        if not chosen:
-            continue
-        console.print()
-        grid = grid_of(Text.assemble(("carry-over", "bold"), f" · {NOUNS[study.primary][0]}, ratio to {said}"))
-        for name in ("tuned on", "run on"):
-            grid.add_column(name, overflow="fold")
-        for name in ("ratio", f"{level(chosen[0].comparison)} CI", "p Holm"):
-            grid.add_column(name, justify="right", no_wrap=True)
-        grid.add_column("verdict", min_width=12)
-        for cell in chosen:
-            grid.add_row(Text(cell.tuned_on), Text(cell.run_on), *_numbers(cell.comparison))
-        console.print(grid)
-
-
-def _numbers(c: Comparison) -> tuple[str | Text, ...]:
-    return *comparison_text.cells(c)[:3], Text(c.verdict, style=colour(c.verdict))

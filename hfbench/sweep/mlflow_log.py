@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from hfbench.commands.run import study_key
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.config.sweep import searched
 from hfbench.sweep.retest import score
 from hfbench.sweep.sampling import Params
@@ -18,6 +17,7 @@ from hfbench.sweep.trials import COMPLETE, Trial
 from hfbench.sweep.tuning import Task, mean
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import text
+from hfbench.tracking.study_tracker import study_key
 
 
 class SweepLog:

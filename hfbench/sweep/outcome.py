@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.report.study_figures import Figure
 from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.retest import Frozen

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hfbench.config.key_paths import value_at, with_values
-from hfbench.config.load import OnTask, Study
 from hfbench.config.methods import Method
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import OnTask, Study
+from hfbench.config.study_runs import plan
 from hfbench.config.sweep import STARTUP, Sweep
 from hfbench.errors import StoreError
 from hfbench.parts.hyperparameters import Choice

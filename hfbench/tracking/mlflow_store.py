@@ -20,8 +20,9 @@ from types import MappingProxyType
 from typing import Any
 
 from hfbench.errors import StoreError
+from hfbench.records.files import make_folder, safe_name
 from hfbench.records.locks import store_lock
-from hfbench.records.run_folder import COMPLETE, RunFolder, make_folder, safe_name
+from hfbench.records.run_folder import COMPLETE, RunFolder
 
 CURVE_POINTS = 50  # more is what logging a run costs: 0.1 ms and 200 bytes for each metric of each
 BATCH = 1000  # entries in one call

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hfbench.config.load import Study
 from hfbench.config.methods import HESSIAN_FREE
 from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import hyperparameters

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config.run_spec import RunSpec
-from hfbench.execution.pool import Setting
+from hfbench.records.results_folder import Setting
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import columns, flat_params
 

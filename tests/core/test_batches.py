@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
+from hfbench.parts.batch_sizes import cases
 from hfbench.parts.protocols import BatchPlan
-from hfbench.runs.batches import cases, draw
+from hfbench.runs.batches import draw
 from hfbench.runs.random_streams import generator
 
 

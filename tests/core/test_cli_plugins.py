@@ -13,7 +13,7 @@ from plugin_files import LINE, METHOD, PLUGIN, fresh
 from tiny_study import TEXT, uses_mlflow
 
 from hfbench.cli import main
-from hfbench.records.run_folder import read_json
+from hfbench.records.files import read_json
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 

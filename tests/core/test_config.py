@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfbench import registry
-from hfbench.config.load import load_study, shipped_studies, to_dict
+from hfbench.config.load import load_study, shipped_studies
+from hfbench.config.study import to_dict
 from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
 from hfbench.parts.data_files import DataFile
 from hfbench.parts.hyperparameters import Within, part

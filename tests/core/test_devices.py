@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_study import TEXT
 
-from hfbench.commands.run import preflight
 from hfbench.config.devices import check_device, device_of, gpu_of, is_here
 from hfbench.config.load import load_study
-from hfbench.config.run_spec import plan
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError
+from hfbench.execution.preflight import preflight
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.attempt import attempt
 

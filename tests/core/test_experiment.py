@@ -21,10 +21,10 @@ from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs import batches
-from hfbench.runs.attempt import LiveRun
 from hfbench.runs.build import load
 from hfbench.runs.meters import Stopwatch, peak_memory, reset_peak_memory
 from hfbench.runs.random_streams import generator
+from hfbench.runs.run import LiveRun
 from hfbench.schedulers.fixed import FixedSchedule
 
 

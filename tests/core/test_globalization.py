@@ -12,7 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
-from hfbench.hessian_free.globalization import Globalization, Step, backtrack, line_search, reduction_ratio
+from hfbench.hessian_free.backtracking import backtrack
+from hfbench.hessian_free.damping import reduction_ratio
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.hessian_free.line_search import Step, line_search
 from hfbench.linalg.vector import Vector
 from hfbench.parts.hyperparameters import build
 

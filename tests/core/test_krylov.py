@@ -16,8 +16,9 @@ from systems import DenseSystem, dense_system, flat
 
 from hfbench import registry
 from hfbench.errors import ConfigError
+from hfbench.hessian_free.backtracking import KeptIterates
 from hfbench.hessian_free.optimizer import HessianFree
-from hfbench.inner_solve.solve import KeptIterates, Solution, check_rules, solve
+from hfbench.inner_solve.solve import Solution, check_rules, solve
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Breakdown, SolverState, Stop
 from hfbench.solvers.cg import CG

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hfbench.config.load import OnTask, Study, load_study
-from hfbench.config.run_spec import plan
+from hfbench.config.load import load_study
+from hfbench.config.study import OnTask, Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError
 
 HEAD = """

@@ -18,14 +18,17 @@ from plugin_files import ADD, LINE, METHOD, PART, PLUGIN, fresh, study_with
 from tiny_study import attempt, specs, trace_of
 
 from hfbench import registry
-from hfbench.config import run_spec
-from hfbench.config.load import Study, load_study, to_dict
-from hfbench.config.run_spec import plan
+from hfbench.config import run_spec, source_hash
+from hfbench.config.load import load_study
+from hfbench.config.study import Study, to_dict
+from hfbench.config.study_runs import plan
 from hfbench.config.to_toml import toml
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
-from hfbench.execution.pool import CHANGED, UNLOADED, Setting, run_all
+from hfbench.execution.pool import run_all
+from hfbench.execution.worker import CHANGED, UNLOADED
 from hfbench.parts import families, plugin_errors, plugin_files
 from hfbench.parts.hyperparameters import part
+from hfbench.records.results_folder import Setting
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.attempt import identity
 from hfbench.solvers.cg import CG
@@ -185,13 +188,13 @@ class Derived(CG):
 
 def test_the_source_of_a_built_in_part_that_one_is_made_of_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     def source() -> bytes:
-        run_spec._part_source.cache_clear()
-        return run_spec._part_source(Derived)
+        source_hash._part_source.cache_clear()
+        return source_hash._part_source(Derived)
 
-    before, plain = source(), run_spec._hash
+    before, plain = source(), source_hash._hash
     monkeypatch.setattr(run_spec, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
     assert source() != before
-    run_spec._part_source.cache_clear()
+    source_hash._part_source.cache_clear()
 
 
 def test_a_result_says_whose_the_parts_were(write: Write, tmp_path: Path, install: Callable[..., Path]) -> None:

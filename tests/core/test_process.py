@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hfbench import HessianFree, registry
 from hfbench.curvature import cuda_graphs
-from hfbench.curvature.cuda_graphs import ReplayedChain
+from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError

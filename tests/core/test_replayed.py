@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hfbench import HessianFree, registry
 from hfbench.curvature import cuda_graphs
-from hfbench.curvature.cuda_graphs import Replayed, ReplayedChain, record
+from hfbench.curvature.cuda_chain import ReplayedChain
+from hfbench.curvature.cuda_graphs import Replayed, record
 from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError

@@ -13,10 +13,11 @@ import torch
 from tiny_study import specs, tiny
 
 from hfbench import registry
-from hfbench.config import run_spec
+from hfbench.config import source_hash
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError, StoreError
-from hfbench.records.run_folder import RunFolder, finite, prepare, read_json, safe_name, write_atomically, write_json
+from hfbench.records.files import finite, prepare, read_json, safe_name, write_atomically, write_json
+from hfbench.records.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def _plugin_key(folder: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(str(folder))
     for name in ("mine_plugin", "helper_of_plugin"):
         sys.modules.pop(name, None)
-    run_spec._part_source.cache_clear()
+    source_hash._part_source.cache_clear()
     import mine_plugin  # type: ignore[import-not-found]
 
     with registry.temporary("solver", "mine", mine_plugin.Mine):
@@ -92,13 +93,13 @@ def test_the_source_of_a_plugin_file_changes_the_key(
 
 def test_siblings_of_a_built_in_part_are_part_of_its_source() -> None:
     lsmr = registry.get("solver", "lsmr")
-    names = set(run_spec._imports(lsmr.__module__, Path(str(__import__("sys").modules[lsmr.__module__].__file__))))
+    names = set(source_hash._imports(lsmr.__module__, Path(str(__import__("sys").modules[lsmr.__module__].__file__))))
     assert any(name.startswith("hfbench.solvers.") for name in names)
-    assert len(run_spec._part_source(lsmr)) > 32
+    assert len(source_hash._part_source(lsmr)) > 32
 
 
 def test_the_key_covers_the_folders_of_the_numerics() -> None:
-    places = [run_spec.CORE / name for name in run_spec.NUMERICS]
+    places = [source_hash.CORE / name for name in source_hash.NUMERICS]
     assert all(place.exists() for place in places)
     covered = {file.stem for place in places for file in (*place.rglob("*.py"), place)}
     assert {"vector", "loss", "linearisation", "system", "optimizer", "attempt", "batches", "trace"} <= covered

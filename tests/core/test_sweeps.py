@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hfbench.config.load import Study, load_study, to_dict
+from hfbench.config.load import load_study
+from hfbench.config.study import Study, to_dict
 from hfbench.config.sweep import Constraint
 from hfbench.errors import ConfigError
 from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log

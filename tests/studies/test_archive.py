@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 from tiny_study import results_folder, run_quietly, specs, tiny, uses_mlflow
 
+from hfbench.commands import export
 from hfbench.commands.compare import PUBLISHED, compare_study
 from hfbench.config import run_spec
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.records import archive
 from hfbench.records.recorded_study import same_settings
@@ -32,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
         status, _ = run_quietly(study, results)
     assert status == 0
     file = folder / "tiny.parquet"
-    archive.export_study(study, results, None, Console(file=io.StringIO()), file)
+    export.export_study(study, results, None, Console(file=io.StringIO()), file)
     return study, results, file
 
 
@@ -194,7 +195,7 @@ def test_what_is_no_archive_is_refused(made: tuple[Study, Path, Path], results: 
 def test_nothing_recorded_is_nothing_to_export(results: Path, tmp_path: Path) -> None:
     file = tmp_path / "none.parquet"
     with pytest.raises(StoreError, match="none of the runs of tiny is recorded"):
-        archive.export_study(tiny(tmp_path), results, None, Console(file=io.StringIO()), file)
+        export.export_study(tiny(tmp_path), results, None, Console(file=io.StringIO()), file)
     assert not file.exists()
 
 
@@ -202,7 +203,7 @@ def test_an_archive_goes_into_a_folder_that_exists(made: tuple[Study, Path, Path
     study, there, _ = made
     file = tmp_path / "nowhere" / "tiny.parquet"
     with pytest.raises(StoreError, match=f"there is no {file.parent}"):
-        archive.export_study(study, there, None, Console(file=io.StringIO()), file)
+        export.export_study(study, there, None, Console(file=io.StringIO()), file)
     assert not file.parent.exists()
 
 

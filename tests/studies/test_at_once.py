@@ -16,7 +16,8 @@ from tiny_study import tiny, uses_mlflow
 
 from hfbench.commands.compare import compare_study
 from hfbench.commands.run import run_study
-from hfbench.config.load import Study, load_study
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
 from hfbench.execution.interrupts import Terminated, sigterm_interrupts
 from hfbench.records.locks import study_lock
 from hfbench.tracking.mlflow_store import Tracker

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tiny_sweep import study_file
 
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import plan
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.config.to_toml import toml
 from hfbench.records.recorded_study import Others, Recorded
 from hfbench.sweep.carry_over import frozen_study, matrix, name_of

@@ -10,7 +10,8 @@ from result_tables import runs, simulated
 from rich.console import Console
 from tiny_study import TEXT, results_folder, run_quietly, tiny, uses_mlflow
 
-from hfbench.config.load import Study, load_study
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
 from hfbench.errors import ConfigError
 from hfbench.report import claim_text
 from hfbench.statistics import claims

@@ -17,7 +17,7 @@ from tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
 from hfbench import registry
 from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
 from hfbench.config.load import load_study
-from hfbench.config.run_spec import plan
+from hfbench.config.study_runs import plan
 from hfbench.diagnosis.nonfinite_origin import origin
 from hfbench.diagnosis.run_trace import Run
 from hfbench.diagnosis.signatures import OF_ALL, OF_STEPS, findings

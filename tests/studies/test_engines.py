@@ -23,13 +23,16 @@ from tiny_study import TEXT, run_quietly, specs, tiny, trace_of, uses_mlflow
 
 from hfbench import registry
 from hfbench.commands.run import run_study
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import RunSpec, plan
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError
 from hfbench.execution import backends
 from hfbench.execution.backends import Engine, Loky, engine_of
-from hfbench.execution.pool import Setting, run_all
+from hfbench.execution.pool import run_all
 from hfbench.parts.plugin_files import load
+from hfbench.records.results_folder import Setting
 from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -176,8 +179,9 @@ def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoi
 
 def half_done(spec: RunSpec, folder: RunFolder) -> list[float]:
     """A run as its second step leaves it, and its seconds so far."""
-    from hfbench.runs.attempt import LiveRun, one_thread
+    from hfbench.runs.attempt import one_thread
     from hfbench.runs.build import load as load_data
+    from hfbench.runs.run import LiveRun
 
     folder.create(spec.config())
     with one_thread():

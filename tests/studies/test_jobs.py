@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from tiny_study import tiny
 
-from hfbench.config.run_spec import plan
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError
-from hfbench.execution.pool import Pool, Setting, _end_with, run_all
+from hfbench.execution.pool import Pool, run_all
+from hfbench.execution.worker import _end_with
+from hfbench.records.results_folder import Setting
 
 
 def test_a_worker_watches_its_parent_once_however_many_runs_it_makes() -> None:

@@ -12,14 +12,15 @@ from rich.console import Console
 from tiny_study import MISBEHAVING, State, run_quietly, tiny, uses_mlflow
 
 from hfbench import registry
-from hfbench.commands.run import tracker_of
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import plan
-from hfbench.execution.pool import Setting
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.parts.hyperparameters import part
-from hfbench.runs.attempt import LiveRun
+from hfbench.records.results_folder import Setting
+from hfbench.runs.run import LiveRun
 from hfbench.tracking import run_logger
 from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.study_tracker import tracker_of
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 

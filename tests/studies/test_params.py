@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tiny_study import specs, tiny
 
-from hfbench.config.run_spec import plan
+from hfbench.config.study_runs import plan
 from hfbench.tracking.params import columns, flat_params, study_params
 
 EVERY_RUN = {

@@ -23,7 +23,7 @@ from hfbench.commands.run_plan import (
     summary,
     whole,
 )
-from hfbench.config.load import Study
+from hfbench.config.study import Study
 from hfbench.execution.pilot import Begun, Sample
 from hfbench.records.run_folder import RunFolder
 

@@ -12,7 +12,7 @@ import pytest
 from hfbench.config.load import load_study
 from hfbench.config.to_toml import toml
 from hfbench.records import archive
-from hfbench.records.run_folder import read_json
+from hfbench.records.files import read_json
 from hfbench.sweep.carry_over import frozen_study
 from hfbench.sweep.retest import candidates, freeze
 from hfbench.sweep.trials import Trial

@@ -21,11 +21,13 @@ from tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, 
 
 from hfbench import registry
 from hfbench.commands.compare import compare_study
-from hfbench.config.load import Study, load_study
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.messages import ranges
+from hfbench.records.files import read_json, write_json
 from hfbench.records.recorded_study import EARLY
-from hfbench.records.run_folder import RunFolder, read_json, write_json
+from hfbench.records.run_folder import RunFolder
 from hfbench.report import study_figures
 from hfbench.report.conclusion import NOTE, command_of, shortened
 from hfbench.report.study_figures import KEPT

@@ -28,15 +28,17 @@ from tiny_study import (
 )
 
 from hfbench import registry
-from hfbench.commands.run import study_key
-from hfbench.config.load import Study, load_study
-from hfbench.config.run_spec import plan
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError, NonFiniteError, StoreError
-from hfbench.execution.pool import added_parts
+from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.progress import Bars, describe, note
-from hfbench.records.run_folder import RunFolder, read_json
+from hfbench.records.files import read_json
+from hfbench.records.run_folder import RunFolder
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import study_params
+from hfbench.tracking.study_tracker import study_key
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 

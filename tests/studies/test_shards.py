@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from tiny_study import run_quietly, specs, tiny, uses_mlflow
 
+from hfbench.commands.export import export_study
 from hfbench.commands.import_records import import_study
 from hfbench.commands.run_shard import Shard, run_shard, shard_of
-from hfbench.config.load import Study
-from hfbench.config.run_spec import plan
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
 from hfbench.errors import ConfigError, StoreError
-from hfbench.records.archive import export_study
 from hfbench.records.locks import TakenError, study_lock
 from hfbench.records.run_folder import RunFolder
 from hfbench.tracking.mlflow_store import Tracker

@@ -10,7 +10,8 @@ from result_tables import runs, simulated
 from statsmodels.stats.multitest import multipletests
 
 from hfbench.errors import ConfigError
-from hfbench.statistics.comparisons import across_tasks, compare, secondary
+from hfbench.statistics.comparisons import compare
+from hfbench.statistics.exploratory import across_tasks, secondary
 
 
 def only(records, **options):

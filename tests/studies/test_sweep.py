@@ -16,7 +16,7 @@ from tiny_study import results_folder, uses_mlflow
 from tiny_sweep import command, environment, runs, study_file, swept, trials
 
 from hfbench.config.load import load_study
-from hfbench.records.run_folder import read_json
+from hfbench.records.files import read_json
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 

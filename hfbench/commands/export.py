@@ -1,0 +1,25 @@
+"""`hfbench export`: all records of a study in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
+from hfbench.records.archive import write
+from hfbench.records.recorded_study import gather
+
+if TYPE_CHECKING:
+    pass
+
+
+def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:
+    """Writes the recorded runs of a study to an archive. Returns 0; raises StoreError if none is recorded."""
+    recorded = gather(study, {spec.key(): spec for spec in plan(study, data)}, Path(results))
+    n = write(recorded, file)
+    console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)
+    return 0

@@ -1,0 +1,69 @@
+"""Study: a checked study file as frozen data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hfbench.config.ablation import Ablation
+from hfbench.config.hypotheses import Hypothesis
+from hfbench.config.methods import Method
+from hfbench.config.sweep import Sweep
+from hfbench.parts.hyperparameters import Choice
+
+
+@dataclass(frozen=True)
+class OnTask:
+    """What of a study is run on one task."""
+
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    budget: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand.
+
+    The budget is looked at after each outer iteration, so that a run may overshoot it by one. A target met beyond it
+    counts as not reached, and a run that did not reach the target enters the statistics at the budget, where that
+    limits the cost compared, not at what it spent.
+    """
+
+    name: str
+    question: str
+    notes: str
+    tasks: dict[str, dict[str, Any]]  # {"use": name, **settings} by the task's name in the study
+    seeds: tuple[int, ...]
+    budget: dict[str, float]  # among passes, seconds, products, iterations; empty: each task's own
+    primary: str
+    targets: dict[str, float]  # test error per task
+    margin: float  # > 1, on the ratio of costs
+    alpha: float
+    baseline: str
+    methods: dict[str, Method]
+    precision: str  # "float32" or "float64"
+    device: str  # "cpu", "cuda" or "cuda:<n>"
+    stop_at_target: bool
+    source: str  # path of the file, or "shipped"
+    ablation: Ablation | None
+    on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
+    hypotheses: tuple[Hypothesis, ...]
+    sweep: Sweep | None
+    plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
+
+
+def to_dict(study: Study) -> dict[str, Any]:
+    """The study as plain data that JSON keeps unchanged."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(study))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Choice):
+        return list(value.values)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

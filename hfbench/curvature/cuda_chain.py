@@ -1,0 +1,48 @@
+"""Chain of dense layers whose products are replayed as CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.curvature.cuda_graphs import Replayed
+from hfbench.curvature.dense_chain import Chain, Link
+from hfbench.linalg.precision import in_tf32
+from hfbench.linalg.vector import Vector
+
+
+class ReplayedChain(Chain):
+    """A `Chain` on a GPU, its products replayed; inside `launched` they are those of a `Chain`."""
+
+    def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
+        super().__init__(model, links, inputs, dtype)
+        self.replayed: dict[tuple[str, bool], Replayed] = {}
+        self.inside = 0  # of how many `launched`: solves may take turns
+
+    @contextmanager
+    def launched(self) -> Iterator[None]:
+        """Inside, products are launched kernel by kernel: to be recorded as a part of something else."""
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    def jvp(self, v: Vector) -> Tensor:
+        """J v."""
+        if self.inside:
+            return super().jvp(v)
+        return self._replayed("jvp")(lambda blocks: [Chain.jvp(self, Vector(blocks))], v)[0]
+
+    def vjp(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+        if self.inside:
+            return super().vjp(u)
+        return Vector(self._replayed("vjp")(lambda one: list(Chain.vjp(self, one[0])), [u]))
+
+    def _replayed(self, name: str) -> Replayed:
+        self.check_same()
+        return self.replayed.setdefault((name, in_tf32()), Replayed())

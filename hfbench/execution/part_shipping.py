@@ -1,0 +1,87 @@
+"""Parts of plugin files, sent to the processes that make runs."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import tempfile
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hfbench.config.run_spec import RunSpec
+from hfbench.errors import ConfigError
+from hfbench.parts import registry
+from hfbench.parts.plugin_files import import_file
+
+
+@dataclass(frozen=True)
+class AddedPart:
+    """A part registered for one process only, and how another process finds it."""
+
+    family: str
+    name: str
+    module: str
+    qualname: str
+    file: str
+
+    def add(self) -> None:
+        if self.module not in sys.modules:
+            import_file(self.module, self.file)
+        found: Any = sys.modules[self.module]
+        for name in self.qualname.split("."):
+            found = getattr(found, name)
+        registry.add(self.family, self.name, found)
+
+    def sent(self) -> SentPart:
+        """With its source, for a machine that does not have the file."""
+        return SentPart(self, Path(self.file).read_bytes())
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """A part added here, and the source of its file."""
+
+    part: AddedPart
+    source: bytes
+
+    def kept(self) -> AddedPart:
+        """The part, its file put where it stays as long as this process."""
+        file = _sources() / f"{self.part.module}.py"
+        file.write_bytes(self.source)
+        return replace(self.part, file=str(file))
+
+
+@cache
+def _sources() -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="hfbench-parts-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:
+    """The parts used that workers would not find by themselves: those added in this process, installed ones are found.
+
+    Raises ConfigError for one that is in no file or in the running script: other processes cannot load it.
+    """
+    return loadable({(family, settings["use"]) for spec in specs for family, settings in spec.parts()})
+
+
+def loadable(used: Set[tuple[str, str]]) -> list[AddedPart]:
+    """Those of the parts, by (family, name), that were added in this process. Raises as `added_parts` does."""
+    added = registry.added()
+    parts = []
+    for family, name in sorted(used & added.keys()):
+        part, file = added[family, name], registry.origin(family, name)
+        in_file = Path(file).is_file()  # what is typed may claim one that is none, "<stdin>"
+        if not in_file or part.__module__ == "__main__":
+            where = f"{file}, the running script" if in_file else f"no file ({part.__module__}.{part.__qualname__})"
+            raise ConfigError(
+                f"{family} {name!r} must be in a file that other processes can load, but is defined in {where}: put "
+                "it in a file of its own (--plugin FILE, or load_study(…, plugin_files=[FILE])), or run with one job "
+                "(jobs=1)."
+            )
+        parts.append(AddedPart(family, name, part.__module__, part.__qualname__, file))
+    return parts

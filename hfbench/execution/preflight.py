@@ -1,0 +1,53 @@
+"""Preflight: what would stop a run is raised before any run is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from hfbench.config.devices import device_of
+from hfbench.config.run_spec import RunSpec
+from hfbench.parts import registry
+from hfbench.parts.data_files import locate
+from hfbench.records.run_folder import RunFolder
+
+
+def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
+    return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
+
+
+def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
+    """Raises what would stop each method on each task at its first seed, before any run is begun.
+
+    ConfigError for a device that is not there and for a batch larger than the data, DataError for missing files,
+    NonFiniteError for a model whose outputs are not finite.
+    """
+    first: dict[tuple[str, str], RunSpec] = {}
+    for spec in specs:
+        first.setdefault((spec.task, spec.method.name), spec)
+    for name in {spec.device for spec in first.values()}:  # before files are fetched that it would take
+        device_of(name)
+    for spec in first.values():
+        for file in registry.get("task", spec.task_settings["use"]).files:
+            if not file.optional:
+                locate(file, data)
+    by_task: dict[str, list[RunSpec]] = {}
+    for spec in first.values():
+        by_task.setdefault(spec.task, []).append(spec)
+    for of_task in by_task.values():
+        _check_first_runs(of_task, data)
+
+
+def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
+    from hfbench.parts.protocols import BatchPlan
+    from hfbench.runs.attempt import one_thread
+    from hfbench.runs.build import load
+    from hfbench.runs.run import LiveRun
+
+    loaded = load(specs[0], data)
+    with one_thread():
+        for spec in specs:
+            # Batches that are met again are checked with the method that they come from.
+            live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
+            if spec is specs[0]:  # all methods of a seed begin with the same weights
+                live.begin()

@@ -1,0 +1,90 @@
+"""Runs inside a worker process, here or on another machine."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hfbench.config.run_spec import RunSpec
+from hfbench.execution.part_shipping import AddedPart, SentPart
+from hfbench.parts import plugin_errors, registry
+from hfbench.records.results_folder import Setting
+from hfbench.records.run_folder import Contents
+
+CHANGED = (
+    "the source of the numerics or of a part changed while the study was running, so this run would not be what it is "
+    "recorded as. Give the command again."
+)
+ELSEWHERE = (
+    "the worker on {host} has another version of hfbench, of a part or of the data than this machine, so this run "
+    "would not be what it is recorded as. Install the same there and give the command again."
+)
+UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
+
+
+def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> tuple[dict[str, Any], None]:
+    """A run on this machine."""
+    _end_with(parent)
+    result = _made(key, spec, setting, parts, CHANGED)
+    _freeze()
+    return result, None
+
+
+TAKING_TURNS = threading.Lock()  # a worker of a cluster may have threads, but its parts and torch threads are one
+
+
+def _job_away(
+    key: str, spec: RunSpec, setting: Setting, parts: list[SentPart], known: Mapping[str, Contents]
+) -> tuple[dict[str, Any], Contents]:
+    """A run on another machine, in a folder of its own, begun with what is recorded of it and of the run it follows."""
+    with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-") as folder:
+        there = Setting(Path(folder), setting.study, setting.data, setting.checkpoint_every)
+        for one, contents in known.items():
+            there.folder(one).put(contents)
+        added = [part.kept() for part in parts]
+        result = _made(key, spec, there, added, ELSEWHERE.format(host=socket.gethostname()))
+        return result, there.folder(key).contents()
+
+
+def _made(key: str, spec: RunSpec, setting: Setting, parts: Sequence[AddedPart], changed: str) -> dict[str, Any]:
+    from hfbench.runs.attempt import attempt, record_failure
+
+    folder = setting.folder(key)
+    registry.forget()  # those of another study, for which this process was started
+    try:
+        for part in parts:
+            part.add()
+    except (Exception, SystemExit) as error:
+        return record_failure(
+            spec, folder, setting.study, f"{UNLOADED} {plugin_errors.reason(error)}", plugin_errors.report(error)
+        )
+    if spec.key() != key:
+        return record_failure(spec, folder, setting.study, changed, changed)
+    return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
+
+
+@cache
+def _freeze() -> None:
+    """Once per worker, when a run has loaded all libraries; see `Pool.__enter__`."""
+    gc.collect()
+    gc.freeze()
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Once per worker: one whose parent was killed would go on unseen beside the same run started anew."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,51 @@
+"""Backtracking: which iterates are kept, and the walk back over them."""
+
+from __future__ import annotations
+
+import math
+
+from hfbench.hessian_free.globalization import Objective
+from hfbench.parts.protocols import SolverState
+
+
+class KeptIterates:
+    """Recorder of the iterates that backtracking may return to: i = ceil(start·growth^j), and always the last.
+
+    The grid is Martens' (2010), section 4.6, and his code's: 5, 7, 9, 11, 15, 19, …
+    """
+
+    def __init__(self, start: int = 5, growth: float = 1.3) -> None:
+        self._next, self._growth = float(start), growth
+        self._kept: list[SolverState] = []
+        self._last: SolverState | None = None
+
+    def __call__(self, state: SolverState) -> None:
+        self._last = state
+        if state.k == math.ceil(self._next):
+            self._kept.append(state)
+            while math.ceil(self._next) <= state.k:
+                self._next *= self._growth
+
+    @property
+    def states(self) -> list[SolverState]:
+        """The kept states in order, the last one at the end; a state 0 only if it is the last."""
+        last = [] if self._last is None or (self._kept and self._kept[-1] is self._last) else [self._last]
+        return self._kept + last
+
+
+def backtrack(states: list[SolverState], f: Objective) -> tuple[SolverState, float]:
+    """The state chosen among the kept ones, and f(w + x) there.
+
+    From the last one down while the objective of the lower iterate is not larger; Martens (2010), section 4.6.
+    An objective that is not finite is left behind whatever the lower one's. States are taken off the list, so that
+    none is kept that was left behind.
+    """
+    chosen = states.pop()
+    best = f(chosen.x)
+    while states:
+        state = states.pop()
+        value = f(state.x)
+        if math.isfinite(best) and not (math.isfinite(value) and value <= best):
+            break
+        chosen, best = state, value
+    return chosen, best

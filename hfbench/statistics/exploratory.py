@@ -1,0 +1,153 @@
+"""Beyond one task and one cost: methods across tasks, and other measures without verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfbench.statistics.comparisons import Comparison
+from hfbench.statistics.difference import Tested, adjust, plain
+from hfbench.statistics.paired_tests import (
+    Array,
+    hodges_lehmann,
+    least_pairs,
+    wilcoxon_pratt,
+)
+from hfbench.statistics.pairs import SPENT, check, known, measured, pair
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+LEAST_TASKS = 6
+UNCENSORED = ("final_test_error", "peak_memory")  # measures that every run has, whether or not it reached the target
+
+
+@dataclass(frozen=True)
+class Overall:
+    """One method against the baseline across tasks: each task counts once, by its mean log ratio."""
+
+    method: str
+    baseline: str
+    cost: str
+    tasks: int
+    ratio: float
+    ci_low: float
+    ci_high: float
+    p: float | None
+    p_holm: float | None
+    p_attainable: float
+    least_tasks: int  # tasks without which no method of the family can be found to differ
+    verdict: str
+
+    def to_row(self) -> dict[str, Any]:
+        return plain(asdict(self))
+
+
+def across_tasks(comparisons: Sequence[Comparison]) -> list[Overall] | None:
+    """Wilcoxon on task means, one `Overall` per method that has at least six tasks; None if no method has.
+
+    Seeds of one task say nothing about other tasks, so they are never pooled. Holm runs over the methods.
+    """
+    groups: dict[str, list[Comparison]] = {}
+    for one in comparisons:
+        if math.isfinite(one.mean_log_ratio):
+            groups.setdefault(one.method, []).append(one)
+    groups = {method: group for method, group in groups.items() if len(group) >= LEAST_TASKS}
+    if not groups:
+        return None
+    alpha = comparisons[0].alpha
+    means = [np.array([round(one.mean_log_ratio, 12) for one in group]) for group in groups.values()]
+    informative = [int(np.count_nonzero(d)) for d in means]
+    raw = [wilcoxon_pratt(d) if k >= LEAST_TASKS else None for d, k in zip(means, informative, strict=True)]
+    tested = adjust(raw, [2.0 ** (1 - k) if k >= LEAST_TASKS else 1.0 for k in informative], alpha)
+    least = max(LEAST_TASKS, least_pairs(alpha, len(groups)))
+    return [_overall(group[0], d, test, least) for group, d, test in zip(groups.values(), means, tested, strict=True)]
+
+
+def _overall(first: Comparison, d: Array, test: Tested, least: int) -> Overall:
+    ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - first.alpha))
+    if test.p_holm is None:
+        word = "inconclusive (too few tasks)"
+    elif test.p_holm < first.alpha:
+        word = "better" if ratio < 1 else "worse"
+    else:
+        word = "inconclusive"
+    return Overall(
+        method=first.method,
+        baseline=first.baseline,
+        cost=first.cost,
+        tasks=d.size,
+        ratio=ratio,
+        ci_low=low,
+        ci_high=high,
+        p=test.p,
+        p_holm=test.p_holm,
+        p_attainable=test.p_attainable,
+        least_tasks=least,
+        verdict=word,
+    )
+
+
+@dataclass(frozen=True)
+class Exploratory:
+    """A ratio with its interval on a measure the study did not declare as primary: no p value, no verdict."""
+
+    task: str
+    method: str
+    baseline: str
+    measure: str
+    n: int
+    ratio: float
+    ci_low: float
+    ci_high: float
+    label: str = "exploratory"
+
+    def to_row(self) -> dict[str, Any]:
+        return plain(asdict(self))
+
+
+def secondary(
+    records: pd.DataFrame,
+    baseline: str,
+    primary: str = "work_to_target",
+    alpha: float = 0.05,
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+) -> list[Exploratory]:
+    """Hodges-Lehmann ratios and intervals of the other costs, of the final test error and of the peak memory.
+
+    Costs are censored at the largest amount the task's runs spent. A cost that a method does not have, as a first-order
+    method has no products, or that is not positive, is left out for it: it is not one that was never reached. The other
+    measures cannot be censored: pairs in which one is not a positive number are left out, and n says how many remain.
+    Raises as `compare` does.
+    """
+    check(records, primary, margin=1.1, alpha=alpha)
+    known(records, "method", [baseline])
+    measures = [cost for cost in SPENT if cost != primary and {cost, SPENT[cost]} <= set(records.columns)]
+    rows = []
+    for task in known(records, "task", tasks):
+        for method in known(records, "method", methods):
+            if method == baseline:
+                continue
+            both = (method, baseline)
+            costs = [cost for cost in measures if all(_has_ratios(records, task, one, cost) for one in both)]
+            found = {cost: pair(records, task, method, baseline, cost).d for cost in costs}
+            for measure in UNCENSORED:
+                if measure in records.columns:
+                    found[measure] = measured(records, task, method, baseline, measure).d
+            for measure, d in found.items():
+                ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - alpha))
+                rows.append(Exploratory(task, method, baseline, measure, d.size, ratio, low, high))
+    return rows
+
+
+def _has_ratios(records: pd.DataFrame, task: str, method: str, cost: str) -> bool:
+    """Whether the runs of a method on a task say how much of a cost they spent, and none got there for nothing."""
+    runs = records[(records["task"] == task) & (records["method"] == method)]
+    spent, to_target = runs[SPENT[cost]].astype(float), runs[cost].astype(float)
+    return bool(np.isfinite(spent).any() and not (to_target <= 0).any())

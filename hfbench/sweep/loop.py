@@ -1,0 +1,66 @@
+"""Loop of a sweep: tune all tasks on one pool, then test the best trials again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hfbench.execution.pool import Pool
+from hfbench.records.run_folder import RunFolder
+from hfbench.sweep.mlflow_log import SweepLog
+from hfbench.sweep.outcome import Swept
+from hfbench.sweep.progress import Watcher
+from hfbench.sweep.retest import candidates, freeze
+from hfbench.sweep.tuning import Tuning, measures_of
+
+PAUSE = 1.0  # seconds between two looks at what other processes have done
+
+
+def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: SweepLog) -> None:
+    """Makes the trials of all tasks, as many runs at a time as the pool takes."""
+    owners: dict[str, Tuning] = {}
+    while not all(tuning.over for tuning in tunings):
+        for tuning in tunings:
+            for key, spec in tuning.ready(pool.free):
+                owners[key] = tuning
+                pool.submit(key, spec)
+        if not pool.busy:
+            if not all(tuning.over for tuning in tunings):
+                time.sleep(PAUSE)  # for what other processes have begun
+            continue
+        result = pool.next()
+        tuning = owners.pop(result["key"])
+        trial = tuning.ended(result, _began(pool.setting.folder(result["key"]), result))
+        if trial is not None:
+            watcher.ended(tuning, trial)
+            log.ended(tuning.task, trial, tuning.all[0])
+
+
+def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
+    """Runs the best trials, and the method as it stands, on the fresh seeds, and freezes one."""
+    task, sweep, trials = tuning.task, tuning.sweep, tuning.all
+    chosen = candidates(trials, sweep)
+    specs = {
+        spec.key(): (one.index, spec)
+        for seed in sweep.retest
+        for one in [trials[0], *chosen]
+        for spec in [task.spec(one.params, seed)]
+    }
+    again: dict[int, dict[int, dict[str, float]]] = {one.index: {} for one in [trials[0], *chosen]}
+    done = sum(pool.setting.folder(key).is_complete() for key in specs)
+    watcher.retests(tuning, len(specs), done)
+    for result in pool.results({key: spec for key, (_, spec) in specs.items()}):
+        index, spec = specs[result["key"]]
+        if result["outcome"] != "failed":
+            began = _began(pool.setting.folder(result["key"]), result)
+            again[index][spec.seed] = measures_of(result, spec, sweep.measures, began)
+        watcher.retested(tuning)
+    complete = [one for one in chosen if len(again[one.index]) == len(sweep.retest)]
+    single = len(sweep.objectives) == 1
+    return Swept(task, trials, freeze(complete, again, trials[0], sweep) if single else None, again)
+
+
+def _began(folder: RunFolder, result: Mapping[str, Any]) -> float:
+    """The test error that a run began with."""
+    return float(folder.rows()[0]["test_error"]) if result["outcome"] == "diverged" else float("nan")
