@@ -1,4 +1,4 @@
-"""A whole sweep: tune on seeds A, test the best again on seeds B, freeze, and compare what was frozen on seeds C."""
+"""`hfbench sweep`: tune on seeds A, test the best again on seeds B, freeze, and compare what was frozen on seeds C."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hfbench.commands.run import run_study
+from hfbench.config.load import load_study
 from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
+from hfbench.config.to_toml import toml
 from hfbench.errors import ConfigError
 from hfbench.execution.broken_pipe import unread_is_fine
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import Pool
 from hfbench.execution.preflight import preflight
-from hfbench.records.files import prepare
+from hfbench.records.files import make_folder, prepare, safe_name, write_atomically
 from hfbench.records.locks import study_lock
+from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import Setting
-from hfbench.sweep.conclusion import conclude
+from hfbench.sweep.carry_over import Cell, frozen_study, matrix
+from hfbench.sweep.conclusion import conclude, show_tuned
 from hfbench.sweep.loop import retest, tune
 from hfbench.sweep.mlflow_log import SweepLog
+from hfbench.sweep.outcome import Swept
 from hfbench.sweep.progress import watching
 from hfbench.sweep.trials import Trials
 from hfbench.sweep.tuning import Task, Tuning
@@ -68,9 +75,34 @@ def sweep_study(
         except KeyboardInterrupt as interrupt:
             console.print("Interrupted. The same command goes on where it stopped.")
             return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
-    return conclude(study, found, log, results, jobs, data, console, options)
+    folder = make_folder(results / "studies" / safe_name(study.name))
+    show_tuned(found, log, console)
+    status, cells = _compare_frozen(study, found, folder, results, jobs, data, console)
+    conclude(study, found, cells, log, folder, console, options)
+    return status
 
 
 def _trials(task: Task, url: str, results: Path) -> Trials:
     name = f"{task.study.name}/{task.name}/{task.identity}"
     return Trials(url, name, results, f"{socket.gethostname()}:{results}", len(task.sweep.objectives))
+
+
+def _compare_frozen(
+    study: Study, swept: Sequence[Swept], folder: Path, results: Path, jobs: int, data: str | None, console: Console
+) -> tuple[int, list[Cell]]:
+    """Runs what was frozen against the method as it stands, on fresh seeds: the exit status, and the matrix."""
+    frozen = {one.task.name: one.frozen for one in swept if one.frozen is not None}
+    if not frozen:
+        console.print("Of several objectives none is frozen, so nothing is compared: choose from the front.")
+        return 0, []
+    drafted = frozen_study(study, frozen)
+    if drafted is None:
+        console.print("Nothing that was tried is better than the method as it stands: there is nothing to compare.")
+        return 0, []
+    file = folder / "frozen.toml"
+    write_atomically(file, lambda path: path.write_text(toml(drafted), encoding="utf-8"))
+    compared = load_study(str(file))
+    status = run_study(compared, results, jobs, data, console)
+    recorded = gather(compared, {spec.key(): spec for spec in plan(compared, data)}, results)
+    assert study.sweep is not None
+    return status, matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []

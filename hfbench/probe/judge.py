@@ -17,7 +17,6 @@ from hfbench.parts import registry
 from hfbench.parts.protocols import Factor, Preconditioner
 from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.runs.random_streams import generator
-from hfbench.solvers.stopping import Residual
 
 CHUNK = 2048  # cases per forward pass
 NORM_STEPS = 15  # of the Lanczos process, for ‖Ã‖: the largest eigenvalue stands far apart
@@ -68,7 +67,7 @@ class Judge:
         M, cg = self._factor(), registry.build("solver", "cg")
         x, r, q, residual, products = self.g.zeros_like(), -self.g, 0.0, 1.0, 0
         while residual > REACHED and products < most:
-            rule = Residual(rtol=max(0.1 * REACHED / residual, 1e-13))
+            rule = registry.build("rule", {"use": "residual", "rtol": max(0.1 * REACHED / residual, 1e-13)})
             found = solve(cg, _Correction(self.system, -r), None, M, [rule], max_iterations=max(1, most - products))
             better = x + found.last.x
             products += math.ceil(found.last.products) + 1

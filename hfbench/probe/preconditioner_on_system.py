@@ -17,7 +17,6 @@ from hfbench.parts.protocols import Factor, Preconditioner, SolverState, Stop
 from hfbench.probe.frozen_system import OpenedSystem
 from hfbench.probe.judge import Judge
 from hfbench.runs.random_streams import generator
-from hfbench.solvers.stopping import RelativeProgress
 
 Row = dict[str, Any]
 STEPS = 40  # of the Lanczos process
@@ -82,7 +81,7 @@ def _iterations(judge: Judge, M: Factor, solver: str, most: int) -> Row:
     assert exact is not None
     found: Row = dict.fromkeys([f"to_{gap:g}" for gap in GAPS])
     found["stops"] = None
-    test = RelativeProgress().begin()
+    test = registry.build("rule", "relative-progress").begin()
 
     def look(state: SolverState) -> None:
         gap = (state.q - exact.q) / -exact.q

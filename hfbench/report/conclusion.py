@@ -13,7 +13,7 @@ from rich.markup import escape
 from hfbench.config.study import Study, to_dict
 from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
 from hfbench.records.recorded_study import Recorded, missing_runs
-from hfbench.report import claim_text, document, effect_text, html, study_figures, study_report
+from hfbench.report import claim_text, document, effect_text, finding_tables, html, study_figures, study_report
 from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure
 from hfbench.statistics.findings import Findings, find
@@ -67,7 +67,7 @@ def write_tables(recorded: Recorded, found: Findings, folder: Path) -> list[Path
     import pandas as pd
 
     study_file, comparisons_file = folder / "study.json", folder / "comparisons.json"
-    tables = found.tables()
+    tables = finding_tables.tables(found)
     write_json(study_file, to_dict(recorded.study))
     rows = {name: tables.get(name, []) for name in OTHERS}
     compared = {"study": recorded.study.name, "comparisons": tables.get("verdicts", []), **rows}
@@ -106,8 +106,8 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
     status = "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
     tracker.log_study(
         note=shortened(note),
-        metrics=found.metrics() | outcomes | {"runs/missing": float(len(recorded.missing))},
-        tags=found.tags(),
+        metrics=finding_tables.metrics(found) | outcomes | {"runs/missing": float(len(recorded.missing))},
+        tags=finding_tables.tags(found),
         artifacts=artifacts,
         status=status,
     )

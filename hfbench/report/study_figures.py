@@ -16,6 +16,7 @@ from hfbench.config.study import to_dict
 from hfbench.errors import StoreError
 from hfbench.records.files import finite, read_json, safe_name, write_json
 from hfbench.records.recorded_study import Recorded
+from hfbench.report.finding_tables import tables
 from hfbench.report.wording import NOUNS
 from hfbench.statistics.findings import Findings, limits
 
@@ -63,7 +64,7 @@ def _drawn_from(recorded: Recorded, found: Findings) -> str:
     import matplotlib
 
     results = {key: dict(result) for key, result in recorded.ended.items()}
-    shown = [to_dict(recorded.study), results, finite(found.tables()), matplotlib.__version__]
+    shown = [to_dict(recorded.study), results, finite(tables(found)), matplotlib.__version__]
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode())
     for module in [Path(__file__), *sorted(Path(figures.__file__).parent.glob("*.py"))]:
         digest.update(module.read_bytes())

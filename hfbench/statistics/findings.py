@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hfbench.config.study import Study
 from hfbench.records.recorded_study import Recorded
-from hfbench.report import claim_text, comparison_text, effect_text
 from hfbench.statistics import claims, factorial
 from hfbench.statistics.claims import Claim
 from hfbench.statistics.comparisons import Comparison, judge
@@ -37,36 +36,6 @@ class Findings:
     names: factorial.Names  # what each factor is at its two ends
     secondary: Sequence[Exploratory]
     overall: Sequence[Overall]  # across tasks, from six on
-
-    def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """Plain rows by the name of the table; a table without rows is left out."""
-        found = {
-            "verdicts": comparison_text.rows(self.comparisons),
-            "claims": [{**one.to_row(), "sentence": claim_text.sentence(one)} for one in self.claims],
-            "effects": [{**one.to_row(), "sentence": effect_text.sentence(one, self.names)} for one in self.effects],
-            "secondary": [one.to_row() for one in self.secondary],
-            "across_tasks": [one.to_row() for one in self.overall],
-        }
-        return {name: rows for name, rows in found.items() if rows}
-
-    def metrics(self) -> dict[str, float]:
-        """`stat/<task>/<method>/<number>`, `effect/<task>/<factors>/<number>` and `claim/<task>/<name>/<number>`."""
-        named = [(f"stat/{one.task}/{one.method}", one.metrics()) for one in self.comparisons]
-        named += [(f"effect/{one.task}/{one.name}", one.metrics()) for one in self.effects]
-        named += [
-            (f"claim/{one.comparison.task}/{one.hypothesis.name}", one.comparison.metrics()) for one in self.claims
-        ]
-        return {
-            f"{prefix}/{name.removeprefix('stat/')}": value
-            for prefix, numbers in named
-            for name, value in numbers.items()
-        }
-
-    def tags(self) -> dict[str, str]:
-        """The verdict of every comparison and effect, the answer to every claim."""
-        compared = {f"verdict/{one.task}/{one.method}-vs-{one.baseline}": one.verdict for one in self.comparisons}
-        answered = {f"claim/{one.comparison.task}/{one.hypothesis.name}": one.answer for one in self.claims}
-        return compared | answered | {f"effect/{one.task}/{one.name}": one.verdict for one in self.effects}
 
 
 def find(recorded: Recorded) -> Findings:

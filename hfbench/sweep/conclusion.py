@@ -1,4 +1,4 @@
-"""What a sweep found: printed, drawn, and written beside the runs and to MLflow."""
+"""Conclusion of a sweep: what it found, printed, drawn, and written beside the runs and to MLflow."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from hfbench.commands.run import run_study
-from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
-from hfbench.config.to_toml import toml
-from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
-from hfbench.records.recorded_study import gather
+from hfbench.records.files import safe_name, write_atomically, write_json
 from hfbench.report import comparison_text
 from hfbench.report.conclusion import command_of, shortened
 from hfbench.report.document import markdown
 from hfbench.report.html import page
 from hfbench.report.study_figures import Figure
 from hfbench.report.wording import NOUNS
-from hfbench.sweep import carry_over, figures, report
-from hfbench.sweep.carry_over import Cell, frozen_study
+from hfbench.sweep import figures, report
+from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.console_tables import show_frozen, show_matrix
 from hfbench.sweep.mlflow_log import SweepLog
 from hfbench.sweep.outcome import Found, Swept
@@ -32,17 +27,19 @@ from hfbench.sweep.retest import Frozen
 from hfbench.sweep.trial_rows import importances, rows
 
 
-def conclude(
-    study: Study, swept: Sequence[Swept], log: SweepLog, results: Path, jobs: int, data: str | None, console: Console,
-    options: Sequence[str],
-) -> int:  # fmt: skip
-    """Compares what was frozen on fresh seeds, then writes and prints everything. Returns the comparison's status."""
-    folder = make_folder(results / "studies" / safe_name(study.name))
+def show_tuned(swept: Sequence[Swept], log: SweepLog, console: Console) -> None:
+    """Logs the trials that ended before and are not logged yet, and prints what was frozen on every task."""
     for one in swept:
-        for trial in one.trials.values():  # what ended before may not be logged yet
+        for trial in one.trials.values():
             log.ended(one.task, trial, one.trials[0])
         show_frozen(one, console)
-    status, cells = _compare(study, swept, folder, results, jobs, data, console)
+
+
+def conclude(
+    study: Study, swept: Sequence[Swept], cells: Sequence[Cell], log: SweepLog, folder: Path, console: Console,
+    options: Sequence[str],
+) -> None:  # fmt: skip
+    """Writes and prints everything; `cells` are what the comparison of the frozen settings came to."""
     shares = {one.task.name: importances(one.points, one.task.sweep.parameters) for one in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
     found = Found(study, swept, shares, cells, command)
@@ -56,27 +53,6 @@ def conclude(
     if cells:
         show_matrix(cells, study, console)
     console.print(escape(f"sweep    {folder / 'sweep.html'}"), highlight=False, soft_wrap=True)
-    return status
-
-
-def _compare(
-    study: Study, swept: Sequence[Swept], folder: Path, results: Path, jobs: int, data: str | None, console: Console
-) -> tuple[int, list[Cell]]:
-    frozen = {one.task.name: one.frozen for one in swept if one.frozen is not None}
-    if not frozen:
-        console.print("Of several objectives none is frozen, so nothing is compared: choose from the front.")
-        return 0, []
-    drafted = frozen_study(study, frozen)
-    if drafted is None:
-        console.print("Nothing that was tried is better than the method as it stands: there is nothing to compare.")
-        return 0, []
-    file = folder / "frozen.toml"
-    write_atomically(file, lambda path: path.write_text(toml(drafted), encoding="utf-8"))
-    compared = load_study(str(file))
-    status = run_study(compared, results, jobs, data, console)
-    recorded = gather(compared, {spec.key(): spec for spec in plan(compared, data)}, results)
-    assert study.sweep is not None
-    return status, carry_over.matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []
 
 
 # ---------------------------------------------------------------- files
