@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hfbench.records import trace
 from hfbench.records.recorded_study import RESULT_COLUMNS
 
 PAGE = (Path(__file__).parents[1] / "docs/reference/records.md").read_text()
@@ -16,10 +15,6 @@ def named(heading: str) -> set[str]:
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return set(re.findall(r"`(\w+)`", "".join(rows)))
-
-
-def test_every_column_of_a_trace_is_explained() -> None:
-    assert named("Columns of a trace") == set(trace.COLUMNS)
 
 
 def test_every_field_of_a_result_is_explained() -> None:

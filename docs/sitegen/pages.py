@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import api_page, benchmark_page, cli_page, parts, study_page
+from . import api_page, benchmark_page, cli_page, parts, study_page, trace_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +15,7 @@ def generated() -> dict[str, str]:
         "explanation/benchmarks.md": benchmark_page.page(),
         "reference/cli.md": cli_page.page(),
         "reference/study-file.md": study_page.page(),
+        "reference/trace.md": trace_page.page(),
         "reference/changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
         **parts.pages(),
         **api_page.pages(),

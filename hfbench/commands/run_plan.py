@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import plan
@@ -36,12 +37,6 @@ from hfbench.report.wording import grid_of
 PROBE = 20.0  # seconds that a run is begun for, with its data
 SHARE = 3  # at most every third seed is run for the plan
 PATIENCE = 60.0  # seconds that the plan may take for more than one seed of long runs
-UNITS = {
-    "passes": "work",
-    "iterations": "iteration",
-    "seconds": "seconds",
-    "products": "products",
-}  # of limits: columns
 TAIL = 3  # the last third tells the pace
 RESULT = 25_000  # bytes of config, result and pictures of a run
 ROW, TRACE = 150, 10_000  # bytes of a trace: for each row, and anyway
@@ -178,7 +173,7 @@ def _whole(one: Begun, spec: RunSpec) -> tuple[float, float, float]:
 
 def at_budget(rows: Sequence[Row], budget: Mapping[str, float]) -> float:
     """The seconds on the clock at which the first limit of the budget is spent."""
-    return min(_reached(rows, [row[UNITS[unit]] or 0.0 for row in rows], limit) for unit, limit in budget.items())
+    return min(_reached(rows, [row[LIMITS[unit]] or 0.0 for row in rows], limit) for unit, limit in budget.items())
 
 
 def at_target(rows: Sequence[Row], target: float) -> float:

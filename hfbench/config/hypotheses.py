@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from hfbench.config.measures import MEASURES
 from hfbench.config.table_checks import check_known
 from hfbench.errors import ConfigError
 from hfbench.parts import hyperparameters
 from hfbench.parts.hyperparameters import Choice, part
 
-COSTS = ("work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target")
-MEASURES = (*COSTS, "final_test_error", "peak_memory")
 EXPECTATIONS = ("better", "not-worse", "equivalent")
 
 

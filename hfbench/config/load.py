@@ -18,7 +18,8 @@ from typing import Annotated, Any
 
 from hfbench.config.ablation import Ablation, AblationTable, expand
 from hfbench.config.devices import check_device
-from hfbench.config.hypotheses import COSTS, hypotheses
+from hfbench.config.hypotheses import hypotheses
+from hfbench.config.measures import costs
 from hfbench.config.methods import Method, check_followed, part_of, resolve
 from hfbench.config.overrides import blaming, override
 from hfbench.config.study import OnTask, Study
@@ -45,7 +46,7 @@ class _StudyTable:
     tasks: Annotated[list[str], "names of tasks"]
     seeds: Annotated[int | list[int], "how many seeds, or a list of them"]
     budget: Annotated[dict[str, float], "where a run ends, whichever limit is met first"] = field(default_factory=dict)
-    primary: Annotated[str, Choice(*COSTS), "the cost that is compared"] = "work_to_target"
+    primary: Annotated[str, Choice(*costs()), "the cost that is compared"] = "work_to_target"
     targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
     margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
     alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05

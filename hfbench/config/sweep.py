@@ -13,8 +13,8 @@ from itertools import combinations
 from typing import Annotated, Any
 
 from hfbench import messages
-from hfbench.config.hypotheses import COSTS, MEASURES
 from hfbench.config.key_paths import declared_at, value_at
+from hfbench.config.measures import MEASURES, costs
 from hfbench.config.methods import Method
 from hfbench.config.table_checks import check_known, distinct, seeds_of
 from hfbench.errors import ConfigError
@@ -144,7 +144,7 @@ def sweep_of(
 
 
 def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> tuple[str, ...]:
-    where, allowed = "sweep.objective", (*COSTS, "final_test_error")
+    where, allowed = "sweep.objective", (*costs(), "final_test_error")
     chosen = distinct(given if isinstance(given, list) else [given or primary], where)
     for one in chosen:
         if one not in allowed:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hfbench.config.measures import MEASURES
 from hfbench.figures.style import FAINT, Style, literal
+from hfbench.records.trace import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,28 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-LABELS = {
-    "work": "work (passes over the training cases)",
-    "seconds": "training time (s)",
-    "products": "Gauss-Newton products",
-    "distinct": "distinct cases touched (passes)",
-    "distinct_cases": "distinct cases touched",
-    "iteration": "outer iteration",
-    "test_error": "test error",
-    "validation_error": "validation error",
-    "train_objective_batch": "objective on the step's batch",
-    "validation_objective": "validation objective",
-    "gradient_norm": "gradient norm",
-    "work_to_target": "work to target (passes)",
-    "products_to_target": "products to target",
-    "seconds_to_target": "time to target (s)",
-    "distinct_to_target": "distinct cases to target (passes)",
-    "batch_gradient": "gradient batch",
-    "batch_curvature": "curvature batch",
-    "inner_iterations": "inner iterations",
-    "damping": "damping lambda",
-    "rho": "reduction ratio rho",
-}
+LABELS = {"distinct": "distinct cases touched (passes)"}  # of what is neither a measure nor a column of a trace
 LOG_FROM = 3.0  # ratio of the largest to the smallest value from which a log axis is used
 MOST_TICKS = 7
 
@@ -122,8 +103,11 @@ def digits(value: float) -> str:
 
 
 def label(column: str) -> str:
-    """What a column is called on an axis."""
-    return LABELS.get(column, column.replace("_", " "))
+    """Label of a measure, or of a column of a trace, on an axis."""
+    if column in MEASURES:
+        return MEASURES[column].label or MEASURES[column].title
+    declared = COLUMNS[column].label if column in COLUMNS else LABELS.get(column, "")
+    return declared or column.replace("_", " ")
 
 
 def end_marker(axes: Axes, x: float, y: float, look: Style) -> None:

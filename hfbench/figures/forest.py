@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hfbench.config.measures import MEASURES
 from hfbench.figures.axes import digits, log_ticks, place_ticks
 from hfbench.figures.style import FAINT, INK, Style, blank, literal, paragraph, save, styles, text_width, theme, wrapped
-from hfbench.report.wording import NOUNS
 from hfbench.statistics.comparisons import Comparison
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def comparisons_forest(
     if not comparisons:
         return forest([], path, margin=1.1, title=title)
     first = comparisons[0]
-    measure = f"{NOUNS[first.cost][0]}, ratio to {first.baseline}"
+    measure = f"{MEASURES[first.cost].title}, ratio to {first.baseline}"
     level = 1 - first.alpha
     return forest(
         comparison_rows(comparisons), path, margin=first.margin, measure=measure, level=level, title=title,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from hfbench.config.measures import MEASURES
 from hfbench.report.comparison_text import cells, sentences
 from hfbench.report.document import literal, row_of
-from hfbench.report.wording import NOUNS, Name, adjusted, bullets, colour, grid_of, level, percent
+from hfbench.report.wording import Name, adjusted, bullets, colour, grid_of, level, percent
 from hfbench.statistics.claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
@@ -69,7 +70,7 @@ def meaning(one: Claim) -> str:
     """What is claimed, in words where the study has them, and which numbers that is about."""
     h = one.hypothesis
     expected = {"better": "less", "not-worse": "not more", "equivalent": "as much"}[h.expects]
-    measured = f"{h.method} against {h.against} by {NOUNS[h.measure][0]}, expected {expected}"
+    measured = f"{h.method} against {h.against} by {MEASURES[h.measure].title}, expected {expected}"
     return f"{h.says} ({measured})" if h.says else measured
 
 

@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hfbench.config.measures import MEASURES
 from hfbench.messages import count
 from hfbench.records.recorded_study import EARLY
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
-    NOUNS,
-    VERBS,
     Name,
     colour,
     digits,
@@ -49,7 +48,7 @@ def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataF
 
 def _verdict_table(group: Sequence[Comparison]) -> Table:
     first = group[0]
-    title = Text.assemble((first.task, "bold"), f" · {NOUNS[first.cost][0]} against ", (first.baseline, "bold"))
+    title = Text.assemble((first.task, "bold"), f" · {MEASURES[first.cost].title} against ", (first.baseline, "bold"))
     grid = grid_of(title)
     grid.add_column("method", min_width=8)
     for name in ("ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved"):
@@ -127,9 +126,9 @@ def sentences(comparison: Comparison) -> str:
         found = f"{on}, neither {c.method} nor {c.baseline} reached the target within the budget: {c.verdict}."
         return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
     about = [*sureness(c), f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else "")]
-    bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[c.bound], VERBS.get(c.cost, "needed")
+    bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[c.bound], MEASURES[c.cost].verb
     found = (
-        f"{on}, {c.method} {verb} {bound}{digits(c.ratio)}x {NOUNS[c.cost][1]} of {c.baseline} "
+        f"{on}, {c.method} {verb} {bound}{digits(c.ratio)}x {MEASURES[c.cost].noun} of {c.baseline} "
         f"({', '.join(about)}): {c.verdict}."
     )
     return " ".join([found, *_remarks(c)])
@@ -204,7 +203,7 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
         group = [one for one in comparisons if one.task == task]
         first = group[0]
         head = ("method", "ratio", f"{level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
-        lines = [f"### {literal(task)}: {NOUNS[first.cost][0]} against {literal(first.baseline)}", ""]
+        lines = [f"### {literal(task)}: {MEASURES[first.cost].title} against {literal(first.baseline)}", ""]
         lines += [row_of(head), row_of(["---"] * len(head))]
         lines += [row_of((*map(literal, (one.method, *cells(one))), f"**{one.verdict}**")) for one in group]
         parts.append("\n".join([*lines, "", *(f"- {literal(sentences(one))}" for one in group)]))

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hfbench.config.measures import MEASURES
 from hfbench.messages import count
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
-    NOUNS,
     colour,
     digits,
     grid_of,
@@ -91,7 +91,7 @@ def sentence(effect: Effect, names: Names) -> str:
     on = f"On {c.task} ({count(c.n, 'seed')})"
     if c.censored == 1:
         return f"{on}, no run reached the target; {' and '.join(changes)}: {c.verdict}. {UNREACHED}"
-    cost = NOUNS[c.cost][1]
+    cost = MEASURES[c.cost].noun
     about = f"({', '.join(_about(c))}): {c.verdict}."
     if c.kind == "main effect":
         found = f"{on}, {changes[0]} multiplies {cost} by {digits(c.ratio)} {about}"
@@ -164,7 +164,7 @@ def _advice(c: Effect) -> list[str]:
 
 
 def _title(c: Effect) -> str:
-    return f"{NOUNS[c.cost][0]}, {count(c.n, 'seed')} in {count(c.cells, 'cell')}"
+    return f"{MEASURES[c.cost].title}, {count(c.n, 'seed')} in {count(c.cells, 'cell')}"
 
 
 def _ratio(c: Effect) -> str:

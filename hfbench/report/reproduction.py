@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hfbench.config.measures import MEASURES
 from hfbench.config.methods import Method, resolve
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.messages import count, ranges
@@ -13,7 +14,7 @@ from hfbench.parts import registry
 from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.records.recorded_study import Recorded, missing_runs
 from hfbench.report.document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
-from hfbench.report.wording import NOUNS, number
+from hfbench.report.wording import number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 
@@ -65,7 +66,7 @@ def _plan(recorded: Recorded) -> Iterator[Block]:
     family = sum(len(on.methods) - 1 for on in study.on.values())
     stops = "ends a run" if study.stop_at_target else "is noted, the run goes on to its budget"
     facts = [
-        ("compared by", NOUNS[study.primary][0]),
+        ("compared by", MEASURES[study.primary].title),
         ("baseline", study.baseline),
         ("margin", f"{study.margin:g}: ratios from {1 / study.margin:.3g} to {study.margin:g} count as equivalent"),
         ("level", f"{study.alpha:g}, by Holm over {count(family, 'comparison')}"),
@@ -166,7 +167,7 @@ def _runs(recorded: Recorded) -> Table:
         ]
         for run in recorded.runs.to_dict("records")
     ]  # fmt: skip
-    head = ("task", "method", "seed", "outcome", NOUNS[cost][0], "seconds", "final test error", "key")
+    head = ("task", "method", "seed", "outcome", MEASURES[cost].title, "seconds", "final test error", "key")
     return Table(head, rows, f"All {len(rows)} recorded runs", numbers=2, words=1, folded=True)
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench import figures
+from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
 from hfbench.errors import StoreError
 from hfbench.records.files import finite, read_json, safe_name, write_json
 from hfbench.records.recorded_study import Recorded
 from hfbench.report.finding_tables import tables
-from hfbench.report.wording import NOUNS
 from hfbench.statistics.findings import Findings, limits
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figur
     study, runs = recorded.study, recorded.judged
     methods, cost, tasks = list(study.methods), study.primary, _tasks_with_runs(recorded)
     common: dict[str, Any] = {"cost": cost, "budget": limits(recorded)}
-    measure = NOUNS[cost][0]
+    measure = MEASURES[cost].title
 
     def made(kind: str, about: str, drawing: Callable[..., list[Path]], *of: Any, **more: Any) -> Figure:
         return _made(kind, "", about, folder, drawing, *of, **more)

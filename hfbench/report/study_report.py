@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hfbench.config.measures import MEASURES
 from hfbench.messages import count
 from hfbench.records.recorded_study import Recorded
 from hfbench.report import claim_text, comparison_text, effect_text
 from hfbench.report.document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from hfbench.report.reproduction import conduct, failed, missing
 from hfbench.report.study_figures import Figure
-from hfbench.report.wording import NOUNS, digits, interval, is_bounded, level, p_value, percent
+from hfbench.report.wording import digits, interval, is_bounded, level, p_value, percent
 from hfbench.statistics.claims import Claim, by_hypothesis
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.exploratory import LEAST_TASKS, Exploratory
@@ -24,10 +25,6 @@ TONES = {
     "antagonism": "bad",
 }  # fmt: skip
 COURSE = ("convergence", "objective", "batches", "inner", "examples")  # figures of a task's runs
-MEASURES = {
-    "work_to_target": "work", "products_to_target": "products", "seconds_to_target": "seconds",
-    "distinct_to_target": "distinct cases", "final_test_error": "final test error", "peak_memory": "peak memory",
-}  # fmt: skip
 
 
 def report(recorded: Recorded, found: Findings, figures: Sequence[Figure], command: str) -> Document:
@@ -49,8 +46,8 @@ def _extent(recorded: Recorded) -> str:
     there = "all of them recorded" if not recorded.missing else f"{len(recorded.ended)} of them recorded"
     compared = ", ".join(count(n, noun) for noun, n in sizes)
     return (
-        f"{compared}, {total} runs, {there}. Compared by {NOUNS[study.primary][0]}, paired by seed; equivalent means "
-        f"within {percent(study.margin)}; level {study.alpha:g} after Holm."
+        f"{compared}, {total} runs, {there}. Compared by {MEASURES[study.primary].title}, paired by seed; "
+        f"equivalent means within {percent(study.margin)}; level {study.alpha:g} after Holm."
     )
 
 
@@ -131,7 +128,7 @@ def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Bl
     yield Heading(f"Against {first.baseline}", 3)
     head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
     rows: list[list[Text]] = [[one.method, *comparison_text.cells(one), marked(one.verdict)] for one in group]
-    about = f"{_capital(NOUNS[first.cost][0])}, ratio to {first.baseline}. Below 1 is cheaper."
+    about = f"{_capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
     counted = "w/l/t: seeds won, lost and tied; solved: seeds at the target, method/baseline."
     yield Table(head, rows, f"{about} {counted}", words=1)
     remarks = [
@@ -158,8 +155,9 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     head = ("effect", "ratio", f"{level(first)} CI", *effect_text.HEAD, "verdict")
     rows: list[list[Text]] = [[" × ".join(one.factors), *effect_text.cells(one), marked(one.verdict)] for one in group]
     about = (
-        f"{_capital(NOUNS[first.cost][0])} over the {first.cells} cells of the factorial, {first.n} seeds. A main "
-        "effect: what changing the factor multiplies the cost by. An interaction (×): the cost of changing both over "
+        f"{_capital(MEASURES[first.cost].title)} over the {first.cells} cells of the factorial, {first.n} seeds. "
+        "A main effect: what changing the factor multiplies the cost by. "
+        "An interaction (×): the cost of changing both over "
         "what it would be if their effects multiplied. w/l/t: seeds below, above and at 1; cut off: runs without the "
         "target."
     )
@@ -186,7 +184,7 @@ def _explored(group: Sequence[Exploratory], recorded: Recorded) -> Iterator[Bloc
         "nothing else is said. Costs are those to the target; runs without it count as the most that any run of the "
         "task spent. –: the method or the baseline does not have it. Not adjusted for their number, hence no verdicts."
     )
-    yield Table(("method", *(MEASURES[name] for name in measures)), rows, about)
+    yield Table(("method", *(MEASURES[name].short for name in measures)), rows, about)
 
 
 def _explored_cell(one: Exploratory | None, most: int) -> str:

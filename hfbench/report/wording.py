@@ -14,17 +14,6 @@ from rich.text import Text
 
 from hfbench.statistics.difference import Difference
 
-# What a cost or measure is called: in a title, and after "needed 0.88x".
-NOUNS = {
-    "work_to_target": ("work to target (passes)", "the work"),
-    "products_to_target": ("Gauss-Newton products to target", "the Gauss-Newton products"),
-    "seconds_to_target": ("seconds to target", "the time"),
-    "distinct_to_target": ("distinct cases to target (passes)", "the distinct cases"),
-    "final_test_error": ("final test error", "the test error"),
-    "peak_memory": ("peak memory", "the memory"),
-}
-# Of what is measured at the end of a run; the costs are needed.
-VERBS = {"final_test_error": "ended with", "peak_memory": "took"}
 COLOURS = {
     "better": "green",
     "worse": "red",

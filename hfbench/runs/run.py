@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hfbench.config.measures import LIMITS, Measure, costs
 from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.objective import objective
 from hfbench.errors import NonFiniteError
@@ -20,7 +21,6 @@ from hfbench.runs.evaluation import mean_error
 from hfbench.runs.meters import PeakMemory, Stopwatch, peak_memory
 from hfbench.runs.random_streams import generator
 
-COSTS = ("work", "products", "seconds", "distinct")
 LEAST_STEPS = 2  # of a run that is left after a limit: a pace needs two
 
 
@@ -75,7 +75,7 @@ class LiveRun:
                 "batch_reason": plan.reason,
                 "train_objective_batch": step["objective_after"],
                 "step_memory": self.memory.bytes,
-                **{name: step.get(name) for name in trace.STEP_COLUMNS},
+                **{name: step.get(name) for name in trace.of_step()},
                 **self._evaluate(validation),
             }
         )
@@ -157,9 +157,7 @@ class LiveRun:
 
     def _spent(self, row: trace.Row) -> dict[str, float]:
         """The share of each limit used up."""
-        spent = {"passes": row["work"], "iterations": row["iteration"]}
-        spent |= {name: row[name] for name in ("seconds", "products")}
-        return {name: (spent[name] or 0.0) / limit for name, limit in self.spec.budget.items()}
+        return {name: (row[LIMITS[name]] or 0.0) / limit for name, limit in self.spec.budget.items()}
 
     def progress(self) -> dict[str, Any]:
         """The last row, and how near the end it is."""
@@ -170,23 +168,22 @@ class LiveRun:
     def result(self) -> dict[str, Any]:
         """What the run cost and came to; costs to the target are None where it was not reached."""
         last, reached = self.rows[-1], self._reached()
-        at_target = self._costs(reached) if reached is not None else dict.fromkeys(COSTS)
         diverged = self.outcome == "diverged"
         return {
             "outcome": self.outcome,
             "error": self.error,
-            **self._costs(last),
+            **{cost.spent: self._spent_of(cost, last) for cost in costs().values()},
             "iterations": last["iteration"],
-            **{f"{name}_to_target": cost for name, cost in at_target.items()},
+            **{name: None if reached is None else self._spent_of(cost, reached) for name, cost in costs().items()},
             "final_test_error": last["test_error"],
             "final_validation_error": last["validation_error"],
             "final_objective": None if diverged else self._objective(self.data.train),
             "peak_memory": last["peak_memory"],
         }
 
-    def _costs(self, row: trace.Row) -> dict[str, float | None]:
-        plain = {name: row[name] for name in ("work", "products", "seconds")}
-        return plain | {"distinct": row["distinct_cases"] / self.total}
+    def _spent_of(self, cost: Measure, row: trace.Row) -> float | None:
+        spent: float | None = row[cost.column]
+        return spent / self.total if cost.per_case and spent is not None else spent
 
     def state_dict(self) -> dict[str, Any]:
         """All of the run's state as tensors and plain data."""

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config.hypotheses import COSTS, Hypothesis
+from hfbench.config.hypotheses import Hypothesis
+from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.statistics.comparisons import Comparison, judge
 from hfbench.statistics.paired_tests import holm
@@ -73,7 +74,7 @@ def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None])
 
 
 def _pairs(one: Hypothesis, task: str, study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> Pairs:
-    if one.measure not in COSTS:
+    if not MEASURES[one.measure].is_cost:
         return measured(runs, task, one.method, one.against, one.measure)
     tau = budget.get(task) if one.measure == study.primary else None
     return pair(runs, task, one.method, one.against, one.measure, tau)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hfbench.config.measures import MEASURES, Measure, costs
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.difference import Tested, adjust, plain
 from hfbench.statistics.paired_tests import (
@@ -17,14 +18,13 @@ from hfbench.statistics.paired_tests import (
     least_pairs,
     wilcoxon_pratt,
 )
-from hfbench.statistics.pairs import SPENT, check, known, measured, pair
+from hfbench.statistics.pairs import check, known, measured, pair
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 LEAST_TASKS = 6
-UNCENSORED = ("final_test_error", "peak_memory")  # measures that every run has, whether or not it reached the target
 
 
 @dataclass(frozen=True)
@@ -128,26 +128,26 @@ def secondary(
     """
     check(records, primary, margin=1.1, alpha=alpha)
     known(records, "method", [baseline])
-    measures = [cost for cost in SPENT if cost != primary and {cost, SPENT[cost]} <= set(records.columns)]
+    there = set(records.columns)
+    others = [cost for cost in costs().values() if cost.name != primary and {cost.name, cost.spent} <= there]
+    at_end = [name for name, measure in MEASURES.items() if not measure.is_cost and name in there]
     rows = []
     for task in known(records, "task", tasks):
         for method in known(records, "method", methods):
             if method == baseline:
                 continue
             both = (method, baseline)
-            costs = [cost for cost in measures if all(_has_ratios(records, task, one, cost) for one in both)]
-            found = {cost: pair(records, task, method, baseline, cost).d for cost in costs}
-            for measure in UNCENSORED:
-                if measure in records.columns:
-                    found[measure] = measured(records, task, method, baseline, measure).d
+            paid = [cost.name for cost in others if all(_has_ratios(records, task, name, cost) for name in both)]
+            found = {cost: pair(records, task, method, baseline, cost).d for cost in paid}
+            found |= {measure: measured(records, task, method, baseline, measure).d for measure in at_end}
             for measure, d in found.items():
                 ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - alpha))
                 rows.append(Exploratory(task, method, baseline, measure, d.size, ratio, low, high))
     return rows
 
 
-def _has_ratios(records: pd.DataFrame, task: str, method: str, cost: str) -> bool:
+def _has_ratios(records: pd.DataFrame, task: str, method: str, cost: Measure) -> bool:
     """Whether the runs of a method on a task say how much of a cost they spent, and none got there for nothing."""
     runs = records[(records["task"] == task) & (records["method"] == method)]
-    spent, to_target = runs[SPENT[cost]].astype(float), runs[cost].astype(float)
+    spent, to_target = runs[cost.spent].astype(float), runs[cost.name].astype(float)
     return bool(np.isfinite(spent).any() and not (to_target <= 0).any())

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.records.recorded_study import Recorded
 from hfbench.statistics import claims, factorial
@@ -21,9 +22,6 @@ from hfbench.statistics.pairs import check, pair
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# The limit of a budget that is in units of a cost to the target.
-LIMITS = {"work_to_target": "passes", "products_to_target": "products", "seconds_to_target": "seconds"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def find(recorded: Recorded) -> Findings:
 
 def limits(recorded: Recorded) -> dict[str, float | None]:
     """By task, the budget in units of the primary cost; None where it does not limit that."""
-    unit = LIMITS.get(recorded.study.primary, "")
+    unit = MEASURES[recorded.study.primary].limit
     return {task: budget.get(unit) for task, budget in recorded.budgets.items()}
 
 

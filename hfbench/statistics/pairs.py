@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hfbench.config.measures import MEASURES, costs
 from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean
 from hfbench.statistics.paired_tests import Array, not_above, tost, wilcoxon_pratt
@@ -25,13 +26,6 @@ from hfbench.statistics.paired_tests import Array, not_above, tost, wilcoxon_pra
 if TYPE_CHECKING:
     import pandas as pd
 
-# Each cost to the target, and the column that says how much of it a whole run spent.
-SPENT = {
-    "work_to_target": "work",
-    "products_to_target": "products",
-    "seconds_to_target": "seconds",
-    "distinct_to_target": "distinct",
-}
 LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and the 95 % interval is unbounded
 
 
@@ -137,7 +131,7 @@ def _column(runs: pd.DataFrame, name: str) -> Array:
 
 def budget_of(runs: pd.DataFrame, cost: str) -> float:
     """Where no budget was declared: the largest amount of the cost that any of the runs spent, 0 if none is known."""
-    return float(np.nanmax([0.0, *_column(runs, SPENT[cost]), *_column(runs, cost)]))
+    return float(np.nanmax([0.0, *_column(runs, MEASURES[cost].spent), *_column(runs, cost)]))
 
 
 def by_seed(runs: pd.DataFrame, cost: str) -> dict[Any, float]:
@@ -155,15 +149,15 @@ def by_seed(runs: pd.DataFrame, cost: str) -> dict[Any, float]:
 
 def check(records: pd.DataFrame, cost: str, margin: float, alpha: float) -> None:
     """ConfigError unless the table can be compared by that cost at that margin and level."""
-    if cost not in SPENT:
+    if cost not in costs():
         raise ConfigError(
-            f"the primary cost must be one of {', '.join(SPENT)}, but got {cost!r}{did_you_mean(cost, SPENT)}."
+            f"the primary cost must be one of {', '.join(costs())}, but got {cost!r}{did_you_mean(cost, costs())}."
         )
     if not margin > 1:
         raise ConfigError(f"`margin > 1` must hold, but got margin={margin}.")
     if not 0 < alpha < 1:
         raise ConfigError(f"`0 < alpha < 1` must hold, but got alpha={alpha}.")
-    absent = [name for name in ("task", "method", "seed", cost, SPENT[cost]) if name not in records.columns]
+    absent = [name for name in ("task", "method", "seed", cost, MEASURES[cost].spent) if name not in records.columns]
     if absent:
         raise ConfigError(
             f"the table of results lacks {', '.join(absent)}; it has {', '.join(map(str, records.columns))}."

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.records.files import safe_name, write_atomically, write_json
 from hfbench.report import comparison_text
@@ -17,7 +18,6 @@ from hfbench.report.conclusion import command_of, shortened
 from hfbench.report.document import markdown
 from hfbench.report.html import page
 from hfbench.report.study_figures import Figure
-from hfbench.report.wording import NOUNS
 from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.console_tables import show_frozen, show_matrix
@@ -87,7 +87,7 @@ def _draw(found: Found, folder: Path) -> Iterator[Figure]:
 
 def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
     task, trials, sweep = one.task.name, one.points, one.task.sweep
-    measure = NOUNS[sweep.objectives[0]][0]
+    measure = MEASURES[sweep.objectives[0]].title
     common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": task}
 
     def made(kind: str, about: str, paths: list[Path]) -> Figure:
@@ -108,7 +108,7 @@ def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path
         yield made("contour", about, figures.contour(trials, sweep.parameters, pairs, path("contour"), **common))
     if len(sweep.objectives) == 2:
         again = {index: (of[0], of[1]) for index, of in one.retested().items()}
-        measures = [NOUNS[of][0] for of in sweep.objectives]
+        measures = [MEASURES[of].title for of in sweep.objectives]
         about = "Both objectives: what one costs of the other."
         yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=task))
 
@@ -122,7 +122,7 @@ def _carried(found: Found, folder: Path) -> Figure:
             of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, written, cell.comparison.verdict
     tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))
     paths = figures.carried(
-        ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=NOUNS[found.study.primary][0]
+        ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=MEASURES[found.study.primary].title
     )
     return Figure("carry-over", "", paths[0], paths[1], "Whether what was tuned on one task serves another.")
 

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.config.sweep import searched, shown
 from hfbench.report import comparison_text
-from hfbench.report.wording import NOUNS, colour, digits, grid_of, level
+from hfbench.report.wording import colour, digits, grid_of, level
 from hfbench.statistics.comparisons import Comparison
 from hfbench.sweep import report
 from hfbench.sweep.carry_over import Cell
@@ -39,7 +40,7 @@ def show_frozen(one: Swept, console: Console) -> None:
 
 
 def _front(one: Swept) -> Any:
-    names = [NOUNS[of][0] for of in one.task.sweep.objectives]
+    names = [MEASURES[of].title for of in one.task.sweep.objectives]
     grid = grid_of(Text.assemble((one.task.name, "bold"), f" · the front, ratios to {one.task.method.name}"))
     grid.add_column("trial", justify="right")
     for name in [*names, *(f"{name}, again" for name in names)]:
@@ -58,7 +59,7 @@ def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
         if not chosen:
             continue
         console.print()
-        grid = grid_of(Text.assemble(("carry-over", "bold"), f" · {NOUNS[study.primary][0]}, ratio to {said}"))
+        grid = grid_of(Text.assemble(("carry-over", "bold"), f" · {MEASURES[study.primary].title}, ratio to {said}"))
         for name in ("tuned on", "run on"):
             grid.add_column(name, overflow="fold")
         for name in ("ratio", f"{level(chosen[0].comparison)} CI", "p Holm"):

@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hfbench.config.measures import MEASURES
 from hfbench.config.sweep import searched, shown
 from hfbench.messages import count
 from hfbench.report.comparison_text import cells as cells_of
 from hfbench.report.document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
-from hfbench.report.wording import NOUNS, digits
+from hfbench.report.wording import digits
 from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 
@@ -60,7 +61,7 @@ def told(one: Swept) -> list[str]:
     said = [made + (f", {states[FAILED]} failed)" if states[FAILED] else ")")]
     if one.frozen is None:
         return [said[0] + "; of several objectives none is frozen: choose from the front."]
-    frozen, cost = one.frozen, NOUNS[sweep.objectives[0]][1]
+    frozen, cost = one.frozen, MEASURES[sweep.objectives[0]].noun
     if not frozen.candidates:
         return [f"{said[0]}; none but the first is complete and allowed, so {task.method.name} is kept as it stands."]
     winner = min(frozen.candidates, key=lambda of: (of.tuning, of.index))
@@ -152,7 +153,7 @@ def _candidates(one: Swept) -> Iterator[Block]:
 
 
 def _front(one: Swept) -> Table:
-    names = [NOUNS[of][0] for of in one.task.sweep.objectives]
+    names = [MEASURES[of].title for of in one.task.sweep.objectives]
     again, table = one.retested(), list[list[Text]]()
     for point in front(one.points):
         ratios = [*map(_ratio, point.ratios), *map(_ratio, again.get(point.index, [math.nan] * len(names)))]
@@ -177,9 +178,8 @@ def _carry_over(found: Found) -> Iterator[Block]:
                 [cell.tuned_on, cell.run_on, *cells_of(cell.comparison)[:3], marked(cell.comparison.verdict)]
                 for cell in chosen
             ]
-            caption = (
-                f"{NOUNS[found.study.primary][0].capitalize()}, ratio to {said}, on seeds that no tuning has seen."
-            )
+            primary = MEASURES[found.study.primary].title.capitalize()
+            caption = f"{primary}, ratio to {said}, on seeds that no tuning has seen."
             yield Table(
                 ("tuned on", "run on", "ratio", "95 % CI", "p Holm", "verdict"), table, caption, numbers=2, words=1
             )
@@ -193,8 +193,8 @@ def _conduct(found: Found) -> Iterator[Block]:
     bound = sweep.constraint
     yield Code(found.command)
     facts = [
-        ("objective", ", ".join(NOUNS[one][0] for one in sweep.objectives)),
-        ("constraint", "none" if bound is None else f"{NOUNS[bound.measure][0]} at most {bound.at_most:g}x"),
+        ("objective", ", ".join(MEASURES[one].title for one in sweep.objectives)),
+        ("constraint", "none" if bound is None else f"{MEASURES[bound.measure].title} at most {bound.at_most:g}x"),
         ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
         ("seeds of the test again", ", ".join(map(str, sweep.retest))),
         ("seeds of the comparison", ", ".join(map(str, study.seeds))),

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hfbench.config.key_paths import value_at, with_values
+from hfbench.config.measures import MEASURES
 from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import OnTask, Study
@@ -21,8 +22,6 @@ from hfbench.config.study_runs import plan
 from hfbench.config.sweep import STARTUP, Sweep
 from hfbench.errors import StoreError
 from hfbench.parts.hyperparameters import Choice
-from hfbench.statistics.findings import LIMITS
-from hfbench.statistics.pairs import SPENT
 from hfbench.sweep.sampling import Seen, distributions, is_hopeless, seed_order, suggest
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 
@@ -79,8 +78,8 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
     found = {"seconds": float(result["seconds"])}
     for measure in measures:
         value = result.get(measure)
-        if measure in SPENT:
-            limit = spec.budget.get(LIMITS.get(measure, ""), result[SPENT[measure]])
+        if MEASURES[measure].is_cost:
+            limit = spec.budget.get(MEASURES[measure].limit, result[MEASURES[measure].spent])
             value = limit if value is None else min(value, limit)
         elif value is None or not math.isfinite(value):
             value = began

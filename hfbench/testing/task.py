@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from hfbench.config.measures import LIMITS
 from hfbench.curvature.linearisation import linearize
 from hfbench.curvature.loss import LOSSES
 from hfbench.curvature.weight_decay import MASKS
@@ -31,7 +32,6 @@ FILES = Kind(
     lambda value: isinstance(value, (tuple, list)) and all(isinstance(one, DataFile) for one in value),
 )
 MODEL = Kind("a torch.nn.Module", lambda value: isinstance(value, nn.Module))
-LIMITS = ("passes", "seconds", "products", "iterations")  # of a budget, as hfbench/parts/protocols.py has them
 FEW = 16  # cases that a model is tried on
 ALIKE = 0.01  # part of held-out cases that may be equal to training cases: data sets hold duplicates,
 TWINS = 2  # and be they ever so small

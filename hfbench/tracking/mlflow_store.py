@@ -23,6 +23,7 @@ from hfbench.errors import StoreError
 from hfbench.records.files import make_folder, safe_name
 from hfbench.records.locks import store_lock
 from hfbench.records.run_folder import COMPLETE, RunFolder
+from hfbench.records.trace import COLUMNS
 
 CURVE_POINTS = 50  # more is what logging a run costs: 0.1 ms and 200 bytes for each metric of each
 BATCH = 1000  # entries in one call
@@ -31,35 +32,6 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # params by which the UI groups runs, as tags
 TAGS = ("task", "seed", "method", "solver", "preconditioner", "scheduler", "optimizer")
-
-# trace column -> metric; the text before the slash is the section it is shown in
-METRICS = {
-    "train_objective_batch": "train/objective_batch",
-    "gradient_norm": "train/gradient_norm",
-    "variance_l1": "train/variance_l1",
-    "variance_inner": "train/variance_inner",
-    "validation_objective": "validation/objective",
-    "validation_error": "validation/error",
-    "test_error": "test/error",
-    "damping": "opt/damping",
-    "rho": "opt/rho",
-    "inner_iterations": "opt/inner_iterations",
-    "chosen_iterate": "opt/chosen_iterate",
-    "step_length": "opt/step_length",
-    "step_norm": "opt/step_norm",
-    "q": "opt/q",
-    "seconds": "cost/seconds",
-    "work": "cost/work",
-    "products": "cost/products",
-    "cases_gradient": "cost/cases_gradient",
-    "cases_curvature": "cost/cases_curvature",
-    "distinct_cases": "cost/distinct_cases",
-    "batch_gradient": "cost/batch_gradient",
-    "batch_curvature": "cost/batch_curvature",
-    "peak_memory": "cost/peak_memory",
-    "predicted_memory": "cost/predicted_memory",
-    "step_memory": "cost/step_memory",
-}
 
 
 @dataclass
@@ -377,9 +349,9 @@ def _point(row: Mapping[str, Any], when: int) -> list[Any]:
     from mlflow.entities import Metric
 
     return [
-        Metric(metric, float(row[column]), when, row["iteration"])
-        for column, metric in METRICS.items()
-        if row.get(column) is not None and math.isfinite(row[column])
+        Metric(column.metric, float(row[name]), when, row["iteration"])
+        for name, column in COLUMNS.items()
+        if column.metric and row.get(name) is not None and math.isfinite(row[name])
     ]
 
 

@@ -1,0 +1,68 @@
+"""Measures: all that methods are compared by, and the limits of a budget; each declared once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number of a run's result of which less is better.
+
+    A cost to the target is what a run spent of `column` when it first met the target; null if it did not. The other
+    measures are there at the end of every run.
+    """
+
+    name: str  # field of a result
+    title: str  # in a heading, with its unit
+    noun: str  # after "needed 0.88x"
+    short: str  # heading of a column
+    label: str = ""  # axis of a figure, the title if not given
+    verb: str = "needed"
+    spent: str = ""  # of a cost: the field that says how much a whole run spent
+    column: str = ""  # of a cost: the column of a trace that counts it
+    per_case: bool = False  # whether the column counts cases, of which the cost is a share
+    limit: str = ""  # the limit of a budget in the same unit, if there is one
+
+    @property
+    def is_cost(self) -> bool:
+        return self.spent != ""
+
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            name="work_to_target", title="work to target (passes)", noun="the work", short="work",
+            spent="work", column="work", limit="passes",
+        ),
+        Measure(
+            name="products_to_target", title="Gauss-Newton products to target", noun="the Gauss-Newton products",
+            short="products", label="products to target", spent="products", column="products", limit="products",
+        ),
+        Measure(
+            name="seconds_to_target", title="seconds to target", noun="the time", short="seconds",
+            label="time to target (s)", spent="seconds", column="seconds", limit="seconds",
+        ),
+        Measure(
+            name="distinct_to_target", title="distinct cases to target (passes)", noun="the distinct cases",
+            short="distinct cases", spent="distinct", column="distinct_cases", per_case=True,
+        ),
+        Measure(
+            name="final_test_error", title="final test error", noun="the test error", short="final test error",
+            verb="ended with",
+        ),
+        Measure(name="peak_memory", title="peak memory", noun="the memory", short="peak memory", verb="took"),
+    )
+}  # fmt: skip
+
+# Where a run ends: the limits of a budget, and the columns of a trace that count towards them.
+LIMITS: Mapping[str, str] = {
+    "passes": "work", "seconds": "seconds", "products": "products", "iterations": "iteration",
+}  # fmt: skip
+
+
+def costs() -> dict[str, Measure]:
+    """The measures that are costs to the target, by name."""
+    return {name: measure for name, measure in MEASURES.items() if measure.is_cost}
