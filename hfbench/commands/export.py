@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,9 +11,6 @@ from hfbench.config.study import Study
 from hfbench.config.study_runs import plan
 from hfbench.records.archive import write
 from hfbench.records.recorded_study import gather
-
-if TYPE_CHECKING:
-    pass
 
 
 def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:

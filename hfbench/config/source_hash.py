@@ -11,11 +11,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 CORE = Path(__file__).parents[1]
 # What the numbers of a run depend on, beside its parts: a change there makes the run again, never a stale one.

@@ -16,6 +16,7 @@ import numpy as np
 from hfbench.probe.solver_on_system import Solve, grid
 from hfbench.statistics.paired_tests import hodges_lehmann, holm, wilcoxon_pratt
 from hfbench.statistics.pairs import LEAST_PAIRS
+from hfbench.statistics.verdict import better_or_worse
 
 # What is compared: the column of a row, of which less is better, and its name.
 MEASURES = {
@@ -47,9 +48,7 @@ class Ratio:
         """ "better", "worse", or why neither is shown: "not shown", "needs 6" systems."""
         if self.p_holm is None:
             return f"needs {LEAST_PAIRS}"  # systems that differ
-        if self.p_holm > ALPHA:
-            return "not shown"
-        return "better" if self.ratio < 1 else "worse"
+        return better_or_worse(self.p_holm, self.ratio, ALPHA) or "not shown"
 
 
 def ratios(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:

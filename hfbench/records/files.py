@@ -11,12 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hfbench.errors import ConfigError, StoreError
-
-if TYPE_CHECKING:
-    pass
 
 
 def prepare(results: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,6 @@ from hfbench.statistics.paired_tests import (
     rank_biserial,
 )
 from hfbench.statistics.pairs import LEAST_PAIRS
-
-if TYPE_CHECKING:
-    pass
-
 
 LEAST_SOLVED = 0.8  # share of pairs in which both methods must reach the target before they can be called equivalent
 

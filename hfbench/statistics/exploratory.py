@@ -19,6 +19,7 @@ from hfbench.statistics.paired_tests import (
     wilcoxon_pratt,
 )
 from hfbench.statistics.pairs import check, known, measured, pair
+from hfbench.statistics.verdict import better_or_worse, inconclusive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +72,7 @@ def across_tasks(comparisons: Sequence[Comparison]) -> list[Overall] | None:
 
 def _overall(first: Comparison, d: Array, test: Tested, least: int) -> Overall:
     ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - first.alpha))
-    if test.p_holm is None:
-        word = "inconclusive (too few tasks)"
-    elif test.p_holm < first.alpha:
-        word = "better" if ratio < 1 else "worse"
-    else:
-        word = "inconclusive"
+    word = better_or_worse(test.p_holm, ratio, first.alpha) or inconclusive(test.p_holm, "too few tasks")
     return Overall(
         method=first.method,
         baseline=first.baseline,

@@ -33,11 +33,12 @@ from hfbench.errors import ConfigError
 from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, plain, summary
 from hfbench.statistics.paired_tests import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
 from hfbench.statistics.pairs import PerSeed, budget_of, by_seed, check, known
-from hfbench.statistics.verdict import verdict
+from hfbench.statistics.verdict import better_or_worse, inconclusive, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
+INTERACTIONS = {"better": "synergy", "worse": "antagonism"}
 MOST_NAMED = 4  # combinations an error lists
 
 
@@ -269,9 +270,8 @@ def _summary(one: Contrast, alpha: float) -> dict[str, Any]:
 def _verdict(effect: Effect) -> str:
     if effect.kind == "main effect":
         return verdict(effect, effect.enough_solved)
-    if effect.p_holm is None or effect.p_holm >= effect.alpha:
-        return "inconclusive (n too small)" if effect.p_holm is None else "inconclusive"
-    return "synergy" if effect.ratio < 1 else "antagonism"
+    word = better_or_worse(effect.p_holm, effect.ratio, effect.alpha)
+    return INTERACTIONS[word] if word else inconclusive(effect.p_holm, "n too small")
 
 
 def _needed(effect: Effect) -> int | None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hfbench.statistics.difference import Difference
-
-if TYPE_CHECKING:
-    pass
 
 
 def verdict(c: Difference, enough_solved: bool) -> str:
@@ -17,11 +12,21 @@ def verdict(c: Difference, enough_solved: bool) -> str:
     """
     if _below(c.p_tost_holm, c.alpha) and enough_solved:
         return "equivalent"
-    if _below(c.p_holm, c.alpha) and c.ratio < 1:
-        return "clearly better" if c.beyond_margin else "better"
-    if _below(c.p_holm, c.alpha) and c.ratio > 1:
-        return "clearly worse" if c.beyond_margin else "worse"
-    return "inconclusive (n too small)" if c.p_holm is None else "inconclusive"
+    if word := better_or_worse(c.p_holm, c.ratio, c.alpha):
+        return f"clearly {word}" if c.beyond_margin else word
+    return inconclusive(c.p_holm, "n too small")
+
+
+def better_or_worse(p_holm: float | None, ratio: float, alpha: float) -> str:
+    """ "better" or "worse" where the adjusted p is below alpha, by the side of 1 that the ratio is on; else ""."""
+    if not _below(p_holm, alpha) or ratio == 1:
+        return ""
+    return "better" if ratio < 1 else "worse"
+
+
+def inconclusive(p_holm: float | None, lack: str) -> str:
+    """The word for neither, with what there was too little of where no p could have been below alpha."""
+    return f"inconclusive ({lack})" if p_holm is None else "inconclusive"
 
 
 def _below(p: float | None, alpha: float) -> bool:
