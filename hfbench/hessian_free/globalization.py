@@ -33,13 +33,3 @@ class Globalization:
     armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "part of the predicted decrease to reach"] = 0.01
     shrink: Annotated[float, Linear(0.5, 0.9), Within("(0, 1)"), "line search's factor per try"] = 0.8
     max_tries: Annotated[int, Integers(5, 100), Within("[1, inf)"), "line search's tries; then no step is taken"] = 60
-
-    def update_damping(self, damping: float, rho: float) -> float:
-        """lambda ×3/2 if rho < ¼, ×2/3 if rho > ¾, else the same; Martens (2010), section 4.1."""
-        if not self.adapt_damping:
-            return damping
-        if rho < self.rho_low:
-            return max(damping * self.damping_growth, self.min_damping)  # from lambda = 0 up as well
-        if rho > self.rho_high and damping > self.min_damping:
-            return max(damping * self.damping_decay, self.min_damping)
-        return damping

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Never
@@ -12,16 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.linearisation import Linearisation, check_chunk
+from hfbench.curvature.linearisation import check_chunk
 from hfbench.curvature.loss import check_loss
-from hfbench.curvature.objective import objective
-from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.work_ledger import Ledger
-from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.hessian_free.backtracking import KeptIterates, backtrack
-from hfbench.hessian_free.damping import reduction_ratio
+from hfbench.errors import ConfigError
 from hfbench.hessian_free.globalization import Globalization
-from hfbench.hessian_free.line_search import Step, line_search
 from hfbench.hessian_free.memory_rehearsal import plan_of_step
 from hfbench.hessian_free.model_guard import Guard
 from hfbench.hessian_free.optimizer_state import ParameterGroup, check_state, shapes
@@ -33,10 +27,10 @@ from hfbench.hessian_free.settings import (
     generator_of,
     globalization_of,
 )
+from hfbench.hessian_free.step import StepSettings, compute_step, system_at, warm_start
 from hfbench.hessian_free.step_result import Posed, StepResult
 from hfbench.inner_solve.preconditioning import begin
-from hfbench.inner_solve.solve import Solution, check_preconditioner, check_rules, solve
-from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.inner_solve.solve import check_preconditioner, check_rules
 from hfbench.linalg.data_parallel import ranks_of
 from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import precision_of
@@ -45,7 +39,7 @@ from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import Forecast, Plan
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import located
-from hfbench.parts.protocols import Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop
+from hfbench.parts.protocols import InnerSolver, Preconditioner, Rule, Stop
 
 PARTED = "they have parted, so run all on the same kind of machine, with the same libraries and as many threads"
 
@@ -123,7 +117,30 @@ class HessianFree(torch.optim.Optimizer):
         self.ranks = ranks_of(process_group, next(iter(self._named.values())).device)
         state = {"damping": self.globalization.initial_damping, "iteration": 0, "generator": self.generator.get_state()}
         super().__init__(list(self._named.values()), {**state, "shapes": shapes(self._named.values())})
-        check_settings(self)
+        check_settings(self.settings)
+
+    @property
+    def settings(self) -> StepSettings:
+        """All that the next step is made with, but for its state."""
+        return StepSettings(
+            model=self.model,
+            parameters=self._named,
+            loss=self.loss,
+            solver=self.solver,
+            preconditioner=self.preconditioner,
+            preconditioning=self.preconditioning,
+            rules=self.rules,
+            globalization=self.globalization,
+            mu_D=self.mu_D,
+            layout_name=self.layout_name,
+            layout=self.layout,
+            precision=self.precision,
+            right_hand_side=self.right_hand_side,
+            max_inner=self.max_inner,
+            generator=self.generator,
+            ledger=self.ledger,
+            ranks=self.ranks,
+        )
 
     # ------------------------------------------------------------ state
 
@@ -181,12 +198,9 @@ class HessianFree(torch.optim.Optimizer):
             )
         super().add_param_group(ParameterGroup(param_group))
 
-    def _warm_start(self) -> Vector | None:
-        """zeta times the last iterate of the step before; None at first or when switched off."""
-        zeta = self.globalization.warm_start
-        if zeta == 0 or not self.state:
-            return None
-        return self.layout.pack([self.state[p]["warm_start"] for p in self._named.values()]) * zeta
+    def _last_iterate(self) -> list[Tensor] | None:
+        """The last iterate of the step before, a block for each parameter; None at first."""
+        return [self.state[p]["warm_start"] for p in self._named.values()] if self.state else None
 
     def _keep_for_warm_start(self, x: Vector) -> None:
         for parameter, block in zip(self._named.values(), self.layout.unpack(x), strict=True):
@@ -214,18 +228,27 @@ class HessianFree(torch.optim.Optimizer):
         drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()
         try:
             with twice_differentiable(self.model):
-                result, p, solution = self._search(inputs, targets, curvature, evidence, planned.chunk)
+                outcome = compute_step(
+                    self.settings,
+                    self.damping,
+                    self._last_iterate(),
+                    (inputs, targets),
+                    curvature,
+                    evidence,
+                    planned.chunk,
+                )
+            result = outcome.result
             self.ranks.check_alike({"step": (result.objective_before, result.step_length, result.next_damping)}, PARTED)
         except BaseException:
             self.generator.set_state(drawn)
             self.preconditioning.load_state_dict(kept)
             raise
-        self._move(p, result.step_length, result.next_damping)  # from here on nothing fails
-        if solution.stop is Stop.NONFINITE:
+        self._move(outcome.p, result.step_length, result.next_damping)  # from here on nothing fails
+        if outcome.solution.stop is Stop.NONFINITE:
             self.state.clear()  # a start that overflowed would do so again
         else:
-            self._keep_for_warm_start(solution.last.x)
-        return replace(result, predicted_memory=planned.peak)
+            self._keep_for_warm_start(outcome.solution.last.x)
+        return replace(result, iteration=self.iteration, predicted_memory=planned.peak)
 
     def prepare(
         self,
@@ -246,57 +269,20 @@ class HessianFree(torch.optim.Optimizer):
             assert inputs is not None  # the guard has seen to both
             assert targets is not None
             with twice_differentiable(self.model):
-                return plan_of_step(self, (inputs, targets), curvature, evidence)
+                return plan_of_step(
+                    self.settings,
+                    self.damping,
+                    (inputs, targets),
+                    curvature,
+                    evidence,
+                    self.chunk,
+                    self.max_bytes,
+                    self.forecasts,
+                )
 
         return self.ranks.together(planned)
 
-    def _search(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        curvature: tuple[Tensor, Tensor] | None,
-        evidence: Collection[str],
-        chunk: int | None,
-    ) -> tuple[StepResult, Vector, Solution]:
-        """What the step is to be: nothing moves yet."""
-        damping, shared = self.damping, curvature is None
-        posed = self._pose(inputs, targets, curvature, evidence, chunk)
-        system, g, f_0, f_c, told = posed.system, posed.system.gradient, posed.f_0, posed.f_c, posed.told
-        kept, solution = self._solve(system, posed.preconditioner)
-        least_squares = "right_hand_side_form" in vars(system)
-        form = system.right_hand_side_form if least_squares else ""
-        mode, precision = system.linearisation.product_mode, system.linearisation.precision.name
-        del system, posed  # the graph is not needed from here on, and large
-
-        f = _Objective(self, inputs, targets, chunk)
-        chosen, f_1 = self._backtrack(kept, f, shared)
-        p = chosen.x
-        f_c_of = f if curvature is None else _Objective(self, *curvature, chunk)
-        rho = self._reduction_ratio(chosen, damping, f_c, f_c_of, f_1 if shared else None)
-        next_damping = damping if rho is None else self.globalization.update_damping(damping, rho)
-        step = self._line_search(f, p, f_0, f_1, g.dot(p))
-        result = StepResult(
-            iteration=self.iteration + 1,
-            objective_before=f_0,
-            objective_after=None if math.isnan(step.value) else step.value,
-            **told,
-            damping=damping,
-            next_damping=next_damping,
-            rho=rho,
-            inner_iterations=solution.last.k,
-            chosen_iterate=chosen.k,
-            stop_reason=solution.stop.name.lower(),
-            step_length=step.length,
-            step_norm=step.length * p.norm(),
-            q=chosen.q,
-            preconditioner=type(self.preconditioner).__name__,
-            right_hand_side=form,
-            product_mode=mode,
-            precision=precision,
-        )
-        return result, p, solution
-
-    def pose(
+    def system_at(
         self, inputs: Tensor, targets: Tensor, curvature: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Posed, Vector | None]:
         """The system that a `step` on these cases would solve, its preconditioner built, and the start of the solve.
@@ -306,95 +292,14 @@ class HessianFree(torch.optim.Optimizer):
         """
         planned = self.prepare(inputs, targets, curvature)
         drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()
+        settings = self.settings
         try:
             with twice_differentiable(self.model):
-                return self._pose(inputs, targets, curvature, (), planned.chunk), self._warm_start()
+                linear = system_at(settings, self.damping, (inputs, targets), curvature, chunk=planned.chunk)
+                return linear, warm_start(settings, self._last_iterate())
         finally:
             self.generator.set_state(drawn)
             self.preconditioning.load_state_dict(kept)
-
-    def _pose(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        curvature: tuple[Tensor, Tensor] | None,
-        evidence: Collection[str],
-        chunk: int | None,
-    ) -> Posed:
-        """One batch's graph is freed before the next one is recorded."""
-        shared = curvature is None
-        at = self._linearise(inputs, targets, chunk)
-        g = at.gradient + self.layout.pack(self.weights * self.mu_D)
-        gradient_norm = g.norm()
-        penalty = decay_penalty(self.weights, self.mu_D)
-        f_0 = at.value + penalty
-        if not math.isfinite(gradient_norm):
-            raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
-        told = {
-            "gradient_norm": gradient_norm,
-            "variance_l1": at.variance_l1 if "variance_l1" in evidence else None,
-            "variance_inner": at.variance_along(g) if "variance_inner" in evidence else None,
-        }
-        del at.gradient  # g has it, decay added
-        on_gradient = shared or self.preconditioner.cases == "gradient"
-        M = self._preconditioner_at(at) if on_gradient else None
-        if curvature is not None:
-            del at
-            at = self._linearise(*curvature, chunk)
-        if M is None:
-            M = self._preconditioner_at(at)
-        f_c = at.value + penalty
-        at.keep_for_products()
-        system = GaussNewtonSystem(
-            at, g, self.damping, self.mu_D, shares_cases=shared, right_hand_side=self.right_hand_side
-        )
-        return Posed(system, M, f_0, f_c, told)
-
-    def _linearise(self, inputs: Tensor, targets: Tensor, chunk: int | None) -> Linearisation:
-        return Linearisation(
-            self.model,
-            self.loss,
-            inputs,
-            targets,
-            chunk=chunk,
-            layout=self.layout_name,
-            precision=self.precision,
-            ledger=self.ledger,
-            ranks=self.ranks,
-        )
-
-    def _preconditioner_at(self, at: Linearisation) -> Factor:
-        shift = self.layout.spread([mu + self.damping for mu in self.mu_D])
-        return self.preconditioning.build(at, shift, self.generator)
-
-    def _solve(self, system: GaussNewtonSystem, M: Factor) -> tuple[list[SolverState], Solution]:
-        """The kept iterates and the end of the inner solve."""
-        kept = KeptIterates(self.globalization.keep_start, self.globalization.keep_growth)
-        recorders = [kept] if self.globalization.backtracking else []
-        solution = solve(self.solver, system, self._warm_start(), M, self.rules, recorders, self.max_inner)
-        return kept.states or [solution.last], solution
-
-    def _backtrack(self, kept: list[SolverState], f: _Objective, shared: bool) -> tuple[SolverState, float]:
-        """The chosen iterate and f there: NaN where no switch asks for it, rho's being on other cases if not shared."""
-        switches = self.globalization
-        if switches.backtracking or switches.line_search or (switches.adapt_damping and shared):
-            return backtrack(kept, f)
-        return kept[-1], math.nan
-
-    def _reduction_ratio(
-        self, chosen: SolverState, damping: float, f_c: float, f_c_of: _Objective, known: float | None
-    ) -> float | None:
-        """rho for the chosen iterate; None where damping is not adapted. `known` is f_c(w + p) if already evaluated."""
-        if not self.globalization.adapt_damping:
-            return None
-        p = chosen.x
-        after = f_c_of(p) if known is None else known
-        return reduction_ratio(f_c, after, chosen.q - 0.5 * damping * p.dot(p))
-
-    def _line_search(self, f: _Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
-        if not self.globalization.line_search:
-            return Step(1.0, f_1)
-        return line_search(self.globalization, f, p, f_0, f_1, slope)
 
     @torch.no_grad()
     def _move(self, p: Vector, length: float, next_damping: float) -> None:
@@ -402,19 +307,3 @@ class HessianFree(torch.optim.Optimizer):
             torch._foreach_add_(list(self._named.values()), self.layout.unpack(p), alpha=length)
         group = self.param_groups[0]
         group["damping"], group["iteration"] = next_damping, group["iteration"] + 1
-
-
-class _Objective:
-    """Step p ↦ f(w + p) on given cases, without touching the weights; each evaluation is counted."""
-
-    def __init__(self, optimizer: HessianFree, inputs: Tensor, targets: Tensor, chunk: int | None) -> None:
-        self.optimizer, self.inputs, self.targets, self.chunk = optimizer, inputs, targets, chunk
-
-    def __call__(self, p: Vector) -> float:
-        owner = self.optimizer
-        owner.ledger.count("evaluation", len(self.inputs))
-        w = owner.weights + owner.layout.unpack(p)
-        named = dict(zip(owner._named, w, strict=True))
-        return objective(
-            owner.model, owner.loss, self.inputs, self.targets, owner.mu_D, self.chunk, named, ranks=owner.ranks
-        )

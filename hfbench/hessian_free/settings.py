@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +16,11 @@ from torch import Tensor
 from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.globalization import Globalization
+from hfbench.hessian_free.step import StepSettings
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.messages import did_you_mean
 from hfbench.parts.hyperparameters import build
 from hfbench.parts.protocols import STEP_EVIDENCE
-
-if TYPE_CHECKING:
-    from hfbench.hessian_free.optimizer import HessianFree
 
 
 def check_evidence(evidence: Collection[str]) -> None:
@@ -81,24 +79,24 @@ def generator_of(seed: Any) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def check_settings(optimizer: HessianFree) -> None:
+def check_settings(settings: StepSettings) -> None:
     """Raises ConfigError on all ranks unless they run the same code with the same settings on the same weights."""
-    if optimizer.ranks is ALONE:
+    if settings.ranks is ALONE:
         return
-    parts = [optimizer.solver, optimizer.preconditioner, *optimizer.rules, optimizer.globalization]
-    weights = optimizer.weights
-    optimizer.ranks.check_alike(
+    parts = [settings.solver, settings.preconditioner, *settings.rules, settings.globalization]
+    weights = settings.weights
+    settings.ranks.check_alike(
         {
             "release of PyTorch": torch.__version__,
             "code": _code_of(parts),
             "settings": [
-                *(repr(one) if is_dataclass(one) else type(one).__qualname__ for one in parts),
-                *(optimizer.loss, optimizer.mu_D, optimizer.max_inner, optimizer.right_hand_side),
-                *(optimizer.layout_name, optimizer.precision, torch.get_num_threads()),
+                *(repr(part) if is_dataclass(part) else type(part).__qualname__ for part in parts),
+                *(settings.loss, settings.mu_D, settings.max_inner, settings.right_hand_side),
+                *(settings.layout_name, settings.precision, torch.get_num_threads()),
             ],
-            "state of the random generator": optimizer.generator.get_state().tolist(),
-            "shapes and dtypes of parameters": [(tuple(one.shape), one.dtype) for one in weights],
-            "weights": [hashlib.sha256(one.cpu().numpy().tobytes()).hexdigest() for one in weights],
+            "state of the random generator": settings.generator.get_state().tolist(),
+            "shapes and dtypes of parameters": [(tuple(block.shape), block.dtype) for block in weights],
+            "weights": [hashlib.sha256(block.cpu().numpy().tobytes()).hexdigest() for block in weights],
         },
         "give all of them the same program, model and seed, such as torch.manual_seed(0) before the model is made",
     )

@@ -168,13 +168,13 @@ class OpenedSystem:
         cases = self.frozen.curvature_cases
         return None if cases is None else batches.take(self.data.train, cases)
 
-    def pose(self) -> tuple[Posed, Vector | None]:
+    def system_at(self) -> tuple[Posed, Vector | None]:
         """System, preconditioner and warm start as a step would have them."""
-        return self.optimizer.pose(*self.batch, self.curvature)
+        return self.optimizer.system_at(*self.batch, self.curvature)
 
     def seen(self) -> dict[str, Any]:
         """What `FrozenSystem.seen` holds, as it is here; the same on the same machine and libraries."""
-        return seen(self.pose()[0])
+        return seen(self.system_at()[0])
 
     @property
     def previous_step(self) -> Vector | None:

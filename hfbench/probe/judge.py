@@ -53,7 +53,7 @@ class Judge:
     def __init__(self, frozen: FrozenSystem, data: str | None = None) -> None:
         self._frozen, self._data = frozen, data
         self.opened = frozen.open(data, "float64", preconditioner={"use": "identity"}, products="parameters")
-        self.system = self.opened.pose()[0].system
+        self.system = self.opened.system_at()[0].system
         self.g, self.f = self.system.gradient, self.system.right_hand_side
         self.b_norm = self.g.norm()
         self.norm = math.sqrt(float(ritz_values(self.system.multiply, self.g, NORM_STEPS)[-1]))  # ‖Ã‖

@@ -84,7 +84,7 @@ def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | 
         rules=(),
     )
     with one_thread():  # as in the run
-        posed, warm = opened.pose()
+        posed, warm = opened.system_at()
     made = Solve(frozen.name, frozen.moment, frozen.damping, arm)
     factor = WatchedFactor(posed.preconditioner)
     look = _Look(made, judge, factor, most)

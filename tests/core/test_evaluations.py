@@ -11,6 +11,7 @@ from systems import inputs_for, network, targets_for
 from torch import Tensor
 
 import hfbench.hessian_free.optimizer
+import hfbench.hessian_free.step
 from hfbench import HessianFree
 from hfbench.linalg.vector import Vector
 from hfbench.memory.forecast import Plan
@@ -23,7 +24,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
     """Where (w + p, cases) the objective was evaluated, how many iterates were kept per step, and a step to take."""
     seen: list[tuple[Vector, int]] = []
     kept: list[int] = []
-    objective, backtrack = hfbench.hessian_free.optimizer.objective, hfbench.hessian_free.optimizer.backtrack
+    objective, backtrack = hfbench.hessian_free.step.objective, hfbench.hessian_free.step.backtrack
 
     def seen_objective(model: Any, loss: str, inputs: Tensor, *rest: Any, **more: Any) -> float:
         seen.append((Vector(rest[3].values()), len(inputs)))
@@ -35,11 +36,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
         kept.append(min(len(given) - given.index(chosen) + 1, len(given)))
         return chosen, value
 
-    monkeypatch.setattr(hfbench.hessian_free.optimizer, "objective", seen_objective)
-    monkeypatch.setattr(hfbench.hessian_free.optimizer, "backtrack", seen_backtrack)
-    monkeypatch.setattr(
-        hfbench.hessian_free.optimizer, "plan_of_step", lambda *_: Plan(None, None)
-    )  # rehearsals are no steps
+    monkeypatch.setattr(hfbench.hessian_free.step, "objective", seen_objective)
+    monkeypatch.setattr(hfbench.hessian_free.step, "backtrack", seen_backtrack)
+    rehearsed = Plan(None, None)  # rehearsals are no steps
+    monkeypatch.setattr(hfbench.hessian_free.optimizer, "plan_of_step", lambda *_: rehearsed)
     model = network((6, 8, 4), 0)
     x, t = inputs_for(CASES, 6, 1), targets_for("softmax", CASES, 4, 2)
 

@@ -82,8 +82,8 @@ def test_with_other_threads_it_replays_to_rounding(tmp_path: Path) -> None:
 def test_posing_a_system_changes_nothing(overrides: tuple[str, ...]) -> None:
     frozen = zoo(*overrides, method="shf")[1]
     asked, alone = frozen.open(), frozen.open()
-    posed, warm = asked.pose()
-    again, _ = asked.pose()
+    posed, warm = asked.system_at()
+    again, _ = asked.system_at()
     v = posed.system.gradient
     assert all(
         torch.equal(a, b) for a, b in zip(posed.preconditioner.solve(v), again.preconditioner.solve(v), strict=True)
@@ -125,7 +125,7 @@ def test_the_step_before_is_kept() -> None:
 
 def test_in_float64_it_is_the_same_system_to_rounding() -> None:
     frozen = zoo()[1]
-    wide = frozen.open(precision="float64").pose()[0]
+    wide = frozen.open(precision="float64").system_at()[0]
     assert wide.f_0 == pytest.approx(frozen.seen["objective"], rel=1e-6)
     assert wide.system.gradient[0].dtype == torch.float64
     assert wide.told["gradient_norm"] == pytest.approx(frozen.seen["gradient_norm"], rel=1e-5)
@@ -135,7 +135,7 @@ def test_lambda_can_be_another() -> None:
     frozen = zoo()[1]
     damped = frozen.damped(0.01)
     assert damped.name == "hf-tiny-curves-s0-i2-lambda-x0.01"
-    posed, plain = damped.open().pose()[0], frozen.open().pose()[0]
+    posed, plain = damped.open().system_at()[0], frozen.open().system_at()[0]
     assert posed.system.damping == 0.01 * plain.system.damping
     assert torch.equal(posed.system.gradient[0], plain.system.gradient[0])
     v = plain.system.gradient
@@ -150,7 +150,7 @@ def test_parts_can_be_others() -> None:
     assert frozen.optimizer["param_groups"][0]["preconditioner"]
     opened = frozen.open(preconditioner={"use": "identity"}, products="float64")
     assert opened.optimizer.preconditioning.state_dict() == {}
-    assert opened.pose()[0].system.linearisation.precision.name == "float64"
+    assert opened.system_at()[0].system.linearisation.precision.name == "float64"
 
 
 # ---------------------------------------------------------------- which systems

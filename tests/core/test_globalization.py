@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.backtracking import backtrack
-from hfbench.hessian_free.damping import reduction_ratio
+from hfbench.hessian_free.damping import reduction_ratio, update_damping
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.line_search import Step, line_search
 from hfbench.linalg.vector import Vector
@@ -25,7 +25,7 @@ NAN, INF = math.nan, math.inf
 def dampings(rhos: list[float], start: float, rules: Globalization | None = None) -> list[float]:
     values = [start]
     for rho in rhos:
-        values.append((rules or Globalization()).update_damping(values[-1], rho))
+        values.append(update_damping(rules or Globalization(), values[-1], rho))
     return values[1:]
 
 

@@ -11,12 +11,13 @@ from systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 import hfbench
+import hfbench.hessian_free.memory_rehearsal
+import hfbench.hessian_free.optimizer
 from hfbench import HessianFree
-from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
-from hfbench.hessian_free.memory_rehearsal import plan_of_step
+from hfbench.hessian_free.step import StepSettings, compute_step
 from hfbench.memory.allocations import Tally, slices
 from hfbench.memory.byte_sizes import in_words
 from hfbench.memory.forecast import Forecast, Plan, held_by, plan
@@ -234,8 +235,7 @@ def test_a_limit_below_one_case_is_refused_and_nothing_is_lost(curvature: int | 
 
 def _planned(optimizer: HessianFree, limit: int, batch: Batch, curvature: Batch | None) -> Plan:
     optimizer.max_bytes = limit
-    with twice_differentiable(optimizer.model):
-        return plan_of_step(optimizer, batch, curvature, ())
+    return optimizer.prepare(*batch, curvature)
 
 
 def test_chunk_and_limit_both_hold() -> None:
@@ -284,13 +284,13 @@ def test_a_rehearsal_leaves_no_trace() -> None:
 
 def test_one_rehearsal_serves_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    searches = HessianFree._search
 
-    def counted(self: HessianFree, *args: Any) -> Any:
-        made.append(len(args[0]))
-        return searches(self, *args)
+    def counted(settings: StepSettings, damping: float, last_iterate: Any, batch: Batch, *more: Any) -> Any:
+        made.append(len(batch[0]))
+        return compute_step(settings, damping, last_iterate, batch, *more)
 
-    monkeypatch.setattr(HessianFree, "_search", counted)
+    for module in (hfbench.hessian_free.optimizer, hfbench.hessian_free.memory_rehearsal):
+        monkeypatch.setattr(module, "compute_step", counted)
     optimizer = HessianFree(network((5, 6, 3), 0))
     for cases in (10, 20, 30):
         optimizer.step(inputs_for(cases, 5, 1), targets_for("logistic", cases, 3, 2))

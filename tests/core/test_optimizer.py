@@ -20,6 +20,7 @@ from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError, NonFiniteError, UnknownPartError
 from hfbench.hessian_free.globalization import Globalization
+from hfbench.hessian_free import step
 from hfbench.hessian_free.step_result import StepResult
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.preconditioners.chapelle_erhan import ChapelleErhan
@@ -189,7 +190,7 @@ def test_warm_start_is_the_last_iterate_not_the_chosen_one() -> None:
     assert result.chosen_iterate < result.inner_iterations
     stored = flat(tuple(optimizer.state[p]["warm_start"] for p in optimizer.param_groups[0]["params"]))  # type: ignore[arg-type]
     assert np.linalg.norm(stored) != pytest.approx(result.step_norm / result.step_length, rel=1e-3)
-    np.testing.assert_allclose(flat(optimizer._warm_start()), 0.95 * stored)
+    np.testing.assert_allclose(flat(step.warm_start(optimizer.settings, optimizer._last_iterate())), 0.95 * stored)
 
 
 def test_curvature_on_other_cases() -> None:
@@ -351,22 +352,21 @@ def test_switches_off_save_their_evaluations() -> None:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_no_graph_is_held_while_steps_are_tried(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs: list[Any] = []
-    linearise = HessianFree._linearise
+    alive: list[int] = []
+    linearised, backtrack = step.StepSettings.linearised, step._backtrack
 
-    def watched(self: HessianFree, *args: Any) -> Linearisation:
-        at = linearise(self, *args)
+    def watched(self: step.StepSettings, *args: Any) -> Linearisation:
+        at = linearised(self, *args)
         graphs.append(weakref.ref(at.kept))
         return at
 
-    def backtrack(self: HessianFree, kept: Any, f: Any, shared: bool) -> Any:
+    def counted(*args: Any) -> Any:
         gc.collect()
         alive.append(sum(graph() is not None for graph in graphs))
-        return original(self, kept, f, shared)
+        return backtrack(*args)
 
-    alive: list[int] = []
-    original = HessianFree._backtrack
-    monkeypatch.setattr(HessianFree, "_linearise", watched)
-    monkeypatch.setattr(HessianFree, "_backtrack", backtrack)
+    monkeypatch.setattr(step.StepSettings, "linearised", watched)
+    monkeypatch.setattr(step, "_backtrack", counted)
     run(2, solver=solver, curvature=True)
     assert len(graphs) >= 4  # a step's memory is rehearsed before
     assert set(alive) == {0}

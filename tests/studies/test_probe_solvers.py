@@ -131,7 +131,7 @@ def test_a_solution_that_cannot_be_reached_says_so() -> None:
 
 def test_what_an_iterate_is_worth_agrees_with_its_definition() -> None:
     one, opened = judge(), frozen().open()
-    posed, _ = opened.pose()
+    posed, _ = opened.system_at()
     x = Vector(0.3 * block.float() for block in one.exact.x)
     found = one.look(x, posed.preconditioner)
     x64 = Vector(block.double() for block in x)
@@ -156,7 +156,7 @@ def test_the_change_of_f_is_that_of_the_model_with_its_weights_moved() -> None:
     one = judge()
     opened = frozen().open(precision="float64")
     step = Vector(0.5 * block for block in one.exact.x)
-    found = one.look(step, opened.pose()[0].preconditioner)
+    found = one.look(step, opened.system_at()[0].preconditioner)
 
     def values() -> dict[str, float]:
         splits = {name: getattr(opened.data, name) for name in ("train", "validation", "test")}
@@ -189,7 +189,7 @@ def test_tracked_quantities_agree_with_float64(arm: Arm) -> None:
 def test_in_float64_they_agree_to_ten_digits(name: str) -> None:
     one = judge()
     opened = frozen().open(precision="float64", solver={"use": name}, rules=())
-    posed, warm = opened.pose()
+    posed, warm = opened.system_at()
     told: list[tuple[float, float]] = []
     solve(
         opened.optimizer.solver,
@@ -232,7 +232,7 @@ def test_a_rule_says_stop_where_it_would_have_ended_the_solve() -> None:
     found = follow(frozen(), judge(), LSQR, 40)
     for name, k in found.stops.items():
         opened = frozen().open(solver={"use": "lsqr"}, rules=({"use": name},))
-        posed, warm = opened.pose()
+        posed, warm = opened.system_at()
         ended = solve(opened.optimizer.solver, posed.system, warm, posed.preconditioner, opened.optimizer.rules, (), 40)
         assert (ended.last.k, ended.stop) == (k, Stop[name.replace("-", "_").upper()])
 

@@ -1,0 +1,252 @@
+"""One step of the Hessian-free method, from top to bottom as in Martens (2010): `compute_step`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.objective import objective
+from hfbench.curvature.weight_decay import decay_penalty
+from hfbench.curvature.work_ledger import Ledger
+from hfbench.errors import NonFiniteError
+from hfbench.hessian_free.backtracking import KeptIterates, backtrack
+from hfbench.hessian_free.damping import reduction_ratio, update_damping
+from hfbench.hessian_free.globalization import Globalization, Objective
+from hfbench.hessian_free.line_search import Step, line_search
+from hfbench.hessian_free.step_result import Posed, StepResult
+from hfbench.inner_solve.solve import Solution, solve
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.data_parallel import Ranks
+from hfbench.linalg.layout import Layout
+from hfbench.linalg.vector import Vector
+from hfbench.parts.protocols import Factor, InnerSolver, Preconditioner, Preconditioning, Rule, SolverState
+
+Cases = tuple[Tensor, Tensor]  # inputs and targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """All that a step is made with, the same for every step of a run.
+
+    A step draws from `generator`, counts in `ledger` and updates `preconditioning`; it changes nothing else.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, nn.Parameter]  # those that are trained, by name
+    loss: str
+    solver: InnerSolver
+    preconditioner: Preconditioner
+    preconditioning: Preconditioning  # what the preconditioner keeps from step to step
+    rules: Sequence[Rule]
+    globalization: Globalization
+    mu_D: tuple[float, ...]
+    layout_name: str
+    layout: Layout
+    precision: str
+    right_hand_side: str
+    max_inner: int
+    generator: torch.Generator
+    ledger: Ledger
+    ranks: Ranks
+
+    @property
+    def weights(self) -> Vector:
+        return Vector(parameter.detach() for parameter in self.parameters.values())
+
+    def linearised(self, cases: Cases, chunk: int | None) -> Linearisation:
+        return Linearisation(
+            self.model,
+            self.loss,
+            *cases,
+            chunk=chunk,
+            layout=self.layout_name,
+            precision=self.precision,
+            ledger=self.ledger,
+            ranks=self.ranks,
+        )
+
+    def objective_on(self, cases: Cases, chunk: int | None) -> Objective:
+        """Step p ↦ f(w + p) on these cases, without touching the weights; each evaluation is counted."""
+
+        def f(p: Vector) -> float:
+            self.ledger.count("evaluation", len(cases[0]))
+            w = self.weights + self.layout.unpack(p)
+            named = dict(zip(self.parameters, w, strict=True))
+            return objective(self.model, self.loss, *cases, self.mu_D, chunk, named, ranks=self.ranks)
+
+        return f
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """A step that is computed and not taken: its direction p, and the inner solve that led to it."""
+
+    result: StepResult
+    p: Vector
+    solution: Solution
+
+
+def compute_step(
+    settings: StepSettings,
+    damping: float,
+    last_iterate: Sequence[Tensor] | None,
+    batch: Cases,
+    curvature: Cases | None = None,
+    evidence: Collection[str] = (),
+    chunk: int | None = None,
+) -> StepOutcome:
+    """The step from the present weights, which stay where they are; Martens (2010), algorithm 2 and section 4.
+
+    Gradient and objective are of `batch`, curvature of `curvature` or the same cases, `chunk` cases at a time.
+    `damping` is lambda, `last_iterate` the last iterate of the step before (None at first), `evidence` as in
+    `HessianFree.step`. Raises NonFiniteError if the gradient is not finite. The result's `iteration` is 0.
+    """
+    shared = curvature is None
+    linear = system_at(settings, damping, batch, curvature, evidence, chunk)  # linearise and precondition
+    f_0, f_c, g, measured = linear.f_0, linear.f_c, linear.system.gradient, linear.told
+    iterates, solution = _solve(settings, linear, last_iterate)
+    used = _what_was_used(settings, linear.system)
+    del linear  # the graph is not needed from here on, and large
+
+    f = settings.objective_on(batch, chunk)
+    chosen, f_1 = _backtrack(settings.globalization, iterates, f, shared)
+    p = chosen.x
+
+    f_of_curvature = f if curvature is None else settings.objective_on(curvature, chunk)
+    rho = _reduction_ratio(settings.globalization, chosen, damping, f_c, f_of_curvature, f_1 if shared else None)
+    next_damping = update_damping(settings.globalization, damping, rho)
+
+    step = _line_search(settings.globalization, f, p, f_0, f_1, g.dot(p))
+    result = StepResult(
+        iteration=0,
+        objective_before=f_0,
+        objective_after=None if math.isnan(step.value) else step.value,
+        **measured,
+        damping=damping,
+        next_damping=next_damping,
+        rho=rho,
+        inner_iterations=solution.last.k,
+        chosen_iterate=chosen.k,
+        stop_reason=solution.stop.name.lower(),
+        step_length=step.length,
+        step_norm=step.length * p.norm(),
+        q=chosen.q,
+        **used,
+    )
+    return StepOutcome(result, p, solution)
+
+
+def system_at(
+    settings: StepSettings,
+    damping: float,
+    batch: Cases,
+    curvature: Cases | None = None,
+    evidence: Collection[str] = (),
+    chunk: int | None = None,
+) -> Posed:
+    """System (1) at the present weights, its preconditioner, and the evidence; arguments as `compute_step`.
+
+    One batch's graph is freed before the next one is recorded.
+    """
+    at = settings.linearised(batch, chunk)
+    g = at.gradient + settings.layout.pack(settings.weights * settings.mu_D)
+    gradient_norm = g.norm()
+    penalty = decay_penalty(settings.weights, settings.mu_D)
+    f_0 = at.value + penalty
+    if not math.isfinite(gradient_norm):
+        raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
+    measured = {
+        "gradient_norm": gradient_norm,
+        "variance_l1": at.variance_l1 if "variance_l1" in evidence else None,
+        "variance_inner": at.variance_along(g) if "variance_inner" in evidence else None,
+    }
+    del at.gradient  # g has it, decay added
+    on_gradient = curvature is None or settings.preconditioner.cases == "gradient"
+    M = _preconditioner_at(settings, at, damping) if on_gradient else None
+    if curvature is not None:
+        del at
+        at = settings.linearised(curvature, chunk)
+    if M is None:
+        M = _preconditioner_at(settings, at, damping)
+    f_c = at.value + penalty
+    at.keep_for_products()
+    form = settings.right_hand_side
+    system = GaussNewtonSystem(at, g, damping, settings.mu_D, shares_cases=curvature is None, right_hand_side=form)
+    return Posed(system, M, f_0, f_c, measured)
+
+
+def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
+    """zeta times the last iterate of the step before; None at first or when switched off."""
+    zeta = settings.globalization.warm_start
+    return None if zeta == 0 or last_iterate is None else settings.layout.pack(last_iterate) * zeta
+
+
+# ---------------------------------------------------------------- its pieces, each a switch
+
+
+def _preconditioner_at(settings: StepSettings, at: Linearisation, damping: float) -> Factor:
+    shift = settings.layout.spread([mu + damping for mu in settings.mu_D])
+    return settings.preconditioning.build(at, shift, settings.generator)
+
+
+def _solve(
+    settings: StepSettings, linear: Posed, last_iterate: Sequence[Tensor] | None
+) -> tuple[list[SolverState], Solution]:
+    """The kept iterates and the end of the inner solve."""
+    switches = settings.globalization
+    kept = KeptIterates(switches.keep_start, switches.keep_growth)
+    solution = solve(
+        settings.solver,
+        linear.system,
+        warm_start(settings, last_iterate),
+        linear.preconditioner,
+        settings.rules,
+        [kept] if switches.backtracking else [],
+        settings.max_inner,
+    )
+    return kept.states or [solution.last], solution
+
+
+def _what_was_used(settings: StepSettings, system: GaussNewtonSystem) -> dict[str, Any]:
+    """How the system was solved, by the names of `StepResult`."""
+    least_squares = "right_hand_side_form" in vars(system)
+    return {
+        "preconditioner": type(settings.preconditioner).__name__,
+        "right_hand_side": system.right_hand_side_form if least_squares else "",
+        "product_mode": system.linearisation.product_mode,
+        "precision": system.linearisation.precision.name,
+    }
+
+
+def _backtrack(
+    switches: Globalization, iterates: list[SolverState], f: Objective, shared: bool
+) -> tuple[SolverState, float]:
+    """The chosen iterate and f there: NaN where no switch asks for it, rho's being on other cases if not shared."""
+    if switches.backtracking or switches.line_search or (switches.adapt_damping and shared):
+        return backtrack(iterates, f)
+    return iterates[-1], math.nan
+
+
+def _reduction_ratio(
+    switches: Globalization,
+    chosen: SolverState,
+    damping: float,
+    before: float,
+    f: Objective,
+    after: float | None,
+) -> float | None:
+    """rho for the chosen iterate; None where damping is not adapted. `after` is f(p) if it is known already."""
+    if not switches.adapt_damping:
+        return None
+    p = chosen.x
+    return reduction_ratio(before, f(p) if after is None else after, chosen.q - 0.5 * damping * p.dot(p))
+
+
+def _line_search(switches: Globalization, f: Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
+    return line_search(switches, f, p, f_0, f_1, slope) if switches.line_search else Step(1.0, f_1)
