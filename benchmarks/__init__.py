@@ -1,4 +1,4 @@
-"""What must be fast, measured: `python -m benchmarks [NAME…]` prints tables and writes JSON.
+"""Benchmarks of what must be fast: `python -m benchmarks [NAME…]` prints tables and writes JSON.
 
 Every module of this folder with a `TITLE` is a benchmark; its `rows(options)` fill a table with the headings `COLUMNS`.
 """

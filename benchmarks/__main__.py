@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks`: see `--help`."""
+"""Command `python -m benchmarks`: see `--help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What inner solvers attain with products of few digits: CG, MINRES, LSQR and LSMR on one frozen system.
+"""Accuracy that inner solvers attain with products of few digits: CG, MINRES, LSQR and LSMR on one frozen system.
 
 The system is that of an autoencoder after some steps of training, 1000 cases, at two dampings lambda; recurrences are
 in float32 whatever the products are in, but for "exact", all in float64. All are judged in float64 at the same weights:

@@ -1,4 +1,4 @@
-"""Adam and L-BFGS as a study's baselines against the loop that anybody would write with `torch.optim`.
+"""Adam and L-BFGS as baselines of a study, against a plain loop with `torch.optim`.
 
 They are the opponents in the race: what slows them down would flatter the Hessian-free method. One side goes once
 through the cases with the baseline of a study (Adam; for L-BFGS an outer iteration of ten updates), the other does the

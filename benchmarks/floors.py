@@ -1,4 +1,4 @@
-"""The matrix products that a Gauss-Newton product cannot avoid, layer by layer, on the model's own layer inputs.
+"""Matrix products that a Gauss-Newton product cannot avoid, layer by layer, on the model's own layer inputs.
 
 For a dense layer z = a Wᵀ + b, a direction V of its weights, a direction Ra of its inputs, and a cotangent d of z:
 

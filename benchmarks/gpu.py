@@ -1,4 +1,4 @@
-"""On a GPU: a product against its matrix products, and an inner iteration against its product.
+"""GPU: a product against its matrix products, and an inner iteration against its product.
 
 The network is MNIST's. The floor is that of the benchmark `product`, in the precision of the row, recorded as a CUDA
 graph, so that no launch is waited for; peak is the rate of one large square product in that precision, of which the

@@ -1,4 +1,4 @@
-"""How the cost of an outer iteration grows: with cases, with parameters, and with seeds.
+"""Growth of the cost of an outer iteration: with cases, with parameters, and with seeds.
 
 One iteration of the USPS network with ten inner iterations of CG and Martens' preconditioner, backtracking and line
 search as always. Work is counted in multiply-adds of matrix products and convolutions by PyTorch's own counter, not by

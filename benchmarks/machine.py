@@ -1,4 +1,4 @@
-"""The machine that figures were taken on, as far as they depend on it; nothing that tells whose it is."""
+"""Description of the machine that figures were taken on; nothing that tells whose it is."""
 
 from __future__ import annotations
 

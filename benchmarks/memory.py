@@ -1,4 +1,4 @@
-"""The memory of a step: told beforehand, counted in tensors, and seen by the system; by layout, solver and streaming.
+"""Memory of a step: predicted, counted in tensors, and seen by the system; by layout, solver and streaming.
 
 Every line is a process of its own, so that no allocator remembers another's peak. It takes three steps of 15 inner
 iterations (5 of all of MNIST): the first for what is made once, the second for how far the process grows above what it

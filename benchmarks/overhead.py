@@ -1,4 +1,4 @@
-"""What hfbench costs beside the training: until a command begins, and for the records of a run.
+"""Overhead of hfbench beside the training: start of a command, and records of a run.
 
 Start-up is that of a fresh process, beside Python's own and torch's; `hfbench --help` imports neither torch nor MLflow.
 A run of real steps, each padded to the same length, is made by `hfbench run`'s own code: trace, checkpoints, reports,

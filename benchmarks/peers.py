@@ -1,4 +1,4 @@
-"""The Gauss-Newton product by other packages: same network, same tensors, and the same answer, which is checked first.
+"""Gauss-Newton products of other packages: same network, same tensors, and the same answer, which is checked first.
 
 Every side may keep between products what its interface lets it keep, and takes its vector in the form it likes best:
 

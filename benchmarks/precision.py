@@ -1,4 +1,4 @@
-"""Products in every precision that this machine has: their time, and how far from exact they are.
+"""Products in every precision that this machine has: their time and their error.
 
 Time is that of a Gauss-Newton product over that of its float32 floor (`benchmarks/floors.py`). The adjoint gap is
 |⟨u, J v⟩ - ⟨Jᵀu, v⟩| / (‖u‖ ‖J v‖), the largest of several random pairs; the error is ‖G v - exact‖ / ‖exact‖, exact

@@ -1,4 +1,4 @@
-"""The networks that products are measured on, with cases made up: what a product costs does not depend on them."""
+"""Networks that products are measured on, with generated cases: the cost of a product does not depend on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds of training until USPS reaches test error 13, against PyTorchHessianFree, given by `--peer` a clone of it.
+"""Seconds of training until USPS reaches test error 13, against PyTorchHessianFree (a clone of it given by `--peer`).
 
 Both run Martens' method in float32: CG, warm start 0.95, relative progress 5e-4, at most 250 iterations, backtracking,
 Levenberg-Marquardt damping, line search; all else is each one's own. The same for both: initial weights and batches of

@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, how they are found, and their tables and JSON."""
+"""Runner of all benchmarks: options, discovery, tables and JSON."""
 
 from __future__ import annotations
 

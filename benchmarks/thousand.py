@@ -1,4 +1,4 @@
-"""How long a thousand finished runs take to list, to compare and to log.
+"""Time to list, compare and log a thousand finished runs.
 
 The runs, of five tasks, ten methods and twenty seeds, are made up, but written, read, judged, drawn and logged as any
 other.

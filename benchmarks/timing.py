@@ -1,4 +1,4 @@
-"""Times of several sides that do the same: they take turns, so that a machine that slows down slows all of them.
+"""Timing of several sides that do the same: they take turns, so that a machine that slows down slows all of them.
 
 A ratio is the median of the ratios within rounds, not the ratio of medians: what a neighbour takes from one round, both
 sides of the pair lack.

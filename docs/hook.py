@@ -1,4 +1,4 @@
-"""mkdocs' hook: adds the pages and figures that the build makes, draws formulas, and sees that nothing is fetched."""
+"""Hook of mkdocs: adds the generated pages and figures, draws formulas, and checks that nothing is fetched."""
 
 from __future__ import annotations
 

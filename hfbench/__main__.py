@@ -1,4 +1,4 @@
-"""`python -m hfbench`: the command `hfbench`, by the Python at hand."""
+"""`python -m hfbench`: the command `hfbench`, run by the present Python."""
 
 from hfbench.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Errors a user can mend. The command line prints their message alone and exits with status 2."""
+"""Errors that a user can fix. The command line prints their message alone and exits with status 2."""
 
 
 class HfbenchError(Exception):

@@ -1,4 +1,4 @@
-"""What messages share: the nearest known name, counts with their noun, and ranges of numbers."""
+"""Pieces of messages: the nearest known name, counts with their noun, and ranges of numbers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Batch schedulers: how many cases the next step sees, and why."""
+"""Batch schedulers: the number of cases of the next step, and the reason."""

@@ -1,4 +1,4 @@
-"""The same batch sizes at every step.
+"""Constant batch sizes.
 
 Formula    n gradient cases of N, and of these m curvature cases, at each step:
            n = gradient·N and m = curvature·N, or the numbers themselves where

@@ -1,1 +1,1 @@
-"""Inner solvers and preconditioners of the damped Gauss-Newton system."""
+"""Inner solvers of the damped Gauss-Newton system, and stopping rules."""

@@ -1,4 +1,4 @@
-"""What LSQR and LSMR share: the shifted, preconditioned least-squares problem and its bidiagonalisation.
+"""Golub-Kahan bidiagonalisation of the shifted, preconditioned least-squares problem, for LSQR and LSMR.
 
 Problem    minimise ‖B y - f‖ with B = Ã E⁻ᵀ, f = b̃ - Ã x0, and x = x0 + E⁻ᵀ y. The minimiser solves (1), whatever
            x0 and the positive M = E Eᵀ are: the warm start is a shift of b̃, damping block included.

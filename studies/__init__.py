@@ -1,1 +1,1 @@
-"""Across runs: studies over paired seeds, their statistics, tables and figures."""
+"""Studies: a TOML file each, and the published results of some."""

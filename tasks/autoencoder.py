@@ -1,4 +1,4 @@
-"""What the autoencoder tasks share: network, error, pictures and split.
+"""Autoencoders of the image tasks: network, error, pictures and split.
 
 Network   pixels - layers - mirrored - pixels; dense, logistic units, but the code is linear and so is the output, the
           pre-activation z (the logistic loss is convex in z; sigmoid(z) is the picture)

@@ -1,4 +1,4 @@
-"""What the classification tasks share: network and error.
+"""Classifiers of the digit tasks: network and error.
 
 Network   pixels - layers - classes; dense, logistic units, a linear output, the pre-activation z of a softmax
 Source    sparse initialisation of Martens (2010), section 5

@@ -1,4 +1,4 @@
-"""What all tasks share: the settings they declare, the split into training and validation, sparse dense layers."""
+"""Settings that all tasks declare, the split into training and validation, sparse dense layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of the Python names: which there are; mkdocstrings reads their docstrings."""
+"""Reference page of the Python names; mkdocstrings reads their docstrings."""
 
 from __future__ import annotations
 

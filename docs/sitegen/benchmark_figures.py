@@ -1,4 +1,4 @@
-"""The figures of the page of the benchmarks, drawn from the same file as its tables."""
+"""Figures of the benchmark page, drawn from the same file as its tables."""
 
 from __future__ import annotations
 

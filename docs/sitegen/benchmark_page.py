@@ -1,4 +1,4 @@
-"""The page of the benchmarks: what `python -m benchmarks --json` wrote, with each one's own words and a figure."""
+"""Benchmark page: the tables that `python -m benchmarks --json` wrote, with each one's own words and a figure."""
 
 from __future__ import annotations
 

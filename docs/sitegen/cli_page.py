@@ -1,4 +1,4 @@
-"""The reference of the command line, read from the typer app: a command or option added there is here as well."""
+"""Reference page of the command line, read from the typer app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts of a part, `Label      what`, as an HTML list: lines of formulas are kept, prose flows."""
+"""Facts of a part, `Label      what`, as an HTML list: lines of formulas are kept, prose flows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of the gallery, drawn by the studies' own code from the records published with hfbench."""
+"""Figures of the gallery, drawn by the studies' own code from the published records."""
 
 from __future__ import annotations
 

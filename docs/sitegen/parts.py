@@ -1,4 +1,4 @@
-"""The reference of the parts: a page for each family, from the registry, as `hfbench show` prints them."""
+"""Reference pages of the parts: a page for each family, from the registry, as `hfbench show` prints them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of the study file, read from the declarations of its tables."""
+"""Reference page of the study file, read from the declarations of its tables."""
 
 from __future__ import annotations
 

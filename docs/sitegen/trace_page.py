@@ -1,4 +1,4 @@
-"""The reference of what is measured: the columns of a trace, and the measures that methods are compared by."""
+"""Reference page of trace columns and measures, read from their declarations."""
 
 from __future__ import annotations
 

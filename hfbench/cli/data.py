@@ -1,4 +1,4 @@
-"""`hfbench data`: the files that tasks read, fetched, verified, and where they are looked for."""
+"""`hfbench data`: fetch, verify and locate the files that tasks read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line. Whatever is heavy is imported inside the commands, so that `--help` answers at once."""
+"""Command line. Heavy imports stand inside the commands, so that `--help` answers at once."""
 
 from __future__ import annotations
 

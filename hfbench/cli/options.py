@@ -1,4 +1,4 @@
-"""What the commands share: options, groups of commands, messages, and the study that was named."""
+"""Options, groups of commands, messages and study lookup that the commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about parts: list and show them, write the frame of a new one, check one against its contract."""
+"""Commands about parts: `list`, `show`, `new` and `check`."""
 
 from __future__ import annotations
 

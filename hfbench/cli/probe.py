@@ -1,4 +1,4 @@
-"""The commands about frozen systems: capture them from the runs of a study, and probe solvers on them."""
+"""Commands about frozen systems: `capture` and `probe`."""
 
 from __future__ import annotations
 

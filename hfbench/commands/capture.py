@@ -1,4 +1,4 @@
-"""`hfbench capture`: a zoo of systems from the runs of a study, early to late, lambda as met and changed."""
+"""`hfbench capture`: freezes systems from the runs of a study, early to late, with lambda unchanged and changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded of a study, judged and reported without running anything."""
+"""`hfbench compare`: judges and reports the records of a study; runs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hfbench diagnose`: what is wrong with the runs of a study, or with one of them."""
+"""`hfbench diagnose`: failure signatures in the runs of a study, or in one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that were made elsewhere, by shards or under another roof, brought into one results folder and judged."""
+"""`hfbench import`: brings records made elsewhere into one results folder and judges them."""
 
 from __future__ import annotations
 

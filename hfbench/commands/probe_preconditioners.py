@@ -1,4 +1,4 @@
-"""`hfbench probe preconditioners`: what each preconditioner makes of the identical systems, and what it costs."""
+"""`hfbench probe preconditioners`: condition, iterations and cost of each preconditioner on the identical systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hfbench probe variance`: what a batch says about its own noise, against the truth from all the data.
+"""`hfbench probe variance`: the noise that a batch estimates, against the truth from all the data.
 
 Truth    over all N training cases: g, V = ‖Var_i(∇f_i)‖₁ and W = Var_i(g_iᵀg). A batch S of n cases drawn without
          replacement has E‖g_S - g‖² = V/n · (N - n)/N, which is checked against the mean over the batches drawn

@@ -1,4 +1,4 @@
-"""A whole study: check, run what is missing, record in MLflow, and say what was found."""
+"""`hfbench run`: checks a study, makes the missing runs, records them in MLflow, and reports."""
 
 from __future__ import annotations
 

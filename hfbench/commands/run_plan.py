@@ -1,4 +1,4 @@
-"""`hfbench run --plan`: what a study will cost, from the first seconds of one run of every method on every task.
+"""`hfbench run --plan`: the cost of a study, from the first seconds of one run of every method on every task.
 
 A run begun for it is no waste: it is one of the study's own, and `hfbench run` goes on from there. Its pace, seconds
 per unit of each limit of the budget, is that of its last third, since steps grow dearer as lambda falls; where a run

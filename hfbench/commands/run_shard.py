@@ -1,4 +1,4 @@
-"""A study shared out among jobs that know nothing of each other: each makes some of the runs, and only records them.
+"""`hfbench run --shard`: makes one share of a study's runs, independently of the other shares, and only records them.
 
 A shard has whole blocks of a task and a seed, so that all methods of a pair run on one machine, where their seconds
 compare, and a method that meets another's batches again finds them. It writes nothing to MLflow: `hfbench import` does.

@@ -1,4 +1,4 @@
-"""What `hfbench list` and `hfbench show` print: parts and studies, one line each or one in full."""
+"""`hfbench list` and `hfbench show`: parts and studies, one line each or one in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods between two ends: what the `[ablation]` table of a study file stands for.
+"""`[ablation]`: the methods between two ends.
 
 A factor is a key path of a method's table ("solver", "preconditioner.exponent", "globalization.line_search", "layout")
 with two levels: its value in the method `from` (0) and in the method `to` (1). The designs:

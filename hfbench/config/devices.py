@@ -1,4 +1,4 @@
-"""The device that a run's model and data are on: the CPU, or a GPU."""
+"""Device of a run's model and data: the CPU or a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hypotheses: what a study expects of one method against another, by which measure, declared before the runs.
+"""`[hypotheses.<name>]`: claims about one method against another, by one measure, declared before the runs.
 
 The `[hypotheses.<name>]` tables of a study file. Each is judged on every task that runs both methods, and all of them
 are one family of tests, beside that of the methods against the baseline.

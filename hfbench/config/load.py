@@ -1,4 +1,4 @@
-"""Study files: TOML read into checked, frozen settings in which every default is spelled out.
+"""Loader of study files: TOML, every key checked, every default spelled out.
 
 What a part accepts is read from the part itself; a message names the file, the key path, what was given, what is
 allowed and the nearest known name.

@@ -1,4 +1,4 @@
-"""The methods of a study: what a `[methods.<name>]` table says, resolved and checked.
+"""`[methods.<name>]`: the methods of a study, resolved and checked.
 
 A method is a Hessian-free one, made of solver, preconditioner, stopping rules and globalisation, or a baseline that
 stands in for it (`optimizer`). Either decides its batches by a scheduler, or meets again those that another method of

@@ -1,4 +1,4 @@
-"""`--set key.path=value`: values over those of a study file, and messages that say which of the two is to blame."""
+"""`--set key.path=value`: values in place of a study file's, and messages that say which of the two is to blame."""
 
 from __future__ import annotations
 

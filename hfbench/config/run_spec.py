@@ -1,4 +1,4 @@
-"""What one run is: task × method × seed × budget, and the key under which its record is kept."""
+"""Run specification: task × method × seed × budget, and the key that its record has."""
 
 from __future__ import annotations
 

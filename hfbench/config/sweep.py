@@ -1,4 +1,4 @@
-"""Sweeps: which settings of a method are searched, by what, and on which seeds. The `[sweep]` table of a study file.
+"""`[sweep]`: the settings of a method that are searched, the sampler, and the seeds.
 
 A sweep tunes a method on seeds A, tests the best trials again on fresh seeds B and freezes one; what that is worth is
 then measured on the study's own seeds C, which neither has seen.

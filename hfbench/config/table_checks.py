@@ -1,4 +1,4 @@
-"""What the checks of study files share: tables, names, known names, values without repetition."""
+"""Checks that the tables of study files share: tables, names, known names, values without repetition."""
 
 from __future__ import annotations
 

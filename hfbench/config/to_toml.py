@@ -1,4 +1,4 @@
-"""A study as a file: every default spelled out, so that it says the same under defaults to come."""
+"""Study as a file: every default spelled out, so that it says the same when defaults change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded forward pass of one chunk of cases, and on demand the recorded map u ↦ Jᵀu; in any dtype.
+"""Autograd tape: the recorded forward pass of one chunk of cases, and on demand the recorded map u ↦ Jᵀu.
 
 J v is the transpose of the recorded transpose: ⟨Jᵀu, v⟩ differentiated by a dummy u. See
 `hfbench.curvature.linearisation`.

@@ -1,4 +1,4 @@
-"""Chain of dense layers whose products are replayed as CUDA graphs."""
+"""Tape of a chain of dense layers whose products are replayed as CUDA graphs."""
 
 from __future__ import annotations
 

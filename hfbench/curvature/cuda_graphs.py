@@ -1,4 +1,4 @@
-"""CUDA graphs: what is recorded once is one launch from then on. Here of products, in place of some sixty.
+"""CUDA graphs of products with J and Jᵀ: captured once, then one launch instead of about sixty.
 
 A solve's iterations are recorded whole where its solver allows it (`hfbench.inner_solve.iteration`); this serves all
 other products. A product with J or Jᵀ is always the same kernels on the same memory, but for its argument. The first

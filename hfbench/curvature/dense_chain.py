@@ -1,4 +1,4 @@
-"""A pass through a chain of dense layers and activations, with its products written out: nothing is recorded.
+"""Tape of a chain of dense layers and activations: products written out, nothing recorded by autograd.
 
 Formula    s_l = W_l a_{l-1} + b_l,   a_l = φ_l(s_l),   a_0 the inputs,   z = a_L
            J v:    R s_l = V_l a_{l-1} + v_l + W_l R a_{l-1},   R a_l = φ_l'∘R s_l,   R a_0 = 0

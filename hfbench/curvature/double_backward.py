@@ -1,4 +1,4 @@
-"""A model's forward pass by kernels that can be differentiated twice.
+"""Switch of a model's forward pass to kernels that can be differentiated twice.
 
 The product J v differentiates a recorded backward pass, or else takes forward mode. Some fast kernels allow neither:
 fused attention, the fast path of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer`, cuDNN's recurrent layers

@@ -1,4 +1,4 @@
-"""The Kronecker factors of a layer's block of the Gauss-Newton matrix, summed over cases.
+"""Kronecker factors of a layer's block of the Gauss-Newton matrix, summed over cases.
 
 With the rows of `hfbench.curvature.layer_io`, case i's gradient of ⟨u_i, z_i⟩ by a layer's weights is Σ_t l_it r_itᵀ.
 For u = B v with random signs v its second moment is the layer's block of G in expectation, which K-FAC takes for a

@@ -1,4 +1,4 @@
-"""What a model's layers see in one pass: inputs a_i, and deltas δ_i, the derivative of ⟨u_i, z_i⟩ by their outputs.
+"""Inputs a_i and output gradients δ_i of every layer in one pass, δ_i the derivative of ⟨u_i, z_i⟩ by its outputs.
 
 A layer that is applied at T places per case (the rows of a sequence, the windows of a picture) has, for case i,
     ∂⟨u_i, z_i⟩/∂W = Σ_t l_it r_itᵀ,    ∂⟨u_i, z_i⟩/∂bias = Σ_t δ_it

@@ -1,4 +1,4 @@
-"""Losses, each convex in the pre-activation outputs z, and the pieces of them that curvature needs.
+"""Losses, convex in the pre-activation outputs z: value, residual, Hessian and its factor B.
 
 For n cases with outputs z and targets t, a loss is evaluated once per batch and then gives, per case,
     value      loss(z_i, t_i)                                  shape (n,)

@@ -1,4 +1,4 @@
-"""What a model, its batches and its outputs must be for the curvature to be right, and what to do where they are not.
+"""Checks of a model, its batches and its outputs, without which the curvature would be wrong.
 
 The Gauss-Newton matrix, the reduction ratio and the line search all take f(w) for a function of the weights that is a
 mean over cases. Noise in the forward pass, statistics of the batch and hooks that change gradients break that without

@@ -1,4 +1,4 @@
-"""The objective f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw on any cases, in chunks where memory is limited."""
+"""Objective f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw on any cases, in chunks where memory is limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch's pass through a model, kept for its products: written out for a chain of dense layers, else a graph."""
+"""Tape: one pass of a batch through a model, kept for its products; written out for a dense chain, else a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work ledger: every case pushed through the network is counted, so that methods are compared on one axis.
+"""Work ledger: counts every case pushed through the network, so that methods are compared on one axis.
 
 One unit of work is one forward pass of one case. A dense layer's forward pass is one matrix product per layer; the
 other passes are counted by the products they cannot avoid: backward 2, J·v 2, Jᵀ·u 2, per-case squared gradients 2

@@ -1,1 +1,1 @@
-"""What is wrong with a run: failure signatures, with the evidence and what to do."""
+"""Failure signatures of a run, with the evidence and the remedy."""

@@ -1,4 +1,4 @@
-"""Where a number first stopped being finite: the run trained again, and looked at layer by layer."""
+"""Origin of the first number that was not finite: the run is trained again and searched layer by layer."""
 
 from __future__ import annotations
 

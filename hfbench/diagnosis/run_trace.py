@@ -1,4 +1,4 @@
-"""A run as its record tells it: settings, result, and one row per outer iteration."""
+"""Recorded run as the signatures read it: settings, result, and one row per outer iteration."""
 
 from __future__ import annotations
 

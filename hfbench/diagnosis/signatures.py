@@ -1,4 +1,4 @@
-"""The failure signatures: each looks at one run's trace and says what it shows, or nothing.
+"""Failure signatures: each reads one run's trace and returns a finding, or nothing.
 
 A signature needs `LEAST` outer iterations. Its thresholds stand beside it; they were set so that none of the published
 runs that reached their targets as a matter of course shows it without reason.

@@ -1,4 +1,4 @@
-"""What is printed may go unread: a study must not depend on it."""
+"""Broken pipes: a study goes on when nobody reads its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a study alike, and neither in the middle of handing out a run."""
+"""Ctrl-C and SIGTERM: both end a study alike, and neither while a run is handed out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same question asked of many things, by processes of their own where several may run; answers in order.
+"""Ordered parallel map over processes.
 
 Each has one torch thread, as runs have: so answers do not depend on how many are asked at once, and a machine that does
 other work as well is not brought to a crawl by threads that wait for one another.

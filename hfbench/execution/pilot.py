@@ -1,4 +1,4 @@
-"""Runs of a study begun for its plan: as far as they went, and what they took beside the clock.
+"""Pilot runs, begun for `--plan`: their rows, and the seconds they took beside the clock.
 
 What a process pays once, its start and the first use of its libraries, is told apart: runs after the first go without.
 """

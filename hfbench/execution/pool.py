@@ -1,4 +1,4 @@
-"""Runs side by side: one process and one torch thread each, on this machine or a cluster, results as they come."""
+"""Pool of runs: one process and one torch thread each, on this machine or a cluster, results as they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a study is: bars on a terminal, one line per finished run elsewhere. Only the parent process draws."""
+"""Progress of a study: bars on a terminal, one line per finished run elsewhere. Only the parent process draws."""
 
 from __future__ import annotations
 

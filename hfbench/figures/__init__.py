@@ -1,4 +1,4 @@
-"""The figures of a study, each a function that writes a PNG and an SVG and returns their two paths.
+"""Figures of a study: functions that write a PNG and an SVG and return the two paths.
 
 Every function takes `methods`, the study's methods in their order, which decides each one's colour, dashes and marker:
 figures given the same order agree.

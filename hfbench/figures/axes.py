@@ -1,4 +1,4 @@
-"""Axes: what a column is called, when its scale is logarithmic, and where its ticks stand."""
+"""Axes: labels of columns, logarithmic or linear scale, ticks."""
 
 from __future__ import annotations
 

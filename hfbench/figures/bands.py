@@ -1,4 +1,4 @@
-"""Runs of one method summed up over seeds: median and quartiles on a common axis, cut where too few seeds remain."""
+"""Bands over seeds: median and quartiles of one method's runs, cut where too few seeds remain."""
 
 from __future__ import annotations
 

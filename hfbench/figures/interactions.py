@@ -1,4 +1,4 @@
-"""Interaction plots of a factorial study: do two factors' effects on the cost multiply?"""
+"""Interaction plots of a factorial study: whether the effects of two factors multiply."""
 
 from __future__ import annotations
 

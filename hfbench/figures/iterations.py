@@ -1,4 +1,4 @@
-"""What happens inside the methods: batches and the reasons for them; inner iterations, damping and reduction ratio."""
+"""Batches with the reasons for them; inner iterations, damping and reduction ratio."""
 
 from __future__ import annotations
 

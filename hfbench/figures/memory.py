@@ -1,4 +1,4 @@
-"""Peak memory: what a method needs beside what it costs."""
+"""Peak memory of each method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who solved how much at what cost: performance profiles, and the share of runs at the target."""
+"""Performance profiles, and the share of runs at the target."""
 
 from __future__ import annotations
 

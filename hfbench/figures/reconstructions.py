@@ -1,4 +1,4 @@
-"""Originals beside what each method's autoencoder makes of them."""
+"""Originals beside each method's reconstructions."""
 
 from __future__ import annotations
 

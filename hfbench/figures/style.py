@@ -1,4 +1,4 @@
-"""How every figure looks: one colour, dash and marker per method, one theme, one way to lay out and to save.
+"""Style of all figures: one colour, dash and marker per method, one theme, one layout, one way to save.
 
 matplotlib and seaborn are imported only when a figure is drawn.
 """

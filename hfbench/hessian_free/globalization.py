@@ -1,4 +1,4 @@
-"""What turns an inner solution into a safe step: each piece a switch, the same for all solvers.
+"""Globalization: the settings of warm start, backtracking, damping and line search, the same for all solvers.
 
 The constants of Martens' code (2010) are the defaults.
 """

@@ -1,4 +1,4 @@
-"""Watches over a model under training: that it is still the one that was given, and behaves as a function of each case.
+"""Guard of a model under training: it is still the model that was given, and a function of each case.
 
 What can be read off the model is read at every step (`hfbench.curvature.model_checks`). What shows only when it runs is
 tried on a few cases at the first step, and again when layers have changed between train() and eval():

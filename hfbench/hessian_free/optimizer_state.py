@@ -1,4 +1,4 @@
-"""What `torch.optim` keeps of HessianFree: one group of parameters, and a state that can be saved and loaded.
+"""State of HessianFree in `torch.optim`: one group of parameters, saved and loaded whole.
 
 The group holds lambda, the iteration, the random generator's state and the parameters' shapes; the state of a
 parameter is its block of the warm start.

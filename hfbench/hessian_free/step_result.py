@@ -1,4 +1,4 @@
-"""What one outer iteration of `hfbench.HessianFree` met, and what it did."""
+"""Records of a step: its linear system, and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An inner iteration as a process without end or branch: run step by step, or on a GPU recorded once and replayed.
+"""Inner iteration without end or branch: run step by step, or recorded once on a GPU and replayed.
 
 A solver writes its iteration as a generator, each step of which yields what it keeps for the next and what it tells:
     yield (x, r, p, ry), (pAp, x, gain, ry)              vectors, and numbers made of them (`hfbench.linalg.scalars`)

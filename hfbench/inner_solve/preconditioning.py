@@ -1,4 +1,4 @@
-"""A preconditioner at work over the steps of a run: what keeps nothing from step to step, like what does."""
+"""Preconditioners over the steps of a run, with or without state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one loop over an inner solver's iterates: asks the rules, tells the recorders, refuses what is not finite."""
+"""Loop over an inner solver's iterates: asks the rules, tells the recorders, refuses what is not finite."""
 
 from __future__ import annotations
 

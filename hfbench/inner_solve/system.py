@@ -1,4 +1,4 @@
-"""The damped Gauss-Newton system of one outer iteration, as a matrix and as a least-squares problem.
+"""Damped Gauss-Newton system of one outer iteration, as a matrix and as a least-squares problem.
 
     (G + mu D + lambda I) p = -g                                                          (1)
     ÃᵀÃ is the matrix of (1):  Ã stacks Bᵀ J/√n over (mu D + lambda I)^½

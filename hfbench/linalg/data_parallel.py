@@ -1,4 +1,4 @@
-"""The cases of a batch shared out among processes: what is a sum over cases is added up over all of them.
+"""Data parallelism: the cases of a batch divided among processes, sums over cases all-reduced.
 
 Each rank of a `torch.distributed` process group has all of the weights and some of the cases of every batch, in the
 order of the ranks. Solvers, preconditioners and rules do not know: all ranks do the same arithmetic on the same sums.

@@ -1,4 +1,4 @@
-"""How vectors are laid out: blocks shaped like the parameters, or everything flattened into one long block.
+"""Layout of vectors: blocks shaped like the parameters, or one flat block.
 
 Flattening exists here and nowhere else, so that an ablation can measure what it costs: every product packs its result
 (a copy of all parameters) and unpacks its argument (views), and diagonals of the system are as long as the vector.

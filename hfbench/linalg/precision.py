@@ -1,4 +1,4 @@
-"""In which arithmetic curvature products are computed, and what this machine's matrix units can do.
+"""Precision of curvature products: float64, float32, TF32 or bfloat16, as far as this machine has units for it.
 
 A product J v, Jᵀu or G v may be taken in other digits than the weights have; gradient, objective, second moments and
 the solvers' recurrences never are. A solve that ends at a relative progress of 5e-4 needs few digits, and matrix units

@@ -1,4 +1,4 @@
-"""Numbers that a solver computes from vectors, and how it learns them: at once, or while the device goes on.
+"""Scalars that a solver computes from vectors: read at once on a CPU, one step late on a GPU.
 
 On a CPU a number is a float. On a GPU it is a tensor without dimensions, in float64, that stays where the vectors are:
 what is made of it there waits for it in the device's own queue, and the host need not. A solver's steps are therefore

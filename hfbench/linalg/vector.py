@@ -1,4 +1,4 @@
-"""Structured vectors: an ordered tuple of tensor blocks shaped like the parameters, never one long vector.
+"""Vector: an ordered tuple of tensor blocks shaped like the parameters, never one long vector.
 
 The residual space of the least-squares form uses the same class with one block more (outputs, then parameters).
 Arithmetic runs on `torch._foreach_*`, one fused call for all blocks. Methods ending in `_` work in place. Scalars may

@@ -1,4 +1,4 @@
-"""The bytes of tensors alive, operation by operation: what a computation needs, whatever the allocator makes of it.
+"""Bytes of the tensors alive, counted operation by operation, whatever the allocator adds.
 
 A `Tally` sees every tensor that an operation makes, forward or backward, and notices when its memory is freed. What
 one kernel allocates and frees inside itself it does not see. Loops over slices of cases go through `slices`: of these

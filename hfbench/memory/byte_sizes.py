@@ -1,4 +1,4 @@
-"""Numbers of bytes, as they are written and read."""
+"""Byte sizes: "4GB" and "512MiB" read as numbers of bytes, and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a step will need, told beforehand from steps of a few cases, and the chunks that keep it in a limit.
+"""Forecast of a step's peak memory from steps of a few cases, and the chunk that keeps it below a limit.
 
 At any moment of a step the bytes of tensors alive are linear in how many cases it sees:
     bytes_t = a_t + Σ b_t cases + c_t chunk        cases of a batch, and of the chunk in the model

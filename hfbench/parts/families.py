@@ -1,4 +1,4 @@
-"""What a part of each family must have, checked before any run: its methods, its values, its hyper-parameters."""
+"""Families of parts: the methods, values and hyper-parameters that each must have, checked before any run."""
 
 from __future__ import annotations
 

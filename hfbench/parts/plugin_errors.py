@@ -1,4 +1,4 @@
-"""What to say of an exception that code not ours raised: a plugin's, when it is imported or in a run."""
+"""Error reports for exceptions raised by plugin code."""
 
 from __future__ import annotations
 

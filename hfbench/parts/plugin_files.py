@@ -1,4 +1,4 @@
-"""Plugins that are one file: `--plugin FILE`, or `[plugins] files = […]` in a study file.
+"""Plugin files: `--plugin FILE`, or `[plugins] files = […]` in a study file.
 
 The file adds its parts itself, as a notebook does:
 

@@ -1,4 +1,4 @@
-"""What the parts promise one another. Plugins depend on this page; it depends on no plugin.
+"""Protocols of the parts. Plugins depend on this page; it depends on no plugin.
 
 Symbols as everywhere: capitals are operators, small Latin letters vectors, Greek letters scalars. n cases in a batch,
 N in the training set, P parameters. A `Vector` is a tuple of blocks shaped like the parameters.

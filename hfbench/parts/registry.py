@@ -1,4 +1,4 @@
-"""Parts by name: built-in and third-party ones alike are entry points, imported only when asked for.
+"""Registry of parts by name: built-in and third-party ones are entry points alike, imported only when asked for.
 
 The group of a family is `hfbench.solvers`, `hfbench.preconditioners`, `hfbench.schedulers`, `hfbench.tasks`,
 `hfbench.rules` or `hfbench.optimizers`. `add` registers a class for this process alone, as a notebook does.

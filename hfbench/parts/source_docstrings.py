@@ -1,4 +1,4 @@
-"""What a class says of itself, read from its source: nothing is imported, so that a list of parts costs nothing.
+"""First docstring lines of classes, read from source without importing it.
 
 A plugin may bring torch, take seconds, or fail; none of it happens here. What can be told without importing is told: a
 module that is not there, a file that is no Python, a class that its module does not have.

@@ -1,4 +1,4 @@
-"""Runs trained again, to freeze the systems that they meet at chosen iterations; no record is written or changed."""
+"""Runs trained again to freeze their systems at chosen iterations; no record is written or changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear system of one outer iteration, frozen: all that makes it again, in one small file.
+"""Frozen system: the linear system of one outer iteration, in one small file that rebuilds it.
 
 A system is kept as what it is made of, not as a matrix: the weights, which cases, lambda, the warm start, the state of
 the preconditioner and of the generator that draws its probes, and the step before. The data come from the task, as

@@ -1,4 +1,4 @@
-"""The iterates of a solve, judged in float64: on the system, and on the objective that it stands for."""
+"""Judge of a solve's iterates in float64: on the system, and on the objective behind it."""
 
 from __future__ import annotations
 

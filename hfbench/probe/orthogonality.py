@@ -1,4 +1,4 @@
-"""A preconditioner that is watched: how far the basis that a solver builds is from orthogonal.
+"""Orthogonality of a solver's basis, measured by a preconditioner that watches it.
 
 Whatever the solver, what it gives to its preconditioner spans the Krylov space: CG and MINRES the residuals r_k, with
 r_jᵀM⁻¹r_k = 0 for j ≠ k, LSQR and LSMR the vectors v_k of the bidiagonalisation, with v_jᵀv_k = 0.

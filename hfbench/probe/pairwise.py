@@ -1,4 +1,4 @@
-"""Two solvers after equally many iterations on the same systems: by what factor do they differ, and is it shown?
+"""Two solvers after equally many iterations on the same systems: ratio, interval and verdict.
 
 For every system one ratio; d = log ratio. The centre and interval are Hodges and Lehmann's, p is the exact Wilcoxon's,
 adjusted by Holm over all that is asked at once. Systems of one run are not independent of each other, so a p tells

@@ -1,4 +1,4 @@
-"""One preconditioner on one frozen system: the spectrum it leaves, the iterations that takes, and what it costs.
+"""One preconditioner on one frozen system: condition, iterations and cost.
 
 All in float64, so that what is seen is the preconditioner's and not rounding's. The solves begin at zero.
 """

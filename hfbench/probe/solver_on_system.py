@@ -1,4 +1,4 @@
-"""One solver on one frozen system: every iterate judged, and where each stopping rule would have stopped.
+"""One solver on one frozen system: every iterate judged, and the iteration at which each stopping rule stops.
 
 Tracked is what the solver says itself, by its own recurrences and in its own precision; exact is what float64 says of
 the same iterate.

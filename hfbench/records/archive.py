@@ -1,4 +1,4 @@
-"""All records of a study in one file: to publish, to send, and to read again under another version of the code.
+"""Archive: all records of a study in one file, to publish, to send, and to read under another version of the code.
 
 A row per run: its key, configuration and result as JSON, when it ended, and its trace, a list with a row per outer
 iteration. Whoever writes an archive takes the runs of one version of the code, so that those of an archive belong

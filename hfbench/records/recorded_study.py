@@ -1,4 +1,4 @@
-"""What of a study is recorded: its runs as a table, their traces, and what is missing or was made otherwise."""
+"""Recorded study: its runs as a table, their traces, and the runs that are missing or were made with other settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answers to a study's claims for people: a table, and the sentence behind each row."""
+"""Claims in words: a table of the answers, and the sentence behind each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts for people: the tables at the end of a study, the sentence behind each row, and both as Markdown."""
+"""Comparisons in words: the tables at the end of a study, the sentence behind each row, and both as Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study found: judged, drawn, and written beside the runs and to MLflow, then printed."""
+"""Conclusion of a study: judged, drawn, written beside the runs and to MLflow, and printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A document as plain data, and as Markdown: what a report says, apart from how it looks.
+"""Document as plain data, and as Markdown: the contents of a report, apart from its looks.
 
 Every text is taken literally: names, questions and error messages come from files, and mean no markup anywhere.
 """

@@ -1,4 +1,4 @@
-"""The effects of a factorial ablation for people: a table per task, the sentence behind each row, and Markdown.
+"""Effects of a factorial ablation in words: a table per task, the sentence behind each row, and Markdown.
 
 "cut off" is the share of runs censored at the budget: at the `from` and at the `to` end, or of an interaction, of all.
 

@@ -1,4 +1,4 @@
-"""A document as one HTML file that needs no other: for screens light and dark, for phones, and for paper."""
+"""Document as one HTML file that needs no other: for screens light and dark, for phones, and for paper."""
 
 from __future__ import annotations
 

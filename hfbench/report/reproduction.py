@@ -1,4 +1,4 @@
-"""How a study was carried out, for whoever wants to check or repeat it: command, plan, methods, data, code, runs."""
+"""Section "How it was done" of a report: command, plan, methods, data, code and runs, for whoever repeats a study."""
 
 from __future__ import annotations
 

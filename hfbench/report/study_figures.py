@@ -1,4 +1,4 @@
-"""The figures of a study: which there are, what each is called and says, and how they are drawn from its records."""
+"""Figures of a study: which there are, their captions, and how they are drawn from its records."""
 
 from __future__ import annotations
 

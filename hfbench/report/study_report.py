@@ -1,4 +1,4 @@
-"""What a report says: the question, the answer in sentences, and for each task the tables and figures behind it."""
+"""Report of a study: the question, the answer in sentences, and the tables and figures behind it for each task."""
 
 from __future__ import annotations
 

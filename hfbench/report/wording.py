@@ -1,4 +1,4 @@
-"""The words that tables, sentences and reports share: costs, numbers, levels, p values, verdicts in their colours."""
+"""Wording that tables, sentences and reports share: numbers, levels, p values, verdicts in their colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run, in the order the data flows: data, batch, step, schedule, evaluation, trace; resumable at every row."""
+"""Attempt at a run: from its last checkpoint to its result, failures included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorded batch trace as a schedule: what one method used, another one meets again.
+"""Batch replay: the recorded batches of one method as the schedule of another.
 
 Sizes and order come from the trace, the cases themselves from the seed's stream of the iteration, so that two methods
 of one seed see identical batches. Nothing is measured and nothing decided: no variance, no validation.

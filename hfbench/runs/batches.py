@@ -1,4 +1,4 @@
-"""Which cases a step sees, given how many: the schedulers decide sizes, this module draws."""
+"""Batches: the cases that a step sees. Schedulers decide sizes, this module draws."""
 
 from __future__ import annotations
 

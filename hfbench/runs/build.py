@@ -1,4 +1,4 @@
-"""The pieces of one run, made from its specification: data, model, optimiser."""
+"""Builders of one run: task, data, model, optimiser and schedule of its specification."""
 
 from __future__ import annotations
 

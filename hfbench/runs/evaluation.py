@@ -1,4 +1,4 @@
-"""What a model makes of a split: its error, in chunks, so that evaluation does not set the peak of memory; examples."""
+"""Evaluation of a model on a split: its error, in chunks that do not set the peak of memory; example pictures."""
 
 from __future__ import annotations
 

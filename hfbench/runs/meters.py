@@ -1,4 +1,4 @@
-"""What a run costs besides work: seconds of training and the peak of memory."""
+"""Meters of a run: seconds of training and the peak of memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named random streams: one seed fixes split, initial weights, batch order and probes, each by a stream of its own.
+"""Named random streams: one seed fixes split, initial weights, batch order and probes, each by its own stream.
 
 All methods of a study share a seed's streams, so that runs are paired; drawing more from one stream moves no other.
 """

@@ -1,4 +1,4 @@
-"""The hypotheses a study declared, answered: each on every task that runs both of its methods.
+"""Claims: the declared hypotheses of a study, answered on every task that runs both methods.
 
 All of them are one family, so that Holm's correction runs over claims and tasks together. What bears a claim out:
 

@@ -1,4 +1,4 @@
-"""Does a method reach the target at another cost than the baseline? Paired by seed, judged per task.
+"""Comparisons of every method with the baseline in the cost of reaching the target; paired by seed, judged per task.
 
 ratio = exp(d) < 1 means that the method is cheaper; d, the censoring and the table of results as in `records.py`.
 """

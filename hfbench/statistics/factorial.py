@@ -1,4 +1,4 @@
-"""Which factor of a factorial ablation matters, and which factors matter together? Blocked by seed, judged per task.
+"""Factorial ablations: main effects and two-way interactions, blocked by seed, judged per task.
 
 A full factorial of k factors has a cell (a method) for each of the 2ᵏ combinations of the factors' two ends, level 0
 the `from` end and level 1 the `to` end. With y_{s,c} = log min(T, tau) of cell c at seed s,

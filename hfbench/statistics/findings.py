@@ -1,4 +1,4 @@
-"""What the recorded runs of a study say: every comparison it declared, the effects of its factors, and what else shows.
+"""Findings of a study: its comparisons, claims, effects, and exploratory ratios.
 
 A method that a task does not run is not compared there; one whose runs are still missing keeps its place in the family
 of tests, which was declared before any run.

@@ -1,4 +1,4 @@
-"""The table of results, one row per run with the columns of `result.json`, read as pairs of runs with one seed.
+"""Pairs of runs with one seed, read from the table of results, one row per run with the fields of `result.json`.
 
 For seed s of a task, T is a run's cost to the target and tau the budget:
 

@@ -1,4 +1,4 @@
-"""Whether settings tuned on one task serve another: a study of what was frozen, and its matrix.
+"""Carry-over: settings tuned on one task, run on the others.
 
 The study compares the method as it stands with what was frozen on each task, on every task of the sweep's study and on
 the study's own seeds, which no tuning has seen. Its verdicts say where tuning pays. A second family of comparisons sets

@@ -1,4 +1,4 @@
-"""A sweep in pictures: its course, what each setting does, which matter, and whether what was tuned carries over."""
+"""Figures of a sweep: history, slices, contour, importance and carry-over."""
 
 from __future__ import annotations
 

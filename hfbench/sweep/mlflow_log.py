@@ -1,4 +1,4 @@
-"""The trials of a sweep in MLflow: each a run below the sweep's, with its settings and what every seed came to."""
+"""Trials of a sweep in MLflow: each a run below the sweep's, with its settings and the result of every seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a sweep is: a line for every trial that has ended, and on a terminal a bar for each task."""
+"""Progress of a sweep: a line for every trial that has ended, and on a terminal a bar for each task."""
 
 from __future__ import annotations
 

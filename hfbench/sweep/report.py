@@ -1,4 +1,4 @@
-"""What the report of a sweep says: what was frozen and why, which settings matter, and where it all carries over."""
+"""Report of a sweep: what was frozen and why, which settings matter, and where they carry over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the trials of a sweep to one frozen setting: the best are tested again on seeds that chose none of them.
+"""Retest: the best trials of a sweep run again on new seeds, and one frozen.
 
 The best of many noisy scores looks better than it is. How much, the optimism, is what the winner of the tuning loses
 when it is tested again: an unbiased estimate, since the fresh seeds took no part in choosing it. The setting that is

@@ -1,4 +1,4 @@
-"""Which settings a trial tries, and when it has no hope: pure functions of the trials before it.
+"""Sampling and pruning of trials (Optuna): pure functions of the trials before.
 
 Optuna's samplers and pruner are asked anew for every trial, with the trials that have ended by then and a seed made of
 the sweep's identity and the trial's index. What they say depends on nothing else: not on how many workers there are,

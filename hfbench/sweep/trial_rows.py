@@ -1,4 +1,4 @@
-"""The trials of a sweep as plain rows, for files, figures and MLflow, and what is computed from them."""
+"""Trials of a sweep as plain rows, for files, figures and MLflow, and statistics of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials of a sweep in an Optuna storage: who works on which, what each seed came to, and how each ended.
+"""Trials of a sweep in an Optuna storage: claimed by processes, told seed by seed, ended.
 
 A trial is known by its index, which is an attribute of it: Optuna's own numbers count attempts as well, since a trial
 whose process died elsewhere is begun anew with the settings and the seeds it had. Several processes may share a

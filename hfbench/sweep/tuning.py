@@ -1,4 +1,4 @@
-"""The tuning of a method on one task: which runs can begin now, what becomes of them, and of their trials.
+"""Tuning of a method on one task: the runs that can begin now, and the state of its trials.
 
 Trial i is suggested when the trials up to i − `ahead` have ended, from these alone, and pruned against the best of
 them. So the trials, their seeds and their ends are the same for any number of workers and after any interruption.

@@ -1,4 +1,4 @@
-"""What all contracts share: the part under test, its checks by name, and how a broken one speaks."""
+"""Contract: the part under test, its checks by name, and the message of a broken one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of what kind the answers of a part must be: asked of every answer, so that no check stumbles over another kind."""
+"""Kinds of a part's answers, checked first, so that no later check stumbles over another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An end to what never ends: a part that waits for ever must not keep a check waiting."""
+"""Time limit of a check: a part that waits for ever must not keep it waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations that a computation is made of, and those of them at which the host waits for a GPU."""
+"""Operations of a computation, and those of them at which the host waits for a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of baselines: they lower the objective hfbench measures, count their work, and can be resumed."""
+"""Contract of baselines: they lower the objective hfbench measures, count their work, and can be resumed."""
 
 from __future__ import annotations
 

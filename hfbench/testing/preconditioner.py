@@ -1,4 +1,4 @@
-"""The contract of preconditioners: M = E Eᵀ symmetric and positive, the same for one generator, its cost counted."""
+"""Contract of preconditioners: M = E Eᵀ symmetric and positive, the same for one generator, its cost counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of stopping rules: fresh for every solve, reading what they declare, answering with a reason."""
+"""Contract of stopping rules: fresh for every solve, reading what they declare, answering with a reason."""
 
 from __future__ import annotations
 

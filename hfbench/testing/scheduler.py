@@ -1,4 +1,4 @@
-"""The contract of batch schedulers: never shrinks, capped, plain state, reasons given, replayable."""
+"""Contract of batch schedulers: never shrinks, capped, plain state, reasons given, replayable."""
 
 from __future__ import annotations
 

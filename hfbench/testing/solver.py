@@ -1,4 +1,4 @@
-"""The contract of inner solvers: the same problem for all, told truly at every step."""
+"""Contract of inner solvers: the same problem for all, told truly at every step."""
 
 from __future__ import annotations
 

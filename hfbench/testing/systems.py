@@ -1,4 +1,4 @@
-"""Systems that a solver is put to the test with: one that counts, and one that has no minimum."""
+"""Systems for the contract of solvers: one that counts products, and one that has no minimum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of tasks: data and model as promised, the same for one seed, splits apart, files checked."""
+"""Contract of tasks: data and model as promised, the same for one seed, splits apart, files checked."""
 
 from __future__ import annotations
 

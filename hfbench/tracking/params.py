@@ -1,4 +1,4 @@
-"""What MLflow shows as the params of a study and of its runs: few columns, none of them empty talk."""
+"""MLflow params of a study and of its runs: few columns, none of them empty talk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs of a study in MLflow: each when it has ended, and a long one while it runs."""
+"""Logger of a study's runs in MLflow: each when it has ended, and a long one while it runs."""
 
 from __future__ import annotations
 

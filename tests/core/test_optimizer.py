@@ -19,8 +19,8 @@ from hfbench import HessianFree
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError, NonFiniteError, UnknownPartError
-from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free import step
+from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.step_result import StepResult
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.preconditioners.chapelle_erhan import ChapelleErhan
