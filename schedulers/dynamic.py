@@ -21,9 +21,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, final
 
 from hfbench.errors import ConfigError
-from hfbench.parts.batch_sizes import cases
-from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log, Within, part
-from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.parts import BatchPlan, Choice, Evidence, Integers, Linear, Log, Within, cases, part
 
 from . import growing
 from .growth import smallest_batch

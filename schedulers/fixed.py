@@ -15,9 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, final
 
-from hfbench.parts.batch_sizes import cases
-from hfbench.parts.hyperparameters import Choice, Linear, Within, part
-from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.parts import BatchPlan, Choice, Evidence, Linear, Within, cases, part
 
 
 @final

@@ -14,9 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, final
 
-from hfbench.parts.batch_sizes import cases
-from hfbench.parts.hyperparameters import Choice, Linear, Log, Within, part
-from hfbench.parts.protocols import BatchPlan, Evidence
+from hfbench.parts import BatchPlan, Choice, Evidence, Linear, Log, Within, cases, part
 
 from . import growing
 

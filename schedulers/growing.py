@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hfbench.parts.protocols import BatchPlan
+from hfbench.parts import BatchPlan
 
 
 def plan(batch: int, curvature: float, order: str, reason: str) -> BatchPlan:

@@ -17,8 +17,7 @@ from functools import cached_property
 
 from hfbench.inner_solve.iteration import Process, follow
 from hfbench.linalg.scalars import Number, inverse_of, sqrt
-from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts import Breakdown, Factor, System, Vector
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,7 @@ from typing import ClassVar, final
 
 from hfbench.inner_solve.iteration import Process, follow
 from hfbench.linalg.scalars import Number, over, sqrt
-from hfbench.linalg.vector import Vector
-from hfbench.parts.hyperparameters import part
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts import Breakdown, Factor, System, Vector, part
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.linalg.vector import Vector
-from hfbench.parts.hyperparameters import Within, part
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts import Breakdown, Factor, System, Vector, Within, part
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.linalg.vector import Vector
-from hfbench.parts.hyperparameters import part
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts import Breakdown, Factor, System, Vector, part
 
 from .bidiagonalisation import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 

@@ -41,9 +41,7 @@ from typing import ClassVar, final
 
 from hfbench.inner_solve.iteration import Process, follow
 from hfbench.linalg.scalars import Number, sqrt
-from hfbench.linalg.vector import Vector
-from hfbench.parts.hyperparameters import part
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts import Breakdown, Factor, System, Vector, part
 
 from .bidiagonalisation import sym_ortho
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, final
 
-from hfbench.parts.hyperparameters import Integers, Linear, Log, Within, part
-from hfbench.parts.protocols import SolverState, Stop
+from hfbench.parts import Integers, Linear, Log, Stop, Within, part
+from hfbench.parts.protocols import SolverState
 
 Test = Callable[[Any], Stop | None]
 

@@ -33,9 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hfbench.parts.data_files import DataFile
-from hfbench.parts.hyperparameters import Integers, Within, part
-from hfbench.parts.protocols import Split, TaskData
+from hfbench.parts import DataFile, Integers, Split, TaskData, Within, part
 
 from .common import FAN_IN, Decay, DecayMask, Target, Validation, sparse_normal, split
 from .portable_random import Floats, uniform

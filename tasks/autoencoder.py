@@ -17,7 +17,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from hfbench.parts.protocols import Split, TaskData
+from hfbench.parts import Split, TaskData
 
 from .common import drawn, sparse_linear
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
-from hfbench.parts.hyperparameters import Choice, Log, Within
-from hfbench.parts.protocols import Split, TaskData
+from hfbench.parts import Choice, Log, Split, TaskData, Within
 
 FAN_IN = 15  # incoming weights of a unit that start non-zero (Martens 2010, section 5)
 

@@ -32,9 +32,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import DataError
-from hfbench.parts.data_files import DataFile, contents, find
-from hfbench.parts.hyperparameters import part
-from hfbench.parts.protocols import TaskData
+from hfbench.parts import DataFile, TaskData, part
+from hfbench.parts.data_files import contents, find
 
 from .autoencoder import Layers, network, split, square_pictures, squared_error
 from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers

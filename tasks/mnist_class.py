@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import DataError
-from hfbench.parts.data_files import DataFile, read
-from hfbench.parts.hyperparameters import part
-from hfbench.parts.protocols import Split, TaskData
+from hfbench.parts import DataFile, Split, TaskData, part
+from hfbench.parts.data_files import read
 
 from .classifier import CLASSES, Hidden, misclassified, network
 from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers, split

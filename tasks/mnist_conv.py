@@ -28,9 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
-from hfbench.parts.data_files import DataFile, read
-from hfbench.parts.hyperparameters import Integers, Within, part
-from hfbench.parts.protocols import TaskData
+from hfbench.parts import DataFile, Integers, TaskData, Within, part
+from hfbench.parts.data_files import read
 
 from .autoencoder import split, square_pictures, squared_error
 from .common import Decay, DecayMask, Target, Validation, whole_numbers

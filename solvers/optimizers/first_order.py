@@ -27,8 +27,7 @@ from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
-from hfbench.linalg.vector import Vector
-from hfbench.parts.hyperparameters import Integers, Linear, Log, Within, part
+from hfbench.parts import Integers, Linear, Log, Vector, Within, part
 
 
 @dataclass(frozen=True)

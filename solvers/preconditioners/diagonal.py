@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from hfbench.errors import NonFiniteError
-from hfbench.linalg.vector import Shift, Vector
+from hfbench.parts import Shift, Vector
 
 
 class Diagonal:

@@ -11,9 +11,7 @@ from typing import ClassVar, final
 
 import torch
 
-from hfbench.curvature.linearisation import Linearisation
-from hfbench.linalg.vector import Shift, Vector
-from hfbench.parts.hyperparameters import part
+from hfbench.parts import Linearisation, Shift, Vector, part
 
 
 class Unit:

@@ -31,11 +31,9 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.kronecker_factors import LayerFactors, check_factors
-from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
 from hfbench.linalg.layout import Layout
-from hfbench.linalg.vector import Shift, Vector
-from hfbench.parts.hyperparameters import Choice, Integers, Linear, Within, part
+from hfbench.parts import Choice, Integers, Linear, Linearisation, Shift, Vector, Within, part
 
 from .kronecker_blocks import Block, ExactBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
 

@@ -19,7 +19,7 @@ from hfbench.curvature.kronecker_factors import LayerFactors
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import NonFiniteError
 from hfbench.linalg.layout import Layout
-from hfbench.linalg.vector import Vector
+from hfbench.parts import Vector
 
 
 class Spectrum(NamedTuple):

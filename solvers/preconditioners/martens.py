@@ -14,9 +14,7 @@ from typing import Annotated, ClassVar, final
 
 import torch
 
-from hfbench.curvature.linearisation import Linearisation
-from hfbench.linalg.vector import Shift
-from hfbench.parts.hyperparameters import Linear, Within, part
+from hfbench.parts import Linear, Linearisation, Shift, Within, part
 
 from .diagonal import Diagonal
 
