@@ -6,8 +6,11 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from hfbench import moved_imports
+
 # Must be set before anything imports mlflow: its telemetry client starts with the import.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+moved_imports.install()
 
 if TYPE_CHECKING:
     from hfbench.curvature.linearisation import linearize

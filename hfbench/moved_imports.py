@@ -1,0 +1,167 @@
+"""Names of modules before one folder was one role: an import of one says in a sentence where it is now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# Below `hfbench.`: the name before, and the module that has its public names now.
+MOVED = {
+    "ablation": "config.ablation",
+    "assembly": "runs.build",
+    "batches": "parts",
+    "browse": "commands.ui",
+    "capture": "curvature.layer_io",
+    "chain": "curvature.dense_chain",
+    "checks": "config.table_checks",
+    "cli_data": "cli.data",
+    "cli_options": "cli.options",
+    "cli_parts": "cli.parts",
+    "cli_probe": "cli.probe",
+    "clock": "runs.meters",
+    "data": "parts",
+    "describe": "commands.show",
+    "devices": "config.devices",
+    "evaluation": "runs.evaluation",
+    "experiment": "runs.attempt",
+    "foreign": "parts.plugin_errors",
+    "freezing": "probe.freeze",
+    "frozen": "probe.frozen_system",
+    "globalization": "hessian_free.globalization",
+    "graph": "curvature.autograd_tape",
+    "groups": "hessian_free.optimizer_state",
+    "guard": "hessian_free.model_guard",
+    "hypotheses": "config.hypotheses",
+    "kernels": "curvature.double_backward",
+    "keypaths": "config.key_paths",
+    "kronecker": "curvature.kronecker_factors",
+    "krylov": "inner_solve.solve",
+    "layout": "linalg.layout",
+    "ledger": "curvature.work_ledger",
+    "lock": "records.locks",
+    "loss": "curvature.loss",
+    "methods": "config.methods",
+    "models": "curvature.model_checks",
+    "moments": "curvature.second_moments",
+    "numbers": "linalg.scalars",
+    "objective": "curvature.objective",
+    "optimizer": "hessian_free.optimizer",
+    "overrides": "config.overrides",
+    "peek": "parts.source_docstrings",
+    "plugins": "parts.plugin_files",
+    "precision": "linalg.precision",
+    "preconditioning": "inner_solve.preconditioning",
+    "process": "inner_solve.iteration",
+    "promises": "parts.families",
+    "protocols": "parts",
+    "ranks": "linalg.data_parallel",
+    "record": "curvature.tape",
+    "rehearsal": "hessian_free.memory_rehearsal",
+    "replay": "runs.batch_replay",
+    "replayed": "curvature.cuda_graphs",
+    "rules": "solvers.stopping",
+    "runspec": "config.run_spec",
+    "scaffold": "commands.new",
+    "schedulers.noise": "schedulers.growth",
+    "solvers.bidiag": "solvers.bidiagonalisation",
+    "solvers.chapelle_erhan": "solvers.preconditioners.chapelle_erhan",
+    "solvers.diagonal": "solvers.preconditioners.diagonal",
+    "solvers.exact_diagonal": "solvers.preconditioners.exact_diagonal",
+    "solvers.first_order": "solvers.optimizers",
+    "solvers.identity": "solvers.preconditioners.identity",
+    "solvers.kfac": "solvers.preconditioners.kfac",
+    "solvers.kronecker": "solvers.preconditioners.kronecker_blocks",
+    "solvers.martens": "solvers.preconditioners.martens",
+    "space": "parts",
+    "step": "hessian_free.step_result",
+    "store": "records.run_folder",
+    "streams": "runs.random_streams",
+    "studies.archive": "records.archive",
+    "studies.begun": "execution.pilot",
+    "studies.beside": "execution.parallel_map",
+    "studies.carry_over": "sweep.carry_over",
+    "studies.chapters": "report.study_report",
+    "studies.claim_words": "report.claim_text",
+    "studies.claims": "statistics.claims",
+    "studies.compare": "commands.compare",
+    "studies.conduct": "report.reproduction",
+    "studies.diagnosis": "diagnosis",
+    "studies.document": "report.document",
+    "studies.document_html": "report.html",
+    "studies.effect_words": "report.effect_text",
+    "studies.effects": "statistics.factorial",
+    "studies.engines": "execution.backends",
+    "studies.figure_axes": "figures.axes",
+    "studies.figure_bands": "figures.bands",
+    "studies.figure_costs": "figures.profiles",
+    "studies.figure_curves": "figures.convergence",
+    "studies.figure_forest": "figures.forest",
+    "studies.figure_images": "figures.reconstructions",
+    "studies.figure_interactions": "figures.interactions",
+    "studies.figure_iterations": "figures.iterations",
+    "studies.figure_memory": "figures.memory",
+    "studies.figure_style": "figures.style",
+    "studies.figure_sweep": "sweep.figures",
+    "studies.figures": "figures",
+    "studies.findings": "statistics.findings",
+    "studies.importing": "commands.import_records",
+    "studies.jobs": "execution.pool",
+    "studies.log": "tracking.run_logger",
+    "studies.paired": "statistics.paired_tests",
+    "studies.params": "tracking.params",
+    "studies.pictures": "report.study_figures",
+    "studies.planning": "commands.run_plan",
+    "studies.probes": "probe",
+    "studies.progress": "execution.progress",
+    "studies.recorded": "records.recorded_study",
+    "studies.records": "statistics.pairs",
+    "studies.report": "report.conclusion",
+    "studies.retest": "sweep.retest",
+    "studies.run": "commands.run",
+    "studies.screen": "execution.broken_pipe",
+    "studies.shards": "commands.run_shard",
+    "studies.signals": "execution.interrupts",
+    "studies.significance": "statistics.comparisons",
+    "studies.suggest": "sweep.sampling",
+    "studies.sweep": "commands.sweep",
+    "studies.sweep_chapters": "sweep.report",
+    "studies.sweep_log": "sweep.mlflow_log",
+    "studies.sweep_progress": "sweep.progress",
+    "studies.sweep_report": "sweep.conclusion",
+    "studies.sweep_table": "sweep.trial_rows",
+    "studies.trials": "sweep.trials",
+    "studies.tuning": "sweep.tuning",
+    "studies.verdicts": "report.comparison_text",
+    "studies.words": "report.wording",
+    "study_file": "config.to_toml",
+    "sweeps": "config.sweep",
+    "system": "inner_solve.system",
+    "tally": "memory.allocations",
+    "tasks.uniform": "tasks.portable_random",
+    "testing.report": "commands.check",
+    "trace": "records.trace",
+    "units": "memory.byte_sizes",
+    "vector": "parts",
+}
+SENTENCES = {"registry": "write `from hfbench import registry`"}
+
+
+class MovedFinder(MetaPathFinder):
+    """Finds no module, and raises ModuleNotFoundError with the new place of one that was moved."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, old = name.partition(".")
+        if package != "hfbench" or (old not in MOVED and old not in SENTENCES):
+            return None
+        advice = SENTENCES.get(old) or f"import its names from hfbench.{MOVED[old]}"
+        raise ModuleNotFoundError(f"No module named {name!r}: it was moved; {advice}.", name=name)
+
+
+def install() -> None:
+    """Asks this finder last, when no other has found a module."""
+    sys.meta_path.append(MovedFinder())
