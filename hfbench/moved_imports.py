@@ -65,6 +65,7 @@ MOVED = {
     "rules": "solvers.stopping",
     "runspec": "config.run_spec",
     "scaffold": "commands.new",
+    "schedulers.growing": "schedulers.growth",
     "schedulers.noise": "schedulers.growth",
     "solvers.bidiag": "solvers.bidiagonalisation",
     "solvers.chapelle_erhan": "solvers.preconditioners.chapelle_erhan",

@@ -22,8 +22,8 @@ from typing import Annotated, Any, ClassVar, final
 
 from hfbench.errors import ConfigError
 from hfbench.parts import BatchPlan, Choice, Evidence, Integers, Linear, Log, Within, cases, part
+from hfbench.schedulers import growth
 
-from . import growing
 from .growth import smallest_batch
 
 
@@ -61,7 +61,7 @@ class DynamicSchedule:
 
     @property
     def plan(self) -> BatchPlan:
-        return growing.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
+        return growth.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """Applies both tests to the step's evidence; "variance+validation" when both fire."""

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, final
 
 from hfbench.parts import BatchPlan, Choice, Evidence, Linear, Log, Within, cases, part
-
-from . import growing
+from hfbench.schedulers import growth
 
 
 @final
@@ -45,7 +44,7 @@ class GeometricSchedule:
 
     @property
     def plan(self) -> BatchPlan:
-        return growing.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
+        return growth.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """Grows, until all cases are taken."""

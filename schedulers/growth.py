@@ -1,4 +1,4 @@
-"""What the tests on a batch's noise share: the smallest batch that passes one.
+"""Growing batches: the smallest batch that passes a test on its noise, and the plan of a batch.
 
 Formula    a batch S of n of N cases passes where V/n · c <= allowed, V the sample variance over its cases of what the
            test looks at, c = (N - n)/(N - 1) with `correction`, else 1: without replacement, all cases have no noise
@@ -7,6 +7,8 @@ Formula    a batch S of n of N cases passes where V/n · c <= allowed, V the sam
 from __future__ import annotations
 
 import math
+
+from hfbench.parts import BatchPlan
 
 
 def smallest_batch(variance: float, allowed: float, n: int, N: int, correction: bool) -> int:
@@ -22,3 +24,8 @@ def smallest_batch(variance: float, allowed: float, n: int, N: int, correction: 
     if correction:
         return math.ceil(variance * N / (allowed * (N - 1) + variance))
     return math.ceil(min(variance / allowed, N)) if allowed > 0 else N
+
+
+def plan(batch: int, curvature: float, order: str, reason: str) -> BatchPlan:
+    """`batch` cases for the gradient and the part `curvature` of them, one at least, for the curvature."""
+    return BatchPlan(batch, max(1, round(curvature * batch)), order, reason)

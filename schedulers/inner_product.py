@@ -26,8 +26,8 @@ from typing import Annotated, Any, ClassVar, final
 
 from hfbench.errors import ConfigError
 from hfbench.parts import BatchPlan, Choice, Evidence, Linear, Log, Within, cases, part
+from hfbench.schedulers import growth
 
-from . import growing
 from .growth import smallest_batch
 
 
@@ -62,7 +62,7 @@ class InnerProductSchedule:
 
     @property
     def plan(self) -> BatchPlan:
-        return growing.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
+        return growth.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """Applies both tests to the step's evidence; "inner-product+orthogonality" when both fail."""

@@ -1,14 +1,4 @@
-"""What a user would pick instead of a Hessian-free method: Adam and L-BFGS of `torch.optim`, behind the same step.
-
-Problem    minimise f(w) = (1/n) Σ loss(z_i, t_i) + ½ wᵀ(mu D)w, the Hessian-
-           free methods' objective: weight decay is part of f and of its
-           gradient, not decoupled from it
-Source     Kingma and Ba (2015), algorithm 1; Liu and Nocedal (1989) with the
-           strong Wolfe line search of Nocedal and Wright (2006), algorithms
-           3.5 and 3.6. The implementations are torch's
-Cost       one forward and one backward pass (3 units) of every case per
-           gradient; no Gauss-Newton products
-"""
+"""Any `torch.optim` optimiser behind the step that studies take: given f and its gradient, with every pass counted."""
 
 from __future__ import annotations
 
@@ -17,7 +7,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +17,7 @@ from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
-from hfbench.parts import Integers, Linear, Log, Vector, Within, part
+from hfbench.parts import Vector
 
 
 @dataclass(frozen=True)
@@ -129,37 +119,3 @@ def _groups(weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[dict[s
     """The weights of equal mu together, with mu as their `weight_decay`."""
     of = list(zip(weights, mu_D, strict=True))
     return [{"params": [w for w, mu in of if mu == one], "weight_decay": one} for one in dict.fromkeys(mu_D)]
-
-
-@final
-@part
-class Adam:
-    """Adam on minibatches: Kingma & Ba (2015)."""
-
-    lr: Annotated[float, Log(1e-5, 1e-1), Within("(0, inf)"), "learning rate"] = 1e-3
-    minibatch: Annotated[int, Integers(10, 1000, log=True), Within("[1, inf)"), "cases of one update"] = 100
-    beta1: Annotated[float, Linear(0.5, 0.99), Within("[0, 1)"), "decay of the mean gradient"] = 0.9
-    beta2: Annotated[float, Linear(0.9, 0.9999), Within("[0, 1)"), "decay of the mean square"] = 0.999
-    eps: Annotated[float, Log(1e-10, 1e-4), Within("(0, inf)"), "added to the root mean square"] = 1e-8
-
-    def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
-        """One outer iteration is one pass over the scheduler's cases, in the order drawn."""
-        settings: dict[str, Any] = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps}
-        fused = all(w.is_contiguous() for w in trainable(model).values())  # otherwise its kernels take wrong entries
-        return FirstOrder(model, loss, mu_D, torch.optim.Adam, self.minibatch, **settings, fused=fused or None)
-
-
-@final
-@part
-class LBFGS:
-    """L-BFGS, strong Wolfe line search: Liu & Nocedal (1989)."""
-
-    lr: Annotated[float, Log(1e-2, 1.0), Within("(0, inf)"), "first step length tried"] = 1.0
-    history: Annotated[int, Integers(3, 100, log=True), Within("[1, inf)"), "pairs remembered"] = 20
-    updates: Annotated[int, Integers(1, 50, log=True), Within("[1, inf)"), "updates in one outer iteration"] = 10
-
-    def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
-        """One outer iteration is `updates` updates on the scheduler's cases: give it all of them (gradient = 1.0)."""
-        settings: dict[str, Any] = {"lr": self.lr, "history_size": self.history, "max_iter": self.updates}
-        exact: dict[str, Any] = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
-        return FirstOrder(model, loss, mu_D, torch.optim.LBFGS, **settings, **exact)

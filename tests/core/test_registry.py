@@ -15,7 +15,7 @@ from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, Unknow
 from hfbench.parts.hyperparameters import Within, part
 from hfbench.schedulers.fixed import Fixed
 from hfbench.solvers.cg import CG
-from hfbench.solvers.optimizers.first_order import Adam
+from hfbench.solvers.optimizers.adam import Adam
 from hfbench.solvers.preconditioners.identity import Identity
 from hfbench.solvers.stopping import FixedWork
 from hfbench.tasks.curves import CurvesSmall

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
-from hfbench.solvers.optimizers.first_order import LBFGS, Adam, FirstOrder
+from hfbench.solvers.optimizers.adam import Adam
+from hfbench.solvers.optimizers.first_order import FirstOrder
+from hfbench.solvers.optimizers.lbfgs import LBFGS
 
 LOSS, MU = "logistic", (1e-2, 0.0, 1e-2, 0.0)
 PARTS = [Adam(lr=0.02, minibatch=8), LBFGS(updates=3)]
