@@ -24,7 +24,7 @@ TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
     "antagonism": "bad",
 }  # fmt: skip
-COURSE = ("convergence", "objective", "batches", "inner", "examples")  # figures of a task's runs
+BESIDE_TABLES = ("interactions",)  # kinds of a task's figures that stand with their tables; the others show its runs
 
 
 def report(recorded: Recorded, found: Findings, figures: Sequence[Figure], command: str) -> Document:
@@ -117,7 +117,8 @@ def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], tas
     explored = [one for one in found.secondary if one.task == task]
     if explored:
         yield from _explored(explored, recorded)
-    drawn = [one for kind in COURSE for one in pictures(figures, kind, task)]
+    kinds = dict.fromkeys(figure.kind for figure in figures if figure.task == task)
+    drawn = [one for kind in kinds if kind not in BESIDE_TABLES for one in pictures(figures, kind, task)]
     if drawn:
         yield Heading("Course of the runs", 3)
         yield from drawn
