@@ -61,7 +61,7 @@ def check_options(options: Options) -> None:
 
 
 def rows(options: Options) -> Iterator[Row]:
-    for name in (one for one in PRECISIONS if one in available(torch.zeros(1, device="cuda"))):
+    for name in (precision for precision in PRECISIONS if precision in available(torch.zeros(1, device="cuda"))):
         for cases in FEW if options.quick else CASES:
             yield compare(name, cases)
 

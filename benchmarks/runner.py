@@ -129,7 +129,7 @@ def _ticks() -> list[int] | None:
         first = Path("/proc/stat").read_text("ascii").split("\n", 1)[0]
     except OSError:
         return None
-    return [int(one) for one in first.split()[1:9]]
+    return [int(column) for column in first.split()[1:9]]
 
 
 def text(value: Value) -> str:

@@ -64,9 +64,9 @@ def compare(task_name: str, solver: str, preconditioner: str, cases: int, steps:
     )
     optimizer.step(x, x)  # the guard's trial, and what is made once
     found = [step_and_pieces(optimizer, x, clock) for _ in range(steps)]
-    row: Row = {name: statistics.median(one[name] for one in found) for name in found[0]}
+    row: Row = {name: statistics.median(measured[name] for measured in found) for name in found[0]}
     vectors = share_of_vectors(optimizer, x, clock, steps)
-    parts = {"vectors": vectors, "other": 1 - 1 / statistics.median(one["ratio"] for one in found) - vectors}
+    parts = {"vectors": vectors, "other": 1 - 1 / statistics.median(measured["ratio"] for measured in found) - vectors}
     return {"task": task_name, "method": f"{solver} {preconditioner}", "cases": cases, **row, **parts}
 
 

@@ -22,7 +22,7 @@ Cases = Annotated[int | None, Within("[1, inf)"), "use only so many training cas
 
 def whole_numbers(setting: str, given: Sequence[int]) -> tuple[int, ...]:
     """The numbers as a tuple (TOML gives a list). Raises ConfigError unless they are positive and whole."""
-    if not given or any(isinstance(one, bool) or not isinstance(one, int) or one < 1 for one in given):
+    if not given or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in given):
         raise ConfigError(f"{setting}: must be one or more positive whole numbers, but got {given!r}.")
     return tuple(given)
 

@@ -52,7 +52,7 @@ def module(name: str) -> str:
     path = f"hfbench.{name}"
     head = f"# {path}\n\n"
     if name in CHOSEN:
-        return head + f"{MODULES[name]}\n\n" + "\n".join(_entry(f"{path}.{one}", 2) for one in CHOSEN[name])
+        return head + f"{MODULES[name]}\n\n" + "\n".join(_entry(f"{path}.{chosen}", 2) for chosen in CHOSEN[name])
     return head + _entry(
         path, 2, show_root_heading=False, show_root_toc_entry=False, show_if_no_docstring=name in COMPLETE
     )

@@ -52,7 +52,7 @@ def measured(file: Path) -> str:
     """The machine, and a section for each benchmark."""
     machine, found = results(file)["machine"], results(file)["benchmarks"]
     described = table(["machine", "what"], ([key, str(value)] for key, value in machine.items()))
-    return "\n".join([described, *(section(name, one) for name, one in found.items())])
+    return "\n".join([described, *(section(name, benchmark) for name, benchmark in found.items())])
 
 
 def section(name: str, found: dict[str, Any]) -> str:

@@ -32,14 +32,14 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     if below is None:
         yield name, command
         return
-    for one, of in below.items():
-        yield from _commands(f"{name} {one}".strip(), of)
+    for word, of in below.items():
+        yield from _commands(f"{name} {word}".strip(), of)
 
 
 def page() -> str:
     found = [(name, command) for name, command in commands() if not command.hidden]
     listed = [[f"[{code(f'hfbench {name}')}](#{anchor(name)})", _first(command)] for name, command in found]
-    return "\n".join([INTRO, table(["command", "what it does"], listed), *(_entry(*one) for one in found)])
+    return "\n".join([INTRO, table(["command", "what it does"], listed), *(_entry(*entry) for entry in found)])
 
 
 def anchor(name: str) -> str:
@@ -48,15 +48,17 @@ def anchor(name: str) -> str:
 
 def _entry(name: str, command: Any) -> str:
     hints = get_type_hints(command.callback, include_extras=False)
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden and one.help]
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    options = [
+        param for param in command.params if param.param_type_name == "option" and not param.hidden and param.help
+    ]
     usage = " ".join(["hfbench", name, *map(_in_usage, arguments), *(["[OPTIONS]"] if options else [])])
     parts = [f"## hfbench {name} {{ #{anchor(name)} }}\n", f"{command.help}\n", f"```text\n{usage}\n```\n"]
     if arguments:
-        rows = [[code(one.name.upper()), one.help, _default(one, command)] for one in arguments]
+        rows = [[code(argument.name.upper()), argument.help, _default(argument, command)] for argument in arguments]
         parts.append(table(["argument", "what", "default"], rows))
     if options:
-        rows = [[_names(one, hints), _meaning(one), _default(one, command)] for one in options]
+        rows = [[_names(option, hints), _meaning(option), _default(option, command)] for option in options]
         parts.append(table(["option", "what", "default"], rows))
     return "\n".join(parts)
 
@@ -80,7 +82,7 @@ def _names(option: Any, hints: dict[str, Any]) -> str:
 def _plain(hint: Any) -> Any:
     """`str` of `str | None` and of `list[str] | None`."""
     if get_origin(hint) in (Union, UnionType):
-        return _plain(next(one for one in get_args(hint) if one is not NoneType))
+        return _plain(next(option for option in get_args(hint) if option is not NoneType))
     return _plain(get_args(hint)[0]) if get_origin(hint) is list else hint
 
 

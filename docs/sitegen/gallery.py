@@ -112,7 +112,9 @@ def slices(of: Records, path: Path) -> list[Path]:
     table = pd.read_parquet(home / "trials.parquet").query("task == @TASK and stage == 'tuning'")
     trials = {}
     for index, rows in table.groupby("trial"):
-        measures = {row["seed"]: {one: row[one] for one in sweep.measures} for row in rows.to_dict("records")}
+        measures = {
+            row["seed"]: {measure: row[measure] for measure in sweep.measures} for row in rows.to_dict("records")
+        }
         params = {setting: rows.iloc[0][setting] for setting in sweep.parameters}
         trials[index] = Trial(index, index, params, rows.iloc[0]["state"], "", "", measures)
     frozen = (read_json(home / "sweep.json") or {})["frozen"][TASK]["trial"]

@@ -50,9 +50,9 @@ def allowed(one: Hyperparameter) -> str:
 def settings(part: type, anchor: str) -> str:
     """The table of a part's hyper-parameters, each row with an anchor of its own."""
     rows = []
-    for one in hyperparameters(part):
-        name = f'<span id="{anchor}.{one.name}"></span>{code(one.name)}'
-        rows.append([name, one.meaning, default(one), allowed(one), search(one)])
+    for setting in hyperparameters(part):
+        name = f'<span id="{anchor}.{setting.name}"></span>{code(setting.name)}'
+        rows.append([name, setting.meaning, default(setting), allowed(setting), search(setting)])
     return table(["setting", "meaning", "default", "allowed", "search range"], rows)
 
 

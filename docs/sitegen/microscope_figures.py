@@ -33,11 +33,11 @@ def duels() -> str:
     heads = []
     for task, name in TASKS.items():
         found = json.loads((RESULTS / task / "solvers.json").read_text("utf-8"))["duels"]
-        for pair in dict.fromkeys(one["of"] for one in found):
+        for pair in dict.fromkeys(row["of"] for row in found):
             heads.append(f"{name}, {pair.split()[1]}")
-            for one in found:
-                if one["of"] == pair:
-                    cells.setdefault((one["measure"], one["k"]), {})[heads[-1]] = _ratio(one)
+            for row in found:
+                if row["of"] == pair:
+                    cells.setdefault((row["measure"], row["k"]), {})[heads[-1]] = _ratio(row)
     named = {"residual": "residual", "gap": "1 - q/q*", "f_train": "f after, training", "f_test": "f after, test"}
     rows = [
         [named[measure], str(k), *(found.get(head, "–") for head in heads)] for (measure, k), found in cells.items()
@@ -69,7 +69,9 @@ def _conditions() -> Iterator[list[str]]:
         for system in dict.fromkeys(plain["system"]):
             here = plain[plain["system"] == system].set_index("base")
             step = str(here["moment"].iloc[0]).rsplit("-i", 1)[1]
-            counts = [f"{_count(here.at[one, 'to_0.1'])} / {_count(here.at[one, 'to_0.01'])}" for one in VARIANTS]
+            counts = [
+                f"{_count(here.at[variant, 'to_0.1'])} / {_count(here.at[variant, 'to_0.01'])}" for variant in VARIANTS
+            ]
             yield [f"{name}, step {step}", f"{here['lambda'].iloc[0]:.3g}", *counts]
 
 

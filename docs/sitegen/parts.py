@@ -135,7 +135,9 @@ def _printed(family: str | None, name: str) -> str:
         print_part(console, family, name)
     paragraphs = said.getvalue().split("\n\n")[1:]
     ends = ("Hyper-parameters", "It has no hyper-parameters", "Code ")
-    length = next((i for i, one in enumerate(paragraphs) if one.lstrip("\n").startswith(ends)), len(paragraphs))
+    length = next(
+        (i for i, paragraph in enumerate(paragraphs) if paragraph.lstrip("\n").startswith(ends)), len(paragraphs)
+    )
     return "\n\n".join(paragraphs[:length])
 
 

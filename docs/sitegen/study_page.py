@@ -29,7 +29,7 @@ class Table:
     @property
     def keys(self) -> list[str]:
         """As they are written: `from` is a word of Python's, and so declared as `from_`."""
-        return [one.name.rstrip("_") for one in hyperparameters(self.declared)]
+        return [setting.name.rstrip("_") for setting in hyperparameters(self.declared)]
 
 
 TABLES = (
@@ -111,9 +111,9 @@ layers = [100, 25]
 
 def page() -> str:
     tables = [*TABLES, *_later()]
-    listed = [_listed(one.where, one.anchor, one.about) for one in tables]
+    listed = [_listed(entry.where, entry.anchor, entry.about) for entry in tables]
     listed.insert(3, _listed("tasks.<name>", "tasks-name", "A task of your own."))
-    entries = [_entry(one) for one in tables]
+    entries = [_entry(entry) for entry in tables]
     entries.insert(3, TASKS)
     return INTRO + "\n".join([table(["table", "what"], listed), *entries])
 

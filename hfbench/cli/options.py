@@ -93,9 +93,9 @@ def _telling_of_skipped() -> Iterator[None]:
     try:
         yield
     finally:
-        for file, one in registry.skipped.items():
+        for file, failed in registry.skipped.items():
             if file not in told:
-                complain(f"the plugin {file} could not be loaded and is skipped.\n{one.traceback}")
+                complain(f"the plugin {file} could not be loaded and is skipped.\n{failed.traceback}")
 
 
 def as_typed(
@@ -103,8 +103,8 @@ def as_typed(
 ) -> list[str]:
     """The options that decide which runs belong to a study."""
     given = [
-        *(("--plugin", str(one)) for one in plugins or []),
+        *(("--plugin", str(file)) for file in plugins or []),
         *(("--seeds", seeds), ("--only", only)),
-        *(("--set", one) for one in sets or []),
+        *(("--set", assignment) for assignment in sets or []),
     ]
     return [word for option, value in given if value is not None for word in (option, value)]

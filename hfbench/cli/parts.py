@@ -51,7 +51,7 @@ def show(
     studies = shipped_studies()
     families = registry.families_of(name)
     if not families and name not in studies:
-        known = [*(one for family in registry.FAMILIES for one in registry.names(family)), *studies, "globalization"]
+        known = [*(name for family in registry.FAMILIES for name in registry.names(family)), *studies, "globalization"]
         near = did_you_mean(name, known)
         why = registry.cure(name, near)
         raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{why}")

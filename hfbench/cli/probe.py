@@ -91,7 +91,7 @@ def solvers(
 
     loaded(plugin)
     found = _read(systems)
-    used = preconditioners or ",".join(dict.fromkeys(one.run["method"]["preconditioner"]["use"] for one in found))
+    used = preconditioners or ",".join(dict.fromkeys(system.run["method"]["preconditioner"]["use"] for system in found))
     arms = arms_of(_names(solvers), _names(used), _names(precision), _names(rhs), _names(start))
     folder = into or _beside(systems) / "probe-solvers"
     raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data, jobs_of(jobs)))
@@ -174,7 +174,7 @@ def _read(paths: list[Path]) -> list[FrozenSystem]:
         if one.name in found:
             raise ConfigError(f"{file} and {found[one.name][0]} are both the system {one.name}: give one of them.")
         found[one.name] = file, one
-    return sorted((one for _, one in found.values()), key=_place)
+    return sorted((system for _, system in found.values()), key=_place)
 
 
 def _place(one: FrozenSystem) -> tuple[Any, ...]:
@@ -190,9 +190,9 @@ def _numbers(option: str, given: str) -> list[float]:
     """Positive numbers separated by commas; whole ones for options that count."""
     kind = "whole numbers from 1" if option in WHOLE else "positive numbers"
     try:
-        numbers = [float(one) for one in given.split(",")]
+        numbers = [float(number) for number in given.split(",")]
     except ValueError:
         numbers = [math.nan]
-    if not all(0 < one < math.inf and (one.is_integer() or option not in WHOLE) for one in numbers):
+    if not all(0 < number < math.inf and (number.is_integer() or option not in WHOLE) for number in numbers):
         raise ConfigError(f"{option}: must be {kind}, separated by commas, but got {given!r}.")
     return list(dict.fromkeys(numbers))

@@ -203,7 +203,7 @@ def _busy(console: Console, title: str) -> Iterator[Callable[[str], object] | No
 
 def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
     """`solver lsmr                 14 held, 1 skipped   0.8 s`"""
-    counts = {result: sum(one.result == result for one in outcomes) for result in (HELD, BROKEN, SKIPPED)}
+    counts = {result: sum(outcome.result == result for outcome in outcomes) for result in (HELD, BROKEN, SKIPPED)}
     said = ", ".join(f"{count} {result}" for result, count in counts.items() if count)
     return f"{title:<34}{said:<34}{seconds:5.1f} s"
 
@@ -211,7 +211,7 @@ def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
 def _print_check(console: Console, outcomes: Sequence[Outcome]) -> None:
     """The line of the last one, and below it, each text under its label, what there is to say, unless it was said."""
     *earlier, outcome = outcomes
-    again = outcome.result == BROKEN and any(outcome.said == one.said for one in earlier)
+    again = outcome.result == BROKEN and any(outcome.said == before.said for before in earlier)
     console.print(f"  {outcome.result:<8} {outcome.words}{': the same' * again}", soft_wrap=True)
     if again:
         return

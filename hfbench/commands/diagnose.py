@@ -79,8 +79,8 @@ def diagnose_run(key: str, results: Path, console: Console) -> int:
     outcome = f"{name}: {run.result['outcome']} after {count(len(run), 'outer iteration')}"
     console.print(escape(outcome), highlight=False)
     found = findings(run)
-    for one in found:
-        _print(console, one.signature, one)
+    for finding in found:
+        _print(console, finding.signature, finding)
     if not found:
         console.print("No failure signature.")
     return 1 if found else 0

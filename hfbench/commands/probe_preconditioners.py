@@ -63,12 +63,14 @@ def variants_of(names: Sequence[str], probes: Sequence[float], exponents: Sequen
     made = [Variant((("use", name),)) for name in names]
     for kind, field, values in (("probes", "probes", probes), ("exponent", "exponent", exponents)):
         for name in names:
-            if field not in {one.name for one in hyperparameters(registry.get("preconditioner", name))}:
+            if field not in {
+                hyperparameter.name for hyperparameter in hyperparameters(registry.get("preconditioner", name))
+            }:
                 continue
             whole = [int(value) if kind == "probes" else value for value in values]
             made += [Variant((("use", name), (field, value)), kind, float(value)) for value in whole]
-    for one in made:
-        registry.build("preconditioner", dict(one.settings), "--preconditioners")
+    for variant in made:
+        registry.build("preconditioner", dict(variant.settings), "--preconditioners")
     return made
 
 
@@ -84,7 +86,7 @@ def _examine(
     """The exact solution, a row for each variant, and what is said of those that do not take the model."""
     judge = Judge(frozen, data)
     exact, rows, skipped = judge.solve_exactly(most_exact), list[Row](), list[str]()
-    for variant, on in [*((one, judge.opened) for one in variants), *_aged(frozen, older, variants, data)]:
+    for variant, on in [*((variant, judge.opened) for variant in variants), *_aged(frozen, older, variants, data)]:
         try:
             found = conditioned(judge, variant, on, solver, most)
         except ConfigError as error:
@@ -108,11 +110,11 @@ def _aged(
     frozen: FrozenSystem, older: Sequence[FrozenSystem], variants: Sequence[Variant], data: str | None
 ) -> Iterator[tuple[Variant, OpenedSystem]]:
     """The plain variants as they were built on older systems."""
-    plain = [one for one in variants if one.kind == "preconditioner" and one.base != "identity"]
+    plain = [variant for variant in variants if variant.kind == "preconditioner" and variant.base != "identity"]
     for other in older:
         opened = other.open(data, "float64", preconditioner={"use": "identity"}, products="parameters")
-        for one in plain:
-            yield Variant(one.settings, "age", float(frozen.iteration - other.iteration)), opened
+        for row in plain:
+            yield Variant(row.settings, "age", float(frozen.iteration - other.iteration)), opened
 
 
 # ---------------------------------------------------------------- tables

@@ -103,11 +103,13 @@ def ratio_table(a: Arm, b: Arm, found: Sequence[Ratio]) -> Any:
     for head in ("measure", "k", "ratio", "95 % interval", "p_Holm", "systems", "verdict"):
         grid.add_column(head, justify="left" if head in ("measure", "verdict") else "right")
     last = ""
-    for one in found:
-        name = MEASURES[one.measure]
-        interval = f"{digits(one.low)}-{digits(one.high)}" if one.low > 0 else "–"
+    for ratio in found:
+        name = MEASURES[ratio.measure]
+        interval = f"{digits(ratio.low)}-{digits(ratio.high)}" if ratio.low > 0 else "–"
         named = name if name != last else ""
-        grid.add_row(named, str(one.k), digits(one.ratio), interval, p_value(one.p_holm), str(one.n), one.verdict)
+        grid.add_row(
+            named, str(ratio.k), digits(ratio.ratio), interval, p_value(ratio.p_holm), str(ratio.n), ratio.verdict
+        )
         last = name
     return grid
 
@@ -119,7 +121,7 @@ def _duels(arms: Sequence[Arm], solves: Sequence[Solve]) -> Iterator[tuple[list[
     for arm in arms:
         rest = arm.preconditioner, arm.products, arm.right_hand_side, arm.start
         a = leaders.setdefault(rest, arm)
-        of = {one: {solve.system: solve for solve in solves if solve.arm == one} for one in (a, arm)}
+        of = {side: {solve.system: solve for solve in solves if solve.arm == side} for side in (a, arm)}
         shared = [system for system in of[a] if system in of[arm]]
         if arm is not a and shared:
             yield [of[a][system] for system in shared], [of[arm][system] for system in shared]
@@ -142,29 +144,29 @@ def _write(
     for pattern in ("solvers-*.png", "solvers-*.svg", "duels.*"):  # of an earlier probe, of other systems
         for left in into.glob(pattern):
             left.unlink()
-    rows = [{"system": one.system, **asdict(one.arm), **row} for one in solves for row in one.rows]
+    rows = [{"system": solve.system, **asdict(solve.arm), **row} for solve in solves for row in solve.rows]
     path = into / "solvers.parquet"
     write_atomically(path, lambda temporary: pd.DataFrame(rows).to_parquet(temporary))
     yield path
     told = {
         "systems": {
-            one.name: {
-                "lambda": one.damping,
-                "lambda_met": one.met,
-                "iteration": one.iteration,
-                "cases": len(one.gradient_cases),
-                "exact_residual": exacts[one.name].residual,
-                "exact_products": exacts[one.name].products,
-                "slack": exacts[one.name].slack,
-                "q": exacts[one.name].q,
+            system.name: {
+                "lambda": system.damping,
+                "lambda_met": system.met,
+                "iteration": system.iteration,
+                "cases": len(system.gradient_cases),
+                "exact_residual": exacts[system.name].residual,
+                "exact_products": exacts[system.name].products,
+                "slack": exacts[system.name].slack,
+                "q": exacts[system.name].q,
             }
-            for one in systems
+            for system in systems
         },
-        "stops": [{"system": one.system, "arm": one.arm.name, "end": one.end, **one.stops} for one in solves],
+        "stops": [{"system": solve.system, "arm": solve.arm.name, "end": solve.end, **solve.stops} for solve in solves],
         "duels": [
-            {"over": a[0].arm.name, "of": b[0].arm.name, **asdict(one), "verdict": one.verdict}
+            {"over": a[0].arm.name, "of": b[0].arm.name, **asdict(ratio), "verdict": ratio.verdict}
             for a, b, found in duels
-            for one in found
+            for ratio in found
         ],
     }
     write_json(into / "solvers.json", told)

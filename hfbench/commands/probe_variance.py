@@ -66,7 +66,7 @@ def probe_variance(
     """Draws batches of every size at the weights of every system, prints tables, writes rows and a figure to `into`."""
     make_folder(into)
     rows: list[Row] = []
-    moments = list({one.moment: one for one in systems}.values())  # lambda has no part in it
+    moments = list({system.moment: system for system in systems}.values())  # lambda has no part in it
     calls = [(frozen, schedulers, sizes, draws, data) for frozen in moments]
     for frozen, here in zip(moments, examined(_examine, calls, jobs, console), strict=True):
         console.print(estimates(here, frozen))
@@ -98,10 +98,10 @@ def _rows(
     frozen: FrozenSystem, n: int, total: int, truth: Noise, drawn: Sequence[Noise], schedulers: Sequence[str]
 ) -> Iterator[Row]:
     """A row for each scheduler."""
-    V = np.array([one.variance_l1 for one in drawn]) / truth.variance_l1
-    W = np.array([one.variance_inner for one in drawn]) / truth.variance_inner
-    norms = np.array([one.norm**2 for one in drawn]) / truth.norm**2
-    errors = [(one.gradient - truth.gradient).norm() ** 2 for one in drawn]
+    V = np.array([batch.variance_l1 for batch in drawn]) / truth.variance_l1
+    W = np.array([batch.variance_inner for batch in drawn]) / truth.variance_inner
+    norms = np.array([batch.norm**2 for batch in drawn]) / truth.norm**2
+    errors = [(batch.gradient - truth.gradient).norm() ** 2 for batch in drawn]
     predicted = truth.variance_l1 / n * (total - n) / total
     common = {
         "system": frozen.moment,
@@ -118,7 +118,7 @@ def _rows(
     }
     for name in schedulers:
         right = _next(name, n, total, truth)
-        sizes = np.array([_next(name, n, total, one) for one in drawn])
+        sizes = np.array([_next(name, n, total, batch) for batch in drawn])
         grows = sizes > n
         yield {
             **common,

@@ -113,7 +113,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     for line in summary(found, len(specs), jobs, once):
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(workers_table(found, jobs, once))
-    return 1 if any(one.error for one in found) else 0
+    return 1 if any(estimate.error for estimate in found) else 0
 
 
 def _pace(imports: float) -> float:
@@ -132,8 +132,8 @@ def _once(startup: float, checked: float, tasks: int, pace: float) -> Once:
 
 def _chosen(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> list[tuple[str, RunSpec]]:
     """Runs to look at, in this order: those that have ended, then the first that have not."""
-    ended = [one for one in members if one[0] not in missing]
-    return [*ended, *(one for one in members if one[0] in missing)][: max(len(members) // SHARE, 1)]
+    ended = [member for member in members if member[0] not in missing]
+    return [*ended, *(member for member in members if member[0] in missing)][: max(len(members) // SHARE, 1)]
 
 
 def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tuple[str, str]:
@@ -148,15 +148,15 @@ def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tu
 def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample: Sample) -> Estimate:
     """The mean of what the runs of the sample tell, each `at most` its budget."""
     task, method = name
-    error = next((one.error for one in sample.runs if one.error), "")
+    error = next((run.error for run in sample.runs if run.error), "")
     if error:
         return Estimate(task, method, len(left), 0.0, 0.0, 0.0, 0, True, error=error)
-    told = [_whole(one, spec) for one in sample.runs]
+    told = [_whole(run, spec) for run in sample.runs]
     seconds, most, iterations = (fmean(values) for values in zip(*told, strict=True))
-    done = [one.wall(one.rows[-1]["seconds"]) for one in sample.runs if one.key in left]
-    memory = max(int(one.rows[-1]["peak_memory"] or 0) for one in sample.runs)
-    known = all(one.ended for one in sample.runs)
-    spent = tuple(min(one, seconds) for one in done)
+    done = [run.wall(run.rows[-1]["seconds"]) for run in sample.runs if run.key in left]
+    memory = max(int(run.rows[-1]["peak_memory"] or 0) for run in sample.runs)
+    known = all(run.ended for run in sample.runs)
+    spent = tuple(min(spent_so_far, seconds) for spent_so_far in done)
     return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent)
 
 
@@ -196,8 +196,8 @@ def _reached(rows: Sequence[Row], measure: Sequence[float], limit: float) -> flo
 def makespan(seconds: Sequence[float], workers: int) -> float:
     """When so many workers are done that take the longest runs first."""
     free = [0.0] * workers
-    for one in sorted(seconds, reverse=True):
-        heapq.heapreplace(free, free[0] + one)
+    for length in sorted(seconds, reverse=True):
+        heapq.heapreplace(free, free[0] + length)
     return max(free)
 
 
@@ -214,9 +214,9 @@ def whole(seconds: Sequence[float], workers: int, once: Once) -> float:
 
 def _all(found: Sequence[Estimate]) -> Iterator[float]:
     """The seconds of every run that is left; what is begun needs less."""
-    for one in found:
-        for place in range(one.left):
-            yield one.seconds - (one.done[place] if place < len(one.done) else 0.0)
+    for estimate in found:
+        for place in range(estimate.left):
+            yield estimate.seconds - (estimate.done[place] if place < len(estimate.done) else 0.0)
 
 
 # ---------------------------------------------------------------- tables
@@ -227,30 +227,30 @@ def table(found: Sequence[Estimate]) -> Any:
     for head in ("task", "method", "left", "each", "at most", "steps", "memory", "disk"):
         grid.add_column(head, justify="left" if head in ("task", "method") else "right")
     task = ""
-    for one in found:
-        named = one.task if one.task != task else ""
-        task = one.task
-        if one.error:
-            grid.add_row(named, one.method, str(one.left), f"failed: {one.error}", *[""] * 4)
+    for estimate in found:
+        named = estimate.task if estimate.task != task else ""
+        task = estimate.task
+        if estimate.error:
+            grid.add_row(named, estimate.method, str(estimate.left), f"failed: {estimate.error}", *[""] * 4)
             continue
-        mark = "" if one.known else "~"
+        mark = "" if estimate.known else "~"
         grid.add_row(
             named,
-            one.method,
-            str(one.left),
-            mark + duration(one.seconds),
-            duration(one.most),
-            f"{mark}{one.iterations:.0f}",
-            size(one.memory),
-            size(one.disk),
+            estimate.method,
+            str(estimate.left),
+            mark + duration(estimate.seconds),
+            duration(estimate.most),
+            f"{mark}{estimate.iterations:.0f}",
+            size(estimate.memory),
+            size(estimate.disk),
         )
     return grid
 
 
 def summary(found: Sequence[Estimate], total: int, jobs: int, once: Once) -> Iterator[str]:
-    left, seconds = sum(one.left for one in found), sum(_all(found))
-    memory = jobs * max((one.memory for one in found), default=0)
-    disk = sum(one.disk * one.left for one in found)
+    left, seconds = sum(estimate.left for estimate in found), sum(_all(found))
+    memory = jobs * max((estimate.memory for estimate in found), default=0)
+    disk = sum(estimate.disk * estimate.left for estimate in found)
     yield f"{left} of {count(total, 'run')} left: {duration(seconds)} of one core, {size(disk)} of records"
     yield f"{jobs} at a time take up to {size(memory)} of memory"
     beside = f"{duration(once.before)} before the first run, {duration(once.logged * left)} for MLflow"

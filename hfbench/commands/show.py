@@ -225,7 +225,13 @@ def print_study(console: Console, name: str) -> None:
     _print_rows(console, [(method, _method(study, method)) for method in study.methods])
     if study.hypotheses:
         console.print("\nClaims")
-        _print_rows(console, [(one.name, f"{one.says or one.measure}: {_expected(one)}") for one in study.hypotheses])
+        _print_rows(
+            console,
+            [
+                (hypothesis.name, f"{hypothesis.says or hypothesis.measure}: {_expected(hypothesis)}")
+                for hypothesis in study.hypotheses
+            ],
+        )
     file = resources.files("hfbench.studies") / f"{name}.toml"
     console.print(f"\nFile       {os.path.realpath(str(file))}", soft_wrap=True)
 
@@ -260,6 +266,10 @@ def _method(study: Study, name: str) -> str:
 
 
 def _as_set(cls: type, settings: Mapping[str, Any]) -> str:
-    changed = [one.name for one in hyperparameters(cls) if settings[one.name] != one.default]
+    changed = [
+        hyperparameter.name
+        for hyperparameter in hyperparameters(cls)
+        if settings[hyperparameter.name] != hyperparameter.default
+    ]
     written = ", ".join(f"{name} = {_toml(settings[name])}" for name in changed)
     return f"{settings['use']} ({written})" if written else str(settings["use"])

@@ -91,7 +91,7 @@ def _compare_frozen(
     study: Study, swept: Sequence[Swept], folder: Path, results: Path, jobs: int, data: str | None, console: Console
 ) -> tuple[int, list[Cell]]:
     """Runs what was frozen against the method as it stands, on fresh seeds: the exit status, and the matrix."""
-    frozen = {one.task.name: one.frozen for one in swept if one.frozen is not None}
+    frozen = {outcome.task.name: outcome.frozen for outcome in swept if outcome.frozen is not None}
     if not frozen:
         console.print("Of several objectives none is frozen, so nothing is compared: choose from the front.")
         return 0, []

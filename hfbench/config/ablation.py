@@ -107,8 +107,8 @@ def _factors(given: Sequence[Any], start: Method, end: Method) -> list[str]:
                 f"ablation.factors: {factor} is {_label(before)} in both {start.name} and {end.name}, so there is "
                 "nothing to compare; drop it or change one end."
             )
-    for one in given:
-        inside = [other for other in given if other == one or other.startswith(f"{one}.")]
+    for factor in given:
+        inside = [other for other in given if other == factor or other.startswith(f"{factor}.")]
         if len(inside) > 1:
             raise ConfigError(f"ablation.factors: {' and '.join(inside)} overlap; keep one of them.")
     return list(given)

@@ -55,7 +55,7 @@ def _hypothesis(name: str, table: dict[str, Any], methods: Mapping[str, Any], ba
     check_known(against, methods, f"{where}.against", "method")
     if given.method == against:
         raise ConfigError(f"{where}.against: must be another method than {given.method}, which it is compared with.")
-    without = [one for one in (given.method, against) if methods[one].optimizer is not None]
+    without = [name for name in (given.method, against) if methods[name].optimizer is not None]
     if given.measure == "products_to_target" and without:
         raise ConfigError(
             f"{where}.measure: {without[0]} needs no Gauss-Newton products; take work_to_target or seconds_to_target."

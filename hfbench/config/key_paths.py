@@ -44,9 +44,9 @@ def declared_at(method: Method, path: str) -> Hyperparameter:
     """The hyper-parameter a path names. Raises ConfigError where it names none, such as a whole part."""
     value_at(method, path)
     *above, name = path.split(".")
-    for one in hyperparameters(_part(method, above)):
-        if one.name == name:
-            return one
+    for hyperparameter in hyperparameters(_part(method, above)):
+        if hyperparameter.name == name:
+            return hyperparameter
     raise ConfigError(f"methods.{method.name}.{path} is no hyper-parameter of a part.")
 
 

@@ -146,7 +146,11 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
     known = ("study", "tasks", "methods", "ablation", "on", "hypotheses", "sweep", "plugins")
     for key in raw:
         if key not in known:
-            inside = [f"study.{one.name}" for one in hyperparameters.hyperparameters(_StudyTable) if one.name == key]
+            inside = [
+                f"study.{hyperparameter.name}"
+                for hyperparameter in hyperparameters.hyperparameters(_StudyTable)
+                if hyperparameter.name == key
+            ]
             close = f" (did you mean {inside[0]}?)" if inside else did_you_mean(key, known)
             raise ConfigError(f"{key}: unknown key{close}; known: {', '.join(known)}.")
     head = hyperparameters.build(_StudyTable, table_of(raw, "study"), "study")
@@ -289,8 +293,8 @@ def _option_seeds(given: int | str) -> tuple[int, ...]:
     text = str(given).replace(" ", "")
     if re.fullmatch(r"-?\d{1,18}", text):
         return seeds_of(int(text), where)
-    ranges = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", one) for one in text.split(",")]
-    ends = [(int(one[1]), int(one[2] or one[1])) for one in ranges if one]
+    ranges = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", piece) for piece in text.split(",")]
+    ends = [(int(match[1]), int(match[2] or match[1])) for match in ranges if match]
     if len(ends) < len(ranges) or any(not 0 <= last - first < 10000 for first, last in ends):
         raise ConfigError(f"{where}: must be a count (7), a list (3,5,8) or a range (10-19), but got {given!r}.")
     return tuple(distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
@@ -307,6 +311,8 @@ def _keep(study: Study, only: Sequence[str]) -> Study:
         task: dataclasses.replace(part, methods=tuple(name for name in part.methods if name in kept))
         for task, part in study.on.items()
     }
-    answerable = tuple(one for one in study.hypotheses if {one.method, one.against} <= set(kept))
+    answerable = tuple(
+        hypothesis for hypothesis in study.hypotheses if {hypothesis.method, hypothesis.against} <= set(kept)
+    )
     ablation = study.ablation if whole else None
     return dataclasses.replace(study, methods=kept, ablation=ablation, on=on, hypotheses=answerable)

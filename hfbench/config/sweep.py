@@ -146,10 +146,10 @@ def sweep_of(
 def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> tuple[str, ...]:
     where, allowed = "sweep.objective", (*costs(), "final_test_error")
     chosen = distinct(given if isinstance(given, list) else [given or primary], where)
-    for one in chosen:
-        if one not in allowed:
-            close = messages.did_you_mean(one, allowed)
-            raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {one!r}{close}.")
+    for objective in chosen:
+        if objective not in allowed:
+            close = messages.did_you_mean(objective, allowed)
+            raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {objective!r}{close}.")
     if "products_to_target" in chosen and method.optimizer is not None:
         raise ConfigError(f"{where}: {method.name} needs no Gauss-Newton products; take work_to_target.")
     return tuple(chosen)
@@ -186,7 +186,7 @@ def _parameters(given: Mapping[str, Any], method: Method, sampler: str) -> dict[
 
 def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """TOML makes nested tables of dotted keys: the ranges in them, by path."""
-    known = {one.name for one in hyperparameters.hyperparameters(_Range)}
+    known = {hyperparameter.name for hyperparameter in hyperparameters.hyperparameters(_Range)}
     for key, value in table.items():
         path = f"{above}{key}"
         if not isinstance(value, Mapping):
@@ -252,7 +252,8 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
     base = declared.search
     known = base if isinstance(base, Log | Linear | Integers) else None
     low, high = (
-        getattr(known, end, None) if one is None else one for end, one in (("low", given.low), ("high", given.high))
+        getattr(known, end, None) if bound is None else bound
+        for end, bound in (("low", given.low), ("high", given.high))
     )
     if low is None or high is None:
         raise ConfigError(f"{where}: must have both low and high, since {declared.name} declares no range.")

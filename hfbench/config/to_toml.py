@@ -28,7 +28,8 @@ def toml(study: Study) -> str:
         "methods": {name: _method(method) for name, method in study.methods.items()},
         "on": {task: asdict(on) for task, on in study.on.items()},
         "hypotheses": {
-            one.name: {key: of for key, of in asdict(one).items() if key != "name"} for one in study.hypotheses
+            hypothesis.name: {key: of for key, of in asdict(hypothesis).items() if key != "name"}
+            for hypothesis in study.hypotheses
         },
     }
     if study.plugins:
@@ -44,5 +45,5 @@ def _method(method: Method) -> dict[str, Any]:
 def _given(value: Any) -> Any:
     """Without what is None, for which TOML has no word: a key that is not there."""
     if isinstance(value, Mapping):
-        return {key: _given(one) for key, one in value.items() if one is not None}
-    return [_given(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _given(entry) for key, entry in value.items() if entry is not None}
+    return [_given(entry) for entry in value] if isinstance(value, list | tuple) else value

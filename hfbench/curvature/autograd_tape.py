@@ -115,7 +115,9 @@ class CastGraph(Graph):
         rest = [*model.named_parameters(), *model.named_buffers()]
         with self._named():
             self.fixed = {
-                name: one.detach().to(dtype) for name, one in rest if name not in trained and one.dtype == self.own
+                name: tensor.detach().to(dtype)
+                for name, tensor in rest
+                if name not in trained and tensor.dtype == self.own
             }
             self.parameters = {name: p.detach().to(dtype).requires_grad_() for name, p in trained.items()}
             with torch.enable_grad(), twice_differentiable(model):

@@ -77,10 +77,10 @@ class Replayed:
         """call(given), beside the memory of what is copied to and from the graph."""
         left = call(given)
         if self.calls == LAUNCHED + 1:
-            reserve(sum(one.numel() * one.element_size() for one in (*given, *left)))
+            reserve(sum(tensor.numel() * tensor.element_size() for tensor in (*given, *left)))
         return left
 
     def _record(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> Graph:
-        self.given = [one.clone(memory_format=torch.contiguous_format) for one in given]
+        self.given = [tensor.clone(memory_format=torch.contiguous_format) for tensor in given]
         self.graph, self.left = record(lambda: call(self.given), self.given[0].device)
         return self.graph

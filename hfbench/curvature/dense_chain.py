@@ -139,22 +139,22 @@ class Chain:
         self.check_same()
         v = Vector(block.to(self.dtype) for block in v)
         Ra: Tensor | None = None
-        for one in self.passed:
-            V = v[one.weight]
-            Rs = one.a @ V.T if one.bias is None else torch.addmm(v[one.bias], one.a, V.T)
+        for layer in self.passed:
+            V = v[layer.weight]
+            Rs = layer.a @ V.T if layer.bias is None else torch.addmm(v[layer.bias], layer.a, V.T)
             if Ra is not None:
-                Rs.addmm_(Ra, one.W.T)
-            Ra = one.slope(Rs, into=Rs)
+                Rs.addmm_(Ra, layer.W.T)
+            Ra = layer.slope(Rs, into=Rs)
         assert Ra is not None  # there is a layer
         return Ra.to(self.own)
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
         blocks: list[Any] = [None] * len(self.trained)
-        for one, delta in self._deltas(u):
-            blocks[one.weight] = sum_of_outer(delta, one.a, self.own)
-            if one.bias is not None:
-                blocks[one.bias] = delta.sum(0, dtype=self.wider).to(self.own)
+        for layer, delta in self._deltas(u):
+            blocks[layer.weight] = sum_of_outer(delta, layer.a, self.own)
+            if layer.bias is not None:
+                blocks[layer.bias] = delta.sum(0, dtype=self.wider).to(self.own)
         return Vector(blocks)
 
     def free(self) -> None:
@@ -197,5 +197,5 @@ class Chain:
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
         """Every layer's inputs and deltas for ⟨u, z⟩, the last layer first."""
-        for one, delta in self._deltas(u):
-            yield Seen(one.link.layer, one.a, delta)
+        for layer, delta in self._deltas(u):
+            yield Seen(layer.link.layer, layer.a, delta)

@@ -57,8 +57,8 @@ class Seen:
     def slices(self, entries: int) -> Iterator[Seen]:
         """Some cases at a time, so that neither their gradients nor their rows have more entries; one at least."""
         size = max(1, entries // (self.layer.weight[0].numel() * max(len(self.layer.weight), self.places)))
-        for one in allocations.slices(len(self.a), size, bounded=True):
-            yield Seen(self.layer, self.a[one], self.delta[one])
+        for part in allocations.slices(len(self.a), size, bounded=True):
+            yield Seen(self.layer, self.a[part], self.delta[part])
 
     @property
     def of_inputs(self) -> Tensor:
@@ -105,7 +105,7 @@ def windows(x: Tensor, layer: Convolution | Transposed) -> Tensor:
 def _pads(layer: Convolution | Transposed) -> list[int]:
     """Padding before and after, the last dimension first."""
     if not isinstance(layer.padding, str):
-        return [side for one in reversed(layer.padding) for side in (one, one)]
+        return [side for padding in reversed(layer.padding) for side in (padding, padding)]
     shares = [d * (k - 1) * (layer.padding == "same") for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     return [side for total in reversed(shares) for side in (total // 2, total - total // 2)]
 

@@ -172,9 +172,9 @@ class Linearisation:
         if len(self.slices) == 1:
             yield self.slices[0], self._kept(products)
             return
-        for one in slices(self.here, self.chunk):
-            graph = self._record(one, cast=products and self.casts)
-            yield one, graph
+        for part in slices(self.here, self.chunk):
+            graph = self._record(part, cast=products and self.casts)
+            yield part, graph
             graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
 
     @cached_property
@@ -186,7 +186,7 @@ class Linearisation:
         self.ledger.count("forward", self.here)
         with torch.no_grad(), twice_differentiable(self.model):
             return self._joined(
-                outputs_of(self.model, self.inputs[one], self.blocks) for one in slices(self.here, self.chunk)
+                outputs_of(self.model, self.inputs[part], self.blocks) for part in slices(self.here, self.chunk)
             )
 
     @cached_property
@@ -238,8 +238,8 @@ class Linearisation:
                 return self.share.sum(self.layout.pack(self._product(self._kept(products=True), at, blocks)))
         total, z = self.blocks.zeros_like(), self.outputs if self.differs else None
         with self._arithmetic():
-            for one, graph in self._graphs(products=True):  # both halves on one rebuilt graph
-                at = LOSSES[self.loss](graph.z.detach() if z is None else z[one], self.targets[one])
+            for rows, graph in self._graphs(products=True):  # both halves on one rebuilt graph
+                at = LOSSES[self.loss](graph.z.detach() if z is None else z[rows], self.targets[rows])
                 total.add_(self._product(graph, at, blocks))
         return self.share.sum(self.layout.pack(total))
 
@@ -264,15 +264,15 @@ class Linearisation:
         """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters; u in the shape of the outputs."""
         self.ledger.count("squares", self.here)
         total = self.blocks.zeros_like()
-        for one, graph in self._graphs():
-            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[one]))
+        for rows, graph in self._graphs():
+            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[rows]))
         return self.share.sum(self.layout.pack(total))
 
     def squared_norms(self, u: Tensor) -> float:
         """Σ_i ‖J_iᵀu_i‖², summed in float64."""
         self.ledger.count("norms", self.here)
         each = (
-            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[one]) for one, graph in self._graphs()
+            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[rows]) for rows, graph in self._graphs()
         )
         return self.share.total(sum(each))
 
@@ -288,8 +288,8 @@ class Linearisation:
         Raises ConfigError naming a layer that they do not cover (`hfbench.curvature.kronecker_factors`).
         """
         totals: list[LayerFactors] = []
-        for one, graph in self._graphs():
-            parts = layer_factors(graph.z, graph.capture, [u[one] for u in probes])
+        for rows, graph in self._graphs():
+            parts = layer_factors(graph.z, graph.capture, [u[rows] for u in probes])
             for total, part in zip(totals, parts, strict=False):
                 total.add_(part)
             totals = totals or parts
@@ -352,8 +352,8 @@ class Linearisation:
         if len(self.slices) == 1:
             return self.layout.pack(self._kept(products).vjp(u))
         total = self.blocks.zeros_like()
-        for one, graph in self._graphs(products):
-            total.add_(graph.vjp(u[one]))
+        for rows, graph in self._graphs(products):
+            total.add_(graph.vjp(u[rows]))
         return self.layout.pack(total)
 
     def _joined(self, parts: Iterable[Tensor]) -> Tensor:
@@ -368,8 +368,8 @@ class Linearisation:
             joined = part.new_empty(self.here, *part.shape[1:])
         joined[self.slices[0]] = part
         del part  # not to be there beside the next one's graph
-        for one in self.slices[1:]:
-            joined[one] = next(coming)
+        for rows in self.slices[1:]:
+            joined[rows] = next(coming)
         return joined
 
     def _count(self, kind: str) -> None:

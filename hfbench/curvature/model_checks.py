@@ -258,7 +258,7 @@ def _where(name: str) -> str:
 
 
 def _name_of(module: nn.Module, model: nn.Module) -> str:
-    return next((name for name, one in model.named_modules() if one is module), "")
+    return next((name for name, submodule in model.named_modules() if submodule is module), "")
 
 
 def _kind(given: Any) -> str:

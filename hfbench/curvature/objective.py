@@ -37,7 +37,7 @@ def objective(
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
         parts = slices(len(inputs), size or len(inputs))
-        return sum(_sum_of_losses(model, named, loss, inputs[one], targets[one]) for one in parts)
+        return sum(_sum_of_losses(model, named, loss, inputs[part], targets[part]) for part in parts)
 
     size = chunk if max_bytes is None else plan_of(total, inputs, targets, held_by(model, ()), chunk, max_bytes).chunk
     mean = ranks.share(len(inputs)).mean(total(inputs, targets, size) / len(inputs))

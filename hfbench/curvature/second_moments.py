@@ -95,8 +95,8 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: 
 
     size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))
     total: Vector | None = None
-    for one in slices(len(inputs), size, bounded=True):
-        x, u_x = inputs[one], u[one]
+    for rows in slices(len(inputs), size, bounded=True):
+        x, u_x = inputs[rows], u[rows]
         with twice_differentiable(model), quiet():
             try:
                 gradients = vmap(per_case)(x, u_x)

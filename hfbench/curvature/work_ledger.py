@@ -56,5 +56,5 @@ class Ledger:
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        for one in fields(self):
-            setattr(self, one.name, int(state.get(one.name, 0)))  # older states have fewer kinds
+        for field in fields(self):
+            setattr(self, field.name, int(state.get(field.name, 0)))  # older states have fewer kinds

@@ -26,7 +26,7 @@ def findings(run: Run) -> list[Finding]:
         return [_broken(run)]
     looked = [] if run.is_baseline else [*OF_STEPS]
     found = [signature(run) for signature in (*looked, *OF_ALL)] if len(run) >= LEAST else []
-    return [one for one in found if one is not None]
+    return [finding for finding in found if finding is not None]
 
 
 def _broken(run: Run) -> Finding:

@@ -44,9 +44,9 @@ def undisturbed() -> Iterator[None]:
     signals = (signal.SIGINT, signal.SIGTERM)
     with ExitStack() as at_the_end:  # each of these is done even where a signal interrupts another
         at_the_end.callback(_raise_all, came)
-        for one in signals:
-            before = signal.signal(one, lambda number, frame: came.append(number))
-            at_the_end.callback(signal.signal, one, before or signal.SIG_DFL)
+        for signum in signals:
+            before = signal.signal(signum, lambda number, frame: came.append(number))
+            at_the_end.callback(signal.signal, signum, before or signal.SIG_DFL)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # new processes inherit it
         at_the_end.callback(signal.pthread_sigmask, signal.SIG_SETMASK, mask)
         yield

@@ -132,7 +132,7 @@ class Pool(AbstractContextManager["Pool"]):
         """The future of a run that a worker has been given."""
         if not engine.away:
             return engine.submit(_job, key, spec, self.setting, self.parts, os.getpid())
-        folders = [self.setting.folder(one) for one in (key, spec.follows) if one]
+        folders = [self.setting.folder(run) for run in (key, spec.follows) if run]
         known = {folder.key: folder.contents() for folder in folders if folder.path.is_dir()}
         return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in self.parts], known)
 
@@ -146,7 +146,7 @@ class Pool(AbstractContextManager["Pool"]):
         gc.unfreeze()
         if self._running and self.engine is not None:
             with undisturbed():
-                while not self.engine.away and any(not (one.running() or one.done()) for one in self._running):
+                while not self.engine.away and any(not (future.running() or future.done()) for future in self._running):
                     time.sleep(0.01)  # loky stumbles over a run that no worker has taken yet
                 self.engine.stop()
 

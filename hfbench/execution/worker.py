@@ -47,8 +47,8 @@ def _job_away(
     """A run on another machine, in a folder of its own, begun with what is recorded of it and of the run it follows."""
     with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-") as folder:
         there = Setting(Path(folder), setting.study, setting.data, setting.checkpoint_every)
-        for one, contents in known.items():
-            there.folder(one).put(contents)
+        for run, contents in known.items():
+            there.folder(run).put(contents)
         added = [part.kept() for part in parts]
         result = _made(key, spec, there, added, ELSEWHERE.format(host=socket.gethostname()))
         return result, there.folder(key).contents()

@@ -91,7 +91,7 @@ def _draw(
         legend=method_legend({method: looks[method] for method in drawn}, counts),
         sharey=True,
     )
-    heights = [value for one in found.values() if one for value in (*one.low, *one.high)]
+    heights = [value for curve in found.values() if curve for value in (*curve.low, *curve.high)]
     for axes, column in zip(panels.flat, columns, strict=True):
         _panel(axes, {method: found[column, method] for method in drawn}, looks)
         reached = {method: _reached(groups[method], column, y, target) for method in drawn}
@@ -110,16 +110,18 @@ def _draw(
 def _caption(counts: Mapping[str, int], bands: Iterable[Band | None], target: float | None, absent: list[str]) -> str:
     text = caption(counts)
     text += " Ticks on the target line: runs that reach it." * (target is not None)
-    text += " One point: all of the cost is spent in the first step." * any(one and one.x.size == 1 for one in bands)
+    text += " One point: all of the cost is spent in the first step." * any(
+        curve and curve.x.size == 1 for curve in bands
+    )
     return text + f" Without a curve: {', '.join(absent)}." * bool(absent)
 
 
 def _panel(axes: Axes, bands: Mapping[str, Band | None], looks: Mapping[str, Style]) -> None:
-    for method, one in bands.items():
-        if one is not None:
-            draw_band(axes, one, looks[method])
-    absent = [method for method, one in bands.items() if one is None]
-    points = [method for method, one in bands.items() if one is not None and one.x.size == 1]
+    for method, curve in bands.items():
+        if curve is not None:
+            draw_band(axes, curve, looks[method])
+    absent = [method for method, curve in bands.items() if curve is None]
+    points = [method for method, curve in bands.items() if curve is not None and curve.x.size == 1]
     if len(absent) == len(bands):
         nothing(axes)
     else:

@@ -83,7 +83,7 @@ def log_costs(
 def cell_means(y: Array, cells: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Array]:
     """Per cell (level of A, level of B) and seed the mean of y over the cell's methods; y has a column per method."""
     return {
-        cell: y[:, [column for column, one in enumerate(cells) if one == cell]].mean(axis=1)
+        cell: y[:, [column for column, position in enumerate(cells) if position == cell]].mean(axis=1)
         for cell in sorted(set(cells))
     }
 

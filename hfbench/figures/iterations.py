@@ -117,12 +117,12 @@ def reason_colours(reasons: Sequence[str]) -> dict[str, str]:
 def _medians(axes: Axes, groups: Groups, looks: Mapping[str, Style], column: str) -> list[float]:
     """Draws a column by method; returns what the bands span."""
     bands = {method: one for method, runs in groups.items() if (one := by_iteration(runs, column)) is not None}
-    for method, one in bands.items():
-        draw_band(axes, one, looks[method], drawstyle="steps-mid")
+    for method, band in bands.items():
+        draw_band(axes, band, looks[method], drawstyle="steps-mid")
     if not bands:
         nothing(axes)
     axes.set_ylabel(label(column))
-    return [value for one in bands.values() for value in (*one.low, *one.high)]
+    return [value for band in bands.values() for value in (*band.low, *band.high)]
 
 
 def _rho_panel(axes: Axes, groups: Groups, looks: Mapping[str, Style]) -> None:
@@ -131,8 +131,8 @@ def _rho_panel(axes: Axes, groups: Groups, looks: Mapping[str, Style]) -> None:
     bands = {method: one for method, runs in clipped.items() if (one := by_iteration(runs, "rho")) is not None}
     if bands:
         axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
-    for place, (method, one) in enumerate(bands.items()):
-        draw_band(axes, one, looks[method], drawstyle="steps-mid")
+    for place, (method, band) in enumerate(bands.items()):
+        draw_band(axes, band, looks[method], drawstyle="steps-mid")
         at = low - 0.14 * (place + 1)
         for iterations, marker in zip(_rho_marks(groups[method]), (7, "x"), strict=True):
             axes.plot(

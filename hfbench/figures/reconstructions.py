@@ -41,14 +41,14 @@ def reconstructions(
         raise ConfigError(f"originals must have shape (k, h, w) with k > 0, but got {truth.shape}.")
     looks = {name: look for name, look in styles([*(methods or ()), *images]).items() if name in images}
     rows = {name: _checked(f"reconstructions of {name}", images[name], truth.shape) for name in looks}
-    said = {name: _checked(f"errors of {name}", one, truth.shape[:1]) for name, one in (errors or {}).items()}
+    said = {name: _checked(f"errors of {name}", given, truth.shape[:1]) for name, given in (errors or {}).items()}
     figure, panels = _grid(truth.shape, ["originals", *looks], bool(said), title)
     scale = (min(0.0, float(np.nanmin(truth))), max(1.0, float(np.nanmax(truth))))
     _row(panels[0], truth, scale, "originals", INK)
     for axes, (name, look) in zip(panels[1:], looks.items(), strict=True):
         _row(axes, rows[name], scale, name, look.colour)
-        for one, error in zip(axes, said.get(name, ()), strict=False):
-            one.set_xlabel(digits(error), fontsize="small", color=FAINT, labelpad=2)
+        for panel, error in zip(axes, said.get(name, ()), strict=False):
+            panel.set_xlabel(digits(error), fontsize="small", color=FAINT, labelpad=2)
     return save(figure, path)
 
 

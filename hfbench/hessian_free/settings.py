@@ -104,5 +104,5 @@ def check_settings(settings: StepSettings) -> None:
 
 def _code_of(parts: Iterable[Any]) -> list[str]:
     """Digests of the core and of the files that the parts come from."""
-    files = {*Path(__file__).parents[1].rglob("*.py"), *(inspect.getsourcefile(type(one)) for one in parts)}
+    files = {*Path(__file__).parents[1].rglob("*.py"), *(inspect.getsourcefile(type(part)) for part in parts)}
     return sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file)

@@ -34,7 +34,7 @@ Process = Iterator[tuple[Entries, Entries]]
 
 def follow(process: Process, system: System, preconditioner: Factor) -> Iterator[tuple[Any, ...]]:
     """What the steps of the process tell, one after the other, numbers as floats (`hfbench.linalg.scalars.read`)."""
-    if all(getattr(one, "replayable", False) for one in (system, preconditioner)):
+    if all(getattr(part, "replayable", False) for part in (system, preconditioner)):
         return read(replay(process, cast("GaussNewtonSystem", system)))
     return read(told for _, told in process)
 
@@ -70,7 +70,7 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
 def _advanced(process: Process, given: list[list[Tensor]]) -> Entries:
     """What a step tells that begins with what is given, and leaves there what it keeps."""
     kept, told = next(process)
-    places = {_place(one) for block in given for one in block}
+    places = {_place(tensor) for block in given for tensor in block}
     told = tuple(_like(entry, _apart(_tensors(entry), places)) for entry in told)
     moved = [(block, left) for block, left in zip(given, map(_tensors, kept), strict=True) if not _same(block, left)]
     for block, left in [(block, _apart(left, places)) for block, left in moved]:
@@ -97,12 +97,12 @@ def _like(entry: Any, tensors: Sequence[Tensor]) -> Any:
 
 def _same(block: list[Tensor], left: list[Tensor]) -> bool:
     """Whether what is left is what was given, changed in place or not at all."""
-    return all(mine is one for mine, one in zip(block, left, strict=True))
+    return all(mine is tensor for mine, tensor in zip(block, left, strict=True))
 
 
 def _apart(tensors: list[Tensor], places: set[int]) -> list[Tensor]:
     """The tensors, copied where they share memory with what was given, which is about to be written to."""
-    return [one.clone() if _place(one) in places else one for one in tensors]
+    return [tensor.clone() if _place(tensor) in places else tensor for tensor in tensors]
 
 
 def _place(one: Tensor) -> int:

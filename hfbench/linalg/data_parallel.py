@@ -84,14 +84,14 @@ class Group(Ranks):
         distributed.all_gather_object(told, None if error is None else str(error), group=self.group)
         if error is not None:
             raise error
-        rank, message = next((rank, one) for rank, one in enumerate(told) if one is not None)
+        rank, message = next((rank, said) for rank, said in enumerate(told) if said is not None)
         raise ConfigError(f"rank {rank} of {self.size} could not go on: {message}")
 
     def check_alike(self, what: Mapping[str, Any], mend: str) -> None:
         sums = [zlib.crc32(repr(value).encode()) for value in what.values()]
         found = self._gathered(sums, torch.int64)
         for name, column in zip(what, found.T.tolist(), strict=True):
-            other = next((rank for rank, one in enumerate(column) if one != column[0]), None)
+            other = next((rank for rank, value in enumerate(column) if value != column[0]), None)
             if other is not None:
                 raise ConfigError(
                     f"all ranks must have the same {name}, but rank {other} has another than rank 0: {mend}"

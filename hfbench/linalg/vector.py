@@ -62,7 +62,7 @@ class Vector(tuple[Tensor, ...]):
             return self.like(torch._foreach_addcmul(self, other, alpha))
         if isinstance(alpha, float | int):
             return self.like(torch._foreach_add(self, other, alpha=alpha))
-        return self.like(torch.add(a, b, alpha=one) for a, b, one in zip(self, other, alpha, strict=True))
+        return self.like(torch.add(a, b, alpha=scale) for a, b, scale in zip(self, other, alpha, strict=True))
 
     def add_(self, other: Blocks, alpha: Number = 1.0) -> Vector:
         """self ← self + alpha·other."""
@@ -74,8 +74,8 @@ class Vector(tuple[Tensor, ...]):
 
     def scale_add_(self, beta: float, other: Blocks) -> Vector:
         """self ← beta·self + other, in one pass where scaling and adding would take two."""
-        for mine, one in zip(self, other, strict=True):
-            torch.add(one, mine, alpha=beta, out=mine)
+        for mine, block in zip(self, other, strict=True):
+            torch.add(block, mine, alpha=beta, out=mine)
         return self
 
     def _each(self, number: Tensor) -> list[Tensor]:
@@ -106,7 +106,7 @@ class Vector(tuple[Tensor, ...]):
         """Σ self∘other as `dot` has it, on a GPU as a number that stays there, added up in float64."""
         if not stays(self[0].device):
             return self.dot(other)
-        entries = [one.reshape(-1) for one in torch._foreach_mul(self, list(other))]
+        entries = [product.reshape(-1) for product in torch._foreach_mul(self, list(other))]
         return (entries[0] if len(entries) == 1 else torch.cat(entries)).sum(dtype=torch.float64)
 
     def norm(self) -> float:
@@ -137,7 +137,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     if len(a) <= PIECE:
         return a.dot(b)
     pieces = zip(torch.split(a, PIECE), torch.split(b, PIECE), strict=True)
-    return torch.stack([one.dot(other) for one, other in pieces]).sum()
+    return torch.stack([piece.dot(other) for piece, other in pieces]).sum()
 
 
 def _total(numbers: list[float]) -> float:

@@ -57,7 +57,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for given in _tensors((args, *kwargs.values())):
             self._note(given, is_new=False)  # made before: an output may share its memory
         made = func(*args, **kwargs)
-        if sum([self._note(one, is_new=True) for one in _tensors((made,))]) and not self.muted:
+        if sum([self._note(tensor, is_new=True) for tensor in _tensors((made,))]) and not self.muted:
             if self.slice is None:
                 self.moments.append(Moment(self.live))
             else:
@@ -95,11 +95,11 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _tensors(given: Iterable[Any]) -> Iterator[Tensor]:
-    for one in given:
-        if isinstance(one, Tensor):
-            yield one
-        elif isinstance(one, list | tuple):
-            yield from _tensors(one)
+    for argument in given:
+        if isinstance(argument, Tensor):
+            yield argument
+        elif isinstance(argument, list | tuple):
+            yield from _tensors(argument)
 
 
 def is_counting() -> bool:

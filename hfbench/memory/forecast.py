@@ -164,7 +164,10 @@ def plan_of(
 
 def held_by(model: nn.Module, tensors: Iterable[Tensor]) -> int:
     """The bytes of a model's parameters and buffers and of these tensors, each counted once."""
-    held = {_place(one): one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers(), *tensors)}
+    held = {
+        _place(tensor): tensor.numel() * tensor.element_size()
+        for tensor in (*model.parameters(), *model.buffers(), *tensors)
+    }
     return sum(held.values())
 
 

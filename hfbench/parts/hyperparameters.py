@@ -190,9 +190,9 @@ def part(cls: type[T]) -> type[T]:
 
 def check_defaults(part: type) -> None:
     """Raises ConfigError, naming the hyper-parameter, where a default is of another type or range than declared."""
-    for one in hyperparameters(part):
-        if not one.required:
-            check(one, one.default, f"the default of {one.name}")
+    for hyperparameter in hyperparameters(part):
+        if not hyperparameter.required:
+            check(hyperparameter, hyperparameter.default, f"the default of {hyperparameter.name}")
 
 
 def check(declared: Hyperparameter, value: Any, where: str = "") -> Any:
@@ -258,15 +258,17 @@ def build(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
     Raises ConfigError, prefixed by `where` (a key path such as `methods.hf.solver`), for an unknown key, a missing
     one, a wrong type or a value out of range.
     """
-    declared = {one.name: one for one in hyperparameters(cls)}
+    declared = {hyperparameter.name: hyperparameter for hyperparameter in hyperparameters(cls)}
     path = f"{where}." if where else ""
     for name in settings:
         if name not in declared:
             known = f"known: {', '.join(declared)}" if declared else "it has no hyper-parameters"
             raise ConfigError(f"{path}{name}: unknown key{did_you_mean(name, declared)}; {known}.")
-    for name, one in declared.items():
-        if one.required and name not in settings:
-            raise ConfigError(f"{path}{name}: must be given ({one.meaning or _type_name(one.type)}).")
+    for name, hyperparameter in declared.items():
+        if hyperparameter.required and name not in settings:
+            raise ConfigError(
+                f"{path}{name}: must be given ({hyperparameter.meaning or _type_name(hyperparameter.type)})."
+            )
     checked = {name: check(declared[name], value, path + name) for name, value in settings.items()}
     try:
         return cls(**checked)
@@ -282,14 +284,17 @@ def blame(part: type, where: str, error: HfbenchError) -> tuple[str, str]:
     none. The path is `where.size`, or `where`.
     """
     setting, _, problem = str(error).partition(": ")
-    if any(setting == one.name for one in hyperparameters(part)):
+    if any(setting == hyperparameter.name for hyperparameter in hyperparameters(part)):
         return f"{where}.{setting}" if where else setting, problem
     return where, str(error)
 
 
 def settings_of(instance: Any) -> dict[str, Any]:
     """The resolved hyper-parameters of a part as plain data, defaults included."""
-    return {one.name: getattr(instance, one.name) for one in hyperparameters(type(instance))}
+    return {
+        hyperparameter.name: getattr(instance, hyperparameter.name)
+        for hyperparameter in hyperparameters(type(instance))
+    }
 
 
 def summary(cls: type) -> str:

@@ -238,10 +238,10 @@ def cure(name: str, near: str) -> str:
     `near` is what `did_you_mean` found.
     """
     if skipped:
-        return "".join(f" The plugin {file} was skipped: {one.why}." for file, one in skipped.items())
+        return "".join(f" The plugin {file} was skipped: {failed.why}." for file, failed in skipped.items())
     lost = [_misspelt(point) for point in _strays(tuple(sys.path)) if point.name == name]
     if lost or near:
-        return "".join(f" {one}" for one in lost)
+        return "".join(f" {sentence}" for sentence in lost)
     # Entry points are read from what is installed: a name added to pyproject.toml since then is not among them.
     return " One just declared in a pyproject.toml needs `pip install -e .` once more."
 

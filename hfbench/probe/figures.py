@@ -78,8 +78,8 @@ def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: P
 
 def _duel_panel(axes: Any, a: Sequence[Solve], b: Sequence[Solve], measure: str) -> None:
     by_k: dict[int, list[float]] = {}
-    for one, other in zip(a, b, strict=True):
-        ratios = {k: y / x for k, (x, y) in paired(one, other, measure).items()}
+    for solve, other in zip(a, b, strict=True):
+        ratios = {k: y / x for k, (x, y) in paired(solve, other, measure).items()}
         axes.plot(list(ratios), list(ratios.values()), color=FAINT, linewidth=0.7, alpha=0.6)
         for k, ratio in ratios.items():
             by_k.setdefault(k, []).append(ratio)

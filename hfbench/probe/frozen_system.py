@@ -82,7 +82,7 @@ class FrozenSystem:
     def save(self, path: Path) -> Path:
         """Writes the file, whole or not at all."""
         payload = io.BytesIO()
-        torch.save({one.name: getattr(self, one.name) for one in fields(self)}, payload)
+        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, payload)
         held = payload.getvalue()
         write_atomically(path, lambda temporary: temporary.write_bytes(MAGIC + _digest_line(held) + held))
         return path

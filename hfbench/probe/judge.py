@@ -127,7 +127,7 @@ class Judge:
             return objective(opened.model, opened.task.loss, inputs, targets, opened.optimizer.mu_D, CHUNK, named)
 
         splits = {name: getattr(opened.data, name) for name in ("train", "validation", "test")}
-        return {"batch": f(*opened.batch)} | {name: f(one.inputs, one.targets) for name, one in splits.items()}
+        return {"batch": f(*opened.batch)} | {name: f(split.inputs, split.targets) for name, split in splits.items()}
 
 
 class _Correction:

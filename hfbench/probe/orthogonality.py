@@ -72,7 +72,7 @@ class Basis:
         pair = watched.take()
         if pair is None:
             return None
-        v, dual = (torch.cat([block.reshape(-1) for block in one]) for one in pair)
+        v, dual = (torch.cat([block.reshape(-1) for block in vector]) for vector in pair)
         norm = math.sqrt(max(pair[0].dot(pair[1]), 0.0))
         self._first = norm if self._first is None else self._first
         if not LEAST * self._first < norm < math.inf:

@@ -54,8 +54,8 @@ class Ratio:
 def ratios(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:
     """All measures at all budgets that some pair of solves has come to; a and b are of the same systems, in order."""
     found = [one for measure in MEASURES for k in BUDGETS if (one := _ratio(a, b, measure, nearest(k))) is not None]
-    adjusted = holm([one.p for one in found])
-    return [Ratio(**{**vars(one), "p_holm": p}) for one, p in zip(found, adjusted, strict=True)]
+    adjusted = holm([ratio.p for ratio in found])
+    return [Ratio(**{**vars(ratio), "p_holm": p}) for ratio, p in zip(found, adjusted, strict=True)]
 
 
 def nearest(k: int) -> int:
@@ -64,7 +64,7 @@ def nearest(k: int) -> int:
 
 
 def _ratio(a: Sequence[Solve], b: Sequence[Solve], measure: str, k: int) -> Ratio | None:
-    by_k = [paired(one, other, measure) for one, other in zip(a, b, strict=True)]
+    by_k = [paired(solve, other, measure) for solve, other in zip(a, b, strict=True)]
     pairs = [found[k] for found in by_k if k in found]
     return Ratio(measure, k, len(pairs), *centre(pairs)) if pairs else None
 

@@ -47,7 +47,9 @@ class Arm:
         """Solver and preconditioner, and what is not usual about them."""
         usual = Arm(self.solver, self.preconditioner)
         more = [
-            getattr(self, one) for one in ("products", "right_hand_side") if getattr(self, one) != getattr(usual, one)
+            getattr(self, name)
+            for name in ("products", "right_hand_side")
+            if getattr(self, name) != getattr(usual, name)
         ]
         return " ".join([self.solver, self.preconditioner, *more, *([f"from {self.start}"] * (self.start != "warm"))])
 

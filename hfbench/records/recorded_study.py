@@ -107,13 +107,15 @@ class Recorded:
 
     def with_outcome(self, outcome: str) -> list[str]:
         """One line, its name and its error, for each run that ended so."""
-        found = [(self.specs[key].name, one) for key, one in self.ended.items() if one.get("outcome") == outcome]
-        return [f"{name}: {one.get('error')}" for name, one in found]
+        found = [
+            (self.specs[key].name, result) for key, result in self.ended.items() if result.get("outcome") == outcome
+        ]
+        return [f"{name}: {result.get('error')}" for name, result in found]
 
     @property
     def details(self) -> list[Path]:
         """Where the traceback of each failed run is, in the order of `with_outcome`; archives need not hold it."""
-        broken = [key for key, one in self.ended.items() if one.get("outcome") == "failed"]
+        broken = [key for key, result in self.ended.items() if result.get("outcome") == "failed"]
         return [self.folder(key).path / "error.txt" for key in broken]
 
     def environments(self) -> list[tuple[str, int]]:

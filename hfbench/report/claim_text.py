@@ -27,8 +27,8 @@ def table(claims: Sequence[Claim], console: Console) -> None:
     grid.add_column("verdict", min_width=12)
     grid.add_column("answer", no_wrap=True)
     for group in by_hypothesis(claims).values():
-        for place, one in enumerate(group):
-            grid.add_row(*_row(one, place == 0), Text(one.answer, style=COLOURS.get(one.answer, "yellow")))
+        for place, claim in enumerate(group):
+            grid.add_row(*_row(claim, place == 0), Text(claim.answer, style=COLOURS.get(claim.answer, "yellow")))
     console.print(grid)
     console.print(bullets(Text(" ".join(_explained(group))) for group in by_hypothesis(claims).values()))
 
@@ -36,11 +36,11 @@ def table(claims: Sequence[Claim], console: Console) -> None:
 def _explained(group: Sequence[Claim]) -> list[str]:
     """What a claim says, and its answers that do not follow from the verdict alone."""
     said = [f"{title(group[0])}."]
-    for one in group:
-        c = one.comparison
-        if _by_the_margin(one):
-            said.append(f"On {c.task}, {_excluded(one)}.")
-        elif one.answer == OPEN and not c.enough_solved:
+    for claim in group:
+        c = claim.comparison
+        if _by_the_margin(claim):
+            said.append(f"On {c.task}, {_excluded(claim)}.")
+        elif claim.answer == OPEN and not c.enough_solved:
             said.append(f"On {c.task}, too few pairs reached the target to say more.")
     return said
 
@@ -87,10 +87,10 @@ def markdown(claims: Sequence[Claim]) -> str:
     """One table over all claims and tasks, names escaped."""
     head = ("claim", "task", "ratio", f"{level(claims[0].comparison)} CI", "p Holm", "verdict", "answer")
     lines = ["### Claims", "", row_of(head), row_of(["---"] * len(head))]
-    for one in claims:
-        c = one.comparison
-        row = map(literal, (one.hypothesis.name, c.task, *cells(c)[:3], c.verdict))
-        lines.append(row_of((*row, f"**{one.answer}**")))
+    for claim in claims:
+        c = claim.comparison
+        row = map(literal, (claim.hypothesis.name, c.task, *cells(c)[:3], c.verdict))
+        lines.append(row_of((*row, f"**{claim.answer}**")))
     return (
         "\n".join([*lines, "", *(f"- {literal(title(group[0]))}" for group in by_hypothesis(claims).values())]) + "\n"
     )

@@ -38,10 +38,10 @@ OF_WHOLE_RUNS = ("seconds", "products", "final_test_error", EARLY)
 
 def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataFrame | None = None) -> None:
     """Prints, per task, every method against the baseline, the sentences, and with `records` each method's medians."""
-    for task in dict.fromkeys(one.task for one in comparisons):
-        group = [one for one in comparisons if one.task == task]
+    for task in dict.fromkeys(comparison.task for comparison in comparisons):
+        group = [comparison for comparison in comparisons if comparison.task == task]
         console.print(_verdict_table(group))
-        console.print(sentence_list((sentences(one), one.verdict) for one in group))
+        console.print(sentence_list((sentences(comparison), comparison.verdict) for comparison in group))
         if records is not None:
             console.print(_median_table(medians(records, group)))
 
@@ -54,8 +54,10 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
     for name in ("ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
-    for one in group:
-        grid.add_row(Name(one.method), *cells(one), Text(one.verdict, style=colour(one.verdict)))
+    for comparison in group:
+        grid.add_row(
+            Name(comparison.method), *cells(comparison), Text(comparison.verdict, style=colour(comparison.verdict))
+        )
     return grid
 
 
@@ -90,7 +92,7 @@ def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str
     """
     first = group[0]
     rows = []
-    for method in (first.baseline, *(one.method for one in group)):
+    for method in (first.baseline, *(comparison.method for comparison in group)):
         runs = records[(records["task"] == first.task) & (records["method"] == method)]
         costs = runs[first.cost].astype(float)
         solved = costs <= first.tau
@@ -199,17 +201,20 @@ def _ratio(c: Comparison) -> str:
 def markdown(comparisons: Sequence[Comparison]) -> str:
     """One table and a list of sentences per task, names escaped; for the note MLflow shows and for reports."""
     parts = []
-    for task in dict.fromkeys(one.task for one in comparisons):
-        group = [one for one in comparisons if one.task == task]
+    for task in dict.fromkeys(comparison.task for comparison in comparisons):
+        group = [comparison for comparison in comparisons if comparison.task == task]
         first = group[0]
         head = ("method", "ratio", f"{level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
         lines = [f"### {literal(task)}: {MEASURES[first.cost].title} against {literal(first.baseline)}", ""]
         lines += [row_of(head), row_of(["---"] * len(head))]
-        lines += [row_of((*map(literal, (one.method, *cells(one))), f"**{one.verdict}**")) for one in group]
-        parts.append("\n".join([*lines, "", *(f"- {literal(sentences(one))}" for one in group)]))
+        lines += [
+            row_of((*map(literal, (comparison.method, *cells(comparison))), f"**{comparison.verdict}**"))
+            for comparison in group
+        ]
+        parts.append("\n".join([*lines, "", *(f"- {literal(sentences(comparison))}" for comparison in group)]))
     return "\n\n".join(parts) + "\n"
 
 
 def rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Plain rows that JSON and Parquet hold as they are, each with its sentences."""
-    return [{**one.to_row(), "sentence": sentences(one)} for one in comparisons]
+    return [{**comparison.to_row(), "sentence": sentences(comparison)} for comparison in comparisons]

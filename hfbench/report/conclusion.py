@@ -111,7 +111,7 @@ def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Seque
         artifacts=artifacts,
         status=status,
     )
-    compared = {(one.task, one.method): one for one in found.comparisons}
+    compared = {(comparison.task, comparison.method): comparison for comparison in found.comparisons}
     for child in list(tracker.logged().values()):
         one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
         numbers = {name: value for name, value in one.metrics().items() if name in OF_CHILD} if one is not None else {}
@@ -163,7 +163,7 @@ def gaps(recorded: Recorded, command: str) -> list[str]:
 def _where(conclusion: Conclusion) -> str:
     results = conclusion.recorded.results
     lines = [f"report   {conclusion.folder / 'report.html'}"]
-    lines += [f"figure   {one.png}" for one in conclusion.figures if one.kind == "convergence"]
+    lines += [f"figure   {figure.png}" for figure in conclusion.figures if figure.kind == "convergence"]
     lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]
     lines += [f"browse   hfbench ui --results {results}"]
     return escape("\n".join(lines))

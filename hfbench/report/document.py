@@ -103,7 +103,7 @@ def pieces(text: Text) -> tuple[Piece, ...]:
 
 def markdown(document: Document) -> str:
     """The document in GitHub's Markdown, its figures by their names in the same folder."""
-    parts = [f"# {literal(document.title)}", *("\n".join(_block(one)) for one in document.blocks)]
+    parts = [f"# {literal(document.title)}", *("\n".join(_block(block)) for block in document.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -149,7 +149,7 @@ def row_of(cells: Sequence[str]) -> str:
 
 
 def _inline(text: Text) -> str:
-    return "".join(_piece(one) for one in pieces(text))
+    return "".join(_piece(piece) for piece in pieces(text))
 
 
 def _piece(one: Piece) -> str:

@@ -39,10 +39,10 @@ HEAD = ("p Holm", "w/l/t", "cut off")
 
 def table(effects: Sequence[Effect], names: Names, console: Console) -> None:
     """Prints, per task, every effect and the sentences behind them; fits 80 columns."""
-    for task in dict.fromkeys(one.task for one in effects):
-        group = [one for one in effects if one.task == task]
+    for task in dict.fromkeys(effect.task for effect in effects):
+        group = [effect for effect in effects if effect.task == task]
         console.print(_effect_table(group))
-        console.print(sentence_list((sentence(one, names), one.verdict) for one in group))
+        console.print(sentence_list((sentence(effect, names), effect.verdict) for effect in group))
 
 
 def _effect_table(group: Sequence[Effect]) -> Table:
@@ -53,8 +53,10 @@ def _effect_table(group: Sequence[Effect]) -> Table:
     for name in ("ratio", f"{level(first)} CI", *HEAD):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
-    for one in group:
-        grid.add_row(Text(" × ".join(one.factors)), *cells(one), Text(one.verdict, style=colour(one.verdict)))
+    for effect in group:
+        grid.add_row(
+            Text(" × ".join(effect.factors)), *cells(effect), Text(effect.verdict, style=colour(effect.verdict))
+        )
     return grid
 
 
@@ -69,13 +71,15 @@ def cells(one: Effect) -> tuple[str, ...]:
 def markdown(effects: Sequence[Effect], names: Names) -> str:
     """One table and a list of sentences per task, names escaped."""
     parts = []
-    for task in dict.fromkeys(one.task for one in effects):
-        group = [one for one in effects if one.task == task]
+    for task in dict.fromkeys(effect.task for effect in effects):
+        group = [effect for effect in effects if effect.task == task]
         head = ("effect", "ratio", f"{level(group[0])} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
         lines = [f"### {literal(task)}: effects on {_title(group[0])}", "", row_of(head), row_of(["---"] * len(head))]
-        rows = [(" × ".join(one.factors), *cells(one)) for one in group]
-        lines += [row_of((*map(literal, row), f"**{one.verdict}**")) for row, one in zip(rows, group, strict=True)]
-        parts.append("\n".join([*lines, "", *(f"- {literal(sentence(one, names))}" for one in group)]))
+        rows = [(" × ".join(effect.factors), *cells(effect)) for effect in group]
+        lines += [
+            row_of((*map(literal, row), f"**{effect.verdict}**")) for row, effect in zip(rows, group, strict=True)
+        ]
+        parts.append("\n".join([*lines, "", *(f"- {literal(sentence(effect, names))}" for effect in group)]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -82,9 +82,9 @@ summary { cursor: pointer; color: var(--link); }
 
 def page(document: Document) -> str:
     """The whole file. Figures are read from their files; every text is escaped."""
-    sections = [one for one in document.blocks if isinstance(one, Heading) and one.level == 2]
+    sections = [block for block in document.blocks if isinstance(block, Heading) and block.level == 2]
     anchors = {id(heading): f"s{place}" for place, heading in enumerate(sections, start=1)}
-    links = [f'<a href="#{anchors[id(one)]}">{_escaped(one.text)}</a>' for one in sections]
+    links = [f'<a href="#{anchors[id(section)]}">{_escaped(section.text)}</a>' for section in sections]
     title = _escaped(document.title)
     head = [
         "<!DOCTYPE html>",
@@ -157,7 +157,7 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _inline(text: Text) -> str:
-    return "".join(_piece(one) for one in pieces(text))
+    return "".join(_piece(piece) for piece in pieces(text))
 
 
 def _piece(one: Piece) -> str:

@@ -46,7 +46,9 @@ def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
     yield Code(command)
     yield Heading("Fixed beforehand", 3)
     yield from _plan(recorded)
-    yield from (Paragraph(" ".join(one.split())) for one in recorded.study.notes.split("\n\n") if one.strip())
+    yield from (
+        Paragraph(" ".join(paragraph.split())) for paragraph in recorded.study.notes.split("\n\n") if paragraph.strip()
+    )
     yield Heading("Methods", 3)
     yield _methods(recorded)
     yield Heading("Data", 3)
@@ -115,7 +117,11 @@ def _rest(method: Method) -> str:
 
 
 def _changed(part: type, settings: Mapping[str, Any]) -> str:
-    changed = [one.name for one in hyperparameters(part) if one.required or settings[one.name] != one.default]
+    changed = [
+        hyperparameter.name
+        for hyperparameter in hyperparameters(part)
+        if hyperparameter.required or settings[hyperparameter.name] != hyperparameter.default
+    ]
     return ", ".join(f"{name} = {_toml(settings[name])}" for name in changed)
 
 

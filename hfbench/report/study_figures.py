@@ -86,8 +86,8 @@ def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
 
 
 def _keep(folder: Path, drawn_from: str, figures: list[Figure]) -> None:
-    rows = [asdict(one) | {"png": one.png.name, "svg": one.svg.name} for one in figures]
-    files = _digests(folder, [path.name for one in figures for path in one.paths])
+    rows = [asdict(figure) | {"png": figure.png.name, "svg": figure.svg.name} for figure in figures]
+    files = _digests(folder, [path.name for figure in figures for path in figure.paths])
     write_json(folder / KEPT, {"drawn_from": drawn_from, "files": files, "figures": rows})
 
 

@@ -59,7 +59,9 @@ def _answer(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
         yield from _claims(found.claims)
         yield Heading(f"Every method against {recorded.study.baseline}", 3)
     if found.comparisons:
-        yield Bullets([_judged(comparison_text.sentences(one), one.verdict)[0] for one in found.comparisons])
+        yield Bullets(
+            [_judged(comparison_text.sentences(comparison), comparison.verdict)[0] for comparison in found.comparisons]
+        )
         yield from pictures(figures, "forest")
     else:
         yield Paragraph(f"Nothing is compared: {recorded.study.baseline} is the only method.")
@@ -73,15 +75,15 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
     yield Heading("The claims", 3)
     head = ("claim", "task", "ratio", f"{level(first)} CI", "p Holm", "verdict", "answer")
     rows: list[list[Text]] = []
-    for one in claims:
-        c = one.comparison
-        answer = Strong(one.answer, claim_text.TONES.get(one.answer, "open"))
-        rows.append([one.hypothesis.name, c.task, *comparison_text.cells(c)[:3], marked(c.verdict), answer])
+    for claim in claims:
+        c = claim.comparison
+        answer = Strong(claim.answer, claim_text.TONES.get(claim.answer, "open"))
+        rows.append([claim.hypothesis.name, c.task, *comparison_text.cells(c)[:3], marked(c.verdict), answer])
     about = f"Declared beforehand, one family of {first.family}; p of Wilcoxon, or of TOST where equivalent."
     yield Table(head, rows, about, numbers=2, words=2)
     for group in by_hypothesis(claims).values():
         yield Paragraph((Strong(group[0].hypothesis.name), f": {claim_text.meaning(group[0])}"))
-        judged = [_judged(claim_text.sentence(one), one.comparison.verdict) for one in group]
+        judged = [_judged(claim_text.sentence(claim), claim.comparison.verdict) for claim in group]
         yield Bullets([(*_pieces(said), f" {remarks}") for said, remarks in judged])
 
 
@@ -97,10 +99,10 @@ def marked(verdict: str) -> Strong:
 
 
 def pictures(figures: Sequence[Figure], kind: str, task: str = "") -> Iterator[Picture]:
-    for one in figures:
-        if (one.kind, one.task) == (kind, task):
+    for figure in figures:
+        if (figure.kind, figure.task) == (kind, task):
             where = f"{task}: " if task else ""
-            yield Picture(one.png, one.svg, where + one.about, f"Figure {kind}. {where}{one.about}")
+            yield Picture(figure.png, figure.svg, where + figure.about, f"Figure {kind}. {where}{figure.about}")
 
 
 # ---------------------------------------------------------------- one task
@@ -108,17 +110,17 @@ def pictures(figures: Sequence[Figure], kind: str, task: str = "") -> Iterator[P
 
 def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], task: str) -> Iterator[Block]:
     yield Heading(f"Task {task}")
-    compared = [one for one in found.comparisons if one.task == task]
+    compared = [comparison for comparison in found.comparisons if comparison.task == task]
     if compared:
         yield from _comparisons(recorded, compared)
-    factors = [one for one in found.effects if one.task == task]
+    factors = [effect for effect in found.effects if effect.task == task]
     if factors:
         yield from _factors(factors, found, figures)
-    explored = [one for one in found.secondary if one.task == task]
+    explored = [ratio for ratio in found.secondary if ratio.task == task]
     if explored:
         yield from _explored(explored, recorded)
     kinds = dict.fromkeys(figure.kind for figure in figures if figure.task == task)
-    drawn = [one for kind in kinds if kind not in BESIDE_TABLES for one in pictures(figures, kind, task)]
+    drawn = [picture for kind in kinds if kind not in BESIDE_TABLES for picture in pictures(figures, kind, task)]
     if drawn:
         yield Heading("Course of the runs", 3)
         yield from drawn
@@ -128,14 +130,16 @@ def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Bl
     first = group[0]
     yield Heading(f"Against {first.baseline}", 3)
     head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
-    rows: list[list[Text]] = [[one.method, *comparison_text.cells(one), marked(one.verdict)] for one in group]
+    rows: list[list[Text]] = [
+        [comparison.method, *comparison_text.cells(comparison), marked(comparison.verdict)] for comparison in group
+    ]
     about = f"{_capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
     counted = "w/l/t: seeds won, lost and tied; solved: seeds at the target, method/baseline."
     yield Table(head, rows, f"{about} {counted}", words=1)
     remarks = [
-        (Strong(one.method), f": {said}")
-        for one in group
-        if (said := _judged(comparison_text.sentences(one), one.verdict)[1])
+        (Strong(comparison.method), f": {said}")
+        for comparison in group
+        if (said := _judged(comparison_text.sentences(comparison), comparison.verdict)[1])
     ]
     if remarks:
         yield Bullets(remarks, "note")
@@ -154,7 +158,9 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     first = group[0]
     yield Heading("Factors and their interactions", 3)
     head = ("effect", "ratio", f"{level(first)} CI", *effect_text.HEAD, "verdict")
-    rows: list[list[Text]] = [[" × ".join(one.factors), *effect_text.cells(one), marked(one.verdict)] for one in group]
+    rows: list[list[Text]] = [
+        [" × ".join(effect.factors), *effect_text.cells(effect), marked(effect.verdict)] for effect in group
+    ]
     about = (
         f"{_capital(MEASURES[first.cost].title)} over the {first.cells} cells of the factorial, {first.n} seeds. "
         "A main effect: what changing the factor multiplies the cost by. "
@@ -163,7 +169,7 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
         "target."
     )
     yield Table(head, rows, about, words=1)
-    sentences_of = [_judged(effect_text.sentence(one, found.names), one.verdict) for one in group]
+    sentences_of = [_judged(effect_text.sentence(effect, found.names), effect.verdict) for effect in group]
     yield Bullets([(*_pieces(said), f" {remarks}") if remarks else said for said, remarks in sentences_of])
     yield from pictures(figures, "interactions", first.task)
 
@@ -175,10 +181,10 @@ def _pieces(text: Text) -> tuple[Any, ...]:
 def _explored(group: Sequence[Exploratory], recorded: Recorded) -> Iterator[Block]:
     """Methods by measures; no p values, since these questions were not the study's."""
     yield Heading("Exploratory: other measures", 3)
-    measures = [name for name in MEASURES if any(one.measure == name for one in group)]
-    cells = {(one.method, one.measure): one for one in group}
-    most = max(one.n for one in group)
-    methods = [name for name in recorded.study.methods if any(one.method == name for one in group)]
+    measures = [name for name in MEASURES if any(ratio.measure == name for ratio in group)]
+    cells = {(ratio.method, ratio.measure): ratio for ratio in group}
+    most = max(ratio.n for ratio in group)
+    methods = [name for name in recorded.study.methods if any(ratio.method == name for ratio in group)]
     rows = [[method, *(_explored_cell(cells.get((method, name)), most) for name in measures)] for method in methods]
     about = (
         f"Ratios to {group[0].baseline} with {100 * (1 - recorded.study.alpha):g} % intervals, over {most} pairs where "
@@ -205,9 +211,9 @@ def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> I
         alpha = recorded.study.alpha
         head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
         rows: list[list[Text]] = [
-            [one.method, str(one.tasks), f"{digits(one.ratio)}x", interval(one.ci_low, one.ci_high),
-             p_value(one.p_holm), marked(one.verdict)]
-            for one in found.overall
+            [overall.method, str(overall.tasks), f"{digits(overall.ratio)}x", interval(overall.ci_low, overall.ci_high),
+             p_value(overall.p_holm), marked(overall.verdict)]
+            for overall in found.overall
         ]  # fmt: skip
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)
     elif tasks > 1:

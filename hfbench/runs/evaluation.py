@@ -24,8 +24,8 @@ def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
         parts = slices(len(inputs), size or len(inputs))
-        errors = (task.error(model(inputs[one]), targets[one]) for one in parts)
-        return sum(one.sum(dtype=torch.float64).item() for one in errors)
+        errors = (task.error(model(inputs[part]), targets[part]) for part in parts)
+        return sum(error.sum(dtype=torch.float64).item() for error in errors)
 
     size: int | None = CHUNK
     if max_bytes is not None:

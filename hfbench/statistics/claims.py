@@ -62,15 +62,15 @@ class Claim:
 def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Claim]:
     """The claims of a study in its order, task by task; `budget` is that of the primary cost, by task."""
     declared = [
-        (one, _pairs(one, task, study, runs, budget))
-        for one in study.hypotheses
+        (hypothesis, _pairs(hypothesis, task, study, runs, budget))
+        for hypothesis in study.hypotheses
         for task, on in study.on.items()
-        if {one.method, one.against} <= set(on.methods)
+        if {hypothesis.method, hypothesis.against} <= set(on.methods)
     ]
     family = [pairs for _, pairs in declared]
     judged = judge(family, study.margin, study.alpha)
     not_worse = holm([pairs.p_not_worse(study.margin) for pairs in family])
-    return [Claim(one, found, p) for (one, _), found, p in zip(declared, judged, not_worse, strict=True)]
+    return [Claim(hypothesis, found, p) for (hypothesis, _), found, p in zip(declared, judged, not_worse, strict=True)]
 
 
 def _pairs(one: Hypothesis, task: str, study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> Pairs:
@@ -83,6 +83,6 @@ def _pairs(one: Hypothesis, task: str, study: Study, runs: pd.DataFrame, budget:
 def by_hypothesis(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
     """The claims on all tasks by the name of their hypothesis."""
     groups: dict[str, list[Claim]] = {}
-    for one in claims:
-        groups.setdefault(one.hypothesis.name, []).append(one)
+    for claim in claims:
+        groups.setdefault(claim.hypothesis.name, []).append(claim)
     return groups

@@ -70,7 +70,7 @@ def compare(
     a missing column, a run listed twice, a cost that is not positive, or a margin or alpha out of range.
     """
     check(records, primary, margin, alpha)
-    methods = [one for one in known(records, "method", methods) if one != baseline]
+    methods = [method for method in known(records, "method", methods) if method != baseline]
     known(records, "method", [baseline])
     pairs = [
         pair(records, task, method, baseline, primary, (budget or {}).get(task))
@@ -82,8 +82,8 @@ def compare(
 
 def judge(family: Sequence[Pairs], margin: float, alpha: float) -> list[Comparison]:
     """The comparisons of one family of pairs: what `compare` does once the table is read."""
-    tested = adjust([one.p for one in family], [one.least_p for one in family], alpha)
-    p_tost = [one.p_tost(margin) for one in family]
+    tested = adjust([pairs.p for pairs in family], [pairs.least_p for pairs in family], alpha)
+    p_tost = [pairs.p_tost(margin) for pairs in family]
     drafts = [
         Comparison(
             task=pairs.task,

@@ -55,14 +55,14 @@ def across_tasks(comparisons: Sequence[Comparison]) -> list[Overall] | None:
     Seeds of one task say nothing about other tasks, so they are never pooled. Holm runs over the methods.
     """
     groups: dict[str, list[Comparison]] = {}
-    for one in comparisons:
-        if math.isfinite(one.mean_log_ratio):
-            groups.setdefault(one.method, []).append(one)
+    for comparison in comparisons:
+        if math.isfinite(comparison.mean_log_ratio):
+            groups.setdefault(comparison.method, []).append(comparison)
     groups = {method: group for method, group in groups.items() if len(group) >= LEAST_TASKS}
     if not groups:
         return None
     alpha = comparisons[0].alpha
-    means = [np.array([round(one.mean_log_ratio, 12) for one in group]) for group in groups.values()]
+    means = [np.array([round(comparison.mean_log_ratio, 12) for comparison in group]) for group in groups.values()]
     informative = [int(np.count_nonzero(d)) for d in means]
     raw = [wilcoxon_pratt(d) if k >= LEAST_TASKS else None for d, k in zip(means, informative, strict=True)]
     tested = adjust(raw, [2.0 ** (1 - k) if k >= LEAST_TASKS else 1.0 for k in informative], alpha)

@@ -57,7 +57,9 @@ class Design:
             raise ConfigError(
                 f"a factorial design needs one or more factors, each once, but got {', '.join(self.factors) or 'none'}."
             )
-        holders: dict[tuple[int, ...], list[str]] = {one: [] for one in product((0, 1), repeat=len(self.factors))}
+        holders: dict[tuple[int, ...], list[str]] = {
+            combination: [] for combination in product((0, 1), repeat=len(self.factors))
+        }
         for method, levels in self.levels.items():
             if levels not in holders:
                 raise ConfigError(
@@ -231,32 +233,32 @@ def _share(of: NDArray[np.bool_]) -> float:
 
 def judge(blocks: Sequence[Block], design: Design, margin: float, alpha: float) -> list[Effect]:
     """The effects of one family of blocks: what `effects` does once the table is read."""
-    family = [contrast(one, design, effect) for one in blocks for effect in design.effects]
-    tested = adjust([one.p for one in family], [one.least_p for one in family], alpha)
-    equal = iter(holm([one.p_tost(margin) for one in family if one.is_main]))
+    family = [contrast(cells, design, effect) for cells in blocks for effect in design.effects]
+    tested = adjust([member.p for member in family], [member.least_p for member in family], alpha)
+    equal = iter(holm([member.p_tost(margin) for member in family if member.is_main]))
     drafts = [
         Effect(
-            task=one.block.task,
-            factors=one.factors,
-            cost=one.block.cost,
+            task=member.block.task,
+            factors=member.factors,
+            cost=member.block.cost,
             cells=len(design.levels),
-            missing=one.block.missing,
-            tau=one.block.tau,
-            **_summary(one, alpha),
+            missing=member.block.missing,
+            tau=member.block.tau,
+            **_summary(member, alpha),
             p=test.p,
             p_holm=test.p_holm,
             p_attainable=test.p_attainable,
-            p_tost=one.p_tost(margin) if one.is_main else None,
-            p_tost_holm=next(equal) if one.is_main else None,
-            censored_from=one.censored_from,
-            censored_to=one.censored_to,
-            solved_together=one.solved_together,
+            p_tost=member.p_tost(margin) if member.is_main else None,
+            p_tost_holm=next(equal) if member.is_main else None,
+            censored_from=member.censored_from,
+            censored_to=member.censored_to,
+            solved_together=member.solved_together,
             needed=None,
             margin=margin,
             alpha=alpha,
             family=len(family),
         )
-        for one, test in zip(family, tested, strict=True)
+        for member, test in zip(family, tested, strict=True)
     ]
     return [replace(draft, verdict=_verdict(draft), needed=_needed(draft)) for draft in drafts]
 

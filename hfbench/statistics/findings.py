@@ -88,4 +88,4 @@ def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:
         methods = [name for name in on.methods if (task, name) in there]
         if study.baseline in methods:
             found += secondary(runs, study.baseline, study.primary, study.alpha, methods, [task])
-    return [one for one in found if one.n]
+    return [ratio for ratio in found if ratio.n]

@@ -49,9 +49,9 @@ def frozen_study(study: Study, frozen: Mapping[str, Frozen]) -> Study | None:
     assert study.sweep is not None
     base = study.methods[study.sweep.method]
     tuned = {
-        name_of(base.name, task): with_values(base, one.params, name_of(base.name, task))
-        for task, one in frozen.items()
-        if not one.kept
+        name_of(base.name, task): with_values(base, winner.params, name_of(base.name, task))
+        for task, winner in frozen.items()
+        if not winner.kept
     }
     if not tuned:
         return None
@@ -81,7 +81,10 @@ def matrix(recorded: Recorded, method: str, tasks: Sequence[str]) -> list[Cell]:
     """All cells: against the defaults, one family, and against what was tuned on the task, another."""
     study = recorded.study
     names = {name_of(method, task): task for task in tasks if name_of(method, task) in study.methods}
-    cells = [Cell(names[one.method], one.task, "defaults", one) for one in find(recorded).comparisons]
+    cells = [
+        Cell(names[comparison.method], comparison.task, "defaults", comparison)
+        for comparison in find(recorded).comparisons
+    ]
     budget = limits(recorded)
     pairs = [
         pair(recorded.judged, own, other, name_of(method, own), study.primary, budget.get(own))
@@ -89,4 +92,7 @@ def matrix(recorded: Recorded, method: str, tasks: Sequence[str]) -> list[Cell]:
         for other in names
         if names[other] != own and own in study.on
     ]
-    return cells + [Cell(names[one.method], one.task, "own", one) for one in judge(pairs, study.margin, study.alpha)]
+    return cells + [
+        Cell(names[comparison.method], comparison.task, "own", comparison)
+        for comparison in judge(pairs, study.margin, study.alpha)
+    ]

@@ -29,10 +29,10 @@ from hfbench.sweep.trial_rows import importances, rows
 
 def show_tuned(swept: Sequence[Swept], log: SweepLog, console: Console) -> None:
     """Logs the trials that ended before and are not logged yet, and prints what was frozen on every task."""
-    for one in swept:
-        for trial in one.trials.values():
-            log.ended(one.task, trial, one.trials[0])
-        show_frozen(one, console)
+    for outcome in swept:
+        for trial in outcome.trials.values():
+            log.ended(outcome.task, trial, outcome.trials[0])
+        show_frozen(outcome, console)
 
 
 def conclude(
@@ -40,7 +40,7 @@ def conclude(
     options: Sequence[str],
 ) -> None:  # fmt: skip
     """Writes and prints everything; `cells` are what the comparison of the frozen settings came to."""
-    shares = {one.task.name: importances(one.points, one.task.sweep.parameters) for one in swept}
+    shares = {outcome.task.name: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
     found = Found(study, swept, shares, cells, command)
     found.figures.extend(_draw(found, folder))
@@ -62,11 +62,11 @@ def _write_tables(found: Found, folder: Path) -> list[Path]:
     """trials.parquet, a row per stage, trial and seed, and sweep.json: what was frozen, matters, and carries over."""
     import pandas as pd
 
-    table = [row for one in found.swept for row in rows(one.task.name, one.trials, one.again)]
+    table = [row for outcome in found.swept for row in rows(outcome.task.name, outcome.trials, outcome.again)]
     trials, summary = folder / "trials.parquet", folder / "sweep.json"
     frame = pd.DataFrame(table)
     write_atomically(trials, frame.to_parquet)
-    frozen = {one.task.name: _frozen(one.frozen) for one in found.swept if one.frozen is not None}
+    frozen = {outcome.task.name: _frozen(outcome.frozen) for outcome in found.swept if outcome.frozen is not None}
     of_all = {"study": found.study.name, "frozen": frozen, "importance": found.shares}
     write_json(summary, {**of_all, "carry_over": [cell.to_row() for cell in found.cells]})
     return [trials, summary]
@@ -79,8 +79,8 @@ def _frozen(one: Frozen) -> dict[str, Any]:
 
 
 def _draw(found: Found, folder: Path) -> Iterator[Figure]:
-    for one in found.swept:
-        yield from _of_task(one, found.shares[one.task.name], folder)
+    for outcome in found.swept:
+        yield from _of_task(outcome, found.shares[outcome.task.name], folder)
     if found.cells and len(found.study.tasks) > 1:
         yield _carried(found, folder)
 

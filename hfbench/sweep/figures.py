@@ -41,13 +41,13 @@ def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: i
     figure, panels = page((6.4, 3.2), title=title, caption=caption, legend=_legend(shown, frozen))
     axes = panels[0, 0]
     _marks(axes, shown, lambda one: one.index, frozen)
-    able = [one for one in shown if one.complete and one.allowed]
-    best = np.minimum.accumulate([one.ratios[0] for one in able])
+    able = [point for point in shown if point.complete and point.allowed]
+    best = np.minimum.accumulate([point.ratios[0] for point in able])
     axes.step(
-        [*(one.index for one in able), shown[-1].index], [*best, best[-1]], where="post", color=INK, linewidth=1.2
+        [*(point.index for point in able), shown[-1].index], [*best, best[-1]], where="post", color=INK, linewidth=1.2
     )
     axes.axhline(1.0, color=FAINT, linewidth=0.9, linestyle=(0, (5, 4)))
-    fit(axes, "y", [one.ratios[0] for one in shown])
+    fit(axes, "y", [point.ratios[0] for point in shown])
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{measure}, ratio")
     return save(figure, path)
@@ -65,20 +65,20 @@ def slices(
     figure, panels = page((3.0, 2.5), shape, title=title, caption=caption, legend=_legend(shown, frozen), sharey=True)
     for axes in panels.flat[len(parameters) :]:
         axes.remove()
-    first = next(one for one in shown if one.index == 0)
+    first = next(point for point in shown if point.index == 0)
     for axes, (setting, search) in zip(panels.flat, parameters.items(), strict=False):
         _slice(axes, shown, setting, search, frozen)
         axes.axvline(_place(first.params[setting], search), color=FAINT, linewidth=0.9, linestyle=(0, (5, 4)))
-    fit(panels[0, 0], "y", [value for one in shown for value in one.by_seed.values()])
+    fit(panels[0, 0], "y", [value for point in shown for value in point.by_seed.values()])
     for row in panels:
         row[0].set_ylabel(f"{measure}, ratio")
     return save(figure, path)
 
 
 def _slice(axes: Axes, shown: Sequence[Point], setting: str, search: Search, frozen: int) -> None:
-    for one in shown:
-        at = _place(one.params[setting], search)
-        axes.plot([at] * len(one.by_seed), list(one.by_seed.values()), ".", color=FAINT, markersize=2.5, alpha=0.5)
+    for point in shown:
+        at = _place(point.params[setting], search)
+        axes.plot([at] * len(point.by_seed), list(point.by_seed.values()), ".", color=FAINT, markersize=2.5, alpha=0.5)
     _marks(axes, shown, lambda one: _place(one.params[setting], search), frozen)
     _scale(axes, "x", search)
     axes.set_xlabel(wrapped(_short(setting)), fontsize="small")
@@ -93,16 +93,16 @@ def contour(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
-    ratios = [one.ratios[0] for one in shown]
+    ratios = [point.ratios[0] for point in shown]
     ends = min(ratios), max(max(ratios), 1.01 * min(ratios))
     norm = LogNorm(*ends)
     caption = "Between the trials the colour is interpolated, from few trials: look at the dots first."
     figure, panels = page((3.3, 2.8), (1, len(pairs)), title=title, caption=caption)
     for axes, (x, y) in zip(panels.flat, pairs, strict=True):
         _surface(axes, shown, (x, y), parameters, norm)
-        for one in shown:
-            at = [_place(one.params[setting], parameters[setting]) for setting in (x, y)]
-            look = BEST if one.index == frozen else COMPLETE if one.complete else PRUNED
+        for point in shown:
+            at = [_place(point.params[setting], parameters[setting]) for setting in (x, y)]
+            look = BEST if point.index == frozen else COMPLETE if point.complete else PRUNED
             axes.plot(*([value] for value in at), **{**look, "color": INK if look is not BEST else ORANGE})
         for which, setting in (("x", x), ("y", y)):
             _scale(axes, which, parameters[setting])
@@ -121,10 +121,10 @@ def _surface(
     from scipy.interpolate import RBFInterpolator
 
     known = np.array(
-        [[_place(one.params[setting], parameters[setting]) for setting in pair] for one in shown], dtype=float
+        [[_place(point.params[setting], parameters[setting]) for setting in pair] for point in shown], dtype=float
     )
     scaled = np.column_stack([unit(known[:, i], parameters[setting]) for i, setting in enumerate(pair)])
-    surface = RBFInterpolator(scaled, np.log([one.ratios[0] for one in shown]), smoothing=1.0, kernel="linear")
+    surface = RBFInterpolator(scaled, np.log([point.ratios[0] for point in shown]), smoothing=1.0, kernel="linear")
     grids = [
         np.geomspace(*_ends(parameters[s]), 60) if is_log(parameters[s]) else np.linspace(*_ends(parameters[s]), 60)
         for s in pair
@@ -172,13 +172,13 @@ def pareto(
     )
     figure, panels = page((4.8, 3.8), title=title, caption=caption)
     axes = panels[0, 0]
-    axes.plot(*zip(*(one.ratios for one in shown), strict=True), **COMPLETE)
-    axes.step(*zip(*(one.ratios for one in best), strict=True), where="post", color=INK, linewidth=1.2)
-    for one in best:
-        if one.index in again:
-            axes.annotate("", again[one.index], one.ratios, arrowprops={"arrowstyle": "->", "color": ORANGE})
+    axes.plot(*zip(*(point.ratios for point in shown), strict=True), **COMPLETE)
+    axes.step(*zip(*(point.ratios for point in best), strict=True), where="post", color=INK, linewidth=1.2)
+    for point in best:
+        if point.index in again:
+            axes.annotate("", again[point.index], point.ratios, arrowprops={"arrowstyle": "->", "color": ORANGE})
     axes.plot(1, 1, marker="s", color=RED, markersize=6)
-    everything = [*(one.ratios for one in shown), *again.values()]
+    everything = [*(point.ratios for point in shown), *again.values()]
     for which, values in zip("xy", zip(*everything, strict=True), strict=True):
         fit(axes, which, values)
     axes.set_xlabel(f"{measures[0]}, ratio")
@@ -234,11 +234,11 @@ def _frame(row: int, column: int) -> Any:
 
 def _marks(axes: Axes, shown: Sequence[Point], at: Any, frozen: int) -> None:
     for points, look in (
-        ([one for one in shown if not one.complete], PRUNED),
-        ([one for one in shown if one.complete], COMPLETE),
-        ([one for one in shown if one.index == frozen], BEST),
+        ([point for point in shown if not point.complete], PRUNED),
+        ([point for point in shown if point.complete], COMPLETE),
+        ([point for point in shown if point.index == frozen], BEST),
     ):
-        axes.plot([at(one) for one in points], [one.ratios[0] for one in points], zorder=3, **look)
+        axes.plot([at(point) for point in points], [point.ratios[0] for point in points], zorder=3, **look)
 
 
 def _legend(shown: Sequence[Point], frozen: int) -> list[tuple[Any, str]]:
@@ -246,9 +246,9 @@ def _legend(shown: Sequence[Point], frozen: int) -> list[tuple[Any, str]]:
 
     known = [(COMPLETE, "complete"), (PRUNED, "ended early"), (BEST, "frozen")]
     there = [
-        any(one.complete for one in shown),
-        not all(one.complete for one in shown),
-        any(one.index == frozen for one in shown),
+        any(point.complete for point in shown),
+        not all(point.complete for point in shown),
+        any(point.index == frozen for point in shown),
     ]
     return [(Line2D([], [], **look), name) for (look, name), is_there in zip(known, there, strict=True) if is_there]
 

@@ -42,12 +42,12 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
     task, sweep, trials = tuning.task, tuning.sweep, tuning.all
     chosen = candidates(trials, sweep)
     specs = {
-        spec.key(): (one.index, spec)
+        spec.key(): (trial.index, spec)
         for seed in sweep.retest
-        for one in [trials[0], *chosen]
-        for spec in [task.spec(one.params, seed)]
+        for trial in [trials[0], *chosen]
+        for spec in [task.spec(trial.params, seed)]
     }
-    again: dict[int, dict[int, dict[str, float]]] = {one.index: {} for one in [trials[0], *chosen]}
+    again: dict[int, dict[int, dict[str, float]]] = {trial.index: {} for trial in [trials[0], *chosen]}
     done = sum(pool.setting.folder(key).is_complete() for key in specs)
     watcher.retests(tuning, len(specs), done)
     for result in pool.results({key: spec for key, (_, spec) in specs.items()}):
@@ -56,7 +56,7 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
             began = _began(pool.setting.folder(result["key"]), result)
             again[index][spec.seed] = measures_of(result, spec, sweep.measures, began)
         watcher.retested(tuning)
-    complete = [one for one in chosen if len(again[one.index]) == len(sweep.retest)]
+    complete = [trial for trial in chosen if len(again[trial.index]) == len(sweep.retest)]
     single = len(sweep.objectives) == 1
     return Swept(task, trials, freeze(complete, again, trials[0], sweep) if single else None, again)
 

@@ -37,7 +37,7 @@ class Swept:
         """The ratios of the trials that were tested again, one for each objective."""
         base = self.again[0]
         return {
-            index: tuple(math.exp(mean(relative(of, base, one))) for one in self.task.sweep.objectives)
+            index: tuple(math.exp(mean(relative(of, base, objective))) for objective in self.task.sweep.objectives)
             for index, of in self.again.items()
             if index and of
         }

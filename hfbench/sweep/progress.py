@@ -72,13 +72,13 @@ class Bars(Progress):
         self.lines = Lines(console)
         self.bars: dict[str, TaskID] = {}
         for tuning in tunings:
-            done, total = sum(one.ended for one in tuning.all.values()), tuning.sweep.trials
+            done, total = sum(trial.ended for trial in tuning.all.values()), tuning.sweep.trials
             name = tuning.task.name
             self.bars[name] = self.add_task(escape(name), total=total, completed=done, note=f"{done}/{total} trials")
 
     def ended(self, tuning: Tuning, trial: Trial) -> None:
         self.lines.ended(tuning, trial)
-        done, total = sum(one.ended for one in tuning.all.values()), tuning.sweep.trials
+        done, total = sum(trial.ended for trial in tuning.all.values()), tuning.sweep.trials
         self.update(self.bars[tuning.task.name], completed=done, note=f"{done}/{total} trials, {best(tuning)}")
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
@@ -108,11 +108,13 @@ def describe(tuning: Tuning, trial: Trial) -> str:
 def best(tuning: Tuning) -> str:
     """`best 0.62x, trial 9`, or of several objectives `front: trials 3, 9`."""
     first = tuning.all[0]
-    able = [one for one in points(tuning.all, tuning.sweep) if one.complete and one.allowed] if first.ended else []
+    able = (
+        [trial for trial in points(tuning.all, tuning.sweep) if trial.complete and trial.allowed] if first.ended else []
+    )
     if not able:
         return "none complete yet"
     if len(tuning.sweep.objectives) > 1:
-        best = sorted(one.index for one in front(able))
+        best = sorted(point.index for point in front(able))
         return f"front: {'trial' if len(best) == 1 else 'trials'} {', '.join(map(str, best))}"
     one = min(able, key=lambda one: (one.ratios, one.index))
     return f"best {digits(one.ratios[0])}x, trial {one.index}"
@@ -129,7 +131,7 @@ def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
 
 
 def _announcement(tuning: Tuning) -> str:
-    sweep, done = tuning.sweep, sum(one.ended for one in tuning.all.values())
+    sweep, done = tuning.sweep, sum(trial.ended for trial in tuning.all.values())
     already = f", {done} made already" if done else ""
     sizes = f"{len(sweep.parameters)} settings, {len(sweep.seeds)} seeds"
     how = f"sampler {sweep.sampler}, pruner {sweep.pruner}"

@@ -28,8 +28,8 @@ def report(found: Found) -> Document:
     """The whole report."""
     blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
     blocks += [Heading("Answer"), *_answer(found)]
-    for one in found.swept:
-        blocks += [Heading(f"Tuned on {one.task.name}"), *_of_task(found, one)]
+    for outcome in found.swept:
+        blocks += [Heading(f"Tuned on {outcome.task.name}"), *_of_task(found, outcome)]
     if found.cells:
         blocks += [Heading("Carry-over" if len(found.study.tasks) > 1 else "On fresh seeds"), *_carry_over(found)]
     blocks += [Heading("How it was done"), *_conduct(found)]
@@ -45,9 +45,9 @@ def answer_alone(found: Found) -> Document:
 
 
 def _answer(found: Found) -> Iterator[Block]:
-    yield Bullets([" ".join(told(one)) for one in found.swept])
-    for one in found.swept:
-        yield Paragraph(_matters(one, found.shares.get(one.task.name, {})))
+    yield Bullets([" ".join(told(outcome)) for outcome in found.swept])
+    for outcome in found.swept:
+        yield Paragraph(_matters(outcome, found.shares.get(outcome.task.name, {})))
     if found.cells:
         yield Bullets([_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)])
 
@@ -193,7 +193,7 @@ def _conduct(found: Found) -> Iterator[Block]:
     bound = sweep.constraint
     yield Code(found.command)
     facts = [
-        ("objective", ", ".join(MEASURES[one].title for one in sweep.objectives)),
+        ("objective", ", ".join(MEASURES[objective].title for objective in sweep.objectives)),
         ("constraint", "none" if bound is None else f"{MEASURES[bound.measure].title} at most {bound.at_most:g}x"),
         ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
         ("seeds of the test again", ", ".join(map(str, sweep.retest))),
@@ -209,6 +209,6 @@ def _conduct(found: Found) -> Iterator[Block]:
 
 
 def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
-    for one in figures:
-        where = f"{one.task}: " if one.task else ""
-        yield Picture(one.png, one.svg, f"{where}{one.about}", f"Figure {one.kind}. {where}{one.about}")
+    for figure in figures:
+        where = f"{figure.task}: " if figure.task else ""
+        yield Picture(figure.png, figure.svg, f"{where}{figure.about}", f"Figure {figure.kind}. {where}{figure.about}")

@@ -62,13 +62,13 @@ def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
     Of several objectives those of the front, by the first objective; where it has too many, evenly over it.
     """
     first = trials[0]
-    complete = [one for one in trials.values() if one.state == COMPLETE and one.index > 0]
-    kept = [one for one in complete if feasible(one, first, sweep)]
+    complete = [trial for trial in trials.values() if trial.state == COMPLETE and trial.index > 0]
+    kept = [trial for trial in complete if feasible(trial, first, sweep)]
     ranked = sorted(kept, key=lambda one: (score(one.measures, first.measures, sweep), one.index))
     if len(sweep.objectives) == 1 or not ranked:
         return ranked[: sweep.candidates]
-    values = {one.index: seen(one, first, sweep).values or () for one in ranked}
-    best = [one for one in ranked if not any(beats(other, values[one.index]) for other in values.values())]
+    values = {trial.index: seen(trial, first, sweep).values or () for trial in ranked}
+    best = [trial for trial in ranked if not any(beats(other, values[trial.index]) for other in values.values())]
     many = min(sweep.candidates, len(best))
     return [best[round(place * (len(best) - 1) / max(1, many - 1))] for place in range(many)]
 
@@ -87,15 +87,15 @@ def freeze(chosen: Sequence[Trial], again: Mapping[int, Measures], first: Trial,
     base = again[0]
     tested = [
         Candidate(
-            index=one.index,
-            params=one.params,
-            tuning=score(one.measures, first.measures, sweep),
-            retest=score(again[one.index], base, sweep),
-            excess=_excess(again[one.index], base, sweep),
+            index=trial.index,
+            params=trial.params,
+            tuning=score(trial.measures, first.measures, sweep),
+            retest=score(again[trial.index], base, sweep),
+            excess=_excess(again[trial.index], base, sweep),
         )
-        for one in chosen
+        for trial in chosen
     ]
-    better = [one for one in tested if one.retest < 0 and one.excess <= 0]
+    better = [candidate for candidate in tested if candidate.retest < 0 and candidate.excess <= 0]
     best = min(better, key=lambda one: (one.retest, one.index), default=None)
     return Frozen(best.index if best else 0, best.params if best else first.params, tested)
 

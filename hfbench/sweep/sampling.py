@@ -52,8 +52,8 @@ def suggest(
             directions=["minimize"] * objectives, sampler=_sampler(sampler, draw_seed(identity, index))
         )
         space = distributions(parameters)
-        for one in seen:
-            study.add_trial(trial_of(one, space))
+        for observation in seen:
+            study.add_trial(trial_of(observation, space))
         return dict(study.ask(space).params)
 
 
@@ -61,7 +61,7 @@ def grid(parameters: Mapping[str, Search], first: Params) -> list[dict[str, Any]
     """All combinations of the values but for that of the first trial."""
     values = {path: search.values for path, search in parameters.items() if isinstance(search, Choice)}
     combinations = (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
-    return [one for one in combinations if one != dict(first)]
+    return [combination for combination in combinations if combination != dict(first)]
 
 
 def is_hopeless(scores: Mapping[int, float], best: Mapping[int, float]) -> bool:

@@ -65,14 +65,14 @@ def rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) 
         of_trial = {"task": task, "trial": index, "state": trial.state, "why": trial.why, **trial.params}
         for stage, measures in (("tuning", trial.measures), ("again", again.get(index, {}))):
             seeds = [{"stage": stage, "seed": seed, **of} for seed, of in sorted(measures.items())]
-            table += [{**of_trial, **one} for one in seeds or [{"stage": stage}] if seeds or stage == "tuning"]
+            table += [{**of_trial, **row} for row in seeds or [{"stage": stage}] if seeds or stage == "tuning"]
     return table
 
 
 def front(shown: Sequence[Point]) -> list[Point]:
     """The complete and allowed points that no other beats in every objective, by the first objective."""
-    able = [one for one in shown if one.complete and one.allowed]
-    best = [one for one in able if not any(beats(other.ratios, one.ratios) for other in able)]
+    able = [point for point in shown if point.complete and point.allowed]
+    best = [point for point in able if not any(beats(other.ratios, point.ratios) for other in able)]
     return sorted(best, key=lambda one: one.ratios)
 
 
@@ -88,8 +88,8 @@ def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dic
     space = distributions(parameters)
     with quietly():
         study = optuna.create_study()
-        for one in shown:
-            study.add_trial(trial_of(Seen(one.params, (math.log(one.ratios[0]),)), space))
+        for point in shown:
+            study.add_trial(trial_of(Seen(point.params, (math.log(point.ratios[0]),)), space))
         evaluators = {"fANOVA": FanovaImportanceEvaluator(seed=0), "PED-ANOVA": PedAnovaImportanceEvaluator()}
         found = {}
         for name, evaluator in evaluators.items():

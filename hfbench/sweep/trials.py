@@ -105,14 +105,14 @@ class Trials:
     def all(self) -> dict[int, Trial]:
         """Every trial by index; of those that were begun twice, the one that counts."""
         found: dict[int, Trial] = {}
-        for one in sorted(map(_read, self._frozen()), key=lambda one: one.number):
-            before = found.get(one.index)
+        for trial in sorted(map(_read, self._frozen()), key=lambda one: one.number):
+            before = found.get(trial.index)
             if before is None or before.gone:
-                found[one.index] = one
+                found[trial.index] = trial
         return found
 
     def _frozen(self) -> list[Any]:
-        return [one for one in self._study.get_trials(deepcopy=False) if "index" in one.user_attrs]
+        return [trial for trial in self._study.get_trials(deepcopy=False) if "index" in trial.user_attrs]
 
     # ------------------------------------------------------------ writing
 
@@ -174,7 +174,7 @@ class Trials:
             )
         )
         counts = self.all()[index]
-        own = next(one for one in map(_read, self._frozen()) if one.token == token)
+        own = next(trial for trial in map(_read, self._frozen()) if trial.token == token)
         if counts.token != token:  # another process added it first
             self.end(own, FAILED, [], why="begun by another process at the same moment")
             return None
@@ -193,9 +193,9 @@ class Trials:
             self._beat()
 
     def _beat(self) -> None:
-        for one in list(self._mine):
+        for trial in list(self._mine):
             with contextlib.suppress(Exception):  # a storage that is away for a moment
-                self._storage.record_heartbeat(one)
+                self._storage.record_heartbeat(trial)
 
 
 @contextlib.contextmanager

@@ -98,7 +98,7 @@ def mean(values: Mapping[int, float]) -> float:
 
 def seen(trial: Trial, first: Trial, sweep: Sweep) -> Seen:
     """A trial that has ended, against the first."""
-    values = tuple(mean(relative(trial.measures, first.measures, one)) for one in sweep.objectives)
+    values = tuple(mean(relative(trial.measures, first.measures, objective)) for objective in sweep.objectives)
     bound = sweep.constraint
     excess = 0.0
     if bound is not None:
@@ -145,7 +145,7 @@ class Tuning:
     @property
     def over(self) -> bool:
         """Whether all trials there are to be have ended."""
-        return not self.open and all(one.ended for one in self.all.values()) and not self._more()
+        return not self.open and all(trial.ended for trial in self.all.values()) and not self._more()
 
     def ready(self, wanted: int) -> list[tuple[str, RunSpec]]:
         """Up to that many runs that can begin now, those of the earliest trials first."""
@@ -204,8 +204,10 @@ class Tuning:
 
     def _before(self, index: int) -> list[Trial] | None:
         """The trials that trial `index` rests on, or None if they have not all ended."""
-        before = [self.all.get(one) for one in range(index - self.sweep.ahead + 1)]
-        return None if any(one is None or not one.ended for one in before) else [one for one in before if one]
+        before = [self.all.get(number) for number in range(index - self.sweep.ahead + 1)]
+        return (
+            None if any(trial is None or not trial.ended for trial in before) else [trial for trial in before if trial]
+        )
 
     def _more(self) -> bool:
         """Whether another trial is wanted."""
@@ -214,8 +216,8 @@ class Tuning:
             return False
         if self.sweep.hours is None:
             return True
-        done = [self.all[one] for one in range(index - self.sweep.ahead + 1) if one in self.all]
-        spent = sum(of["seconds"] for one in done for of in one.measures.values())
+        done = [self.all[number] for number in range(index - self.sweep.ahead + 1) if number in self.all]
+        spent = sum(of["seconds"] for trial in done for of in trial.measures.values())
         return spent < 3600 * self.sweep.hours
 
     def _begin(self) -> bool:
@@ -233,8 +235,8 @@ class Tuning:
 
     def _suggested(self, index: int, before: Sequence[Trial]) -> dict[str, Any]:
         first = self.all[0]
-        ended = [seen(one, first, self.sweep) for one in before if one.state != FAILED]
-        pending = [Seen(self.all[one].params, None) for one in range(len(before), index)]
+        ended = [seen(trial, first, self.sweep) for trial in before if trial.state != FAILED]
+        pending = [Seen(self.all[number].params, None) for number in range(len(before), index)]
         return suggest(
             self.sweep.parameters, [*ended, *pending], self.sweep.sampler, len(self.sweep.objectives),
             self.task.identity, index,
@@ -275,7 +277,9 @@ class Tuning:
         """The best complete trial of those that trial `index` rests on, if they allow one."""
         first = self.all[0]
         complete = [
-            one for one in self._before(index) or [] if one.state == COMPLETE and feasible(one, first, self.sweep)
+            trial
+            for trial in self._before(index) or []
+            if trial.state == COMPLETE and feasible(trial, first, self.sweep)
         ]
         return min(
             complete,
@@ -285,7 +289,7 @@ class Tuning:
 
     def _end(self, open_: Open, state: str, why: str = "") -> Trial:
         index = open_.trial.index
-        logs = [[math.log(of[one]) for of in open_.measures.values()] for one in self.sweep.objectives]
+        logs = [[math.log(of[objective]) for of in open_.measures.values()] for objective in self.sweep.objectives]
         values = [sum(of) / len(of) for of in logs if of]
         self.trials.end(open_.trial, state, values, why)
         del self.open[index]

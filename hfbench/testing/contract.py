@@ -57,7 +57,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def largest_difference(a: Any, b: Any) -> float:
     """max |a - b| over two tensors or two sequences of them, relative to the largest entry of b (1 if b is zero)."""
-    a, b = (flat([one] if isinstance(one, Tensor) else one) for one in (a, b))
+    a, b = (flat([value] if isinstance(value, Tensor) else value) for value in (a, b))
     return float((a - b).abs().max()) / (float(b.abs().max()) or 1.0)
 
 

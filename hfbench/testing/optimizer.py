@@ -79,7 +79,7 @@ class OptimizerContract(Contract):
     def test_counts_its_work(self) -> None:
         problem, _, optimizer = self._begun("logistic", cases=MANY)
         units = work(problem, optimizer.ledger, lambda: self._train(problem, optimizer, 1))
-        done, told = (one / MANY for one in units)
+        done, told = (unit / MANY for unit in units)
         require(
             LEAST * told <= done <= SLACK * told,
             f"work in the ledger like the {done:.2f} forward passes that the matrix products of a step amount to "

@@ -166,11 +166,11 @@ class PreconditionerContract(Contract):
         first = self._steps(self._begun(), range(3))
         again = self._steps(self._begun(), range(3))
         alone = self._solved(self.preconditioner(), 0)
-        for k, (one, other) in enumerate(zip([*first, first[0]], [*again, alone], strict=True)):
+        for k, (step, other) in enumerate(zip([*first, first[0]], [*again, alone], strict=True)):
             require(
-                torch.equal(one, other),
+                torch.equal(step, other),
                 "the same M at every step of two runs, bit for bit, and from `build` that of the first step",
-                f"a difference of {largest_difference(one, other):.1e} "
+                f"a difference of {largest_difference(step, other):.1e} "
                 + (f"at step {k + 1}" if k < len(first) else "between the first step of a run and `build`"),
                 "runs in one process must not see each other; what a run keeps belongs to what `begin` returns",
             )
@@ -180,13 +180,13 @@ class PreconditionerContract(Contract):
         self._steps(going, range(2))
         resumed = self._begun()
         resumed.load_state_dict(_through_a_file(going.state_dict(), why))
-        for k, (one, other) in enumerate(
+        for k, (step, other) in enumerate(
             zip(*(self._steps(run, range(2, 5)) for run in (resumed, going)), strict=True)
         ):
             require(
-                torch.equal(one, other),
+                torch.equal(step, other),
                 "the same M, bit for bit, at every step after a state was saved and loaded",
-                f"a difference of {largest_difference(one, other):.1e} at step {k + 1} after it",
+                f"a difference of {largest_difference(step, other):.1e} at step {k + 1} after it",
                 why,
             )
 

@@ -115,7 +115,7 @@ def _dense(problem: Problem) -> tuple[Tensor, Tensor]:
     """A and b of a problem in float64."""
     w = flat(list(problem.model.parameters()))
     sizes = [p.numel() for p in problem.model.parameters()]
-    mu = torch.cat([torch.full((size,), one, dtype=w.dtype) for size, one in zip(sizes, problem.mu_D, strict=True)])
+    mu = torch.cat([torch.full((size,), mu, dtype=w.dtype) for size, mu in zip(sizes, problem.mu_D, strict=True)])
     G, g = _curvature(problem, 2)
     if not problem.shares_cases:
         g = _curvature(problem, 3)[1]

@@ -128,7 +128,7 @@ class SchedulerContract(Contract):
             f"{other.plan}",
             "a resumed run must go on with the batch it was at",
         )
-        rest, again = (self._plans(one, kind, range(done + 1, STEPS + 1)) for one in (schedule, other))
+        rest, again = (self._plans(each, kind, range(done + 1, STEPS + 1)) for each in (schedule, other))
         require(
             rest == again,
             f"the same plans after saving and loading at step {done} as without",
@@ -199,8 +199,8 @@ class SchedulerContract(Contract):
         self, schedule: Schedule, kind: int, steps: Iterable[int] = ALL, entries: Sequence[str] | None = None
     ) -> list[BatchPlan]:
         plans = []
-        for one in self._evidence(schedule, kind, steps, entries):
-            plans.append(schedule.next(one))
+        for evidence in self._evidence(schedule, kind, steps, entries):
+            plans.append(schedule.next(evidence))
             require_kind("what `next` returns", plans[-1], PLAN, "the next step's cases are drawn by it")
         return plans
 

@@ -348,12 +348,15 @@ class SolverContract(Contract):
             A, _ = plain.dense
             other = replace(plain, **changed)
             start = random_vector(len(A))
-            once, again = (self._run(one, one.vector(start), rough_factor(A), steps=6) for one in (plain, other))
+            once, again = (
+                self._run(system, system.vector(start), rough_factor(A), steps=6) for system in (plain, other)
+            )
             off = [largest_difference(b.x, a.x) for a, b in zip(once, again, strict=False)]
             require(
-                len(once) == len(again) and all(one <= 1e-8 for one in off),
+                len(once) == len(again) and all(difference <= 1e-8 for difference in off),
                 f"the same iterates when the batch is {how} ({plain})",
-                f"differences of {', '.join(f'{one:.1e}' for one in off)}, in {len(once)} and {len(again)} states",
+                f"differences of {', '.join(f'{difference:.1e}' for difference in off)}, "
+                f"in {len(once)} and {len(again)} states",
                 "memory settings must not change results",
             )
 

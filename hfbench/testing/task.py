@@ -29,7 +29,7 @@ from hfbench.testing.kinds import SPLIT, TENSOR, Kind, is_number, require_fields
 
 FILES = Kind(
     "a tuple of DataFile (hfbench.parts.data_files), () if it reads none",
-    lambda value: isinstance(value, (tuple, list)) and all(isinstance(one, DataFile) for one in value),
+    lambda value: isinstance(value, (tuple, list)) and all(isinstance(file, DataFile) for file in value),
 )
 MODEL = Kind("a torch.nn.Module", lambda value: isinstance(value, nn.Module))
 FEW = 16  # cases that a model is tried on
@@ -122,13 +122,13 @@ class TaskContract(Contract):
 
     def test_splits_are_disjoint(self) -> None:
         cases = {name: _fingerprints(split) for name, split in _splits(self._data())}
-        for one, other in combinations(cases, 2):
-            seen = set(cases[one])
+        for split, other in combinations(cases, 2):
+            seen = set(cases[split])
             common = sum(case in seen for case in cases[other])
             allowed = max(ALIKE * len(cases[other]), TWINS)
             require(
                 common <= allowed,
-                f"{other} cases that are not among those of {one} ({allowed:.0f} may: data sets hold duplicates)",
+                f"{other} cases that are not among those of {split} ({allowed:.0f} may: data sets hold duplicates)",
                 f"{common} of {len(cases[other])} are",
                 "an error on cases that were trained on says nothing, and a validation test never fires",
             )

@@ -91,7 +91,11 @@ def _default(family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(part: type) -> dict[str, Any]:
-    return {one.name: one.default for one in hyperparameters(part) if not one.required}
+    return {
+        hyperparameter.name: hyperparameter.default
+        for hyperparameter in hyperparameters(part)
+        if not hyperparameter.required
+    }
 
 
 def _flatten(prefix: str, value: Any) -> dict[str, Any]:

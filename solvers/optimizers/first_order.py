@@ -118,4 +118,4 @@ def _gradient(w: nn.Parameter) -> Tensor:
 def _groups(weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[dict[str, Any]]:
     """The weights of equal mu together, with mu as their `weight_decay`."""
     of = list(zip(weights, mu_D, strict=True))
-    return [{"params": [w for w, mu in of if mu == one], "weight_decay": one} for one in dict.fromkeys(mu_D)]
+    return [{"params": [w for w, mu in of if mu == value], "weight_decay": value} for value in dict.fromkeys(mu_D)]

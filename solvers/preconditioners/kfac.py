@@ -88,12 +88,14 @@ class KroneckerAverages:
             linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
         if not self._spectra:  # after loading, too
             like = linearisation.parameters[0]
-            self._spectra = [(spectrum(one.left.to(like)), spectrum(one.right.to(like))) for one in self.factors]
+            self._spectra = [
+                (spectrum(factor.left.to(like)), spectrum(factor.right.to(like))) for factor in self.factors
+            ]
         self.steps += 1
         gammas = _gammas(shift, linearisation.layout)
         blocks = [
-            self._block(one, left, right, gammas[one.position])
-            for one, (left, right) in zip(self.factors, self._spectra, strict=True)
+            self._block(factor, left, right, gammas[factor.position])
+            for factor, (left, right) in zip(self.factors, self._spectra, strict=True)
         ]
         return KroneckerFactor(blocks, linearisation.layout, linearisation.ledger)
 
@@ -101,7 +103,7 @@ class KroneckerAverages:
         """Plain data and tensors that later builds do not change; empty where every build is by itself."""
         if self.settings.refresh == 1 and self.settings.memory == 0:
             return {}
-        return {"steps": self.steps, "factors": [dict(vars(one)) for one in self.factors]}
+        return {"steps": self.steps, "factors": [dict(vars(factor)) for factor in self.factors]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises ConfigError, and loads nothing, for what is no `state_dict` of these settings' kind."""
@@ -118,9 +120,9 @@ class KroneckerAverages:
         share = min(1 - 1 / k, self.settings.memory)
         if share == 0:
             return new
-        if [one.shape for one in new] != [one.shape for one in self.factors]:
+        if [factor.shape for factor in new] != [factor.shape for factor in self.factors]:
             raise ConfigError("the factors kept from the steps before are of another model's layers.")
-        return [one.towards(old, share) for one, old in zip(new, self.factors, strict=True)]
+        return [factor.towards(old, share) for factor, old in zip(new, self.factors, strict=True)]
 
     def _block(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> Block:
         if self.settings.damping == "exact":
@@ -130,7 +132,7 @@ class KroneckerAverages:
 
 def _gammas(shift: Shift, layout: Layout) -> list[float]:
     """The shift of every parameter's block."""
-    return [float(one.mean()) for one in layout.unpack(shift)] if isinstance(shift, Vector) else list(shift)
+    return [float(block.mean()) for block in layout.unpack(shift)] if isinstance(shift, Vector) else list(shift)
 
 
 def _checked(state: Mapping[str, Any]) -> tuple[int, list[LayerFactors]]:
@@ -138,8 +140,8 @@ def _checked(state: Mapping[str, Any]) -> tuple[int, list[LayerFactors]]:
     if not state:
         return 0, []
     try:
-        steps, factors = state["steps"], [LayerFactors(**one) for one in state["factors"]]
-        fits = isinstance(steps, int) and all(one.left.dim() == one.right.dim() == 2 for one in factors)
+        steps, factors = state["steps"], [LayerFactors(**kept) for kept in state["factors"]]
+        fits = isinstance(steps, int) and all(factor.left.dim() == factor.right.dim() == 2 for factor in factors)
     except (KeyError, TypeError, AttributeError):
         fits = False
     if not fits or steps < 0 or (steps > 0) != bool(factors):

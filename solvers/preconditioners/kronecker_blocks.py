@@ -43,7 +43,7 @@ def spectrum(F: Tensor) -> Spectrum:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:  # float32 may not converge
-        values, Q = (one.to(F.dtype) for one in torch.linalg.eigh(F.double()))
+        values, Q = (tensor.to(F.dtype) for tensor in torch.linalg.eigh(F.double()))
     return Spectrum(values.clamp_(min=0), Q)
 
 
@@ -130,12 +130,12 @@ def _positive(eigenvalues: Tensor) -> Tensor:
 
 def pass_cost(factors: Sequence[LayerFactors]) -> float:
     """Multiplications of one case's forward pass, C."""
-    return sum(one.pass_cost for one in factors)
+    return sum(factor.pass_cost for factor in factors)
 
 
 def cubes(factors: Sequence[LayerFactors]) -> float:
     """Σ (p³ + q³) / C."""
-    return sum(p**3 + q**3 for p, q in (one.shape for one in factors)) / pass_cost(factors)
+    return sum(p**3 + q**3 for p, q in (factor.shape for factor in factors)) / pass_cost(factors)
 
 
 class KroneckerFactor:
@@ -145,28 +145,28 @@ class KroneckerFactor:
 
     def __init__(self, blocks: Sequence[Block], layout: Layout, ledger: Ledger) -> None:
         self.blocks, self.layout, self.ledger = blocks, layout, ledger
-        sizes = [one.where.shape for one in blocks]
-        self.units = [p * q * (p + q) / pass_cost([one.where for one in blocks]) for p, q in sizes]
+        sizes = [block.where.shape for block in blocks]
+        self.units = [p * q * (p + q) / pass_cost([block.where for block in blocks]) for p, q in sizes]
 
     @cached_property
     def _solves(self) -> list[Callable[[Tensor], Tensor]]:
         """M⁻¹ of every block."""
-        formed = [one.where for one in self.blocks if one.forms]
+        formed = [block.where for block in self.blocks if block.forms]
         self.ledger.count("algebra", round(cubes(formed)) if formed else 0)
-        return [one.solve for one in self.blocks]
+        return [block.solve for block in self.blocks]
 
     def solve(self, v: Vector) -> Vector:
         """M⁻¹ v."""
-        units = sum(one.products * each for one, each in zip(self.blocks, self.units, strict=True))
+        units = sum(block.products * each for block, each in zip(self.blocks, self.units, strict=True))
         return self._applied(v, self._solves, units)
 
     def solve_factor(self, v: Vector) -> Vector:
         """E⁻¹ v."""
-        return self._applied(v, [one.solve_factor for one in self.blocks], sum(self.units))
+        return self._applied(v, [block.solve_factor for block in self.blocks], sum(self.units))
 
     def solve_factor_t(self, v: Vector) -> Vector:
         """E⁻ᵀ v."""
-        return self._applied(v, [one.solve_factor_t for one in self.blocks], sum(self.units))
+        return self._applied(v, [block.solve_factor_t for block in self.blocks], sum(self.units))
 
     def _applied(self, v: Vector, each: Sequence[Callable[[Tensor], Tensor]], units: float) -> Vector:
         self.ledger.count("algebra", round(units))
