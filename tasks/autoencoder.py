@@ -31,7 +31,7 @@ def network(pixels: int, layers: Sequence[int], generator: torch.Generator) -> n
     for fan_in, units in pairwise((*encoder, *encoder[-2::-1])):
         modules += [sparse_linear(fan_in, units, generator), nn.Sigmoid()]
     code, output = 2 * len(layers) - 1, len(modules) - 1
-    return nn.Sequential(*(module for place, module in enumerate(modules) if place not in (code, output)))
+    return nn.Sequential(*(module for index, module in enumerate(modules) if index not in (code, output)))
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

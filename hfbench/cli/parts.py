@@ -55,8 +55,8 @@ def show(
         near = did_you_mean(name, known)
         why = registry.cure(name, near)
         raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{why}")
-    for place, family in enumerate(families):
-        if place:
+    for index, family in enumerate(families):
+        if index:
             console.print()
         print_part(console, family, name)
     if name in studies:

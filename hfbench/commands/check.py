@@ -100,12 +100,12 @@ def outcomes_of(
     checked = {"part": part, "data": data}
     contract: type[Contract] = type(f"{family.capitalize()}Contract", (CONTRACTS[family],), checked)
     wanted = contract.checks() if checks is None else checks
-    for place, check in enumerate(wanted, start=1):
+    for index, check in enumerate(wanted, start=1):
         if before is not None:
             before(check)
         yield (outcome := _outcome(contract, check, contract.seconds if limit is None else limit))
-        if check == contract.checks()[0] and outcome.of_wrong_kind and place < len(wanted):
-            yield Outcome(f"the other {len(wanted) - place} checks, until this one holds", NOT_RUN)
+        if check == contract.checks()[0] and outcome.of_wrong_kind and index < len(wanted):
+            yield Outcome(f"the other {len(wanted) - index} checks, until this one holds", NOT_RUN)
             return
 
 
@@ -185,9 +185,9 @@ def _told(console: Console, family: str, name: str, each: bool, **options: Any) 
             _print_check(console, outcomes)
     if not each:
         console.print(_line(title, outcomes, time.monotonic() - began))
-        for place, outcome in enumerate(outcomes, start=1):
+        for index, outcome in enumerate(outcomes, start=1):
             if outcome.result in (BROKEN, NOT_RUN):
-                _print_check(console, outcomes[:place])
+                _print_check(console, outcomes[:index])
     return outcomes
 
 
@@ -218,8 +218,8 @@ def _print_check(console: Console, outcomes: Sequence[Outcome]) -> None:
     for label, text in outcome.said:
         width = console.width - INDENT - LABEL
         lines = [part for line in text.splitlines() for part in textwrap.wrap(line, width, replace_whitespace=False)]
-        for place, line in enumerate(lines):
-            console.print(f"{'':{INDENT}}{label if place == 0 else '':{LABEL}}{line}", soft_wrap=True)
+        for index, line in enumerate(lines):
+            console.print(f"{'':{INDENT}}{label if index == 0 else '':{LABEL}}{line}", soft_wrap=True)
 
 
 def _words(check: str) -> str:

@@ -86,9 +86,9 @@ def _examine(
     """The exact solution, a row for each variant, and what is said of those that do not take the model."""
     judge = Judge(frozen, data)
     exact, rows, skipped = judge.solve_exactly(most_exact), list[Row](), list[str]()
-    for variant, on in [*((variant, judge.opened) for variant in variants), *_aged(frozen, older, variants, data)]:
+    for variant, source in [*((variant, judge.opened) for variant in variants), *_aged(frozen, older, variants, data)]:
         try:
-            found = conditioned(judge, variant, on, solver, most)
+            found = conditioned(judge, variant, source, solver, most)
         except ConfigError as error:
             skipped.append(f"skipped: {variant.name}: {error}")
             continue

@@ -215,8 +215,8 @@ def whole(seconds: Sequence[float], workers: int, once: Once) -> float:
 def _all(found: Sequence[Estimate]) -> Iterator[float]:
     """The seconds of every run that is left; what is begun needs less."""
     for estimate in found:
-        for place in range(estimate.left):
-            yield estimate.seconds - (estimate.done[place] if place < len(estimate.done) else 0.0)
+        for index in range(estimate.left):
+            yield estimate.seconds - (estimate.done[index] if index < len(estimate.done) else 0.0)
 
 
 # ---------------------------------------------------------------- tables

@@ -43,7 +43,7 @@ class Shard:
 
     def of(self, specs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
         """The i-th block of a task and a seed, the (i + n)-th, and so on."""
-        blocks = {block: place for place, block in enumerate(dict.fromkeys(map(_block, specs.values())))}
+        blocks = {block: index for index, block in enumerate(dict.fromkeys(map(_block, specs.values())))}
         return {key: spec for key, spec in specs.items() if blocks[_block(spec)] % self.n == self.i - 1}
 
 

@@ -48,8 +48,8 @@ def print_list(console: Console, kinds: Sequence[str], load: bool = False) -> No
     """
     groups = [group for kind in kinds for group in ([_studies()] if kind == "study" else _parts(kind, load))]
     width = max((len(name) for _, rows in groups for name, _ in rows), default=0)
-    for place, (heading, rows) in enumerate(groups):
-        console.print(f"{chr(10) if place else ''}{heading}", soft_wrap=True)
+    for index, (heading, rows) in enumerate(groups):
+        console.print(f"{chr(10) if index else ''}{heading}", soft_wrap=True)
         _print_rows(console, rows, width)
     if not load and any(_is_unopened(kind, name) for kind in kinds if kind != "study" for name in registry.names(kind)):
         console.print(f"\n{UNOPENED}")
@@ -214,7 +214,7 @@ def print_study(console: Console, name: str) -> None:
     _print_rows(
         console,
         [
-            *((("task" if place == 0 else ""), _task(study, task)) for place, task in enumerate(study.tasks)),
+            *((("task" if index == 0 else ""), _task(study, task)) for index, task in enumerate(study.tasks)),
             ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
             ("baseline", study.baseline),
             *([("device", study.device)] if study.device != "cpu" else []),

@@ -87,7 +87,9 @@ def _between(start: Method, end: Method, factors: Sequence[str], levels: Levels,
     if not any(levels):
         return start
     base, other, level = (end, start, 0) if design == "leave-one-out" else (start, end, 1)
-    changed = {factor: _value(other, factor) for factor, at in zip(factors, levels, strict=True) if at == level}
+    changed = {
+        factor: _value(other, factor) for factor, own_level in zip(factors, levels, strict=True) if own_level == level
+    }
     names = [_name(factor, value) for factor, value in changed.items()]
     return with_values(base, changed, "_".join([base.name, *names])[:64])
 

@@ -194,11 +194,11 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
 def _plugins(table: dict[str, Any], source: str) -> list[str]:
     """Loads the plugin files that the study names, before any part of it is looked up."""
     files = hyperparameters.build(_PluginsTable, table, "plugins").files
-    for place, file in enumerate(files):
-        checked(file, str, None, f"plugins.files[{place}]")
+    for index, file in enumerate(files):
+        checked(file, str, None, f"plugins.files[{index}]")
     home = Path(source).parent  # of a shipped study, which has none, the working folder
     paths = [home / os.path.expanduser(file) for file in files]
-    return [str(load_plugin(path, f"plugins.files[{place}]")) for place, path in enumerate(paths)]
+    return [str(load_plugin(path, f"plugins.files[{index}]")) for index, path in enumerate(paths)]
 
 
 def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]) -> Sweep | None:

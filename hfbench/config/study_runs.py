@@ -25,7 +25,7 @@ def plan(study: Study, data: str | None = None) -> list[RunSpec]:
     }
     found = {name: _optional_files(task, data) for name, task in tasks.items()}
     specs = []
-    for seed in dict.fromkeys(seed for on in study.on.values() for seed in on.seeds):
+    for seed in dict.fromkeys(seed for on_task in study.on.values() for seed in on_task.seeds):
         for name, task in tasks.items():
             on = study.on[name]
             if seed not in on.seeds:

@@ -164,7 +164,7 @@ def _constraint(given: Mapping[str, Any] | None) -> Constraint | None:
 
 def _check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mapping[str, Sequence[int]]) -> None:
     """A setting that was chosen for its luck on some seeds keeps that luck on them."""
-    own = sorted({seed for of in compared.values() for seed in of})
+    own = sorted({seed for seeds in compared.values() for seed in seeds})
     sets = {"sweep.seeds": seeds, "sweep.retest": retest, "the seeds that are compared (study.seeds, on.<task>)": own}
     for (name, of_name), (other, of_other) in combinations(sets.items(), 2):
         common = sorted({*of_name} & {*of_other})

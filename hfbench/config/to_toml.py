@@ -26,9 +26,9 @@ def toml(study: Study) -> str:
         "study": head,
         "tasks": study.tasks,
         "methods": {name: _method(method) for name, method in study.methods.items()},
-        "on": {task: asdict(on) for task, on in study.on.items()},
+        "on": {task: asdict(on_task) for task, on_task in study.on.items()},
         "hypotheses": {
-            hypothesis.name: {key: of for key, of in asdict(hypothesis).items() if key != "name"}
+            hypothesis.name: {key: value for key, value in asdict(hypothesis).items() if key != "name"}
             for hypothesis in study.hypotheses
         },
     }

@@ -165,11 +165,11 @@ class Chain:
         """The links with their δ_l, the last first."""
         self.check_same()
         g, fresh = u.to(self.dtype), False
-        for place in reversed(range(len(self.passed))):
-            one = self.passed[place]
+        for index in reversed(range(len(self.passed))):
+            one = self.passed[index]
             delta = one.slope(g, into=g if fresh else None)
             yield one, delta
-            if place:
+            if index:
                 g, fresh = delta @ one.W, True
 
     def check_same(self) -> None:

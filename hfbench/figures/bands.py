@@ -114,7 +114,9 @@ def quantile(values: Array, share: float) -> Array:
     last = np.isfinite(values).sum(axis=0) - 1
     below = np.floor(share * last).astype(int)
     weight = share * last - below
-    lower, upper = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, np.minimum(below + 1, last)))
+    lower, upper = (
+        np.take_along_axis(ordered, positions[None], axis=0)[0] for positions in (below, np.minimum(below + 1, last))
+    )
     return np.asarray(lower + weight * (upper - lower), dtype=float)
 
 

@@ -98,7 +98,7 @@ def _draw(
         widths = [value for method in drawn if (one := found[column, method]) for value in one.x]
         if widths:
             _target(axes, target, reached, looks)
-        fit(axes, "x", [*widths, *(at for places in reached.values() for at in places)])
+        fit(axes, "x", [*widths, *(place for places in reached.values() for place in places)])
         axes.set_xlabel(label(column))
     if heights:
         fit(panels[0, 0], "y", [*heights, *([target] if target is not None else [])])
@@ -161,7 +161,7 @@ def _target(axes: Axes, target: float | None, reached: Mapping[str, list[float]]
 
 def _reached(runs: Sequence[pd.DataFrame], x: str, y: str, target: float | None) -> list[float]:
     places = (first_at(trace, x, y, target) if target is not None else None for trace in runs)
-    return [at for at in places if at is not None]
+    return [place for place in places if place is not None]
 
 
 def _with_distinct(trace: pd.DataFrame, cases: int) -> pd.DataFrame:

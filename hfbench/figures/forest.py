@@ -170,9 +170,9 @@ def _interval(axes: Axes, row: Row, height: float, look: Style, limits: tuple[fl
     low, high = limits
     start, end = max(row.low, low), min(row.high, high)
     axes.plot([start, end], [height, height], color=look.colour, linewidth=1.8, solid_capstyle="butt")
-    for beyond, at, arrow in ((row.low < low, low, "<"), (row.high > high, high, ">")):
+    for beyond, end, arrow in ((row.low < low, low, "<"), (row.high > high, high, ">")):
         if beyond:
-            axes.plot([at], [height], arrow, color=look.colour, markersize=7, clip_on=False, zorder=3)
+            axes.plot([end], [height], arrow, color=look.colour, markersize=7, clip_on=False, zorder=3)
     if low <= row.ratio <= high:
         decided = row.verdict and not row.verdict.startswith("inconclusive")
         face = look.colour if decided else "white"

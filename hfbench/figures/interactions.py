@@ -59,7 +59,7 @@ def interactions(
         y, _ = tables[task]
         ends: list[float] = []
         for axes, (a, b) in zip(row, pairs, strict=False):
-            cells = {method: (at[a], at[b]) for method, at in levels.items()}
+            cells = {method: (place_of[a], place_of[b]) for method, place_of in levels.items()}
             ends += _panel(axes, y, list(cells.values()), (called[factors[a]], called[factors[b]]), factors[b])
             axes.set_xlabel(literal(factors[a]))
         fit(row[0], "y", np.exp(ends), log=True, pad=0.08)  # on which effects that multiply are parallel
@@ -114,11 +114,11 @@ def _panel(
     at = sorted({a for a, _ in means})
     series = sorted({b for _, b in means})
     shown: list[float] = []
-    for place, b in enumerate(series):
+    for index, b in enumerate(series):
         xs = np.array([a for a in at if (a, b) in means], dtype=float)
         found = np.array([t_interval(means[a, b]) for a in at if (a, b) in means])
-        look = LEVELS[place % len(LEVELS)]
-        dodged = xs + 0.05 * (place - (len(series) - 1) / 2)
+        look = LEVELS[index % len(LEVELS)]
+        dodged = xs + 0.05 * (index - (len(series) - 1) / 2)
         centre, low, high = np.exp(found).T
         axes.plot(
             dodged, centre, **look.line, marker=look.marker, markersize=6, linewidth=1.8, label=_name(called[1], b)

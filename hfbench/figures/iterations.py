@@ -131,9 +131,9 @@ def _rho_panel(axes: Axes, groups: Groups, looks: Mapping[str, Style]) -> None:
     bands = {method: one for method, runs in clipped.items() if (one := by_iteration(runs, "rho")) is not None}
     if bands:
         axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
-    for place, (method, band) in enumerate(bands.items()):
+    for index, (method, band) in enumerate(bands.items()):
         draw_band(axes, band, looks[method], drawstyle="steps-mid")
-        at = low - 0.14 * (place + 1)
+        at = low - 0.14 * (index + 1)
         for iterations, marker in zip(_rho_marks(groups[method]), (7, "x"), strict=True):
             axes.plot(
                 iterations, [at] * len(iterations), marker=marker, markersize=4, linestyle="none",

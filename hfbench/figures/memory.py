@@ -46,10 +46,10 @@ def memory(
 
 
 def _memory_panel(axes: Axes, peaks: Mapping[str, Array], looks: Mapping[str, Style], baseline: str | None) -> None:
-    for place, (method, values) in enumerate(peaks.items()):
+    for index, (method, values) in enumerate(peaks.items()):
         look = looks[method]
-        axes.barh(place, float(np.median(values)), height=0.62, color=look.colour, alpha=0.3, linewidth=0)
-        offsets = place + 0.22 * (np.arange(values.size) % 3 - 1) * (values.size > 2)
+        axes.barh(index, float(np.median(values)), height=0.62, color=look.colour, alpha=0.3, linewidth=0)
+        offsets = index + 0.22 * (np.arange(values.size) % 3 - 1) * (values.size > 2)
         axes.plot(values, offsets, **look.points, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
     if not peaks:
         nothing(axes)

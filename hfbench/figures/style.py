@@ -53,8 +53,8 @@ class Style:
 def styles(methods: Iterable[str]) -> dict[str, Style]:
     """A style per method by its place among the study's methods: 360 combinations before they repeat."""
     return {
-        method: Style(COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)])
-        for place, method in enumerate(dict.fromkeys(methods))
+        method: Style(COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)], MARKERS[index % len(MARKERS)])
+        for index, method in enumerate(dict.fromkeys(methods))
     }
 
 

@@ -65,7 +65,7 @@ class Sent:
 
     def __init__(self, step: tuple[Any, ...]) -> None:
         self.step = step
-        self.places = [place for place, entry in enumerate(step) if isinstance(entry, Tensor)]
+        self.places = [index for index, entry in enumerate(step) if isinstance(entry, Tensor)]
         self.numbers = torch.stack([step[place] for place in self.places]).to("cpu", non_blocking=True)
         self.event: Any = None
         if stays(step[self.places[0]].device) and torch.cuda.is_available():

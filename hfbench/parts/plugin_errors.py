@@ -29,7 +29,7 @@ def report(error: BaseException) -> str:
     An error of ours says what is wrong in the last foreign line, and is not followed to where it is raised.
     """
     full = traceback.TracebackException.from_exception(error)
-    foreign = [place for place, frame in enumerate(full.stack) if not _is_ours(frame.filename)]
+    foreign = [index for index, frame in enumerate(full.stack) if not _is_ours(frame.filename)]
     if foreign and isinstance(error, HfbenchError):
         del full.stack[foreign[-1] + 1 :]
     del full.stack[: foreign[0] if foreign else len(full.stack)]

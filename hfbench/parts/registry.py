@@ -43,7 +43,7 @@ def names(family: str) -> list[str]:
     """
     _check_family(family)
     known = {*_installed(tuple(sys.path)), *_added}
-    return sorted(name for of, name in known if of == family)
+    return sorted(name for owner_family, name in known if owner_family == family)
 
 
 def families_of(name: str) -> list[str]:

@@ -162,7 +162,7 @@ def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
     seeds: dict[str, list[int]] = {}
     for spec in specs:
         seeds.setdefault(f"{spec.method.name} on {spec.task}", []).append(spec.seed)
-    return [f"{who}: seed{'s' * (len(of) > 1)} {ranges(of)}" for who, of in seeds.items()]
+    return [f"{who}: seed{'s' * (len(numbers) > 1)} {ranges(numbers)}" for who, numbers in seeds.items()]
 
 
 def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others:

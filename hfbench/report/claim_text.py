@@ -27,8 +27,8 @@ def table(claims: Sequence[Claim], console: Console) -> None:
     grid.add_column("verdict", min_width=12)
     grid.add_column("answer", no_wrap=True)
     for group in by_hypothesis(claims).values():
-        for place, claim in enumerate(group):
-            grid.add_row(*_row(claim, place == 0), Text(claim.answer, style=COLOURS.get(claim.answer, "yellow")))
+        for index, claim in enumerate(group):
+            grid.add_row(*_row(claim, index == 0), Text(claim.answer, style=COLOURS.get(claim.answer, "yellow")))
     console.print(grid)
     console.print(bullets(Text(" ".join(_explained(group))) for group in by_hypothesis(claims).values()))
 

@@ -72,7 +72,7 @@ def write_tables(recorded: Recorded, found: Findings, folder: Path) -> list[Path
     rows = {name: tables.get(name, []) for name in OTHERS}
     compared = {"study": recorded.study.name, "comparisons": tables.get("verdicts", []), **rows}
     write_json(comparisons_file, compared)
-    frames = {"runs": recorded.runs, **{name: pd.DataFrame(of) for name, of in tables.items()}}
+    frames = {"runs": recorded.runs, **{name: pd.DataFrame(rows) for name, rows in tables.items()}}
     for name in ("verdicts", *OTHERS):
         if name not in frames:  # what an earlier invocation wrote of other runs
             (folder / f"{name}.parquet").unlink(missing_ok=True)

@@ -134,7 +134,7 @@ def _table(table: Table) -> Iterator[str]:
     if table.caption:
         yield f"{literal(table.caption)}\n"
     yield row_of([literal(name) for name in table.head])
-    yield row_of([":---" if is_word(table, place) else "---:" for place in range(len(table.head))])
+    yield row_of([":---" if is_word(table, index) else "---:" for index in range(len(table.head))])
     for row in table.rows:
         yield row_of([_inline(cell) for cell in row])
 

@@ -83,7 +83,7 @@ summary { cursor: pointer; color: var(--link); }
 def page(document: Document) -> str:
     """The whole file. Figures are read from their files; every text is escaped."""
     sections = [block for block in document.blocks if isinstance(block, Heading) and block.level == 2]
-    anchors = {id(heading): f"s{place}" for place, heading in enumerate(sections, start=1)}
+    anchors = {id(heading): f"s{index}" for index, heading in enumerate(sections, start=1)}
     links = [f'<a href="#{anchors[id(section)]}">{_escaped(section.text)}</a>' for section in sections]
     title = _escaped(document.title)
     head = [
@@ -143,7 +143,7 @@ def _table(table: Table) -> Iterator[str]:
     elif table.caption:  # above what scrolls, or a phone cuts it off
         yield f'<p class="note above">{_escaped(table.caption)}</p>'
     yield '<div class="wide"><table>'
-    sides = [_class("" if is_word(table, place) else "number") for place in range(len(table.head))]
+    sides = [_class("" if is_word(table, index) else "number") for index in range(len(table.head))]
     names = (f'<th scope="col"{side}>{_escaped(name)}</th>' for name, side in zip(table.head, sides, strict=True))
     yield f"<thead><tr>{''.join(names)}</tr></thead>"
     yield "<tbody>"

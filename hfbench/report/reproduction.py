@@ -65,7 +65,7 @@ def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
 
 def _plan(recorded: Recorded) -> Iterator[Block]:
     study = recorded.study
-    family = sum(len(on.methods) - 1 for on in study.on.values())
+    family = sum(len(on_task.methods) - 1 for on_task in study.on.values())
     stops = "ends a run" if study.stop_at_target else "is noted, the run goes on to its budget"
     facts = [
         ("compared by", MEASURES[study.primary].title),
@@ -78,16 +78,18 @@ def _plan(recorded: Recorded) -> Iterator[Block]:
     if study.device != "cpu":
         facts.append(("device", study.device))
     if study.ablation is not None:
-        ends = "; ".join(f"{name}: {' -> '.join(of)}" for name, of in study.ablation.values.items())
+        ends = "; ".join(
+            f"{name}: {' -> '.join(ends_of_factor)}" for name, ends_of_factor in study.ablation.values.items()
+        )
         facts.append((f"{study.ablation.design} design", f"{study.ablation.start} to {study.ablation.end}, {ends}"))
     yield Table(("setting", "value"), facts, numbers=2)
     rows: list[list[Text]] = []
-    for task, on in study.on.items():
+    for task, on_task in study.on.items():
         budget = ", ".join(f"{limit:g} {unit}" for unit, limit in recorded.budgets.get(task, {}).items())
-        used = [name for name in study.methods if name in on.methods]
+        used = [name for name in study.methods if name in on_task.methods]
         methods = "all" if len(used) == len(study.methods) else ", ".join(used)
         made_of, target = _part("task", study.tasks[task]), f"{study.targets[task]:g}"
-        rows.append([task, made_of, target, budget, ranges(on.seeds), methods])
+        rows.append([task, made_of, target, budget, ranges(on_task.seeds), methods])
     yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6)
 
 

@@ -78,8 +78,8 @@ def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
         if kept.get("drawn_from") != drawn_from or kept["files"] != _digests(folder, kept["files"]):
             return None
         return [
-            Figure(of["kind"], of["task"], folder / of["png"], folder / of["svg"], of["about"])
-            for of in kept["figures"]
+            Figure(row["kind"], row["task"], folder / row["png"], folder / row["svg"], row["about"])
+            for row in kept["figures"]
         ]
     except (StoreError, OSError, KeyError, TypeError):  # written by another version, or gone
         return None
@@ -165,7 +165,9 @@ def _examples(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
     if shown:
         about = f"The first test cases, and what the runs of seed {seed} made of them at their end."
         originals = next(iter(shown.values()))["originals"]
-        images, errors = ({name: of[what] for name, of in shown.items()} for what in ("reconstructions", "errors"))
+        images, errors = (
+            {name: example[what] for name, example in shown.items()} for what in ("reconstructions", "errors")
+        )
         yield _made("examples", task, about, folder, figures.reconstructions, originals, images,
                     errors=errors, title=task, methods=list(recorded.study.methods))  # fmt: skip
 

@@ -64,8 +64,8 @@ def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None])
     declared = [
         (hypothesis, _pairs(hypothesis, task, study, runs, budget))
         for hypothesis in study.hypotheses
-        for task, on in study.on.items()
-        if {hypothesis.method, hypothesis.against} <= set(on.methods)
+        for task, on_task in study.on.items()
+        if {hypothesis.method, hypothesis.against} <= set(on_task.methods)
     ]
     family = [pairs for _, pairs in declared]
     judged = judge(family, study.margin, study.alpha)

@@ -60,8 +60,8 @@ def limits(recorded: Recorded) -> dict[str, float | None]:
 def _comparisons(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Comparison]:
     pairs = [
         pair(runs, task, method, study.baseline, study.primary, budget.get(task))
-        for task, on in study.on.items()
-        for method in on.methods
+        for task, on_task in study.on.items()
+        for method in on_task.methods
         if method != study.baseline
     ]
     return judge(pairs, study.margin, study.alpha)
@@ -74,8 +74,8 @@ def _effects(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None
     design = Design(study.ablation.factors, study.ablation.levels)
     blocks = [
         factorial.block(runs, task, design, study.primary, budget.get(task))
-        for task, on in study.on.items()
-        if set(design.levels) <= set(on.methods)
+        for task, on_task in study.on.items()
+        if set(design.levels) <= set(on_task.methods)
     ]
     return factorial.judge(blocks, design, study.margin, study.alpha)
 
@@ -84,8 +84,8 @@ def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:
     """In the study's order; only what at least one pair of runs has."""
     there = set(zip(runs["task"], runs["method"], strict=True))
     found: list[Exploratory] = []
-    for task, on in study.on.items():
-        methods = [name for name in on.methods if (task, name) in there]
+    for task, on_task in study.on.items():
+        methods = [name for name in on_task.methods if (task, name) in there]
         if study.baseline in methods:
             found += secondary(runs, study.baseline, study.primary, study.alpha, methods, [task])
     return [ratio for ratio in found if ratio.n]

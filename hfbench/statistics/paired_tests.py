@@ -128,8 +128,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     order = sorted(range(len(p_values)), key=lambda i: _or_one(p_values[i]))
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for place, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - place) * _or_one(p_values[i])))
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * _or_one(p_values[i])))
         if p_values[i] is not None:
             adjusted[i] = largest
     return adjusted

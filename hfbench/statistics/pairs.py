@@ -85,7 +85,7 @@ def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str
     tau = budget_of(runs, cost) if tau is None else tau
     first, second = (by_seed(runs[runs["method"] == name], cost) for name in (method, baseline))
     seeds = sorted(first.keys() & second.keys())
-    t, t_base = (np.array([of[seed] for seed in seeds], dtype=float) for of in (first, second))
+    t, t_base = (np.array([costs_by_seed[seed] for seed in seeds], dtype=float) for costs_by_seed in (first, second))
     solved, solved_base = t <= tau, t_base <= tau  # NaN, never reached, is False
     ratio = np.ones(len(seeds))
     either = solved | solved_base
@@ -107,8 +107,8 @@ def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measu
         values = np.where(diverged, _largest(values[~diverged]), values)
     runs = runs.assign(**{measure: np.where(values > 0, values, np.nan)})
     first, second = (
-        {seed: value for seed, value in zip(of["seed"], of[measure], strict=True) if math.isfinite(value)}
-        for of in (runs[runs["method"] == name] for name in (method, baseline))
+        {seed: value for seed, value in zip(rows["seed"], rows[measure], strict=True) if math.isfinite(value)}
+        for rows in (runs[runs["method"] == name] for name in (method, baseline))
     )
     seeds = sorted(first.keys() & second.keys())
     d: Array = np.array([math.log(first[seed] / second[seed]) for seed in seeds], dtype=float).round(12)

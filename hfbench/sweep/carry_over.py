@@ -59,7 +59,7 @@ def frozen_study(study: Study, frozen: Mapping[str, Frozen]) -> Study | None:
     name = f"{study.name}-frozen"[:64]
     return replace(
         study, name=name, question=_question(base.name, frozen), notes=_notes(study), methods=methods,
-        baseline=base.name, on={task: replace(on, methods=tuple(methods)) for task, on in study.on.items()},
+        baseline=base.name, on={task: replace(on_task, methods=tuple(methods)) for task, on_task in study.on.items()},
         hypotheses=(), ablation=None, sweep=None,
     )  # fmt: skip
 

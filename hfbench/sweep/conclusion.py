@@ -107,8 +107,8 @@ def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path
         about = "The settings that matter most, two at a time."
         yield made("contour", about, figures.contour(trials, sweep.parameters, pairs, path("contour"), **common))
     if len(sweep.objectives) == 2:
-        again = {index: (of[0], of[1]) for index, of in one.retested().items()}
-        measures = [MEASURES[of].title for of in sweep.objectives]
+        again = {index: (ratios_again[0], ratios_again[1]) for index, ratios_again in one.retested().items()}
+        measures = [MEASURES[objective].title for objective in sweep.objectives]
         about = "Both objectives: what one costs of the other."
         yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=task))
 

@@ -33,14 +33,14 @@ def show_frozen(one: Swept, console: Console) -> None:
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("searched", overflow="fold")
     for path, search in one.task.sweep.parameters.items():
-        values = (shown(of[path]) for of in (one.task.first, one.frozen.params))
+        values = (shown(params[path]) for params in (one.task.first, one.frozen.params))
         grid.add_row(Text(path), *values, Text(searched(search)))
     console.print(grid)
     console.print(escape(" ".join(report.told(one))), highlight=False)
 
 
 def _front(one: Swept) -> Any:
-    names = [MEASURES[of].title for of in one.task.sweep.objectives]
+    names = [MEASURES[objective].title for objective in one.task.sweep.objectives]
     grid = grid_of(Text.assemble((one.task.name, "bold"), f" · the front, ratios to {one.task.method.name}"))
     grid.add_column("trial", justify="right")
     for name in [*names, *(f"{name}, again" for name in names)]:

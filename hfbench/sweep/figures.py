@@ -149,9 +149,9 @@ def importance(shares: Mapping[str, Mapping[str, float]], path: str | Path, *, t
     legend = [(Patch(color=BARS[name]), name) for name in shares]
     figure, panels = page((5.6, 1.0 + 0.42 * len(settings)), title=title, caption=caption, legend=legend)
     axes, height = panels[0, 0], 0.8 / len(shares)
-    for place, (name, of) in enumerate(shares.items()):
-        offsets = np.arange(len(settings)) + (place - (len(shares) - 1) / 2) * height
-        axes.barh(offsets, [of[setting] for setting in settings], height=0.9 * height, color=BARS[name])
+    for index, (name, share_of) in enumerate(shares.items()):
+        offsets = np.arange(len(settings)) + (index - (len(shares) - 1) / 2) * height
+        axes.barh(offsets, [share_of[setting] for setting in settings], height=0.9 * height, color=BARS[name])
     axes.set_yticks(range(len(settings)), [wrapped(_short(setting)) for setting in settings])
     axes.invert_yaxis()
     axes.grid(False, axis="y")

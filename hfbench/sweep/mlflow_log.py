@@ -67,7 +67,7 @@ def _metrics(task: Task, trial: Trial, first: Trial) -> dict[str, float]:
     """The objectives by seed and their geometric means, and the ratio to the first trial."""
     found: dict[str, float] = {"summary/seeds": len(trial.measures)}
     for measure in task.sweep.measures:
-        logs = {seed: math.log(of[measure]) for seed, of in trial.measures.items()}
+        logs = {seed: math.log(values[measure]) for seed, values in trial.measures.items()}
         found |= {f"{measure}/seed-{seed}": math.exp(value) for seed, value in logs.items()}
         found[f"summary/{measure}"] = math.exp(mean(logs))
     found["summary/ratio"] = math.exp(score(trial.measures, first.measures, task.sweep))

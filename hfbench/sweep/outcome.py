@@ -37,9 +37,11 @@ class Swept:
         """The ratios of the trials that were tested again, one for each objective."""
         base = self.again[0]
         return {
-            index: tuple(math.exp(mean(relative(of, base, objective))) for objective in self.task.sweep.objectives)
-            for index, of in self.again.items()
-            if index and of
+            index: tuple(
+                math.exp(mean(relative(measures, base, objective))) for objective in self.task.sweep.objectives
+            )
+            for index, measures in self.again.items()
+            if index and measures
         }
 
 

@@ -99,7 +99,7 @@ def describe(tuning: Tuning, trial: Trial) -> str:
     if not first.ended:
         return f"{head}: complete"
     values = seen(trial, first, tuning.sweep).values or ()
-    ratio = f"{' and '.join(f'{digits(math.exp(of))}x' for of in values)} of {method}"
+    ratio = f"{' and '.join(f'{digits(math.exp(value))}x' for value in values)} of {method}"
     if trial.state == COMPLETE:
         return f"{head}: {ratio}; {best(tuning)}"
     return f"{head}: ended after {len(trial.measures)} seeds at {ratio}; {best(tuning)}"
@@ -124,7 +124,7 @@ def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
     """That the study's seeds are too few for any verdict on what will be frozen, if they are."""
     study = tunings[0].task.study
     family = len(tunings) * len(study.tasks)
-    seeds, least = min(len(on.seeds) for on in study.on.values()), least_pairs(study.alpha, family)
+    seeds, least = min(len(on_task.seeds) for on_task in study.on.values()), least_pairs(study.alpha, family)
     if len(tunings[0].sweep.objectives) == 1 and seeds < least:
         comparisons = count(family, "comparison")
         yield f"study.seeds has {seeds}: for a verdict with {comparisons}, as there may be, it takes {least}."

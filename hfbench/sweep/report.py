@@ -70,7 +70,7 @@ def told(one: Swept) -> list[str]:
         best = f"none of the best {len(frozen.candidates)} was better than {task.method.name} as it stands"
         said[0] += f"; {best} on {seeds}, so that is kept."
     else:
-        chosen = next(of for of in frozen.candidates if of.index == frozen.index)
+        chosen = next(candidate for candidate in frozen.candidates if candidate.index == frozen.index)
         took = f"on {seeds} it took {digits(math.exp(chosen.retest))}x {cost} of {task.method.name}"
         said[0] += f"; trial {frozen.index} is frozen: {took}."
     gap = math.exp(-frozen.optimism)
@@ -92,9 +92,9 @@ def _matters(one: Swept, shares: Any) -> str:
         what = f"{LEAST_TRIALS} trials with scores that differ, and two settings"
         return f"What matters on {one.task.name} is not said: that takes {what}; there are {len(one.points)} trials."
     said = []
-    for name, of in shares.items():
-        ranked = sorted(of, key=lambda setting: -of[setting])[:3]
-        said.append(f"{name} {', '.join(f'{setting} {100 * of[setting]:.0f} %' for setting in ranked)}")
+    for name, share_of in shares.items():
+        ranked = sorted(share_of, key=lambda setting: -share_of[setting])[:3]
+        said.append(f"{name} {', '.join(f'{setting} {100 * share_of[setting]:.0f} %' for setting in ranked)}")
     return f"What matters on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
 
 
@@ -139,9 +139,16 @@ def _of_task(found: Found, one: Swept) -> Iterator[Block]:
 def _candidates(one: Swept) -> Iterator[Block]:
     assert one.frozen is not None
     table: list[list[Text]] = []
-    for of in one.frozen.candidates:
-        name = f"{of.index}, frozen" if of.index == one.frozen.index else str(of.index)
-        table.append([name, f"{digits(math.exp(of.tuning))}x", f"{digits(math.exp(of.retest))}x", _settings(of.params)])
+    for candidate in one.frozen.candidates:
+        name = f"{candidate.index}, frozen" if candidate.index == one.frozen.index else str(candidate.index)
+        table.append(
+            [
+                name,
+                f"{digits(math.exp(candidate.tuning))}x",
+                f"{digits(math.exp(candidate.retest))}x",
+                _settings(candidate.params),
+            ]
+        )
     if table:
         sweep = one.task.sweep
         seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
@@ -153,7 +160,7 @@ def _candidates(one: Swept) -> Iterator[Block]:
 
 
 def _front(one: Swept) -> Table:
-    names = [MEASURES[of].title for of in one.task.sweep.objectives]
+    names = [MEASURES[objective].title for objective in one.task.sweep.objectives]
     again, table = one.retested(), list[list[Text]]()
     for point in front(one.points):
         ratios = [*map(_ratio, point.ratios), *map(_ratio, again.get(point.index, [math.nan] * len(names)))]

@@ -70,7 +70,7 @@ def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
     values = {trial.index: seen(trial, first, sweep).values or () for trial in ranked}
     best = [trial for trial in ranked if not any(beats(other, values[trial.index]) for other in values.values())]
     many = min(sweep.candidates, len(best))
-    return [best[round(place * (len(best) - 1) / max(1, many - 1))] for place in range(many)]
+    return [best[round(index * (len(best) - 1) / max(1, many - 1))] for index in range(many)]
 
 
 def beats(one: Sequence[float], other: Sequence[float]) -> bool:

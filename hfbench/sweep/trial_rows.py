@@ -64,7 +64,7 @@ def rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) 
     for index, trial in sorted(trials.items()):
         of_trial = {"task": task, "trial": index, "state": trial.state, "why": trial.why, **trial.params}
         for stage, measures in (("tuning", trial.measures), ("again", again.get(index, {}))):
-            seeds = [{"stage": stage, "seed": seed, **of} for seed, of in sorted(measures.items())]
+            seeds = [{"stage": stage, "seed": seed, **values} for seed, values in sorted(measures.items())]
             table += [{**of_trial, **row} for row in seeds or [{"stage": stage}] if seeds or stage == "tuning"]
     return table
 

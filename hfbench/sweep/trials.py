@@ -166,7 +166,7 @@ class Trials:
         from optuna.trial import TrialState, create_trial
 
         token = uuid.uuid4().hex
-        known = {f"{SEED}{seed}": dict(of) for seed, of in measures.items()}
+        known = {f"{SEED}{seed}": dict(values) for seed, values in measures.items()}
         attributes = {"index": index, "home": self.home, "token": token, **known}
         self._study.add_trial(
             create_trial(
@@ -213,7 +213,7 @@ def _read(trial: optuna.trial.FrozenTrial) -> Trial:
 
     states = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
     attributes = trial.user_attrs
-    measures = {int(name.removeprefix(SEED)): of for name, of in attributes.items() if name.startswith(SEED)}
+    measures = {int(name.removeprefix(SEED)): value for name, value in attributes.items() if name.startswith(SEED)}
     return Trial(
         index=attributes["index"],
         number=trial.number,

@@ -56,9 +56,9 @@ class Task:
 
 def _identity(sweep: Sweep, first: RunSpec) -> str:
     """Of a sweep on a task: its settings, and the version of the numerics."""
-    plain = asdict(sweep) | {"parameters": {path: _plain(of) for path, of in sweep.parameters.items()}}
-    for beside in ("tasks", "retest", "candidates", "trials", "hours"):  # a sweep may be extended
-        del plain[beside]
+    plain = asdict(sweep) | {"parameters": {path: _plain(search) for path, search in sweep.parameters.items()}}
+    for name in ("tasks", "retest", "candidates", "trials", "hours"):  # a sweep may be extended
+        del plain[name]
     return hashlib.sha256(json.dumps([plain, first.key()], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -89,7 +89,7 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
 
 def relative(trial: Measures, first: Measures, measure: str) -> dict[int, float]:
     """log(measure / that of the first trial) by seed, on the seeds that the trial has."""
-    return {seed: math.log(of[measure] / first[seed][measure]) for seed, of in trial.items() if seed in first}
+    return {seed: math.log(values[measure] / first[seed][measure]) for seed, values in trial.items() if seed in first}
 
 
 def mean(values: Mapping[int, float]) -> float:
@@ -125,7 +125,7 @@ class Open:
     @property
     def known(self) -> int:
         """How many seeds, in the order, have ended without a gap."""
-        return next((place for place, seed in enumerate(self.order) if seed not in self.measures), len(self.order))
+        return next((index for index, seed in enumerate(self.order) if seed not in self.measures), len(self.order))
 
 
 class Tuning:
@@ -217,7 +217,7 @@ class Tuning:
         if self.sweep.hours is None:
             return True
         done = [self.all[number] for number in range(index - self.sweep.ahead + 1) if number in self.all]
-        spent = sum(of["seconds"] for trial in done for of in trial.measures.values())
+        spent = sum(values["seconds"] for trial in done for values in trial.measures.values())
         return spent < 3600 * self.sweep.hours
 
     def _begin(self) -> bool:
@@ -270,7 +270,7 @@ class Tuning:
         if best is None:
             return False
         scores = {seed: math.log(open_.measures[seed][self._objective]) for seed in open_.order[: open_.known]}
-        of_best = {seed: math.log(of[self._objective]) for seed, of in best.measures.items()}
+        of_best = {seed: math.log(values[self._objective]) for seed, values in best.measures.items()}
         return is_hopeless(scores, of_best)
 
     def _best(self, index: int) -> Trial | None:
@@ -289,8 +289,10 @@ class Tuning:
 
     def _end(self, open_: Open, state: str, why: str = "") -> Trial:
         index = open_.trial.index
-        logs = [[math.log(of[objective]) for of in open_.measures.values()] for objective in self.sweep.objectives]
-        values = [sum(of) / len(of) for of in logs if of]
+        logs = [
+            [math.log(values[objective]) for values in open_.measures.values()] for objective in self.sweep.objectives
+        ]
+        values = [sum(of_objective) / len(of_objective) for of_objective in logs if of_objective]
         self.trials.end(open_.trial, state, values, why)
         del self.open[index]
         self.all = self._known()

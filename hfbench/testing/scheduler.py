@@ -76,10 +76,10 @@ class SchedulerContract(Contract):
 
     def test_gives_reasons(self) -> None:
         for total, plans in self._histories():
-            for place, plan in enumerate(plans):
+            for index, plan in enumerate(plans):
                 require(
                     isinstance(plan.reason, str) and bool(plan.reason.strip()),
-                    f"a reason for every batch (step {place} of {total} cases)",
+                    f"a reason for every batch (step {index} of {total} cases)",
                     repr(plan.reason),
                     "the trace says why a batch grew; without it nobody can tell which test fired",
                 )
@@ -263,4 +263,4 @@ def _told(needs: Sequence[str]) -> str:
 
 def _first_difference(a: Sequence[BatchPlan], b: Sequence[BatchPlan]) -> int:
     """The place of the first plan that differs; their number if none does."""
-    return next((place for place, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))

@@ -227,16 +227,16 @@ class SolverContract(Contract):
 
     def test_counts_its_products(self) -> None:
         for problem, x0, factor in self._variants():
-            for place, step in enumerate(self._run(problem, x0, factor, steps=10, tolerance=1e-9)):
+            for index, step in enumerate(self._run(problem, x0, factor, steps=10, tolerance=1e-9)):
                 require(
-                    step.state.k == place,
-                    f"states numbered 0, 1, 2, …: {place}",
+                    step.state.k == index,
+                    f"states numbered 0, 1, 2, …: {index}",
                     f"k = {step.state.k}",
                     "rules and kept iterates go by k",
                 )
                 require(
                     step.state.products == step.counted,
-                    f"products = {step.counted:g} at state {place}, as the system counted them "
+                    f"products = {step.counted:g} at state {index}, as the system counted them "
                     "(multiply one, forward and adjoint a half each)",
                     f"{step.state.products:g}",
                     "work is the axis on which solvers are compared",
@@ -267,8 +267,8 @@ class SolverContract(Contract):
 
     def _variants(self) -> Iterator[tuple[Problem, Vector | None, DenseFactor]]:
         """Problems, warm starts and preconditioners, each kind at least once."""
-        for place, loss in enumerate(LOSSES):
-            problem = Problem(loss, shares_cases=place != 1)
+        for index, loss in enumerate(LOSSES):
+            problem = Problem(loss, shares_cases=index != 1)
             A, _ = problem.dense
             yield problem, None, unit_factor(len(A))
             yield problem, problem.vector(random_vector(len(A))), self._factor(rough_factor(A))
