@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlflow_pages import missing
-from plugin_files import PLUGIN
-from tiny_study import results_folder
+from support.mlflow_pages import missing
+from support.plugin_files import PLUGIN
+from support.tiny_study import results_folder
 
 from hfbench import registry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny_study import uses_mlflow
+from support.tiny_study import uses_mlflow
 
 from benchmarks import overhead, thousand
 from benchmarks.runner import Options

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from blocks import pages
 from sitegen import (
     api_page,
     benchmark_figures,
@@ -22,6 +21,7 @@ from sitegen import (
     study_page,
 )
 from sitegen import pages as site
+from support.blocks import pages
 
 from hfbench import registry
 from hfbench.curvature import work_ledger

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from blocks import DOCS
 from sitegen import microscope_figures
+from support.blocks import DOCS
 
 PAGE = (DOCS / "explanation/microscope.md").read_text("utf-8")
 

@@ -18,7 +18,7 @@ import pytest
 import tomli_w
 import torch
 import typer
-from blocks import Block, blocks, matches, pages
+from support.blocks import Block, blocks, matches, pages
 
 from hfbench import registry
 from hfbench.cli.main import app

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from blocks import blocks, matches, pages
+from support.blocks import blocks, matches, pages
 
 
 def test_two_processes_print_what_one_does(tmp_path: Path) -> None:

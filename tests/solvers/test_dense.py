@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from systems import (
+from support.systems import (
     DenseSystem,
     DiagonalFactor,
     blocks,

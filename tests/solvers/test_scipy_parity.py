@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from scipy.sparse.linalg import cg, lsmr, lsqr, minres
-from systems import Array, DenseSystem, DiagonalFactor, blocks, dense_system, flat
+from support.systems import Array, DenseSystem, DiagonalFactor, blocks, dense_system, flat
 
 from hfbench.solvers.cg import CG
 from hfbench.solvers.lsmr import LSMR

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat
+from support.systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat
 
 from hfbench.parts.protocols import Breakdown
 from hfbench.solvers.bidiagonalisation import ShiftedProblem, golub_kahan, sym_ortho

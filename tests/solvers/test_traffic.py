@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from systems import inputs_for, network, targets_for
+from support.systems import inputs_for, network, targets_for
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny_study import results_folder, uses_mlflow
+from support.tiny_study import results_folder, uses_mlflow
 
 from hfbench.commands.compare import compare_study
 from hfbench.config.load import load_study, shipped_studies

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mnist_files import idx, written
+from support.mnist_files import idx, written
 from torch import nn
 
 from hfbench import registry

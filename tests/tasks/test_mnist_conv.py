@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mnist_files import written
+from support.mnist_files import written
 from torch import nn
 
 from hfbench import registry

@@ -1,0 +1,262 @@
+"""Diagnosis: every failure that is planted in a real run is recognised, and healthy runs show none."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
+
+from hfbench import registry
+from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
+from hfbench.config.load import load_study
+from hfbench.config.study_runs import plan
+from hfbench.diagnosis.nonfinite_origin import origin
+from hfbench.diagnosis.run_trace import Run
+from hfbench.diagnosis.signatures import OF_ALL, OF_STEPS, findings
+from hfbench.errors import ConfigError, StoreError
+from hfbench.linalg.vector import Vector
+from hfbench.parts.hyperparameters import part
+from hfbench.records.run_folder import RunFolder
+
+LONG = "study.stop_at_target=false"
+
+
+def shown(spec, folder: Path) -> dict[str, str]:
+    """The signatures of a run, with their evidence."""
+    attempt(spec, folder)
+    run = Run.of(RunFolder(folder, spec.key()), spec.name, spec.config()["method"])
+    return {one.signature: one.evidence for one in findings(run)}
+
+
+PLANTED = {
+    "stalled inner solves": ("hf", 24, ["methods.hf.rules=[]", "methods.hf.max_inner=30"]),
+    "lambda at its bound": ("hf", 24, ["methods.hf.globalization.min_damping=40.0"]),
+    "rho below its range": (
+        "hf", 24, ["methods.hf.globalization={initial_damping=1e-6,damping_growth=1.0}", "methods.hf.max_inner=50"],
+    ),
+    "line search rejects steps": ("hf", 24, ["methods.hf.globalization={armijo=0.999,max_tries=1}"]),
+    "budget spent in backtracking": (
+        "hf", 16, [
+            "methods.hf.rules=[{use='fixed-iterations',iterations=120}]",
+            "methods.hf.scheduler={use='fixed',gradient=1.0,curvature=0.05}",
+            "methods.hf.globalization={initial_damping=1.0,damping_growth=1.0,damping_decay=1.0}",
+        ],
+    ),
+    "batch grows too early": (
+        "shf", 24,
+        ["methods.shf.scheduler={use='dynamic',start=0.2,tolerance=0.9,window=1,max_growth=10.0}"],
+    ),
+    "batch grows too late": (
+        "shf", 120, [
+            "methods.shf.scheduler={use='inner-product',start=8.0,theta=100.0,nu=1000.0}",
+            "methods.shf.globalization={initial_damping=3.0,damping_growth=1.0,damping_decay=1.0}",
+        ],
+    ),
+    "overfitting": (
+        "hf", 60, ["tasks.tiny-curves.cases=12", "methods.hf.scheduler={use='fixed',gradient=1.0,curvature=1.0}"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("signature", PLANTED)
+def test_a_planted_failure_is_recognised(tmp_path: Path, signature: str) -> None:
+    method, iterations, overrides = PLANTED[signature]
+    study = tiny(tmp_path, LONG, f"study.budget={{iterations={iterations}}}", *overrides)
+    assert signature in shown(specs(study)[method, 0], tmp_path)
+
+
+@part
+class Hoards:
+    """A preconditioner that keeps what it should let go of."""
+
+    cases = "curvature"
+    trivial = True
+
+    def build(self, linearisation: Any, shift: Any, generator: Any) -> Hoards:
+        KEPT.append(torch.ones(6 * 2**20))
+        return self
+
+    def solve(self, v: Vector) -> Vector:
+        return v
+
+    solve_factor = solve_factor_t = solve
+
+
+@part
+class Backwards:
+    """A preconditioner that is far from the matrix."""
+
+    cases = "curvature"
+
+    def build(self, linearisation: Any, shift: Any, generator: Any) -> Backwards:
+        return self
+
+    def solve(self, v: Vector) -> Vector:
+        return self.solve_factor(self.solve_factor(v))
+
+    def solve_factor(self, v: Vector) -> Vector:
+        scales = (torch.logspace(0, -1.5, block.numel()).reshape(block.shape).to(block) for block in v)
+        return Vector(block * scale for block, scale in zip(v, scales, strict=True))
+
+    solve_factor_t = solve_factor
+
+
+KEPT: list[torch.Tensor] = []
+
+
+@pytest.fixture
+def parts(forgotten: None) -> None:
+    registry.add("preconditioner", "hoards", Hoards)
+    registry.add("preconditioner", "backwards", Backwards)
+    registry.add("solver", "explodes", Explodes)
+
+
+def test_growing_memory_is_recognised(tmp_path: Path, parts: None) -> None:
+    KEPT.clear()
+    study = tiny(tmp_path, LONG, "study.budget={iterations=20}", "methods.hf.preconditioner=hoards")
+    try:
+        assert "growing memory" in shown(specs(study)["hf", 0], tmp_path)
+    finally:
+        KEPT.clear()
+
+
+def diagnosed(study: Any, folder: Path, **more: Any) -> tuple[int, str]:
+    screen = io.StringIO()
+    status = diagnose_study(study, folder, None, Console(file=screen, width=80), **more)
+    return status, screen.getvalue()
+
+
+TWINS = """
+[methods.%s]
+solver = "cg"
+preconditioner = "%s"
+scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }
+"""
+
+
+def test_a_preconditioner_that_is_worse_than_none_is_recognised(tmp_path: Path, parts: None) -> None:
+    extra = TWINS % ("bad", "backwards") + TWINS % ("none", "identity")
+    study = tiny(tmp_path, "study.budget={iterations=60}", extra=extra)
+    for (method, _), spec in specs(study).items():
+        if method != "shf":
+            attempt(spec, tmp_path)
+    status, text = diagnosed(study, tmp_path)
+    assert status == 1
+    assert "preconditioner worse than none: bad on tiny-curves" in text
+    assert "of none, more at every one of 2" in " ".join(text.split())
+    assert "preconditioner worse than none: hf" not in text
+
+
+def test_the_origin_of_what_is_not_finite_is_named(tmp_path: Path, parts: None) -> None:
+    study = tiny(tmp_path, extra=MISBEHAVING % ("wild", "explodes"))
+    spec = specs(study)["wild", 0]
+    assert attempt(spec, tmp_path)["outcome"] == "diverged"
+    assert "after iteration 1 the first that is not finite: outputs of layer 0 (Linear)" in origin(spec)
+    status, text = diagnosed(replace_methods(study, "wild"), tmp_path, with_origin=True)
+    assert status == 1
+    assert "diverged: wild/tiny-curves/s0" in text
+    assert "outputs of layer 0 (Linear)" in " ".join(text.split())
+
+
+def replace_methods(study: Any, name: str) -> Any:
+    on = {task: replace(one, methods=(name,), seeds=(0,)) for task, one in study.on.items()}
+    return replace(study, methods={name: study.methods[name]}, baseline=name, on=on, seeds=(0,))
+
+
+def test_ten_healthy_runs_show_nothing(tmp_path: Path) -> None:
+    study = load_study("quickstart", seeds="5")
+    found = {spec.name: shown(spec, tmp_path) for spec in plan(study)}
+    assert len(found) == 10
+    assert found == dict.fromkeys(found, {})
+    status, text = diagnosed(study, tmp_path)
+    assert (status, text.splitlines()[-1]) == (0, "No failure signature in any of them.")
+
+
+# ---------------------------------------------------------------- what there is to look at
+
+
+def test_one_run_is_found_by_the_beginning_of_its_key(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    attempt(spec, tmp_path)
+    key, screen = spec.key(), io.StringIO()
+    assert is_key(key[:5], tmp_path)
+    assert not is_key("tiny", tmp_path)
+    assert not is_key("0" * 16, tmp_path)
+    assert diagnose_run(key[:5], tmp_path, Console(file=screen, width=80)) == 0
+    assert screen.getvalue().startswith("hf/tiny-curves/s0: reached after ")
+
+
+def test_a_run_that_has_not_ended_and_a_study_without_runs_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "abcd" * 4)
+    folder.create(specs(tiny(tmp_path))["hf", 0].config())
+    with pytest.raises(StoreError, match="has not ended yet"):
+        diagnose_run("abcd", tmp_path, Console(file=io.StringIO()))
+    RunFolder(tmp_path, "abcd" * 3 + "0000").create({})
+    with pytest.raises(ConfigError, match="beginning of 2 runs' keys"):
+        diagnose_run("abcd", tmp_path, Console(file=io.StringIO()))
+    with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded"):
+        diagnosed(tiny(tmp_path), tmp_path)
+
+
+def test_a_baseline_is_asked_only_what_it_can_show(tmp_path: Path) -> None:
+    extra = '\n[methods.adam]\noptimizer = "adam"\nscheduler = "fixed"\n'
+    study = tiny(tmp_path, LONG, "study.budget={iterations=12}", extra=extra)
+    assert shown(specs(study)["adam", 0], tmp_path) == {}
+
+
+# ---------------------------------------------------------------- signatures, on rows that are made up
+
+
+def made_up(iterations: int = 30, **columns: Any) -> Run:
+    rows: dict[str, Any] = {
+        "stop_reason": ["relative_progress"] * iterations, "inner_iterations": 20, "chosen_iterate": 20,
+        "damping": 1.0, "rho": 0.6, "step_length": 1.0, "batch_gradient": 200, "variance_l1": math.nan,
+        "gradient_norm": 1.0, "validation_error": [2.0 / (1 + i) for i in range(iterations)],
+        "train_objective_batch": [1.0 / (1 + i) for i in range(iterations)], "peak_memory": 2e8,
+        "distinct_cases": 200,
+    } | columns  # fmt: skip
+    method = {"optimizer": None, "max_inner": 250, "preconditioner": {"use": "martens"}, "globalization": {}}
+    method["globalization"] = {"min_damping": 1e-10}
+    frame = pd.DataFrame(rows, index=range(iterations))
+    return Run("m/t/s0", method, {"outcome": "reached", "distinct": 1.0}, frame)
+
+
+def test_rows_without_fault_show_nothing_and_short_runs_are_not_judged() -> None:
+    assert findings(made_up()) == []
+    assert findings(made_up(4, step_length=0.0)) == []
+    assert len(OF_STEPS) + len(OF_ALL) == 9
+
+
+def test_lambda_that_runs_away_is_recognised() -> None:
+    (found,) = findings(made_up(damping=[1.5**i for i in range(30)]))
+    assert found.signature == "lambda runs away"
+    assert found.evidence.startswith("lambda rose from 1 to ")
+
+
+@pytest.mark.parametrize(
+    ("columns", "signature"),
+    [
+        ({"validation_error": [1.0] * 10 + [0.5] + [0.52] * 19}, None),  # 4 % is no turn
+        ({"validation_error": [1.0] * 10 + [0.5] + [0.9] * 19, "train_objective_batch": 1.0}, None),  # nothing fell
+        ({"validation_error": [1.0] * 10 + [0.5] + [0.9] * 19}, "overfitting"),
+        ({"peak_memory": [2e8 + 5e6 * i for i in range(30)]}, "growing memory"),
+        (
+            {"peak_memory": [2e8 + 5e6 * i for i in range(30)], "batch_gradient": range(100, 130)},
+            None,
+        ),  # with the batch
+        ({"step_length": [0.0, 1.0, 1.0] * 10}, "line search rejects steps"),
+        ({"step_length": [0.0] + [1.0] * 29}, None),
+        ({"rho": [math.nan] * 30}, None),
+        ({"damping": 1e-10}, "lambda at its bound"),
+    ],
+)
+def test_thresholds(columns: dict[str, Any], signature: str | None) -> None:
+    assert [one.signature for one in findings(made_up(**columns))] == ([signature] if signature else [])

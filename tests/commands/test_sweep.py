@@ -1,0 +1,197 @@
+"""`hfbench sweep` as it is typed: whole, interrupted, and with what is wrong."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from support.tiny_study import results_folder, uses_mlflow
+from support.tiny_sweep import command, environment, runs, study_file, swept, trials
+
+from hfbench.config.load import load_study
+from hfbench.records.files import read_json
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The results of a sweep in one go, with its figures, and what it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    results = results_folder(folder / "results")
+    done = swept(study_file(folder), results, "--jobs", "1", drawn=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return results, done.stdout
+
+
+def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Path, str]) -> None:
+    results, screen = whole
+    folder = results / "studies" / "tiny"
+    assert "study.seeds has 2: for a verdict with 2 comparisons, as there may be, it takes " in screen
+    for said in ("a: 7 trials of shf", "a trial 0/6: shf as it stands", "tested again, 6 runs", "a · settings of shf"):
+        assert said in screen
+    summary = read_json(folder / "sweep.json") or {}
+    assert set(summary["frozen"]) == {"a"}
+    assert len(summary["frozen"]["a"]["tested_again"]) == 2
+    table = trials(results)
+    assert set(table["trial"]) == set(range(7))
+    assert table.loc[table["trial"] == 0, "scheduler.theta"].eq(0.5).all()
+    assert set(table["seed"]) == {1000, 1001, 1002, 1003}
+    whole_table = pd.read_parquet(folder / "trials.parquet")
+    again = whole_table[whole_table["stage"] == "again"].set_index(["trial", "seed"])["work_to_target"].unstack()
+    assert list(again.columns) == [2000, 2001]
+    for one in summary["frozen"]["a"]["tested_again"]:
+        ratio = (again.loc[one["trial"]] / again.loc[0]).map(math.log).mean()
+        assert one["retest_ratio"] == pytest.approx(math.exp(ratio))
+    assert max(map(len, screen.splitlines())) <= 120
+    for name in ("sweep.html", "sweep.md", "history-a.png", "slices-a.svg"):
+        assert (folder / name).stat().st_size > 1000
+    assert "What matters on a is not said: that takes 10 trials" in (folder / "sweep.md").read_text()
+    assert "Do &lt;thresholds&gt; matter?" in (folder / "sweep.html").read_text()
+
+
+def test_what_is_frozen_is_a_study_of_its_own(whole: tuple[Path, str]) -> None:
+    results, screen = whole
+    frozen = (read_json(results / "studies" / "tiny" / "sweep.json") or {})["frozen"]["a"]
+    if frozen["trial"] == 0:
+        assert "nothing to compare" in screen
+        return
+    study = load_study(str(results / "studies" / "tiny" / "frozen.toml"))
+    assert list(study.methods) == ["shf", "shf_for_a"]
+    assert study.methods["shf_for_a"].scheduler is not None
+    assert study.methods["shf_for_a"].scheduler["theta"] == frozen["settings"]["scheduler.theta"]
+    assert list(study.tasks) == ["a", "b"]
+    assert "carry-over · work to target" in screen
+    made = runs(results)
+    assert {f"{method}/{task}/s{seed}" for method in study.methods for task in "ab" for seed in (0, 1)} <= set(made)
+
+
+def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]) -> None:
+    from mlflow.tracking import MlflowClient
+
+    from hfbench.tracking.mlflow_store import local_uri
+
+    results, _ = whole
+    client = MlflowClient(tracking_uri=local_uri(results))
+    experiment = client.get_experiment_by_name("tiny")
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
+    assert parent.data.tags["mlflow.source.name"] == "hfbench sweep"
+    children = {run.info.run_name: run for run in found if run is not parent}
+    assert len(children) == len(found) - 1  # none twice
+    assert set(children) == {f"shf/a/trial-{index}" for index in range(7)}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
+    table = trials(results)
+    for index in range(7):
+        of_trial, run = table[table["trial"] == index], children[f"shf/a/trial-{index}"]
+        assert float(run.data.params["scheduler.theta"]) == pytest.approx(of_trial["scheduler.theta"].iloc[0], rel=1e-5)
+        for seed, work in zip(of_trial["seed"], of_trial["work_to_target"], strict=True):
+            assert run.data.metrics[f"work_to_target/seed-{seed}"] == pytest.approx(work)
+    assert parent.data.params["range.scheduler.theta"] == "0.1 to 1.5"
+    attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
+    assert {"sweep.html", "sweep.json", "trials.parquet", "history-a.png"} <= attached
+
+
+def test_killed_twice_it_comes_to_the_same_runs_and_repeats_none(whole: tuple[Path, str], tmp_path: Path) -> None:
+    results, _ = whole
+    file, again = study_file(tmp_path), results_folder(tmp_path / "results")
+    seen: dict[str, int] = {}
+    for enough in (5, 14):
+        process = subprocess.Popen(
+            command(file, again, "--jobs", "2"), env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        while len(runs(again) if (again / "runs").exists() else {}) < enough:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        now = {path.parent.name: path.stat().st_mtime_ns for path in (again / "runs").glob("*/result.json")}
+        assert seen.items() <= now.items()
+        seen = now
+    done = swept(file, again, "--jobs", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    now = {path.parent.name: path.stat().st_mtime_ns for path in (again / "runs").glob("*/result.json")}
+    assert seen.items() <= now.items()
+    assert runs(again) == runs(results)
+    pd.testing.assert_frame_equal(trials(again), trials(results))
+
+
+def test_the_same_command_again_repeats_nothing(whole: tuple[Path, str]) -> None:
+    results, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in (results / "runs").glob("*/result.json")}
+    done = swept(study_file(results.parent), results, "--jobs", "1")
+    assert done.returncode == 0
+    assert "7 made already" in done.stdout
+    assert "6 runs on fresh seeds, 6 made already" in done.stdout
+    assert "trial 3/6" not in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (results / "runs").glob("*/result.json")} == before
+
+
+def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Path) -> None:
+    results = results_folder(tmp_path / "results")
+    both = 'sweep.objective=["work_to_target", "distinct_to_target"]'
+    done = swept(study_file(tmp_path), results, "--set", both, "--set", "sweep.trials=4", drawn=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a · the front, ratios to shf" in done.stdout
+    assert "Of several objectives none is frozen" in done.stdout
+    folder = results / "studies" / "tiny"
+    assert (folder / "pareto-a.png").stat().st_size > 1000
+    assert "The trials that no other beats in everything" in (folder / "sweep.md").read_text()
+    assert set(trials(results)["state"]) == {"complete"}
+    assert not (folder / "frozen.toml").exists()
+
+
+def test_a_constraint_is_kept_by_what_is_frozen(tmp_path: Path) -> None:
+    results = results_folder(tmp_path / "results")
+    options = ("study.stop_at_target=false", 'sweep.constraint={measure="final_test_error", at_most=0.7}')
+    chosen = [word for option in options for word in ("--set", option)]
+    done = swept(study_file(tmp_path), results, *chosen)
+    assert (done.returncode, done.stderr) == (0, "")
+    table = trials(results)
+    error = table.pivot_table(index="trial", columns="seed", values="final_test_error")
+    ratio = (error / error.loc[0]).map(math.log).mean(axis=1).map(math.exp)
+    frozen = (read_json(results / "studies" / "tiny" / "sweep.json") or {})["frozen"]["a"]
+    tested = [one["trial"] for one in frozen["tested_again"]]
+    assert tested
+    assert (ratio[tested] <= 0.7).all()
+    assert (ratio > 0.7).any()
+    holds = {one["trial"]: one["holds"] for one in frozen["tested_again"]}
+    assert frozen["trial"] == 0 or holds[frozen["trial"]]
+    assert "constraint | final test error at most 0.7x" in (results / "studies" / "tiny" / "sweep.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("--storage", "sqlite:////nowhere/at/all.db"),
+            "the Optuna storage sqlite:////nowhere/at/all.db must be reachable",
+        ),
+        (("--storage", "nonsense"), "the Optuna storage nonsense must be reachable and writable, but: "),
+        (("--set", "sweep.sampler=gpp"), "sweep.sampler (from --set): must be one of"),
+        (("--set", "sweep.retest=[1000, 5]"), "must have no seed in common with sweep.retest, but both have 1000"),
+    ],
+)
+def test_what_is_wrong_ends_in_one_message(tmp_path: Path, options: tuple[str, ...], words: str) -> None:
+    results = results_folder(tmp_path / "results")
+    done = swept(study_file(tmp_path), results, *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(results.glob("runs/*/result.json"))
+    assert not (results / "mlflow-artifacts").exists()  # no run is begun there either
+
+
+def test_a_study_without_a_sweep_says_so(tmp_path: Path) -> None:
+    done: Any = swept(Path("quickstart"), results_folder(tmp_path / "results"))
+    assert done.returncode == 2
+    assert (
+        "quickstart has no [sweep] table, which says what to tune; `hfbench run` compares its methods." in done.stderr
+    )

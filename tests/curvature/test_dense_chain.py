@@ -1,0 +1,251 @@
+"""Products of a chain, written out, against the recorded graph and the dense Jacobian; and what is no chain."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.systems import dense_jacobian, flat, inputs_for
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+import hfbench
+from hfbench.curvature.autograd_tape import Graph
+from hfbench.curvature.dense_chain import Chain, links_of
+from hfbench.curvature.layer_io import Capture
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.second_moments import squared_norms, squared_sums
+from hfbench.curvature.tape import record
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+
+ACTIVATIONS = (nn.Sigmoid, nn.Tanh, nn.ReLU)
+
+
+def chain_of(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None) -> Chain:
+    chain = record(model, x, dtype)
+    assert isinstance(chain, Chain)
+    return chain
+
+
+def close(a: Vector | Tensor, b: Vector | Tensor, rtol: float = 1e-12) -> None:
+    pairs = [(a, b)] if isinstance(a, Tensor) else zip(a, b, strict=True)
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, rtol=rtol, atol=rtol)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[nn.Sequential, Tensor]:
+    """A chain of one to four layers in float64, some without bias or activation, some nested; and cases."""
+    widths = draw(st.lists(st.integers(1, 5), min_size=2, max_size=5))
+    torch.manual_seed(draw(st.integers(0, 2**16)))
+    parts: list[nn.Module] = []
+    for inside, outside in zip(widths, widths[1:], strict=False):
+        layer: list[nn.Module] = [nn.Linear(inside, outside, bias=draw(st.booleans()))]
+        if (kind := draw(st.sampled_from([None, *ACTIVATIONS]))) is not None:
+            layer.append(kind())
+        parts += [nn.Sequential(*layer)] if draw(st.booleans()) else layer
+    return nn.Sequential(*parts).double(), torch.randn(draw(st.integers(1, 6)), widths[0], dtype=torch.float64)
+
+
+# ---------------------------------------------------------------- right
+
+
+@settings(deadline=None, max_examples=60)
+@given(chains())
+def test_all_is_as_of_the_recorded_graph(made: tuple[nn.Sequential, Tensor]) -> None:
+    model, x = made
+    chain, graph = chain_of(model, x), Graph(model, x)
+    v = Vector(torch.randn_like(p) for p in model.parameters())
+    u = torch.randn_like(chain.z)
+    assert torch.equal(chain.z, graph.z)
+    close(chain.jvp(v), graph.jvp(v))
+    close(chain.vjp(u), graph.vjp(u))
+    close(squared_sums(model, x, chain.z, chain.capture, u), squared_sums(model, x, graph.z, graph.capture, u))
+    norms = [squared_norms(model, x, one.z, one.capture, u) for one in (chain, graph)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_products_equal_the_dense_ones(kind: type[nn.Module]) -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(4, 6), kind(), nn.Linear(6, 3), kind(), nn.Linear(3, 2)).double()
+    x, u = inputs_for(7, 4, 1), inputs_for(7, 2, 2)
+    chain, J = chain_of(model, x), dense_jacobian(model, x)
+    v = Vector(torch.randn_like(p) for p in model.parameters())
+    close(chain.jvp(v).reshape(-1), J @ torch.tensor(flat(v), dtype=torch.float64), 1e-10)
+    close(torch.tensor(flat(chain.vjp(u)), dtype=torch.float64), J.T @ u.reshape(-1), 1e-10)
+
+
+def test_vectors_are_left_as_they_were() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 3), nn.Sigmoid()), torch.rand(5, 3)
+    chain, u = chain_of(model, x), torch.randn(5, 3)
+    v = Vector(torch.randn_like(p) for p in model.parameters())
+    before = copy.deepcopy((chain.z, u, v, x))
+    first = chain.jvp(v), chain.vjp(u), list(chain.passes(chain.z, u))
+    close(chain.jvp(v), first[0], 0)
+    close(chain.vjp(u), first[1], 0)
+    for now, then in zip((chain.z, u, v, x), before, strict=True):
+        close(now, then, 0)
+
+
+def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(12, 6)
+    t, v = torch.rand(12, 3), Vector(torch.randn_like(p) for p in model.parameters())
+    whole = hfbench.linearize(model, "logistic", x, t)
+    assert isinstance(whole.kept, Chain)
+    exact = whole.gauss_newton(v)
+    assert whole.product_mode == "chain"
+    close(hfbench.linearize(model, "logistic", x, t, chunk=5).gauss_newton(v), exact, 1e-5)
+    low = hfbench.linearize(model, "logistic", x, t, precision="bfloat16")
+    assert isinstance(low.kept_cast, Chain)
+    assert 1e-4 < float((low.gauss_newton(v) - exact).norm() / exact.norm()) < 2e-2
+    u = torch.randn(12, 3)
+    assert float((u * low.jvp(v)).sum()) == pytest.approx(low.vjp(u).dot(v), rel=3e-2)
+
+
+def test_in_more_digits_all_of_a_sum_is_added_up_in_them() -> None:
+    model, x = nn.Sequential(nn.Linear(1, 1)), torch.ones(3, 1)
+    u = torch.tensor([[2.0**24], [1.0], [1.0]])  # in float32 these ones are lost one by one
+    for block in chain_of(model, x, torch.float64).vjp(u):
+        assert block.dtype == torch.float32
+        assert float(block) == 2.0**24 + 2
+
+
+def test_weights_changed_in_place_are_noticed() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()), torch.rand(4, 3)
+    at = Linearisation(model, "least-squares", x, torch.rand(4, 2))
+    at.gauss_newton(at.gradient)
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    for product in (at.gauss_newton, at.jvp):
+        with pytest.raises(ConfigError, match="changed in place since: linearise it again"):
+            product(at.gradient)
+    with pytest.raises(ConfigError, match="linearise it again"):
+        at.vjp(torch.rand(4, 2))
+
+
+# ---------------------------------------------------------------- what is no chain
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+def two_layers() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+
+
+def frozen() -> nn.Module:
+    model = two_layers()
+    model[0].bias.requires_grad_(False)
+    return model
+
+
+def shared() -> nn.Module:
+    layer = nn.Linear(3, 3)
+    return nn.Sequential(layer, nn.Tanh(), layer)
+
+
+def tied() -> nn.Module:
+    model = two_layers()
+    model[2].weight = model[0].weight
+    return model
+
+
+def hooked(kind: str) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        model = two_layers()
+        getattr(model[1], kind)(lambda *given: None)
+        return model
+
+    return make
+
+
+def replaced() -> nn.Module:
+    model = two_layers()
+    model[1].forward = torch.relu  # type: ignore[method-assign]
+    return model
+
+
+def normed() -> nn.Module:
+    model = two_layers()
+    parametrizations.weight_norm(model[0])
+    return model
+
+
+def pruned() -> nn.Module:
+    model = two_layers()
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    return model
+
+
+NO_CHAINS: dict[str, Callable[[], nn.Module]] = {
+    "a subclass of a layer": lambda: nn.Sequential(Doubled(3, 3)),
+    "a subclass of a sequence": lambda: Residual(nn.Linear(3, 3), nn.Tanh()),
+    "one inside": lambda: nn.Sequential(nn.Linear(3, 3), Residual(nn.Linear(3, 3), nn.Tanh())),
+    "another activation": lambda: nn.Sequential(nn.Linear(3, 3), nn.GELU(), nn.Linear(3, 3)),
+    "an activation first": lambda: nn.Sequential(nn.Tanh(), nn.Linear(3, 3)),
+    "two activations": lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Sigmoid()),
+    "a norm": lambda: nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)),
+    "a frozen bias": frozen,
+    "a layer twice": shared,
+    "a tied weight": tied,
+    "a forward hook": hooked("register_forward_hook"),
+    "a hook before": hooked("register_forward_pre_hook"),
+    "another forward": replaced,
+    "a parametrisation": normed,
+    "a pruned layer": pruned,
+}
+
+
+@pytest.mark.parametrize("which", NO_CHAINS)
+def test_what_is_no_chain_is_recorded(which: str) -> None:
+    torch.manual_seed(0)
+    model, x = NO_CHAINS[which](), torch.randn(5, 3)
+    graph = record(model, x)
+    assert isinstance(graph, Graph)
+    assert torch.equal(graph.z, model(x))
+
+
+@pytest.mark.parametrize("x", [torch.randn(5, 4), torch.randn(5, 2, 3), torch.randn(5, 3).double(), torch.randn(3)])
+def test_inputs_that_are_not_its_vectors_are_the_models_own_affair(x: Tensor) -> None:
+    assert links_of(two_layers(), torch.randn(5, 3)) is not None
+    assert links_of(two_layers(), x) is None
+
+
+def test_a_layer_alone_is_a_chain_and_an_empty_sequence_is_none() -> None:
+    assert links_of(nn.Linear(3, 2), torch.randn(5, 3)) is not None
+    assert links_of(nn.Sequential(), torch.randn(5, 3)) is None
+
+
+def test_parameters_in_another_order_than_their_layers() -> None:
+    """A weight that was deleted and put back comes after its bias."""
+    torch.manual_seed(0)
+    model, x = two_layers().double(), inputs_for(5, 3, 1)
+    weight = model[0].weight
+    del model[0].weight
+    model[0].weight = weight
+    assert [tuple(p.shape) for p in model.parameters()][:2] == [(3,), (3, 3)]
+    v, u = Vector(torch.randn_like(p) for p in model.parameters()), inputs_for(5, 3, 2)
+    chain, graph = chain_of(model, x), Graph(model, x)
+    close(chain.jvp(v), graph.jvp(v))
+    close(chain.vjp(u), graph.vjp(u))
+
+
+def test_the_graph_still_explains_a_chain() -> None:
+    """The oracle above is not the chain itself."""
+    assert isinstance(Graph(two_layers(), torch.randn(5, 3)).capture, Capture)

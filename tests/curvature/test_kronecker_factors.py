@@ -1,0 +1,209 @@
+"""Kronecker factors against sums over rows written out by hand, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.systems import Tied, Twice, flat, inputs_for, network
+from torch import Tensor, nn
+
+import hfbench.curvature.kronecker_factors
+from hfbench.curvature.kronecker_factors import check_factors
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+
+DTYPE = torch.float64
+
+
+def draws(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DTYPE)
+
+
+def filled(model: nn.Module) -> nn.Module:
+    for i, p in enumerate(model.to(DTYPE).parameters()):
+        p.data = 0.5 * draws(*p.shape, seed=100 + i)
+    return model
+
+
+def linearised(model: nn.Module, x: Tensor, chunk: int | None = None) -> Linearisation:
+    return Linearisation(model, "least-squares", x, torch.zeros_like(model(x).detach()), chunk=chunk)
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_dense_factors_are_second_moments_of_inputs_and_deltas() -> None:
+    """Inputs by running the layers one after another, deltas by one Jacobian per case and layer output."""
+    model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
+    at, u = linearised(model, x), draws(8, 3, seed=2)
+    hidden = model[1](model[0](x)).detach()
+    W, slope = model[2].weight.detach(), 1 - hidden.square()
+    for one, a, delta in zip(at.kronecker_factors([u]), (x, hidden), ((u @ W) * slope, u), strict=True):
+        homogeneous = torch.cat([a, torch.ones(8, 1, dtype=DTYPE)], 1)
+        close(one.right, homogeneous.T @ homogeneous / 8)
+        close(one.left, delta.T @ delta / 8)
+
+
+def test_a_layer_with_one_case_has_them_exactly() -> None:
+    """With one case, and one row, g gᵀ = L ⊗ R: nothing is approximated."""
+    model, x, u = filled(nn.Sequential(nn.Linear(3, 4))), draws(1, 3), draws(1, 4, seed=2)
+    (one,) = linearised(model, x).kronecker_factors([u])
+    g = torch.cat([b.reshape(4, -1) for b in linearised(model, x).vjp(u)], 1).reshape(-1)
+    close(torch.kron(one.left, one.right), torch.outer(g, g))
+
+
+def test_probes_are_averaged_and_inputs_taken_once() -> None:
+    model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
+    at = linearised(model, x)
+    us = [draws(8, 3, seed=k) for k in (2, 3, 4)]
+    together, apart = at.kronecker_factors(us), [at.kronecker_factors([u]) for u in us]
+    for i, one in enumerate(together):
+        close(one.right, apart[0][i].right)
+        close(one.left, sum(each[i].left for each in apart) / 3)
+
+
+def windows_by_hand(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """Every window of a picture (cases × channels × h × w), cut out one by one: cases × places × entries."""
+    rows = range(0, x.shape[2] - kernel[0] + 1, stride[0])
+    columns = range(0, x.shape[3] - kernel[1] + 1, stride[1])
+    cut = [x[:, :, i : i + kernel[0], j : j + kernel[1]].flatten(1) for i in rows for j in columns]
+    return torch.stack(cut, 1)
+
+
+def test_convolutions_sum_over_places() -> None:
+    model, x = filled(nn.Sequential(nn.Conv2d(2, 3, (2, 3), (1, 2), padding=(1, 0)))), draws(5, 2, 4, 7)
+    u = draws(5, 3, 5, 3, seed=2)
+    (one,) = linearised(model, x).kronecker_factors([u])
+    padded = torch.zeros(5, 2, 6, 7, dtype=DTYPE)
+    padded[:, :, 1:-1] = x
+    a = windows_by_hand(padded, (2, 3), (1, 2))
+    a = torch.cat([a, torch.ones(5, 15, 1, dtype=DTYPE)], 2)
+    delta = u.permute(0, 2, 3, 1).reshape(-1, 3)
+    close(one.right, torch.einsum("nti,ntj->ij", a, a) / 5)
+    close(one.left, delta.T @ delta / (5 * 15))
+    assert (one.places, one.pass_cost) == (15, 15 * 3 * 13)
+
+
+def test_transposed_convolutions_swap_them_and_keep_the_bias_apart() -> None:
+    model, x = filled(nn.Sequential(nn.ConvTranspose2d(2, 3, 2, 2))), draws(5, 2, 3, 3)
+    u = draws(5, 3, 6, 6, seed=2)
+    weight, bias = linearised(model, x).kronecker_factors([u])
+    delta, a = windows_by_hand(u, (2, 2), (2, 2)), x.permute(0, 2, 3, 1).reshape(-1, 2)
+    close(weight.right, torch.einsum("nti,ntj->ij", delta, delta) / 5)
+    close(weight.left, a.T @ a / (5 * 9))
+    units = u.permute(0, 2, 3, 1).reshape(-1, 3)
+    close(bias.left, units.T @ units / (5 * 36))
+    close(bias.right, torch.full((1, 1), 36.0, dtype=DTYPE))
+    assert (weight.weight, weight.bias, bias.weight, bias.bias) == (0, None, None, 1)
+
+
+def test_the_exact_block_is_the_mean_where_places_are_uncorrelated() -> None:
+    """Rows at different places drawn independently: over many cases the block of G approaches L ⊗ R."""
+    cases, places = 4000, 3
+    model = filled(nn.Sequential(nn.Linear(2, 2, bias=False)))
+    x, u = draws(cases, places, 2), draws(cases, places, 2, seed=2)
+    (one,) = linearised(model, x).kronecker_factors([u])
+    g = torch.einsum("nti,ntj->nij", u, x).reshape(cases, -1)
+    block = g.T @ g / cases
+    assert (torch.kron(one.left, one.right) - block).norm() < 0.05 * block.norm()
+    assert one.places == places
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_chunks_and_slices_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = filled(nn.Sequential(nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)))
+    x, u = draws(7, 1, 3, 3), draws(7, 3, seed=2)
+    whole = linearised(model, x).kronecker_factors([u, -u])
+    monkeypatch.setattr(hfbench.curvature.kronecker_factors, "SLICE_ENTRIES", 20)
+    for one, other in zip(linearised(model, x, chunk).kronecker_factors([u, -u]), whole, strict=True):
+        close(one.left, other.left)
+        close(one.right, other.right)
+        assert one.places == other.places
+
+
+class Folded(nn.Module):
+    """Folds a sequence into the cases, where rows cannot be told by case: their sums can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.reshape(-1, 2)).reshape(len(x), -1)
+
+
+def test_rows_need_not_be_told_by_case() -> None:
+    model, x = filled(Folded()), draws(5, 4, 2)
+    (one,) = linearised(model, x).kronecker_factors([torch.ones(5, 12, dtype=DTYPE)])
+    close(one.right[:2, :2], torch.einsum("nti,ntj->ij", x, x) / 5)
+    assert one.places == 4
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
+    model[0].bias.requires_grad_(False)
+    model[2].weight.requires_grad_(False)
+    first, second = linearised(model, x).kronecker_factors([torch.ones(8, 3, dtype=DTYPE)])
+    assert (first.weight, first.bias, first.shape) == (0, None, (5, 4))
+    assert (second.weight, second.bias, second.shape) == (None, 1, (3, 1))
+
+
+def test_a_block_takes_its_entries_and_puts_them_back() -> None:
+    model = filled(nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 3)))
+    at = linearised(model, draws(7, 1, 3, 3))
+    parts, back = list(at.blocks), [torch.zeros_like(p) for p in at.blocks]
+    for one in at.kronecker_factors([torch.ones(7, 3, dtype=DTYPE)]):
+        V = one.take(parts)
+        assert V.shape == one.shape
+        one.put(V, back)
+    assert (flat(Vector(back)) == flat(at.blocks)).all()
+
+
+def shared() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), r"but layer '1' \(LayerNorm\) is of another kind"),
+        (nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv1d(2, 2, 1, groups=2)), r"layer '1' \(Conv1d, groups=2\)"),
+        (shared(), "layers '0' and '2' share parameter '0.weight'"),
+    ],
+    ids=["layer-norm", "groups", "shared"],
+)
+def test_what_the_model_shows_is_refused_before_it_runs(model: nn.Module, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check_factors(model)
+    with pytest.raises(ConfigError, match=f"{says}.*; a diagonal preconditioner takes any layer"):
+        linearised(filled(model), draws(3, 4)).kronecker_factors([torch.ones(model(draws(3, 4)).shape, dtype=DTYPE)])
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Twice(), r"layer 'layer' \(Linear\) is called more than once in a forward pass"),
+        (Tied(), r"layer 'encoder' \(Linear\) has a parameter that the model uses outside of it as well"),
+    ],
+    ids=["twice", "tied"],
+)
+def test_what_shows_in_a_pass_is_refused_there(model: nn.Module, says: str) -> None:
+    check_factors(model)
+    at = linearised(filled(model), draws(3, 4))
+    with pytest.raises(ConfigError, match=says):
+        at.kronecker_factors([torch.ones(3, 4, dtype=DTYPE)])
+
+
+def test_the_cost_is_counted_in_forward_passes() -> None:
+    """Two probes over 8 cases: deltas, and the products l lᵀ (twice) and r rᵀ over those of a forward pass."""
+    model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
+    at = linearised(model, x)
+    before = at.ledger.state_dict()
+    at.kronecker_factors([draws(8, 3), draws(8, 3, seed=5)])
+    spent = {name: count - before[name] for name, count in at.ledger.state_dict().items() if count != before[name]}
+    share = (2 * 25 + 25 + 2 * 9 + 36) / (5 * 5 + 3 * 6)
+    assert spent == {"deltas": 16, "algebra": round(8 * share)}

@@ -1,0 +1,293 @@
+"""A real Dask cluster of two workers, one of which is killed in the middle of a study; addresses that lead nowhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support.tiny_study import TEXT, run_quietly, specs, tiny, trace_of, uses_mlflow
+
+from hfbench import registry
+from hfbench.commands.run import run_study
+from hfbench.config.load import load_study
+from hfbench.config.run_spec import RunSpec
+from hfbench.config.study import Study
+from hfbench.config.study_runs import plan
+from hfbench.errors import ConfigError
+from hfbench.execution import backends
+from hfbench.execution.backends import Engine, Loky, engine_of
+from hfbench.execution.pool import run_all
+from hfbench.parts.plugin_files import load
+from hfbench.records.results_folder import Setting
+from hfbench.records.run_folder import RunFolder
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
+
+# A solver that says in a file which process begins a run, and takes its time.
+SLOW = """
+import os
+import time
+
+from hfbench import registry
+from hfbench.solvers.cg import CG
+from hfbench.parts.hyperparameters import part
+
+
+@part
+class Slow:
+    monotone = ("q",)
+
+    def iterates(self, system, x0, preconditioner):
+        if x0 is None:
+            with open(os.environ["HFBENCH_TEST_LOG"], "a") as log:
+                log.write(f"{os.getpid()} {system.gradient.norm()}\\n")
+        for state in CG().iterates(system, x0, preconditioner):
+            time.sleep(0.02)
+            yield state
+
+
+registry.add("solver", "slow", Slow)
+"""
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds, and have tests of their own."""
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HFBENCH_TEST_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def cluster(folder: Path, workers: int) -> Iterator[str]:
+    """A scheduler and workers, started as a user would, in folders and processes of their own; gives the address."""
+    pytest.importorskip("distributed")
+    address = f"tcp://127.0.0.1:{free_port()}"
+    cli = [sys.executable, "-m", "distributed.cli"]
+    begun = [["dask_scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--no-dashboard"]]
+    begun += [["dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * workers
+    places = [folder / f"cluster-{place}" for place in range(len(begun))]
+    processes = []
+    for (module, *options), place in zip(begun, places, strict=True):
+        place.mkdir(parents=True)
+        command = [*cli[:2], f"distributed.cli.{module}", *options]
+        processes.append(subprocess.Popen(command, cwd=place, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+    try:
+        yield address
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def dask(address: str, workers: int) -> Iterator[Engine]:
+    """The engine, as soon as all workers are there."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            engine = engine_of("dask", address, None)
+        except ConfigError:
+            assert time.monotonic() < deadline, "no cluster"
+            time.sleep(0.5)
+            continue
+        with closing(engine):
+            while engine.capacity < workers:
+                assert time.monotonic() < deadline, "no workers"
+                time.sleep(0.1)
+            yield engine
+            return
+
+
+def run_on(engine: Engine, study: Study, results: Path) -> tuple[int, str]:
+    screen = io.StringIO()
+    status = run_study(study, results, engine.capacity, None, Console(file=screen, width=80), engine=engine)
+    return status, screen.getvalue()
+
+
+def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path, log: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    text = TEXT.replace('solver = "cg"', 'solver = "slow"').replace('solver = "lsmr"', 'solver = "slow"')
+    (tmp_path / "tiny.toml").write_text(text)
+    load(tmp_path / "slow.py")
+    try:
+        study = load_study(str(tmp_path / "tiny.toml"), overrides=["study.seeds=4"])
+        with cluster(tmp_path, 2) as address, dask(address, 2) as engine:
+            killed: list[int] = []
+            threading.Thread(target=_kill_the_third, args=(log, killed), daemon=True).start()
+            status, text = run_on(engine, study, tmp_path / "results")
+        assert status == 0, text
+        assert len(killed) == 1
+        begun = log.read_text().splitlines()
+        again = [gradient for gradient, n in Counter(line.split()[1] for line in begun).items() if n > 1]
+        assert len(begun) <= 8 + 1
+        assert len(again) <= 1, "a run that had finished is not repeated"
+        assert all(RunFolder(tmp_path / "results", spec.key()).is_complete() for spec in plan(study))
+        assert {int(line.split()[0]) for line in begun[5:]} - set(killed), "the other worker went on"
+    finally:
+        registry.forget()
+
+
+def _kill_the_third(log: Path, killed: list[int]) -> None:
+    """Kills the worker that begins the third run, a moment later."""
+    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
+        time.sleep(0.02)
+    time.sleep(0.1)
+    worker = int(log.read_text().splitlines()[2].split()[0])
+    os.kill(worker, signal.SIGKILL)
+    killed.append(worker)
+
+
+def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoints(tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    run_quietly(study, tmp_path / "here")
+    spec = specs(study)["hf", 0]
+    begun = RunFolder(tmp_path / "there", spec.key())
+    seconds = half_done(spec, begun)
+    with cluster(tmp_path, 1) as address, dask(address, 1) as engine:
+        status, _ = run_on(engine, study, tmp_path / "there")
+    assert status == 0
+    for one in plan(study):
+        assert trace_of(one, tmp_path / "there").equals(trace_of(one, tmp_path / "here"))
+    assert not (begun.path / "checkpoint.pt").exists()
+    assert [row["seconds"] for row in begun.rows()][: len(seconds)] == seconds
+
+
+def half_done(spec: RunSpec, folder: RunFolder) -> list[float]:
+    """A run as its second step leaves it, and its seconds so far."""
+    from hfbench.runs.attempt import one_thread
+    from hfbench.runs.build import load as load_data
+    from hfbench.runs.run import LiveRun
+
+    folder.create(spec.config())
+    with one_thread():
+        live = LiveRun(spec, load_data(spec, None), None)
+        live.begin()
+        for _ in range(2):
+            live.advance()
+        folder.save_checkpoint(live.state_dict())
+    return [row["seconds"] for row in live.rows]
+
+
+def test_a_method_that_follows_another_has_its_batches_there_too(tmp_path: Path) -> None:
+    study = tiny(tmp_path, extra=FOLLOWING)
+    with cluster(tmp_path, 1) as address, dask(address, 1) as engine:
+        status, text = run_on(engine, study, tmp_path / "results")
+    assert status == 0, text
+    rows = [trace_of(specs(study)[name, 0], tmp_path / "results") for name in ("shf", "again")]
+    assert rows[0]["batch_gradient"].equals(rows[1]["batch_gradient"])
+
+
+FOLLOWING = """
+[methods.again]
+solver = "cg"
+preconditioner = "martens"
+batches_of = "shf"
+"""
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def test_an_address_where_nothing_is_says_what_starts_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(backends, "ANSWER", 1.0)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with pytest.raises(ConfigError, match=f"--cluster {address}: no Dask cluster answers there .* `dask scheduler`"):
+        engine_of("dask", address, None)
+
+
+def test_a_cluster_without_workers_says_how_to_start_one(tmp_path: Path) -> None:
+    with cluster(tmp_path, 0) as address:
+        deadline = time.monotonic() + 60
+        while True:
+            with pytest.raises(ConfigError) as refused:
+                engine_of("dask", address, None)
+            if "no Dask cluster answers" not in str(refused.value) or time.monotonic() > deadline:
+                break
+        assert f"has no workers; start some with `dask worker {address} --nthreads 1`" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("backend", "cluster", "message"),
+    [
+        ("dsak", None, r"--backend: must be among loky, dask, ray, but got 'dsak' \(did you mean 'dask'\?\)"),
+        ("loky", "tcp://here:1", "--cluster: goes with --backend dask or ray"),
+    ],
+)
+def test_what_is_no_engine_is_refused(backend: str, cluster: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        engine_of(backend, cluster, None)
+
+
+def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    for backend, package in (("dask", "distributed"), ("ray", "ray")):
+        with pytest.raises(ConfigError, match=rf"needs the package {package}; pip install 'hfbench\[{backend}\]'"):
+            engine_of(backend, None, 1)
+
+
+class Broken:
+    """A cluster whose workers cannot do what they are given."""
+
+    away = True
+    capacity = 2
+
+    def submit(self, function: Any, *of: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(ModuleNotFoundError("No module named 'hfbench'"))
+        return future
+
+    def has_died(self, error: BaseException) -> bool:
+        return False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def close(self) -> None: ...
+
+
+def test_a_cluster_that_cannot_make_a_run_is_one_sentence(tmp_path: Path) -> None:
+    study, engine = tiny(tmp_path), Broken()
+    with pytest.raises(ConfigError, match="No module named 'hfbench'. The cluster could not make this run: its"):
+        run_on(engine, study, tmp_path / "results")
+    assert engine.stopped
+
+
+def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    spec = specs(study)["hf", 0]
+    (result,) = run_all({spec.key(): spec}, Setting(tmp_path / "results", "tiny"), 2, Loky(2))
+    assert result["outcome"] in ("reached", "budget")
+
+
+def test_ray_runs_a_study(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    study = tiny(tmp_path)
+    with closing(engine_of("ray", None, 2)) as engine:
+        status, text = run_on(engine, study, tmp_path / "results")
+    assert status == 0, text

@@ -1,0 +1,202 @@
+"""What all figures share: styles, files that are the same twice, and figures of hardly any data."""
+
+import itertools
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from support.drawn_figures import drawn, trace, words
+from support.result_tables import runs
+
+from hfbench import figures
+from hfbench.figures import styles
+from hfbench.figures.axes import log_ticks, plain
+from hfbench.figures.style import COLOURS, page, paragraph, theme, wrapped
+from hfbench.statistics.comparisons import compare
+
+LONG = ["hf", "hf+lsmr of a $very$ long name", "no_break_in_this_name_but_underscores", "adam", *"efgh"]
+
+
+def test_a_method_is_known_by_its_place_in_the_study():
+    looks = styles(["hf", "shf", "hf", "adam"])
+    assert list(looks) == ["hf", "shf", "adam"]
+    assert [look.colour for look in looks.values()] == list(COLOURS[:3])
+    assert styles(["hf", "adam"])["adam"] == looks["shf"]
+
+
+def test_three_hundred_and_sixty_methods_look_different():
+    assert len(set(styles(f"m{i}" for i in range(360)).values())) == 360
+
+
+def test_neighbours_differ_in_colour_dash_and_marker():
+    for one, other in itertools.pairwise(styles("abcdefgh").values()):
+        assert one.colour != other.colour
+        assert one.dashes != other.dashes
+        assert one.marker != other.marker
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.9, 5.0, [1, 1.5, 2, 3, 4]),
+        (1, 100, [1, 2, 5, 10, 20, 50, 100]),
+        (2.4, 80, [3, 5, 10, 20, 30, 50]),
+        (0.01, 1000, [0.01, 0.1, 1, 10, 100, 1000]),
+        (10.1, 10.9, [10.2, 10.4, 10.6, 10.8]),
+    ],
+)
+def test_ticks_of_a_log_axis_are_few_and_round(low, high, expected):
+    np.testing.assert_allclose(log_ticks(low, high), expected)
+
+
+def test_a_log_axis_over_many_decades_leaves_some_out():
+    ticks = log_ticks(1e-12, 1e3)
+    assert len(ticks) <= 7
+    np.testing.assert_allclose(np.log10(ticks), np.round(np.log10(ticks)))
+
+
+def test_numbers_on_axes_are_short():
+    assert [plain(x) for x in (0.25, 250, 9000, 20_000, 1_500_000)] == ["0.25", "250", "9000", "20k", "1.5M"]
+
+
+def test_long_names_break_after_signs_and_keep_every_letter():
+    name = "hf-chapelle-erhan_dynamic_batch " + 40 * "x"
+    lines = wrapped(name, 20).split("\n")
+    assert max(map(len, lines)) <= 20
+    assert lines[0] == "hf-chapelle-erhan_"
+    assert "".join(lines).replace(" ", "") == name.replace(" ", "")
+    assert wrapped("of $x$") == r"of \$x\$"
+
+
+def test_a_caption_has_no_lone_last_word():
+    lines = paragraph("word " * 29, inches=10).split("\n")
+    assert len(lines) == 1 or len(lines[-1]) > 20
+
+
+def test_the_page_ignores_the_settings_of_the_user():
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": None}), theme():
+        figure, panels = page((3, 2))
+        assert matplotlib.rcParams["svg.hashsalt"] == "hfbench"
+        assert matplotlib.rcParams["font.size"] < 12
+        assert panels[0, 0].get_facecolor()[:3] == (1, 1, 1)
+    assert matplotlib.rcParams["svg.hashsalt"] is None
+
+
+# ---------------------------------------------------------------- every figure
+
+
+def table(methods, seeds=6, tasks=("usps", "mnist"), solved=True):
+    costs = {m: {s: 50.0 + 7 * s + 20 * i if solved else None for s in range(seeds)} for i, m in enumerate(methods)}
+    records = pd.concat([runs(costs, task=task) for task in tasks], ignore_index=True)
+    return records.assign(peak_memory=400 * 2**20 if solved else None)
+
+
+def every_figure(methods, traces, records):
+    """(name, function, its arguments before the path, settings) of every figure."""
+    levels = {method: (place % 2, place // 2 % 2) for place, method in enumerate(methods[:4])}
+    effects = [SimpleNamespace(task="usps", name="a:b", ratio=0.5, ci_low=0.0, ci_high=np.inf, verdict="synergy")]
+    images = {method: np.random.default_rng(0).random((3, 8, 6)) for method in methods}
+    of_study = {"methods": methods}
+    yield "convergence", figures.convergence, (traces,), {"target": 8.0, "title": "usps & $co"} | of_study
+    yield "four_costs", figures.four_costs, (traces,), {"target": 8.0, "cases": 500} | of_study
+    yield "batches", figures.batches, (traces,), of_study
+    yield "inner", figures.inner, (traces,), of_study
+    yield "comparisons", figures.comparisons_forest, (compare(records, methods[0]) if len(records) else [],), of_study
+    yield "effects", figures.forest, (figures.effect_rows(effects),), {"margin": 1.1, "title": "effects"}
+    yield "profile", figures.profile, (records,), of_study
+    yield "reached", figures.reached, (records,), {"title": "$x$"} | of_study
+    yield "memory", figures.memory, (records,), {"baseline": methods[0]} | of_study
+    yield "interactions", figures.interactions, (records,), {"factors": ("a", "b"), "levels": levels}
+    yield "images", figures.reconstructions, (np.zeros((3, 8, 6)), images), of_study
+
+
+def written(folder, methods, traces, records, names):
+    files = {}
+    for name, draw, args, settings in every_figure(methods, traces, records):
+        if name not in names:
+            continue
+        png, svg = draw(*args, folder / f"{name}.v1", **settings)
+        assert (png.name, svg.name) == (f"{name}.v1.png", f"{name}.v1.svg")
+        files |= {path.name: path.read_bytes() for path in (png, svg)}
+    return files
+
+
+def test_a_figure_is_the_same_file_twice(tmp_path):
+    traces = {(method, seed): trace(10 + seed, 1 + 0.1 * seed) for method in ("hf", "a <b>") for seed in range(6)}
+    given = ["hf", "a <b>"], traces, table(["hf", "a <b>"], tasks=("usps",))
+    each_kind = ("convergence", "batches", "comparisons", "memory", "images")
+    first, second = (written(tmp_path / name, *given, each_kind) for name in ("first", "second"))
+    assert len(first) == 2 * len(each_kind)
+    assert [name for name in first if first[name] != second[name]] == []
+    for name, data in first.items():
+        if name.endswith(".png"):
+            assert data.startswith(b"\x89PNG")
+        else:
+            ElementTree.fromstring(data)
+            assert b"<dc:date>" not in data
+
+
+def beyond_limits(axes):
+    """The labels of ticks that are not drawn because they lie outside the view."""
+    views = ((axes.xaxis, 0, sorted(axes.get_xlim())), (axes.yaxis, 1, sorted(axes.get_ylim())))
+    for axis, place, (low, high) in views:
+        yield from (text for text in axis.get_ticklabels() if not low <= text.get_position()[place] <= high)
+
+
+def outside(figure):
+    """The words that reach beyond the figure's edges."""
+    edges = figure.bbox.padded(1)
+    texts = [one for one in figure.findobj(Text) if one.get_visible() and one.get_text().strip()]
+    unseen = {text for one in figure.axes for axes in (one, *one.child_axes) for text in beyond_limits(axes)}
+    boxes = ((one.get_text(), one.get_window_extent()) for one in texts if one not in unseen)
+    return [text for text, box in boxes if not (edges.contains(box.x0, box.y0) and edges.contains(box.x1, box.y1))]
+
+
+@pytest.mark.parametrize(
+    ("methods", "traces", "records"),
+    [
+        (["hf"], {("hf", 0): trace(3)}, table(["hf"], seeds=1)),
+        (["hf", "b"], {("hf", 0): trace(0), ("b", 0): trace(2).iloc[:0]}, table(["hf", "b"], seeds=2, solved=False)),
+        (["hf"], {}, table(["hf"]).iloc[:0]),
+        (LONG, {(m, s): trace(6 + s) for m in LONG for s in range(2)}, table(LONG, seeds=2)),
+    ],
+    ids=["one seed", "nothing reached", "no runs", "eight methods"],
+)
+def test_with_hardly_any_data_or_too_many_methods_no_word_is_cut_off(methods, traces, records):
+    for name, draw, args, settings in every_figure(methods, traces, records):
+        figure = drawn(draw, *args, **settings)
+        with theme():
+            figure.draw_without_rendering()
+        assert outside(figure) == [], name
+
+
+@pytest.mark.parametrize("kind", ["traces", "records"])
+def test_a_method_drawn_alone_wears_the_colour_it_has_among_all(kind):
+    traces = {("b", seed): trace(5) for seed in range(2)}
+    of_kind = {
+        "traces": (traces, [figures.convergence, figures.four_costs, figures.batches, figures.inner]),
+        "records": (table(["b"], solved=False), [figures.profile, figures.reached]),
+    }
+    data, functions = of_kind[kind]
+    for draw in functions:
+        colours = {line.get_color() for axes in drawn(draw, data, methods=["a", "b"]).axes for line in axes.get_lines()}
+        assert COLOURS[1] in colours, draw
+        assert COLOURS[0] not in colours, draw
+
+
+def test_names_are_written_as_they_are():
+    figure = drawn(figures.reached, table(["of $x$ and $y$"]), title="$z$")
+    assert r"of \$x\$ and \$y\$" in words(figure)
+    assert r"\$z\$" in words(figure)
+
+
+def test_plotting_libraries_wait_for_the_first_figure():
+    code = "import sys, hfbench.figures; sys.exit('matplotlib' in sys.modules or 'seaborn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,151 @@
+"""Vectors are tuples of blocks that add and scale; numbers are those of one long float64 vector."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.systems import flat
+
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector, as_vector
+
+SHAPES = st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=4)
+
+
+def draw(shapes: list[tuple[int, ...]], seed: int, dtype: torch.dtype = torch.float64) -> Vector:
+    generator = torch.Generator().manual_seed(seed)
+    return Vector(torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes)
+
+
+@given(SHAPES, st.integers(0, 10**6), st.floats(-3, 3))
+def test_arithmetic_is_that_of_the_long_vector(shapes: list[tuple[int, ...]], seed: int, alpha: float) -> None:
+    v, w = draw(shapes, seed), draw(shapes, seed + 1)
+    a, b = flat(v), flat(w)
+    per_block = tuple(float(i) for i in range(len(v)))
+    expanded = np.concatenate([np.full(block.numel(), s) for block, s in zip(v, per_block, strict=True)])
+    for ours, theirs in [
+        (v + w, a + b),
+        (v - w, a - b),
+        (-v, -a),
+        (v * alpha, a * alpha),
+        (alpha * v, a * alpha),
+        (v * w, a * b),
+        (v * per_block, a * expanded),
+        (v / w, a / b),
+        ((v * v) ** 0.5, np.abs(a)),
+        (v.add(w, alpha), a + alpha * b),
+        (v.add(w, per_block), a + expanded * b),
+        (v.add(w, v), a + b * a),
+    ]:
+        assert isinstance(ours, Vector)
+        np.testing.assert_allclose(flat(ours), theirs, rtol=1e-12, atol=1e-13)  # sums may cancel
+    assert np.array_equal(flat(v.clone().add_(w, alpha)), flat(v.add(w, alpha)))
+    assert v.dot(w) == pytest.approx(a @ b, rel=1e-12, abs=1e-13)
+    assert v.norm() == pytest.approx(float(np.linalg.norm(a)))
+    assert v.numel() == len(a)
+    assert np.array_equal(flat(v), a), "operators leave their operands alone"
+
+
+def test_in_place_methods_change_the_blocks_and_return_the_vector() -> None:
+    v, w = draw([(2, 3), (3,)], 0), draw([(2, 3), (3,)], 1)
+    a, b, first = flat(v), flat(w), v[0]
+    assert v.add_(w, 0.5) is v
+    assert v.mul_((2.0, 3.0)) is v
+    assert v.shift_((1.0, -1.0)) is v
+    assert v[0] is first
+    assert v.scale_add_(-3.0, w) is v
+    assert v[0] is first
+    expected = (a + 0.5 * b) * np.repeat([2.0, 3.0], [6, 3]) + np.repeat([1.0, -1.0], [6, 3])
+    np.testing.assert_allclose(flat(v), b - 3 * expected)
+    assert np.array_equal(flat(w), b)
+    assert np.array_equal(flat(w), b)
+
+
+def test_clone_and_zeros_share_nothing() -> None:
+    v = draw([(2, 2)], 0)
+    copy, zeros = v.clone(), v.zeros_like()
+    copy.mul_(2.0)
+    zeros.shift_((1.0,))
+    assert flat(v) == pytest.approx(flat(copy) / 2)
+    assert (flat(zeros) == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_blocks_need_not_be_contiguous(dtype: torch.dtype) -> None:
+    """Transposed views and expanded blocks pair entry by entry, not in the order of their memory."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(3, 4, generator=generator, dtype=dtype) for _ in range(2))
+    views = Vector((a.T, b[0].expand(2, 4)))
+    plain = Vector((a.T.contiguous(), b[0].repeat(2, 1)))
+    other = Vector((b.T.contiguous(), a[:2].clone()))
+    assert views.dot(other) == pytest.approx(plain.dot(other), rel=1e-6)
+    assert other.dot(views) == views.dot(other)
+    assert views.norm() == pytest.approx(plain.norm(), rel=1e-6)
+    assert flat(views + other) == pytest.approx(flat(plain + other))
+
+
+def test_scalar_parameters_are_blocks_too() -> None:
+    v = Vector((torch.tensor(3.0), torch.tensor([4.0])))
+    assert v.norm() == 5.0
+    assert v.dot(v) == 25.0
+
+
+def test_blocks_are_added_up_in_float64() -> None:
+    """In float32 the small block would vanish beside the large one."""
+    v = Vector((torch.tensor([4096.0]), torch.tensor([2.0**-12]), torch.tensor([-4096.0])))
+    ones = Vector(torch.ones(1) for _ in range(3))
+    assert v.dot(ones) == 2.0**-12
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ([math.inf, -math.inf], math.nan),
+        ([math.inf, 1.0], math.inf),
+        ([math.nan, 1.0], math.nan),
+        ([1.5e308, 1.5e308], math.inf),
+    ],
+)
+def test_sums_that_are_not_finite_are_values_and_no_errors(blocks: list[float], expected: float) -> None:
+    v = Vector(torch.tensor([value], dtype=torch.float64) for value in blocks)
+    ones = Vector(torch.ones(1, dtype=torch.float64) for _ in blocks)
+    assert v.dot(ones) == pytest.approx(expected, nan_ok=True)
+    assert not v.isfinite()
+    assert Vector((torch.full((1,), 1e154, dtype=torch.float64),) * 2).norm() > 1e154
+
+
+def test_it_is_a_tuple_that_pickles() -> None:
+    v = draw([(2,), (3,)], 0)
+    again = pickle.loads(pickle.dumps(v))
+    assert isinstance(again, tuple)
+    assert isinstance(again, Vector)
+    assert np.array_equal(flat(again), flat(v))
+
+
+def test_as_vector_checks_shapes_in_order() -> None:
+    like = draw([(2, 3), (3,)], 0)
+    assert as_vector(like, like) is like
+    assert isinstance(as_vector(list(like), like), Vector)
+    for wrong in (like[:1], like[::-1], [like[0].T, like[1]]):
+        with pytest.raises(ConfigError, match="in order"):
+            as_vector(wrong, like)
+
+
+def test_float32_sums_of_a_million_entries_keep_their_digits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sparse = torch.randn(10**6, generator=generator) * (torch.rand(10**6, generator=generator) < 0.02)
+    v = Vector((sparse + 0.01 * torch.randn(10**6, generator=generator),))
+    exact = float(v[0].double().norm())
+    assert v.norm() == pytest.approx(exact, rel=2e-6)
+    assert v.dot(v) == pytest.approx(exact**2, rel=4e-6)
+
+
+def test_dots_are_each_blocks_own() -> None:
+    v, w = draw([(2, 3), (3,)], 0), draw([(2, 3), (3,)], 1)
+    assert v.dots(w) == [pytest.approx(float((a * b).sum())) for a, b in zip(v, w, strict=True)]

@@ -1,0 +1,219 @@
+"""Archives: what is exported is compared elsewhere, and under another version of the code, to the same bytes."""
+
+import io
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from support.tiny_study import results_folder, run_quietly, specs, tiny, uses_mlflow
+
+from hfbench.commands import export
+from hfbench.commands.compare import PUBLISHED, compare_study
+from hfbench.config import run_spec
+from hfbench.config.study import Study
+from hfbench.errors import StoreError
+from hfbench.records import archive
+from hfbench.records.recorded_study import same_settings
+from hfbench.report import study_figures
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
+    """The tiny study, the results of its runs, and their archive."""
+    folder = tmp_path_factory.mktemp("made")
+    study, results = tiny(folder), results_folder(folder / "results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        status, _ = run_quietly(study, results)
+    assert status == 0
+    file = folder / "tiny.parquet"
+    export.export_study(study, results, None, Console(file=io.StringIO()), file)
+    return study, results, file
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without figures, which take seconds."""
+    monkeypatch.setattr(study_figures, "draw", lambda *of: [])
+
+
+def compared(study: Study, results: Path, file: Path | None = None) -> str:
+    screen = io.StringIO()
+    assert compare_study(study, results, None, Console(file=screen, width=80), archive_file=file) == 0
+    return screen.getvalue()
+
+
+def reports(results: Path) -> dict[str, bytes]:
+    folder = results / "studies" / "tiny"
+    return {name: (folder / name).read_bytes() for name in ("report.md", "report.html", "comparisons.json")}
+
+
+def without_examples(reports: dict[str, bytes]) -> tuple[str, bytes]:
+    """The tables and, but for the pictures of test cases that an archive does not hold, the report."""
+    shown, n = re.subn(r"!\[Figure examples.*?\n\n.*?\n\n", "", reports["report.md"].decode())
+    assert n <= 1
+    return shown, reports["comparisons.json"]
+
+
+def test_an_archive_gives_the_report_of_its_runs(made: tuple[Study, Path, Path], results: Path) -> None:
+    study, there, file = made
+    screen = compared(study, results, file)
+    assert "4 of 4 runs are recorded in the archive, none made here" in screen
+    assert without_examples(reports(results)) == without_examples(reports(there))
+    again = results_folder(results.parent / "again")
+    compared(study, again, file)
+    assert reports(again) == reports(results)
+
+
+def test_another_version_of_the_code_reads_it_too(
+    made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, there, file = made
+    monkeypatch.setattr(run_spec, "_core_source", lambda: b"another")
+    with pytest.raises(StoreError, match="4 records of this study made by another version of the code left out"):
+        compared(study, there)
+    compared(study, results, file)
+    assert without_examples(reports(results)) == without_examples(reports(there))
+
+
+def test_settings_that_came_later_had_their_defaults_before() -> None:
+    now: dict[str, Any] = {
+        "seed": 1,
+        "method": {"solver": "cg", "max_bytes": None, "precision": "parameters"},
+        "follows": "a",
+    }
+    then = {"seed": 1, "method": {"solver": "cg"}, "follows": "b"}
+    assert same_settings(then, now)
+    assert not same_settings(then, now | {"method": now["method"] | {"precision": "bfloat16"}})
+    assert not same_settings(then, now | {"seed": 2})
+    assert not same_settings(None, now)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_with_other_settings_are_not_taken(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
+    _, _, file = made
+    with pytest.raises(StoreError, match="tiny.parquet holds 4 runs, but none of the 4 of tiny with its settings"):
+        compared(tiny(tmp_path, "study.budget={ iterations = 7 }"), results, file)
+    assert not (results / "archives").exists()
+    screen = compared(tiny(tmp_path, "study.seeds=3"), results, file)
+    assert "4 of 6 runs are recorded" in screen
+    assert "hf on tiny-curves: seed 2" in screen
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_published_stands_in_where_nothing_is_recorded(
+    made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, there, file = made
+    with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded"):
+        compared(study, results)
+    monkeypatch.setattr(archive, "published", lambda name: file if name == "tiny" else None)
+    assert "in the archive" in compared(study, results)
+    assert "in the archive" not in compared(study, there)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn")
+def test_own_runs_come_first_and_the_published_ones_are_not_forgotten(
+    made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, there, file = made
+    monkeypatch.setattr(archive, "published", lambda name: file if name == study.name else None)
+    shutil.copytree(there / "runs", results / "runs", dirs_exist_ok=True)
+    for (_, seed), spec in specs(study).items():
+        if seed == 1:
+            shutil.rmtree(results / "runs" / spec.key())
+    assert "2 of 4 runs are recorded; nothing is run" in (said := compared(study, results))
+    assert "There are published runs of tiny as well: `--from published` judges those." in " ".join(said.split())
+    assert "4 of 4 runs are recorded in the archive" in compared(study, results, PUBLISHED)
+    monkeypatch.setattr(archive, "published", lambda name: None)
+    with pytest.raises(StoreError, match="no records of tiny are published with hfbench"):
+        compared(study, results, PUBLISHED)
+
+
+def test_its_runs_are_in_mlflow_with_their_own_times(made: tuple[Study, Path, Path], results: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    from hfbench.tracking.mlflow_store import local_uri
+
+    study, there, file = made
+    compared(study, results, file)
+    children = []
+    for place in (there, results):
+        client = MlflowClient(tracking_uri=local_uri(place))
+        (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")
+        found = client.search_runs([experiment.experiment_id], "tags.run_key LIKE '%'")
+        children.append({one.info.run_name: (one.info.end_time, one.data.metrics) for one in found})
+    assert len(children[0]) == 4
+    assert children[0] == children[1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_version_with_fewer_columns_is_read(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
+    """A column of a trace that came later is empty; one that is not known is refused."""
+    study, there, file = made
+    compared(study, results, with_columns(file, tmp_path / "older.parquet", without="variance_inner"))
+    assert reports(results)["comparisons.json"] == reports(there)["comparisons.json"]
+    with pytest.raises(StoreError, match="its columns are others"):
+        compared(study, results, with_columns(file, tmp_path / "newer.parquet", more="variance_outer"))
+
+
+def with_columns(file: Path, to: Path, *, without: str = "", more: str = "") -> Path:
+    """A copy of an archive whose traces have a column less or more."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file)
+    columns = [field for field in table.schema.field("trace").type.value_type if field.name != without]
+    columns += [pa.field(more, pa.float64())] if more else []
+    schema = pa.schema([*table.schema][:-1]).append(pa.field("trace", pa.list_(pa.struct(columns))))
+    pq.write_table(pa.Table.from_pylist(table.to_pylist(), schema=schema), to)
+    return to
+
+
+def test_what_is_no_archive_is_refused(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
+    study, _, file = made
+    other = tmp_path / "other.parquet"
+    for content in (b"", b"PAR1", file.read_bytes()[:-100]):
+        other.write_bytes(content)
+        with pytest.raises(StoreError, match="must be an archive written by `hfbench export`"):
+            compared(study, results, other)
+    pd.DataFrame({"key": ["a"]}).to_parquet(other)
+    with pytest.raises(StoreError, match="its columns are others"):
+        compared(study, results, other)
+    with pytest.raises(StoreError, match="must be an archive"):
+        compared(study, results, tmp_path / "nowhere.parquet")
+    assert not (results / "archives").exists()
+
+
+def test_nothing_recorded_is_nothing_to_export(results: Path, tmp_path: Path) -> None:
+    file = tmp_path / "none.parquet"
+    with pytest.raises(StoreError, match="none of the runs of tiny is recorded"):
+        export.export_study(tiny(tmp_path), results, None, Console(file=io.StringIO()), file)
+    assert not file.exists()
+
+
+def test_an_archive_goes_into_a_folder_that_exists(made: tuple[Study, Path, Path], tmp_path: Path) -> None:
+    study, there, _ = made
+    file = tmp_path / "nowhere" / "tiny.parquet"
+    with pytest.raises(StoreError, match=f"there is no {file.parent}"):
+        export.export_study(study, there, None, Console(file=io.StringIO()), file)
+    assert not file.parent.exists()
+
+
+def test_a_key_in_an_archive_is_no_path(made: tuple[Study, Path, Path], results: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    study, _, file = made
+    rows = pq.read_table(file).to_pylist()
+    rows[0]["key"] = "../../../escaped"
+    other = tmp_path / "hostile.parquet"
+    pq.write_table(pq.read_table(file).from_pylist(rows, schema=pq.read_table(file).schema), other)
+    with pytest.raises(Exception, match="must be letters"):
+        compared(study, results, other)

@@ -1,0 +1,422 @@
+"""The report of a study, made by `hfbench run` and again by `hfbench compare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from support.tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, tiny, uses_mlflow
+
+from hfbench import registry
+from hfbench.commands.compare import compare_study
+from hfbench.config.load import load_study
+from hfbench.config.study import Study
+from hfbench.errors import StoreError
+from hfbench.messages import ranges
+from hfbench.records.files import read_json, write_json
+from hfbench.records.recorded_study import EARLY
+from hfbench.records.run_folder import RunFolder
+from hfbench.report import study_figures
+from hfbench.report.conclusion import NOTE, command_of, shortened
+from hfbench.report.study_figures import KEPT
+from hfbench.tracking.mlflow_store import Tracker
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
+
+FACTORIAL = """
+[ablation]
+from = "hf"
+to = "shf"
+factors = ["solver", "preconditioner", "scheduler"]
+"""
+NOTES = """notes = '''
+Pilots:
+seed 9.
+
+Slow *machine*.
+'''
+question ="""
+
+BASELINE = """
+[methods.adam]
+optimizer = "adam"
+scheduler = { use = "fixed", gradient = 0.5, curvature = 0.5 }
+"""
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds: they are drawn where a test looks at them."""
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
+
+
+def compare_quietly(study: Study, results: Path, *options: str) -> tuple[int, str]:
+    """Exit status and what was printed."""
+    screen = io.StringIO()
+    status = compare_study(study, results, None, Console(file=screen, width=80), options)
+    return status, screen.getvalue()
+
+
+def folder_of(results: Path) -> Path:
+    return results / "studies" / "tiny"
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def parent_of(study: Study, results: Path) -> Any:
+    """The study's run in MLflow, whichever set of runs it is of; the last one made."""
+    return [run for run in logged(study, results) if "run_key" not in run.data.tags][0]
+
+
+def logged(study: Study, results: Path) -> list[Any]:
+    tracker = Tracker(results, study.name, "looking")
+    tracker.client.delete_run(tracker.parent)
+    return list(tracker.client.search_runs([tracker.experiment]))
+
+
+class References(HTMLParser):
+    """What a page refers to, and its elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+
+
+# ---------------------------------------------------------------- a factorial study, run once
+
+
+@pytest.fixture(scope="module")
+def factorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, str]:
+    """A 2x2x2 study on two seeds with a first-order method beside it; its results folder and what was printed."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        folder = tmp_path_factory.mktemp("factorial")
+        tiny(folder, extra=BASELINE + FACTORIAL)
+        file = folder / "tiny.toml"
+        file.write_text(file.read_text().replace("question =", NOTES))
+        study, results = load_study(str(file)), results_folder(folder / "results")
+        status, screen = run_quietly(study, results)
+    assert status == 0
+    return study, results, screen
+
+
+def test_a_run_ends_in_a_report_that_needs_no_other_file(factorial: tuple[Study, Path, str]) -> None:
+    _, results, screen = factorial
+    page = (folder_of(results) / "report.html").read_text()
+    found = References(page)
+    assert len(found.found) > 10
+    assert all(target.startswith(("data:image/", "#")) for target in found.found)
+    assert found.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "form"})
+    assert "Does &lt;LSMR&gt; need less *work*?" in page
+    assert f"report   {folder_of(results) / 'report.html'}" in screen
+
+
+def test_the_report_says_what_was_asked_found_and_done(factorial: tuple[Study, Path, str]) -> None:
+    study, results, _ = factorial
+    text = (folder_of(results) / "report.md").read_text()
+    sections = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert sections == ["Answer", "Task tiny-curves", "All tasks", "How it was done"]
+    for method in study.methods:
+        needed = f", {method} needed".replace("_", r"\_")
+        assert text.count(needed) == (method != "hf")
+    assert "```sh\nhfbench run tiny.toml\n```" in text
+    assert "| solver × scheduler |" in text
+    assert "solver cg -&gt; lsmr multiplies the work by" in text
+    made_of = r"curves-small (layers = \[12, 4\], validation = 50, cases = 200)"
+    assert f"| tiny-curves | {made_of} | 60 | 6 iterations | 0-1 | all |" in text
+    assert "Generated from the seed, no files: tiny-curves." in text
+    assert "\n\nPilots: seed 9.\n\nSlow \\*machine\\*.\n\n" in text
+    assert re.search(r"- 18 runs: python 3\S+, hfbench \S+, torch \S+, numpy \S+", text)
+    for spec in specs(study).values():
+        assert f"<code>{spec.key()}</code>" in text
+
+
+def test_stopped_early_is_the_test_error_at_the_least_validation_error(factorial: tuple[Study, Path, str]) -> None:
+    study, results, screen = factorial
+    table = pd.read_parquet(folder_of(results) / "runs.parquet").set_index("key")
+    found = {}
+    for spec in specs(study).values():
+        trace = pd.read_parquet(RunFolder(results, spec.key()).trace_path)
+        pairs = list(zip(trace["validation_error"], trace["test_error"], strict=True))
+        assert len(pairs) > 3
+        found[spec.method.name, spec.seed] = min(pairs)[1]
+        assert table.loc[spec.key(), EARLY] == min(pairs)[1]
+    medians = {name: (found[name, 0] + found[name, 1]) / 2 for name in ("hf", "adam")}
+    text = (folder_of(results) / "report.md").read_text()
+    for name, value in medians.items():
+        assert re.search(rf"\| {name} \|.* {value:.3g} \| \d/2 \|", text)
+        assert re.search(rf"^ {name} .* {value:.3g} +\d/2 *$", screen, flags=re.MULTILINE)
+
+
+def test_the_figures_of_the_markdown_are_beside_it(factorial: tuple[Study, Path, str]) -> None:
+    _, results, screen = factorial
+    shown = re.findall(r"\]\(([^)]*\.png)\)", (folder_of(results) / "report.md").read_text())
+    of_task = ("convergence", "objective", "batches", "inner", "examples", "interactions")
+    names = {f"{name}.png" for name in ("forest", "effects", "reached", "profile", "memory")}
+    assert set(shown) == names | {f"{name}-tiny-curves.png" for name in of_task}
+    assert all((folder_of(results) / name).stat().st_size > 5_000 for name in shown)
+    assert f"figure   {folder_of(results) / 'convergence-tiny-curves.png'}" in screen
+
+
+def test_effects_are_printed_and_kept(factorial: tuple[Study, Path, str]) -> None:
+    _, results, screen = factorial
+    assert "effects on work to target (passes), 2 seeds in 8 cells" in screen
+    assert "solver cg -> lsmr multiplies the work by" in " ".join(screen.split())
+    effects = pd.read_parquet(folder_of(results) / "effects.parquet")
+    names = ["solver", "preconditioner", "scheduler", "solver:preconditioner", "solver:scheduler",
+             "preconditioner:scheduler"]  # fmt: skip
+    assert list(effects["effect"]) == names
+    kept = read_json(folder_of(results) / "comparisons.json") or {}
+    assert [one["effect"] for one in kept["effects"]] == names
+    assert kept["effects"][0]["ratio"] == pytest.approx(effects["ratio"][0])
+
+
+def test_a_method_without_products_has_a_dash_and_no_ratio_of_them(factorial: tuple[Study, Path, str]) -> None:
+    _, results, screen = factorial
+    medians = screen[screen.index("medians over seeds") :]
+    assert re.search(r"^ adam +\S+ +\S+ +– ", medians, flags=re.MULTILINE)
+    secondary = pd.read_parquet(folder_of(results) / "secondary.parquet")
+    of = {method: set(group["measure"]) for method, group in secondary.groupby("method")}
+    assert of["shf"] - of["adam"] == {"products_to_target"}
+
+
+def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Path, str]) -> None:
+    study, results, _ = factorial
+    runs = logged(study, results)
+    parent = next(run for run in runs if "run_key" not in run.data.tags)
+    client = Tracker(results, study.name, "looking").client
+    attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
+    on_disk = set(written(folder_of(results))) - {KEPT}
+    assert attached == on_disk
+    assert {"report.html", "report.md", "verdicts.parquet", "effects.parquet", "forest.svg"} <= on_disk
+    assert parent.data.tags["effect/tiny-curves/solver:scheduler"] == "inconclusive (n too small)"
+    assert parent.data.metrics["effect/tiny-curves/solver/ratio"] > 0
+    assert parent.data.metrics["stat/tiny-curves/adam/ratio"] > 0
+    assert "effects on work" in parent.data.tags["mlflow.note.content"]
+    verdicts = {run.data.tags["method"]: run.data.tags["verdict"] for run in runs if run is not parent}
+    assert verdicts == {"hf": "baseline", **dict.fromkeys([*study.methods][1:], "inconclusive (n too small)")}
+    for run in runs:
+        own = {name for name in run.data.metrics if name.startswith("stat/") and name.count("/") == 1}
+        judged = run is not parent and run.data.tags["method"] != "hf"
+        assert own == ({"stat/ratio", "stat/ci_low"} if judged else set())  # of two seeds: from 0 to infinity, no p
+        if judged:
+            assert (
+                run.data.metrics["stat/ratio"]
+                == parent.data.metrics[f"stat/tiny-curves/{run.data.tags['method']}/ratio"]
+            )
+
+
+def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple[Study, Path, str]) -> None:
+    """In another process, in which sets have another order."""
+    study, results, _ = factorial
+    before, runs = written(folder_of(results)), written(results / "runs")
+    (folder_of(results) / KEPT).unlink()  # so that all is drawn anew
+    program = [sys.executable, "-c", "from hfbench.cli.main import main; main()", "compare", study.source]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(
+        [*program, "--results", str(results)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "18 of 18 runs are recorded; nothing is run" in done.stdout
+    assert "inconclusive (n too small)" in done.stdout
+    assert written(folder_of(results)) == before
+    assert written(results / "runs") == runs
+
+
+def test_figures_of_the_same_records_are_not_drawn_again(
+    factorial: tuple[Study, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, results, _ = factorial
+    folder = folder_of(results)
+    before = written(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(study_figures, "_made", None)  # drawing would fail
+        assert compare_quietly(study, results)[0] == 0
+    assert written(folder) == before
+    (folder / "forest.png").write_bytes(b"changed by hand")
+    assert compare_quietly(study, results)[0] == 0
+    assert written(folder) == before
+    fewer = dataclasses.replace(study, margin=1.2)  # other shading, other verdicts
+    assert compare_quietly(fewer, results)[0] == 0
+    assert (folder / "forest.png").read_bytes() != before["forest.png"]
+    assert compare_quietly(study, results)[0] == 0
+    assert written(folder) == before
+
+
+# ---------------------------------------------------------------- what is not there
+
+
+def remove(study: Study, results: Path, *runs: tuple[str, int]) -> None:
+    for run in runs:
+        shutil.rmtree(results / "runs" / specs(study)[run].key())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_missing_runs_are_named_and_what_exists_is_paired(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path, "study.seeds=5")
+    run_quietly(study, results)
+    remove(study, results, ("shf", 1), ("shf", 2), ("shf", 4), ("hf", 0))
+    status, screen = compare_quietly(study, results, "--set", "study.seeds=5")
+    assert status == 0
+    assert "4 of 10 runs are not recorded; `hfbench run tiny.toml --set study.seeds=5` runs them:" in screen
+    assert "  hf on tiny-curves: seed 0\n  shf on tiny-curves: seeds 1-2, 4\n" in screen
+    comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
+    assert (comparison["n"], comparison["missing"]) == (1, 4)
+    page = (folder_of(results) / "report.html").read_text()
+    assert "4 of 10 runs are not recorded" in page
+    assert "4 seeds run for only one of the two left out." in page
+    assert parent_of(study, results).info.status == "KILLED"
+
+    assert run_quietly(study, results)[0] == 0
+    assert "runs are not recorded" not in (folder_of(results) / "report.html").read_text()
+    assert parent_of(study, results).info.status == "FINISHED"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_method_without_any_run_keeps_its_place_in_the_family(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path, "study.seeds=1", extra=BASELINE + FACTORIAL)
+    run_quietly(study, results)
+    remove(study, results, ("shf", 0))
+    _, screen = compare_quietly(study, results)
+    words = " ".join(screen.split())
+    assert "no seed was run for both shf and hf: inconclusive (n too small)" in words
+    assert "no seed was run in all 8 cells" in words
+    comparisons = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"]
+    assert {one["family"] for one in comparisons} == {8}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_adding_a_seed_extends_a_study(results: Path, tmp_path: Path) -> None:
+    one, two = tiny(tmp_path, "study.seeds=1"), tiny(tmp_path, "study.seeds=2")
+    run_quietly(one, results)
+    before = written(results / "runs")
+    assert "2 of 4 runs are recorded" in compare_quietly(two, results)[1]
+    run_quietly(two, results)
+    assert before.items() <= written(results / "runs").items()
+    assert len(pd.read_parquet(folder_of(results) / "runs.parquet")) == 4
+    screen = compare_quietly(one, results)[1]
+    assert "2 records of tasks, methods or seeds that are not asked for left out." in screen
+
+
+def plant(results: Path, key: str, like: str, **changed: Any) -> None:
+    """A record as of another version of the code: a copy under another key, `config.json` changed as said."""
+    folder = shutil.copytree(results / "runs" / like, results / "runs" / key)
+    write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), **changed})
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_records_made_otherwise_are_counted_and_left_out(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    run_quietly(study, results)
+    like = specs(study)["shf", 1].key()
+    before = (folder_of(results) / "runs.parquet").read_bytes()
+    plant(results, "0" * 16, like)
+    plant(results, "1" * 16, like)
+    plant(results, "2" * 16, like, target=1.0)
+    (results / "runs" / "torn").mkdir()
+    (results / "runs" / "torn" / "result.json").write_text("{")
+    _, screen = compare_quietly(study, results)
+    said = ("2 records of this study made by another version of the code left out.",
+            "1 record of this study made with other settings or data left out.")  # fmt: skip
+    assert all(sentence in screen for sentence in said)
+    assert (folder_of(results) / "runs.parquet").read_bytes() == before
+    assert all(sentence in (folder_of(results) / "report.md").read_text() for sentence in said)
+
+    remove(study, results, *specs(study))
+    written_before = written(results)
+    with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded") as caught:
+        compare_quietly(study, results)
+    assert "2 records of this study made by another version" in str(caught.value)
+    assert "`hfbench run tiny.toml` runs them" in str(caught.value)
+    assert written(results) == written_before
+
+
+# ---------------------------------------------------------------- text from outside
+
+EVIL = "<script>alert(1)</script> </style> ![x](http://x.example/y.png) \x1b[31m \u202e"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_questions_and_errors_are_never_markup(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted(*of: Any) -> Any:
+        raise RuntimeError(EVIL)
+
+    monkeypatch.setattr(Raises, "iterates", planted)
+    with registry.temporary("solver", "raises", Raises):
+        question = f"study.question={json.dumps(EVIL)}"
+        study = tiny(tmp_path, "study.seeds=1", question, extra=MISBEHAVING % ("boom", "raises"))
+        assert run_quietly(study, results)[0] == 1
+        assert compare_quietly(study, results)[0] == 0
+    page, text = ((folder_of(results) / f"report.{kind}").read_text() for kind in ("html", "md"))
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
+    assert References(page).tags.isdisjoint({"script", "img"})
+    assert page.count("<style>") == page.count("</style>") == 1
+    assert text.count("&lt;script&gt;") == 2
+    assert not re.search(r"(?<!\\)\]\(http", text)
+    assert not re.search("[\x1b\u202e]", page + text)
+    assert "1 of the 3 recorded runs failed." in page
+    assert "boom/tiny-curves/s0: RuntimeError: " in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_that_failed_are_left_out_and_cannot_lose(results: Path, tmp_path: Path) -> None:
+    """Eight errors of the baseline's program are no eight wins of the other method."""
+    with registry.temporary("solver", "raises", Raises):
+        study = tiny(tmp_path, "methods.hf.solver=raises", "study.seeds=8")
+        status, screen = run_quietly(study, results)
+    words = " ".join(screen.split())
+    assert status == 1
+    assert "better" not in words
+    assert "Failed: 8 of 16 runs, left out" in words
+    assert "no seed was run for both shf and hf: inconclusive (n too small)" in words
+    page = (folder_of(results) / "report.html").read_text()
+    assert page.index("Failed: 8 of 16 runs, left out") < page.index("Answer</h2>")
+    assert "hf on tiny-curves: seeds 0-7" in page
+    comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
+    assert (comparison["n"], comparison["missing"], comparison["p"]) == (0, 8, None)
+
+
+# ---------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"), [([], ""), ([4], "4"), ([3, 1, 2], "1-3"), ([0, 2, 3, 3, 7], "0, 2-3, 7"), ([5, 6], "5-6")]
+)
+def test_whole_numbers_in_a_row_are_a_range(numbers: list[int], said: str) -> None:
+    assert ranges(numbers) == said
+
+
+def test_the_command_names_the_study_and_quotes_its_options(tmp_path: Path) -> None:
+    study = tiny(tmp_path / "my files")
+    said = command_of(study, ["--set", "study.question=Why not?"])
+    assert said == "hfbench run tiny.toml --set 'study.question=Why not?'"
+
+
+def test_a_note_too_long_for_mlflow_ends_at_a_line_and_says_so() -> None:
+    assert shortened("short\n") == "short\n"
+    note = shortened("- a line of the note\n" * 1000)
+    assert NOTE - 100 < len(note) <= NOTE
+    assert note.endswith("- a line of the note\n\n… The rest is in report.md, under Artifacts.")

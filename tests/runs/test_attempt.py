@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import pytest
+import torch
+from support.tiny_study import MISBEHAVING, Explodes, Raises, attempt, interrupt, specs, tiny, trace_of, uninterrupted
+
+from hfbench import HessianFree, registry
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import BatchPlan
+from hfbench.records import trace
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs import batches
+from hfbench.runs.build import load
+from hfbench.runs.meters import Stopwatch, peak_memory, reset_peak_memory
+from hfbench.runs.random_streams import generator
+from hfbench.runs.run import LiveRun
+from hfbench.schedulers.fixed import FixedSchedule
+
+
+@part
+class Picky:
+    """Refuses to begin, or plans too much."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    plans: int = 0
+
+    def begin(self, total: int) -> FixedSchedule:
+        if self.plans == 0:
+            raise ConfigError("Sundays: closed.")
+        return FixedSchedule(BatchPlan(self.plans, self.plans, "cyclic", "fixed"))
+
+
+def test_a_run_leaves_a_full_trace_and_a_result_that_agrees_with_it(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["shf", 0]
+    result = attempt(spec, tmp_path, study="tiny")
+    rows = pd.read_parquet(RunFolder(tmp_path, spec.key()).trace_path)
+
+    assert list(rows.columns) == list(trace.COLUMNS)
+    assert list(rows["iteration"]) == list(range(7))
+    assert rows["work"].is_monotonic_increasing
+    assert rows["work"].iloc[0] == rows["seconds"].iloc[0] == rows["distinct_cases"].iloc[0] == 0
+    assert rows["test_error"].iloc[-1] < rows["test_error"].iloc[0]
+    assert list(rows["cases_gradient"].diff()[1:]) == list(rows["batch_gradient"][1:])
+    assert list(rows["damping"][2:]) == list(rows["next_damping"][1:-1])
+    assert rows["variance_l1"][1:].notna().all()
+    assert (rows["peak_memory"] > 1e6).all()
+
+    first = rows[1:][rows["test_error"][1:] <= spec.target].iloc[0]
+    assert result["outcome"] == "reached"
+    assert result["work_to_target"] == first["work"]
+    assert result["products_to_target"] == first["products"]
+    assert result["distinct_to_target"] == first["distinct_cases"] / 200
+    assert result["work"] == rows["work"].iloc[-1] > result["work_to_target"]
+    assert (result["study"], result["threads"], result["iterations"]) == ("tiny", 1, 6)
+    assert json.loads((tmp_path / "runs" / spec.key() / "result.json").read_text()) == result
+
+
+NOISE = """
+[methods.inner]
+solver = "minres"
+preconditioner = "martens"
+scheduler = { use = "inner-product", start = 0.1, theta = 0.1, nu = 0.2 }
+
+[methods.adam]
+optimizer = { use = "adam", minibatch = 20 }
+scheduler = "inner-product"
+"""
+
+
+def test_what_a_scheduler_needs_is_measured_and_no_more(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path, "study.stop_at_target=false", extra=NOISE))
+    rows = {}
+    for name in ("inner", "shf", "hf"):
+        attempt(by_name[name, 0], tmp_path)
+        rows[name] = trace_of(by_name[name, 0], tmp_path)[1:]
+    measured = {name: tuple(of[["variance_l1", "variance_inner"]].notna().all()) for name, of in rows.items()}
+    assert measured == {"inner": (True, True), "shf": (True, False), "hf": (False, False)}
+    inner = rows["inner"]
+    assert (inner["variance_inner"] <= inner["variance_l1"] * inner["gradient_norm"] ** 2).all()
+    assert inner["batch_gradient"].iloc[-1] > inner["batch_gradient"].iloc[0] == 20
+    assert set(inner["batch_reason"]) & {"orthogonality", "inner-product+orthogonality"}
+
+
+def test_a_baseline_says_that_it_measures_no_noise(tmp_path: Path) -> None:
+    result = attempt(specs(tiny(tmp_path, extra=NOISE))["adam", 0], tmp_path)
+    assert result["outcome"] == "failed"
+    assert "does not measure variance_l1, variance_inner, which its scheduler needs" in result["error"]
+
+
+def test_the_target_ends_a_run_unless_told_otherwise(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    result = attempt(spec, tmp_path)
+    assert result["iterations"] < 6
+    assert (
+        trace_of(spec, tmp_path)["test_error"].iloc[-1] <= spec.target < trace_of(spec, tmp_path)["test_error"].iloc[-2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "column", "limit"),
+    [
+        ("{ iterations = 2 }", "iteration", 2),
+        ("{ passes = 30, iterations = 50 }", "work", 30),
+        ("{ products = 20 }", "products", 20),
+    ],
+)
+def test_the_first_limit_met_ends_a_run(tmp_path: Path, budget: str, column: str, limit: float) -> None:
+    spec = specs(tiny(tmp_path, f"study.budget={budget}", "study.targets.tiny-curves=0.001"))["hf", 0]
+    result = attempt(spec, tmp_path)
+    spent = trace_of(spec, tmp_path)[column]
+    assert result["outcome"] == "budget"
+    assert result["work_to_target"] is None
+    assert spent.iloc[-2] < limit <= spent.iloc[-1]
+
+
+def test_a_target_met_beyond_the_budget_is_not_reached(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.budget={ passes = 1 }", "study.targets.tiny-curves=1000.0"))["hf", 0]
+    assert attempt(spec, tmp_path)["outcome"] == "budget"
+
+
+def test_methods_of_one_seed_share_split_weights_and_draws(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path))
+    hf, shf, other = (LiveRun(spec, load(spec)) for spec in (by_name["hf", 0], by_name["shf", 0], by_name["hf", 1]))
+    for live in (hf, shf, other):
+        live.begin()
+    assert torch.equal(hf.data.validation.inputs, shf.data.validation.inputs)
+    assert not torch.equal(hf.data.validation.inputs, other.data.validation.inputs)
+    assert hf.rows[0]["test_error"] == shf.rows[0]["test_error"] != other.rows[0]["test_error"]
+
+    plan = shf.schedule.plan
+    draws = [batches.draw(plan, 1, 200, generator(live.spec.seed, "batches/1"))[0] for live in (hf, shf, other)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_a_schedulers_validation_is_work_of_the_method(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path))
+    counted = {}
+    for name in ("hf", "shf"):
+        live = LiveRun(by_name[name, 0], load(by_name[name, 0]))
+        live.begin()
+        before = live.optimizer.ledger.evaluation
+        live._scheduler_validation()
+        counted[name] = live.optimizer.ledger.evaluation - before
+    assert counted == {"hf": 0, "shf": 50}
+
+
+@pytest.mark.parametrize("method", ["hf", "shf"])
+def test_interrupted_equals_uninterrupted(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))[method, 0]
+    expected = uninterrupted(spec, tmp_path / "whole")
+    steps = interrupt(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(spec, tmp_path / "parts", checkpoint_every=0.0)
+    folder = RunFolder(tmp_path / "parts", spec.key())
+    assert not folder.is_complete()
+
+    result = attempt(spec, tmp_path / "parts", checkpoint_every=0.0)
+    assert steps == [1, 2, 3, 4, 4, 5, 6]
+    pd.testing.assert_frame_equal(trace_of(spec, tmp_path / "parts"), expected, check_exact=True)
+    whole = RunFolder(tmp_path / "whole", spec.key()).result() or {}
+    unlike = {name for name in result if result[name] != whole[name]}
+    assert unlike <= {"seconds", "seconds_to_target", "peak_memory"}
+    files = sorted(path.name for path in folder.path.iterdir())
+    assert files == ["config.json", "examples.npz", "result.json", "trace.parquet"]
+
+
+def test_a_complete_run_is_not_repeated_but_a_failed_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    with monkeypatch.context() as broken:
+        broken.setattr(LiveRun, "advance", lambda self: 1 / 0)
+        assert attempt(spec, tmp_path)["error"].startswith("ZeroDivisionError: division by zero (")
+    details = tmp_path / "runs" / spec.key() / "error.txt"
+    assert "Traceback" in details.read_text()
+
+    first = attempt(spec, tmp_path)
+    assert first["outcome"] == "reached"
+    assert not details.exists()
+    monkeypatch.setattr(LiveRun, "advance", lambda self: 1 / 0)
+    assert attempt(spec, tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("solver", "outcome", "error"),
+    [(Explodes, "diverged", "after iteration 1"), (Raises, "failed", "RuntimeError: planted")],
+)
+def test_misbehaving_parts_are_outcomes(tmp_path: Path, solver: Any, outcome: str, error: str) -> None:
+    with registry.temporary("solver", "planted", solver):
+        spec = specs(tiny(tmp_path, extra=MISBEHAVING % ("odd", "planted")))["odd", 0]
+        result = attempt(spec, tmp_path)
+    assert result["outcome"] == outcome
+    assert error in result["error"]
+    assert RunFolder(tmp_path, result["key"]).is_complete() == (outcome == "diverged")
+
+
+@part
+class MisusesTorch:
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Any:
+        return torch.nn.Linear(3, 3)(torch.ones(2))
+
+
+@part
+class MisusesHfbench:
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Any:
+        return system.linearisation.jvp([torch.zeros(1)])
+
+
+@pytest.mark.parametrize(
+    ("solver", "line"), [(MisusesTorch, "torch.nn.Linear"), (MisusesHfbench, "system.linearisation.jvp")]
+)
+def test_an_error_says_where_in_the_part_it_arose(tmp_path: Path, solver: Any, line: str) -> None:
+    """Not where in torch or hfbench it was noticed; that is in the traceback."""
+    with registry.temporary("solver", "planted", solver):
+        result = attempt(specs(tiny(tmp_path, extra=MISBEHAVING % ("odd", "planted")))["odd", 0], tmp_path)
+    found = re.fullmatch(r"\w+Error: .*[^.] \((.*):(\d+)\)", result["error"])
+    assert found is not None, result["error"]
+    assert found[1] == str(Path(__file__).resolve())
+    assert line in Path(__file__).read_text().splitlines()[int(found[2]) - 1]
+    assert "Traceback" in (RunFolder(tmp_path, result["key"]).path / "error.txt").read_text()
+
+
+def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:
+    with registry.temporary("solver", "planted", Explodes):
+        spec = specs(tiny(tmp_path, "study.targets.tiny-curves=1e6", extra=MISBEHAVING % ("odd", "planted")))["odd", 0]
+        result = attempt(spec, tmp_path)
+    assert result["final_test_error"] <= spec.target
+    assert (result["outcome"], result["work_to_target"]) == ("diverged", None)
+
+
+def test_a_run_keeps_pictures_of_its_first_test_cases(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["shf", 0]
+    attempt(spec, tmp_path)
+    shown = RunFolder(tmp_path, spec.key()).examples()
+    assert shown is not None
+    assert shown["originals"].shape == shown["reconstructions"].shape == (8, 16, 16)
+    test = load(spec).test.inputs[:8].reshape(8, 16, 16).numpy()
+    assert (shown["originals"] == test).all()
+    squares = ((shown["reconstructions"] - test) ** 2).sum((1, 2))
+    assert shown["errors"] == pytest.approx(squares, rel=1e-5)
+
+
+def test_a_step_that_is_not_finite_is_divergence_later_and_a_failure_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
+    step = LiveRun._step
+
+    def not_finite_at(bad: int) -> Any:
+        def stepping(self: LiveRun, iteration: int, plan: Any) -> Any:
+            if iteration == bad:
+                raise NonFiniteError("planted")
+            return step(self, iteration, plan)
+
+        return stepping
+
+    monkeypatch.setattr(LiveRun, "_step", not_finite_at(1))
+    assert attempt(spec, tmp_path)["outcome"] == "failed"
+    monkeypatch.setattr(LiveRun, "_step", not_finite_at(3))
+    later = attempt(spec, tmp_path)
+    assert (later["outcome"], later["iterations"], later["error"]) == ("diverged", 2, "planted")
+
+
+def test_initial_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    with torch.no_grad():
+        next(live.model.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="finite outputs at its initial weights"):
+        live.begin()
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "methods.hf.scheduler.gradient=201"))["hf", 0]
+    message = r"^methods\.hf\.scheduler\.gradient on task tiny-curves: .* 200 training cases, but got 201\.$"
+    with pytest.raises(ConfigError, match=message):
+        LiveRun(spec, load(spec))
+
+
+def test_a_scheduler_that_cannot_begin_is_named_with_the_task(tmp_path: Path) -> None:
+    with registry.temporary("scheduler", "picky", Picky):
+        spec = specs(tiny(tmp_path, "methods.hf.scheduler=picky"))["hf", 0]
+        with pytest.raises(ConfigError, match=r"^methods\.hf\.scheduler on task tiny-curves: Sundays: closed\.$"):
+            LiveRun(spec, load(spec))
+        planned = specs(tiny(tmp_path, "methods.hf.scheduler={use='picky', plans=300}"))["hf", 0]
+        message = r"^methods\.hf\.scheduler on task tiny-curves: a gradient batch must have 1 to 200 .* plans 300\.$"
+        with pytest.raises(ConfigError, match=message):
+            LiveRun(planned, load(planned))
+
+
+def test_double_precision_goes_all_the_way(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.precision=float64"))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    assert {p.dtype for p in live.model.parameters()} == {live.data.test.inputs.dtype} == {torch.float64}
+
+
+def test_the_stopwatch_counts_only_what_is_inside() -> None:
+    clock = Stopwatch(2.0)
+    with clock:
+        time.sleep(0.02)
+    time.sleep(1.0)
+    assert 2.02 <= clock.seconds < 3.0
+
+
+def test_what_a_batch_needs_once_is_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    live.begin()
+    prepare, begun = HessianFree.prepare, []
+
+    def slow_at_first(self: HessianFree, *batch: Any) -> Any:
+        if not begun:
+            time.sleep(1.0)
+        begun.append(self)
+        return prepare(self, *batch)
+
+    monkeypatch.setattr(HessianFree, "prepare", slow_at_first)
+    live.advance()
+    assert begun == [live.optimizer, live.optimizer]  # the run asks, and then the step
+    assert live.rows[1]["seconds"] < 1.0
+
+
+def test_the_peak_of_memory_is_forgotten_between_runs() -> None:
+    reset_peak_memory()
+    before = peak_memory()
+    block = bytearray(80_000_000)
+    assert peak_memory() >= before + 70_000_000
+    del block
+    reset_peak_memory()
+    assert peak_memory() < before + 70_000_000
+
+
+def test_threads_are_one_in_a_run_and_as_before_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = LiveRun._step
+    monkeypatch.setattr(LiveRun, "_step", lambda self, *of: seen.append(torch.get_num_threads()) or step(self, *of))
+    torch.set_num_threads(2)
+    try:
+        attempt(specs(tiny(tmp_path))["hf", 0], tmp_path)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+# ---------------------------------------------------------------- followed batches, streams, baselines
+
+FOLLOWS = """
+[methods.follower]
+solver = "cg"
+preconditioner = "identity"
+batches_of = "shf"
+
+[methods.other-draws]
+solver = "cg"
+preconditioner = "martens"
+scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }
+stream = 1
+
+[methods.adam]
+optimizer = { use = "adam", lr = 0.01, minibatch = 20 }
+scheduler = { use = "fixed", gradient = 1.0, curvature = 1.0, order = "random" }
+"""
+
+
+def test_a_follower_meets_the_same_batches_again(tmp_path: Path) -> None:
+    known = specs(tiny(tmp_path, "study.stop_at_target=false", "methods.shf.scheduler.theta=0.1", extra=FOLLOWS))
+    leader, follower = known["shf", 0], known["follower", 0]
+    assert follower.follows == leader.key()
+    attempt(leader, tmp_path)
+    assert attempt(follower, tmp_path)["outcome"] in ("reached", "budget")
+    same = ["batch_gradient", "batch_curvature", "batch_order", "cases_gradient", "distinct_cases"]
+    pd.testing.assert_frame_equal(trace_of(leader, tmp_path)[same], trace_of(follower, tmp_path)[same])
+    assert trace_of(leader, tmp_path)["batch_gradient"].nunique() > 1, "nothing grew, so nothing was shown"
+    assert trace_of(follower, tmp_path)["variance_l1"].isna().all()
+
+
+def test_a_follower_without_its_leader_fails_with_a_reason(tmp_path: Path) -> None:
+    follower = specs(tiny(tmp_path, extra=FOLLOWS))["follower", 0]
+    result = attempt(follower, tmp_path)
+    assert result["outcome"] == "failed"
+    assert "meets again the batches of shf, whose run" in result["error"]
+
+
+def test_another_stream_draws_otherwise_from_the_same_start(tmp_path: Path) -> None:
+    known = specs(tiny(tmp_path, "methods.hf.scheduler.order=random", "methods.other-draws.scheduler.order=random",
+                       extra=FOLLOWS))  # fmt: skip
+    for name in ("hf", "other-draws"):
+        attempt(known[name, 0], tmp_path)
+    one, other = (trace_of(known[name, 0], tmp_path)["test_error"] for name in ("hf", "other-draws"))
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_a_baseline_runs_by_the_same_rules(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false", extra=FOLLOWS))["adam", 0]
+    result = attempt(spec, tmp_path)
+    rows = trace_of(spec, tmp_path)
+    assert result["products"] is None
+    assert rows["work"].iloc[-1] == pytest.approx(3 * 6), "three units for each case in six passes"
+    assert rows["test_error"].iloc[-1] < rows["test_error"].iloc[0]
+    assert (rows["gradient_norm"][1:] > 0).all()
+
+
+def test_the_peak_of_a_run_does_not_depend_on_the_runs_before_it(tmp_path: Path) -> None:
+    """In a process of its own: the first run there loads libraries, the others find them loaded."""
+    program = (
+        "import sys; from pathlib import Path; from support.tiny_study import attempt, specs, tiny\n"
+        "folder = Path(sys.argv[1])\n"
+        "known = specs(tiny(folder, 'study.seeds=3'))\n"
+        "print(*(attempt(known['hf', seed], folder)['peak_memory'] for seed in range(3)))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
+    ).stdout  # fmt: skip
+    peaks = [int(peak) for peak in said.split()]
+    assert len(peaks) == 3
+    assert max(peaks) < 1.05 * min(peaks)

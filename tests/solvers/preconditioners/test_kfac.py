@@ -1,0 +1,335 @@
+"""K-FAC against dense Kronecker products, its factors against each other, and its state over steps."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from support.systems import Twice, dense_hessian, dense_jacobian, flat, inputs_for, network, targets_for
+from torch import Tensor, nn
+
+from hfbench import HessianFree
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.inner_solve.solve import solve
+from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg.vector import Vector
+from hfbench.solvers.cg import CG
+from hfbench.solvers.lsmr import LSMR
+from hfbench.solvers.preconditioners.exact_diagonal import ExactDiagonal
+from hfbench.solvers.preconditioners.kfac import KFAC
+from hfbench.solvers.preconditioners.kronecker_blocks import spectrum
+from hfbench.solvers.stopping import Residual
+
+DTYPE = torch.float64
+GAMMAS = (0.3, 0.2, 0.1, 0.05)  # of weight, bias, weight, bias: a bias is damped like its weight
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def problem(loss: str = "logistic", cases: int = 8, **given) -> Linearisation:
+    model, x, t = network((4, 5, 3), 0), inputs_for(cases, 4, 1), targets_for(loss, cases, 3, 2)
+    return Linearisation(model, loss, x, t, **given)
+
+
+def probes_of(at: Linearisation, seed: int = 0) -> list[Tensor]:
+    """What a build with this seed draws."""
+    signs = torch.randint(0, 2, at.outputs.shape, generator=generator(seed)).to(DTYPE) * 2 - 1
+    return [at.loss_at.factor(signs)]
+
+
+def dense(M, like: Vector) -> Tensor:
+    """M⁻¹ column by column."""
+    columns = []
+    for i, block in enumerate(like):
+        for j in range(block.numel()):
+            unit = like.zeros_like()
+            unit[i].view(-1)[j] = 1
+            columns.append(torch.tensor(flat(M.solve(unit))))
+    return torch.stack(columns, 1)
+
+
+def by_hand(at: Linearisation, damping: str, seed: int = 0) -> Tensor:
+    """M as a dense matrix, in the order of the parameters: weights row by row, then biases."""
+    M = torch.zeros(at.blocks.numel(), at.blocks.numel(), dtype=DTYPE)
+    start = 0
+    for layer, one in enumerate(at.kronecker_factors(probes_of(at, seed))):
+        gamma, (p, q) = GAMMAS[2 * layer], one.shape
+        I_p, I_q = torch.eye(p, dtype=DTYPE), torch.eye(q, dtype=DTYPE)
+        pi = ((one.right.trace() / q) / (one.left.trace() / p)).sqrt()
+        split = torch.kron(one.left + gamma**0.5 / pi * I_p, one.right + pi * gamma**0.5 * I_q)
+        block = split if damping == "split" else torch.kron(one.left, one.right) + gamma * torch.eye(p * q, dtype=DTYPE)
+        entries = torch.arange(p * q).reshape(p, q)
+        order = torch.cat([entries[:, :-1].reshape(-1), entries[:, -1]])
+        M[start : start + p * q, start : start + p * q] = block[order][:, order]
+        start += p * q
+    return M
+
+
+@pytest.mark.parametrize("damping", ["split", "exact"])
+@pytest.mark.parametrize("loss", ["least-squares", "logistic", "softmax"])
+def test_it_is_the_damped_kronecker_product(loss: str, damping: str) -> None:
+    at = problem(loss)
+    M = KFAC(damping=damping).build(at, GAMMAS, generator())
+    whole = by_hand(at, damping)
+    torch.testing.assert_close(dense(M, at.parameters) @ whole, torch.eye(len(whole), dtype=DTYPE), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("damping", ["split", "exact"])
+@pytest.mark.parametrize("layout", ["structured", "flat"])
+def test_its_factors_make_it(damping: str, layout: str) -> None:
+    at, plain = problem(layout=layout), problem()
+    M = KFAC(damping=damping).build(at, at.layout.spread(GAMMAS), generator())
+    u, v = (
+        Vector(torch.randn(b.shape, generator=generator(seed), dtype=DTYPE) for b in at.parameters) for seed in (1, 2)
+    )
+    np.testing.assert_allclose(flat(M.solve_factor_t(M.solve_factor(v))), flat(M.solve(v)), rtol=1e-10)
+    assert M.solve_factor(u).dot(v) == pytest.approx(u.dot(M.solve_factor_t(v)))
+    same = KFAC(damping=damping).build(plain, GAMMAS, generator()).solve(at.layout.unpack(v))
+    np.testing.assert_allclose(flat(M.solve(v)), flat(same), rtol=1e-10)
+    assert [b.shape for b in M.solve(v)] == [b.shape for b in at.parameters]
+
+
+def test_one_dense_layer_and_one_case_are_met_exactly() -> None:
+    """G of a linear layer with least squares is I ⊗ ã ãᵀ; averaged over all signs, S is I."""
+    model, x, t = network((4, 3), 0), inputs_for(1, 4, 1), targets_for("least-squares", 1, 3, 2)
+    at = Linearisation(model, "least-squares", x, t)
+    signs = [torch.tensor([one], dtype=DTYPE) for one in np.ndindex(2, 2, 2)]
+    (block,) = at.kronecker_factors([2 * one - 1 for one in signs])
+    J = dense_jacobian(model, x).detach()
+    order = torch.cat([torch.arange(15).reshape(3, 5)[:, :-1].reshape(-1), torch.arange(15).reshape(3, 5)[:, -1]])
+    torch.testing.assert_close(torch.kron(block.left, block.right)[order][:, order], J.T @ J)
+
+
+@pytest.mark.parametrize("loss", ["least-squares", "logistic", "softmax"])
+def test_deltas_are_those_of_the_gauss_newton_matrix(loss: str) -> None:
+    """S of the last layer approaches the mean of H over cases; its biases' block of G is just that."""
+    at = problem(loss)
+    J, H = dense_jacobian(at.model, at.inputs), dense_hessian(loss, at.model(at.inputs), at.targets)
+    exact = ((J.T @ H @ J) / at.n).detach()[-3:, -3:]
+    draws = torch.stack([at.kronecker_factors(probes_of(at, seed))[1].left for seed in range(2000)])
+    error = (draws.mean(0) - exact).abs() / (draws.std(0) / 2000**0.5 + 1e-10)
+    assert float(error.max()) < 4
+    assert torch.linalg.norm(draws.mean(0) - exact) < 0.05 * torch.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("solver", [CG(), LSMR()])
+@pytest.mark.parametrize("damping", ["split", "exact"])
+def test_solvers_reach_the_dense_solution_with_it(solver, damping: str) -> None:
+    at = problem("logistic", 20)
+    mu_D = (1e-3, 0.0, 1e-3, 0.0)
+    g = at.gradient + at.parameters * mu_D
+    system = GaussNewtonSystem(at, g, 1e-2, mu_D, shares_cases=True)
+    M = KFAC(damping=damping).build(at, system.shift, generator())
+    last = solve(solver, system, None, M, [Residual(rtol=1e-12)]).last
+    J, H = dense_jacobian(at.model, at.inputs), dense_hessian("logistic", at.model(at.inputs), at.targets)
+    shift = torch.cat([torch.full((b.numel(),), m + 1e-2, dtype=DTYPE) for b, m in zip(at.blocks, mu_D, strict=True)])
+    A = (J.T @ H @ J).detach() / at.n + torch.diag(shift)
+    np.testing.assert_allclose(flat(last.x), torch.linalg.solve(A, -torch.tensor(flat(g))), rtol=1e-8)
+
+
+def test_it_takes_fewer_iterations_than_the_diagonal() -> None:
+    """On a layer with correlated inputs, whose curvature is a Kronecker product: there K-FAC is almost exact."""
+    mix = torch.randn(12, 12, generator=generator(3), dtype=DTYPE)
+    model, x = network((12, 3), 0), inputs_for(200, 12, 1) @ mix
+    at = Linearisation(model, "least-squares", x, targets_for("least-squares", 200, 3, 2))
+    system = GaussNewtonSystem(at, at.gradient, 1e-3, (0.0, 0.0), shares_cases=True)
+    taken = {
+        type(one).__name__: solve(
+            CG(), system, None, one.build(at, system.shift, generator()), [Residual(rtol=1e-6)]
+        ).last.k
+        for one in (KFAC(probes=8, damping="exact"), ExactDiagonal())
+    }
+    assert taken["KFAC"] <= taken["ExactDiagonal"] / 2
+
+
+# ---------------------------------------------------------------- rounding
+
+
+def test_rank_deficient_factors_have_no_negative_eigenvalues() -> None:
+    """Two cases, seven inputs, in float32: rounding alone makes eigenvalues below zero."""
+    a = torch.randn(2, 70, generator=generator())
+    assert float(torch.linalg.eigvalsh(a.T @ a).min()) < 0
+    assert float(spectrum(a.T @ a).values.min()) == 0
+
+
+def test_a_layer_that_no_case_reaches_is_damped_alone() -> None:
+    """Dead units: S is zero, π is not defined, and M of the layer is (A + √γ I) √γ."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(DTYPE)
+    with torch.no_grad():
+        model[0].bias.fill_(-1e3)
+    at = Linearisation(model, "least-squares", inputs_for(6, 4, 1), torch.zeros(6, 3, dtype=DTYPE))
+    M = KFAC().build(at, (0.25,) * 4, generator())
+    one = at.kronecker_factors(probes_of(at))[0]
+    v = at.parameters.zeros_like()
+    v[0][0, 0] = 1
+    found = one.take(list(M.solve(v)))[0]
+    expected = torch.linalg.inv(one.right + 0.5 * torch.eye(5, dtype=DTYPE))[0] / 0.5
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("damping", ["split", "exact"])
+def test_without_damping_a_singular_factor_is_refused(damping: str) -> None:
+    with pytest.raises(NonFiniteError, match="positive definite, but its smallest eigenvalue is 0.0; a larger damping"):
+        KFAC(damping=damping).build(problem(cases=2), (0.0,) * 4, generator())
+
+
+def test_factors_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(NonFiniteError, match="must be finite"):
+        spectrum(torch.full((2, 2), torch.nan))
+
+
+# ---------------------------------------------------------------- over the steps of a run
+
+
+def batch(seed: int) -> Linearisation:
+    model, x, t = network((4, 5, 3), 0), inputs_for(8, 4, seed), targets_for("logistic", 8, 3, seed)
+    return Linearisation(model, "logistic", x, t)
+
+
+def test_factors_are_kept_for_the_steps_of_refresh_and_damped_anew() -> None:
+    run, at = KFAC(refresh=2).begin(network((4, 5, 3), 0)), [batch(seed) for seed in range(3)]
+    other = tuple(10 * one for one in GAMMAS)
+    like = at[0].parameters
+    found = [dense(run.build(at[0], GAMMAS, generator(0)), like), dense(run.build(at[1], other, generator(1)), like)]
+    found.append(dense(run.build(at[2], GAMMAS, generator(2)), like))
+    expected = [(0, GAMMAS), (0, other), (2, GAMMAS)]
+    for one, (k, shift) in zip(found, expected, strict=True):
+        assert torch.equal(one, dense(KFAC().build(at[k], shift, generator(k)), like))
+    assert (at[1].ledger.deltas, at[2].ledger.deltas) == (0, 2 * 8)  # built twice: by the run, and to compare
+
+
+def test_memory_averages_factors_as_published() -> None:
+    """ε = min(1 - 1/k, memory): a plain mean at first, then an exponential average."""
+    run, at = KFAC(memory=0.6).begin(network((4, 5, 3), 0)), [batch(seed) for seed in range(4)]
+    averages: list[Tensor] = []
+    for k, one in enumerate(at):
+        run.build(one, GAMMAS, generator(k))
+        new = one.kronecker_factors(probes_of(one, k))[1].left
+        share = min(1 - 1 / (k + 1), 0.6)
+        averages.append(new if k == 0 else share * averages[-1] + (1 - share) * new)
+        torch.testing.assert_close(run.factors[1].left, averages[-1])
+
+
+def optimiser(**settings) -> HessianFree:
+    return HessianFree(network((4, 5, 3), 0), solver="cg", preconditioner={"use": "kfac", **settings}, seed=3)
+
+
+def stepped(optimizer: HessianFree, steps: range) -> list[float]:
+    rows = [optimizer.step(inputs_for(30, 4, k), targets_for("logistic", 30, 3, k)) for k in steps]
+    return [row.objective_after for row in rows]
+
+
+@pytest.mark.parametrize("settings", [{}, {"refresh": 3}, {"memory": 0.9}, {"refresh": 2, "memory": 0.5}], ids=str)
+def test_interrupted_equals_uninterrupted(settings: dict[str, float]) -> None:
+    whole, first = optimiser(**settings), optimiser(**settings)
+    stepped(whole, range(4))
+    stepped(first, range(4))
+    file = io.BytesIO()
+    torch.save({"optimizer": first.state_dict(), "model": first.model.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    resumed = optimiser(**settings)
+    resumed.model.load_state_dict(saved["model"])
+    resumed.load_state_dict(saved["optimizer"])
+    assert stepped(resumed, range(4, 9)) == stepped(whole, range(4, 9))
+    assert ("preconditioner" in saved["optimizer"]["param_groups"][0]) == bool(settings)
+
+
+def test_a_step_that_fails_leaves_the_factors_as_they_were() -> None:
+    whole, failing = optimiser(refresh=2, memory=0.9), optimiser(refresh=2, memory=0.9)
+    stepped(whole, range(3))
+    stepped(failing, range(3))
+    with pytest.raises(NonFiniteError):
+        failing.step(torch.full((30, 4), torch.inf, dtype=DTYPE), targets_for("logistic", 30, 3, 0))
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("after the build")
+
+    failing._solve, solves = fails, failing._solve
+    with pytest.raises(RuntimeError, match="after the build"):
+        stepped(failing, range(7, 8))
+    failing._solve = solves
+    assert stepped(failing, range(3, 7)) == stepped(whole, range(3, 7))
+
+
+def test_a_state_of_another_preconditioner_is_refused_whole() -> None:
+    kept, plain = optimiser(refresh=2), HessianFree(network((4, 5, 3), 0), preconditioner="martens")
+    stepped(kept, range(2))
+    before = plain.state_dict()
+    with pytest.raises(ConfigError, match="state_dict: the state must be of a preconditioner that keeps none, Martens"):
+        plain.load_state_dict(kept.state_dict())
+    assert plain.state_dict()["param_groups"][0]["damping"] == before["param_groups"][0]["damping"]
+    state = kept.state_dict()
+    state["param_groups"][0]["preconditioner"] = {"steps": 2}
+    with pytest.raises(
+        ConfigError, match="state_dict: the state of kfac must have steps, and factors .* but has steps"
+    ):
+        kept.load_state_dict(state)
+
+
+def test_a_state_saved_before_there_were_any_still_loads() -> None:
+    kept = optimiser(refresh=4)
+    state = HessianFree(network((4, 5, 3), 0), preconditioner="martens").state_dict()
+    kept.load_state_dict(state)
+    assert len(stepped(kept, range(2))) == 2
+
+
+# ---------------------------------------------------------------- what it refuses, and what it costs
+
+
+def test_a_layer_it_does_not_cover_is_named_when_the_optimiser_is_made() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    with pytest.raises(ConfigError, match=r"layer '1' \(LayerNorm\).*Use chapelle-erhan, martens or exact-diagonal"):
+        HessianFree(model, preconditioner="kfac")
+
+
+def test_a_layer_called_twice_is_named_at_the_first_step() -> None:
+    optimizer = HessianFree(Twice().to(DTYPE), loss="least-squares", preconditioner="kfac")
+    with pytest.raises(ConfigError, match=r"'layer' \(Linear\) is called more than once.*Use chapelle-erhan, martens"):
+        optimizer.step(inputs_for(5, 4, 1), inputs_for(5, 4, 2))
+
+
+@pytest.mark.parametrize(("damping", "pairs"), [("split", 1), ("exact", 2)])
+def test_builds_and_solves_are_counted(damping: str, pairs: int) -> None:
+    """In forward passes of one case, 43 multiplications: eigendecompositions 4.5 m³, inverses m³, and the products."""
+    at, twin = problem(), problem()
+    twin.kronecker_factors(probes_of(twin))
+    cubes, products = (5**3 + 5**3 + 3**3 + 6**3) / 43, (25 * 10 + 18 * 9) / 43
+    M = KFAC(damping=damping).build(at, GAMMAS, generator())
+    assert at.ledger.algebra == twin.ledger.algebra + round(4.5 * cubes)
+    built = at.ledger.algebra
+    M.solve_factor(at.parameters)
+    assert at.ledger.algebra == built + round(products)
+    for _ in range(2):
+        before = at.ledger.algebra
+        M.solve(at.parameters)
+    assert at.ledger.algebra == before + round(pairs * products)
+    formed = round(cubes) if damping == "split" else 0
+    assert at.ledger.algebra == built + round(products) + 2 * round(pairs * products) + formed
+
+
+@pytest.mark.parametrize("damping", ["split", "exact"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_of_one_window_is_a_dense_layer(transposed: bool, damping: str) -> None:
+    """Whose kernel covers the picture, or whose input is one point: the same M⁻¹v, entries in another order."""
+    x = inputs_for(6, 4 if transposed else 12, 1)
+    dense_layer = nn.Linear(x.shape[1], 12 if transposed else 4, bias=not transposed, dtype=DTYPE)
+    if transposed:
+        conv = nn.Sequential(nn.Unflatten(1, (4, 1, 1)), nn.ConvTranspose2d(4, 2, (2, 3), bias=False), nn.Flatten())
+    else:
+        conv = nn.Sequential(nn.Unflatten(1, (2, 2, 3)), nn.Conv2d(2, 4, (2, 3)), nn.Flatten())
+    with torch.no_grad():
+        for ours, theirs in zip(dense_layer.parameters(), conv.to(DTYPE).parameters(), strict=True):
+            theirs.copy_((ours.T if transposed else ours).reshape(theirs.shape))
+    solved = []
+    for model in (nn.Sequential(dense_layer), conv):
+        at = Linearisation(model, "least-squares", x, torch.zeros_like(model(x).detach()))
+        v = at.gradient
+        solved.append(KFAC(damping=damping).build(at, (0.3,) * len(v), generator()).solve(v))
+    for ours, theirs in zip(*solved, strict=True):
+        torch.testing.assert_close((ours.T if transposed else ours).reshape(theirs.shape), theirs)

@@ -1,0 +1,355 @@
+"""Main effects and interactions of a factorial ablation: against least squares, by hand, and in words."""
+
+import io
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from rich.console import Console
+from statsmodels.stats.multitest import multipletests
+from support.result_tables import runs, simulated
+
+from hfbench.errors import ConfigError
+from hfbench.report.effect_text import cells, markdown, sentence, table
+from hfbench.statistics.comparisons import compare
+from hfbench.statistics.factorial import Design, effects
+
+FACTORS = ("solver", "preconditioner", "scheduler")
+NAMES = {"solver": ("cg", "lsmr"), "preconditioner": ("martens", "chapelle-erhan"), "scheduler": ("fixed", "dynamic")}
+
+
+def design(k=2):
+    return Design(FACTORS[:k], {f"m{''.join(map(str, one))}": one for one in itertools.product((0, 1), repeat=k)})
+
+
+def study(k=2, n=10, sd=0.1, seed=0, joint=0.0, task="usps", tau=1e6, **main):
+    """A table of results with the given effects on the log cost, the first two factors' interaction, and noise."""
+    rng = np.random.default_rng(seed)
+    level = 100 * np.exp(0.3 * rng.standard_normal(n))
+    costs = {}
+    for method, levels in design(k).levels.items():
+        mean = sum(main.get(factor, 0.0) * one for factor, one in zip(FACTORS, levels, strict=False))
+        mean += joint if k > 1 and levels[0] == levels[1] == 1 else 0.0
+        found = level * np.exp(mean + sd * rng.standard_normal(n))
+        costs[method] = {s: cost if cost <= tau else None for s, cost in enumerate(found.tolist())}
+    return runs(costs, task=task, tau=tau)
+
+
+def by_name(records, k=2, **options):
+    return {one.name: one for one in effects(records, design(k), **options)}
+
+
+# ---------------------------------------------------------------- the design
+
+
+def test_the_effects_and_weights_of_a_design_by_hand():
+    plan = design(3)
+    assert plan.effects == [(a,) for a in FACTORS] + list(itertools.combinations(FACTORS, 2))
+    assert design(2).weights(("solver",)).tolist() == [-0.5, -0.5, 0.5, 0.5]
+    assert design(2).weights(("preconditioner",)).tolist() == [-0.5, 0.5, -0.5, 0.5]
+    assert design(2).weights(("solver", "preconditioner")).tolist() == [1, -1, -1, 1]
+    assert plan.weights(("solver",)).tolist() == [-0.25] * 4 + [0.25] * 4
+    assert plan.matched(("solver",)) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert plan.matched(("solver", "scheduler")) == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("factors", "levels", "message"),
+    [
+        (("a", "b"), {"x": (0, 0), "y": (0, 1), "z": (1, 0)}, "4 combinations of levels, but a=1, b=1 is missing"),
+        (("a",), {"x": (0,), "y": (1,), "z": (1,)}, "a=1 is there 2 times: y, z"),
+        (
+            ("a", "b"),
+            {"x": (0, 0), "y": (0, 1), "z": (1, 0), "u": (1, 2)},
+            "u: a level, 0 or 1, is needed for each of a",
+        ),
+        (("a", "b"), {"x": (0,)}, r"x: a level.*but got \(0,\)"),
+        (("a", "b", "c"), {}, r"a=0, b=0, c=0 is missing;.*; and 4 more"),
+        ((), {"x": ()}, "one or more factors, each once, but got none"),
+        (("a", "a"), {}, "each once, but got a, a"),
+    ],
+)
+def test_a_design_that_is_no_full_factorial_is_refused(factors, levels, message):
+    with pytest.raises(ConfigError, match=message):
+        Design(factors, levels)
+
+
+# ---------------------------------------------------------------- the numbers
+
+
+def test_means_equal_least_squares_with_contrast_coding_and_seed_blocks():
+    records = study(k=3, n=7, sd=0.3, joint=-0.2, solver=-0.3, scheduler=0.4)
+    levels = pd.DataFrame(design(3).levels, index=list("abc")).T - 0.5
+    data = records.join(levels, on="method").assign(y=np.log(records["work_to_target"].astype(float)))
+    fitted = smf.ols("y ~ C(seed) + (a + b + c)**2", data).fit().params
+    found = by_name(records, k=3)
+    for name, coefficient in zip(found, ("a", "b", "c", "a:b", "a:c", "b:c"), strict=True):
+        assert found[name].mean_log_ratio == pytest.approx(fitted[coefficient], abs=1e-11)
+
+
+def test_two_factors_by_hand():
+    costs = {"m00": 400.0, "m01": 200.0, "m10": 100.0, "m11": 25.0}
+    records = runs({name: {s: cost * (s + 1) for s in range(8)} for name, cost in costs.items()}, tau=1e6)
+    found = by_name(records)
+    assert found["solver"].ratio == pytest.approx(math.sqrt(100 / 400 * 25 / 200))
+    assert found["preconditioner"].ratio == pytest.approx(math.sqrt(200 / 400 * 25 / 100))
+    assert found["solver:preconditioner"].ratio == pytest.approx((25 / 200) / (100 / 400))
+    assert [one.verdict for one in found.values()] == ["clearly better", "clearly better", "synergy"]
+    assert {(one.n, one.wins, one.cells, one.family, one.censored) for one in found.values()} == {(8, 8, 4, 3, 0.0)}
+    assert {one.p for one in found.values()} == {2 / 2**8}
+    assert {one.p_holm for one in found.values()} == {3 * 2 / 2**8}
+
+
+def test_one_factor_is_a_comparison():
+    records = simulated(0.93, 0.1, 12, np.random.default_rng(2))
+    (comparison,) = compare(records, "hf", budget={"usps": 110.0})
+    (effect,) = effects(records, Design(("solver",), {"hf": (0,), "lsmr": (1,)}), budget={"usps": 110.0})
+    same = (
+        "n", "tau", "wins", "losses", "ties", "p", "p_holm", "p_attainable", "rank_biserial", "verdict", "needed",
+        "enough_solved", "family", "missing",
+    )  # fmt: skip
+    assert [getattr(effect, name) for name in same] == [getattr(comparison, name) for name in same]
+    close = ("ratio", "ci_low", "ci_high", "mean_log_ratio", "sd", "p_tost", "p_tost_holm")
+    assert [getattr(effect, name) for name in close] == pytest.approx([getattr(comparison, name) for name in close])
+    assert effect.censored_to == 1 - comparison.solved / 12
+
+
+def test_naming_the_ends_the_other_way_round_inverts_main_effects_and_keeps_interactions():
+    records = study(k=2, joint=-0.3, solver=-0.2)
+    turned = Design(FACTORS[:2], {name: (1 - a, 1 - b) for name, (a, b) in design().levels.items()})
+    for forth, back in zip(effects(records, design()), effects(records, turned), strict=True):
+        assert back.p == forth.p
+        if forth.kind == "main effect":
+            assert (back.ratio, back.ci_low) == pytest.approx((1 / forth.ratio, 1 / forth.ci_high))
+            assert back.wins == forth.losses
+        else:
+            assert (back.ratio, back.wins, back.verdict) == (pytest.approx(forth.ratio), forth.wins, forth.verdict)
+
+
+def test_equal_costs_tie_though_logarithms_round():
+    base = {s: 0.1 * (s + 1) for s in range(8)}
+    records = runs({name: {s: 3 * cost / 3 for s, cost in base.items()} for name in design().levels})
+    for one in effects(records, design()):
+        assert (one.ties, one.ratio) == (8, 1.0)
+
+
+def test_seeds_without_all_cells_are_left_out_and_rows_come_in_any_order():
+    records = study(n=10)
+    gaps = records[~((records["method"] == "m01") & records["seed"].isin([2, 5]))]
+    gaps = gaps[~((gaps["method"] == "m10") & (gaps["seed"] == 5))]
+    extra = runs({"adam": dict.fromkeys(range(4), 50.0)})
+    found = effects(pd.concat([gaps, extra]).sample(frac=1, random_state=1), design(), budget={"usps": 1e6})
+    complete = effects(records[~records["seed"].isin([2, 5])], design(), budget={"usps": 1e6})
+    assert [(one.n, one.missing) for one in found] == [(8, 2)] * 3
+    assert [(one.ratio, one.p, one.verdict) for one in found] == [(one.ratio, one.p, one.verdict) for one in complete]
+
+
+def test_all_effects_of_all_tasks_are_one_family_and_equivalence_one_of_main_effects():
+    records = pd.concat([study(k=3, sd=0.3, solver=-0.1), study(k=3, sd=0.1, seed=1, scheduler=0.1, task="curves")])
+    found = effects(records, design(3), tasks=["usps", "curves"])
+    assert [one.task for one in found] == ["usps"] * 6 + ["curves"] * 6
+    assert {one.family for one in found} == {12}
+    assert [one.p_holm for one in found] == pytest.approx(multipletests([one.p for one in found], method="holm")[1])
+    main = [one for one in found if one.kind == "main effect"]
+    adjusted = multipletests([one.p_tost for one in main], method="holm")[1]
+    assert [one.p_tost_holm for one in main] == pytest.approx(adjusted)
+    assert {one.p_tost for one in found if one.kind == "interaction"} == {None}
+
+
+def test_a_factor_that_changes_nothing_is_equivalent_and_an_interaction_never_is():
+    found = by_name(study(n=12, sd=0.03, preconditioner=-0.5))
+    assert [one.verdict for one in found.values()] == ["equivalent", "clearly better", "inconclusive"]
+
+
+def test_too_few_seeds_for_the_family_give_no_p_value():
+    found = by_name(study(n=7, k=3, sd=0.01, solver=-0.5), k=3)
+    assert {one.p_holm for one in found.values()} == {None}
+    assert found["solver"].verdict == found["solver:scheduler"].verdict == "inconclusive (n too small)"
+    assert {one.least_pairs for one in found.values()} == {8}
+    assert by_name(study(n=8, k=3, sd=0.01, solver=-0.5), k=3)["solver"].verdict == "clearly better"
+
+
+def test_an_interaction_needs_about_four_times_the_seeds_of_a_main_effect():
+    found = by_name(study(n=40, sd=0.4, seed=3))
+    assert found["solver:preconditioner"].sd == pytest.approx(2 * found["solver"].sd, rel=0.25)
+    assert found["solver:preconditioner"].needed > 2 * found["solver"].needed
+
+
+# ---------------------------------------------------------------- the budget
+
+
+def cut(records, method, seeds):
+    hidden = (records["method"] == method) & records["seed"].isin(seeds)
+    return records.assign(work_to_target=records["work_to_target"].mask(hidden))
+
+
+def test_runs_that_miss_the_target_count_as_the_budget():
+    costs = {"m00": {0: 100.0}, "m01": {0: 300.0}, "m10": {0: None}, "m11": {0: "failed"}}
+    found = by_name(runs(costs), budget={"usps": 200.0})
+    y = np.log([100.0, 200.0, 200.0, 200.0])
+    assert found["solver"].mean_log_ratio == pytest.approx((y[2] + y[3] - y[0] - y[1]) / 2)
+    assert (found["solver"].censored_from, found["solver"].censored_to) == (0.5, 1.0)
+    assert found["preconditioner"].solved_together == 0.0
+    assert found["solver:preconditioner"].solved_together == 0.0
+
+
+def test_a_task_nobody_solved_is_inconclusive():
+    for records in (runs({name: dict.fromkeys(range(8), how) for name in design().levels}) for how in (None, "failed")):
+        for one in effects(records, design()):
+            assert (one.ratio, one.ties, one.censored, one.needed) == (1.0, 8, 1.0, None)
+            assert one.verdict == "inconclusive (n too small)"
+
+
+def test_equivalence_needs_eighty_percent_of_the_matched_runs_solved():
+    records = study(n=10, sd=0.01)
+    for seeds, verdict in ((range(4), "equivalent"), (range(5), "inconclusive")):
+        # the same two cells on both sides: 2 of 10, then 5 of 20 matched pairs of runs
+        shown = cut(cut(records, "m00", seeds), "m10", seeds)
+        assert by_name(shown, budget={"usps": 300.0})["solver"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("method", "joint", "ends", "verdict"),
+    [
+        (
+            "m00",
+            -0.5,
+            ("some", "inf"),
+            "inconclusive",
+        ),  # too dear to be seen: it would make effects that multiply synergy
+        ("m11", -0.5, ("some", "inf"), "inconclusive"),
+        ("m01", -0.5, ("0", "some"), "synergy"),
+        ("m00", 0.5, ("some", "inf"), "antagonism"),
+        ("m01", 0.5, ("0", "some"), "inconclusive"),
+    ],
+)
+def test_a_cell_the_budget_cut_off_bounds_an_interaction_on_one_side(method, joint, ends, verdict):
+    one = by_name(cut(study(n=10, sd=0.02, joint=joint), method, range(6)), budget={"usps": 300.0})[
+        "solver:preconditioner"
+    ]
+    seen = ("0" if one.ci_low == 0 else "some", "inf" if one.ci_high == math.inf else "some")
+    assert (seen, one.verdict) == (ends, verdict)
+    assert one.censored == 6 / 40
+
+
+# ---------------------------------------------------------------- bad input, rows
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"primary": "work_to_targe"}, "did you mean 'work_to_target'"),
+        ({"margin": 0.9}, "margin > 1"),
+        ({"tasks": ["mnist"]}, "there are: usps"),
+    ],
+)
+def test_bad_input_is_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        effects(study(n=2), design(), **options)
+    with pytest.raises(ConfigError, match="no run of method 'm000'"):
+        effects(study(n=2), design(3))
+
+
+def test_rows_are_plain_json():
+    main, *_, joint = (one.to_row() for one in effects(study(n=5), design()))
+    assert json.loads(json.dumps([main, joint], allow_nan=False)) == [main, joint]
+    assert (main["effect"], main["kind"], joint["effect"]) == ("solver", "main effect", "solver:preconditioner")
+    assert (main["ci_high"], "factors" in main) == (None, False)
+    assert effects(study(n=5), design())[0].metrics()["stat/ratio"] == main["ratio"]
+
+
+# ---------------------------------------------------------------- words
+
+
+def exact(joint=1.0, n=8, **ratios):
+    """Costs without noise: every factor multiplies by its ratio."""
+    costs = {}
+    for method, levels in design().levels.items():
+        factor = math.prod(ratios.get(name, 1.0) ** one for name, one in zip(FACTORS, levels, strict=False))
+        costs[method] = {s: (100.0 + s) * factor * (joint if all(levels) else 1.0) for s in range(n)}
+    return runs(costs, tau=1e6)
+
+
+def test_the_sentences_word_by_word():
+    found = by_name(exact(solver=0.8, preconditioner=1.25, joint=0.5))
+    assert sentence(found["preconditioner"], NAMES) == (
+        "On usps (8 seeds), preconditioner martens -> chapelle-erhan multiplies the work by 0.88 "
+        "(95 % CI 0.88-0.88, Wilcoxon p_Holm = .023, cheaper in 8/8): clearly better."
+    )
+    assert sentence(found["solver:preconditioner"], NAMES) == (
+        "On usps (8 seeds), solver cg -> lsmr and preconditioner martens -> chapelle-erhan together take 0.50x the "
+        "work that their effects multiplied would give (95 % CI 0.50-0.50, Wilcoxon p_Holm = .023, below 1 in 8/8): "
+        "synergy."
+    )
+    equal = sentence(by_name(exact(solver=0.97))["solver"], NAMES)
+    assert "TOST p_Holm < .001" in equal
+    assert equal.endswith("equivalent. Different, but by less than 10 %.")
+
+
+def test_few_seeds_say_how_many_would_be_enough():
+    words = sentence(by_name(exact(solver=0.5, n=6))["solver"], NAMES)
+    assert words.endswith(
+        "cheaper in 6/6): inconclusive (n too small). Too few seeds: with fewer than 7 no p value of this family of 3 "
+        "gets under 0.05."
+    )
+    tied = by_name(exact(n=8))["solver"]
+    assert "The effect is 1 in 8 of 8 seeds" in sentence(replace(tied, verdict="inconclusive (n too small)"), NAMES)
+    none = sentence(by_name(exact()[lambda t: (t["seed"] == 1) == (t["method"] == "m00")])["solver"], NAMES)
+    assert none == "On usps, no seed was run in all 4 cells; solver cg -> lsmr: inconclusive (n too small)."
+    noisy = by_name(study(n=10, sd=0.4))["solver"]
+    assert f"About {noisy.needed} seeds would show an effect of 10 %, or equivalence, with" in sentence(noisy, NAMES)
+
+
+def test_where_no_run_reached_the_target_no_effect_is_told():
+    records = study(n=8)
+    for method in records["method"].unique():
+        records = cut(records, method, range(8))
+    for one in by_name(records, budget={"usps": 300.0}).values():
+        words = sentence(one, NAMES)
+        assert words.startswith("On usps (8 seeds), no run reached the target; ")
+        assert words.endswith("inconclusive (n too small). Raise the budget or ease the target.")
+        assert cells(one)[:2] == ("–", "–")
+
+
+def test_what_the_budget_did_is_said():
+    records = study(n=10, sd=0.02, solver=-0.3)
+    dear = by_name(cut(records, "m00", range(5)), budget={"usps": 300.0})
+    words = sentence(dear["solver"], NAMES)
+    assert "The budget of 300 cut off 25 % of the runs at cg and 0 % at lsmr: the ratio is an upper bound." in words
+    assert "cut off 12 % of the runs: their seeds bound the" in sentence(dear["solver:preconditioner"], NAMES)
+    assert "a lower bound" in sentence(by_name(cut(records, "m11", [0]), budget={"usps": 300.0})["solver"], NAMES)
+    both = by_name(cut(cut(records, "m00", range(5)), "m10", [0]), budget={"usps": 300.0})["solver"]
+    assert "the true one may lie on either side" in sentence(both, NAMES)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_the_table_fits_eighty_columns_and_loses_nothing(long):
+    records = pd.concat([study(k=3, n=20, joint=-0.3), study(k=3, n=20, task="curves", tau=120.0, scheduler=-0.9)])
+    plan, names = design(3), NAMES
+    if long:
+        renamed = {old: f"{old}-with-a-name-that-goes-on" for old in FACTORS}
+        plan = Design(tuple(renamed.values()), plan.levels)
+        names = {renamed[old]: ends for old, ends in NAMES.items()}
+    console = Console(file=io.StringIO(), width=80)
+    table(effects(records, plan), names, console)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "curves · effects on work to target (passes), 20 seeds in 8 cells" in text
+    joined = "".join(text.split())
+    for part in ("synergy", "20/0/0", "0%/0%", "solver", "chapelle-erhan", *plan.factors):
+        assert part in joined
+
+
+def test_markdown_escapes_names():
+    levels = {"m00": (0, 0), "m01": (0, 1), "m10": (1, 0), "m11": (1, 1)}
+    names = {"a|b": ("<x>", "y"), "c": ("0", "1")}
+    text = markdown(effects(exact(solver=0.5), Design(("a|b", "c"), levels)), names)
+    assert "| a\\|b | 0.50x | 0.50-0.50 | .023 | 8/0/0 | 0 %/0 % | **clearly better** |" in text
+    assert "| a\\|b × c | 1.00x |" in text
+    assert "a\\|b &lt;x&gt; -&gt; y multiplies" in text
