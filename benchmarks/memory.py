@@ -20,7 +20,7 @@ import torch
 
 from hfbench import HessianFree
 from hfbench.memory.allocations import Tally
-from hfbench.memory.forecast import held_by
+from hfbench.memory.forecast import resident_bytes
 from hfbench.runs.meters import PeakMemory, reset_peak_memory
 
 from .problems import problem
@@ -113,12 +113,12 @@ def measured(what: dict[str, Any]) -> dict[str, float | None]:
     warm = [state["warm_start"] for state in optimizer.state.values()]
     with Tally() as tally:
         optimizer.step(one.inputs, one.targets)
-    parameters = held_by(one.model, ())
+    parameters = resident_bytes(one.model, ())
     fixed, slope = _lines(optimizer, what["cases"])
-    batch = held_by(torch.nn.Module(), (one.inputs, one.targets))
+    batch = resident_bytes(torch.nn.Module(), (one.inputs, one.targets))
     return {
         "told": (result.predicted_memory or 0) / 1e6,
-        "counted": (held_by(one.model, (one.inputs, one.targets, *warm)) + tally.peak) / 1e6,
+        "counted": (resident_bytes(one.model, (one.inputs, one.targets, *warm)) + tally.peak) / 1e6,
         "process": memory.bytes / 1e6 if memory.bytes is not None else None,
         "per_case": (slope + batch / what["cases"]) / 1e3,
         "vectors": (parameters + fixed) / parameters,

@@ -20,7 +20,7 @@ from hfbench.commands.compare import compare_study
 from hfbench.config.load import load_study
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.records.recorded_study import gather
 from hfbench.records.run_folder import RunFolder
 from hfbench.report import study_figures
@@ -53,7 +53,7 @@ def rows(options: Options) -> Iterator[Row]:
         results = folder / "thousand"
         study = made_up(folder, *((1, 2, 7) if options.quick else (5, 10, 20)))
         clock = Timed()
-        specs = clock("plan", lambda: {spec.key(): spec for spec in plan(study)})
+        specs = clock("plan", lambda: {spec.key(): spec for spec in runs_of(study)})
         clock("write", lambda: write(specs, results))
         recorded = clock("read", lambda: gather(study, specs, results))
         found = clock("statistics", lambda: find(recorded))

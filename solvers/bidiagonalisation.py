@@ -17,7 +17,7 @@ from functools import cached_property
 
 from hfbench.inner_solve.iteration import Process, follow
 from hfbench.linalg.scalars import Number, inverse_of, sqrt
-from hfbench.parts import Breakdown, Factor, System, Vector
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Substitution:
     """x = x0 + E⁻ᵀ y. States keep this, not the system: its graph is large and they may outlive the solve."""
 
     x0: Vector | None
-    preconditioner: Factor
+    preconditioner: BuiltPreconditioner
     reference: float  # ‖g‖ in the M⁻¹ norm
 
     def x(self, y: Vector) -> Vector:
@@ -69,7 +69,7 @@ class BidiagonalState:
 class ShiftedProblem:
     """min ‖B y - f‖ for a system, a start x0 (None: zero) and a preconditioner, with q at the start."""
 
-    def __init__(self, system: System, x0: Vector | None, preconditioner: Factor) -> None:
+    def __init__(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> None:
         reference = preconditioner.solve_factor(system.gradient).norm()
         if reference == 0:
             x0 = None  # the solution is zero, whatever the start

@@ -23,8 +23,8 @@ from itertools import count
 from typing import ClassVar, final
 
 from hfbench.inner_solve.iteration import Process, follow
-from hfbench.linalg.scalars import Number, over, sqrt
-from hfbench.parts import Breakdown, Factor, System, Vector, part
+from hfbench.linalg.scalars import Number, divide, sqrt
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class CG:
 
     monotone: ClassVar[tuple[str, ...]] = ("q",)
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[CGState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[CGState]:
         """x_k minimises q over x0 + span{p_1 … p_k}. Ends at an exact solution or at pᵀAp <= 0 (Breakdown)."""
         b = -system.gradient
         bMb = b.dot(preconditioner.solve(b))
@@ -81,18 +81,18 @@ class CG:
                 return
 
 
-def steps(system: System, preconditioner: Factor, x: Vector, r: Vector, y: Vector, ry: Number) -> Process:
+def steps(system: System, preconditioner: BuiltPreconditioner, x: Vector, r: Vector, y: Vector, ry: Number) -> Process:
     """Keeps x, r, p, rᵀy and tells (pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …; r is changed."""
     p = y.clone()
     while True:
         Ap = system.multiply(p)
         pAp = p.inner(Ap)
-        alpha = over(ry, pAp)
+        alpha = divide(ry, pAp)
         x = x.add(p, alpha)
         r.add_(Ap, -alpha)
         gain = 0.5 * alpha * ry
         y = preconditioner.solve(r)
         ry, ry_old = r.inner(y), ry
-        beta = over(ry, ry_old)
+        beta = divide(ry, ry_old)
         p.mul_(beta).add_(y)  # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run
         yield (x, r, p, ry), (pAp, x, gain, ry)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.parts import Breakdown, Factor, System, Vector, Within, part
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, Within, part
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Dense:
     takes_preconditioner: ClassVar[bool] = False
     most: Annotated[int, Within("[1, inf)"), "largest number P of parameters accepted"] = 2000
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[DenseState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[DenseState]:
         """x_0 is the start, x_1 the minimiser of q. Ends with a Breakdown if A is not positive definite.
 
         The preconditioner measures the residual and changes nothing else. Raises ConfigError if P is above `most`.
@@ -109,5 +109,5 @@ def _like(v: Vector, column: Tensor) -> Vector:
     return Vector(piece.reshape(block.shape).to(block.dtype) for piece, block in zip(pieces, v, strict=True))
 
 
-def _norm(v: Vector, preconditioner: Factor) -> float:
+def _norm(v: Vector, preconditioner: BuiltPreconditioner) -> float:
     return math.sqrt(v.dot(preconditioner.solve(v)))

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.parts import Breakdown, Factor, System, Vector, part
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 
 from .bidiagonalisation import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 
@@ -78,7 +78,9 @@ class LSMR:
 
     monotone: ClassVar[tuple[str, ...]] = ("relative_residual", "q")
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
+    def iterates(
+        self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner
+    ) -> Iterator[BidiagonalState]:
         """y_k minimises ‖Bᵀ(f - By)‖ over the k-th Krylov space. Ends when that space is exhausted."""
         problem = ShiftedProblem(system, x0, preconditioner)
         substitution = problem.substitution

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import ClassVar, final
 
-from hfbench.parts import Breakdown, Factor, System, Vector, part
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 
 from .bidiagonalisation import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 
@@ -38,7 +38,9 @@ class LSQR:
 
     monotone: ClassVar[tuple[str, ...]] = ("q",)
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[BidiagonalState]:
+    def iterates(
+        self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner
+    ) -> Iterator[BidiagonalState]:
         """y_k minimises ‖By - f‖ over the k-th Krylov space. Ends when that space is exhausted."""
         problem = ShiftedProblem(system, x0, preconditioner)
         substitution = problem.substitution

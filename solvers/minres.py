@@ -41,7 +41,7 @@ from typing import ClassVar, final
 
 from hfbench.inner_solve.iteration import Process, follow
 from hfbench.linalg.scalars import Number, sqrt
-from hfbench.parts import Breakdown, Factor, System, Vector, part
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 
 from .bidiagonalisation import sym_ortho
 
@@ -70,7 +70,7 @@ class MINRES:
 
     monotone: ClassVar[tuple[str, ...]] = ("relative_residual", "q")
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[MINRESState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[MINRESState]:
         """x_k has the least residual over x0 + span{v_1 … v_k}. Ends at an exact solution or rᵀAr <= 0 (Breakdown)."""
         b = -system.gradient
         reference = math.sqrt(b.dot(preconditioner.solve(b)))
@@ -107,7 +107,7 @@ class MINRES:
 
 
 def lanczos(
-    system: System, preconditioner: Factor, r: Vector, y: Vector, norm: float
+    system: System, preconditioner: BuiltPreconditioner, r: Vector, y: Vector, norm: float
 ) -> Iterator[tuple[Vector, float, float]]:
     """(v_k, alpha_k, beta_{k+1}) for k = 1, 2, …, from r, y = M⁻¹r and norm = √rᵀy; ends with the Krylov space.
 
@@ -121,7 +121,7 @@ def lanczos(
             return
 
 
-def _tridiagonalise(system: System, preconditioner: Factor, r: Vector, y: Vector, beta: Number) -> Process:
+def _tridiagonalise(system: System, preconditioner: BuiltPreconditioner, r: Vector, y: Vector, beta: Number) -> Process:
     """The same without end, in numbers that may stay on the device; w, p, y and beta are kept."""
     w, p = r.zeros_like(), r
     while True:

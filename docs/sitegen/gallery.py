@@ -11,10 +11,10 @@ from typing import Any
 
 from hfbench import figures
 from hfbench.config.load import load_study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.records import archive
 from hfbench.records.files import read_json
-from hfbench.records.recorded_study import Recorded, gather
+from hfbench.records.recorded_study import RecordedStudy, gather
 from hfbench.statistics.findings import find, limits
 
 PUBLISHED = Path(__file__).parents[2] / "studies/results"
@@ -30,11 +30,11 @@ class Records:
     folder: Path
 
     @cached_property
-    def recorded(self) -> Recorded:
+    def recorded(self) -> RecordedStudy:
         study, file = load_study(self.name), archive.published(self.name)
         if file is None:
             raise ValueError(f"a study with published records is wanted, but {self.name} has none.")
-        specs = {spec.key(): spec for spec in plan(study, None)}
+        specs = {spec.key(): spec for spec in runs_of(study, None)}
         results = self.folder / self.name
         results.mkdir()
         unpacked, held = archive.unpack(file, self.name, specs, results)

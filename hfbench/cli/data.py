@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfbench.cli.options import Commands, Data, complain, help_if_alone
+from hfbench.cli.options import Commands, Data, help_if_alone, print_error
 
 if TYPE_CHECKING:
     from hfbench.parts.data_files import DataFile
@@ -58,7 +58,7 @@ def verify(tasks: Tasks = None, data: Data = None) -> None:
         cure = f"\nTo download: hfbench data fetch {' '.join(fetched)}" if fetched else ""
         problems.append(missing(lacking, data) + cure)
     for problem in problems:
-        complain(problem)
+        print_error(problem)
     if problems:
         raise typer.Exit(2)
 

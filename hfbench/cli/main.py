@@ -24,9 +24,9 @@ from hfbench.cli.options import (
     Sets,
     StudyName,
     as_typed,
-    complain,
     help_if_alone,
     jobs_of,
+    print_error,
     study_of,
 )
 from hfbench.cli.parts import check, list_, new, show
@@ -71,9 +71,9 @@ def _status() -> int:
     try:
         return int(app(prog_name="hfbench", standalone_mode=False) or 0)
     except HfbenchError as error:
-        complain(str(error))
+        print_error(str(error))
     except UsageError as error:
-        complain(_usage(error))
+        print_error(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return 2

@@ -46,7 +46,7 @@ Plugin = Annotated[
 ]
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     print(f"hfbench: {message}", file=sys.stderr)
 
 
@@ -95,7 +95,7 @@ def _telling_of_skipped() -> Iterator[None]:
     finally:
         for file, failed in registry.skipped.items():
             if file not in told:
-                complain(f"the plugin {file} could not be loaded and is skipped.\n{failed.traceback}")
+                print_error(f"the plugin {file} could not be loaded and is skipped.\n{failed.traceback}")
 
 
 def as_typed(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hfbench.cli.options import Data, Plugin, complain, loaded
+from hfbench.cli.options import Data, Plugin, loaded, print_error
 from hfbench.errors import UnknownPartError
 
 Family = Annotated[str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, optimizer, study.")]
@@ -30,7 +30,7 @@ def list_(
         raise UnknownPartError(f"no family {family!r}{did_you_mean(family, known)}; known: {', '.join(known)}.")
     print_list(plain_console(), [kind for kind in known if wanted in (None, kind)], load)
     for line in registry.misspelt_groups():
-        complain(line)
+        print_error(line)
 
 
 def show(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError, StoreError
 from hfbench.execution.preflight import preflight
 from hfbench.parts.protocols import BatchPlan
@@ -34,7 +34,7 @@ def capture_study(
     Each is written once for every factor of lambda. Returns 0; 1 if some run ended before. Raises ConfigError where the
     study has no Hessian-free method, and as a study's run does, before anything is written.
     """
-    specs = [spec for spec in plan(study, data) if spec.method.optimizer is None]
+    specs = [spec for spec in runs_of(study, data) if spec.method.optimizer is None]
     if not specs:
         raise ConfigError(f"{study.name} has no Hessian-free method in what is asked for, so there are no systems.")
     recorded = {spec.name: _recorded(spec, results) for spec in specs}

@@ -21,7 +21,7 @@ from hfbench.commands.show import broken
 from hfbench.errors import HfbenchError, UnknownPartError
 from hfbench.messages import did_you_mean
 from hfbench.parts import plugin_errors, registry
-from hfbench.runs.attempt import one_thread
+from hfbench.runs.attempt import single_threaded
 from hfbench.testing import CONTRACTS
 from hfbench.testing.contract import Contract, ContractBroken
 from hfbench.testing.limit import TimeUp, ended_after
@@ -130,7 +130,7 @@ def _chosen(names: Sequence[str]) -> list[Part]:
 
 def _outcome(contract: type[Contract], check: str, limit: float) -> Outcome:
     try:
-        with ended_after(limit), one_thread(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with ended_after(limit), single_threaded(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's about parts are for whoever writes tests of them
             getattr(contract(), check)()
     except unittest.SkipTest as reason:

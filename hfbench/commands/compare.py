@@ -11,14 +11,14 @@ from rich.markup import escape
 from rich.progress import track
 
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import StoreError
-from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.records import archive
 from hfbench.records.files import prepare
 from hfbench.records.locks import TakenError, study_lock
-from hfbench.records.recorded_study import Recorded, gather
-from hfbench.records.results_folder import Setting
+from hfbench.records.recorded_study import RecordedStudy, gather
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.report.conclusion import command_of, conclude, show
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import Log
@@ -48,14 +48,14 @@ def compare_study(
     if not recorded.ended:
         raise StoreError(nothing_recorded(recorded, command))
     prepare(results)
-    with ExitStack() as held, unread_is_fine(console):
+    with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
         show(conclude(recorded, tracker, command), console)
     return 0
 
 
-def _tracked(recorded: Recorded, data: str | None, held: ExitStack, console: Console) -> Tracker | None:
+def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console: Console) -> Tracker | None:
     """The study's place in MLflow, with every recorded run in it; None while another process runs the study."""
     study, results = recorded.study, recorded.results
     try:
@@ -64,16 +64,16 @@ def _tracked(recorded: Recorded, data: str | None, held: ExitStack, console: Con
         console.print(escape(f"MLflow is left to {taken.holder}."), highlight=False, soft_wrap=True)
         return None
     tracker = tracker_of(study, recorded.specs, results)
-    log = Log(tracker, recorded.specs, Setting(recorded.records, study.name, data), console)
+    log = Log(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
     # The records may have been copied here, or logged under another study.
     for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):
         log.ended(key)
     return tracker
 
 
-def recorded_runs(study: Study, results: Path, data: str | None, archive_file: Path | None) -> Recorded:
+def recorded_runs(study: Study, results: Path, data: str | None, archive_file: Path | None) -> RecordedStudy:
     """The study's runs in `results`, or those of the archive, PUBLISHED or a file, unpacked there."""
-    specs = {spec.key(): spec for spec in plan(study, data)}
+    specs = {spec.key(): spec for spec in runs_of(study, data)}
     recorded = gather(study, specs, results)
     wanted = archive_file == PUBLISHED or (archive_file is None and not recorded.ended)
     file = archive.published(study.name) if wanted else archive_file
@@ -85,7 +85,7 @@ def recorded_runs(study: Study, results: Path, data: str | None, archive_file: P
     return gather(study, held, results, folder)
 
 
-def nothing_recorded(recorded: Recorded, command: str) -> str:
+def nothing_recorded(recorded: RecordedStudy, command: str) -> str:
     others = "".join(f" {sentence}" for sentence in recorded.others.sentences())
     return (
         f"none of the {len(recorded.specs)} runs of {recorded.study.name} is recorded in {recorded.records}, so there "
@@ -93,7 +93,7 @@ def nothing_recorded(recorded: Recorded, command: str) -> str:
     )
 
 
-def _announcement(recorded: Recorded) -> str:
+def _announcement(recorded: RecordedStudy) -> str:
     study, ended, total = recorded.study, len(recorded.ended), len(recorded.specs)
     here = recorded.records == recorded.results
     archived = "" if here else " in the archive, none made here"

@@ -22,7 +22,7 @@ from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
 from hfbench.messages import count
 from hfbench.records.files import read_json
-from hfbench.records.recorded_study import Recorded
+from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import RunFolder
 from hfbench.report.conclusion import command_of
 from hfbench.statistics.paired_tests import hodges_lehmann
@@ -118,7 +118,7 @@ def _print_origins(console: Console, specs: Sequence[RunSpec], runs: Mapping[str
 # ---------------------------------------------------------------- over runs
 
 
-def _cases(recorded: Recorded, runs: Mapping[str, Run]) -> Iterator[Case]:
+def _cases(recorded: RecordedStudy, runs: Mapping[str, Run]) -> Iterator[Case]:
     """Each signature once for a method on a task, with the evidence of the first run that shows it."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for key, run in runs.items():
@@ -136,7 +136,7 @@ def _cases(recorded: Recorded, runs: Mapping[str, Run]) -> Iterator[Case]:
             yield Case(where, len(hits), len(members), Finding(finding.signature, told, finding.remedy))
 
 
-def _preconditioners(recorded: Recorded) -> Iterator[Case]:
+def _preconditioners(recorded: RecordedStudy) -> Iterator[Case]:
     """A preconditioner that takes more products to the target than the same method without one, at every seed."""
     methods = [method for method in recorded.study.methods.values() if method.optimizer is None]
     without = [method for method in methods if _uses(method) == "identity"]
@@ -155,7 +155,7 @@ def _rest(method: Method) -> Method:
     return replace(method, name="", preconditioner=None)
 
 
-def _worse(recorded: Recorded, name: str, without: str) -> Iterator[Case]:
+def _worse(recorded: RecordedStudy, name: str, without: str) -> Iterator[Case]:
     import numpy as np
 
     runs = recorded.judged

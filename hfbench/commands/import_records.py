@@ -11,7 +11,7 @@ from rich.markup import escape
 from hfbench.commands.compare import compare_study
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import StoreError
 from hfbench.messages import count
 from hfbench.records import archive
@@ -37,7 +37,7 @@ def import_study(
     if runs are missing still. Raises StoreError, before anything is copied, for a source that is neither or holds no
     run of the study.
     """
-    specs = {spec.key(): spec for spec in plan(study, data)}
+    specs = {spec.key(): spec for spec in runs_of(study, data)}
     held = {source: _held(source, specs, study.name) for source in sources}
     prepare(results)
     with study_lock(results, study.name, "hfbench import"):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hfbench.errors import ConfigError
-from hfbench.execution.parallel_map import examined
+from hfbench.execution.parallel_map import parallel_map
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
@@ -41,7 +41,7 @@ def probe_preconditioners(
     make_folder(into)
     rows: list[Row] = []
     calls = [(frozen, _older(frozen, systems), variants, solver, most, most_exact, data) for frozen in systems]
-    for frozen, (exact, here, skipped) in zip(systems, examined(_examine, calls, jobs, console), strict=True):
+    for frozen, (exact, here, skipped) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
         for line in (frozen.told, exact.told, *skipped):
             console.print(line, soft_wrap=True)
         if here:

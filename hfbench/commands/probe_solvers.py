@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hfbench.errors import ConfigError
-from hfbench.execution.parallel_map import examined
+from hfbench.execution.parallel_map import parallel_map
 from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import MEASURES, Ratio, ratios
@@ -37,7 +37,7 @@ def probe_solvers(
     solves: list[Solve] = []
     exacts: dict[str, Exact] = {}
     calls = [(frozen, arms, most, most_exact, data) for frozen in systems]
-    for frozen, (exact, here, skipped) in zip(systems, examined(_examine, calls, jobs, console), strict=True):
+    for frozen, (exact, here, skipped) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
         for line in (frozen.told, exact.told, *skipped):
             console.print(line, soft_wrap=True)
         if here:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.execution.parallel_map import examined
+from hfbench.execution.parallel_map import parallel_map
 from hfbench.linalg.vector import Vector
 from hfbench.parts import registry
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule
@@ -68,7 +68,7 @@ def probe_variance(
     rows: list[Row] = []
     moments = list({system.moment: system for system in systems}.values())  # lambda has no part in it
     calls = [(frozen, schedulers, sizes, draws, data) for frozen in moments]
-    for frozen, here in zip(moments, examined(_examine, calls, jobs, console), strict=True):
+    for frozen, here in zip(moments, parallel_map(_examine, calls, jobs, console), strict=True):
         console.print(estimates(here, frozen))
         console.print(decisions(here))
         rows += here

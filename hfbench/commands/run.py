@@ -14,9 +14,9 @@ from rich.markup import escape
 from hfbench.config.devices import is_here
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.execution.backends import Engine
-from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import run_all
@@ -26,7 +26,7 @@ from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
-from hfbench.records.results_folder import CHECKPOINT_EVERY, Setting
+from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.report.conclusion import command_of, conclude, show
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import Log
@@ -54,15 +54,15 @@ def run_study(
     cannot be run, as where another process is running it in the same folder.
     """
     results = Path(results)
-    specs = {spec.key(): spec for spec in plan(study, data)}
+    specs = {spec.key(): spec for spec in runs_of(study, data)}
     missing = missing_of(specs, results)
     if jobs > 1 or engine is not None:
         added_parts(missing.values())
     # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
     preflight([spec for spec in missing.values() if engine is None or is_here(spec.device)], data)
     prepare(results)
-    setting = Setting(results, study.name, data, checkpoint_every)
-    with study_lock(results, study.name, "hfbench run"), unread_is_fine(console):
+    setting = ResultsFolder(results, study.name, data, checkpoint_every)
+    with study_lock(results, study.name, "hfbench run"), ignore_broken_pipe(console):
         missing = missing_of(specs, results)  # who held the lock before may have run some
         tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
@@ -84,7 +84,7 @@ def run_study(
 def _carry_out(
     specs: Mapping[str, RunSpec],
     missing: Mapping[str, RunSpec],
-    setting: Setting,
+    setting: ResultsFolder,
     tracker: Tracker,
     console: Console,
     carried_out: Callable[[], Iterable[dict[str, Any]]],

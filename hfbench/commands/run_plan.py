@@ -26,9 +26,9 @@ from rich.text import Text
 from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
-from hfbench.execution.parallel_map import examined
-from hfbench.execution.pilot import Begun, Row, Sample, begin
+from hfbench.config.study_runs import runs_of
+from hfbench.execution.parallel_map import parallel_map
+from hfbench.execution.pilot import PilotRun, Row, Sample, begin
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
@@ -69,7 +69,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Once:
+class FixedCosts:
     """Seconds of what is paid once."""
 
     startup: float  # for each worker: until it is ready
@@ -84,7 +84,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     Returns 0; 1 if some method failed. Raises as `hfbench.commands.run.run_study` does.
     """
     pace = _pace(time.process_time())
-    specs = {spec.key(): spec for spec in plan(study, data)}
+    specs = {spec.key(): spec for spec in runs_of(study, data)}
     missing = missing_of(specs, results)
     since = time.perf_counter()
     preflight(missing.values(), data)
@@ -101,7 +101,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     console.print(escape(said), highlight=False, soft_wrap=True)
     here = time.time(), os.getpid()
     calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
-    samples = dict(zip(asked, examined(begin, calls, jobs, console, "method"), strict=True))
+    samples = dict(zip(asked, parallel_map(begin, calls, jobs, console, "method"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     found = [
         _estimate(name, members[0][1], [key for key, _ in members if key in missing], samples[_leader(name, members)])
@@ -124,10 +124,10 @@ def _pace(imports: float) -> float:
     return min(max(imports / IMPORTS, 0.25), 2.0)
 
 
-def _once(startup: float, checked: float, tasks: int, pace: float) -> Once:
+def _once(startup: float, checked: float, tasks: int, pace: float) -> FixedCosts:
     """`startup` is 0 if no worker was started, `checked` the seconds of the checks before any run."""
     after = pace * (REPORT + FIGURES * tasks)
-    return Once(startup or pace * WORKER, pace * OPEN + checked, after, pace * LOGGED)
+    return FixedCosts(startup or pace * WORKER, pace * OPEN + checked, after, pace * LOGGED)
 
 
 def _chosen(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> list[tuple[str, RunSpec]]:
@@ -160,7 +160,7 @@ def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample:
     return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent)
 
 
-def _whole(one: Begun, spec: RunSpec) -> tuple[float, float, float]:
+def _whole(one: PilotRun, spec: RunSpec) -> tuple[float, float, float]:
     """Seconds of the wall and steps that a run takes when it is whole, and seconds if it spends its budget."""
     last = one.rows[-1]
     most = at_budget(one.rows, spec.budget)
@@ -201,7 +201,7 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
     return max(free)
 
 
-def whole(seconds: Sequence[float], workers: int, once: Once) -> float:
+def whole(seconds: Sequence[float], workers: int, once: FixedCosts) -> float:
     """How long the command takes with so many workers, where a single one is its own process.
 
     Logging runs takes its share of the cores that workers have, and cannot be shared out among more of them.
@@ -247,7 +247,7 @@ def table(found: Sequence[Estimate]) -> Any:
     return grid
 
 
-def summary(found: Sequence[Estimate], total: int, jobs: int, once: Once) -> Iterator[str]:
+def summary(found: Sequence[Estimate], total: int, jobs: int, once: FixedCosts) -> Iterator[str]:
     left, seconds = sum(estimate.left for estimate in found), sum(_all(found))
     memory = jobs * max((estimate.memory for estimate in found), default=0)
     disk = sum(estimate.disk * estimate.left for estimate in found)
@@ -259,7 +259,7 @@ def summary(found: Sequence[Estimate], total: int, jobs: int, once: Once) -> Ite
         yield f"a worker takes {duration(once.startup)} to start"
 
 
-def workers_table(found: Sequence[Estimate], jobs: int, once: Once) -> Any:
+def workers_table(found: Sequence[Estimate], jobs: int, once: FixedCosts) -> Any:
     """When the command would be done with so many workers, up to where more are of no use."""
     grid = grid_of(Text("When the report is there", style="bold"))
     for head in ("workers", "in", "by"):

@@ -16,9 +16,9 @@ from rich.markup import escape
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
-from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import run_all
@@ -27,7 +27,7 @@ from hfbench.execution.progress import progress
 from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
-from hfbench.records.results_folder import CHECKPOINT_EVERY, Setting
+from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.report.conclusion import command_of
 
 
@@ -74,17 +74,17 @@ def run_shard(
 
     `options` are those of the command line that decide which runs belong to the study.
     """
-    specs = {spec.key(): spec for spec in plan(study, data)}
+    specs = {spec.key(): spec for spec in runs_of(study, data)}
     mine = shard.of(specs)
     missing = missing_of(mine, results)
     if jobs > 1:
         added_parts(missing.values())
     preflight(missing.values(), data)
     prepare(results)
-    setting = Setting(results, study.name, data, checkpoint_every)
+    setting = ResultsFolder(results, study.name, data, checkpoint_every)
     failed = 0
     name = f"{study.name}.shard-{shard.i}-of-{shard.n}"
-    with study_lock(results, name, f"hfbench run --shard {shard}"), unread_is_fine(console):
+    with study_lock(results, name, f"hfbench run --shard {shard}"), ignore_broken_pipe(console):
         already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
         said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
         console.print(escape(said), highlight=False, soft_wrap=True)

@@ -12,10 +12,10 @@ from rich.console import Console
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
 from hfbench.errors import ConfigError
-from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import Pool
@@ -23,12 +23,12 @@ from hfbench.execution.preflight import preflight
 from hfbench.records.files import make_folder, prepare, safe_name, write_atomically
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.sweep.carry_over import Cell, frozen_study, matrix
 from hfbench.sweep.conclusion import conclude, show_tuned
 from hfbench.sweep.loop import retest, tune
 from hfbench.sweep.mlflow_log import SweepLog
-from hfbench.sweep.outcome import Swept
+from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.progress import watching
 from hfbench.sweep.trials import Trials
 from hfbench.sweep.tuning import Task, Tuning
@@ -61,11 +61,11 @@ def sweep_study(
     parts = added_parts(first) if jobs > 1 else []
     preflight(first, data)
     prepare(results)
-    with study_lock(results, study.name, "hfbench sweep"), unread_is_fine(console), ExitStack() as stack:
+    with study_lock(results, study.name, "hfbench sweep"), ignore_broken_pipe(console), ExitStack() as stack:
         stack.enter_context(sigterm_interrupts())
         try:
             url = storage or f"sqlite:///{results / 'sweeps.db'}"
-            pool = stack.enter_context(Pool(Setting(results, study.name, data), jobs, parts))
+            pool = stack.enter_context(Pool(ResultsFolder(results, study.name, data), jobs, parts))
             opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]
             log = SweepLog(study, tasks, results, console)
             tunings = [Tuning(task, trials) for task, trials in zip(tasks, opened, strict=True)]
@@ -88,7 +88,13 @@ def _trials(task: Task, url: str, results: Path) -> Trials:
 
 
 def _compare_frozen(
-    study: Study, swept: Sequence[Swept], folder: Path, results: Path, jobs: int, data: str | None, console: Console
+    study: Study,
+    swept: Sequence[TaskOutcome],
+    folder: Path,
+    results: Path,
+    jobs: int,
+    data: str | None,
+    console: Console,
 ) -> tuple[int, list[Cell]]:
     """Runs what was frozen against the method as it stands, on fresh seeds: the exit status, and the matrix."""
     frozen = {outcome.task.name: outcome.frozen for outcome in swept if outcome.frozen is not None}
@@ -103,6 +109,6 @@ def _compare_frozen(
     write_atomically(file, lambda path: path.write_text(toml(drafted), encoding="utf-8"))
     compared = load_study(str(file))
     status = run_study(compared, results, jobs, data, console)
-    recorded = gather(compared, {spec.key(): spec for spec in plan(compared, data)}, results)
+    recorded = gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)
     assert study.sweep is not None
     return status, matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hfbench.parts.protocols import Task
 
 
-def plan(study: Study, data: str | None = None) -> list[RunSpec]:
+def runs_of(study: Study, data: str | None = None) -> list[RunSpec]:
     """All runs of a study, seed by seed, so that the pairs of a comparison finish together.
 
     Raises as `registry.build` does, and DataError for an optional data file that is damaged.

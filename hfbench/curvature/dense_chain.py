@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hfbench.curvature.layer_io import Seen
+from hfbench.curvature.layer_io import LayerIO
 from hfbench.errors import ConfigError
 from hfbench.linalg.precision import sum_of_outer
 from hfbench.linalg.vector import Vector
@@ -50,7 +50,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassedLayer:
     """A link as a batch has passed it."""
 
     link: Link
@@ -111,7 +111,7 @@ class Chain:
     What Jᵀu adds up over cases is not rounded to a dtype of fewer digits again
     (`hfbench.linalg.precision.sum_of_outer`).
 
-    A `hfbench.curvature.tape.Recorded`, and its own `hfbench.curvature.layer_io.Rows`.
+    A `hfbench.curvature.tape.Tape`, and its own `hfbench.curvature.layer_io.LayerIOSource`.
     """
 
     mode = "chain"
@@ -123,7 +123,7 @@ class Chain:
         self.trained = list(model.parameters())
         self.versions = [p._version for p in self.trained]
         places = {id(p): i for i, p in enumerate(self.trained)}
-        self.passed: list[Passed] = []
+        self.passed: list[PassedLayer] = []
         self.z = inputs.to(self.dtype)
         with torch.no_grad():
             for link in links:
@@ -132,7 +132,7 @@ class Chain:
                 b = None if bias is None else bias.detach().to(self.dtype)
                 a, s = self.z, functional.linear(self.z, W, b)
                 self.z = s if link.activation is None else link.activation.forward(s)  # past hooks of all modules
-                self.passed.append(Passed(link, places[id(weight)], places.get(id(bias)), W, a, self.z))
+                self.passed.append(PassedLayer(link, places[id(weight)], places.get(id(bias)), W, a, self.z))
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
@@ -161,7 +161,7 @@ class Chain:
         """Lets go of all tensors."""
         self.__dict__.clear()
 
-    def _deltas(self, u: Tensor) -> Iterator[tuple[Passed, Tensor]]:
+    def _deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
         """The links with their δ_l, the last first."""
         self.check_same()
         g, fresh = u.to(self.dtype), False
@@ -195,7 +195,7 @@ class Chain:
         """Each case's gradient is made of the layers' rows."""
         return True
 
-    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
         """Every layer's inputs and deltas for ⟨u, z⟩, the last layer first."""
         for layer, delta in self._deltas(u):
-            yield Seen(layer.link.layer, layer.a, delta)
+            yield LayerIO(layer.link.layer, layer.a, delta)

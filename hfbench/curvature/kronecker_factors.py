@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hfbench.curvature.layer_io import KINDS, Rows, Seen, Transposed, covered_layers
+from hfbench.curvature.layer_io import KINDS, LayerIO, LayerIOSource, Transposed, covered_layers
 from hfbench.errors import ConfigError
 
 SLICE_ENTRIES = 2**22  # of a layer's windows at a time
@@ -81,7 +81,7 @@ class LayerFactors:
         return self.places * len(self.left) * len(self.right)
 
 
-def layer_factors(z: Tensor, capture: Rows, probes: Sequence[Tensor]) -> list[LayerFactors]:
+def layer_factors(z: Tensor, capture: LayerIOSource, probes: Sequence[Tensor]) -> list[LayerFactors]:
     """The sums over one batch, a block per layer or two; raises ConfigError where layers are of another kind."""
     if fault := capture.problem(z):
         raise ConfigError(_refused(fault))
@@ -110,8 +110,8 @@ def _refused(fault: str) -> str:
     )
 
 
-def _blocks(seens: Sequence[Seen], cases: int, where: dict[int, int]) -> Iterator[LayerFactors]:
-    """A layer's weight with its bias, or the two apart; one `Seen` per probe."""
+def _blocks(seens: Sequence[LayerIO], cases: int, where: dict[int, int]) -> Iterator[LayerFactors]:
+    """A layer's weight with its bias, or the two apart; one `LayerIO` per probe."""
     first = seens[0]
     layer, share = first.layer, 1 / len(seens)
     weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
@@ -131,7 +131,7 @@ def _blocks(seens: Sequence[Seen], cases: int, where: dict[int, int]) -> Iterato
         yield LayerFactors(None, bias, units / places, ones, places, places * len(seens) * len(units) ** 2)
 
 
-def _gram(seens: Sequence[Seen], rows_of: Callable[[Seen], Tensor], column: bool = False) -> Tensor:
+def _gram(seens: Sequence[LayerIO], rows_of: Callable[[LayerIO], Tensor], column: bool = False) -> Tensor:
     """Σ x xᵀ over the rows x of all cases and places, with a column of ones beside them if wanted."""
     total: Tensor | None = None
     for seen in seens:

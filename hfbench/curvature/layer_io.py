@@ -35,7 +35,7 @@ KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d
 
 
 @dataclass(frozen=True)
-class Seen:
+class LayerIO:
     """A layer's input and deltas in one pass, cases first."""
 
     layer: Layer
@@ -54,11 +54,11 @@ class Seen:
             return self.a[0].numel() // self.layer.in_features
         return (self.delta if isinstance(self.layer, Convolution) else self.a)[0, 0].numel()
 
-    def slices(self, entries: int) -> Iterator[Seen]:
+    def slices(self, entries: int) -> Iterator[LayerIO]:
         """Some cases at a time, so that neither their gradients nor their rows have more entries; one at least."""
         size = max(1, entries // (self.layer.weight[0].numel() * max(len(self.layer.weight), self.places)))
         for part in allocations.slices(len(self.a), size, bounded=True):
-            yield Seen(self.layer, self.a[part], self.delta[part])
+            yield LayerIO(self.layer, self.a[part], self.delta[part])
 
     @property
     def of_inputs(self) -> Tensor:
@@ -156,7 +156,7 @@ def _named(name: str, module: nn.Module) -> str:
 # ---------------------------------------------------------------- one pass
 
 
-class Rows(Protocol):
+class LayerIOSource(Protocol):
     """What the layers saw in one pass, whoever noted it."""
 
     cases: int
@@ -168,7 +168,7 @@ class Rows(Protocol):
     def explains(self, z: Tensor) -> bool:
         """Whether each case's gradient is made of the layers' rows."""
 
-    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
         """Every layer's inputs and deltas for ⟨u, z⟩, in an order that is the same for every u."""
 
 
@@ -241,12 +241,12 @@ class Capture:
         """Whether each case's gradient is made of the layers' rows."""
         return self.by_case and not self.problem(z)
 
-    def passes(self, z: Tensor, u: Tensor) -> Iterator[Seen]:
+    def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
         """Every layer's inputs and deltas for ⟨u, z⟩."""
         edges = [edge for _, edge, _ in self.seen.values()]
         found = grad(z, edges, u, retain_graph=True, allow_unused=True, materialize_grads=False)
         for (layer, (a, _, shape)), delta in zip(self.seen.items(), found, strict=True):
-            yield Seen(layer, a, delta if delta is not None else a.new_zeros(shape))
+            yield LayerIO(layer, a, delta if delta is not None else a.new_zeros(shape))
 
 
 def _uses(z: Tensor) -> Counter[int]:

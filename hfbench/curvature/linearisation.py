@@ -32,7 +32,7 @@ from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.curvature.model_checks import check_batch, check_layers, check_model, outputs_of, trainable
 from hfbench.curvature.second_moments import squared_norms, squared_sums
-from hfbench.curvature.tape import Recorded, record
+from hfbench.curvature.tape import Tape, record
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.linalg.data_parallel import ALONE, Ranks
@@ -41,7 +41,7 @@ from hfbench.linalg.precision import Precision, arithmetic, precision_of
 from hfbench.linalg.vector import Vector, as_vector
 from hfbench.memory.allocations import slices
 from hfbench.memory.byte_sizes import bytes_of
-from hfbench.memory.forecast import held_by, plan_of
+from hfbench.memory.forecast import plan_of, resident_bytes
 
 
 def linearize(
@@ -69,7 +69,7 @@ def linearize(
     settings: dict[str, Any] = {"layout": layout, "precision": precision}
     if (limit := bytes_of(max_bytes)) is not None:
         check_batch(inputs, targets)
-        held = held_by(model, (inputs, targets))
+        held = resident_bytes(model, (inputs, targets))
         chunk = plan_of(partial(_use, model, loss, settings), inputs, targets, held, chunk, limit).chunk
     at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
     _ = at.loss_at  # checks the targets
@@ -140,12 +140,12 @@ class Linearisation:
         return self.layout.pack(Vector(block.to("meta") for block in self.blocks))
 
     @cached_property
-    def kept(self) -> Recorded | None:
+    def kept(self) -> Tape | None:
         """The graph of the whole batch, in the weights' own dtype; None where the batch is streamed."""
         return self._record(self.slices[0]) if len(self.slices) == 1 else None
 
     @cached_property
-    def kept_cast(self) -> Recorded | None:
+    def kept_cast(self) -> Tape | None:
         """The same in the products' dtype, where that is another."""
         return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
 
@@ -155,19 +155,19 @@ class Linearisation:
             _ = self.loss_at  # has what is known of the outputs
             vars(self).pop("kept", None)
 
-    def _kept(self, products: bool) -> Recorded:
+    def _kept(self, products: bool) -> Tape:
         kept = self.kept_cast if products and self.casts else self.kept
         assert kept is not None  # asked for where the batch is whole
         return kept
 
-    def _record(self, one: slice, cast: bool = False) -> Recorded:
+    def _record(self, one: slice, cast: bool = False) -> Tape:
         self.ledger.count("forward", one.stop - one.start)
         inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
         recorded = record(self.model, inputs, self.precision.dtype if cast else None)
         self.product_mode = recorded.mode
         return recorded
 
-    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Recorded]]:
+    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Tape]]:
         """The chunks' graphs: the kept one, or each rebuilt in turn and dropped after its turn."""
         if len(self.slices) == 1:
             yield self.slices[0], self._kept(products)
@@ -335,13 +335,13 @@ class Linearisation:
     def _arithmetic(self) -> AbstractContextManager[None]:
         return arithmetic(self.precision, self.inputs.device)
 
-    def _product(self, graph: Recorded, at: LossAt, blocks: Vector) -> Vector:
+    def _product(self, graph: Tape, at: LossAt, blocks: Vector) -> Vector:
         """The chunk's part of G v."""
         Jv = self._jvp(graph, blocks)
         HJv = at.hessian(Jv)
         return graph.vjp(HJv / self.n if HJv is Jv else HJv.div_(self.n))  # J v may be a view of v
 
-    def _jvp(self, graph: Recorded, blocks: Vector) -> Tensor:
+    def _jvp(self, graph: Tape, blocks: Vector) -> Tensor:
         Jv = graph.jvp(blocks)
         self.product_mode = graph.mode
         if graph.mode == "forward":

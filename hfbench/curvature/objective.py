@@ -13,7 +13,7 @@ from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.memory.allocations import slices
-from hfbench.memory.forecast import held_by, plan_of
+from hfbench.memory.forecast import plan_of, resident_bytes
 
 
 @torch.no_grad()
@@ -39,7 +39,11 @@ def objective(
         parts = slices(len(inputs), size or len(inputs))
         return sum(_sum_of_losses(model, named, loss, inputs[part], targets[part]) for part in parts)
 
-    size = chunk if max_bytes is None else plan_of(total, inputs, targets, held_by(model, ()), chunk, max_bytes).chunk
+    size = (
+        chunk
+        if max_bytes is None
+        else plan_of(total, inputs, targets, resident_bytes(model, ()), chunk, max_bytes).chunk
+    )
     mean = ranks.share(len(inputs)).mean(total(inputs, targets, size) / len(inputs))
     return mean + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
 

@@ -20,7 +20,7 @@ from torch.autograd import grad
 from torch.func import functional_call, vjp, vmap
 
 from hfbench.curvature.double_backward import quiet, twice_differentiable
-from hfbench.curvature.layer_io import Rows, Seen
+from hfbench.curvature.layer_io import LayerIO, LayerIOSource
 from hfbench.curvature.model_checks import check_outputs
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import slices
@@ -29,7 +29,7 @@ PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the 
 SLICE_ENTRIES = 2**20  # of per-case gradients, or of windows, of one layer: more would only leave the cache
 
 
-def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: Tensor) -> Vector:
+def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSource, u: Tensor) -> Vector:
     """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not capture.explains(z):
@@ -44,7 +44,7 @@ def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: 
     return Vector(sums[id(p)] for p in trained)
 
 
-def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u: Tensor) -> float:
+def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSource, u: Tensor) -> float:
     """Σ_i ‖J_iᵀu_i‖², summed in float64."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not capture.explains(z):
@@ -52,7 +52,7 @@ def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: Rows, u:
     return sum(_squared_norm(seen) for seen in capture.passes(z, u))
 
 
-def _squared(seen: Seen) -> Tensor:
+def _squared(seen: LayerIO) -> Tensor:
     """Σ_i (Σ_t l_it r_itᵀ)∘², as a matrix."""
     if seen.is_plain:
         return seen.delta.square().T @ seen.a.square()
@@ -62,7 +62,7 @@ def _squared(seen: Seen) -> Tensor:
     return total
 
 
-def _squared_norm(seen: Seen) -> float:
+def _squared_norm(seen: LayerIO) -> float:
     """Σ_i ‖gradient of the layer's weight and bias for case i‖²."""
     weight, bias = seen.layer.weight.requires_grad, seen.layer.bias is not None and seen.layer.bias.requires_grad
     if seen.is_plain:
@@ -74,7 +74,7 @@ def _squared_norm(seen: Seen) -> float:
     return total
 
 
-def _per_case(seen: Seen) -> Iterator[Tensor]:
+def _per_case(seen: LayerIO) -> Iterator[Tensor]:
     """The weight's gradients Σ_t l_it r_itᵀ (cases × p × q), some cases at a time."""
     for some in seen.slices(SLICE_ENTRIES):
         left, right = some.rows()

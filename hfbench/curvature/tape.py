@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from hfbench.curvature.autograd_tape import CastGraph, Graph
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain, links_of
-from hfbench.curvature.layer_io import Rows
+from hfbench.curvature.layer_io import LayerIOSource
 from hfbench.linalg.vector import Vector
 
 
-class Recorded(Protocol):
+class Tape(Protocol):
     """Outputs z of some inputs, and products with J = dz/dw; vectors and u in the weights' dtype."""
 
     inputs: Tensor
@@ -25,7 +25,7 @@ class Recorded(Protocol):
         """How J v is taken: "chain", "transpose" or, with another forward pass each, "forward"."""
 
     @property
-    def capture(self) -> Rows:
+    def capture(self) -> LayerIOSource:
         """What the layers saw."""
 
     def jvp(self, v: Vector) -> Tensor:
@@ -38,7 +38,7 @@ class Recorded(Protocol):
         """Lets go of everything kept."""
 
 
-def record(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Recorded:
+def record(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Tape:
     """The pass in the weights' dtype, or for products in another. Raises ConfigError where the model does not run."""
     if (links := links_of(model, inputs)) is not None:
         chain = ReplayedChain if inputs.device.type == "cuda" and torch.version.hip is None else Chain

@@ -12,7 +12,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import NonFiniteError
 from hfbench.runs import batches
-from hfbench.runs.attempt import one_thread
+from hfbench.runs.attempt import single_threaded
 from hfbench.runs.build import load
 from hfbench.runs.run import LiveRun
 
@@ -23,7 +23,7 @@ def origin(spec: RunSpec, data: str | None = None) -> str:
     Looked at in the order in which the data flow: weights, each layer's outputs on the batch that is to come, the
     loss, the gradient of each block from the last layer back.
     """
-    with one_thread():
+    with single_threaded():
         live = LiveRun(spec, load(spec, data))
         with suppress(NonFiniteError):
             live.begin()

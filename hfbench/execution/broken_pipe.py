@@ -11,7 +11,7 @@ from rich.console import Console
 
 
 @contextmanager
-def unread_is_fine(console: Console) -> Iterator[None]:
+def ignore_broken_pipe(console: Console) -> Iterator[None]:
     """Within the block, when the reader leaves (`hfbench run … | head -1`), what it would have read is dropped."""
     before = console.file
     console.file = cast(IO[str], _Stream(before))

@@ -31,7 +31,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """Ctrl-C and SIGTERM wait for the end of the block; processes begun in it never see them.
 
     A terminal sends Ctrl-C, and a batch system SIGTERM, to all processes of a study at once: whoever began the others

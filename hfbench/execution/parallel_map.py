@@ -14,11 +14,11 @@ from rich.console import Console
 
 from hfbench.errors import ConfigError
 from hfbench.execution.backends import Loky
-from hfbench.execution.interrupts import undisturbed
+from hfbench.execution.interrupts import signals_deferred
 from hfbench.execution.part_shipping import AddedPart, loadable
 from hfbench.messages import count
 from hfbench.parts import registry
-from hfbench.runs.attempt import one_thread
+from hfbench.runs.attempt import single_threaded
 
 KILLED = (
     "a process was killed from outside, and nothing is written; the usual cause is too little memory: give --jobs 1, "
@@ -26,7 +26,7 @@ KILLED = (
 )
 
 
-def examined(
+def parallel_map(
     examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int, console: Console, noun: str = "system"
 ) -> Iterator[Any]:
     """examine(*call) for every call, in their order, so many at a time; with one, in this process.
@@ -42,14 +42,14 @@ def examined(
 
 def _here(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     for call in calls:
-        with one_thread():
+        with single_threaded():
             answer = examine(*call)
         yield answer
 
 
 def _there(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
     engine, asked = Loky(jobs), partial(_asked, loadable(registry.added().keys()), examine)
-    with undisturbed():
+    with signals_deferred():
         futures = [engine.submit(asked, *call) for call in calls]
     try:
         for future in futures:
@@ -60,7 +60,7 @@ def _there(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: 
         raise
     finally:
         if not all(future.done() for future in futures):  # Ctrl-C, or one of them failed
-            with undisturbed():
+            with signals_deferred():
                 engine.stop()
 
 
@@ -69,5 +69,5 @@ def _asked(parts: Sequence[AddedPart], examine: Callable[..., Any], *call: Any) 
     registry.forget()  # parts of another question, for which this process was started
     for part in parts:
         part.add()
-    with one_thread():
+    with single_threaded():
         return examine(*call)

@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Begun:
+class PilotRun:
     """A run as far as it went."""
 
     key: str
@@ -44,7 +44,7 @@ class Begun:
 class Sample:
     """Runs of one method on one task."""
 
-    runs: Sequence[Begun]
+    runs: Sequence[PilotRun]
     startup: float = 0.0  # seconds from the command's asking until the process was ready; 0 if it had been before
 
 
@@ -64,7 +64,7 @@ def begin(
     new = not _ready and os.getpid() != asked[1]
     _warm_up(runs[0][1], data)
     startup = time.time() - asked[0] if new else 0.0
-    begun: list[Begun] = []
+    begun: list[PilotRun] = []
     since = time.perf_counter()
     for key, spec in runs:
         begun.append(_begun(key, spec, results, study, data, seconds))
@@ -81,13 +81,13 @@ _ready: set[str] = set()  # tasks of which this process has opened a run
 def _warm_up(spec: RunSpec, data: str | None) -> None:
     """Opens a run and lets go of it, once for a task, whose data may stay in memory."""
     if spec.task not in _ready:
-        trace.warm_up()
+        trace.import_writers()
         with suppress(Exception):  # it is told when the run is begun
             LiveRun(spec, load(spec, data)).begin()
         _ready.add(spec.task)
 
 
-def _begun(key: str, spec: RunSpec, results: Path, study: str, data: str | None, seconds: float) -> Begun:
+def _begun(key: str, spec: RunSpec, results: Path, study: str, data: str | None, seconds: float) -> PilotRun:
     folder = RunFolder(results, key)
     if folder.is_complete():
         return _recorded(folder)
@@ -96,18 +96,18 @@ def _begun(key: str, spec: RunSpec, results: Path, study: str, data: str | None,
     result = attempt(spec, folder, study, data, checkpoint_every=math.inf, limit=seconds)
     wall = time.perf_counter() - since
     if result["outcome"] == "failed":
-        return Begun(key, [], True, 1.0, error=result["error"])
+        return PilotRun(key, [], True, 1.0, error=result["error"])
     rows = _rows(folder)
     start = result.get("start", 0.0)
     clock = rows[-1]["seconds"] - (before[-1]["seconds"] if before else 0.0)
-    return Begun(key, rows, result["outcome"] != "", _overhead(wall - start, clock), start)
+    return PilotRun(key, rows, result["outcome"] != "", _overhead(wall - start, clock), start)
 
 
-def _recorded(folder: RunFolder) -> Begun:
+def _recorded(folder: RunFolder) -> PilotRun:
     """A run that has ended before: its folder tells from when to when, unless it was interrupted or made elsewhere."""
     rows = _rows(folder)
     began, ended = ((folder.path / name).stat().st_mtime for name in ("config.json", "result.json"))
-    return Begun(folder.key, rows, True, _overhead(ended - began, rows[-1]["seconds"]))
+    return PilotRun(folder.key, rows, True, _overhead(ended - began, rows[-1]["seconds"]))
 
 
 def _overhead(wall: float, clock: float) -> float:

@@ -13,10 +13,10 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
 from hfbench.execution.backends import Engine, Loky
-from hfbench.execution.interrupts import undisturbed
+from hfbench.execution.interrupts import signals_deferred
 from hfbench.execution.part_shipping import AddedPart, added_parts
 from hfbench.execution.worker import _job, _job_away
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 
 NOT_MADE = (
     "The cluster could not make this run: its scheduler may have ended, or its workers lack hfbench in the version of "
@@ -29,7 +29,7 @@ KILLED = (
 
 
 def run_all(
-    specs: Mapping[str, RunSpec], setting: Setting, jobs: int, engine: Engine | None = None
+    specs: Mapping[str, RunSpec], setting: ResultsFolder, jobs: int, engine: Engine | None = None
 ) -> Iterator[dict[str, Any]]:
     """Runs every spec (by key) and yields the results as they end: on the engine, else so many at a time here."""
     leading = {key: spec for key, spec in specs.items() if not spec.follows}
@@ -48,7 +48,7 @@ class Pool(AbstractContextManager["Pool"]):
     """
 
     def __init__(
-        self, setting: Setting, jobs: int, parts: Sequence[AddedPart] = (), engine: Engine | None = None
+        self, setting: ResultsFolder, jobs: int, parts: Sequence[AddedPart] = (), engine: Engine | None = None
     ) -> None:
         """`parts` are those that workers would not find by themselves."""
         if jobs < 1:
@@ -71,7 +71,7 @@ class Pool(AbstractContextManager["Pool"]):
         return 0 if self._suspects or self._alone else max(most - len(self._running), 0)
 
     def submit(self, key: str, spec: RunSpec) -> None:
-        with undisturbed():
+        with signals_deferred():
             future = Waiting() if self.engine is None else self._begun(self.engine, key, spec)
             self._running[future] = key, spec
 
@@ -145,7 +145,7 @@ class Pool(AbstractContextManager["Pool"]):
         """Ends the workers if the block ended in the middle of runs."""
         gc.unfreeze()
         if self._running and self.engine is not None:
-            with undisturbed():
+            with signals_deferred():
                 while not self.engine.away and any(not (future.running() or future.done()) for future in self._running):
                     time.sleep(0.01)  # loky stumbles over a run that no worker has taken yet
                 self.engine.stop()

@@ -40,12 +40,12 @@ def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
 
 def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
     from hfbench.parts.protocols import BatchPlan
-    from hfbench.runs.attempt import one_thread
+    from hfbench.runs.attempt import single_threaded
     from hfbench.runs.build import load
     from hfbench.runs.run import LiveRun
 
     loaded = load(specs[0], data)
-    with one_thread():
+    with single_threaded():
         for spec in specs:
             # Batches that are met again are checked with the method that they come from.
             live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)

@@ -16,7 +16,7 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.execution.part_shipping import AddedPart, SentPart
 from hfbench.parts import plugin_errors, registry
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import Contents
 
 CHANGED = (
@@ -30,7 +30,9 @@ ELSEWHERE = (
 UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 
 
-def _job(key: str, spec: RunSpec, setting: Setting, parts: list[AddedPart], parent: int) -> tuple[dict[str, Any], None]:
+def _job(
+    key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart], parent: int
+) -> tuple[dict[str, Any], None]:
     """A run on this machine."""
     _end_with(parent)
     result = _made(key, spec, setting, parts, CHANGED)
@@ -42,11 +44,11 @@ TAKING_TURNS = threading.Lock()  # a worker of a cluster may have threads, but i
 
 
 def _job_away(
-    key: str, spec: RunSpec, setting: Setting, parts: list[SentPart], known: Mapping[str, Contents]
+    key: str, spec: RunSpec, setting: ResultsFolder, parts: list[SentPart], known: Mapping[str, Contents]
 ) -> tuple[dict[str, Any], Contents]:
     """A run on another machine, in a folder of its own, begun with what is recorded of it and of the run it follows."""
     with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-") as folder:
-        there = Setting(Path(folder), setting.study, setting.data, setting.checkpoint_every)
+        there = ResultsFolder(Path(folder), setting.study, setting.data, setting.checkpoint_every)
         for run, contents in known.items():
             there.folder(run).put(contents)
         added = [part.kept() for part in parts]
@@ -54,7 +56,7 @@ def _job_away(
         return result, there.folder(key).contents()
 
 
-def _made(key: str, spec: RunSpec, setting: Setting, parts: Sequence[AddedPart], changed: str) -> dict[str, Any]:
+def _made(key: str, spec: RunSpec, setting: ResultsFolder, parts: Sequence[AddedPart], changed: str) -> dict[str, Any]:
     from hfbench.runs.attempt import attempt, record_failure
 
     folder = setting.folder(key)

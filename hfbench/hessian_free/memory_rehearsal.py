@@ -15,11 +15,11 @@ from hfbench.hessian_free.backtracking import KeptIterates
 from hfbench.hessian_free.step import Cases, StepSettings, compute_step
 from hfbench.inner_solve.preconditioning import begin
 from hfbench.linalg.data_parallel import ALONE
-from hfbench.linalg.scalars import AHEAD, stays
+from hfbench.linalg.scalars import AHEAD, is_on_gpu
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import reserve
-from hfbench.memory.forecast import Forecast, Plan, Sizes, few, held_by, plan
-from hfbench.parts.protocols import Factor, SolverState, System
+from hfbench.memory.forecast import ChunkPlan, Forecast, Sizes, first_cases, plan_chunk, resident_bytes
+from hfbench.parts.protocols import BuiltPreconditioner, SolverState, System
 
 ITERATIONS = 2
 
@@ -33,7 +33,7 @@ def plan_of_step(
     chunk: int | None,
     max_bytes: int | None,
     forecasts: MutableMapping[Any, Forecast],
-) -> Plan:
+) -> ChunkPlan:
     """How the next step on these cases is to be carried out: the chunk that keeps it below `max_bytes`, and its peak.
 
     `forecasts` keeps what was rehearsed, by the shapes it was rehearsed for. Without a limit, the peak of a step that
@@ -51,20 +51,20 @@ def plan_of_step(
         return forecasts[key]
 
     cases = {name: len(pair[0]) for name, pair in pairs.items()}
-    held = held_by(settings.model, tensors)
+    held = resident_bytes(settings.model, tensors)
     try:
-        return plan(forecast, cases, held, chunk, max_bytes)
+        return plan_chunk(forecast, cases, held, chunk, max_bytes)
     except Exception:
         if max_bytes is not None:
             raise
-        return Plan(chunk, None)
+        return ChunkPlan(chunk, None)
 
 
 def _rehearsal(
     settings: StepSettings, damping: float, pairs: Mapping[str, Cases], evidence: Collection[str]
 ) -> Callable[[Sizes], None]:
     """A step of so many cases that goes on for `ITERATIONS` inner iterations and moves nothing."""
-    first = {name: (few(inputs), few(targets)) for name, (inputs, targets) in pairs.items()}
+    first = {name: (first_cases(inputs), first_cases(targets)) for name, (inputs, targets) in pairs.items()}
 
     def rehearse(sizes: Sizes) -> None:
         some = {name: (x[: sizes[name]], t[: sizes[name]]) for name, (x, t) in first.items()}
@@ -114,10 +114,10 @@ class _Short:
     def __init__(self, settings: StepSettings) -> None:
         self.solver, self.iterations = settings.solver, min(ITERATIONS, settings.max_inner)
         weights = settings.weights
-        ahead = AHEAD if stays(weights[0].device) else 0  # iterates made before the one before is looked at
+        ahead = AHEAD if is_on_gpu(weights[0].device) else 0  # iterates made before the one before is looked at
         self.kept = (_kept(settings) + ahead) * sum(block.numel() * block.element_size() for block in weights)
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[SolverState]:
         states = self.solver.iterates(system, x0, preconditioner)
         del x0  # the solver's to keep, if it needs it
         for state in islice(states, self.iterations + 1):

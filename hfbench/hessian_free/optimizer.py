@@ -28,7 +28,7 @@ from hfbench.hessian_free.settings import (
     globalization_of,
 )
 from hfbench.hessian_free.step import StepSettings, compute_step, system_at, warm_start
-from hfbench.hessian_free.step_result import Posed, StepResult
+from hfbench.hessian_free.step_result import StepResult, StepSystem
 from hfbench.inner_solve.preconditioning import begin
 from hfbench.inner_solve.solve import check_preconditioner, check_rules
 from hfbench.linalg.data_parallel import ranks_of
@@ -36,7 +36,7 @@ from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import precision_of
 from hfbench.linalg.vector import Vector
 from hfbench.memory.byte_sizes import bytes_of
-from hfbench.memory.forecast import Forecast, Plan
+from hfbench.memory.forecast import ChunkPlan, Forecast
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import located
 from hfbench.parts.protocols import InnerSolver, Preconditioner, Rule, Stop
@@ -256,7 +256,7 @@ class HessianFree(torch.optim.Optimizer):
         targets: Tensor | None,
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
-    ) -> Plan:
+    ) -> ChunkPlan:
         """How `step` is to take this batch, and the memory it will need; long only for the first batch of a shape.
 
         `step` asks by itself. Asked before, it keeps what is tried and rehearsed once out of a step's time. Raises
@@ -264,7 +264,7 @@ class HessianFree(torch.optim.Optimizer):
         """
         check_evidence(evidence)
 
-        def planned() -> Plan:
+        def planned() -> ChunkPlan:
             self._guard.check(self.loss, inputs, targets, curvature)
             assert inputs is not None  # the guard has seen to both
             assert targets is not None
@@ -284,7 +284,7 @@ class HessianFree(torch.optim.Optimizer):
 
     def system_at(
         self, inputs: Tensor, targets: Tensor, curvature: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Posed, Vector | None]:
+    ) -> tuple[StepSystem, Vector | None]:
         """The system that a `step` on these cases would solve, its preconditioner built, and the start of the solve.
 
         Nothing changes: the step after it draws what it would have drawn. The start is None for zero. Raises as `step`

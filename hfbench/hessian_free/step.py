@@ -19,13 +19,20 @@ from hfbench.hessian_free.backtracking import KeptIterates, backtrack
 from hfbench.hessian_free.damping import reduction_ratio, update_damping
 from hfbench.hessian_free.globalization import Globalization, Objective
 from hfbench.hessian_free.line_search import Step, line_search
-from hfbench.hessian_free.step_result import Posed, StepResult
+from hfbench.hessian_free.step_result import StepResult, StepSystem
 from hfbench.inner_solve.solve import Solution, solve
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.data_parallel import Ranks
 from hfbench.linalg.layout import Layout
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Factor, InnerSolver, Preconditioner, Preconditioning, Rule, SolverState
+from hfbench.parts.protocols import (
+    BuiltPreconditioner,
+    InnerSolver,
+    Preconditioner,
+    PreconditionerState,
+    Rule,
+    SolverState,
+)
 
 Cases = tuple[Tensor, Tensor]  # inputs and targets
 
@@ -42,7 +49,7 @@ class StepSettings:
     loss: str
     solver: InnerSolver
     preconditioner: Preconditioner
-    preconditioning: Preconditioning  # what the preconditioner keeps from step to step
+    preconditioning: PreconditionerState  # what the preconditioner keeps from step to step
     rules: Sequence[Rule]
     globalization: Globalization
     mu_D: tuple[float, ...]
@@ -109,7 +116,7 @@ def compute_step(
     """
     shared = curvature is None
     linear = system_at(settings, damping, batch, curvature, evidence, chunk)  # linearise and precondition
-    f_0, f_c, g, measured = linear.f_0, linear.f_c, linear.system.gradient, linear.told
+    f_0, f_c, g, measured = linear.f_0, linear.f_c, linear.system.gradient, linear.evidence
     iterates, solution = _solve(settings, linear, last_iterate)
     used = _what_was_used(settings, linear.system)
     del linear  # the graph is not needed from here on, and large
@@ -149,7 +156,7 @@ def system_at(
     curvature: Cases | None = None,
     evidence: Collection[str] = (),
     chunk: int | None = None,
-) -> Posed:
+) -> StepSystem:
     """System (1) at the present weights, its preconditioner, and the evidence; arguments as `compute_step`.
 
     One batch's graph is freed before the next one is recorded.
@@ -178,7 +185,7 @@ def system_at(
     at.keep_for_products()
     form = settings.right_hand_side
     system = GaussNewtonSystem(at, g, damping, settings.mu_D, shares_cases=curvature is None, right_hand_side=form)
-    return Posed(system, M, f_0, f_c, measured)
+    return StepSystem(system, M, f_0, f_c, measured)
 
 
 def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
@@ -190,13 +197,13 @@ def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) ->
 # ---------------------------------------------------------------- its pieces, each a switch
 
 
-def _preconditioner_at(settings: StepSettings, at: Linearisation, damping: float) -> Factor:
+def _preconditioner_at(settings: StepSettings, at: Linearisation, damping: float) -> BuiltPreconditioner:
     shift = settings.layout.spread([mu + damping for mu in settings.mu_D])
     return settings.preconditioning.build(at, shift, settings.generator)
 
 
 def _solve(
-    settings: StepSettings, linear: Posed, last_iterate: Sequence[Tensor] | None
+    settings: StepSettings, linear: StepSystem, last_iterate: Sequence[Tensor] | None
 ) -> tuple[list[SolverState], Solution]:
     """The kept iterates and the end of the inner solve."""
     switches = settings.globalization

@@ -6,18 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hfbench.inner_solve.system import GaussNewtonSystem
-from hfbench.parts.protocols import Factor
+from hfbench.parts.protocols import BuiltPreconditioner
 
 
 @dataclass(frozen=True)
-class Posed:
+class StepSystem:
     """The system of one outer iteration, its preconditioner, and what was seen on the way to them."""
 
     system: GaussNewtonSystem
-    preconditioner: Factor
+    preconditioner: BuiltPreconditioner
     f_0: float  # f(w) on the gradient's cases, weight decay included
     f_c: float  # on the curvature's
-    told: dict[str, Any]  # gradient_norm, and what was asked for of variance_l1 and variance_inner
+    evidence: dict[str, Any]  # gradient_norm, and what was asked for of variance_l1 and variance_inner
 
 
 @dataclass(frozen=True)

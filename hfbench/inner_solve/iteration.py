@@ -23,7 +23,7 @@ from hfbench.curvature import cuda_graphs
 from hfbench.linalg.scalars import Number, read
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import is_counting
-from hfbench.parts.protocols import Factor, System
+from hfbench.parts.protocols import BuiltPreconditioner, System
 
 if TYPE_CHECKING:
     from hfbench.inner_solve.system import GaussNewtonSystem
@@ -32,7 +32,7 @@ Entries = tuple[Vector | Number, ...]
 Process = Iterator[tuple[Entries, Entries]]
 
 
-def follow(process: Process, system: System, preconditioner: Factor) -> Iterator[tuple[Any, ...]]:
+def follow(process: Process, system: System, preconditioner: BuiltPreconditioner) -> Iterator[tuple[Any, ...]]:
     """What the steps of the process tell, one after the other, numbers as floats (`hfbench.linalg.scalars.read`)."""
     if all(getattr(part, "replayable", False) for part in (system, preconditioner)):
         return read(replay(process, cast("GaussNewtonSystem", system)))

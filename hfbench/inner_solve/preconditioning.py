@@ -11,7 +11,7 @@ from torch import nn
 
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Shift
-from hfbench.parts.protocols import Factor, Preconditioner, Preconditioning
+from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner, PreconditionerState
 
 if TYPE_CHECKING:
     from hfbench.curvature.linearisation import Linearisation
@@ -23,7 +23,7 @@ class Stateless:
 
     part: Preconditioner
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> BuiltPreconditioner:
         return self.part.build(linearisation, shift, generator)
 
     def state_dict(self) -> dict[str, Any]:
@@ -38,10 +38,10 @@ class Stateless:
             )
 
 
-def begin(preconditioner: Preconditioner, model: nn.Module) -> Preconditioning:
+def begin(preconditioner: Preconditioner, model: nn.Module) -> PreconditionerState:
     """The preconditioner over the steps of a run; raises ConfigError for a model that it says it cannot do."""
     start = getattr(preconditioner, "begin", None)
     if start is None:
         return Stateless(preconditioner)
-    begun: Preconditioning = start(model)
+    begun: PreconditionerState = start(model)
     return begun

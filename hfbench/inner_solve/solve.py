@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Factor, InnerSolver, Preconditioner, Rule, SolverState, Stop, System
+from hfbench.parts.protocols import BuiltPreconditioner, InnerSolver, Preconditioner, Rule, SolverState, Stop, System
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def solve(
     solver: InnerSolver,
     system: System,
     x0: Vector | None,
-    preconditioner: Factor,
+    preconditioner: BuiltPreconditioner,
     rules: Sequence[Rule],
     recorders: Sequence[Callable[[SolverState], None]] = (),
     max_iterations: int = 250,

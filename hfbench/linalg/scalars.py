@@ -22,7 +22,7 @@ AnyNumber = TypeVar("AnyNumber", float, Tensor, float | Tensor)
 AHEAD = 1  # steps that the device is ahead of the host; more would only be made in vain
 
 
-def stays(device: torch.device) -> bool:
+def is_on_gpu(device: torch.device) -> bool:
     """Whether numbers stay on the device: where asking for one makes the host wait until the device has caught up."""
     return device.type == "cuda"
 
@@ -32,7 +32,7 @@ def sqrt(square: AnyNumber) -> AnyNumber:
     return square.clamp(min=0).sqrt() if isinstance(square, Tensor) else math.sqrt(max(square, 0.0))
 
 
-def over(a: Number, b: Number) -> Number:
+def divide(a: Number, b: Number) -> Number:
     """a/b as IEEE 754 has it: infinite or NaN where b is 0."""
     if isinstance(a, Tensor) or isinstance(b, Tensor) or b != 0:
         return a / b
@@ -48,19 +48,19 @@ def inverse_of(norm: Number) -> Number:
 
 def read(steps: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     """The steps of a process with their numbers as floats; on a GPU those of a step while the next is under way."""
-    under_way: deque[Sent] = deque()
+    under_way: deque[Transfer] = deque()
     for step in steps:
         if not any(isinstance(entry, Tensor) for entry in step):
             yield step
             continue
-        under_way.append(Sent(step))
+        under_way.append(Transfer(step))
         if len(under_way) > AHEAD:
-            yield under_way.popleft().arrived()
+            yield under_way.popleft().wait()
     while under_way:
-        yield under_way.popleft().arrived()
+        yield under_way.popleft().wait()
 
 
-class Sent:
+class Transfer:
     """A step whose numbers are on their way to the host, in one transfer that waits for what they are made of alone."""
 
     def __init__(self, step: tuple[Any, ...]) -> None:
@@ -68,11 +68,11 @@ class Sent:
         self.places = [index for index, entry in enumerate(step) if isinstance(entry, Tensor)]
         self.numbers = torch.stack([step[place] for place in self.places]).to("cpu", non_blocking=True)
         self.event: Any = None
-        if stays(step[self.places[0]].device) and torch.cuda.is_available():
+        if is_on_gpu(step[self.places[0]].device) and torch.cuda.is_available():
             self.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.event.record()
 
-    def arrived(self) -> tuple[Any, ...]:
+    def wait(self) -> tuple[Any, ...]:
         """The step, with floats."""
         if self.event is not None:
             self.event.synchronize()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.linalg.scalars import Number, stays
+from hfbench.linalg.scalars import Number, is_on_gpu
 
 Scalars = Number | Sequence[float]  # one number for all blocks, or one per block
 Blocks = tuple[Tensor, ...] | list[Tensor]
@@ -104,7 +104,7 @@ class Vector(tuple[Tensor, ...]):
 
     def inner(self, other: Sequence[Tensor]) -> Number:
         """Σ self∘other as `dot` has it, on a GPU as a number that stays there, added up in float64."""
-        if not stays(self[0].device):
+        if not is_on_gpu(self[0].device):
             return self.dot(other)
         entries = [product.reshape(-1) for product in torch._foreach_mul(self, list(other))]
         return (entries[0] if len(entries) == 1 else torch.cat(entries)).sum(dtype=torch.float64)

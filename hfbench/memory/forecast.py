@@ -82,14 +82,16 @@ def _moments(run: Callable[[Sizes], object], sizes: Sizes) -> list[Moment]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChunkPlan:
     """How a computation is to be carried out: cases in the model at once (None: all), and its peak in bytes."""
 
     chunk: int | None
     peak: int | None  # None where it cannot be told
 
 
-def plan(forecast: Callable[[Sizes], Forecast], cases: Sizes, held: int, chunk: int | None, limit: int | None) -> Plan:
+def plan_chunk(
+    forecast: Callable[[Sizes], Forecast], cases: Sizes, held: int, chunk: int | None, limit: int | None
+) -> ChunkPlan:
     """The plan for batches of so many `cases` that has most of them in the model at once.
 
     `forecast` is given the sizes of a rehearsal. `held` bytes are there anyway; `chunk` is the most cases, `limit` the
@@ -98,22 +100,22 @@ def plan(forecast: Callable[[Sizes], Forecast], cases: Sizes, held: int, chunk: 
 
     def predicted(size: int | None) -> tuple[Forecast, Sizes]:
         streamed = [name for name, n in cases.items() if size is not None and size < n]
-        few = {name: STREAMED if name in streamed else WHOLE for name in cases}
-        return forecast({**few, "chunk": CHUNK} if streamed else few), {**cases, "chunk": size or 0}
+        first_cases = {name: STREAMED if name in streamed else WHOLE for name in cases}
+        return forecast({**first_cases, "chunk": CHUNK} if streamed else first_cases), {**cases, "chunk": size or 0}
 
     sizes = sorted(set(cases.values()))
     if chunk is None or chunk >= sizes[-1]:
         lines, at = predicted(None)
         if limit is None or held + lines.peak(at) <= limit:
-            return Plan(None, held + lines.peak(at))
+            return ChunkPlan(None, held + lines.peak(at))
     elif limit is None:
         lines, at = predicted(chunk)
-        return Plan(chunk, held + lines.peak(at))
+        return ChunkPlan(chunk, held + lines.peak(at))
     for low, high in _ranges(sizes, chunk):
         lines, at = predicted(high)
         size = _even(lines.largest("chunk", limit - held, at, high), sizes[-1], low)
         if size >= low:
-            return Plan(size, held + lines.peak({**at, "chunk": size}))
+            return ChunkPlan(size, held + lines.peak({**at, "chunk": size}))
     raise ConfigError(_too_small(limit, held, *predicted(1 if sizes[0] > 1 else None), sum(cases.values())))
 
 
@@ -149,20 +151,20 @@ def plan_of(
     held: int,
     chunk: int | None,
     limit: int | None,
-) -> Plan:
+) -> ChunkPlan:
     """How `run(inputs, targets, chunk)`, which does the same whatever the cases, is to be carried out."""
-    x, t = few(inputs), few(targets)
+    x, t = first_cases(inputs), first_cases(targets)
 
     def rehearse(sizes: Sizes) -> None:
         run(x[: sizes["cases"]], t[: sizes["cases"]], sizes.get("chunk"))
 
-    return plan(partial(Forecast.of, rehearse), {"cases": len(inputs)}, held, chunk, limit)
+    return plan_chunk(partial(Forecast.of, rehearse), {"cases": len(inputs)}, held, chunk, limit)
 
 
 # ---------------------------------------------------------------- what is there anyway
 
 
-def held_by(model: nn.Module, tensors: Iterable[Tensor]) -> int:
+def resident_bytes(model: nn.Module, tensors: Iterable[Tensor]) -> int:
     """The bytes of a model's parameters and buffers and of these tensors, each counted once."""
     held = {
         _place(tensor): tensor.numel() * tensor.element_size()
@@ -175,6 +177,6 @@ def _place(one: Tensor) -> tuple[Any, ...]:
     return one.device, one.data_ptr(), one.shape, one.dtype
 
 
-def few(tensor: Tensor) -> Tensor:
+def first_cases(tensor: Tensor) -> Tensor:
     """The first cases, as many as a rehearsal may want; repeated where there are fewer."""
     return tensor.detach()[torch.arange(STREAMED + 1, device=tensor.device) % len(tensor)]

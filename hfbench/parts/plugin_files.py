@@ -43,7 +43,7 @@ def load(file: str | Path, where: str = "--plugin") -> Path:
     except DuplicatePartError as error:
         raise DuplicatePartError(f"{where}: {error}") from error
     except (Exception, SystemExit) as error:
-        registry.skipped[str(path)] = registry.Skipped(plugin_errors.reason(error), plugin_errors.report(error))
+        registry.skipped[str(path)] = registry.FailedPlugin(plugin_errors.reason(error), plugin_errors.report(error))
     return path
 
 

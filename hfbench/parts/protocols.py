@@ -72,7 +72,7 @@ class System(Protocol):
         ...
 
 
-class Factor(Protocol):
+class BuiltPreconditioner(Protocol):
     """A built preconditioner M = E Eᵀ, symmetric and positive, approximating A.
 
     One whose solves are the same operations on the same memory whatever v holds, and change nothing but the counts of
@@ -128,7 +128,7 @@ class InnerSolver(Protocol):
 
     monotone: ClassVar[tuple[str, ...]]  # names of state attributes, such as "q"
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[SolverState]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[SolverState]:
         """States 0, 1, 2, … starting at x0 (None: zero, which saves a product). x0 is not changed."""
         ...
 
@@ -151,7 +151,7 @@ class Preconditioner(Protocol):
 
     cases: ClassVar[str]
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> BuiltPreconditioner:
         """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout."""
         ...
 
@@ -159,15 +159,15 @@ class Preconditioner(Protocol):
 class StatefulPreconditioner(Preconditioner, Protocol):
     """One whose M depends on the steps before; its `begin` gives the state of one run, as a scheduler's does."""
 
-    def begin(self, model: nn.Module) -> Preconditioning:
+    def begin(self, model: nn.Module) -> PreconditionerState:
         """The start of a run. Raises ConfigError for a model it cannot precondition, as far as the model shows it."""
         ...
 
 
-class Preconditioning(Protocol):
+class PreconditionerState(Protocol):
     """A preconditioner over the steps of one run."""
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> BuiltPreconditioner:
         """M of the next step."""
         ...
 
@@ -215,7 +215,7 @@ class Optimizer(Protocol):
 
 
 @runtime_checkable
-class Prepared(Protocol):
+class SupportsPrepare(Protocol):
     """An optimiser that checks and measures what is new about a batch before a step's time begins."""
 
     def prepare(
@@ -338,7 +338,7 @@ class Task(Protocol):
 
 
 @runtime_checkable
-class Pictured(Protocol):
+class HasPictures(Protocol):
     """A task whose outputs can be looked at: a report shows some of them beside their targets."""
 
     def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

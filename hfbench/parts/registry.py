@@ -25,7 +25,7 @@ PREFIX = "hfbench."
 GROUPS = {f"{PREFIX}{family}s": family for family in FAMILIES}
 
 
-class Skipped(NamedTuple):
+class FailedPlugin(NamedTuple):
     """Why a plugin file could not be loaded (hfbench/parts/plugin_files.py)."""
 
     why: str  # in one line
@@ -33,7 +33,7 @@ class Skipped(NamedTuple):
 
 
 _added: dict[tuple[str, str], type[Any]] = {}
-skipped: dict[str, Skipped] = {}  # by file
+skipped: dict[str, FailedPlugin] = {}  # by file
 
 
 def names(family: str) -> list[str]:

@@ -11,7 +11,7 @@ from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import BatchPlan
 from hfbench.probe.frozen_system import FrozenSystem, freeze
-from hfbench.runs.attempt import one_thread
+from hfbench.runs.attempt import single_threaded
 from hfbench.runs.build import load
 from hfbench.runs.run import LiveRun
 
@@ -26,7 +26,7 @@ def frozen_systems(
     """
     _check(spec, at)
     wanted = set(at)
-    with one_thread():
+    with single_threaded():
         live = LiveRun(spec, load(spec, data), recorded)
         live.begin()
         before: Vector | None = None

@@ -28,7 +28,7 @@ from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError, StoreError
 from hfbench.hessian_free.optimizer import HessianFree
-from hfbench.hessian_free.step_result import Posed
+from hfbench.hessian_free.step_result import StepSystem
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Task, TaskData
 from hfbench.records.files import write_atomically
@@ -168,7 +168,7 @@ class OpenedSystem:
         cases = self.frozen.curvature_cases
         return None if cases is None else batches.take(self.data.train, cases)
 
-    def system_at(self) -> tuple[Posed, Vector | None]:
+    def system_at(self) -> tuple[StepSystem, Vector | None]:
         """System, preconditioner and warm start as a step would have them."""
         return self.optimizer.system_at(*self.batch, self.curvature)
 
@@ -215,12 +215,12 @@ def freeze(
     return replace(frozen, seen=opened.seen())
 
 
-def seen(posed: Posed) -> dict[str, Any]:
+def seen(posed: StepSystem) -> dict[str, Any]:
     """By what a replay is told to be the same."""
     digest = hashlib.sha256()
     for block in posed.system.gradient:
         digest.update(block.contiguous().cpu().numpy().tobytes())
-    return {"objective": posed.f_0, "gradient_norm": posed.told["gradient_norm"], "gradient": digest.hexdigest()}
+    return {"objective": posed.f_0, "gradient_norm": posed.evidence["gradient_norm"], "gradient": digest.hexdigest()}
 
 
 def fingerprint(data: TaskData) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.lanczos import ritz_values
 from hfbench.linalg.vector import Vector
 from hfbench.parts import registry
-from hfbench.parts.protocols import Factor, Preconditioner
+from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner
 from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.runs.random_streams import generator
 
@@ -82,7 +82,7 @@ class Judge:
         self.exact = Exact(x, q, residual, products, (residual * self.b_norm) ** 2 / (2 * least * max(-q, 1e-300)))
         return self.exact
 
-    def _factor(self) -> Factor:
+    def _factor(self) -> BuiltPreconditioner:
         for name in FACTORED[:-1]:
             try:
                 return self._built(name)
@@ -90,13 +90,13 @@ class Judge:
                 continue
         return self._built(FACTORED[-1])
 
-    def _built(self, name: str) -> Factor:
+    def _built(self, name: str) -> BuiltPreconditioner:
         part: Preconditioner = registry.build("preconditioner", name)
         return part.build(self.system.linearisation, self.system.shift, generator(0, "exact"))
 
     # ------------------------------------------------------------ an iterate
 
-    def look(self, x: Vector, M: Factor) -> dict[str, float]:
+    def look(self, x: Vector, M: BuiltPreconditioner) -> dict[str, float]:
         """What the iterate x is worth; `M` is the preconditioner that its solver had, in the precision that it had."""
         x64 = Vector(block.double() for block in x)
         Ax = self.system.forward(x64)

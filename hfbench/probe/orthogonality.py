@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Factor
+from hfbench.parts.protocols import BuiltPreconditioner
 
 
 class WatchedFactor:
-    """A `hfbench.parts.protocols.Factor` that remembers what was last given to `solve` or `solve_factor_t`."""
+    """A built preconditioner that remembers what was last given to `solve` or `solve_factor_t`."""
 
-    def __init__(self, factor: Factor) -> None:
+    def __init__(self, factor: BuiltPreconditioner) -> None:
         self.factor, self._watching = factor, True
         self._pair: tuple[Vector, Vector] | None = None
 

@@ -13,7 +13,7 @@ from hfbench.curvature.linearisation import Linearisation
 from hfbench.inner_solve.solve import solve
 from hfbench.linalg.lanczos import ritz_values
 from hfbench.parts import registry
-from hfbench.parts.protocols import Factor, Preconditioner, SolverState, Stop
+from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner, SolverState, Stop
 from hfbench.probe.frozen_system import OpenedSystem
 from hfbench.probe.judge import Judge
 from hfbench.runs.random_streams import generator
@@ -66,7 +66,7 @@ def conditioned(judge: Judge, variant: Variant, built_on: OpenedSystem, solver: 
     return found | _iterations(judge, M, solver, most)
 
 
-def _built(judge: Judge, variant: Variant, on: OpenedSystem) -> tuple[Factor, float]:
+def _built(judge: Judge, variant: Variant, on: OpenedSystem) -> tuple[BuiltPreconditioner, float]:
     part: Preconditioner = registry.build("preconditioner", dict(variant.settings))
     batch = on.batch if part.cases == "gradient" or on.curvature is None else on.curvature
     at = Linearisation(on.model, on.task.loss, *batch)
@@ -75,7 +75,7 @@ def _built(judge: Judge, variant: Variant, on: OpenedSystem) -> tuple[Factor, fl
     return M, (at.ledger.work - before) / at.n
 
 
-def _iterations(judge: Judge, M: Factor, solver: str, most: int) -> Row:
+def _iterations(judge: Judge, M: BuiltPreconditioner, solver: str, most: int) -> Row:
     """k at which q first comes within every gap of q*, and at which the rule stops; None where it does not."""
     exact = judge.exact
     assert exact is not None

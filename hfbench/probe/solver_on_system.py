@@ -23,7 +23,7 @@ from hfbench.parts.protocols import SolverState, Stop
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
 from hfbench.probe.judge import Judge
 from hfbench.probe.orthogonality import Basis, WatchedFactor
-from hfbench.runs.attempt import one_thread
+from hfbench.runs.attempt import single_threaded
 
 Row = dict[str, Any]
 STARTS = ("warm", "zero", "previous")
@@ -85,7 +85,7 @@ def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | 
         right_hand_side=arm.right_hand_side,
         rules=(),
     )
-    with one_thread():  # as in the run
+    with single_threaded():  # as in the run
         posed, warm = opened.system_at()
     made = Solve(frozen.name, frozen.moment, frozen.damping, arm)
     factor = WatchedFactor(posed.preconditioner)

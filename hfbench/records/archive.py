@@ -21,14 +21,14 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records import trace
 from hfbench.records.files import read_json, safe_name, write_atomically
-from hfbench.records.recorded_study import Recorded, same_settings
+from hfbench.records.recorded_study import RecordedStudy, same_settings
 from hfbench.records.run_folder import Contents, RunFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write(recorded: Recorded, file: Path) -> int:
+def write(recorded: RecordedStudy, file: Path) -> int:
     """Writes every ended run to `file`; returns how many. Raises StoreError if there is none, or no place for it."""
     import pyarrow as pa
     import pyarrow.parquet

@@ -31,26 +31,26 @@ ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods th
 
 
 @dataclass(frozen=True)
-class Others:
+class Leftovers:
     """Records of this study's name that are not among its runs, and are left out."""
 
     settings: int = 0  # a run of the study with other settings, or on other data
     version: int = 0  # a run of the study by another version of the code
-    beyond: int = 0  # of a task, method or seed that is not asked for
+    not_requested: int = 0  # of a task, method or seed that is not asked for
 
-    def made_otherwise(self) -> list[str]:
+    def other_settings(self) -> list[str]:
         """A sentence for each reason why a run of the study has records beside its own."""
         kinds = ((self.version, "by another version of the code"), (self.settings, "with other settings or data"))
         return [f"{count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
 
     def sentences(self) -> list[str]:
         """A sentence for each kind there is."""
-        beyond = f"{count(self.beyond, 'record')} of tasks, methods or seeds that are not asked for left out."
-        return [*self.made_otherwise(), *([beyond] if self.beyond else [])]
+        others = f"{count(self.not_requested, 'record')} of tasks, methods or seeds that are not asked for left out."
+        return [*self.other_settings(), *([others] if self.not_requested else [])]
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedStudy:
     """The planned runs of a study by key, and the results of those that have ended, in the order of the plan."""
 
     study: Study
@@ -58,7 +58,7 @@ class Recorded:
     results: Path
     records: Path  # the folder of the runs' records: the results, or what an archive was unpacked to
     ended: Mapping[str, Mapping[str, Any]]
-    others: Others
+    others: Leftovers
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -147,14 +147,14 @@ class Recorded:
         return RunFolder(self.records, key)
 
 
-def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> Recorded:
+def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> RecordedStudy:
     """Reads the result of every planned run that has ended, and counts what else there is of the study.
 
     `records` is where the runs' folders are, if not in `results`.
     """
     place = results if records is None else records
     found = {key: result for key in specs if (result := RunFolder(place, key).result()) is not None}
-    return Recorded(study, specs, results, place, found, _others(study, specs, place))
+    return RecordedStudy(study, specs, results, place, found, _others(study, specs, place))
 
 
 def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
@@ -165,7 +165,7 @@ def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
     return [f"{who}: seed{'s' * (len(numbers) > 1)} {ranges(numbers)}" for who, numbers in seeds.items()]
 
 
-def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others:
+def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftovers:
     """Told apart by their configuration: the same one under another key has another version's numerics."""
     planned = {(spec.task, spec.method.name, spec.seed): spec for spec in specs.values()}
     counts: Counter[str] = Counter()
@@ -181,10 +181,10 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Others
             continue
         spec = planned.get((str(result.get("task")), str(result.get("method")), _seed(result)))
         if spec is None:
-            counts["beyond"] += 1
+            counts["not_requested"] += 1
         else:
             counts["version" if same_settings(config, spec.config()) else "settings"] += 1
-    return Others(**counts)
+    return Leftovers(**counts)
 
 
 def _keys(results: Path) -> list[str]:

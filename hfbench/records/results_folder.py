@@ -11,7 +11,7 @@ CHECKPOINT_EVERY = 4.0  # seconds; one takes 15 to 30 ms
 
 
 @dataclass(frozen=True)
-class Setting:
+class ResultsFolder:
     """What all jobs of a study share."""
 
     results: Path

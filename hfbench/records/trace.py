@@ -172,7 +172,7 @@ def table(rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
-def warm_up() -> None:
+def import_writers() -> None:
     """Loads the libraries that writing a trace needs."""
     import io
 

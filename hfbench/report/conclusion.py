@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from hfbench.config.study import Study, to_dict
 from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
-from hfbench.records.recorded_study import Recorded, missing_runs
+from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.report import claim_text, document, effect_text, finding_tables, html, study_figures, study_report
 from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure
@@ -28,7 +28,7 @@ NOTE = 8000  # characters of a tag
 class Conclusion:
     """What was found, recorded already, and where."""
 
-    recorded: Recorded
+    recorded: RecordedStudy
     found: Findings
     folder: Path
     figures: Sequence[Figure]
@@ -47,7 +47,7 @@ def command_of(study: Study, options: Sequence[str] = ()) -> str:
     return shlex.join(["hfbench", "run", name, *options])
 
 
-def conclude(recorded: Recorded, tracker: Tracker | None, command: str) -> Conclusion:
+def conclude(recorded: RecordedStudy, tracker: Tracker | None, command: str) -> Conclusion:
     """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run."""
     folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
     found = find(recorded)
@@ -62,7 +62,7 @@ def conclude(recorded: Recorded, tracker: Tracker | None, command: str) -> Concl
     return Conclusion(recorded, found, folder, figures, command, unlogged)
 
 
-def write_tables(recorded: Recorded, found: Findings, folder: Path) -> list[Path]:
+def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Path]:
     """study.json, comparisons.json, runs.parquet, and verdicts.parquet and its like for every table with rows."""
     import pandas as pd
 
@@ -83,7 +83,7 @@ def write_tables(recorded: Recorded, found: Findings, folder: Path) -> list[Path
 
 
 def write_report(
-    recorded: Recorded, found: Findings, figures: Sequence[Figure], command: str, folder: Path
+    recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, folder: Path
 ) -> list[Path]:
     """report.html, which needs no other file, and report.md, which shows the figures beside it."""
     said = study_report.report(recorded, found, figures, command)
@@ -96,7 +96,7 @@ def write_report(
 # ---------------------------------------------------------------- MLflow
 
 
-def _log(tracker: Tracker, recorded: Recorded, found: Findings, artifacts: Sequence[Path]) -> None:
+def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: Sequence[Path]) -> None:
     """The parent's verdicts and files, and each child's verdict, by which the UI can group them."""
     study = recorded.study
     outcomes = {f"runs/{name}": float(n) for name, n in recorded.runs["outcome"].value_counts().items()}
@@ -151,7 +151,7 @@ def show(conclusion: Conclusion, console: Console) -> None:
     console.print(_where(conclusion), highlight=False, soft_wrap=True)
 
 
-def gaps(recorded: Recorded, command: str) -> list[str]:
+def gaps(recorded: RecordedStudy, command: str) -> list[str]:
     """What is not recorded, with the command for it, and which records are left out."""
     absent = recorded.missing
     if not absent:

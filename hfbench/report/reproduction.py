@@ -12,14 +12,14 @@ from hfbench.hessian_free.globalization import Globalization
 from hfbench.messages import count, ranges
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import hyperparameters
-from hfbench.records.recorded_study import Recorded, missing_runs
+from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.report.document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
 from hfbench.report.wording import number
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 
 
-def missing(recorded: Recorded, command: str) -> list[Block]:
+def missing(recorded: RecordedStudy, command: str) -> list[Block]:
     """What is not recorded yet, and the command that adds it."""
     absent = recorded.missing
     if not absent:
@@ -32,7 +32,7 @@ def missing(recorded: Recorded, command: str) -> list[Block]:
     return [Paragraph(said, "warning"), Bullets(missing_runs(absent))]
 
 
-def failed(recorded: Recorded) -> list[Block]:
+def failed(recorded: RecordedStudy) -> list[Block]:
     """Which runs are left out because the program failed, not the method."""
     if not recorded.failed:
         return []
@@ -40,7 +40,7 @@ def failed(recorded: Recorded) -> list[Block]:
     return [Paragraph(said, "warning"), Bullets(missing_runs(recorded.failed))]
 
 
-def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
+def conduct(recorded: RecordedStudy, command: str) -> Iterator[Block]:
     """The chapter."""
     yield Paragraph("The same command makes the runs that are not recorded, and this report.")
     yield Code(command)
@@ -63,7 +63,7 @@ def conduct(recorded: Recorded, command: str) -> Iterator[Block]:
 # ---------------------------------------------------------------- the plan
 
 
-def _plan(recorded: Recorded) -> Iterator[Block]:
+def _plan(recorded: RecordedStudy) -> Iterator[Block]:
     study = recorded.study
     family = sum(len(on_task.methods) - 1 for on_task in study.on.values())
     stops = "ends a run" if study.stop_at_target else "is noted, the run goes on to its budget"
@@ -93,7 +93,7 @@ def _plan(recorded: Recorded) -> Iterator[Block]:
     yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6)
 
 
-def _methods(recorded: Recorded) -> Table:
+def _methods(recorded: RecordedStudy) -> Table:
     rows = [[name, ", ".join(_parts(method)), _rest(method)] for name, method in recorded.study.methods.items()]
     return Table(("method", "parts", "other settings"), rows, "Settings that are not their defaults.", numbers=3)
 
@@ -135,7 +135,7 @@ def _toml(value: Any) -> str:
 # ---------------------------------------------------------------- data and runs
 
 
-def _data(recorded: Recorded) -> Iterator[Block]:
+def _data(recorded: RecordedStudy) -> Iterator[Block]:
     """The files of each task with the sha256 of what is in them, and which tasks have none."""
     rows: list[list[Text]] = []
     generated = []
@@ -153,7 +153,7 @@ def _data(recorded: Recorded) -> Iterator[Block]:
         yield Paragraph(f"Generated from the seed, no files: {', '.join(generated)}.")
 
 
-def _broken(recorded: Recorded) -> Iterator[Block]:
+def _broken(recorded: RecordedStudy) -> Iterator[Block]:
     """Failed and diverged runs with their errors; then what was left out."""
     for outcome in ("failed", "diverged"):
         lines = recorded.with_outcome(outcome)
@@ -161,11 +161,11 @@ def _broken(recorded: Recorded) -> Iterator[Block]:
         yield Paragraph(f"{len(lines) or 'None'} of the {len(recorded.ended)} recorded runs {outcome}.{where}")
         if lines:
             yield Bullets(lines)
-    if recorded.others.made_otherwise():
-        yield Bullets(recorded.others.made_otherwise())
+    if recorded.others.other_settings():
+        yield Bullets(recorded.others.other_settings())
 
 
-def _runs(recorded: Recorded) -> Table:
+def _runs(recorded: RecordedStudy) -> Table:
     """Every run, with the key its record is kept under."""
     cost = recorded.study.primary
     rows: list[list[Text]] = [

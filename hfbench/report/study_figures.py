@@ -16,7 +16,7 @@ from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
 from hfbench.errors import StoreError
 from hfbench.records.files import finite, read_json, safe_name, write_json
-from hfbench.records.recorded_study import Recorded
+from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report.finding_tables import tables
 from hfbench.statistics.findings import Findings, limits
 
@@ -43,7 +43,7 @@ class Figure:
         return [self.png, self.svg]
 
 
-def draw(recorded: Recorded, found: Findings, folder: Path) -> list[Figure]:
+def draw(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Figure]:
     """Draws every figure that the records allow into the folder, the same bytes for the same records.
 
     Those that are there already, of the same records and by the same code, are not drawn again.
@@ -59,7 +59,7 @@ def draw(recorded: Recorded, found: Findings, folder: Path) -> list[Figure]:
 # ---------------------------------------------------------------- what is drawn already
 
 
-def _drawn_from(recorded: Recorded, found: Findings) -> str:
+def _drawn_from(recorded: RecordedStudy, found: Findings) -> str:
     """A digest of all that the figures show: the records, by their keys and results, and the code that draws them."""
     import matplotlib
 
@@ -98,7 +98,7 @@ def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
 # ---------------------------------------------------------------- drawing
 
 
-def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figure]:
+def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[Figure]:
     """Ratios, effects, who solved how much, and memory: drawn from the table of runs."""
     study, runs = recorded.study, recorded.judged
     methods, cost, tasks = list(study.methods), study.primary, _tasks_with_runs(recorded)
@@ -128,7 +128,7 @@ def _of_all(recorded: Recorded, found: Findings, folder: Path) -> Iterator[Figur
                    baseline=study.baseline, methods=methods, tasks=tasks)  # fmt: skip
 
 
-def _of_tasks(recorded: Recorded, folder: Path) -> Iterator[Figure]:
+def _of_tasks(recorded: RecordedStudy, folder: Path) -> Iterator[Figure]:
     """What happened on each task: drawn from the traces, and the interactions from the table of runs."""
     for task in _tasks_with_runs(recorded):
         traces = recorded.traces(task)
@@ -138,7 +138,7 @@ def _of_tasks(recorded: Recorded, folder: Path) -> Iterator[Figure]:
         yield from _interactions(recorded, task, folder)
 
 
-def _of_traces(recorded: Recorded, task: str, traces: Traces, folder: Path) -> Iterator[Figure]:
+def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path) -> Iterator[Figure]:
     study = recorded.study
     shared: dict[str, Any] = {"title": task, "methods": list(study.methods)}
     sheets: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -160,7 +160,7 @@ def _of_traces(recorded: Recorded, task: str, traces: Traces, folder: Path) -> I
         yield _made("inner", task, about, folder, figures.inner, solving, **shared)
 
 
-def _examples(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
+def _examples(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Figure]:
     seed, shown = recorded.examples(task)
     if shown:
         about = f"The first test cases, and what the runs of seed {seed} made of them at their end."
@@ -172,7 +172,7 @@ def _examples(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
                     errors=errors, title=task, methods=list(recorded.study.methods))  # fmt: skip
 
 
-def _interactions(recorded: Recorded, task: str, folder: Path) -> Iterator[Figure]:
+def _interactions(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Figure]:
     study, ablation = recorded.study, recorded.study.ablation
     if ablation is None or ablation.design != "factorial" or len(ablation.factors) < 2:
         return
@@ -191,12 +191,12 @@ def _made(
     return Figure(kind, task, png, svg, about)
 
 
-def _tasks_with_runs(recorded: Recorded) -> list[str]:
+def _tasks_with_runs(recorded: RecordedStudy) -> list[str]:
     there = set(recorded.judged["task"])
     return [task for task in recorded.study.tasks if task in there]
 
 
-def _cases(recorded: Recorded, task: str, traces: Traces) -> int | None:
+def _cases(recorded: RecordedStudy, task: str, traces: Traces) -> int | None:
     """The task's training cases, from a run that says how many it touched and which share of all that is."""
     runs = recorded.judged[recorded.judged["task"] == task]
     for method, seed, distinct in zip(runs["method"], runs["seed"], runs["distinct"].astype(float), strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 from hfbench.config.measures import MEASURES
 from hfbench.messages import count
-from hfbench.records.recorded_study import Recorded
+from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import claim_text, comparison_text, effect_text
 from hfbench.report.document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
 from hfbench.report.reproduction import conduct, failed, missing
@@ -27,7 +27,7 @@ TONES = {
 BESIDE_TABLES = ("interactions",)  # kinds of a task's figures that stand with their tables; the others show its runs
 
 
-def report(recorded: Recorded, found: Findings, figures: Sequence[Figure], command: str) -> Document:
+def report(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str) -> Document:
     """The whole report; `command` is what was typed to make the runs."""
     study = recorded.study
     blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
@@ -40,7 +40,7 @@ def report(recorded: Recorded, found: Findings, figures: Sequence[Figure], comma
     return Document(study.name, blocks)
 
 
-def _extent(recorded: Recorded) -> str:
+def _extent(recorded: RecordedStudy) -> str:
     study, total = recorded.study, len(recorded.specs)
     sizes = (("task", len(study.tasks)), ("method", len(study.methods)))
     there = "all of them recorded" if not recorded.missing else f"{len(recorded.ended)} of them recorded"
@@ -54,7 +54,7 @@ def _extent(recorded: Recorded) -> str:
 # ---------------------------------------------------------------- the answer
 
 
-def _answer(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
+def _answer(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
     if found.claims:
         yield from _claims(found.claims)
         yield Heading(f"Every method against {recorded.study.baseline}", 3)
@@ -108,7 +108,7 @@ def pictures(figures: Sequence[Figure], kind: str, task: str = "") -> Iterator[P
 # ---------------------------------------------------------------- one task
 
 
-def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], task: str) -> Iterator[Block]:
+def _of_task(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], task: str) -> Iterator[Block]:
     yield Heading(f"Task {task}")
     compared = [comparison for comparison in found.comparisons if comparison.task == task]
     if compared:
@@ -126,7 +126,7 @@ def _of_task(recorded: Recorded, found: Findings, figures: Sequence[Figure], tas
         yield from drawn
 
 
-def _comparisons(recorded: Recorded, group: Sequence[Comparison]) -> Iterator[Block]:
+def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterator[Block]:
     first = group[0]
     yield Heading(f"Against {first.baseline}", 3)
     head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
@@ -178,7 +178,7 @@ def _pieces(text: Text) -> tuple[Any, ...]:
     return text if isinstance(text, tuple) else (text,)
 
 
-def _explored(group: Sequence[Exploratory], recorded: Recorded) -> Iterator[Block]:
+def _explored(group: Sequence[Exploratory], recorded: RecordedStudy) -> Iterator[Block]:
     """Methods by measures; no p values, since these questions were not the study's."""
     yield Heading("Exploratory: other measures", 3)
     measures = [name for name in MEASURES if any(ratio.measure == name for ratio in group)]
@@ -205,7 +205,7 @@ def _explored_cell(one: Exploratory | None, most: int) -> str:
 # ---------------------------------------------------------------- all tasks
 
 
-def _of_all(recorded: Recorded, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
+def _of_all(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
     tasks = len(recorded.study.tasks)
     if found.overall:
         alpha = recorded.study.alpha

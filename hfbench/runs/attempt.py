@@ -46,7 +46,7 @@ def attempt(
     if folder.is_complete():
         return folder.result() or {}
     try:
-        with one_thread():
+        with single_threaded():
             began = time.monotonic()
             live = _opened(spec, folder, data)
             start = time.monotonic() - began
@@ -69,7 +69,7 @@ def record_failure(spec: RunSpec, folder: RunFolder, study: str, error: str, det
 
 def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
     """The run as its last checkpoint left it, or at its start."""
-    trace.warm_up()  # else its libraries, 100 MiB, would count for every run but a process's first
+    trace.import_writers()  # else its libraries, 100 MiB, would count for every run but a process's first
     reset_peak_memory()
     folder.create(spec.config())
     folder.reopen()
@@ -137,7 +137,7 @@ def _provenance(spec: RunSpec) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """One torch thread, so that runs beside each other neither slow nor flatter one another."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

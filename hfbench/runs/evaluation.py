@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.memory.allocations import slices
-from hfbench.memory.forecast import held_by, plan_of
-from hfbench.parts.protocols import Pictured, Split, Task
+from hfbench.memory.forecast import plan_of, resident_bytes
+from hfbench.parts.protocols import HasPictures, Split, Task
 
 CHUNK = 1024  # cases per forward pass
 EXAMPLES = 8  # cases shown
@@ -29,7 +29,7 @@ def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None
 
     size: int | None = CHUNK
     if max_bytes is not None:
-        size = plan_of(total, split.inputs, split.targets, held_by(model, ()), CHUNK, max_bytes).chunk
+        size = plan_of(total, split.inputs, split.targets, resident_bytes(model, ()), CHUNK, max_bytes).chunk
     return total(split.inputs, split.targets, size) / len(split)
 
 
@@ -39,7 +39,7 @@ def examples(model: nn.Module, task: Task, split: Split) -> dict[str, npt.NDArra
 
     None for a task that has no pictures.
     """
-    if not isinstance(task, Pictured):
+    if not isinstance(task, HasPictures):
         return None
     targets = split.targets[:EXAMPLES]
     outputs = model(split.inputs[:EXAMPLES])

@@ -13,7 +13,7 @@ from hfbench.config.measures import LIMITS, Measure, costs
 from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.objective import objective
 from hfbench.errors import NonFiniteError
-from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Prepared, Split, TaskData
+from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, SupportsPrepare, TaskData
 from hfbench.records import trace
 from hfbench.runs import batches
 from hfbench.runs.build import begin_schedule, build_model, build_optimizer, build_task, check_plan, stream
@@ -89,7 +89,7 @@ class LiveRun:
             same = for_gradient is for_curvature
             batch = batches.take(self.data.train, for_gradient)
             curvature = None if same else batches.take(self.data.train, for_curvature)
-        if isinstance(self.optimizer, Prepared):
+        if isinstance(self.optimizer, SupportsPrepare):
             self.optimizer.prepare(*batch, curvature, evidence)
         with self.clock:
             step = self.optimizer.step(*batch, curvature, evidence)

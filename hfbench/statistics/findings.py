@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
-from hfbench.records.recorded_study import Recorded
+from hfbench.records.recorded_study import RecordedStudy
 from hfbench.statistics import claims, factorial
 from hfbench.statistics.claims import Claim
 from hfbench.statistics.comparisons import Comparison, judge
@@ -36,7 +36,7 @@ class Findings:
     overall: Sequence[Overall]  # across tasks, from six on
 
 
-def find(recorded: Recorded) -> Findings:
+def find(recorded: RecordedStudy) -> Findings:
     """Judges the recorded runs. Raises ConfigError as `comparisons.compare` does."""
     study, runs, budget = recorded.study, recorded.judged, limits(recorded)
     check(runs, study.primary, study.margin, study.alpha)
@@ -51,7 +51,7 @@ def find(recorded: Recorded) -> Findings:
     )
 
 
-def limits(recorded: Recorded) -> dict[str, float | None]:
+def limits(recorded: RecordedStudy) -> dict[str, float | None]:
     """By task, the budget in units of the primary cost; None where it does not limit that."""
     unit = MEASURES[recorded.study.primary].limit
     return {task: budget.get(unit) for task, budget in recorded.budgets.items()}

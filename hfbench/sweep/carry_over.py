@@ -14,12 +14,12 @@ from typing import Any
 
 from hfbench.config.key_paths import with_values
 from hfbench.config.study import Study
-from hfbench.records.recorded_study import Recorded
+from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import comparison_text
 from hfbench.statistics.comparisons import Comparison, judge
 from hfbench.statistics.findings import find, limits
 from hfbench.statistics.pairs import pair
-from hfbench.sweep.retest import Frozen
+from hfbench.sweep.retest import Winner
 
 LONGEST = 64  # letters of a method's name
 
@@ -44,7 +44,7 @@ def name_of(method: str, task: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def frozen_study(study: Study, frozen: Mapping[str, Frozen]) -> Study | None:
+def frozen_study(study: Study, frozen: Mapping[str, Winner]) -> Study | None:
     """The comparison of what was frozen on each task; None where every task keeps the method as it stands."""
     assert study.sweep is not None
     base = study.methods[study.sweep.method]
@@ -64,7 +64,7 @@ def frozen_study(study: Study, frozen: Mapping[str, Frozen]) -> Study | None:
     )  # fmt: skip
 
 
-def _question(method: str, frozen: Mapping[str, Frozen]) -> str:
+def _question(method: str, frozen: Mapping[str, Winner]) -> str:
     return f"Do settings of {method} that were tuned on {' or '.join(frozen)} pay there, and elsewhere?"
 
 
@@ -77,7 +77,7 @@ def _notes(study: Study) -> str:
     )
 
 
-def matrix(recorded: Recorded, method: str, tasks: Sequence[str]) -> list[Cell]:
+def matrix(recorded: RecordedStudy, method: str, tasks: Sequence[str]) -> list[Cell]:
     """All cells: against the defaults, one family, and against what was tuned on the task, another."""
     study = recorded.study
     names = {name_of(method, task): task for task in tasks if name_of(method, task) in study.methods}

@@ -22,12 +22,12 @@ from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.console_tables import show_frozen, show_matrix
 from hfbench.sweep.mlflow_log import SweepLog
-from hfbench.sweep.outcome import Found, Swept
-from hfbench.sweep.retest import Frozen
+from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
+from hfbench.sweep.retest import Winner
 from hfbench.sweep.trial_rows import importances, rows
 
 
-def show_tuned(swept: Sequence[Swept], log: SweepLog, console: Console) -> None:
+def show_tuned(swept: Sequence[TaskOutcome], log: SweepLog, console: Console) -> None:
     """Logs the trials that ended before and are not logged yet, and prints what was frozen on every task."""
     for outcome in swept:
         for trial in outcome.trials.values():
@@ -36,13 +36,13 @@ def show_tuned(swept: Sequence[Swept], log: SweepLog, console: Console) -> None:
 
 
 def conclude(
-    study: Study, swept: Sequence[Swept], cells: Sequence[Cell], log: SweepLog, folder: Path, console: Console,
+    study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: SweepLog, folder: Path, console: Console,
     options: Sequence[str],
 ) -> None:  # fmt: skip
     """Writes and prints everything; `cells` are what the comparison of the frozen settings came to."""
     shares = {outcome.task.name: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
-    found = Found(study, swept, shares, cells, command)
+    found = SweepOutcome(study, swept, shares, cells, command)
     found.figures.extend(_draw(found, folder))
     said = report.report(found)
     texts = {"sweep.html": page(said), "sweep.md": markdown(said)}
@@ -58,7 +58,7 @@ def conclude(
 # ---------------------------------------------------------------- files
 
 
-def _write_tables(found: Found, folder: Path) -> list[Path]:
+def _write_tables(found: SweepOutcome, folder: Path) -> list[Path]:
     """trials.parquet, a row per stage, trial and seed, and sweep.json: what was frozen, matters, and carries over."""
     import pandas as pd
 
@@ -72,20 +72,20 @@ def _write_tables(found: Found, folder: Path) -> list[Path]:
     return [trials, summary]
 
 
-def _frozen(one: Frozen) -> dict[str, Any]:
+def _frozen(one: Winner) -> dict[str, Any]:
     tested = [candidate.to_row() for candidate in one.candidates]
     optimism = math.exp(one.optimism) if one.candidates else None
     return {"trial": one.index, "settings": dict(one.params), "optimism": optimism, "tested_again": tested}
 
 
-def _draw(found: Found, folder: Path) -> Iterator[Figure]:
+def _draw(found: SweepOutcome, folder: Path) -> Iterator[Figure]:
     for outcome in found.swept:
         yield from _of_task(outcome, found.shares[outcome.task.name], folder)
     if found.cells and len(found.study.tasks) > 1:
         yield _carried(found, folder)
 
 
-def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
+def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
     task, trials, sweep = one.task.name, one.points, one.task.sweep
     measure = MEASURES[sweep.objectives[0]].title
     common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": task}
@@ -113,7 +113,7 @@ def _of_task(one: Swept, shares: Mapping[str, Mapping[str, float]], folder: Path
         yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=task))
 
 
-def _carried(found: Found, folder: Path) -> Figure:
+def _carried(found: SweepOutcome, folder: Path) -> Figure:
     ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
     for cell in found.cells:
         if math.isfinite(cell.comparison.ratio):
@@ -127,7 +127,7 @@ def _carried(found: Found, folder: Path) -> Figure:
     return Figure("carry-over", "", paths[0], paths[1], "Whether what was tuned on one task serves another.")
 
 
-def _log(log: SweepLog, found: Found, written: Sequence[Path]) -> None:
+def _log(log: SweepLog, found: SweepOutcome, written: Sequence[Path]) -> None:
     cells = {f"{cell.run_on}/tuned-on-{cell.tuned_on}-vs-{cell.against}": cell.comparison for cell in found.cells}
     metrics = {
         f"stat/{name}/{key.removeprefix('stat/')}": value

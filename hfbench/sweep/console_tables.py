@@ -17,11 +17,11 @@ from hfbench.report.wording import colour, digits, grid_of, level
 from hfbench.statistics.comparisons import Comparison
 from hfbench.sweep import report
 from hfbench.sweep.carry_over import Cell
-from hfbench.sweep.outcome import Swept
+from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.trial_rows import front
 
 
-def show_frozen(one: Swept, console: Console) -> None:
+def show_frozen(one: TaskOutcome, console: Console) -> None:
     """Prints what was frozen on a task beside what the method has, or the front of several objectives."""
     console.print()
     if one.frozen is None:
@@ -39,7 +39,7 @@ def show_frozen(one: Swept, console: Console) -> None:
     console.print(escape(" ".join(report.told(one))), highlight=False)
 
 
-def _front(one: Swept) -> Any:
+def _front(one: TaskOutcome) -> Any:
     names = [MEASURES[objective].title for objective in one.task.sweep.objectives]
     grid = grid_of(Text.assemble((one.task.name, "bold"), f" · the front, ratios to {one.task.method.name}"))
     grid.add_column("trial", justify="right")

@@ -9,9 +9,9 @@ from typing import Any
 from hfbench.execution.pool import Pool
 from hfbench.records.run_folder import RunFolder
 from hfbench.sweep.mlflow_log import SweepLog
-from hfbench.sweep.outcome import Swept
+from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.progress import Watcher
-from hfbench.sweep.retest import candidates, freeze
+from hfbench.sweep.retest import candidates, select
 from hfbench.sweep.tuning import Tuning, measures_of
 
 PAUSE = 1.0  # seconds between two looks at what other processes have done
@@ -37,7 +37,7 @@ def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: SweepLog)
             log.ended(tuning.task, trial, tuning.all[0])
 
 
-def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
+def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
     """Runs the best trials, and the method as it stands, on the fresh seeds, and freezes one."""
     task, sweep, trials = tuning.task, tuning.sweep, tuning.all
     chosen = candidates(trials, sweep)
@@ -58,7 +58,7 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> Swept:
         watcher.retested(tuning)
     complete = [trial for trial in chosen if len(again[trial.index]) == len(sweep.retest)]
     single = len(sweep.objectives) == 1
-    return Swept(task, trials, freeze(complete, again, trials[0], sweep) if single else None, again)
+    return TaskOutcome(task, trials, select(complete, again, trials[0], sweep) if single else None, again)
 
 
 def _began(folder: RunFolder, result: Mapping[str, Any]) -> float:

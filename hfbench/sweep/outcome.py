@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from hfbench.config.study import Study
 from hfbench.report.study_figures import Figure
 from hfbench.sweep.carry_over import Cell
-from hfbench.sweep.retest import Frozen
+from hfbench.sweep.retest import Winner
 from hfbench.sweep.trial_rows import Point, points
 from hfbench.sweep.trials import Trial
 from hfbench.sweep.tuning import Measures, Task, mean, relative
 
 
 @dataclass(frozen=True)
-class Swept:
+class TaskOutcome:
     """What a sweep found on one task."""
 
     task: Task
     trials: Mapping[int, Trial]
-    frozen: Frozen | None  # None for several objectives, where no trial is the best
+    frozen: Winner | None  # None for several objectives, where no trial is the best
     again: Mapping[int, Measures]  # what the trials that were tested again came to, by index
 
     @property
@@ -46,11 +46,11 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Found:
+class SweepOutcome:
     """All that the report shows."""
 
     study: Study
-    swept: Sequence[Swept]
+    swept: Sequence[TaskOutcome]
     shares: Mapping[str, Mapping[str, Mapping[str, float]]]  # importance by task, evaluator and setting
     cells: Sequence[Cell]
     command: str

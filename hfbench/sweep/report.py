@@ -19,12 +19,12 @@ from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 
 if TYPE_CHECKING:
     from hfbench.sweep.carry_over import Cell
-    from hfbench.sweep.outcome import Found, Swept
+    from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
 
 YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
 
 
-def report(found: Found) -> Document:
+def report(found: SweepOutcome) -> Document:
     """The whole report."""
     blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
     blocks += [Heading("Answer"), *_answer(found)]
@@ -36,7 +36,7 @@ def report(found: Found) -> Document:
     return Document(f"{found.study.name}: the sweep", blocks)
 
 
-def answer_alone(found: Found) -> Document:
+def answer_alone(found: SweepOutcome) -> Document:
     """For MLflow's description."""
     return Document(f"{found.study.name}: the sweep", [*_answer(found)])
 
@@ -44,7 +44,7 @@ def answer_alone(found: Found) -> Document:
 # ---------------------------------------------------------------- the answer
 
 
-def _answer(found: Found) -> Iterator[Block]:
+def _answer(found: SweepOutcome) -> Iterator[Block]:
     yield Bullets([" ".join(told(outcome)) for outcome in found.swept])
     for outcome in found.swept:
         yield Paragraph(_matters(outcome, found.shares.get(outcome.task.name, {})))
@@ -52,7 +52,7 @@ def _answer(found: Found) -> Iterator[Block]:
         yield Bullets([_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)])
 
 
-def told(one: Swept) -> list[str]:
+def told(one: TaskOutcome) -> list[str]:
     """What was frozen on a task and what it promises, and how much too good the tuning's winner looked."""
     task, sweep = one.task, one.task.sweep
     done = [trial for trial in one.trials.values() if trial.ended]
@@ -86,7 +86,7 @@ def told(one: Swept) -> list[str]:
     return said
 
 
-def _matters(one: Swept, shares: Any) -> str:
+def _matters(one: TaskOutcome, shares: Any) -> str:
     """The settings by importance, exploratory."""
     if not shares:
         what = f"{LEAST_TRIALS} trials with scores that differ, and two settings"
@@ -121,7 +121,7 @@ def _by_verdict(cells: Sequence[Cell]) -> list[Piece]:
 # ---------------------------------------------------------------- a task
 
 
-def _of_task(found: Found, one: Swept) -> Iterator[Block]:
+def _of_task(found: SweepOutcome, one: TaskOutcome) -> Iterator[Block]:
     parameters = one.task.sweep.parameters
     if one.frozen is not None:
         frozen = one.frozen.params
@@ -136,7 +136,7 @@ def _of_task(found: Found, one: Swept) -> Iterator[Block]:
     yield from _pictures([figure for figure in found.figures if figure.task == one.task.name])
 
 
-def _candidates(one: Swept) -> Iterator[Block]:
+def _candidates(one: TaskOutcome) -> Iterator[Block]:
     assert one.frozen is not None
     table: list[list[Text]] = []
     for candidate in one.frozen.candidates:
@@ -159,7 +159,7 @@ def _candidates(one: Swept) -> Iterator[Block]:
         yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1)
 
 
-def _front(one: Swept) -> Table:
+def _front(one: TaskOutcome) -> Table:
     names = [MEASURES[objective].title for objective in one.task.sweep.objectives]
     again, table = one.retested(), list[list[Text]]()
     for point in front(one.points):
@@ -177,7 +177,7 @@ def _settings(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{path.rpartition('.')[2]} {shown(given)}" for path, given in params.items())
 
 
-def _carry_over(found: Found) -> Iterator[Block]:
+def _carry_over(found: SweepOutcome) -> Iterator[Block]:
     for against, said in YARDSTICKS.items():
         chosen = [cell for cell in found.cells if cell.against == against]
         if chosen:
@@ -194,7 +194,7 @@ def _carry_over(found: Found) -> Iterator[Block]:
     yield from _pictures([figure for figure in found.figures if not figure.task])
 
 
-def _conduct(found: Found) -> Iterator[Block]:
+def _conduct(found: SweepOutcome) -> Iterator[Block]:
     study, sweep = found.study, found.study.sweep
     assert sweep is not None
     bound = sweep.constraint

@@ -37,7 +37,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Winner:
     """What a sweep of one task ends with."""
 
     index: int
@@ -82,7 +82,7 @@ def score(measures: Measures, first: Measures, sweep: Sweep) -> float:
     return mean(relative(measures, first, sweep.objectives[0]))
 
 
-def freeze(chosen: Sequence[Trial], again: Mapping[int, Measures], first: Trial, sweep: Sweep) -> Frozen:
+def select(chosen: Sequence[Trial], again: Mapping[int, Measures], first: Trial, sweep: Sweep) -> Winner:
     """The best of the trials when tested again, or the first trial where none is better; `again` is by index."""
     base = again[0]
     tested = [
@@ -97,7 +97,7 @@ def freeze(chosen: Sequence[Trial], again: Mapping[int, Measures], first: Trial,
     ]
     better = [candidate for candidate in tested if candidate.retest < 0 and candidate.excess <= 0]
     best = min(better, key=lambda one: (one.retest, one.index), default=None)
-    return Frozen(best.index if best else 0, best.params if best else first.params, tested)
+    return Winner(best.index if best else 0, best.params if best else first.params, tested)
 
 
 def _excess(measures: Measures, base: Measures, sweep: Sweep) -> float:

@@ -28,7 +28,7 @@ Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """A trial as the sampler sees it: its settings, and what they came to, which is to be small."""
 
     params: Params
@@ -37,7 +37,12 @@ class Seen:
 
 
 def suggest(
-    parameters: Mapping[str, Search], seen: Sequence[Seen], sampler: str, objectives: int, identity: str, index: int
+    parameters: Mapping[str, Search],
+    seen: Sequence[Observation],
+    sampler: str,
+    objectives: int,
+    identity: str,
+    index: int,
 ) -> dict[str, Any]:
     """The settings of the trial with that index, from 1 on; the trial 0 is the method as it stands.
 
@@ -111,7 +116,7 @@ def _distribution(search: Search) -> optuna.distributions.BaseDistribution:
     return FloatDistribution(search.low, search.high, log=isinstance(search, Log))
 
 
-def trial_of(one: Seen, space: Mapping[str, optuna.distributions.BaseDistribution]) -> optuna.trial.FrozenTrial:
+def trial_of(one: Observation, space: Mapping[str, optuna.distributions.BaseDistribution]) -> optuna.trial.FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     if one.values is None:

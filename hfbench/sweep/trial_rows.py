@@ -10,7 +10,7 @@ from typing import Any
 from hfbench.config.sweep import Sweep
 from hfbench.parts.hyperparameters import Choice, Log, Search
 from hfbench.sweep.retest import beats
-from hfbench.sweep.sampling import Seen, distributions, quietly, trial_of
+from hfbench.sweep.sampling import Observation, distributions, quietly, trial_of
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
 from hfbench.sweep.tuning import Measures, relative, seen
 
@@ -89,7 +89,7 @@ def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dic
     with quietly():
         study = optuna.create_study()
         for point in shown:
-            study.add_trial(trial_of(Seen(point.params, (math.log(point.ratios[0]),)), space))
+            study.add_trial(trial_of(Observation(point.params, (math.log(point.ratios[0]),)), space))
         evaluators = {"fANOVA": FanovaImportanceEvaluator(seed=0), "PED-ANOVA": PedAnovaImportanceEvaluator()}
         found = {}
         for name, evaluator in evaluators.items():

@@ -18,11 +18,11 @@ from hfbench.config.measures import MEASURES
 from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import OnTask, Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.config.sweep import STARTUP, Sweep
 from hfbench.errors import StoreError
 from hfbench.parts.hyperparameters import Choice
-from hfbench.sweep.sampling import Seen, distributions, is_hopeless, seed_order, suggest
+from hfbench.sweep.sampling import Observation, distributions, is_hopeless, seed_order, suggest
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
@@ -50,7 +50,9 @@ class Task:
         method = self.method_of(params)
         on = OnTask((method.name,), (seed,), self.study.on[self.name].budget)
         tasks = {self.name: self.study.tasks[self.name]}
-        (spec,) = plan(replace(self.study, tasks=tasks, methods={method.name: method}, on={self.name: on}), self.data)
+        (spec,) = runs_of(
+            replace(self.study, tasks=tasks, methods={method.name: method}, on={self.name: on}), self.data
+        )
         return spec
 
 
@@ -96,14 +98,14 @@ def mean(values: Mapping[int, float]) -> float:
     return sum(values.values()) / len(values) if values else math.nan
 
 
-def seen(trial: Trial, first: Trial, sweep: Sweep) -> Seen:
+def seen(trial: Trial, first: Trial, sweep: Sweep) -> Observation:
     """A trial that has ended, against the first."""
     values = tuple(mean(relative(trial.measures, first.measures, objective)) for objective in sweep.objectives)
     bound = sweep.constraint
     excess = 0.0
     if bound is not None:
         excess = mean(relative(trial.measures, first.measures, bound.measure)) - math.log(bound.at_most)
-    return Seen(trial.params, values, excess)
+    return Observation(trial.params, values, excess)
 
 
 def feasible(trial: Trial, first: Trial, sweep: Sweep) -> bool:
@@ -236,7 +238,7 @@ class Tuning:
     def _suggested(self, index: int, before: Sequence[Trial]) -> dict[str, Any]:
         first = self.all[0]
         ended = [seen(trial, first, self.sweep) for trial in before if trial.state != FAILED]
-        pending = [Seen(self.all[number].params, None) for number in range(len(before), index)]
+        pending = [Observation(self.all[number].params, None) for number in range(len(before), index)]
         return suggest(
             self.sweep.parameters, [*ended, *pending], self.sweep.sampler, len(self.sweep.objectives),
             self.task.identity, index,

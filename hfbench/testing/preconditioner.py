@@ -18,7 +18,7 @@ from hfbench.curvature.loss import LOSSES
 from hfbench.inner_solve.preconditioning import begin
 from hfbench.linalg.layout import LAYOUTS
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Factor, Preconditioner, Preconditioning
+from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner, PreconditionerState
 from hfbench.testing.contract import (
     Contract,
     ContractBroken,
@@ -36,14 +36,14 @@ APPLIED = ("solve", "solve_factor", "solve_factor_t")
 
 
 class PreconditionerContract(Contract):
-    """What a preconditioner must hold to (hfbench/parts/protocols.py, `Preconditioner` and `Factor`)."""
+    """What a preconditioner must hold to (hfbench/parts/protocols.py, `Preconditioner` and `BuiltPreconditioner`)."""
 
     def preconditioner(self) -> Preconditioner:
         preconditioner: Preconditioner = self.built()
         return preconditioner
 
     def test_builds_a_factor(self) -> None:
-        """A built preconditioner has the three methods of `Factor`, and each gives a vector for a vector."""
+        """It has the three methods of `BuiltPreconditioner`, and each gives a vector for a vector."""
         problem = Problem()
         v = problem.vector(random_vector(len(problem.solution)))
         factor = self._factor(problem)
@@ -278,17 +278,17 @@ class PreconditionerContract(Contract):
 
     # ------------------------------------------------------------ helpers
 
-    def _begun(self) -> Preconditioning:
+    def _begun(self) -> PreconditionerState:
         run = begin(self.preconditioner(), Problem().model)
         needed = dict.fromkeys(("build", "state_dict", "load_state_dict"), METHOD)
         require_fields("what `begin` returns", run, needed, "the optimiser builds M with it, saves it and loads it")
         return run
 
-    def _steps(self, run: Preconditioning, steps: Iterable[int]) -> list[Tensor]:
+    def _steps(self, run: PreconditionerState, steps: Iterable[int]) -> list[Tensor]:
         """M⁻¹v at each of a run's steps."""
         return [self._solved(run, k) for k in steps]
 
-    def _solved(self, run: Preconditioner | Preconditioning, k: int) -> Tensor:
+    def _solved(self, run: Preconditioner | PreconditionerState, k: int) -> Tensor:
         """M⁻¹v at step k, which has cases, damping and random numbers of its own."""
         problem = replace(Problem(), damping=0.3 / (k + 1))
         at = problem.linearisation(2 + k)
@@ -299,27 +299,27 @@ class PreconditionerContract(Contract):
     def _problems(self) -> list[Problem]:
         return [Problem(loss) for loss in LOSSES]
 
-    def _build(self, problem: Problem, linearisation: Linearisation, seed: int = 0) -> Factor:
+    def _build(self, problem: Problem, linearisation: Linearisation, seed: int = 0) -> BuiltPreconditioner:
         return self._built(
             linearisation, linearisation.layout.spread([mu + problem.damping for mu in problem.mu_D]), seed
         )
 
-    def _built(self, linearisation: Linearisation, shift: Any, seed: int = 0) -> Factor:
+    def _built(self, linearisation: Linearisation, shift: Any, seed: int = 0) -> BuiltPreconditioner:
         return self._checked(self.preconditioner().build(linearisation, shift, generator(seed)))
 
-    def _checked(self, factor: Factor) -> Factor:
+    def _checked(self, factor: BuiltPreconditioner) -> BuiltPreconditioner:
         why = "CG and MINRES apply M⁻¹, LSMR and LSQR its factors"
         require_fields("what `build` returns", factor, dict.fromkeys(APPLIED, METHOD), why)
         return factor
 
-    def _applied(self, factor: Factor, name: str, v: Vector) -> Vector:
+    def _applied(self, factor: BuiltPreconditioner, name: str, v: Vector) -> Vector:
         """M⁻¹v, E⁻¹v or E⁻ᵀv."""
         result: Vector = getattr(factor, name)(v)
         why = "solvers take dot products and sums of it with the vectors they have"
         require_kind(f"what `{name}` returns", result, vector_like(v), why)
         return result
 
-    def _factor(self, problem: Problem, seed: int = 0) -> Factor:
+    def _factor(self, problem: Problem, seed: int = 0) -> BuiltPreconditioner:
         return self._build(problem, problem.linearisation(), seed)
 
     def _condition(self, problem: Problem) -> float:

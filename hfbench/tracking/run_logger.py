@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config.run_spec import RunSpec
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import columns, flat_params
 
@@ -23,7 +23,9 @@ LOOK_EVERY = 5.0  # seconds between two looks at the runs' reports
 class Log:
     """Logs runs to MLflow; what fails to be logged is logged by the next invocation."""
 
-    def __init__(self, tracker: Tracker, specs: Mapping[str, RunSpec], setting: Setting, console: Console) -> None:
+    def __init__(
+        self, tracker: Tracker, specs: Mapping[str, RunSpec], setting: ResultsFolder, console: Console
+    ) -> None:
         configs = {key: spec.config() for key, spec in specs.items()}
         but_for_seeds = {(spec.task, spec.method.name): configs[key] for key, spec in specs.items()}
         kept = columns(but_for_seeds.values())  # the seed has a column anyway

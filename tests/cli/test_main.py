@@ -243,7 +243,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setitem(sys.modules, "hfbench.commands.run", SimpleNamespace(run_study=record))
     monkeypatch.setitem(sys.modules, "hfbench.commands.compare", SimpleNamespace(compare_study=record))
     monkeypatch.setitem(sys.modules, "hfbench.commands.ui", SimpleNamespace(ui=record))
-    monkeypatch.setattr(hfbench, "browse", SimpleNamespace(ui=record), raising=False)
     return seen
 
 

@@ -17,7 +17,7 @@ from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
 from hfbench import registry
 from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
 from hfbench.config.load import load_study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.diagnosis.nonfinite_origin import origin
 from hfbench.diagnosis.run_trace import Run
 from hfbench.diagnosis.signatures import OF_ALL, OF_STEPS, findings
@@ -173,7 +173,7 @@ def replace_methods(study: Any, name: str) -> Any:
 
 def test_ten_healthy_runs_show_nothing(tmp_path: Path) -> None:
     study = load_study("quickstart", seeds="5")
-    found = {spec.name: shown(spec, tmp_path) for spec in plan(study)}
+    found = {spec.name: shown(spec, tmp_path) for spec in runs_of(study)}
     assert len(found) == 10
     assert found == dict.fromkeys(found, {})
     status, text = diagnosed(study, tmp_path)

@@ -30,7 +30,7 @@ from support.tiny_study import (
 from hfbench import registry
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError, NonFiniteError, StoreError
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.progress import Bars, describe, note
@@ -162,7 +162,7 @@ def test_bad_input_is_said_before_anything_is_written(
 
 
 def test_a_model_whose_outputs_are_not_finite_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.runs.attempt.mean_error", lambda *of: float("nan"))
+    monkeypatch.setattr("hfbench.runs.run.mean_error", lambda *of: float("nan"))
     with pytest.raises(NonFiniteError, match="finite outputs"):
         run_quietly(tiny(tmp_path), tmp_path / "results")
     assert not (tmp_path / "results").exists()
@@ -239,7 +239,7 @@ def test_the_same_runs_judged_otherwise_are_another_verdict(results: Path, tmp_p
 def test_a_study_is_known_by_its_runs_and_how_they_are_judged(tmp_path: Path) -> None:
     def key(*overrides: str) -> str:
         study = tiny(tmp_path, *overrides)
-        runs = plan(study)
+        runs = runs_of(study)
         return study_key(study, [spec.key() for spec in runs], study_params(study, runs))
 
     changes = ("margin=1.3", "alpha=0.1", "baseline=shf", "seeds=3", "question=Why?", "primary=products_to_target")
@@ -315,7 +315,7 @@ def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_
         .replace("scheduler =", "max_inner = 5\nscheduler =")
     )
     study = load_study(str(file))
-    folders = {spec.key(): RunFolder(results, spec.key()) for spec in plan(study)}
+    folders = {spec.key(): RunFolder(results, spec.key()) for spec in runs_of(study)}
 
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command(study, results, 2), stdout=quiet, stderr=quiet, start_new_session=True)
@@ -334,7 +334,7 @@ def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_
     for key, before in finished.items():
         now = written(results)
         assert {path: when for path, when in before.items() if key in path}.items() <= now.items()
-    for spec in plan(study):
+    for spec in runs_of(study):
         expected = uninterrupted(spec, tmp_path / "whole")
         pd.testing.assert_frame_equal(trace_of(spec, results), expected, check_exact=True)
 
@@ -380,7 +380,7 @@ def test_a_worker_that_is_killed_costs_its_own_run_only(results: Path, tmp_path:
     with registry.temporary("solver", "dies", Dies):
         study = tiny(tmp_path, "study.seeds=1", extra=MISBEHAVING % ("dead", "dies"))
         study = load_study(study.source, ["study.seeds=1"], only=["dead"])
-        assert [part.name for part in added_parts(plan(study))] == ["dies"]
+        assert [part.name for part in added_parts(runs_of(study))] == ["dies"]
         status, screen = run_quietly(study, results, jobs=2)
     assert status == 1
     runs = pd.read_parquet(results / "studies" / "tiny" / "runs.parquet").set_index("method")

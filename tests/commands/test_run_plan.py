@@ -13,7 +13,7 @@ from support.tiny_study import run_quietly, specs, tiny, trace_of, uses_mlflow
 from hfbench.commands import run_plan
 from hfbench.commands.run_plan import (
     Estimate,
-    Once,
+    FixedCosts,
     at_budget,
     at_target,
     duration,
@@ -24,7 +24,7 @@ from hfbench.commands.run_plan import (
     whole,
 )
 from hfbench.config.study import Study
-from hfbench.execution.pilot import Begun, Sample
+from hfbench.execution.pilot import PilotRun, Sample
 from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -82,7 +82,7 @@ def test_workers_take_the_longest_runs_first() -> None:
 
 
 def test_what_is_paid_once_is_counted_once() -> None:
-    once = Once(startup=4.0, before=7.0, after=5.0, logged=0.5)
+    once = FixedCosts(startup=4.0, before=7.0, after=5.0, logged=0.5)
     assert whole([10.0, 10.0, 10.0, 10.0], 1, once) == 7 + 40 + 2 + 5  # one worker is the command's own process
     assert whole([10.0, 10.0, 10.0, 10.0], 2, once) == 7 + 4 + 20 + 1 + 5
     assert whole([10.0, 10.0, 10.0, 10.0], 4, once) == 7 + 4 + 10 + 0.5 + 5
@@ -92,8 +92,8 @@ def test_what_is_paid_once_is_counted_once() -> None:
 
 def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path, "study.budget.passes=400"))["hf", 0]
-    ended = Begun("a", [{**row, "peak_memory": 7.0} for row in steady(6, 0.5, 4.0, 0.9)], True, 2.0, start=1.0)
-    going = Begun("b", [{**row, "peak_memory": 9.0} for row in steady(4, 1.0, 4.0, 1.0)], False, 1.5, start=3.0)
+    ended = PilotRun("a", [{**row, "peak_memory": 7.0} for row in steady(6, 0.5, 4.0, 0.9)], True, 2.0, start=1.0)
+    going = PilotRun("b", [{**row, "peak_memory": 9.0} for row in steady(4, 1.0, 4.0, 1.0)], False, 1.5, start=3.0)
     assert ended.wall(3.0) == 7.0
     found = run_plan._estimate(("t", "hf"), spec, ["b", "c"], Sample([ended, going]))
     at_six = min(6 / 4, 400 / 16) * 4.0  # the study's six iterations
@@ -101,7 +101,7 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     assert found.iterations == pytest.approx(6.0)
     assert (found.left, found.memory, found.known) == (2, 9, False)
     assert found.done == pytest.approx((3.0 + 1.5 * 4.0,))  # what is begun is not to be paid again
-    lines = list(summary([found], 3, 2, Once(4.0, 7.0, 5.0, 0.5)))
+    lines = list(summary([found], 3, 2, FixedCosts(4.0, 7.0, 5.0, 0.5)))
     assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - sum(found.done))} of one core")
     assert lines[2:] == [
         "beside them: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",

@@ -15,7 +15,7 @@ from hfbench.commands.export import export_study
 from hfbench.commands.import_records import import_study
 from hfbench.commands.run_shard import Shard, run_shard, shard_of
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError, StoreError
 from hfbench.records.locks import TakenError, study_lock
 from hfbench.records.run_folder import RunFolder
@@ -75,7 +75,7 @@ def test_four_shards_and_an_import_give_the_tables_of_one_run(tmp_path: Path) ->
 
 
 def test_shards_share_out_every_run_once_and_keep_methods_of_a_seed_together(tmp_path: Path) -> None:
-    found = {spec.key(): spec for spec in plan(tiny(tmp_path, "study.seeds=5"))}
+    found = {spec.key(): spec for spec in runs_of(tiny(tmp_path, "study.seeds=5"))}
     parts = [Shard(i, 3).of(found) for i in (1, 2, 3)]
     assert sorted(key for one in parts for key in one) == sorted(found)
     seeds = [{spec.seed for spec in one.values()} for one in parts]

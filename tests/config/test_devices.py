@@ -11,7 +11,7 @@ from support.tiny_study import TEXT
 
 from hfbench.config.devices import check_device, device_of, gpu_of, is_here
 from hfbench.config.load import load_study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.execution.preflight import preflight
 from hfbench.records.run_folder import RunFolder
@@ -38,10 +38,10 @@ def study(tmp_path: Path, device: str) -> Path:
 
 def test_a_study_names_its_device_and_its_runs_have_it(tmp_path: Path) -> None:
     file = str(study(tmp_path, "cuda:3"))
-    assert {spec.device for spec in plan(load_study(file))} == {"cuda:3"}
-    other = plan(load_study(file, overrides=["study.device=cpu"]))
+    assert {spec.device for spec in runs_of(load_study(file))} == {"cuda:3"}
+    other = runs_of(load_study(file, overrides=["study.device=cpu"]))
     assert {spec.device for spec in other} == {"cpu"}
-    assert not {spec.key() for spec in other} & {spec.key() for spec in plan(load_study(file))}
+    assert not {spec.key() for spec in other} & {spec.key() for spec in runs_of(load_study(file))}
     with pytest.raises(ConfigError, match=r"study.device \(from --set\): must be cpu, cuda"):
         load_study(file, overrides=["study.device=gpu"])
 
@@ -70,15 +70,15 @@ def test_a_gpu_is_looked_for_before_data_are(tmp_path: Path, monkeypatch: pytest
     def fetched(*of: object) -> None:
         raise AssertionError("a file was fetched for a run that cannot be made")
 
-    monkeypatch.setattr("hfbench.commands.run.locate", fetched)
-    specs = plan(load_study("usps-first", overrides=["study.device=cuda"]))
+    monkeypatch.setattr("hfbench.execution.preflight.locate", fetched)
+    specs = runs_of(load_study("usps-first", overrides=["study.device=cuda"]))
     with pytest.raises(ConfigError, match="cuda must be a GPU that PyTorch finds here"):
         preflight(specs, str(tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_run_on_a_gpu_that_is_not_there_fails_with_that_sentence(tmp_path: Path) -> None:
-    spec = plan(load_study(str(study(tmp_path, "cuda"))))[0]
+    spec = runs_of(load_study(str(study(tmp_path, "cuda"))))[0]
     result = attempt(spec, RunFolder(tmp_path, spec.key()))
     assert result["outcome"] == "failed"
     assert "study.device: cuda must be a GPU that PyTorch finds here" in result["error"]
@@ -89,7 +89,7 @@ def test_a_run_on_a_gpu_that_is_not_there_fails_with_that_sentence(tmp_path: Pat
 def test_a_run_on_a_gpu_is_that_on_the_cpu_and_goes_on_where_it_was_left(tmp_path: Path, precision: str) -> None:
     """Objectives to rounding, as far as rounding does not yet decide."""
     file = str(study(tmp_path, "cuda"))
-    specs = [replace(spec, precision=precision) for spec in plan(load_study(file))]
+    specs = [replace(spec, precision=precision) for spec in runs_of(load_study(file))]
     for spec in specs:
         at_home = RunFolder(tmp_path / "cpu", spec.key())
         attempt(replace(spec, device="cpu"), at_home)

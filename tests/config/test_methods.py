@@ -9,7 +9,7 @@ import pytest
 
 from hfbench.config.load import load_study
 from hfbench.config.study import OnTask, Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 
 HEAD = """
@@ -149,12 +149,12 @@ def test_a_task_may_have_its_own_methods_seeds_and_budget(tmp_path: Path) -> Non
     found = study(tmp_path, ON)
     assert found.on["usps"] == OnTask(("hf", "new"), (3, 4), {"products": 9.0})
     assert found.on["curves-small"] == OnTask(tuple(found.methods), tuple(range(7)), {})
-    runs = [(spec.task, spec.method.name, spec.seed) for spec in plan(found)]
+    runs = [(spec.task, spec.method.name, spec.seed) for spec in runs_of(found)]
     assert len(runs) == 4 * 7 + 2 * 2
     assert [run for run in runs if run[0] == "usps"] == [
         ("usps", "hf", 3), ("usps", "new", 3), ("usps", "hf", 4), ("usps", "new", 4),
     ]  # fmt: skip
-    assert {str(spec.budget) for spec in plan(found) if spec.task == "usps"} == {"{'products': 9.0}"}
+    assert {str(spec.budget) for spec in runs_of(found) if spec.task == "usps"} == {"{'products': 9.0}"}
 
 
 def test_options_reach_every_task(tmp_path: Path) -> None:

@@ -26,13 +26,13 @@ from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.execution import backends
 from hfbench.execution.backends import Engine, Loky, engine_of
 from hfbench.execution.pool import run_all
 from hfbench.parts.plugin_files import load
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path, log: Path) 
         again = [gradient for gradient, n in Counter(line.split()[1] for line in begun).items() if n > 1]
         assert len(begun) <= 8 + 1
         assert len(again) <= 1, "a run that had finished is not repeated"
-        assert all(RunFolder(tmp_path / "results", spec.key()).is_complete() for spec in plan(study))
+        assert all(RunFolder(tmp_path / "results", spec.key()).is_complete() for spec in runs_of(study))
         assert {int(line.split()[0]) for line in begun[5:]} - set(killed), "the other worker went on"
     finally:
         registry.forget()
@@ -171,7 +171,7 @@ def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoi
     with cluster(tmp_path, 1) as address, dask(address, 1) as engine:
         status, _ = run_on(engine, study, tmp_path / "there")
     assert status == 0
-    for one in plan(study):
+    for one in runs_of(study):
         assert trace_of(one, tmp_path / "there").equals(trace_of(one, tmp_path / "here"))
     assert not (begun.path / "checkpoint.pt").exists()
     assert [row["seconds"] for row in begun.rows()][: len(seconds)] == seconds
@@ -179,12 +179,12 @@ def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoi
 
 def half_done(spec: RunSpec, folder: RunFolder) -> list[float]:
     """A run as its second step leaves it, and its seconds so far."""
-    from hfbench.runs.attempt import one_thread
+    from hfbench.runs.attempt import single_threaded
     from hfbench.runs.build import load as load_data
     from hfbench.runs.run import LiveRun
 
     folder.create(spec.config())
-    with one_thread():
+    with single_threaded():
         live = LiveRun(spec, load_data(spec, None), None)
         live.begin()
         for _ in range(2):
@@ -281,7 +281,7 @@ def test_a_cluster_that_cannot_make_a_run_is_one_sentence(tmp_path: Path) -> Non
 def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     spec = specs(study)["hf", 0]
-    (result,) = run_all({spec.key(): spec}, Setting(tmp_path / "results", "tiny"), 2, Loky(2))
+    (result,) = run_all({spec.key(): spec}, ResultsFolder(tmp_path / "results", "tiny"), 2, Loky(2))
     assert result["outcome"] in ("reached", "budget")
 
 

@@ -7,14 +7,14 @@ import os
 
 from rich.console import Console
 
-from hfbench.execution.broken_pipe import unread_is_fine
+from hfbench.execution.broken_pipe import ignore_broken_pipe
 
 
 def test_a_reader_that_leaves_ends_nothing() -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as stream:
         console = Console(file=stream)
-        with unread_is_fine(console):
+        with ignore_broken_pipe(console):
             console.print("read")
             assert os.read(reader, 100) == b"read\n"
             os.close(reader)
@@ -26,7 +26,7 @@ def test_a_reader_that_leaves_ends_nothing() -> None:
 
 def test_whoever_reads_gets_everything() -> None:
     console = Console(file=io.StringIO(), width=80)
-    with unread_is_fine(console):
+    with ignore_broken_pipe(console):
         console.print("–≥ all")
         assert console.encoding == "utf-8"
     assert console.file.getvalue() == "–≥ all\n"  # type: ignore[attr-defined]

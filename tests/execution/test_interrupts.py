@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hfbench.execution.interrupts import Terminated, sigterm_interrupts, undisturbed
+from hfbench.execution.interrupts import Terminated, signals_deferred, sigterm_interrupts
 
 SAYS_WHEN_IT_SLEEPS = "import time; print('here', flush=True); time.sleep(60)"
 
@@ -24,20 +24,20 @@ def _as_from_a_terminal() -> Iterator[None]:
 
 def send(number: int, done: list[str]) -> None:
     """Sends this thread the signal in the middle of a block that must come to its end."""
-    with undisturbed():
+    with signals_deferred():
         signal.raise_signal(number)
         done.append("the block")
 
 
 def send_both() -> None:
-    with undisturbed():
+    with signals_deferred():
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
 
 
 def have_it_take(thread: threading.Thread, number: int, told: socket.socket, done: list[str]) -> None:
     """Has another thread take the signal in the middle of the block; its handler tells a socket."""
-    with undisturbed():
+    with signals_deferred():
         assert thread.ident is not None
         signal.pthread_kill(thread.ident, number)
         assert told.recv(1) == bytes([number])  # it has come by now, and not a moment after the block
@@ -84,7 +84,7 @@ def test_both_signals_in_one_block_leave_their_handlers_as_they_were() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_processes_begun_in_the_block_do_not_see_them(number: int) -> None:
-    with undisturbed():
+    with signals_deferred():
         process = subprocess.Popen([sys.executable, "-c", SAYS_WHEN_IT_SLEEPS], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
@@ -100,7 +100,7 @@ def test_in_another_thread_the_block_is_just_run() -> None:
     done = []
 
     def work() -> None:
-        with undisturbed():
+        with signals_deferred():
             done.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -17,7 +17,7 @@ from support.tiny_study import specs, tiny
 from hfbench import registry
 from hfbench.commands.probe_solvers import probe_solvers
 from hfbench.errors import ConfigError
-from hfbench.execution.parallel_map import examined
+from hfbench.execution.parallel_map import parallel_map
 from hfbench.parts.plugin_files import load
 from hfbench.probe.freeze import frozen_systems
 from hfbench.probe.frozen_system import FrozenSystem
@@ -78,7 +78,7 @@ def test_a_part_of_ones_own_is_found_by_every_process(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_one_sentence() -> None:
     console = Console(file=io.StringIO())
     with pytest.raises(ConfigError, match="a process was killed from outside, and nothing is written"):
-        list(examined(die, [(signal.SIGKILL,)] * 2, 2, console))
+        list(parallel_map(die, [(signal.SIGKILL,)] * 2, 2, console))
 
 
 def die(by: signal.Signals) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from support.tiny_study import tiny
 
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.execution.pool import Pool, run_all
 from hfbench.execution.worker import _end_with
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 
 
 def test_a_worker_watches_its_parent_once_however_many_runs_it_makes() -> None:
@@ -25,13 +25,13 @@ def test_a_worker_watches_its_parent_once_however_many_runs_it_makes() -> None:
 
 def test_jobs_are_at_least_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        next(run_all({}, Setting(tmp_path, "tiny"), 0))
+        next(run_all({}, ResultsFolder(tmp_path, "tiny"), 0))
 
 
 def test_an_interrupt_right_after_a_run_was_handed_out_ends_the_workers_quietly(tmp_path: Path) -> None:
     def interrupted() -> None:
-        spec = plan(tiny(tmp_path))[0]
-        with Pool(Setting(tmp_path, "tiny"), 2) as pool:
+        spec = runs_of(tiny(tmp_path))[0]
+        with Pool(ResultsFolder(tmp_path, "tiny"), 2) as pool:
             pool.submit(spec.key(), spec)
             pool.submit(spec.key(), spec)
             raise KeyboardInterrupt
@@ -52,9 +52,9 @@ def test_a_pool_that_breaks_while_it_is_idle_is_replaced(tmp_path: Path, monkeyp
         def submit(self, *call: object) -> str:
             return "future"
 
-    pool, executors = Pool(Setting(tmp_path, "tiny"), 2), [Whole(), Broken()]
+    pool, executors = Pool(ResultsFolder(tmp_path, "tiny"), 2), [Whole(), Broken()]
     monkeypatch.setattr(pool.engine, "_executor", executors.pop)
-    spec = plan(tiny(tmp_path))[0]
+    spec = runs_of(tiny(tmp_path))[0]
     pool.submit("key", spec)
     assert list(pool._running.items()) == [("future", ("key", spec))]
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.linalg.vector import Shift, Vector
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts.protocols import Breakdown, BuiltPreconditioner, System
 from hfbench.testing.contract import flat
 from hfbench.testing.problems import shaped
 
@@ -27,7 +27,7 @@ class Stationary:
 
     monotone = ()
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[State]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[State]:
         b = -system.gradient
         norm = b.dot(preconditioner.solve(b)) ** 0.5
         if norm == 0:
@@ -50,7 +50,7 @@ class Stationary:
             d = y * of_y + d * of_d
             x, r = x + d, r - system.multiply(d)
 
-    def largest(self, system: System, preconditioner: Factor, v: Vector, shift: float) -> float:
+    def largest(self, system: System, preconditioner: BuiltPreconditioner, v: Vector, shift: float) -> float:
         """The eigenvalue of M⁻¹A - shift that is largest in size, by the power method."""
         for _ in range(POWER):
             w = preconditioner.solve(system.multiply(v)).add(v, -shift)

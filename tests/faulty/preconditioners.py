@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.linalg.vector import Shift, Vector
-from hfbench.parts.protocols import Factor
+from hfbench.parts.protocols import BuiltPreconditioner
 from hfbench.testing.contract import flat
 from hfbench.testing.problems import shaped
 
@@ -38,7 +38,7 @@ class HonestDiagonal:
 
     cases = "gradient"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         return Scaled(self.shifted(self.diagonal(linearisation, generator), shift))
 
     def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
@@ -74,7 +74,7 @@ class HonestExact:
     cases = "curvature"
     factor: type[Triangles] = Triangles
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         like = linearisation.parameters
         units = torch.eye(like.numel(), dtype=torch.float64)
         columns = []
@@ -89,7 +89,7 @@ class HonestExact:
 class HonestBlocks(HonestExact):
     """The blocks of G + mu D + lambda I on its diagonal, one per parameter: not diagonal, nor dense."""
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         A = super().build(linearisation, shift, generator).A
         blocks = torch.block_diag(*(torch.ones(b.numel(), b.numel()) for b in linearisation.blocks))
         return Triangles(A * blocks)
@@ -101,7 +101,7 @@ class Average:
     def __init__(self) -> None:
         self.kept = None
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         new = HonestDiagonal().diagonal(linearisation, generator)
         self.kept = new if self.kept is None else (self.kept + new) * 0.5
         return Scaled(self.kept.clone().shift_(shift))
@@ -121,7 +121,7 @@ class HonestAverage(HonestDiagonal):
     def begin(self, model: nn.Module) -> Average:
         return self.average()
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         return self.average().build(linearisation, shift, generator)
 
 
@@ -133,7 +133,7 @@ class GivesTheDiagonal(HonestDiagonal):
 
     caught_by, says = "test_builds_a_factor", "a Vector of blocks of shapes (4, 5) (4,)"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         return self.shifted(self.diagonal(linearisation, generator), shift)
 
 
@@ -142,7 +142,7 @@ class SolveAlone(HonestDiagonal):
 
     caught_by, says = "test_builds_a_factor", "solve_factor is missing and solve_factor_t is missing"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         return SimpleNamespace(solve=super().build(linearisation, shift, generator).solve)
 
 
@@ -151,7 +151,7 @@ class GivesAList(HonestDiagonal):
 
     caught_by, says = "test_builds_a_factor", "a list of length 4"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class Listing(Scaled):
             def solve_factor(self, v: Vector) -> Vector:
                 return list(super().solve_factor(v))
@@ -190,7 +190,7 @@ class Rescales(HonestDiagonal):
 
     caught_by, says = "test_is_linear", "a linear map"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class Rescaled(Scaled):
             def solve(self, v: Vector) -> Vector:
                 solved = super().solve(v)
@@ -204,7 +204,7 @@ class DrawsWithinTheSolve(HonestDiagonal):
 
     caught_by, says = "test_is_linear", "the same whenever it is applied"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class Drawing(Scaled):
             def solve(self, v: Vector) -> Vector:
                 noise = 1 + 0.1 * torch.rand((), generator=generator, dtype=v[0].dtype)
@@ -247,7 +247,7 @@ class ForgetsTheRoot(HonestDiagonal):
 
     caught_by, says = "test_its_factors_make_its_inverse", "E⁻ᵀE⁻¹v = M⁻¹v"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class Rootless(Scaled):
             def solve_factor(self, v: Vector) -> Vector:
                 return self.solve(v)
@@ -278,7 +278,7 @@ class AsksForANumber(HonestDiagonal):
 
     caught_by, says = "test_is_replayable_if_it_says_so", "without asking for a number"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class Asking(Scaled):
             replayable = True
 
@@ -294,7 +294,7 @@ class TakesTurns(HonestDiagonal):
 
     caught_by, says = "test_is_replayable_if_it_says_so", "by the same operations whatever the vector holds"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class Turning(Scaled):
             replayable = True
             turn = 0
@@ -397,7 +397,7 @@ class OneAverageForAll(HonestAverage):
         self.own.load_state_dict({})
         return self.own
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         return self.own.build(linearisation, shift, generator)
 
 
@@ -446,7 +446,7 @@ class AveragesInPlace(HonestAverage):
     caught_by, says = "test_leaves_a_saved_state_alone", "changed in place"
 
     class average(Average):
-        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
             new = HonestDiagonal().diagonal(linearisation, generator)
             self.kept = new if self.kept is None else self.kept.add_(new).mul_(0.5)
             return Scaled(self.kept.clone().shift_(shift))
@@ -484,7 +484,7 @@ class ChangesTheVector(HonestDiagonal):
 
     caught_by, says = "test_leaves_its_arguments_alone", "the vector changed in place"
 
-    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> Factor:
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         class InPlace(Scaled):
             def solve(self, v: Vector) -> Vector:
                 return v.mul_(Vector(1 / block for block in self.m))

@@ -15,7 +15,7 @@ import torch
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Breakdown, Factor, System
+from hfbench.parts.protocols import Breakdown, BuiltPreconditioner, System
 from hfbench.testing.contract import flat
 
 
@@ -35,7 +35,7 @@ class Honest:
     monotone = ("q",)
     first = 0  # k of the first state
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[State]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[State]:
         b = -system.gradient
         bMb = b.dot(preconditioner.solve(b))
         if bMb == 0:
@@ -69,7 +69,7 @@ class Honest:
     def product(self, system: System, p: Vector) -> Vector:
         return system.multiply(p)
 
-    def preconditioned(self, preconditioner: Factor, r: Vector) -> Vector:
+    def preconditioned(self, preconditioner: BuiltPreconditioner, r: Vector) -> Vector:
         return preconditioner.solve(r)
 
     def direction(self, y: Vector) -> Vector:
@@ -93,7 +93,7 @@ class Honest:
     def q(self, system: System, b: Vector, x: Vector, r: Vector) -> float:
         return -0.5 * (b + r).dot(x)
 
-    def relative_residual(self, preconditioner: Factor, r: Vector, b: Vector, bMb: float) -> float:
+    def relative_residual(self, preconditioner: BuiltPreconditioner, r: Vector, b: Vector, bMb: float) -> float:
         return (r.dot(preconditioner.solve(r)) / bMb) ** 0.5
 
 
@@ -127,7 +127,7 @@ class YieldsTuples(Honest):
 
     caught_by, says = "test_states_are_states", "but a tuple of length 3"
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[Any]:
         for state in super().iterates(system, x0, preconditioner):
             yield state.k, state.x, state.q
 
@@ -137,7 +137,7 @@ class NoBreakdown(Honest):
 
     caught_by, says = "test_states_are_states", "a SimpleNamespace, where breakdown is missing"
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[Any]:
         for state in super().iterates(system, x0, preconditioner):
             fields = dict(vars(state))
             del fields["breakdown"]
@@ -154,7 +154,7 @@ class PropertyFails(Honest):
         def relative_residual(self) -> float:
             return self.q.residual
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[Any]:
         for one in super().iterates(system, x0, preconditioner):
             yield self.Lazy(k=one.k, x=one.x, q=one.q, products=one.products, breakdown=one.breakdown)
 
@@ -164,7 +164,7 @@ class ComplexRoot(Honest):
 
     caught_by, says = "test_states_are_states", "(complex)"
 
-    def relative_residual(self, preconditioner: Factor, r: Vector, b: Vector, bMb: float) -> float:
+    def relative_residual(self, preconditioner: BuiltPreconditioner, r: Vector, b: Vector, bMb: float) -> float:
         return (-r.dot(preconditioner.solve(r)) / bMb) ** 0.5
 
 
@@ -191,7 +191,7 @@ class SaysWhyInWords(Honest):
 
     caught_by, says = "test_states_are_states", "breakdown is 'none so far' (str)"
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[Any]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[Any]:
         for state in super().iterates(system, x0, preconditioner):
             yield replace(state, breakdown="none so far")
 
@@ -208,7 +208,7 @@ class ReturnsNothing(Honest):
 
     caught_by, says = "test_states_are_states", "`iterates` to be a generator"
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[State]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[State]:
         super().iterates(system, x0, preconditioner)
 
 
@@ -247,7 +247,7 @@ class PlainResidual(Honest):
 
     caught_by, says = "test_reports_true_values", "relative_residual = "
 
-    def relative_residual(self, preconditioner: Factor, r: Vector, b: Vector, bMb: float) -> float:
+    def relative_residual(self, preconditioner: BuiltPreconditioner, r: Vector, b: Vector, bMb: float) -> float:
         return r.norm() / b.norm()
 
 
@@ -345,7 +345,7 @@ class SaysTheWrongBreakdown(Honest):
 
     caught_by, says = "test_reports_a_breakdown", "ZERO_RIGHT_HAND_SIDE"
 
-    def iterates(self, system: System, x0: Vector | None, preconditioner: Factor) -> Iterator[State]:
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[State]:
         for state in super().iterates(system, x0, preconditioner):
             given = state.breakdown and Breakdown.ZERO_RIGHT_HAND_SIDE
             yield State(state.k, state.x, state.q, state.relative_residual, state.products, given)
@@ -356,7 +356,7 @@ class IgnoresThePreconditioner(Honest):
 
     caught_by, says = "test_honours_the_preconditioner_or_refuses_it", "with M = A"
 
-    def preconditioned(self, preconditioner: Factor, r: Vector) -> Vector:
+    def preconditioned(self, preconditioner: BuiltPreconditioner, r: Vector) -> Vector:
         return r
 
 

@@ -20,7 +20,7 @@ from hfbench.errors import ConfigError
 from hfbench.hessian_free.step import StepSettings, compute_step
 from hfbench.memory.allocations import Tally, slices
 from hfbench.memory.byte_sizes import in_words
-from hfbench.memory.forecast import Forecast, Plan, held_by, plan
+from hfbench.memory.forecast import ChunkPlan, Forecast, plan_chunk, resident_bytes
 
 LOSSES = ("least-squares", "logistic", "softmax")
 DTYPE = torch.float64
@@ -58,7 +58,7 @@ def measured(optimizer: HessianFree, *step: Any, **more: Any) -> tuple[Any, int]
     tensors = [one for given in step if given is not None for one in (given if isinstance(given, tuple) else (given,))]
     with Tally() as tally:
         result = optimizer.step(*step, **more)
-    return result, held_by(optimizer.model, [*tensors, *warm]) + tally.peak
+    return result, resident_bytes(optimizer.model, [*tensors, *warm]) + tally.peak
 
 
 def exhaust(kind: str, cases: int, curvature: int | None, **settings: Any) -> tuple[int, int]:
@@ -155,7 +155,7 @@ def test_a_linearisation_below_a_limit_is_the_same(loss: str, layout: str, kind:
     whole = parts(loss, model, x, t, layout=layout)
     with Tally() as tally:
         parts(loss, model, x, t, layout=layout)
-    limit = held_by(model, (x, t)) + int(0.8 * tally.peak)
+    limit = resident_bytes(model, (x, t)) + int(0.8 * tally.peak)
     at = hfbench.linearize(model, loss, x, t, layout=layout, max_bytes=limit)
     assert 1 <= at.chunk < 80
     for a, b in zip(parts(loss, model, x, t, layout=layout, max_bytes=limit), whole, strict=True):
@@ -233,7 +233,7 @@ def test_a_limit_below_one_case_is_refused_and_nothing_is_lost(curvature: int | 
     assert peak <= least
 
 
-def _planned(optimizer: HessianFree, limit: int, batch: Batch, curvature: Batch | None) -> Plan:
+def _planned(optimizer: HessianFree, limit: int, batch: Batch, curvature: Batch | None) -> ChunkPlan:
     optimizer.max_bytes = limit
     return optimizer.prepare(*batch, curvature)
 
@@ -256,7 +256,7 @@ def test_objectives_below_a_limit_are_the_same() -> None:
     model, x = network((5, 30, 3), 0), inputs_for(300, 5, 1)
     t = targets_for("logistic", 300, 3, 2)
     whole = objective(model, "logistic", x, t, (0.1, 0.0, 0.1, 0.0))
-    limit = held_by(model, ()) + 10_000
+    limit = resident_bytes(model, ()) + 10_000
     with Tally() as tally:
         below = objective(model, "logistic", x, t, (0.1, 0.0, 0.1, 0.0), max_bytes=limit)
     assert below == pytest.approx(whole, rel=1e-12)
@@ -352,14 +352,14 @@ def test_plans_stream_the_larger_batch_first() -> None:
         return Forecast.of(run, few)
 
     cases = {"gradient": 100, "curvature": 20}
-    assert plan(forecast, cases, 5, None, 1205) == Plan(None, 1205)
-    assert plan(forecast, cases, 5, None, 705) == Plan(50, 705), "two equal chunks of the gradient's cases"
-    assert plan(forecast, cases, 5, None, 405) == Plan(20, 405)
-    assert plan(forecast, cases, 5, None, 205) == Plan(10, 205)
-    assert plan(forecast, cases, 5, 4, 705) == Plan(4, 85)
-    assert plan(forecast, cases, 5, 30, None) == Plan(30, 505)
+    assert plan_chunk(forecast, cases, 5, None, 1205) == ChunkPlan(None, 1205)
+    assert plan_chunk(forecast, cases, 5, None, 705) == ChunkPlan(50, 705), "two equal chunks of the gradient's cases"
+    assert plan_chunk(forecast, cases, 5, None, 405) == ChunkPlan(20, 405)
+    assert plan_chunk(forecast, cases, 5, None, 205) == ChunkPlan(10, 205)
+    assert plan_chunk(forecast, cases, 5, 4, 705) == ChunkPlan(4, 85)
+    assert plan_chunk(forecast, cases, 5, 30, None) == ChunkPlan(30, 505)
     with pytest.raises(ConfigError, match=r"at least 25 B for 120 cases \(20 B for one case .* 5 B for all else"):
-        plan(forecast, cases, 5, None, 24)
+        plan_chunk(forecast, cases, 5, None, 24)
 
 
 # ---------------------------------------------------------------- nothing is held that is not needed

@@ -14,7 +14,7 @@ import hfbench.hessian_free.optimizer
 import hfbench.hessian_free.step
 from hfbench import HessianFree
 from hfbench.linalg.vector import Vector
-from hfbench.memory.forecast import Plan
+from hfbench.memory.forecast import ChunkPlan
 from hfbench.parts.protocols import SolverState
 
 CASES, SOME = 30, 12
@@ -38,7 +38,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], 
 
     monkeypatch.setattr(hfbench.hessian_free.step, "objective", seen_objective)
     monkeypatch.setattr(hfbench.hessian_free.step, "backtrack", seen_backtrack)
-    rehearsed = Plan(None, None)  # rehearsals are no steps
+    rehearsed = ChunkPlan(None, None)  # rehearsals are no steps
     monkeypatch.setattr(hfbench.hessian_free.optimizer, "plan_of_step", lambda *_: rehearsed)
     model = network((6, 8, 4), 0)
     x, t = inputs_for(CASES, 6, 1), targets_for("softmax", CASES, 4, 2)

@@ -73,7 +73,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
         found.append(graph)
         return graph, made
 
-    monkeypatch.setattr(vector, "stays", lambda device: True)
+    monkeypatch.setattr(vector, "is_on_gpu", lambda device: True)
     monkeypatch.setattr("hfbench.curvature.tape.Chain", ReplayedChain)
     monkeypatch.setattr(cuda_graphs, "record", record)
     return found

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hfbench import HessianFree
 from hfbench.linalg import vector
-from hfbench.linalg.scalars import inverse_of, over, read, sqrt
+from hfbench.linalg.scalars import divide, inverse_of, read, sqrt
 from hfbench.linalg.vector import Vector
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
@@ -32,8 +32,8 @@ def same(a: Any, b: Any) -> bool:
 
 @given(NUMBERS, NUMBERS)
 def test_a_quotient_is_that_of_ieee_754_on_the_host_as_on_the_device(a: float, b: float) -> None:
-    assert same(over(a, b), on_device(a) / on_device(b))
-    assert same(over(on_device(a), on_device(b)), on_device(a) / on_device(b))
+    assert same(divide(a, b), on_device(a) / on_device(b))
+    assert same(divide(on_device(a), on_device(b)), on_device(a) / on_device(b))
 
 
 @given(st.floats(min_value=0, allow_infinity=True))
@@ -104,7 +104,7 @@ def test_an_inner_product_that_stays_is_added_up_in_float64(monkeypatch: pytest.
     v = Vector(torch.randn(size, generator=draws).abs() for size in (2_000_000, 3))
     exact = sum(float(block.double().square().sum()) for block in v)
     assert isinstance(v.inner(v), float)
-    monkeypatch.setattr(vector, "stays", lambda device: True)
+    monkeypatch.setattr(vector, "is_on_gpu", lambda device: True)
     found = v.inner(v)
     assert isinstance(found, Tensor)
     assert found.dtype == torch.float64
@@ -119,7 +119,7 @@ def test_steps_are_the_same_with_one_product_more(solver: str, layout: str, monk
     settings: dict[str, Any] = {"solver": solver, "preconditioner": "chapelle-erhan", "layout": layout}
     found = []
     for there in (False, True):
-        monkeypatch.setattr(vector, "stays", lambda device, there=there: there)
+        monkeypatch.setattr(vector, "is_on_gpu", lambda device, there=there: there)
         optimizer = HessianFree(network((20, 30, 10), 0), globalization={"initial_damping": 0.1}, **settings)
         results = [optimizer.step(x, t) for _ in range(5)]
         found.append((results, optimizer.ledger.products))

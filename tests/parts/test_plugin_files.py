@@ -18,17 +18,17 @@ from support.plugin_files import ADD, LINE, METHOD, PART, PLUGIN, fresh, study_w
 from support.tiny_study import attempt, specs, trace_of
 
 from hfbench import registry
-from hfbench.config import run_spec, source_hash
+from hfbench.config import source_hash
 from hfbench.config.load import load_study
 from hfbench.config.study import Study, to_dict
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 from hfbench.execution.pool import run_all
 from hfbench.execution.worker import CHANGED, UNLOADED
 from hfbench.parts import families, plugin_errors, plugin_files
 from hfbench.parts.hyperparameters import part
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.attempt import identity
 from hfbench.solvers.cg import CG
@@ -40,7 +40,7 @@ Write = Callable[..., Path]
 
 def by_key(study: Study) -> dict[str, Any]:
     """The runs of the plugin's method."""
-    return {spec.key(): spec for spec in plan(study) if spec.method.name == "steepest"}
+    return {spec.key(): spec for spec in runs_of(study) if spec.method.name == "steepest"}
 
 
 # ---------------------------------------------------------------- the ways in
@@ -78,7 +78,7 @@ def test_workers_load_a_plugin_file_by_themselves_and_once(write: Write, tmp_pat
     study = study_with(tmp_path, METHOD + "[on.tiny-curves]\nseeds = 4\n", (write("plugin.py", PLUGIN + noting),))
     runs = by_key(study)
     for jobs in (1, 2):
-        results = list(run_all(runs, Setting(tmp_path / str(jobs), "tiny"), jobs))
+        results = list(run_all(runs, ResultsFolder(tmp_path / str(jobs), "tiny"), jobs))
         assert {one["outcome"] for one in results} == {"reached"}
     for spec in runs.values():
         assert trace_of(spec, tmp_path / "1").equals(trace_of(spec, tmp_path / "2"))
@@ -105,7 +105,7 @@ def test_a_plugin_file_changed_before_a_worker_loads_it_fails_its_runs_alone(
     name = plugin_files.module_name(file)
     key, spec = next(iter(by_key(study_with(tmp_path, plugin_files=(file,))).items()))
     file.write_text(text)
-    (result,) = run_all({key: spec}, Setting(tmp_path / "results", "tiny"), 2)
+    (result,) = run_all({key: spec}, ResultsFolder(tmp_path / "results", "tiny"), 2)
     said = outcome.replace("FILE", str(file)).replace("NAME", name)
     assert result["outcome"] == "failed"
     assert result["error"].startswith(said)
@@ -192,7 +192,7 @@ def test_the_source_of_a_built_in_part_that_one_is_made_of_is_in_the_key(monkeyp
         return source_hash._part_source(Derived)
 
     before, plain = source(), source_hash._hash
-    monkeypatch.setattr(run_spec, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
+    monkeypatch.setattr(source_hash, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
     assert source() != before
     source_hash._part_source.cache_clear()
 

@@ -37,9 +37,9 @@ def zoo(*overrides: str, method: str = "hf") -> tuple[FrozenSystem, ...]:
 
 REPLAY = """
 import json, sys, torch
-from hfbench.runs.attempt import one_thread
+from hfbench.runs.attempt import single_threaded
 from hfbench.probe.frozen_system import read
-with one_thread():
+with single_threaded():
     opened = read(sys.argv[1]).open()
     assert opened.seen() == opened.frozen.seen, "not the same bits"
     row = opened.optimizer.step(*opened.batch, opened.curvature).to_row()
@@ -128,7 +128,7 @@ def test_in_float64_it_is_the_same_system_to_rounding() -> None:
     wide = frozen.open(precision="float64").system_at()[0]
     assert wide.f_0 == pytest.approx(frozen.seen["objective"], rel=1e-6)
     assert wide.system.gradient[0].dtype == torch.float64
-    assert wide.told["gradient_norm"] == pytest.approx(frozen.seen["gradient_norm"], rel=1e-5)
+    assert wide.evidence["gradient_norm"] == pytest.approx(frozen.seen["gradient_norm"], rel=1e-5)
 
 
 def test_lambda_can_be_another() -> None:

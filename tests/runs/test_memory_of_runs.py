@@ -16,7 +16,7 @@ from support.tiny_study import ON_THE_CLOCK, attempt, interrupt, specs, tiny, tr
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
 from hfbench.memory.allocations import Tally
-from hfbench.memory.forecast import held_by
+from hfbench.memory.forecast import resident_bytes
 from hfbench.parts.protocols import Split
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.evaluation import mean_error
@@ -88,7 +88,7 @@ def test_an_error_is_measured_below_a_limit() -> None:
 
     model, x, task = network((5, 400, 3), 0), torch.randn(700, 5, dtype=torch.float64), Counting()
     split = Split(x, torch.zeros(700, 3, dtype=torch.float64))
-    limit = held_by(model, ()) + 200_000
+    limit = resident_bytes(model, ()) + 200_000
     whole: Any = mean_error(model, task, split)  # type: ignore[arg-type]
     with Tally() as tally:
         assert mean_error(model, task, split, limit) == pytest.approx(whole, rel=1e-12)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from hfbench.config.to_toml import toml
 from hfbench.records import archive
 from hfbench.records.files import read_json
 from hfbench.sweep.carry_over import frozen_study
-from hfbench.sweep.retest import candidates, freeze
+from hfbench.sweep.retest import candidates, select
 from hfbench.sweep.trials import Trial
 
 RESULTS = Path(str(resources.files("hfbench.studies"))) / "results"
@@ -50,7 +50,7 @@ def test_what_is_frozen_follows_from_the_published_trials(name: str) -> None:
         trials, again = made(table[table["task"] == task], study.sweep)
         assert len(trials) == study.sweep.trials
         chosen = candidates(trials, study.sweep)
-        found[task] = freeze(chosen, again, trials[0], study.sweep)
+        found[task] = select(chosen, again, trials[0], study.sweep)
         assert (found[task].index, dict(found[task].params)) == (said["trial"], said["settings"])
         assert [one.to_row() for one in found[task].candidates] == [pytest.approx(row) for row in said["tested_again"]]
         assert {len(of) for of in again.values()} == {len(study.sweep.retest)}

@@ -21,7 +21,7 @@ from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.parts.hyperparameters import part
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs import attempt as attempts
@@ -77,7 +77,7 @@ def tiny(folder: Path, *overrides: str, extra: str = "") -> Study:
 
 def specs(study: Study) -> dict[tuple[str, int], RunSpec]:
     """The runs of a study with one task, by method and seed."""
-    return {(spec.method.name, spec.seed): spec for spec in plan(study)}
+    return {(spec.method.name, spec.seed): spec for spec in runs_of(study)}
 
 
 def run_quietly(study: Study, results: Path, jobs: int = 1, **more: Any) -> tuple[int, str]:

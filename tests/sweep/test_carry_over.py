@@ -11,11 +11,11 @@ from support.tiny_sweep import study_file
 
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
-from hfbench.records.recorded_study import Others, Recorded
+from hfbench.records.recorded_study import Leftovers, RecordedStudy
 from hfbench.sweep.carry_over import frozen_study, matrix, name_of
-from hfbench.sweep.retest import Frozen
+from hfbench.sweep.retest import Winner
 
 SETTINGS = {
     "a": {"scheduler.theta": 0.9, "globalization.initial_damping": 7.0},
@@ -28,13 +28,13 @@ def study(tmp_path: Path) -> Study:
     return load_study(str(study_file(tmp_path)), ["study.seeds=8", 'sweep.tasks=["a","b"]'])
 
 
-def frozen(*tasks: str) -> dict[str, Frozen]:
-    return {task: Frozen(3, SETTINGS[task], ()) for task in tasks}
+def frozen(*tasks: str) -> dict[str, Winner]:
+    return {task: Winner(3, SETTINGS[task], ()) for task in tasks}
 
 
-def recorded(study: Study, cost: Any) -> Recorded:
+def recorded(study: Study, cost: Any) -> RecordedStudy:
     """Runs whose work to the target is `cost(method, task, seed)`."""
-    specs = {spec.key(): spec for spec in plan(study)}
+    specs = {spec.key(): spec for spec in runs_of(study)}
     ended = {
         key: {
             "key": key, "task": spec.task, "method": spec.method.name, "seed": spec.seed, "outcome": "reached",
@@ -42,7 +42,7 @@ def recorded(study: Study, cost: Any) -> Recorded:
         }
         for key, spec in specs.items()
     }  # fmt: skip
-    return Recorded(study, specs, Path(), Path(), ended, Others())
+    return RecordedStudy(study, specs, Path(), Path(), ended, Leftovers())
 
 
 def test_each_task_gives_a_method_with_its_settings_and_nothing_else_changes(study: Study, tmp_path: Path) -> None:
@@ -59,12 +59,12 @@ def test_each_task_gives_a_method_with_its_settings_and_nothing_else_changes(stu
     assert {task: on.methods for task, on in made.on.items()} == {task: tuple(made.methods) for task in "ab"}
     file = tmp_path / "frozen.toml"
     file.write_text(toml(made))
-    assert [spec.key() for spec in plan(load_study(str(file)))] == [spec.key() for spec in plan(made)]
+    assert [spec.key() for spec in runs_of(load_study(str(file)))] == [spec.key() for spec in runs_of(made)]
     assert "1000, 1001, 1002, 1003" in made.notes
 
 
 def test_what_was_kept_as_it_stands_is_no_method_of_its_own(study: Study) -> None:
-    kept = Frozen(0, {"scheduler.theta": 0.5}, ())
+    kept = Winner(0, {"scheduler.theta": 0.5}, ())
     made = frozen_study(study, {"a": kept, **frozen("b")})
     assert made is not None
     assert list(made.methods) == ["shf", "shf_for_b"]

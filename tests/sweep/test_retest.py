@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.sweep_stand_ins import FIRST, Bowl, Memory, sweep, tuned
 
-from hfbench.sweep.retest import Frozen, candidates, freeze
+from hfbench.sweep.retest import Winner, candidates, select
 from hfbench.sweep.trials import COMPLETE, PRUNED, Trial
 from hfbench.sweep.tuning import measures_of
 
@@ -21,7 +21,7 @@ def again(costs: dict[int, float]) -> dict[int, Any]:
     return {index: {2000: {"work_to_target": cost, "seconds": 1.0}} for index, cost in costs.items()}
 
 
-def frozen_on(task: Bowl) -> tuple[Frozen, dict[int, Trial]]:
+def frozen_on(task: Bowl) -> tuple[Winner, dict[int, Trial]]:
     """A whole sweep of a stand-in task: tuned, tested again, frozen."""
     trials = Memory()
     tuned(task, trials)
@@ -35,7 +35,7 @@ def frozen_on(task: Bowl) -> tuple[Frozen, dict[int, Trial]]:
         }
         for one in [found[0], *chosen]
     }
-    return freeze(chosen, measures, found[0], task.sweep), found
+    return select(chosen, measures, found[0], task.sweep), found
 
 
 def test_the_best_complete_trials_are_candidates_but_never_the_first() -> None:
@@ -47,7 +47,7 @@ def test_the_best_complete_trials_are_candidates_but_never_the_first() -> None:
 
 def test_what_is_best_when_tested_again_is_frozen() -> None:
     chosen = [trial(1, [5, 5]), trial(2, [6, 6])]
-    found = freeze(chosen, again({0: 10.0, 1: 9.0, 2: 7.0}), trial(0, [10, 10]), sweep())
+    found = select(chosen, again({0: 10.0, 1: 9.0, 2: 7.0}), trial(0, [10, 10]), sweep())
     assert (found.index, found.kept) == (2, False)
     assert [round(math.exp(one.retest), 9) for one in found.candidates] == [0.9, 0.7]
     assert found.optimism == pytest.approx(math.log(0.5 / 0.9))  # of the winner of the tuning, not of what is frozen
@@ -55,7 +55,7 @@ def test_what_is_best_when_tested_again_is_frozen() -> None:
 
 def test_where_nothing_is_better_the_method_is_kept_as_it_stands() -> None:
     first = trial(0, [10, 10])
-    found = freeze([trial(1, [5, 5])], again({0: 10.0, 1: 11.0}), first, sweep())
+    found = select([trial(1, [5, 5])], again({0: 10.0, 1: 11.0}), first, sweep())
     assert (found.index, found.kept, found.params) == (0, True, first.params)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
-from hfbench.sweep.sampling import Seen, grid, is_hopeless, seed_order, suggest
+from hfbench.sweep.sampling import Observation, grid, is_hopeless, seed_order, suggest
 
 SPACE = {"a": Log(1e-3, 1.0), "b": Linear(0.0, 1.0), "c": Integers(1, 20)}
 FIRST = {"a": 0.1, "b": 0.9, "c": 5}
@@ -15,18 +15,18 @@ def bowl(params: dict) -> float:
     return (math.log10(params["a"]) + 1.5) ** 2 + 4 * (params["b"] - 0.3) ** 2 + ((params["c"] - 12) / 10) ** 2
 
 
-def course(sampler: str, trials: int, identity: str = "x") -> list[Seen]:
-    seen = [Seen(FIRST, (bowl(FIRST),))]
+def course(sampler: str, trials: int, identity: str = "x") -> list[Observation]:
+    seen = [Observation(FIRST, (bowl(FIRST),))]
     for index in range(1, trials):
         params = suggest(SPACE, seen, sampler, 1, identity, index)
-        seen.append(Seen(params, (bowl(params),)))
+        seen.append(Observation(params, (bowl(params),)))
     return seen
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
 def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str) -> None:
     seen = course("random", 14)
-    pending = Seen({"a": 0.02, "b": 0.5, "c": 3}, None)
+    pending = Observation({"a": 0.02, "b": 0.5, "c": 3}, None)
     again = [suggest(SPACE, [*seen, pending], sampler, 1, "x", 15) for _ in range(2)]
     assert again[0] == again[1]
     assert again[0] != suggest(SPACE, [*seen, pending], sampler, 1, "another sweep", 15)
@@ -45,16 +45,16 @@ def test_the_samplers_find_a_smooth_minimum_sooner_than_chance() -> None:
 
 
 def test_two_objectives_and_a_constraint_are_taken() -> None:
-    seen = [Seen({**FIRST, "b": i / 20}, (i / 20, 1 - i / 20), excess=i / 20 - 0.5) for i in range(20)]
+    seen = [Observation({**FIRST, "b": i / 20}, (i / 20, 1 - i / 20), excess=i / 20 - 0.5) for i in range(20)]
     assert set(suggest(SPACE, seen, "tpe", 2, "x", 20)) == set(SPACE)
 
 
 def test_tpe_keeps_to_where_the_constraint_holds() -> None:
     """The objective falls with b, which may not pass 0.5."""
-    seen = [Seen(FIRST, (0.0,), excess=0.4)]
+    seen = [Observation(FIRST, (0.0,), excess=0.4)]
     for index in range(1, 40):
         params = suggest(SPACE, seen, "tpe", 1, "x", index)
-        seen.append(Seen(params, (-params["b"],), excess=params["b"] - 0.5))
+        seen.append(Observation(params, (-params["b"],), excess=params["b"] - 0.5))
     late = [one.params["b"] for one in seen[25:]]
     assert sum(b <= 0.5 for b in late) > 0.6 * len(late)
 
@@ -62,7 +62,7 @@ def test_tpe_keeps_to_where_the_constraint_holds() -> None:
 def test_a_grid_is_every_combination_but_the_first_trial() -> None:
     space = {"a": Choice(1, 2, 3), "b": Choice(False, True)}
     first = {"a": 2, "b": False}
-    found = [suggest(space, [Seen(first, (0.0,))], "grid", 1, "x", index) for index in range(1, 6)]
+    found = [suggest(space, [Observation(first, (0.0,))], "grid", 1, "x", index) for index in range(1, 6)]
     assert found == grid(space, first)
     assert len({tuple(one.values()) for one in [*found, first]}) == 6
 

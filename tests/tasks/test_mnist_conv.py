@@ -8,7 +8,7 @@ from torch import nn
 from hfbench import registry
 from hfbench.errors import ConfigError
 from hfbench.parts.hyperparameters import build
-from hfbench.parts.protocols import Pictured
+from hfbench.parts.protocols import HasPictures
 from hfbench.tasks.mnist_conv import MNISTConv, network
 
 
@@ -117,7 +117,7 @@ def test_error_and_pictures():
     z = torch.full((2, 784), 200.0)
     t = torch.cat([torch.ones(1, 784), torch.zeros(1, 784)])
     assert task.error(z, t).tolist() == [0, 784]
-    assert isinstance(task, Pictured)
+    assert isinstance(task, HasPictures)
     assert [tuple(shown.shape) for shown in task.pictures(z, t)] == [(2, 28, 28), (2, 28, 28)]
 
 

@@ -79,7 +79,7 @@ def test_what_holds_passes_and_what_does_not_fails(said: str) -> None:
 
 
 def test_a_failure_is_told_in_three_parts(said: str) -> None:
-    assert "ContractBroken: expected: a member of hfbench.parts.protocols.Stop, or None" in said
+    assert "ContractBroken: expected: a member of hfbench.parts.Stop, or None" in said
     assert re.search(r"^E +came:     False$", said, re.MULTILINE)
     assert re.search(r"^E +matters:  the reason is recorded in the trace", said, re.MULTILINE)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from support.tiny_study import specs, tiny
 
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.tracking.params import columns, flat_params, study_params
 
 EVERY_RUN = {
@@ -62,7 +62,7 @@ def test_safeguards_and_rules_that_are_not_the_default_have_a_column_though_all_
         'rules=[{ use = "relative-progress", epsilon = 1e-3 }]',
     )
     study = tiny(tmp_path, *(f"methods.{name}.{setting}" for name in ("hf", "shf") for setting in shared))
-    found = columns(spec.config() for spec in plan(study))
+    found = columns(spec.config() for spec in runs_of(study))
     assert {name for name in found if name.startswith(("globalization", "rules."))} == {
         "globalization.initial_damping",
         "globalization.line_search",
@@ -72,7 +72,7 @@ def test_safeguards_and_rules_that_are_not_the_default_have_a_column_though_all_
 
 def test_a_study_as_params(tmp_path: Path) -> None:
     study = tiny(tmp_path, "study.margin=1.2")
-    assert study_params(study, plan(study)) == {
+    assert study_params(study, runs_of(study)) == {
         "question": "Does <LSMR> need less *work*?",
         "tasks": "tiny-curves",
         "seeds": "0, 1",
@@ -90,8 +90,8 @@ def test_a_study_as_params(tmp_path: Path) -> None:
 
 def test_a_device_is_told_where_it_is_a_gpu(tmp_path: Path) -> None:
     study = tiny(tmp_path, "study.device=cuda:1")
-    assert study_params(study, plan(study))["device"] == "cuda:1"
-    runs = [spec.config() for spec in plan(study)]
+    assert study_params(study, runs_of(study))["device"] == "cuda:1"
+    runs = [spec.config() for spec in runs_of(study)]
     assert {flat_params(config)["device"] for config in runs} == {"cuda:1"}
     assert "device" in columns(runs)
     older = {key: value for key, value in runs[0].items() if key != "device"}

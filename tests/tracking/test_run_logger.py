@@ -14,9 +14,9 @@ from support.tiny_study import MISBEHAVING, State, run_quietly, tiny, uses_mlflo
 from hfbench import registry
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.config.study_runs import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.parts.hyperparameters import part
-from hfbench.records.results_folder import Setting
+from hfbench.records.results_folder import ResultsFolder
 from hfbench.runs.run import LiveRun
 from hfbench.tracking import run_logger
 from hfbench.tracking.mlflow_store import Tracker
@@ -55,7 +55,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def children(study: Study, results: Path) -> list[Any]:
-    return list(tracker_of(study, {spec.key(): spec for spec in plan(study)}, results).logged().values())
+    return list(tracker_of(study, {spec.key(): spec for spec in runs_of(study)}, results).logged().values())
 
 
 @pytest.mark.usefixtures("hasty")
@@ -80,7 +80,7 @@ def test_a_long_run_is_seen_while_it_runs(
     assert len(seen) >= 2
     assert {(run, status) for run, status, _, _ in seen} == {(child.info.run_id, "RUNNING")}
     assert all(shown == reported for _, _, shown, reported in seen)
-    history = tracker_of(slow, {spec.key(): spec for spec in plan(slow)}, results).client.get_metric_history(
+    history = tracker_of(slow, {spec.key(): spec for spec in runs_of(slow)}, results).client.get_metric_history(
         child.info.run_id, "test/error"
     )
     assert sorted(point.step for point in history) == list(range(11))
@@ -134,7 +134,7 @@ def test_trouble_with_the_store_costs_the_live_points_only(
 def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_logger, "POINT_EVERY", 0.5)
     monkeypatch.setattr(run_logger, "LOOK_EVERY", 0.05)
-    spec = plan(tiny(tmp_path, "study.seeds=1"))[0]
+    spec = runs_of(tiny(tmp_path, "study.seeds=1"))[0]
     shown: list[tuple[int, float]] = []
 
     class Recorder:
@@ -145,7 +145,7 @@ def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.M
             shown.append((row["iteration"], time.monotonic()))
             return True
 
-    setting = Setting(tmp_path, "tiny")
+    setting = ResultsFolder(tmp_path, "tiny")
     recorder: Any = Recorder()
     of_study = run_logger.Log(recorder, {spec.key(): spec}, setting, Console())
     setting.folder(spec.key()).create({})
