@@ -33,6 +33,12 @@ def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take seconds, and have tests of their own."""
+    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
+
+
+@pytest.fixture
 def results(tmp_path: Path) -> Path:
     return results_folder(tmp_path / "results")
 

@@ -5,47 +5,21 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytest
+from support.shelf import CONTENT, Furniture
 
 import hfbench
 from hfbench import registry
-from hfbench.cli import main
 from hfbench.parts.data_files import DataFile
-from hfbench.parts.hyperparameters import Log, Within, part
+from hfbench.parts.hyperparameters import part
+
+pytestmark = pytest.mark.usefixtures("shelf")
 
 HEAVY = "torch mlflow pandas numpy scipy matplotlib seaborn optuna joblib"
-CONTENT = b"digits"
-
-
-class Furniture:
-    """What a task must have beside its files."""
-
-    loss = "logistic"
-    budget: ClassVar[dict[str, float]] = {"passes": 1.0}
-    target, decay, decay_mask = 1.0, 0.0, "none"
-
-    def load(self, generator: Any, data: str | None = None) -> None: ...
-    def model(self, generator: Any) -> None: ...
-    def error(self, outputs: Any, targets: Any) -> None: ...
-
-
-@part
-class Shelf(Furniture):
-    """Reads one file; [bold]brackets[/bold] are no markup.
-
-    The rest of the story.
-    """
-
-    files: ClassVar[tuple[DataFile, ...]] = (
-        DataFile("shelf/digits.gz", hashlib.sha256(CONTENT).hexdigest()),
-        DataFile("shelf/extra.gz", "", optional=True),
-    )
-    decay: Annotated[float, Log(1e-7, 1e-3), Within("[0, inf)"), "weight decay"] = 1e-5
 
 
 @part
@@ -66,16 +40,6 @@ class Pause:
     def begin(self) -> None: ...
 
 
-@pytest.fixture(autouse=True)
-def _shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("HFBENCH_DATA", raising=False)
-    monkeypatch.delenv("HFBENCH_RESULTS", raising=False)
-    monkeypatch.setattr("hfbench.parts.data_files.cache_folder", lambda: tmp_path / "cache")
-    with registry.temporary("task", "shelf", Shelf):
-        yield
-
-
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
     """A data folder that holds the file."""
@@ -83,21 +47,6 @@ def library(tmp_path: Path) -> Path:
     (folder / "shelf").mkdir(parents=True)
     (folder / "shelf" / "digits.gz").write_bytes(gzip.compress(CONTENT))
     return folder
-
-
-@pytest.fixture
-def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the console script in this process: (status, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hfbench", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main.main()
-        out, err = capsys.readouterr()
-        status = caught.value.code
-        return (status if isinstance(status, int) else 0), out, err
-
-    return call
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,6 @@ from hfbench.tracking.study_tracker import study_key
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
-
-
 def logged(results: Path, study: Study) -> list[Any]:
     """Every MLflow run of the study."""
     tracker = Tracker(results, study.name, "looking")

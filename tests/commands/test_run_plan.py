@@ -30,12 +30,6 @@ from hfbench.records.run_folder import RunFolder
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
-
-
 def planned(study: Study, results: Path, jobs: int = 1) -> tuple[int, str]:
     screen = io.StringIO()
     return plan_study(study, results, jobs, None, Console(file=screen, width=80)), screen.getvalue()

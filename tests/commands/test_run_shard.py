@@ -24,12 +24,6 @@ from hfbench.tracking.mlflow_store import Tracker
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
-
-
 def shard(study: Study, which: str, results: Path) -> tuple[int, str]:
     screen = io.StringIO()
     console = Console(file=screen, width=80)

@@ -65,12 +65,6 @@ registry.add("solver", "slow", Slow)
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
-
-
-@pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HFBENCH_TEST_LOG", str(tmp_path / "log"))
     return tmp_path / "log"

@@ -18,7 +18,6 @@ from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.records import archive
 from hfbench.records.recorded_study import same_settings
-from hfbench.report import study_figures
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -35,12 +34,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
     file = folder / "tiny.parquet"
     export.export_study(study, results, None, Console(file=io.StringIO()), file)
     return study, results, file
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without figures, which take seconds."""
-    monkeypatch.setattr(study_figures, "draw", lambda *of: [])
 
 
 def compared(study: Study, results: Path, file: Path | None = None) -> str:

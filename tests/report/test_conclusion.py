@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import re
@@ -16,11 +15,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
-from support.tiny_study import MISBEHAVING, Raises, results_folder, run_quietly, specs, tiny, uses_mlflow
+from support.tiny_study import (
+    MISBEHAVING,
+    Raises,
+    compare_quietly,
+    results_folder,
+    run_quietly,
+    specs,
+    tiny,
+    uses_mlflow,
+)
 
 from hfbench import registry
-from hfbench.commands.compare import compare_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
@@ -54,19 +60,6 @@ BASELINE = """
 optimizer = "adam"
 scheduler = { use = "fixed", gradient = 0.5, curvature = 0.5 }
 """
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take seconds: they are drawn where a test looks at them."""
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
-
-
-def compare_quietly(study: Study, results: Path, *options: str) -> tuple[int, str]:
-    """Exit status and what was printed."""
-    screen = io.StringIO()
-    status = compare_study(study, results, None, Console(file=screen, width=80), options)
-    return status, screen.getvalue()
 
 
 def folder_of(results: Path) -> Path:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from hfbench.commands.compare import compare_study
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.run_spec import RunSpec
@@ -84,6 +85,13 @@ def run_quietly(study: Study, results: Path, jobs: int = 1, **more: Any) -> tupl
     """Exit status and what was printed."""
     screen = io.StringIO()
     status = run_study(study, results, jobs, None, Console(file=screen, width=80), **more)
+    return status, screen.getvalue()
+
+
+def compare_quietly(study: Study, results: Path, *options: str) -> tuple[int, str]:
+    """Exit status and what was printed."""
+    screen = io.StringIO()
+    status = compare_study(study, results, None, Console(file=screen, width=80), options)
     return status, screen.getvalue()
 
 

@@ -36,11 +36,6 @@ class Slow:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
-
-
-@pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Study]:
     with registry.temporary("solver", "slow", Slow):
         file = tiny(tmp_path, extra=MISBEHAVING % ("slow", "slow")).source
