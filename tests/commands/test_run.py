@@ -1,6 +1,7 @@
+"""`hfbench run`: verdicts, figures and MLflow, what the same command repeats, and processes that end or die."""
+
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
 from support.tiny_study import (
     MISBEHAVING,
     Dies,
@@ -31,14 +31,11 @@ from hfbench import registry
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
-from hfbench.errors import ConfigError, NonFiniteError, StoreError
+from hfbench.errors import ConfigError
 from hfbench.execution.part_shipping import added_parts
-from hfbench.execution.progress import Bars, describe, note
 from hfbench.records.files import read_json
 from hfbench.records.run_folder import RunFolder
 from hfbench.tracking.mlflow_store import Tracker
-from hfbench.tracking.params import study_params
-from hfbench.tracking.study_tracker import study_key
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -134,34 +131,6 @@ def test_failed_and_diverged_runs_are_recorded_and_the_study_goes_on(results: Pa
     assert len(logged(results, study)) == 5
 
 
-@pytest.mark.parametrize(
-    ("override", "error", "message"),
-    [
-        ("methods.hf.scheduler.gradient=900", ConfigError, "200 training cases"),
-        ("tasks.tiny-curves.cases=99999", ConfigError, r"tasks\.tiny-curves\.cases: must be at most"),
-        ('methods.hf.rules=[{use="backward-error"}]', ConfigError, r"methods\.hf: rule BackwardError reads"),
-        ("study.name=tiny", StoreError, "must be writable"),
-    ],
-)
-def test_bad_input_is_said_before_anything_is_written(
-    tmp_path: Path, override: str, error: type[Exception], message: str
-) -> None:
-    study = tiny(tmp_path / "study", override)
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    results = blocked / "results" if error is StoreError else tmp_path / "results"
-    with pytest.raises(error, match=message):
-        run_quietly(study, results)
-    assert sorted(os.listdir(tmp_path)) == ["file", "study"]
-
-
-def test_a_model_whose_outputs_are_not_finite_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.runs.run.mean_error", lambda *of: float("nan"))
-    with pytest.raises(NonFiniteError, match="finite outputs"):
-        run_quietly(tiny(tmp_path), tmp_path / "results")
-    assert not (tmp_path / "results").exists()
-
-
 def test_ctrl_c_leaves_what_the_same_command_continues(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,17 +197,6 @@ def test_the_same_runs_judged_otherwise_are_another_verdict(results: Path, tmp_p
     assert written(results) == before
     parents = [entry for entry in logged(results, study) if "run_key" not in entry.data.tags]
     assert sorted(parent.data.params["margin"] for parent in parents) == ["1.1", "1.3"]
-
-
-def test_a_study_is_known_by_its_runs_and_how_they_are_judged(tmp_path: Path) -> None:
-    def key(*overrides: str) -> str:
-        study = tiny(tmp_path, *overrides)
-        runs = runs_of(study)
-        return study_key(study, [spec.key() for spec in runs], study_params(study, runs))
-
-    changes = ("margin=1.3", "alpha=0.1", "baseline=shf", "seeds=3", "question=Why?", "primary=products_to_target")
-    assert key() == key()
-    assert len({key(), *(key(f"study.{change}") for change in changes)}) == 1 + len(changes)
 
 
 def test_where_nothing_reached_the_target_there_is_no_ratio(results: Path, tmp_path: Path) -> None:
@@ -390,48 +348,3 @@ def test_parts_other_processes_cannot_load_need_one_job(tmp_path: Path, monkeypa
         with pytest.raises(ConfigError, match="run with one job"):
             run_quietly(study, tmp_path / "results", jobs=2)
     assert not (tmp_path / "results").exists()
-
-
-# ---------------------------------------------------------------- progress
-
-
-def test_bars_follow_the_reports_of_runs_under_way(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, "abc")
-    folder.create({})
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
-    with Bars(console, tmp_path, ["abc", "def"], 1, 3) as bars:
-        bars.since -= 5
-        bars.read_reports()
-        assert [task.description for task in bars.tasks] == ["all runs"]
-        folder.report({"name": "hf/usps/s0", "iteration": 4, "test_error": 9.1234, "target": 7.0, "spent": 0.5})
-        time.sleep(0.8)  # the reader's turn
-        bars.refresh()
-        assert [(task.description, task.completed) for task in bars.tasks] == [("all runs", 1), ("hf/usps/s0", 0.5)]
-        bars.ended({"key": "abc", "method": "hf", "task": "usps", "seed": 0, "outcome": "failed", "error": "[x]"})
-        assert [(task.description, task.completed) for task in bars.tasks] == [("all runs", 2)]
-    assert "iteration 4, test error 9.123 (target 7)" in screen.getvalue()
-    assert "hf/usps/s0: failed: [x]" in screen.getvalue()
-
-
-def test_reports_of_earlier_invocations_are_not_shown(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, "abc")
-    folder.create({})
-    folder.report({"name": "hf/usps/s0", "iteration": 0})
-    assert folder.progress(time.time() - 10) == {"name": "hf/usps/s0", "iteration": 0}
-    assert folder.progress(time.time() + 10) is None
-    assert note({"name": "hf/usps/s0", "iteration": 0}) == "starting"
-
-
-def test_a_run_in_one_line() -> None:
-    result = {"method": "hf", "task": "usps", "seed": 1, "work": 12.345, "seconds": 8.123, "final_test_error": 7.7777}
-    at_once = describe(result | {"outcome": "reached", "work_to_target": 12.345})
-    assert at_once == "hf/usps/s1: reached the target after 12.35 passes, 8.12 s"
-    went_on = describe(result | {"outcome": "reached", "work_to_target": 3.0})
-    assert went_on == (
-        "hf/usps/s1: reached the target after 3 passes, ended after 12.35 passes, 8.12 s, test error 7.778"
-    )
-    assert describe(result | {"outcome": "diverged"}) == "hf/usps/s1: diverged after 12.35 passes, 8.12 s"
-    assert describe(result | {"outcome": "budget"}).endswith(
-        "budget spent after 12.35 passes, 8.12 s, test error 7.778"
-    )

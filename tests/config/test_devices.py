@@ -13,7 +13,6 @@ from hfbench.config.devices import check_device, device_of, gpu_of, is_here
 from hfbench.config.load import load_study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
-from hfbench.execution.preflight import preflight
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.attempt import attempt
 
@@ -63,17 +62,6 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(monkeypatch: pyte
         device_of("cuda:2")
     assert gpu_of("cuda:2") == {}
     assert [is_here(name) for name in ("cpu", "cuda", "cuda:1", "cuda:2")] == [True, True, True, False]
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_is_looked_for_before_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetched(*of: object) -> None:
-        raise AssertionError("a file was fetched for a run that cannot be made")
-
-    monkeypatch.setattr("hfbench.execution.preflight.locate", fetched)
-    specs = runs_of(load_study("usps-first", overrides=["study.device=cuda"]))
-    with pytest.raises(ConfigError, match="cuda must be a GPU that PyTorch finds here"):
-        preflight(specs, str(tmp_path))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

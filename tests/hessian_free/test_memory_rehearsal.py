@@ -15,12 +15,11 @@ import hfbench.hessian_free.memory_rehearsal
 import hfbench.hessian_free.optimizer
 from hfbench import HessianFree
 from hfbench.curvature.linearisation import Linearisation
-from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.step import StepSettings, compute_step
-from hfbench.memory.allocations import Tally, slices
+from hfbench.memory.allocations import Tally
 from hfbench.memory.byte_sizes import in_words
-from hfbench.memory.forecast import ChunkPlan, Forecast, plan_chunk, resident_bytes
+from hfbench.memory.forecast import ChunkPlan, Forecast, resident_bytes
 
 LOSSES = ("least-squares", "logistic", "softmax")
 DTYPE = torch.float64
@@ -252,19 +251,6 @@ def test_chunk_and_limit_both_hold() -> None:
     assert _planned(optimizer, 10**9, (x, t), None).chunk == 7
 
 
-def test_objectives_below_a_limit_are_the_same() -> None:
-    model, x = network((5, 30, 3), 0), inputs_for(300, 5, 1)
-    t = targets_for("logistic", 300, 3, 2)
-    whole = objective(model, "logistic", x, t, (0.1, 0.0, 0.1, 0.0))
-    limit = resident_bytes(model, ()) + 10_000
-    with Tally() as tally:
-        below = objective(model, "logistic", x, t, (0.1, 0.0, 0.1, 0.0), max_bytes=limit)
-    assert below == pytest.approx(whole, rel=1e-12)
-    assert tally.peak <= 10_000 + 4096  # and the few cases that it was tried on
-    with pytest.raises(ConfigError, match="max_bytes: must be at least"):
-        objective(model, "logistic", x, t, max_bytes=1000)
-
-
 # ---------------------------------------------------------------- rehearsals
 
 
@@ -308,58 +294,6 @@ def test_a_step_that_cannot_be_rehearsed_is_taken(monkeypatch: pytest.MonkeyPatc
     assert result.step_length > 0
     with pytest.raises(RuntimeError, match="so few cases"):
         HessianFree(network((5, 6, 3), 0), max_bytes="1GB").step(x, t)
-
-
-def test_a_forecast_of_lines_is_exact() -> None:
-    """1000 bytes, 8 per case of a, 4 per case of b; later 40 per case of the chunk, or 200 in slices of at most 3."""
-
-    def run(sizes: Any) -> None:
-        _ = torch.zeros(1000, dtype=torch.int8), torch.zeros(sizes["a"], 2), torch.zeros(sizes["b"])
-        for one in slices(sizes["a"], sizes["chunk"]):
-            n = one.stop - one.start
-            torch.zeros(n, 10)
-            for some in slices(n, 3, bounded=True):
-                torch.zeros(some.stop - some.start, 50)
-
-    forecast = Forecast.of(run, {"a": 5, "b": 2, "chunk": 3})
-    for a, b, chunk in ((5, 2, 3), (100, 7, 9), (1000, 1, 500), (1000, 1000, 4)):
-        expected = 1000 + 8 * a + 4 * b + max(40 * chunk, 200 * min(chunk, 3))
-        assert forecast.peak({"a": a, "b": b, "chunk": chunk}) == expected
-    sizes = {"a": 100, "b": 7}
-    limit = forecast.peak({**sizes, "chunk": 20})
-    assert forecast.largest("chunk", limit, sizes, 99) == 20
-    assert forecast.largest("chunk", limit + 39, sizes, 99) == 20
-    assert forecast.largest("chunk", limit, sizes, 12) == 12
-    assert forecast.largest("chunk", 10, sizes, 99) == 0
-
-
-def test_where_computations_differ_their_peaks_are_compared() -> None:
-    def run(sizes: Any) -> None:
-        kept = [torch.zeros(10) for _ in range(sizes["a"])]
-        del kept
-
-    assert Forecast.of(run, {"a": 2}).peak({"a": 50}) == 50 * 40
-
-
-def test_plans_stream_the_larger_batch_first() -> None:
-    """Bytes: 10 per case that is in the model at once, whole batches being there all the time."""
-
-    def forecast(few: Any) -> Forecast:
-        def run(sizes: Any) -> None:
-            chunk = sizes.get("chunk", max(sizes.values()))
-            _ = [torch.zeros(min(sizes[name], chunk), 10, dtype=torch.int8) for name in few if name != "chunk"]
-
-        return Forecast.of(run, few)
-
-    cases = {"gradient": 100, "curvature": 20}
-    assert plan_chunk(forecast, cases, 5, None, 1205) == ChunkPlan(None, 1205)
-    assert plan_chunk(forecast, cases, 5, None, 705) == ChunkPlan(50, 705), "two equal chunks of the gradient's cases"
-    assert plan_chunk(forecast, cases, 5, None, 405) == ChunkPlan(20, 405)
-    assert plan_chunk(forecast, cases, 5, None, 205) == ChunkPlan(10, 205)
-    assert plan_chunk(forecast, cases, 5, 4, 705) == ChunkPlan(4, 85)
-    assert plan_chunk(forecast, cases, 5, 30, None) == ChunkPlan(30, 505)
-    with pytest.raises(ConfigError, match=r"at least 25 B for 120 cases \(20 B for one case .* 5 B for all else"):
-        plan_chunk(forecast, cases, 5, None, 24)
 
 
 # ---------------------------------------------------------------- nothing is held that is not needed

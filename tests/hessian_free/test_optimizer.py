@@ -1,53 +1,27 @@
-"""The whole step: exact where it can be, every switch felt, resumed bit for bit, and honest about its work."""
+"""The whole step: exact where it can be, every switch felt, resumed bit for bit, and nothing moved by an error."""
 
 from __future__ import annotations
 
 import copy
-import gc
 import io
 import math
-import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.systems import flat, inputs_for, network, targets_for
+from support.small_steps import DTYPE, PLAIN, PRECONDITIONERS, SOLVERS, problem, run, weights
+from support.systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.objective import objective
-from hfbench.errors import ConfigError, NonFiniteError, UnknownPartError
-from hfbench.hessian_free import step
+from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.hessian_free.globalization import Globalization
-from hfbench.hessian_free.step_result import StepResult
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.preconditioners.chapelle_erhan import ChapelleErhan
-from hfbench.solvers.stopping import FixedIterations, Residual
-
-SOLVERS = ["cg", "lsmr", "lsqr", "minres"]
-PRECONDITIONERS = ["identity", "martens", "chapelle-erhan"]
-PLAIN = {"warm_start": 0.0, "backtracking": False, "adapt_damping": False, "line_search": False}
-DTYPE = torch.float64
-
-
-def problem(loss: str = "logistic", cases: int = 30, seed: int = 0, dtype: torch.dtype = DTYPE):
-    model = network((6, 5, 4), seed, dtype)
-    return model, inputs_for(cases, 6, seed + 1, dtype), targets_for(loss, cases, 4, seed + 2, dtype)
-
-
-def weights(model: nn.Module) -> np.ndarray:
-    return flat(tuple(model.parameters()))  # type: ignore[arg-type]
-
-
-def run(steps: int, loss: str = "logistic", curvature: bool = False, **settings: Any):
-    """(model, optimizer, results) after some steps of a small problem."""
-    model, x, t = problem(loss)
-    optimizer = HessianFree(model, loss, **settings)
-    part = (x[:12], t[:12]) if curvature else None
-    return model, optimizer, [optimizer.step(x, t, part) for _ in range(steps)]
-
+from hfbench.solvers.stopping import Residual
 
 # ---------------------------------------------------------------- exactness
 
@@ -83,25 +57,6 @@ def test_with_decay_it_is_ridge_regression() -> None:
     assert result.objective_after == pytest.approx(result.objective_before + result.q, rel=1e-10)
 
 
-def test_the_result_is_about_the_objective() -> None:
-    model, x, t = problem()
-    before = copy.deepcopy(model)
-    optimizer = HessianFree(model, decay=0.1, decay_mask="all")
-    result = optimizer.step(x, t)
-    w = before_weights = weights(before)
-    value = float(nn.functional.binary_cross_entropy_with_logits(before(x), t, reduction="sum").detach()) / 30
-    assert result.objective_before == pytest.approx(value + 0.05 * w @ w)
-    assert result.step_norm == pytest.approx(float(np.linalg.norm(weights(model) - before_weights)))
-    leaves = list(before.parameters())
-    loss = nn.functional.binary_cross_entropy_with_logits(before(x), t, reduction="sum") / 30
-    g = flat(torch.autograd.grad(loss, leaves)) + 0.1 * w  # type: ignore[arg-type]
-    assert result.gradient_norm == pytest.approx(float(np.linalg.norm(g)))
-    assert result.objective_after == pytest.approx(objective(model, "logistic", x, t, optimizer.mu_D))
-    row = result.to_row()
-    assert list(row) == list(StepResult.__dataclass_fields__)
-    assert all(value is None or isinstance(value, int | float | str) for value in row.values())
-
-
 # ---------------------------------------------------------------- every setting is felt
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -131,89 +86,6 @@ def test_every_setting_changes_the_trajectory() -> None:
             assert not np.allclose(ends[a], ends[b], rtol=1e-9, atol=0), (a, b)
 
 
-class Steep(nn.Module):
-    """One weight with z = 40 w³: a model so curved that full steps overshoot."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.tensor([0.1], dtype=DTYPE))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 40 * self.w**3 * x
-
-
-def overshoot(**globalization: Any) -> StepResult:
-    settings = {**PLAIN, "initial_damping": 1e-8, **globalization}
-    model, x = Steep(), torch.ones(3, 1, dtype=DTYPE)
-    return HessianFree(model, "least-squares", preconditioner="identity", globalization=settings).step(x, 40 * x)
-
-
-def test_line_search_shortens_a_step_that_overshoots() -> None:
-    free, searched = overshoot(), overshoot(line_search=True)
-    assert free.step_length == 1.0
-    assert free.objective_after is None
-    assert 0 < searched.step_length < 1
-    assert searched.objective_after < searched.objective_before
-    assert searched.step_length == pytest.approx(0.8 ** round(math.log(searched.step_length, 0.8)))
-
-
-def test_damping_rises_after_a_step_that_overshoots() -> None:
-    result = overshoot(adapt_damping=True)
-    assert result.rho == -math.inf
-    assert result.next_damping == pytest.approx(1.5e-8)
-    assert result.objective_after > result.objective_before, "rho needed it, so it is known"
-
-
-def test_no_try_left_leaves_the_weights() -> None:
-    model, x = Steep(), torch.ones(3, 1, dtype=DTYPE)
-    rules = Globalization(initial_damping=1e-8, max_tries=2)
-    optimizer = HessianFree(model, "least-squares", preconditioner="identity", globalization=rules)
-    result = optimizer.step(x, 40 * x)
-    assert (result.step_length, result.step_norm, model.w.tolist()) == (0.0, 0.0, [0.1])
-    assert result.objective_after == result.objective_before
-    assert result.next_damping > result.damping
-    assert optimizer.iteration == 1
-
-
-def test_backtracking_returns_to_an_earlier_iterate() -> None:
-    """At a tiny damping the late iterates overshoot, an early one does not."""
-    settings = {"initial_damping": 1e-6, "warm_start": 0.0, "keep_start": 1}
-    rules = [FixedIterations(iterations=25)]
-    _, _, (there,) = run(1, rules=rules, globalization=settings)
-    _, _, (back,) = run(1, rules=rules, globalization={**settings, "backtracking": False})
-    assert there.chosen_iterate < there.inner_iterations == back.chosen_iterate
-    assert there.objective_after < back.objective_before
-
-
-def test_warm_start_is_the_last_iterate_not_the_chosen_one() -> None:
-    _, optimizer, (result,) = run(1, globalization={"initial_damping": 1e-6, "keep_start": 1})
-    assert result.chosen_iterate < result.inner_iterations
-    stored = flat(tuple(optimizer.state[p]["warm_start"] for p in optimizer.param_groups[0]["params"]))  # type: ignore[arg-type]
-    assert np.linalg.norm(stored) != pytest.approx(result.step_norm / result.step_length, rel=1e-3)
-    np.testing.assert_allclose(flat(step.warm_start(optimizer.settings, optimizer._last_iterate())), 0.95 * stored)
-
-
-def test_curvature_on_other_cases() -> None:
-    """The system's matrix is that of the curvature's cases, its right-hand side that of all."""
-    _, _, same = run(2, solver="lsmr")
-    _, _, other = run(2, solver="lsmr", curvature=True)
-    assert same[0].gradient_norm == other[0].gradient_norm
-    assert same[0].q != other[0].q
-    assert other[0].right_hand_side == "damping"
-    assert other[1].objective_after < other[0].objective_before
-
-
-def test_rho_is_measured_on_the_curvatures_cases() -> None:
-    model, x, t = problem()
-    before = copy.deepcopy(model)
-    optimizer = HessianFree(model, globalization={"initial_damping": 1.0})
-    result = optimizer.step(x, t, (x[:12], t[:12]))
-    assert result.step_length == 1.0
-    f = [objective(one, "logistic", x[:12], t[:12]) for one in (before, model)]
-    undamped = result.q - 0.5 * result.damping * result.step_norm**2
-    assert result.rho == pytest.approx((f[1] - f[0]) / undamped, rel=1e-8)
-
-
 def test_variance() -> None:
     model, x, t = problem()
     expected = Linearisation(model, "logistic", x, t).variance_l1
@@ -238,21 +110,6 @@ def test_evidence_is_measured_where_it_is_asked_for() -> None:
 
 
 # ---------------------------------------------------------------- two ways to the same trajectory
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
-def test_streamed_in_chunks_the_trajectory_is_the_same(solver: str, preconditioner: str) -> None:
-    settings = {"solver": solver, "preconditioner": preconditioner, "decay": 0.01, "seed": 3}
-    settings |= {"globalization": {"initial_damping": 0.1}}
-    whole = run(3, curvature=True, **settings)
-    chunked = run(3, curvature=True, chunk=7, **settings)
-    np.testing.assert_allclose(weights(chunked[0]), weights(whole[0]), rtol=1e-7, atol=1e-9)
-    for a, b in zip(chunked[2], whole[2], strict=True):
-        assert (a.inner_iterations, a.chosen_iterate) == (b.inner_iterations, b.chosen_iterate)
-        assert a.next_damping == b.next_damping
-        assert a.objective_after == pytest.approx(b.objective_after, rel=1e-9)
-    assert chunked[1].ledger.work > whole[1].ledger.work
 
 
 def test_parts_by_name_by_table_or_as_instances() -> None:
@@ -321,57 +178,6 @@ def test_a_saved_state_does_not_move_with_the_optimizer() -> None:
         assert torch.equal(kept["warm_start"], frozen["state"][i]["warm_start"])
 
 
-# ---------------------------------------------------------------- work and memory
-
-
-def test_work_equals_a_count_by_hand() -> None:
-    """n = 30 for the gradient, c = 12 for the curvature: Martens' squares, K products, E evaluations."""
-    model, x, t = problem()
-    settings = {"rules": [FixedIterations(iterations=8)], "globalization": {"initial_damping": 45.0}}
-    optimizer = HessianFree(model, **settings)
-    result = optimizer.step(x, t, (x[:12], t[:12]))
-    assert (result.inner_iterations, result.step_length) == (8, 1.0)
-    ledger = optimizer.ledger
-    assert (ledger.forward, ledger.backward, ledger.squares, ledger.norms) == (30 + 12, 30, 30, 0)
-    assert (ledger.jvp, ledger.vjp, ledger.products) == (8 * 12, 8 * 12, 8.0)
-    kept_asked = {8: 2, 7: 3, 5: 3}[result.chosen_iterate]  # from 8 over 7 and 5 down to the first rise
-    assert ledger.evaluation == 30 * kept_asked + 12
-    assert ledger.work == 42 + 2 * 30 + 2 * 30 + 4 * 96 + ledger.evaluation
-    optimizer.step(x, t, (x[:12], t[:12]), evidence=("variance_l1",))
-    assert ledger.norms == 30
-    assert ledger.products == 8 + 9, "the warm start costs one product"
-
-
-def test_switches_off_save_their_evaluations() -> None:
-    _, optimizer, _ = run(1, globalization=PLAIN)
-    assert optimizer.ledger.evaluation == 0
-    _, optimizer, _ = run(1, globalization={**PLAIN, "adapt_damping": True})
-    assert optimizer.ledger.evaluation == 30
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_no_graph_is_held_while_steps_are_tried(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs: list[Any] = []
-    alive: list[int] = []
-    linearised, backtrack = step.StepSettings.linearised, step._backtrack
-
-    def watched(self: step.StepSettings, *args: Any) -> Linearisation:
-        at = linearised(self, *args)
-        graphs.append(weakref.ref(at.kept))
-        return at
-
-    def counted(*args: Any) -> Any:
-        gc.collect()
-        alive.append(sum(graph() is not None for graph in graphs))
-        return backtrack(*args)
-
-    monkeypatch.setattr(step.StepSettings, "linearised", watched)
-    monkeypatch.setattr(step, "_backtrack", counted)
-    run(2, solver=solver, curvature=True)
-    assert len(graphs) >= 4  # a step's memory is rehearsed before
-    assert set(alive) == {0}
-
-
 # ---------------------------------------------------------------- errors
 
 
@@ -398,45 +204,6 @@ def test_curvature_cases_that_are_not_finite_are_refused_too() -> None:
     with pytest.raises(NonFiniteError):
         HessianFree(model).step(x, t, (x * math.nan, t))
     assert np.array_equal(weights(model), before)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"loss": "logstic"}, ConfigError, "did you mean 'logistic'"),
-        ({"solver": "lsrm"}, UnknownPartError, "did you mean 'lsmr'"),
-        ({"preconditioner": {"use": "martens", "exponnt": 1.0}}, ConfigError, "did you mean 'exponent'"),
-        ({"rules": ["relativ-progress"]}, UnknownPartError, "relative-progress"),
-        ({"globalization": {"warmstart": 0.9}}, ConfigError, "globalization.warmstart: .*did you mean 'warm_start'"),
-        ({"decay_mask": "weight"}, ConfigError, "did you mean 'weights'"),
-        ({"decay": math.inf}, ConfigError, "decay"),
-        ({"max_inner": 0}, ConfigError, "max_inner"),
-    ],
-)
-def test_settings_that_do_not_exist(settings: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        HessianFree(network((6, 4), 0), **settings)
-
-
-def test_keywords_that_do_not_exist() -> None:
-    with pytest.raises(
-        ConfigError, match=r"lr: HessianFree has no learning rate, but got 0.1: leave it out\. Each step's"
-    ):
-        HessianFree(network((6, 4), 0), lr=0.1)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
-        HessianFree(network((6, 4), 0), momentum=0.9)
-
-
-def test_settings_that_fit_no_batch() -> None:
-    model, x, t = problem()
-    with pytest.raises(ConfigError, match="chunk"):
-        HessianFree(model, chunk=0).step(x, t)
-    with pytest.raises(ConfigError, match="right_hand_side"):
-        HessianFree(model, solver="lsmr", right_hand_side="resid").step(x, t)
-    with pytest.raises(ConfigError, match="two cases"):
-        HessianFree(model).step(x[:1], t[:1], evidence=("variance_l1",))
-    with pytest.raises(ConfigError, match="requires_grad"):
-        HessianFree(nn.Tanh())
 
 
 # ---------------------------------------------------------------- edges
@@ -631,20 +398,3 @@ def test_a_model_with_convolutions_trains() -> None:
     assert results[-1].objective_after < 0.5 * results[0].objective_before
     assert all(r.variance_l1 > 0 for r in results)
     assert results[0].product_mode == "transpose"
-
-
-def test_a_warm_start_that_overflows_is_dropped() -> None:
-    """The step it spoils is not taken, lambda rises, and the next step starts from zero."""
-    model, x = network((4, 3, 4), 0), inputs_for(20, 4, 1)
-    optimizer = HessianFree(model, loss="least-squares", solver="cg")
-    optimizer.step(x, x)
-    for p in model.parameters():
-        optimizer.state[p]["warm_start"] = torch.full_like(p, 1e200)
-    before = [p.detach().clone() for p in model.parameters()]
-    spoiled = optimizer.step(x, x)
-    assert (spoiled.stop_reason, spoiled.step_length) == ("nonfinite", 0.0)
-    assert spoiled.next_damping > spoiled.damping
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
-    healthy = optimizer.step(x, x)
-    assert healthy.step_length > 0
-    assert healthy.objective_after < healthy.objective_before

@@ -1,21 +1,31 @@
-"""A step evaluates the objective where its method says so, and nowhere twice."""
+"""A step: what each of its switches does, what it evaluates and counts, and nothing twice."""
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
-from support.systems import inputs_for, network, targets_for
-from torch import Tensor
+import torch
+from support.small_steps import DTYPE, PLAIN, PRECONDITIONERS, SOLVERS, problem, run, weights
+from support.systems import flat, inputs_for, network, targets_for
+from torch import Tensor, nn
 
 import hfbench.hessian_free.optimizer
 import hfbench.hessian_free.step
 from hfbench import HessianFree
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.hessian_free import step
+from hfbench.hessian_free.globalization import Globalization
+from hfbench.hessian_free.step_result import StepResult
 from hfbench.linalg.vector import Vector
 from hfbench.memory.forecast import ChunkPlan
 from hfbench.parts.protocols import SolverState
+from hfbench.solvers.stopping import FixedIterations
 
 CASES, SOME = 30, 12
 
@@ -77,3 +87,155 @@ def test_a_step_without_switches_evaluates_nothing(monkeypatch: pytest.MonkeyPat
     seen, _, step = watched(monkeypatch)
     step(False, 2, globalization={"backtracking": False, "line_search": False, "adapt_damping": False})
     assert not seen
+
+
+class Steep(nn.Module):
+    """One weight with z = 40 w³: a model so curved that full steps overshoot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.1], dtype=DTYPE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 40 * self.w**3 * x
+
+
+def overshoot(**globalization: Any) -> StepResult:
+    settings = {**PLAIN, "initial_damping": 1e-8, **globalization}
+    model, x = Steep(), torch.ones(3, 1, dtype=DTYPE)
+    return HessianFree(model, "least-squares", preconditioner="identity", globalization=settings).step(x, 40 * x)
+
+
+def test_line_search_shortens_a_step_that_overshoots() -> None:
+    free, searched = overshoot(), overshoot(line_search=True)
+    assert free.step_length == 1.0
+    assert free.objective_after is None
+    assert 0 < searched.step_length < 1
+    assert searched.objective_after < searched.objective_before
+    assert searched.step_length == pytest.approx(0.8 ** round(math.log(searched.step_length, 0.8)))
+
+
+def test_damping_rises_after_a_step_that_overshoots() -> None:
+    result = overshoot(adapt_damping=True)
+    assert result.rho == -math.inf
+    assert result.next_damping == pytest.approx(1.5e-8)
+    assert result.objective_after > result.objective_before, "rho needed it, so it is known"
+
+
+def test_no_try_left_leaves_the_weights() -> None:
+    model, x = Steep(), torch.ones(3, 1, dtype=DTYPE)
+    rules = Globalization(initial_damping=1e-8, max_tries=2)
+    optimizer = HessianFree(model, "least-squares", preconditioner="identity", globalization=rules)
+    result = optimizer.step(x, 40 * x)
+    assert (result.step_length, result.step_norm, model.w.tolist()) == (0.0, 0.0, [0.1])
+    assert result.objective_after == result.objective_before
+    assert result.next_damping > result.damping
+    assert optimizer.iteration == 1
+
+
+def test_backtracking_returns_to_an_earlier_iterate() -> None:
+    """At a tiny damping the late iterates overshoot, an early one does not."""
+    settings = {"initial_damping": 1e-6, "warm_start": 0.0, "keep_start": 1}
+    rules = [FixedIterations(iterations=25)]
+    _, _, (there,) = run(1, rules=rules, globalization=settings)
+    _, _, (back,) = run(1, rules=rules, globalization={**settings, "backtracking": False})
+    assert there.chosen_iterate < there.inner_iterations == back.chosen_iterate
+    assert there.objective_after < back.objective_before
+
+
+def test_warm_start_is_the_last_iterate_not_the_chosen_one() -> None:
+    _, optimizer, (result,) = run(1, globalization={"initial_damping": 1e-6, "keep_start": 1})
+    assert result.chosen_iterate < result.inner_iterations
+    stored = flat(tuple(optimizer.state[p]["warm_start"] for p in optimizer.param_groups[0]["params"]))  # type: ignore[arg-type]
+    assert np.linalg.norm(stored) != pytest.approx(result.step_norm / result.step_length, rel=1e-3)
+    np.testing.assert_allclose(flat(step.warm_start(optimizer.settings, optimizer._last_iterate())), 0.95 * stored)
+
+
+def test_curvature_on_other_cases() -> None:
+    """The system's matrix is that of the curvature's cases, its right-hand side that of all."""
+    _, _, same = run(2, solver="lsmr")
+    _, _, other = run(2, solver="lsmr", curvature=True)
+    assert same[0].gradient_norm == other[0].gradient_norm
+    assert same[0].q != other[0].q
+    assert other[0].right_hand_side == "damping"
+    assert other[1].objective_after < other[0].objective_before
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
+def test_streamed_in_chunks_the_trajectory_is_the_same(solver: str, preconditioner: str) -> None:
+    settings = {"solver": solver, "preconditioner": preconditioner, "decay": 0.01, "seed": 3}
+    settings |= {"globalization": {"initial_damping": 0.1}}
+    whole = run(3, curvature=True, **settings)
+    chunked = run(3, curvature=True, chunk=7, **settings)
+    np.testing.assert_allclose(weights(chunked[0]), weights(whole[0]), rtol=1e-7, atol=1e-9)
+    for a, b in zip(chunked[2], whole[2], strict=True):
+        assert (a.inner_iterations, a.chosen_iterate) == (b.inner_iterations, b.chosen_iterate)
+        assert a.next_damping == b.next_damping
+        assert a.objective_after == pytest.approx(b.objective_after, rel=1e-9)
+    assert chunked[1].ledger.work > whole[1].ledger.work
+
+
+def test_work_equals_a_count_by_hand() -> None:
+    """n = 30 for the gradient, c = 12 for the curvature: Martens' squares, K products, E evaluations."""
+    model, x, t = problem()
+    settings = {"rules": [FixedIterations(iterations=8)], "globalization": {"initial_damping": 45.0}}
+    optimizer = HessianFree(model, **settings)
+    result = optimizer.step(x, t, (x[:12], t[:12]))
+    assert (result.inner_iterations, result.step_length) == (8, 1.0)
+    ledger = optimizer.ledger
+    assert (ledger.forward, ledger.backward, ledger.squares, ledger.norms) == (30 + 12, 30, 30, 0)
+    assert (ledger.jvp, ledger.vjp, ledger.products) == (8 * 12, 8 * 12, 8.0)
+    kept_asked = {8: 2, 7: 3, 5: 3}[result.chosen_iterate]  # from 8 over 7 and 5 down to the first rise
+    assert ledger.evaluation == 30 * kept_asked + 12
+    assert ledger.work == 42 + 2 * 30 + 2 * 30 + 4 * 96 + ledger.evaluation
+    optimizer.step(x, t, (x[:12], t[:12]), evidence=("variance_l1",))
+    assert ledger.norms == 30
+    assert ledger.products == 8 + 9, "the warm start costs one product"
+
+
+def test_switches_off_save_their_evaluations() -> None:
+    _, optimizer, _ = run(1, globalization=PLAIN)
+    assert optimizer.ledger.evaluation == 0
+    _, optimizer, _ = run(1, globalization={**PLAIN, "adapt_damping": True})
+    assert optimizer.ledger.evaluation == 30
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_no_graph_is_held_while_steps_are_tried(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Any] = []
+    alive: list[int] = []
+    linearised, backtrack = step.StepSettings.linearised, step._backtrack
+
+    def watched(self: step.StepSettings, *args: Any) -> Linearisation:
+        at = linearised(self, *args)
+        graphs.append(weakref.ref(at.kept))
+        return at
+
+    def counted(*args: Any) -> Any:
+        gc.collect()
+        alive.append(sum(graph() is not None for graph in graphs))
+        return backtrack(*args)
+
+    monkeypatch.setattr(step.StepSettings, "linearised", watched)
+    monkeypatch.setattr(step, "_backtrack", counted)
+    run(2, solver=solver, curvature=True)
+    assert len(graphs) >= 4  # a step's memory is rehearsed before
+    assert set(alive) == {0}
+
+
+def test_a_warm_start_that_overflows_is_dropped() -> None:
+    """The step it spoils is not taken, lambda rises, and the next step starts from zero."""
+    model, x = network((4, 3, 4), 0), inputs_for(20, 4, 1)
+    optimizer = HessianFree(model, loss="least-squares", solver="cg")
+    optimizer.step(x, x)
+    for p in model.parameters():
+        optimizer.state[p]["warm_start"] = torch.full_like(p, 1e200)
+    before = [p.detach().clone() for p in model.parameters()]
+    spoiled = optimizer.step(x, x)
+    assert (spoiled.stop_reason, spoiled.step_length) == ("nonfinite", 0.0)
+    assert spoiled.next_damping > spoiled.damping
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    healthy = optimizer.step(x, x)
+    assert healthy.step_length > 0
+    assert healthy.objective_after < healthy.objective_before

@@ -1,4 +1,4 @@
-"""The driver on scripted iterates: who ends a solve, in which order, and what is kept of it."""
+"""The driver on scripted iterates: who ends a solve, and in which order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from support.systems import DenseSystem, dense_system, flat
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.hessian_free.backtracking import KeptIterates
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.inner_solve.solve import Solution, check_rules, solve
 from hfbench.linalg.vector import Vector
@@ -188,34 +185,3 @@ def test_a_solver_that_does_not_say_what_it_yields_is_given_its_chance(yielded: 
 def test_no_state_at_all_is_an_error() -> None:
     with pytest.raises(ConfigError, match="must begin with a state 0"):
         run([])
-
-
-# ---------------------------------------------------------------- kept iterates
-
-
-def kept(steps: int, **settings: Any) -> list[int]:
-    record = KeptIterates(**settings)
-    for state in descending(steps + 1):
-        record(state)
-    return [state.k for state in record.states]
-
-
-def test_martens_grid() -> None:
-    assert kept(64) == [5, 7, 9, 11, 15, 19, 25, 32, 41, 54, 64]
-    assert kept(54)[-2:] == [41, 54], "the last one is not kept twice"
-    assert kept(3) == [3]
-    assert kept(0) == [0]
-    assert KeptIterates().states == []
-
-
-@given(st.integers(1, 20), st.floats(1.001, 3.0), st.integers(0, 150))
-def test_grid_is_the_formula(start: int, growth: float, steps: int) -> None:
-    product, formula = float(start), set()
-    while math.ceil(product) <= steps:
-        formula.add(math.ceil(product))
-        product *= growth
-    assert kept(steps, start=start, growth=growth) == sorted(formula | {steps})
-
-
-def test_growth_near_one_keeps_every_iterate() -> None:
-    assert kept(250, start=1, growth=1.001) == list(range(1, 251))

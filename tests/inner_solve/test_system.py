@@ -11,7 +11,7 @@ from support.systems import dense_hessian, dense_jacobian, flat, inputs_for, net
 
 from hfbench import registry
 from hfbench.curvature.linearisation import Linearisation
-from hfbench.curvature.weight_decay import decay_penalty, decay_per_block
+from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.errors import ConfigError
 from hfbench.inner_solve.solve import solve
 from hfbench.inner_solve.system import GaussNewtonSystem
@@ -145,15 +145,3 @@ def test_right_hand_side_choice() -> None:
         _ = undamped.system("damping").right_hand_side
     with pytest.raises(ConfigError, match="neither holds"):
         _ = Problem("logistic", 1, shared=False, damping=0.0, decay=0.0).system("auto").right_hand_side
-
-
-def test_decay_masks() -> None:
-    parameters = [torch.full((2, 3), 2.0), torch.full((3,), 2.0)]
-    assert decay_per_block(parameters, 0.1, "weights") == (0.1, 0.0)
-    assert decay_per_block(parameters, 0.1, "all") == (0.1, 0.1)
-    assert decay_per_block(parameters, 0.1, "none") == (0.0, 0.0)
-    assert decay_penalty(parameters, (0.1, 0.0)) == pytest.approx(0.5 * 0.1 * 24)
-    with pytest.raises(ConfigError, match="did you mean 'weights'"):
-        decay_per_block(parameters, 0.1, "weight")
-    with pytest.raises(ConfigError, match="decay"):
-        decay_per_block(parameters, -1.0, "all")

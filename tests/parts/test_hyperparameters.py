@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError, UnknownPartError
-from hfbench.messages import did_you_mean
 from hfbench.parts.hyperparameters import (
     Choice,
     Integers,
@@ -214,28 +213,6 @@ def test_malformed_intervals_are_refused(interval: str) -> None:
 def test_search_ranges_validate_themselves(make, rule: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match=rule):
         make()
-
-
-def test_nearest_name_or_nothing() -> None:
-    for given_name in ("lsrm", "LSMR", "lsmrr", "lsm"):
-        assert did_you_mean(given_name, ["cg", "lsmr", "lsqr"]) == " (did you mean 'lsmr'?)"
-    assert did_you_mean("lsmr", []) == ""
-    assert did_you_mean("zzz", ["cg", "lsmr"]) == ""
-
-
-PARTS = ["cg", "lsmr", "hf", "usps", "mnist", "mnist-conv", "minres", "chapelle-erhan", "solver", "quickstart", "toy"]
-
-
-@pytest.mark.parametrize(
-    ("given_name", "meant"),
-    [
-        *(("lsrm", "lsmr"), ("fh", "hf"), ("slover", "solver"), ("quikstart", "quickstart"), ("minre", "minres")),
-        *(("chapelle", "chapelle-erhan"), ("erhan", "chapelle-erhan"), ("toy-heard", "toy"), ("mnits", "mnist")),
-        *((other, None) for other in ("steepest", "moons", "muon", "newton", "spirals", "cr", "xx", "never")),
-    ],
-)
-def test_a_slip_is_told_from_another_word(given_name: str, meant: str | None) -> None:
-    assert did_you_mean(given_name, PARTS) == (f" (did you mean {meant!r}?)" if meant else "")
 
 
 def test_located_prefixes_and_keeps_type_and_cause() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -18,20 +17,15 @@ from support.plugin_files import ADD, LINE, METHOD, PART, PLUGIN, fresh, study_w
 from support.tiny_study import attempt, specs, trace_of
 
 from hfbench import registry
-from hfbench.config import source_hash
 from hfbench.config.load import load_study
 from hfbench.config.study import Study, to_dict
 from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
-from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
+from hfbench.errors import ConfigError, DuplicatePartError, UnknownPartError
 from hfbench.execution.pool import run_all
-from hfbench.execution.worker import CHANGED, UNLOADED
-from hfbench.parts import families, plugin_errors, plugin_files
-from hfbench.parts.hyperparameters import part
+from hfbench.parts import plugin_files
 from hfbench.records.results_folder import ResultsFolder
-from hfbench.records.run_folder import RunFolder
 from hfbench.runs.attempt import identity
-from hfbench.solvers.cg import CG
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -85,31 +79,6 @@ def test_workers_load_a_plugin_file_by_themselves_and_once(write: Write, tmp_pat
     loaded = log.read_text().split()
     assert len(loaded) == len(set(loaded)) > 1
     assert str(os.getpid()) in loaded
-
-
-@pytest.mark.parametrize(
-    ("text", "outcome"),
-    [
-        (PLUGIN + "\n# changed", CHANGED),
-        (
-            PLUGIN + "\n1 / 0",
-            f"{UNLOADED} ZeroDivisionError: division by zero (FILE:{(PLUGIN + '/').count(chr(10)) + 2})",
-        ),
-        (PART.replace("Steepest", "Other"), f"{UNLOADED} AttributeError: module 'NAME' has no attribute 'Steepest'"),
-    ],
-)
-def test_a_plugin_file_changed_before_a_worker_loads_it_fails_its_runs_alone(
-    write: Write, tmp_path: Path, text: str, outcome: str
-) -> None:
-    file = write("plugin.py")
-    name = plugin_files.module_name(file)
-    key, spec = next(iter(by_key(study_with(tmp_path, plugin_files=(file,))).items()))
-    file.write_text(text)
-    (result,) = run_all({key: spec}, ResultsFolder(tmp_path / "results", "tiny"), 2)
-    said = outcome.replace("FILE", str(file)).replace("NAME", name)
-    assert result["outcome"] == "failed"
-    assert result["error"].startswith(said)
-    assert RunFolder(tmp_path / "results", key).result() == result
 
 
 def test_files_of_a_study_are_found_from_its_folder(
@@ -181,22 +150,6 @@ def test_a_changed_file_takes_the_place_of_what_it_was(write: Write) -> None:
     assert registry.build("solver", "steepest").share == 0.5
 
 
-@part
-class Derived(CG):
-    """A part made of a built-in one."""
-
-
-def test_the_source_of_a_built_in_part_that_one_is_made_of_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    def source() -> bytes:
-        source_hash._part_source.cache_clear()
-        return source_hash._part_source(Derived)
-
-    before, plain = source(), source_hash._hash
-    monkeypatch.setattr(source_hash, "_hash", lambda file: plain(file) + bytes(file.name == "cg.py"))
-    assert source() != before
-    source_hash._part_source.cache_clear()
-
-
 def test_a_result_says_whose_the_parts_were(write: Write, tmp_path: Path, install: Callable[..., Path]) -> None:
     def versions(place: str, *plugin_files: Path) -> dict[str, str]:
         spec = specs(study_with(tmp_path / place, plugin_files=plugin_files))["steepest", 0]
@@ -245,19 +198,6 @@ def test_a_broken_file_leaves_nothing_and_its_traceback(write: Write, fault: str
     assert "importlib" not in skipped.traceback
     assert "hfbench/parts/plugin_files.py" not in skipped.traceback
     assert all(f'"{file}"' in line for line in skipped.traceback.splitlines() if line.startswith("  File"))
-
-
-def test_paths_are_told_without_detours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Callable[..., Path]
-) -> None:
-    site = install("acme", "[hfbench.rules]\nlate = acme_late:Rule\n", acme_late="1 / 0", acme_part=PART)
-    (tmp_path / "other").mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path / "other" / ".." / "acme"), *sys.path])
-    with pytest.raises(HfbenchError) as caught:
-        registry.get("rule", "late")
-    assert f"({site / 'acme_late.py'}:1)" in str(caught.value)
-    assert f'File "{site / "acme_late.py"}", line 1' in plugin_errors.report(caught.value.__cause__ or caught.value)
-    assert families.file_of(importlib.import_module("acme_part").Steepest) == str(site / "acme_part.py")
 
 
 def test_a_broken_file_that_was_mended_is_loaded(write: Write) -> None:

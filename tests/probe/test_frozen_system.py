@@ -9,12 +9,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.frozen_zoo import zoo
 from support.tiny_study import attempt, specs, tiny, trace_of
 
 from hfbench.errors import ConfigError, StoreError
@@ -22,15 +22,6 @@ from hfbench.probe.freeze import frozen_systems
 from hfbench.probe.frozen_system import MAGIC, FrozenSystem, read
 
 KFAC = "methods.shf.preconditioner={use='kfac',memory=0.9}"
-AT = (1, 2, 4)
-
-
-@cache
-def zoo(*overrides: str, method: str = "hf") -> tuple[FrozenSystem, ...]:
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="hfbench-zoo-"))
-    return tuple(frozen_systems(specs(tiny(folder, "study.stop_at_target=false", *overrides))[method, 0], AT))
 
 
 # ---------------------------------------------------------------- replay
@@ -106,12 +97,6 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert len(again.curvature_cases) == len(frozen.gradient_cases) // 4
 
 
-def test_capturing_changes_nothing_of_the_run() -> None:
-    with_others, alone = zoo(method="shf")[2], next(frozen_systems(zoo(method="shf")[2].spec, [4]))
-    assert with_others.seen == alone.seen
-    assert all(torch.equal(with_others.model[name], block) for name, block in alone.model.items())
-
-
 def test_the_step_before_is_kept() -> None:
     first, second, fourth = zoo()
     assert first.previous_step is None
@@ -151,23 +136,6 @@ def test_parts_can_be_others() -> None:
     opened = frozen.open(preconditioner={"use": "identity"}, products="float64")
     assert opened.optimizer.preconditioning.state_dict() == {}
     assert opened.system_at()[0].system.linearisation.precision.name == "float64"
-
-
-# ---------------------------------------------------------------- which systems
-
-
-def test_a_run_that_ends_before_gives_the_systems_that_it_met(tmp_path: Path) -> None:
-    spec = specs(tiny(tmp_path))["hf", 0]
-    assert [one.iteration for one in frozen_systems(replace(spec, target=1e9), [1, 2, 3])] == [1]
-
-
-def test_what_cannot_be_captured_is_refused(tmp_path: Path) -> None:
-    extra = '\n[methods.adam]\noptimizer = "adam"\nscheduler = "fixed"\n'
-    found = specs(tiny(tmp_path, extra=extra))
-    with pytest.raises(ConfigError, match=r"methods.adam: .* this is a baseline"):
-        list(frozen_systems(found["adam", 0], [1]))
-    with pytest.raises(ConfigError, match="whole numbers from 1, but got \\[0\\]"):
-        list(frozen_systems(found["hf", 0], [0]))
 
 
 # ---------------------------------------------------------------- what is not the system

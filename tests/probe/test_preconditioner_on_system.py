@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
 from functools import cache
-from pathlib import Path
 
-import pandas as pd
 import pytest
-from rich.console import Console
-from support.tiny_study import specs, tiny
+from support.frozen_steps import zoo
 
-from hfbench.commands.probe_preconditioners import probe_preconditioners, variants_of
-from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.linalg.vector import Vector
-from hfbench.probe.freeze import frozen_systems
-from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.probe.judge import Judge
 from hfbench.probe.preconditioner_on_system import Variant, conditioned, units
-
-
-@cache
-def zoo(*overrides: str) -> tuple[FrozenSystem, ...]:
-    folder = Path(tempfile.mkdtemp(prefix="hfbench-probe-"))
-    return tuple(frozen_systems(specs(tiny(folder, "study.stop_at_target=false", *overrides))["hf", 0], [2, 4]))
 
 
 @cache
@@ -100,27 +85,3 @@ def test_an_exact_preconditioner_needs_one_iteration(monkeypatch: pytest.MonkeyP
     )
     found = conditioned(known, plain("identity"), known.opened, "cg", 3)
     assert found["to_0.0001"] == 1
-
-
-def test_variants_are_made_where_a_part_has_the_setting() -> None:
-    made = variants_of(["identity", "martens", "chapelle-erhan"], [1, 4], [0.5])
-    assert [one.name for one in made] == [
-        "identity", "martens", "chapelle-erhan", "chapelle-erhan 1 probes", "chapelle-erhan 4 probes",
-        "martens ^0.5", "chapelle-erhan ^0.5",
-    ]  # fmt: skip
-    with pytest.raises(UnknownPartError, match="no preconditioner 'martnes'"):
-        variants_of(["martnes"], [1], [1])
-    with pytest.raises(ConfigError, match="exponent"):
-        variants_of(["martens"], [1], [2.0])
-
-
-def test_older_systems_of_the_run_tell_what_age_does(tmp_path: Path) -> None:
-    screen = io.StringIO()
-    variants = variants_of(["identity", "martens"], [], [])
-    assert probe_preconditioners(list(zoo()), variants, "cg", 200, 500, tmp_path, Console(file=screen, width=80)) == 0
-    rows = pd.read_parquet(tmp_path / "preconditioners.parquet")
-    aged = rows[rows["kind"] == "age"]
-    assert list(aged["variant"]) == ["martens 2 old"]
-    assert list(aged["system"]) == [zoo()[1].name]
-    assert max(map(len, screen.getvalue().splitlines())) <= 80 or "exact solution" in screen.getvalue()
-    assert (tmp_path / "preconditioners.png").stat().st_size > 5_000

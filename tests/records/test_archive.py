@@ -4,7 +4,6 @@ import io
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,7 +16,6 @@ from hfbench.config import run_spec
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.records import archive
-from hfbench.records.recorded_study import same_settings
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -73,19 +71,6 @@ def test_another_version_of_the_code_reads_it_too(
         compared(study, there)
     compared(study, results, file)
     assert without_examples(reports(results)) == without_examples(reports(there))
-
-
-def test_settings_that_came_later_had_their_defaults_before() -> None:
-    now: dict[str, Any] = {
-        "seed": 1,
-        "method": {"solver": "cg", "max_bytes": None, "precision": "parameters"},
-        "follows": "a",
-    }
-    then = {"seed": 1, "method": {"solver": "cg"}, "follows": "b"}
-    assert same_settings(then, now)
-    assert not same_settings(then, now | {"method": now["method"] | {"precision": "bfloat16"}})
-    assert not same_settings(then, now | {"seed": 2})
-    assert not same_settings(None, now)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -183,13 +168,6 @@ def test_what_is_no_archive_is_refused(made: tuple[Study, Path, Path], results: 
     with pytest.raises(StoreError, match="must be an archive"):
         compared(study, results, tmp_path / "nowhere.parquet")
     assert not (results / "archives").exists()
-
-
-def test_nothing_recorded_is_nothing_to_export(results: Path, tmp_path: Path) -> None:
-    file = tmp_path / "none.parquet"
-    with pytest.raises(StoreError, match="none of the runs of tiny is recorded"):
-        export.export_study(tiny(tmp_path), results, None, Console(file=io.StringIO()), file)
-    assert not file.exists()
 
 
 def test_an_archive_goes_into_a_folder_that_exists(made: tuple[Study, Path, Path], tmp_path: Path) -> None:

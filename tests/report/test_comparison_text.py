@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from rich.console import Console
 from support.result_tables import runs, simulated
 
 from hfbench.report.comparison_text import markdown, medians, rows, sentences, table
-from hfbench.report.wording import interval
 from hfbench.statistics.comparisons import compare
 
 LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
@@ -157,20 +155,6 @@ def test_medians_put_the_baseline_first_and_know_censoring():
     assert (second["method"], second["cost"], second["solved"], second["n"]) == ("lsmr", None, 1, 3)
     assert second["products"] == (350 + 2800) / 2  # the failed run spent nothing that is known
     assert ">400" in printed([only(records)], records)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [
-        (0.58, 0.784, "0.58-0.78"),
-        (0, 1.2, "0-1.20"),
-        (0.5, math.inf, "0.50-inf"),
-        (0, math.inf, "–"),
-        (math.nan, math.nan, "–"),
-    ],
-)
-def test_an_interval_without_ends_is_a_dash(low: float, high: float, said: str) -> None:
-    assert interval(low, high) == said
 
 
 def test_of_few_seeds_the_sentence_says_that_the_interval_has_no_ends():

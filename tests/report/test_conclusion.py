@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -29,9 +28,7 @@ from support.tiny_study import (
 from hfbench import registry
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.errors import StoreError
-from hfbench.messages import ranges
-from hfbench.records.files import read_json, write_json
+from hfbench.records.files import read_json
 from hfbench.records.recorded_study import EARLY
 from hfbench.records.run_folder import RunFolder
 from hfbench.report import study_figures
@@ -69,11 +66,6 @@ def folder_of(results: Path) -> Path:
 def written(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def parent_of(study: Study, results: Path) -> Any:
-    """The study's run in MLflow, whichever set of runs it is of; the last one made."""
-    return [run for run in logged(study, results) if "run_key" not in run.data.tags][0]
 
 
 def logged(study: Study, results: Path) -> list[Any]:
@@ -259,94 +251,6 @@ def test_figures_of_the_same_records_are_not_drawn_again(
     assert written(folder) == before
 
 
-# ---------------------------------------------------------------- what is not there
-
-
-def remove(study: Study, results: Path, *runs: tuple[str, int]) -> None:
-    for run in runs:
-        shutil.rmtree(results / "runs" / specs(study)[run].key())
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_missing_runs_are_named_and_what_exists_is_paired(results: Path, tmp_path: Path) -> None:
-    study = tiny(tmp_path, "study.seeds=5")
-    run_quietly(study, results)
-    remove(study, results, ("shf", 1), ("shf", 2), ("shf", 4), ("hf", 0))
-    status, screen = compare_quietly(study, results, "--set", "study.seeds=5")
-    assert status == 0
-    assert "4 of 10 runs are not recorded; `hfbench run tiny.toml --set study.seeds=5` runs them:" in screen
-    assert "  hf on tiny-curves: seed 0\n  shf on tiny-curves: seeds 1-2, 4\n" in screen
-    comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
-    assert (comparison["n"], comparison["missing"]) == (1, 4)
-    page = (folder_of(results) / "report.html").read_text()
-    assert "4 of 10 runs are not recorded" in page
-    assert "4 seeds run for only one of the two left out." in page
-    assert parent_of(study, results).info.status == "KILLED"
-
-    assert run_quietly(study, results)[0] == 0
-    assert "runs are not recorded" not in (folder_of(results) / "report.html").read_text()
-    assert parent_of(study, results).info.status == "FINISHED"
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_method_without_any_run_keeps_its_place_in_the_family(results: Path, tmp_path: Path) -> None:
-    study = tiny(tmp_path, "study.seeds=1", extra=BASELINE + FACTORIAL)
-    run_quietly(study, results)
-    remove(study, results, ("shf", 0))
-    _, screen = compare_quietly(study, results)
-    words = " ".join(screen.split())
-    assert "no seed was run for both shf and hf: inconclusive (n too small)" in words
-    assert "no seed was run in all 8 cells" in words
-    comparisons = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"]
-    assert {one["family"] for one in comparisons} == {8}
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_adding_a_seed_extends_a_study(results: Path, tmp_path: Path) -> None:
-    one, two = tiny(tmp_path, "study.seeds=1"), tiny(tmp_path, "study.seeds=2")
-    run_quietly(one, results)
-    before = written(results / "runs")
-    assert "2 of 4 runs are recorded" in compare_quietly(two, results)[1]
-    run_quietly(two, results)
-    assert before.items() <= written(results / "runs").items()
-    assert len(pd.read_parquet(folder_of(results) / "runs.parquet")) == 4
-    screen = compare_quietly(one, results)[1]
-    assert "2 records of tasks, methods or seeds that are not asked for left out." in screen
-
-
-def plant(results: Path, key: str, like: str, **changed: Any) -> None:
-    """A record as of another version of the code: a copy under another key, `config.json` changed as said."""
-    folder = shutil.copytree(results / "runs" / like, results / "runs" / key)
-    write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), **changed})
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_records_made_otherwise_are_counted_and_left_out(results: Path, tmp_path: Path) -> None:
-    study = tiny(tmp_path)
-    run_quietly(study, results)
-    like = specs(study)["shf", 1].key()
-    before = (folder_of(results) / "runs.parquet").read_bytes()
-    plant(results, "0" * 16, like)
-    plant(results, "1" * 16, like)
-    plant(results, "2" * 16, like, target=1.0)
-    (results / "runs" / "torn").mkdir()
-    (results / "runs" / "torn" / "result.json").write_text("{")
-    _, screen = compare_quietly(study, results)
-    said = ("2 records of this study made by another version of the code left out.",
-            "1 record of this study made with other settings or data left out.")  # fmt: skip
-    assert all(sentence in screen for sentence in said)
-    assert (folder_of(results) / "runs.parquet").read_bytes() == before
-    assert all(sentence in (folder_of(results) / "report.md").read_text() for sentence in said)
-
-    remove(study, results, *specs(study))
-    written_before = written(results)
-    with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded") as caught:
-        compare_quietly(study, results)
-    assert "2 records of this study made by another version" in str(caught.value)
-    assert "`hfbench run tiny.toml` runs them" in str(caught.value)
-    assert written(results) == written_before
-
-
 # ---------------------------------------------------------------- text from outside
 
 EVIL = "<script>alert(1)</script> </style> ![x](http://x.example/y.png) \x1b[31m \u202e"
@@ -393,13 +297,6 @@ def test_runs_that_failed_are_left_out_and_cannot_lose(results: Path, tmp_path: 
 
 
 # ---------------------------------------------------------------- words
-
-
-@pytest.mark.parametrize(
-    ("numbers", "said"), [([], ""), ([4], "4"), ([3, 1, 2], "1-3"), ([0, 2, 3, 3, 7], "0, 2-3, 7"), ([5, 6], "5-6")]
-)
-def test_whole_numbers_in_a_row_are_a_range(numbers: list[int], said: str) -> None:
-    assert ranges(numbers) == said
 
 
 def test_the_command_names_the_study_and_quotes_its_options(tmp_path: Path) -> None:

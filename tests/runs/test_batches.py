@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
-from hfbench.parts.batch_sizes import cases
 from hfbench.parts.protocols import BatchPlan
 from hfbench.runs.batches import draw
 from hfbench.runs.random_streams import generator
@@ -72,9 +71,3 @@ def test_bad_plans(sizes: tuple[int, int]) -> None:
 def test_an_unknown_order_is_no_window() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cyclic'"):
         draw(plan(5, 5, "cylic"), 1, 10, None)
-
-
-def test_sizes_are_fractions_up_to_one_and_numbers_above() -> None:
-    assert [cases(size, 200, "x") for size in (1.0, 0.25, 0.001, 2.0, 200.0)] == [200, 50, 1, 2, 200]
-    with pytest.raises(ConfigError, match="^start: .* 200 training cases, but got 201"):
-        cases(201.0, 200, "start")

@@ -1,26 +1,18 @@
-"""max_bytes in studies: as it is written, what a run makes of it, and what is measured of a run's memory."""
+"""max_bytes in studies: as it is written, what a run makes of it, and what its trace tells."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from support.systems import network
 from support.tiny_study import ON_THE_CLOCK, attempt, interrupt, specs, tiny, trace_of
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
-from hfbench.memory.allocations import Tally
-from hfbench.memory.forecast import resident_bytes
-from hfbench.parts.protocols import Split
 from hfbench.records.run_folder import RunFolder
-from hfbench.runs.evaluation import mean_error
-from hfbench.runs.meters import PeakMemory, peak_memory, reset_peak_memory
 
 FLOAT64 = ("study.precision=float64", "study.stop_at_target=false")
 
@@ -81,51 +73,7 @@ def test_a_limit_below_one_case_fails_its_run_alone(tmp_path: Path) -> None:
     assert attempt(runs["shf", 0], tmp_path)["outcome"] == "reached"
 
 
-def test_an_error_is_measured_below_a_limit() -> None:
-    class Counting:
-        def error(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return (outputs - targets).square().sum(1)
-
-    model, x, task = network((5, 400, 3), 0), torch.randn(700, 5, dtype=torch.float64), Counting()
-    split = Split(x, torch.zeros(700, 3, dtype=torch.float64))
-    limit = resident_bytes(model, ()) + 200_000
-    whole: Any = mean_error(model, task, split)  # type: ignore[arg-type]
-    with Tally() as tally:
-        assert mean_error(model, task, split, limit) == pytest.approx(whole, rel=1e-12)  # type: ignore[arg-type]
-    assert tally.peak <= 200_000
-
-
 # ---------------------------------------------------------------- as measured
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets peaks")
-def test_the_peak_of_a_step_is_its_own() -> None:
-    reset_peak_memory()
-    memory = PeakMemory()
-    with memory:
-        large = torch.ones(20_000_000)
-    del large
-    first, peak = memory.bytes, peak_memory()
-    assert first is not None
-    assert 80_000_000 <= first < 100_000_000
-    found = []
-    for _ in range(3):  # what other threads of the process make can only add to it
-        with memory:
-            small = torch.ones(5_000_000)
-        found.append(memory.bytes or 0)
-        del small
-    assert 20_000_000 <= min(found) < 40_000_000
-    assert peak_memory() == max(peak, (memory.base or 0) + max(found)), "that of the run is not forgotten"
-    reset_peak_memory()
-    assert peak_memory() < peak - 60_000_000
-
-
-def test_where_peaks_cannot_be_told_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfbench.runs.meters._forget_peak", lambda: False)
-    memory = PeakMemory()
-    with memory:
-        pass
-    assert memory.bytes is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets peaks")

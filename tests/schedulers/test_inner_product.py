@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan, Evidence
-from hfbench.schedulers.growth import smallest_batch
 from hfbench.schedulers.inner_product import InnerProduct, InnerProductSchedule
 
 
@@ -146,12 +145,6 @@ def test_bounds_and_resuming(total: int, settings: dict, steps: list, cut: int) 
         assert plan == schedule.plan
         if i >= min(cut, len(steps) - 1):
             assert resumed.next(evidence(*step)) == plan
-
-
-@pytest.mark.parametrize("correction", [True, False])
-@pytest.mark.parametrize("variance", [math.inf, math.nan])
-def test_noise_without_bound_needs_everything(correction: bool, variance: float) -> None:
-    assert smallest_batch(variance, 1.0, 10, 1000, correction) == 1000
 
 
 def test_bad_input() -> None:

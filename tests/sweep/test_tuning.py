@@ -1,7 +1,8 @@
+"""Tuning: the same trials whoever makes them, what becomes of each, and what it is measured by."""
+
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 from support.sweep_stand_ins import FIRST, Bowl, Memory, bound, sweep, tuned
 
 from hfbench.errors import StoreError
-from hfbench.sweep import trials as trials_module
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, Trials
 from hfbench.sweep.tuning import Tuning, measures_of, relative
 
@@ -95,45 +95,6 @@ def test_several_objectives_are_stored_and_interrupted_like_one(tmp_path: Path) 
             found = outcome(trials)
     assert sorted(made) == sorted(expected)
     assert found == outcome(whole)
-
-
-def test_what_was_left_longer_than_any_process_is_waited_for_is_taken_up_by_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trials_module, "GRACE", 1)
-    monkeypatch.setattr(trials_module, "BEAT", 1)
-    task, whole = Bowl(sweep(trials=6)), Memory()
-    expected = tuned(task, whole)
-    with stored(tmp_path, task) as trials:
-        made = tuned(task, trials, workers=3, stop_after=8)
-    time.sleep(2.5)
-    with stored(tmp_path, task) as trials:
-        made += tuned(task, trials, workers=3)
-        found = outcome(trials)
-    assert sorted(made) == sorted(expected)
-    assert found == outcome(whole)
-
-
-def test_a_process_that_slept_goes_on_without_what_another_has_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trials_module, "GRACE", 1)
-    task, whole = Bowl(sweep(trials=6)), Memory()
-    tuned(task, whole)
-    asleep = stored(tmp_path, task, "asleep")  # not entered, so that it gives no sign of life
-    slow = Tuning(task, asleep)
-    running = slow.ready(3)
-    assert len(running) == 3
-    time.sleep(2.5)
-    with stored(tmp_path, task, "awake") as awake:
-        tuned(task, awake)
-        found = outcome(awake)
-    assert found == outcome(whole)
-    for _, spec in running:
-        assert slow.ended(task.result(spec), 10.0) is None
-    assert slow.ready(3) == []
-    assert slow.over
-    assert outcome(asleep) == found
 
 
 # ---------------------------------------------------------------- what becomes of a trial

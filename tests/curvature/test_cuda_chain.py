@@ -1,0 +1,79 @@
+"""Products of a chain replayed as CUDA graphs are those launched, in every precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.systems import inputs_for, network, targets_for
+from torch import Tensor
+
+from hfbench.curvature.cuda_chain import ReplayedChain
+from hfbench.curvature.dense_chain import Chain
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.errors import ConfigError
+from hfbench.linalg.vector import Vector
+
+gpu = pytest.mark.gpu
+
+
+SIZES = (20, 30, 10)
+
+
+def linearised(cases: int = 64, seed: int = 1, **settings: Any) -> Linearisation:
+    model = network(SIZES, 0).to("cuda", settings.pop("dtype", torch.float64))
+    like = next(model.parameters())
+    x, t = inputs_for(cases, 20, seed).to(like), targets_for("logistic", cases, 10, 2).to(like)
+    return Linearisation(model, "logistic", x, t, **settings)
+
+
+def direction(at: Linearisation, seed: int) -> Vector:
+    draws = torch.Generator().manual_seed(seed)
+    blocks = [torch.randn(b.shape, generator=draws, dtype=torch.float64).to(b) for b in at.blocks]
+    return at.layout.pack(Vector(blocks))
+
+
+@gpu
+@pytest.mark.parametrize("layout", ["structured", "flat"])
+def test_replayed_products_are_those_launched_and_stay_the_callers(layout: str) -> None:
+    at = linearised(layout=layout)
+    assert isinstance(at.kept, ReplayedChain)
+    found: list[tuple[Vector, Vector, Tensor, Vector]] = []
+    for seed in range(5):  # launched, launched, recorded and replayed, replayed, …
+        v = direction(at, seed)
+        Jv = at.jvp(v)
+        found.append((v, at.gauss_newton(v), Jv, at.vjp(Jv)))
+    for v, Gv, Jv, JJv in found:
+        exact = Chain.jvp(at.kept, at.layout.unpack(v))
+        torch.testing.assert_close(Jv, exact)
+        torch.testing.assert_close(list(JJv), list(at.layout.pack(Chain.vjp(at.kept, exact))))
+        weighted = Chain.vjp(at.kept, at.loss_at.hessian(exact) / at.n)
+        torch.testing.assert_close(list(Gv), list(at.layout.pack(weighted)))
+
+
+@gpu
+def test_weights_that_changed_are_seen_by_what_is_replayed_too() -> None:
+    at = linearised()
+    v = direction(at, 0)
+    for _ in range(3):
+        at.gauss_newton(v)
+    with torch.no_grad():
+        next(at.model.parameters()).add_(1)
+    with pytest.raises(ConfigError, match="weights must stay as they were"):
+        at.gauss_newton(v)
+
+
+@gpu
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+def test_every_precision_is_replayed_as_it_is_launched(precision: str) -> None:
+    at = linearised(dtype=torch.float32, precision=precision)
+    exact = linearised()
+    v = direction(at, 3)
+    wanted = exact.gauss_newton(Vector(block.double() for block in v))
+    scale = wanted.norm()
+    for _ in range(4):
+        found = Vector(block.double() for block in at.gauss_newton(v))
+        assert (found - wanted).norm() <= {"float32": 1e-5, "tf32": 5e-3, "bfloat16": 5e-2}[precision] * scale
+        torch.testing.assert_close(list(at.gradient), [b.float() for b in exact.gradient])  # never in TF32
+        del at.gradient

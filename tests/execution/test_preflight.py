@@ -1,0 +1,60 @@
+"""What is looked at before the first run: parts, data, models and devices."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_study import (
+    run_quietly,
+    tiny,
+    uses_mlflow,
+)
+
+from hfbench.config.load import load_study
+from hfbench.config.study_runs import runs_of
+from hfbench.errors import ConfigError, NonFiniteError, StoreError
+from hfbench.execution.preflight import preflight
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        ("methods.hf.scheduler.gradient=900", ConfigError, "200 training cases"),
+        ("tasks.tiny-curves.cases=99999", ConfigError, r"tasks\.tiny-curves\.cases: must be at most"),
+        ('methods.hf.rules=[{use="backward-error"}]', ConfigError, r"methods\.hf: rule BackwardError reads"),
+        ("study.name=tiny", StoreError, "must be writable"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_written(
+    tmp_path: Path, override: str, error: type[Exception], message: str
+) -> None:
+    study = tiny(tmp_path / "study", override)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    results = blocked / "results" if error is StoreError else tmp_path / "results"
+    with pytest.raises(error, match=message):
+        run_quietly(study, results)
+    assert sorted(os.listdir(tmp_path)) == ["file", "study"]
+
+
+def test_a_model_whose_outputs_are_not_finite_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hfbench.runs.run.mean_error", lambda *of: float("nan"))
+    with pytest.raises(NonFiniteError, match="finite outputs"):
+        run_quietly(tiny(tmp_path), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_is_looked_for_before_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(*of: object) -> None:
+        raise AssertionError("a file was fetched for a run that cannot be made")
+
+    monkeypatch.setattr("hfbench.execution.preflight.locate", fetched)
+    specs = runs_of(load_study("usps-first", overrides=["study.device=cuda"]))
+    with pytest.raises(ConfigError, match="cuda must be a GPU that PyTorch finds here"):
+        preflight(specs, str(tmp_path))

@@ -1,0 +1,60 @@
+"""Progress: bars of runs under way, and a run in one line."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.tiny_study import (
+    uses_mlflow,
+)
+
+from hfbench.execution.progress import Bars, describe, note
+from hfbench.records.run_folder import RunFolder
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
+
+
+def test_bars_follow_the_reports_of_runs_under_way(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "abc")
+    folder.create({})
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    with Bars(console, tmp_path, ["abc", "def"], 1, 3) as bars:
+        bars.since -= 5
+        bars.read_reports()
+        assert [task.description for task in bars.tasks] == ["all runs"]
+        folder.report({"name": "hf/usps/s0", "iteration": 4, "test_error": 9.1234, "target": 7.0, "spent": 0.5})
+        time.sleep(0.8)  # the reader's turn
+        bars.refresh()
+        assert [(task.description, task.completed) for task in bars.tasks] == [("all runs", 1), ("hf/usps/s0", 0.5)]
+        bars.ended({"key": "abc", "method": "hf", "task": "usps", "seed": 0, "outcome": "failed", "error": "[x]"})
+        assert [(task.description, task.completed) for task in bars.tasks] == [("all runs", 2)]
+    assert "iteration 4, test error 9.123 (target 7)" in screen.getvalue()
+    assert "hf/usps/s0: failed: [x]" in screen.getvalue()
+
+
+def test_reports_of_earlier_invocations_are_not_shown(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "abc")
+    folder.create({})
+    folder.report({"name": "hf/usps/s0", "iteration": 0})
+    assert folder.progress(time.time() - 10) == {"name": "hf/usps/s0", "iteration": 0}
+    assert folder.progress(time.time() + 10) is None
+    assert note({"name": "hf/usps/s0", "iteration": 0}) == "starting"
+
+
+def test_a_run_in_one_line() -> None:
+    result = {"method": "hf", "task": "usps", "seed": 1, "work": 12.345, "seconds": 8.123, "final_test_error": 7.7777}
+    at_once = describe(result | {"outcome": "reached", "work_to_target": 12.345})
+    assert at_once == "hf/usps/s1: reached the target after 12.35 passes, 8.12 s"
+    went_on = describe(result | {"outcome": "reached", "work_to_target": 3.0})
+    assert went_on == (
+        "hf/usps/s1: reached the target after 3 passes, ended after 12.35 passes, 8.12 s, test error 7.778"
+    )
+    assert describe(result | {"outcome": "diverged"}) == "hf/usps/s1: diverged after 12.35 passes, 8.12 s"
+    assert describe(result | {"outcome": "budget"}).endswith(
+        "budget spent after 12.35 passes, 8.12 s, test error 7.778"
+    )

@@ -1,0 +1,63 @@
+"""Workers: each watches its parent, loads plugin files as they were, and costs one run where it dies."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plugin_files import PART, PLUGIN, study_with
+
+from hfbench.config.study import Study
+from hfbench.config.study_runs import runs_of
+from hfbench.execution.pool import run_all
+from hfbench.execution.worker import CHANGED, UNLOADED, _end_with
+from hfbench.parts import plugin_files
+from hfbench.records.results_folder import ResultsFolder
+from hfbench.records.run_folder import RunFolder
+
+
+def test_a_worker_watches_its_parent_once_however_many_runs_it_makes() -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        _end_with(os.getppid())
+    assert threading.active_count() == before + 1
+
+
+pytestmark = pytest.mark.usefixtures("forgotten")
+
+
+Write = Callable[..., Path]
+
+
+def by_key(study: Study) -> dict[str, Any]:
+    """The runs of the plugin's method."""
+    return {spec.key(): spec for spec in runs_of(study) if spec.method.name == "steepest"}
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        (PLUGIN + "\n# changed", CHANGED),
+        (
+            PLUGIN + "\n1 / 0",
+            f"{UNLOADED} ZeroDivisionError: division by zero (FILE:{(PLUGIN + '/').count(chr(10)) + 2})",
+        ),
+        (PART.replace("Steepest", "Other"), f"{UNLOADED} AttributeError: module 'NAME' has no attribute 'Steepest'"),
+    ],
+)
+def test_a_plugin_file_changed_before_a_worker_loads_it_fails_its_runs_alone(
+    write: Write, tmp_path: Path, text: str, outcome: str
+) -> None:
+    file = write("plugin.py")
+    name = plugin_files.module_name(file)
+    key, spec = next(iter(by_key(study_with(tmp_path, plugin_files=(file,))).items()))
+    file.write_text(text)
+    (result,) = run_all({key: spec}, ResultsFolder(tmp_path / "results", "tiny"), 2)
+    said = outcome.replace("FILE", str(file)).replace("NAME", name)
+    assert result["outcome"] == "failed"
+    assert result["error"].startswith(said)
+    assert RunFolder(tmp_path / "results", key).result() == result

@@ -1,0 +1,104 @@
+"""Settings of the optimiser: what does not exist, fits no batch or lies out of range is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from support.small_steps import DTYPE, problem
+from support.systems import inputs_for, network, targets_for
+from torch import nn
+
+from hfbench import HessianFree
+from hfbench.errors import ConfigError, UnknownPartError
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"loss": "logstic"}, ConfigError, "did you mean 'logistic'"),
+        ({"solver": "lsrm"}, UnknownPartError, "did you mean 'lsmr'"),
+        ({"preconditioner": {"use": "martens", "exponnt": 1.0}}, ConfigError, "did you mean 'exponent'"),
+        ({"rules": ["relativ-progress"]}, UnknownPartError, "relative-progress"),
+        ({"globalization": {"warmstart": 0.9}}, ConfigError, "globalization.warmstart: .*did you mean 'warm_start'"),
+        ({"decay_mask": "weight"}, ConfigError, "did you mean 'weights'"),
+        ({"decay": math.inf}, ConfigError, "decay"),
+        ({"max_inner": 0}, ConfigError, "max_inner"),
+    ],
+)
+def test_settings_that_do_not_exist(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        HessianFree(network((6, 4), 0), **settings)
+
+
+def test_keywords_that_do_not_exist() -> None:
+    with pytest.raises(
+        ConfigError, match=r"lr: HessianFree has no learning rate, but got 0.1: leave it out\. Each step's"
+    ):
+        HessianFree(network((6, 4), 0), lr=0.1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
+        HessianFree(network((6, 4), 0), momentum=0.9)
+
+
+def test_settings_that_fit_no_batch() -> None:
+    model, x, t = problem()
+    with pytest.raises(ConfigError, match="chunk"):
+        HessianFree(model, chunk=0).step(x, t)
+    with pytest.raises(ConfigError, match="right_hand_side"):
+        HessianFree(model, solver="lsmr", right_hand_side="resid").step(x, t)
+    with pytest.raises(ConfigError, match="two cases"):
+        HessianFree(model).step(x[:1], t[:1], evidence=("variance_l1",))
+    with pytest.raises(ConfigError, match="requires_grad"):
+        HessianFree(nn.Tanh())
+
+
+LOSS = "least-squares"
+
+
+def test_decay_by_name_is_that_of_each_parameter() -> None:
+    """Against the ridge problem with a penalty of its own per parameter."""
+    x, t = inputs_for(30, 4, 1), targets_for(LOSS, 30, 3, 2)
+    model = nn.Linear(4, 3, dtype=DTYPE)
+    settings = {"rules": [{"use": "residual", "rtol": 1e-12}], "globalization": {"initial_damping": 0.0}}
+    optimizer = HessianFree(model, LOSS, preconditioner="identity", decay={"weight": 0.2, "bias": 0.5}, **settings)
+    assert optimizer.mu_D == (0.2, 0.5)
+    optimizer.step(x, t)
+    augmented = torch.cat([x, torch.ones(30, 1, dtype=DTYPE)], 1)
+    penalty = torch.diag(torch.tensor([0.2] * 4 + [0.5], dtype=DTYPE))
+    ridge = torch.linalg.solve(augmented.T @ augmented / 30 + penalty, augmented.T @ t / 30)
+    torch.testing.assert_close(torch.cat([model.weight.T, model.bias[None]]), ridge, rtol=1e-8, atol=1e-9)
+
+
+def test_decay_by_name_leaves_out_what_is_not_named() -> None:
+    model = network((4, 3, 2), 0)
+    assert HessianFree(model, decay={}).mu_D == (0.0, 0.0, 0.0, 0.0)
+    assert HessianFree(model, decay={"2.bias": 1}).mu_D == (0.0, 0.0, 0.0, 1.0)
+    assert HessianFree(model, decay=0.1).mu_D == (0.1, 0.0, 0.1, 0.0)
+    of_all = HessianFree(model, decay={name: 0.1 for name, _ in model.named_parameters()})
+    assert of_all.mu_D == HessianFree(model, decay=0.1, decay_mask="all").mu_D
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decay": {"0.wieght": 0.1}}, r"decay\['0.wieght'\]: must name a trained.*did you mean '0.weight'.*known: 0"),
+        ({"decay": {"0.weight": -1}}, r"decay\['0.weight'\]: must be a number in \[0, inf\), but got -1"),
+        ({"decay": {"0.weight": 0.1}, "decay_mask": "all"}, "decay_mask: 'all' goes with one number"),
+        ({"decay": "0.1"}, "decay: must be a number"),
+        ({"decay": torch.nan}, "decay: must be a number"),
+        ({"decay": [0.1]}, "decay: must be a number"),
+        ({"seed": 1.5}, "seed: must be an int or a torch.Generator on the CPU.*got 1.5"),
+        ({"seed": True}, "seed: must be an int"),
+    ],
+)
+def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        HessianFree(network((4, 3, 2), 0), **settings)
+
+
+@pytest.mark.gpu
+def test_a_generator_on_a_gpu_is_refused() -> None:
+    with pytest.raises(ConfigError, match="but got a generator on cuda"):
+        HessianFree(network((4, 3, 2), 0), seed=torch.Generator("cuda"))

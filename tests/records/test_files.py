@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all, numbers that JSON holds, and names that may become folders."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from hfbench.errors import ConfigError, StoreError
+from hfbench.records.files import finite, prepare, read_json, safe_name, write_atomically, write_json
+from hfbench.records.run_folder import RunFolder
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_json(file, {"old": 1})
+
+    def half(path: Path) -> None:
+        path.write_text('{"new"')
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match="No space left"):
+        write_atomically(file, half)
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert read_json(file) == {"old": 1}
+
+
+def test_numbers_json_cannot_hold_become_null(tmp_path: Path) -> None:
+    assert finite({"a": [math.inf, 1.0], "b": (math.nan,)}) == {"a": [None, 1.0], "b": [None]}
+    write_json(tmp_path / "a.json", {"rho": -math.inf})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"rho": None}
+
+
+def test_a_results_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(StoreError, match="must be writable"):
+        prepare(file / "results")
+
+
+@pytest.mark.parametrize("name", ["../up", "/etc", "a/b", "", ".hidden", "a\\b", "x" * 101])
+def test_names_never_become_paths_unchecked(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a name that becomes a folder"):
+        safe_name(name)
+    with pytest.raises(ConfigError):
+        RunFolder(tmp_path, name)

@@ -1,0 +1,28 @@
+"""Errors on a split, below a limit of memory as on all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.systems import network
+
+from hfbench.memory.allocations import Tally
+from hfbench.memory.forecast import resident_bytes
+from hfbench.parts.protocols import Split
+from hfbench.runs.evaluation import mean_error
+
+
+def test_an_error_is_measured_below_a_limit() -> None:
+    class Counting:
+        def error(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return (outputs - targets).square().sum(1)
+
+    model, x, task = network((5, 400, 3), 0), torch.randn(700, 5, dtype=torch.float64), Counting()
+    split = Split(x, torch.zeros(700, 3, dtype=torch.float64))
+    limit = resident_bytes(model, ()) + 200_000
+    whole: Any = mean_error(model, task, split)  # type: ignore[arg-type]
+    with Tally() as tally:
+        assert mean_error(model, task, split, limit) == pytest.approx(whole, rel=1e-12)  # type: ignore[arg-type]
+    assert tally.peak <= 200_000

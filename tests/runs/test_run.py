@@ -1,0 +1,154 @@
+"""One run, step by step: its split, weights, draws and clock, and what ends it at once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
+
+from hfbench import HessianFree, registry
+from hfbench.errors import ConfigError, NonFiniteError
+from hfbench.parts.hyperparameters import part
+from hfbench.parts.protocols import BatchPlan
+from hfbench.runs import batches
+from hfbench.runs.build import load
+from hfbench.runs.random_streams import generator
+from hfbench.runs.run import LiveRun
+from hfbench.schedulers.fixed import FixedSchedule
+
+
+@part
+class Picky:
+    """Refuses to begin, or plans too much."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    plans: int = 0
+
+    def begin(self, total: int) -> FixedSchedule:
+        if self.plans == 0:
+            raise ConfigError("Sundays: closed.")
+        return FixedSchedule(BatchPlan(self.plans, self.plans, "cyclic", "fixed"))
+
+
+def test_methods_of_one_seed_share_split_weights_and_draws(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path))
+    hf, shf, other = (LiveRun(spec, load(spec)) for spec in (by_name["hf", 0], by_name["shf", 0], by_name["hf", 1]))
+    for live in (hf, shf, other):
+        live.begin()
+    assert torch.equal(hf.data.validation.inputs, shf.data.validation.inputs)
+    assert not torch.equal(hf.data.validation.inputs, other.data.validation.inputs)
+    assert hf.rows[0]["test_error"] == shf.rows[0]["test_error"] != other.rows[0]["test_error"]
+
+    plan = shf.schedule.plan
+    draws = [batches.draw(plan, 1, 200, generator(live.spec.seed, "batches/1"))[0] for live in (hf, shf, other)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_a_schedulers_validation_is_work_of_the_method(tmp_path: Path) -> None:
+    by_name = specs(tiny(tmp_path))
+    counted = {}
+    for name in ("hf", "shf"):
+        live = LiveRun(by_name[name, 0], load(by_name[name, 0]))
+        live.begin()
+        before = live.optimizer.ledger.evaluation
+        live._scheduler_validation()
+        counted[name] = live.optimizer.ledger.evaluation - before
+    assert counted == {"hf": 0, "shf": 50}
+
+
+def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:
+    with registry.temporary("solver", "planted", Explodes):
+        spec = specs(tiny(tmp_path, "study.targets.tiny-curves=1e6", extra=MISBEHAVING % ("odd", "planted")))["odd", 0]
+        result = attempt(spec, tmp_path)
+    assert result["final_test_error"] <= spec.target
+    assert (result["outcome"], result["work_to_target"]) == ("diverged", None)
+
+
+def test_a_step_that_is_not_finite_is_divergence_later_and_a_failure_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
+    step = LiveRun._step
+
+    def not_finite_at(bad: int) -> Any:
+        def stepping(self: LiveRun, iteration: int, plan: Any) -> Any:
+            if iteration == bad:
+                raise NonFiniteError("planted")
+            return step(self, iteration, plan)
+
+        return stepping
+
+    monkeypatch.setattr(LiveRun, "_step", not_finite_at(1))
+    assert attempt(spec, tmp_path)["outcome"] == "failed"
+    monkeypatch.setattr(LiveRun, "_step", not_finite_at(3))
+    later = attempt(spec, tmp_path)
+    assert (later["outcome"], later["iterations"], later["error"]) == ("diverged", 2, "planted")
+
+
+def test_initial_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    with torch.no_grad():
+        next(live.model.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="finite outputs at its initial weights"):
+        live.begin()
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "methods.hf.scheduler.gradient=201"))["hf", 0]
+    message = r"^methods\.hf\.scheduler\.gradient on task tiny-curves: .* 200 training cases, but got 201\.$"
+    with pytest.raises(ConfigError, match=message):
+        LiveRun(spec, load(spec))
+
+
+def test_a_scheduler_that_cannot_begin_is_named_with_the_task(tmp_path: Path) -> None:
+    with registry.temporary("scheduler", "picky", Picky):
+        spec = specs(tiny(tmp_path, "methods.hf.scheduler=picky"))["hf", 0]
+        with pytest.raises(ConfigError, match=r"^methods\.hf\.scheduler on task tiny-curves: Sundays: closed\.$"):
+            LiveRun(spec, load(spec))
+        planned = specs(tiny(tmp_path, "methods.hf.scheduler={use='picky', plans=300}"))["hf", 0]
+        message = r"^methods\.hf\.scheduler on task tiny-curves: a gradient batch must have 1 to 200 .* plans 300\.$"
+        with pytest.raises(ConfigError, match=message):
+            LiveRun(planned, load(planned))
+
+
+def test_double_precision_goes_all_the_way(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.precision=float64"))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    assert {p.dtype for p in live.model.parameters()} == {live.data.test.inputs.dtype} == {torch.float64}
+
+
+def test_what_a_batch_needs_once_is_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load(spec))
+    live.begin()
+    prepare, begun = HessianFree.prepare, []
+
+    def slow_at_first(self: HessianFree, *batch: Any) -> Any:
+        if not begun:
+            time.sleep(1.0)
+        begun.append(self)
+        return prepare(self, *batch)
+
+    monkeypatch.setattr(HessianFree, "prepare", slow_at_first)
+    live.advance()
+    assert begun == [live.optimizer, live.optimizer]  # the run asks, and then the step
+    assert live.rows[1]["seconds"] < 1.0
+
+
+def test_threads_are_one_in_a_run_and_as_before_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = LiveRun._step
+    monkeypatch.setattr(LiveRun, "_step", lambda self, *of: seen.append(torch.get_num_threads()) or step(self, *of))
+    torch.set_num_threads(2)
+    try:
+        attempt(specs(tiny(tmp_path))["hf", 0], tmp_path)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

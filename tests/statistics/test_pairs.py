@@ -1,0 +1,83 @@
+"""Pairs of runs by seed, what they are measured by, and tables that are refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.result_tables import runs, simulated
+
+from hfbench.errors import ConfigError
+from hfbench.statistics.comparisons import compare
+from hfbench.statistics.pairs import measured
+
+
+def test_a_measure_of_the_end_counts_divergence_as_the_worst_error() -> None:
+    table = pd.DataFrame(
+        {
+            "task": "usps",
+            "method": ["hf", "hf", "hf", "shf", "shf", "shf"],
+            "seed": [0, 1, 2] * 2,
+            "outcome": ["budget", "budget", "reached", "diverged", "reached", "reached"],
+            "final_test_error": [10.0, 8.0, 6.0, 0.5, 4.0, 6.0],
+        }
+    )
+    found = measured(table, "usps", "shf", "hf", "final_test_error")
+    assert found.d == pytest.approx([0.0, np.log(0.5), 0.0], abs=1e-12)
+    assert found.solved.all()
+
+
+def test_a_run_without_its_pair_is_left_out_and_counted() -> None:
+    table = pd.DataFrame(
+        {"task": "usps", "method": ["hf", "hf", "shf"], "seed": [0, 1, 1], "outcome": "budget",
+         "peak_memory": [10.0, 8.0, 4.0]}
+    )  # fmt: skip
+    found = measured(table, "usps", "shf", "hf", "peak_memory")
+    assert (list(found.d), found.missing) == ([round(np.log(0.5), 12)], 1)
+
+
+def only(records, **options):
+    (comparison,) = compare(records, "hf", **options)
+    return comparison
+
+
+def test_pairs_are_formed_by_seed_whatever_the_order_of_rows():
+    records = simulated(0.9, 0.05, 9, np.random.default_rng(1))
+    shuffled = records.sample(frac=1, random_state=3)
+    assert only(shuffled) == only(records)
+    base = {0: 100.0, 1: 200.0, 2: 400.0}
+    crossed = only(runs({"hf": base, "lsmr": {2: 400.0, 0: 100.0, 1: 200.0}}))
+    assert crossed.ties == 3
+
+
+def test_a_seed_run_for_one_method_only_is_left_out_and_counted():
+    base = {s: 100.0 + s for s in range(8)}
+    method = {s: 50.0 + s for s in range(1, 10)}
+    c = only(runs({"hf": base, "lsmr": method}))
+    full = only(runs({"hf": {s: base[s] for s in range(1, 8)}, "lsmr": {s: method[s] for s in range(1, 8)}}))
+    assert (c.n, c.missing, c.ratio) == (7, 3, full.ratio)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"primary": "work_to_targe"}, "did you mean 'work_to_target'"),
+        ({"margin": 1.0}, "margin > 1"),
+        ({"alpha": 0.0}, "0 < alpha < 1"),
+        ({"methods": ["lsrm"]}, "did you mean 'lsmr'"),
+        ({"tasks": ["mnist"]}, "there are: usps"),
+        ({"baseline": "fh"}, "did you mean 'hf'"),
+    ],
+)
+def test_bad_input_is_named(options, message):
+    records = runs({"hf": {0: 1.0}, "lsmr": {0: 2.0}})
+    with pytest.raises(ConfigError, match=message):
+        compare(records, **{"baseline": "hf", **options})
+
+
+def test_bad_tables_are_named():
+    records = runs({"hf": {0: 1.0}, "lsmr": {0: 2.0}})
+    with pytest.raises(ConfigError, match="more than once"):
+        compare(pd.concat([records, records]), "hf")
+    with pytest.raises(ConfigError, match="lacks work_to_target"):
+        compare(records.drop(columns="work_to_target"), "hf")
+    with pytest.raises(ConfigError, match="must be positive"):
+        compare(runs({"hf": {0: 0.0}, "lsmr": {0: 2.0}}), "hf")

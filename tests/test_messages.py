@@ -1,0 +1,40 @@
+"""What messages share: the nearest name, and numbers in a row."""
+
+import pytest
+from support.tiny_study import (
+    uses_mlflow,
+)
+
+from hfbench.messages import did_you_mean, ranges
+
+
+def test_nearest_name_or_nothing() -> None:
+    for given_name in ("lsrm", "LSMR", "lsmrr", "lsm"):
+        assert did_you_mean(given_name, ["cg", "lsmr", "lsqr"]) == " (did you mean 'lsmr'?)"
+    assert did_you_mean("lsmr", []) == ""
+    assert did_you_mean("zzz", ["cg", "lsmr"]) == ""
+
+
+PARTS = ["cg", "lsmr", "hf", "usps", "mnist", "mnist-conv", "minres", "chapelle-erhan", "solver", "quickstart", "toy"]
+
+
+@pytest.mark.parametrize(
+    ("given_name", "meant"),
+    [
+        *(("lsrm", "lsmr"), ("fh", "hf"), ("slover", "solver"), ("quikstart", "quickstart"), ("minre", "minres")),
+        *(("chapelle", "chapelle-erhan"), ("erhan", "chapelle-erhan"), ("toy-heard", "toy"), ("mnits", "mnist")),
+        *((other, None) for other in ("steepest", "moons", "muon", "newton", "spirals", "cr", "xx", "never")),
+    ],
+)
+def test_a_slip_is_told_from_another_word(given_name: str, meant: str | None) -> None:
+    assert did_you_mean(given_name, PARTS) == (f" (did you mean {meant!r}?)" if meant else "")
+
+
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"), [([], ""), ([4], "4"), ([3, 1, 2], "1-3"), ([0, 2, 3, 3, 7], "0, 2-3, 7"), ([5, 6], "5-6")]
+)
+def test_whole_numbers_in_a_row_are_a_range(numbers: list[int], said: str) -> None:
+    assert ranges(numbers) == said
