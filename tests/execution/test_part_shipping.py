@@ -12,9 +12,9 @@ import pytest
 TYPED = """
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.config.run_spec import plan
+from hfbench.config.study_runs import runs_of
 from hfbench.solvers.cg import CG
-from hfbench.execution.pool import added_parts
+from hfbench.execution.part_shipping import added_parts
 from support.tiny_study import MISBEHAVING, Path, tiny
 
 
@@ -23,7 +23,7 @@ class Typed(CG):
 
 
 registry.add("solver", "typed", Typed)
-specs = plan(tiny(Path({folder!r}), extra=MISBEHAVING % ("own", "typed")))
+specs = runs_of(tiny(Path({folder!r}), extra=MISBEHAVING % ("own", "typed")))
 try:
     added_parts(specs)
 except ConfigError as error:
