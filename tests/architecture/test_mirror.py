@@ -1,0 +1,114 @@
+"""Tests mirror the house: `tests/linalg/test_vector.py` is about `hfbench/linalg/vector.py`, and so on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = ("solvers", "schedulers", "tasks", "studies")
+NO_MIRROR = ("architecture", "benchmarks", "docs")  # folders of tests that are about no folder of the house
+
+# Modules without a test file of their own, by the one that tests them.
+TESTED_IN = {
+    "architecture/test_moved_imports.py": ["moved_imports"],
+    "cli/test_main.py": ["errors"],
+    "cli/test_probe.py": ["commands/capture"],
+    "commands/test_diagnose.py": ["diagnosis/nonfinite_origin", "diagnosis/run_trace"],
+    "commands/test_probe_solvers.py": ["probe/figures"],
+    "commands/test_sweep.py": [
+        *("sweep/conclusion", "sweep/console_tables", "sweep/loop", "sweep/mlflow_log", "sweep/report"),
+    ],
+    "report/test_conclusion.py": [
+        *("report/finding_tables", "report/reproduction", "report/study_figures", "report/study_report"),
+        "statistics/findings",
+    ],
+    "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
+    "solvers/test_scipy_parity.py": ["solvers/cg", "solvers/lsmr", "solvers/lsqr"],
+    # Contracts are tested by parts that break them, and protocols by contracts.
+    "testing/test_contract.py": [
+        *("parts/protocols", "testing/kinds", "testing/operations", "testing/optimizer", "testing/preconditioner"),
+        *("testing/problems", "testing/rule", "testing/scheduler", "testing/solver", "testing/systems", "testing/task"),
+    ],
+}
+# Test files that are about several modules of the house at once.
+OF_SEVERAL = {
+    *("cli/test_plugin_option.py", "commands/test_run_at_once.py"),
+    *("hessian_free/test_library.py", "hessian_free/test_reference.py", "runs/test_memory_of_runs.py"),
+    *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
+    *("solvers/preconditioners/test_preconditioners.py", "tasks/test_products.py"),
+    *("statistics/test_calibration.py", "studies/test_published.py", "studies/test_published_sweeps.py"),
+    *("testing/test_own_parts.py", "testing/test_under_pytest.py"),
+    *("tracking/test_browser.py", "tracking/test_services.py"),
+}
+
+
+def modules() -> set[str]:
+    """`linalg/vector` for every module of the house that holds code, `solvers/cg` for those of the plugin folders."""
+    core = ROOT / "hfbench"  # rglob follows no links
+    paths = [file.relative_to(core) for file in core.rglob("*.py")]
+    paths += [file.relative_to(ROOT) for plugin in PLUGINS for file in (ROOT / plugin).rglob("*.py")]
+    return {str(path.with_suffix("")) for path in paths if not path.name.startswith("__")}
+
+
+def files() -> set[str]:
+    """`linalg/test_vector.py` for every test file that is about the house."""
+    paths = (file.relative_to(ROOT / "tests") for file in (ROOT / "tests").rglob("test_*.py"))
+    return {str(path) for path in paths if path.parts[0] not in NO_MIRROR}
+
+
+def mirror(module: str) -> str:
+    folder, slash, name = module.rpartition("/")
+    return f"{folder}{slash}test_{name}.py"
+
+
+def untested(modules: Iterable[str], tests: Iterable[str]) -> set[str]:
+    elsewhere = {module for tested in TESTED_IN.values() for module in tested}
+    return {module for module in modules if mirror(module) not in tests} - elsewhere
+
+
+def left_over(modules: Iterable[str], tests: Iterable[str]) -> set[str]:
+    return {*tests} - {mirror(module) for module in modules} - OF_SEVERAL
+
+
+def test_every_module_has_its_test_file() -> None:
+    assert untested(modules(), files()) == set(), (
+        "write it in the mirrored place, or say in TESTED_IN where it is tested"
+    )
+
+
+def test_every_test_file_has_its_module() -> None:
+    assert left_over(modules(), files()) == set(), "move it with its module, or say that it is OF_SEVERAL"
+
+
+def test_gaps_are_found() -> None:
+    assert untested({"linalg/vector", "linalg/new", "errors"}, {"linalg/test_vector.py"}) == {"linalg/new"}
+    assert left_over({"linalg/vector"}, {"linalg/test_vector.py", "linalg/test_old.py", "solvers/test_states.py"}) == {
+        "linalg/test_old.py"
+    }
+
+
+@pytest.mark.parametrize("test", sorted(TESTED_IN))
+def test_exceptions_are_needed_and_true(test: str) -> None:
+    assert (ROOT / "tests" / test).exists()
+    assert set(TESTED_IN[test]) <= modules()
+    assert {mirror(module) for module in TESTED_IN[test]}.isdisjoint(files()), "it has a test file of its own"
+
+
+def test_files_of_several_modules_are_there_and_mirror_none() -> None:
+    assert files() >= OF_SEVERAL
+    assert OF_SEVERAL.isdisjoint(map(mirror, modules()))
+
+
+def test_no_test_stands_in_a_file_that_is_not_collected() -> None:
+    helpers = [file for file in (ROOT / "tests").rglob("*.py") if not file.name.startswith("test_")]
+    lost = [
+        f"{file.relative_to(ROOT)}: {function.name}"
+        for file in helpers
+        for function in ast.parse(file.read_text("utf-8")).body
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("test_")
+    ]
+    assert lost == []

@@ -1,0 +1,66 @@
+"""Inputs and deltas of layers: rows that add up to the gradients of autograd, and layers that have none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hfbench.curvature.layer_io import Capture, covered_layers, is_covered
+
+CASES = 5
+LAYERS = {
+    "dense": (nn.Linear(4, 3), (CASES, 4)),
+    "dense on sequences": (nn.Linear(4, 3), (CASES, 6, 4)),
+    "convolution": (nn.Conv2d(2, 3, 3, stride=2, padding=1), (CASES, 2, 7, 6)),
+    "convolution of same size": (nn.Conv1d(2, 3, 4, padding="same", dilation=2), (CASES, 2, 9)),
+    "transposed convolution": (nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1), (CASES, 2, 4, 5)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("entries", [10**9, 1])
+def test_rows_add_up_to_the_gradients_of_autograd(name: str, entries: int) -> None:
+    layer, shape = LAYERS[name]
+    model = nn.Sequential(layer.double(), nn.Tanh())
+    x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with Capture(model, CASES) as capture:
+        z = model(x)
+    u = torch.randn(z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert capture.explains(z)
+    (seen,) = capture.passes(z, u)
+    weight, bias = torch.autograd.grad(z, [layer.weight, layer.bias], u)
+    slices = list(seen.slices(entries))
+    assert len(slices) == (1 if entries > CASES else CASES)
+    by_rows = sum(torch.einsum("ntp,ntq->pq", *part.rows()) for part in slices)
+    torch.testing.assert_close(by_rows.reshape(weight.shape), weight)
+    torch.testing.assert_close(sum(part.units.sum((0, 1)) for part in slices), bias)
+    left, right = seen.rows()
+    assert left.shape[1] == right.shape[1] == seen.places
+    assert seen.is_plain == (name == "dense")
+
+
+def test_layers_that_are_not_covered_are_named() -> None:
+    assert not is_covered(nn.Conv1d(4, 4, 3, groups=2))
+    assert not is_covered(nn.ConvTranspose1d(4, 4, 3, stride=1, dilation=3, output_padding=2))
+    with pytest.raises(LookupError, match=r"layer '1' \(Conv1d, groups=2\) is of another kind"):
+        covered_layers(nn.Sequential(nn.Conv1d(4, 4, 3), nn.Conv1d(4, 4, 3, groups=2)))
+    shared = nn.Linear(3, 3)
+    other = nn.Linear(3, 3)
+    other.weight = shared.weight
+    with pytest.raises(LookupError, match="layers '0' and '1' share parameter '0.weight'"):
+        covered_layers(nn.Sequential(shared, other))
+
+
+def test_a_layer_called_twice_and_one_never_called_are_faults() -> None:
+    twice = nn.Linear(3, 3)
+    x = torch.ones(CASES, 3)
+    model = nn.Sequential(twice, twice)
+    with Capture(model, CASES) as capture:
+        z = model(x)
+    assert "is called more than once in a forward pass" in capture.problem(z)
+    model = nn.Sequential(twice, nn.Linear(3, 3))
+    with Capture(model, CASES) as capture:
+        z = twice(x)
+    assert "layer '1' (Linear) is not called in the model's forward pass" in capture.problem(z)
+    assert not twice._forward_hooks
