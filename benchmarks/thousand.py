@@ -25,7 +25,7 @@ from hfbench.records.recorded_study import gather
 from hfbench.records.run_folder import RunFolder
 from hfbench.report import study_figures
 from hfbench.runs.attempt import identity
-from hfbench.statistics.findings import find
+from hfbench.statistics.findings import findings_of
 from hfbench.tracking.study_tracker import tracker_of
 
 from .overhead import replaced
@@ -56,11 +56,11 @@ def rows(options: Options) -> Iterator[Row]:
         specs = clock("plan", lambda: {spec.key(): spec for spec in runs_of(study)})
         clock("write", lambda: write(specs, results))
         recorded = clock("read", lambda: gather(study, specs, results))
-        found = clock("statistics", lambda: find(recorded))
+        found = clock("statistics", lambda: findings_of(recorded))
         with replaced([(study_figures, "draw", lambda *of: [])]):
             clock("first compare, logs all of them; no figures", lambda: compare_study(study, results, None, quiet))
             clock("second compare, no figures", lambda: compare_study(study, results, None, quiet))
-        clock("figures", lambda: study_figures.draw(recorded, found, results / "studies" / "thousand"))
+        clock("figures", lambda: study_figures.draw_figures(recorded, found, results / "studies" / "thousand"))
         tracker = clock("open the store", lambda: tracker_of(study, specs, results))
         logged = clock("search the runs in MLflow", tracker.logged)
         yield from ({"runs": len(specs), **row} for row in clock.rows)

@@ -46,7 +46,7 @@ class Course:
         train, spent, error, done = self.data.train, 0.0, float("inf"), 0
         while not error <= self.target and spent < self.limit:
             done += 1
-            cases, some = batches.draw(self.plan, done, len(train), generator(self.seed, f"batches/{done}"))
+            cases, some = batches.draw_cases(self.plan, done, len(train), generator(self.seed, f"batches/{done}"))
             inputs, targets = train.inputs[cases], train.targets[cases]
             curvature = None if some is cases else (train.inputs[some], train.targets[some])
             spent += seconds(partial(step, inputs, targets, curvature), self.clock)

@@ -11,11 +11,11 @@ LIKE = 0.6  # of two names, part of their letters in common: above it are slips,
 
 def did_you_mean(given: object, known: Any) -> str:
     """` (did you mean 'x'?)` for the nearest known name, or nothing where none is like it."""
-    near = nearest(given, known)
+    near = nearest_name(given, known)
     return f" (did you mean {near!r}?)" if near else ""
 
 
-def nearest(given: object, known: Any) -> str | None:
+def nearest_name(given: object, known: Any) -> str | None:
     """The known name that the one given is likely a slip of."""
     word = str(given).lower()
 

@@ -64,7 +64,7 @@ class Dense:
             x, r, products = x0, b - system.multiply(x0), 1
         start = DenseState(0, x, -0.5 * (x.dot(b) + x.dot(r)), _norm(r, preconditioner) / norm, products)
         yield start
-        A = matrix(system)
+        A = dense_matrix(system)
         products += b.numel()
         L, failed = torch.linalg.cholesky_ex(A)
         if failed:
@@ -86,7 +86,7 @@ class Dense:
             )
 
 
-def matrix(system: System) -> Tensor:
+def dense_matrix(system: System) -> Tensor:
     """A in float64, P × P, from P products; symmetric in spite of rounding."""
     like = system.gradient
     P = like.numel()

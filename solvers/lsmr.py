@@ -36,7 +36,7 @@ from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 from .bidiagonalisation import BidiagonalState, ShiftedProblem, golub_kahan, sym_ortho
 
 
-class Residual:
+class RotatedResidual:
     """Section 5.1: the right-hand side beta_1 e_1 under the rotations, and how much of it the iterate matches.
 
     ‖r̃‖² is the sum of (betatilde_i - tautilde_i)² = 0 for i < k, (betadot - taudot)² and betaddot². The norm matched,
@@ -88,7 +88,7 @@ class LSMR:
         beta, v, alpha = next(process)
         y, h, hbar = v.zeros_like(), v.clone(), v.zeros_like()
         alphabar, zetabar, rho, rhobar, cbar, sbar = alpha, alpha * beta, 1.0, 1.0, 1.0, 0.0
-        residual = Residual(beta)
+        residual = RotatedResidual(beta)
         norm2 = alpha * alpha
         start = problem.products + 0.5
         breakdown = Breakdown.ZERO_RIGHT_HAND_SIDE if substitution.reference == 0 else None

@@ -45,7 +45,9 @@ def square_pictures(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return outputs.sigmoid().reshape(-1, side, side), targets.reshape(-1, side, side)
 
 
-def split(images: Tensor, test: Tensor, validation: int, cases: int | None, generator: torch.Generator) -> TaskData:
+def split_pictures(
+    images: Tensor, test: Tensor, validation: int, cases: int | None, generator: torch.Generator
+) -> TaskData:
     """Training, validation and test cases, each its own target; `generator` draws from the images of the training file.
 
     Raises ConfigError as `common.drawn` does.

@@ -20,7 +20,7 @@ CLASSES = 10
 Hidden = Annotated[Sequence[int], "units of the hidden layers"]
 
 
-def network(pixels: int, layers: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+def classifier_network(pixels: int, layers: Sequence[int], generator: torch.Generator) -> nn.Sequential:
     """The classifier pixels - layers - 10, freshly initialised: (cases × pixels) to z, (cases × 10)."""
     hidden = [
         module

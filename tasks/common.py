@@ -17,7 +17,7 @@ Decay = Annotated[float, Log(1e-7, 1e-3), Within("[0, inf)"), "weight decay mu"]
 DecayMask = Annotated[str, Choice("weights", "all", "none"), "which parameters decay (Martens' program: all)"]
 Target = Annotated[float, Within("(0, inf)"), "test error at which a run has reached its goal"]
 Validation = Annotated[int, Within("[1, inf)"), "cases set aside from the training file for validation"]
-Cases = Annotated[int | None, Within("[1, inf)"), "use only so many training cases (all if not given)"]
+CaseLimit = Annotated[int | None, Within("[1, inf)"), "use only so many training cases (all if not given)"]
 
 
 def whole_numbers(setting: str, given: Sequence[int]) -> tuple[int, ...]:

@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 from hfbench.errors import DataError
 from hfbench.parts import DataFile, TaskData, part
-from hfbench.parts.data_files import contents, find
+from hfbench.parts.data_files import decompressed, find_file
 
-from .autoencoder import Layers, network, split, square_pictures, squared_error
-from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
+from .autoencoder import Layers, network, split_pictures, square_pictures, squared_error
+from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_layers
 from .portable_random import Floats, uniform
 
 SEED = 250413302  # of the pictures, not of a run
@@ -53,7 +53,7 @@ def quadratic(points: Floats) -> Floats:
     return (2 * t - 1) * (t - 1) * first + 4 * t * (1 - t) * middle + t * (2 * t - 1) * last
 
 
-def draw(curves: Floats, side: int) -> npt.NDArray[np.uint8]:
+def draw_curves(curves: Floats, side: int) -> npt.NDArray[np.uint8]:
     """Curves (steps × cases × 2, in pixels) as pictures of `side` × `side` pixels, a row of grey levels each.
 
     Sums, products and one rounding only, no library function: the same levels on every machine.
@@ -78,7 +78,7 @@ def levels(side: int, count: int) -> npt.NDArray[np.uint8]:
     """Our `count` pictures as grey levels, (count × side²); drawn once per process and read-only."""
     points = PEN + uniform(6 * count, SEED).reshape(count, 3, 2) * (side - 2 * PEN)
     batches = np.array_split(points, max(1, count // 500))  # small enough for the processor's cache
-    pictures = np.concatenate([draw(quadratic(batch), side) for batch in batches])
+    pictures = np.concatenate([draw_curves(quadratic(batch), side) for batch in batches])
     pictures.setflags(write=False)
     return pictures
 
@@ -130,16 +130,16 @@ class Curves:
     decay_mask: DecayMask = "weights"
     target: Target = 1.0
     validation: Validation = 2000
-    cases: Cases = None
+    cases: CaseLimit = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_layers(self.layers))
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Cases × 784 in [0, 1], from the original file if a data folder has it; `generator` draws validation cases."""
-        path = find(ORIGINAL, data)
-        images, test = generated(self.side, 20_000, 10_000) if path is None else original(contents(path), str(path))
-        return split(images, test, self.validation, self.cases, generator)
+        path = find_file(ORIGINAL, data)
+        images, test = generated(self.side, 20_000, 10_000) if path is None else original(decompressed(path), str(path))
+        return split_pictures(images, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The sparsely initialised autoencoder; outputs are pre-activations."""
@@ -169,7 +169,7 @@ class CurvesSmall:
     decay_mask: DecayMask = "weights"
     target: Target = 8.5
     validation: Validation = 200
-    cases: Cases = None
+    cases: CaseLimit = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_layers(self.layers))
@@ -177,7 +177,7 @@ class CurvesSmall:
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Cases × 256 in [0, 1], always our own pictures; `generator` draws validation cases."""
         images, test = generated(self.side, 1200, 400)
-        return split(images, test, self.validation, self.cases, generator)
+        return split_pictures(images, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The sparsely initialised autoencoder; outputs are pre-activations."""

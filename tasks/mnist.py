@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from hfbench.errors import DataError
 from hfbench.parts import DataFile, TaskData, part
-from hfbench.parts.data_files import read
+from hfbench.parts.data_files import read_file
 
-from .autoencoder import Layers, network, split, square_pictures, squared_error
-from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
+from .autoencoder import Layers, network, split_pictures, square_pictures, squared_error
+from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_layers
 
 SIDE = 28
 MIRRORS = (
@@ -56,14 +56,14 @@ def parse_idx(content: bytes, name: str = "IDX") -> Tensor:
             f"{name}: must begin with 00 00 08 and its number of dimensions, but has {content[:4].hex(' ')}."
         )
     start = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
+    shape = tuple(int.from_bytes(content[offset : offset + 4], "big") for offset in range(4, start, 4))
     length = start + math.prod(shape)
     if len(content) != length:
         raise DataError(f"{name}: must be {length} bytes for dimensions {shape}, but is {len(content)}.")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy())
 
 
-def pictures(content: bytes, name: str = "MNIST") -> Tensor:
+def digit_pictures(content: bytes, name: str = "MNIST") -> Tensor:
     """Pictures as rows (cases × 784, float32, pixel/255) of an IDX file. Raises DataError if they are not 28×28."""
     pixels = parse_idx(content, name)
     if pixels.shape[1:] != (SIDE, SIDE):
@@ -85,15 +85,15 @@ class MNIST:
     decay_mask: DecayMask = "weights"
     target: Target = 10.0
     validation: Validation = 5000
-    cases: Cases = None
+    cases: CaseLimit = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_layers(self.layers))
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Cases × 784 in [0, 1]; `generator` draws the validation cases from the training file."""
-        images, test = (pictures(read(file, data), file.path) for file in self.files)
-        return split(images, test, self.validation, self.cases, generator)
+        images, test = (digit_pictures(read_file(file, data), file.path) for file in self.files)
+        return split_pictures(images, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The sparsely initialised autoencoder; outputs are pre-activations."""

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from hfbench.errors import DataError
 from hfbench.parts import DataFile, Split, TaskData, part
-from hfbench.parts.data_files import read
+from hfbench.parts.data_files import read_file
 
-from .classifier import CLASSES, Hidden, misclassified, network
-from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers, split
-from .mnist import SIDE, TEST, TRAIN, mnist_file, parse_idx, pictures
+from .classifier import CLASSES, Hidden, classifier_network, misclassified
+from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_layers, split
+from .mnist import SIDE, TEST, TRAIN, digit_pictures, mnist_file, parse_idx
 
 TRAIN_LABELS = mnist_file(
     "train-labels-idx1-ubyte.gz", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
@@ -47,7 +47,7 @@ def labels(content: bytes, name: str = "MNIST") -> Tensor:
 
 def labelled(images: DataFile, digits: DataFile, data: str | None) -> Split:
     """Pictures and their digits. Raises DataError if they are not equally many."""
-    inputs, targets = pictures(read(images, data), images.path), labels(read(digits, data), digits.path)
+    inputs, targets = digit_pictures(read_file(images, data), images.path), labels(read_file(digits, data), digits.path)
     if len(inputs) != len(targets):
         raise DataError(f"{digits.path}: must hold {len(inputs)} labels, one per picture, but has {len(targets)}.")
     return Split(inputs, targets)
@@ -67,7 +67,7 @@ class MNISTClass:
     decay_mask: DecayMask = "weights"
     target: Target = 0.04
     validation: Validation = 5000
-    cases: Cases = None
+    cases: CaseLimit = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_layers(self.layers))
@@ -79,7 +79,7 @@ class MNISTClass:
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The sparsely initialised classifier; outputs are pre-activations."""
-        return network(SIDE * SIDE, self.layers, generator)
+        return classifier_network(SIDE * SIDE, self.layers, generator)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """1 for a wrong digit, else 0, per case."""

@@ -29,17 +29,17 @@ from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
 from hfbench.parts import DataFile, Integers, TaskData, Within, part
-from hfbench.parts.data_files import read
+from hfbench.parts.data_files import read_file
 
-from .autoencoder import split, square_pictures, squared_error
+from .autoencoder import split_pictures, square_pictures, squared_error
 from .common import Decay, DecayMask, Target, Validation, whole_numbers
-from .mnist import SIDE, TEST, TRAIN, pictures
+from .mnist import SIDE, TEST, TRAIN, digit_pictures
 
 KERNEL, STRIDE, PADDING = 4, 2, 1  # a multiple of the stride: a transposed convolution then covers its pixels evenly
 MOST = 2  # halvings of 28 that leave a whole number
 
 
-def network(channels: Sequence[int], code: int, generator: torch.Generator) -> nn.Sequential:
+def convolutional_network(channels: Sequence[int], code: int, generator: torch.Generator) -> nn.Sequential:
     """The convolutional autoencoder, freshly initialised: (cases × 784) to z, likewise."""
     stages = list(pairwise((1, *channels)))
     side = SIDE // STRIDE ** len(channels)
@@ -96,12 +96,12 @@ class MNISTConv:
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Cases × 784 in [0, 1]; `generator` draws the validation cases from the training file."""
-        images, test = (pictures(read(file, data), file.path) for file in self.files)
-        return split(images, test, self.validation, self.cases, generator)
+        images, test = (digit_pictures(read_file(file, data), file.path) for file in self.files)
+        return split_pictures(images, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The convolutional autoencoder; outputs are pre-activations."""
-        return network(self.channels, self.code, generator)
+        return convolutional_network(self.channels, self.code, generator)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """‖sigmoid(z) - t‖² per case."""

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from hfbench.errors import DataError
 from hfbench.parts import DataFile, TaskData, part
-from hfbench.parts.data_files import read
+from hfbench.parts.data_files import read_file
 
-from .autoencoder import Layers, network, split, square_pictures, squared_error
-from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers
+from .autoencoder import Layers, network, split_pictures, square_pictures, squared_error
+from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_layers
 
 PIXELS = 256
 MIRRORS = (
@@ -76,15 +76,15 @@ class USPS:
     decay_mask: DecayMask = "weights"
     target: Target = 13.0
     validation: Validation = 791  # leaves 6500: quarters and twentieths are whole numbers
-    cases: Cases = None
+    cases: CaseLimit = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_layers(self.layers))
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Cases × 256 in [0, 1]; `generator` draws the validation cases from the training file."""
-        images, test = (parse(read(file, data), file.path)[0] for file in self.files)
-        return split(images, test, self.validation, self.cases, generator)
+        images, test = (parse(read_file(file, data), file.path)[0] for file in self.files)
+        return split_pictures(images, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The sparsely initialised autoencoder; outputs are pre-activations."""

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.parts import DataFile, Split, TaskData, part
-from hfbench.parts.data_files import read
+from hfbench.parts.data_files import read_file
 
-from .classifier import Hidden, misclassified, network
-from .common import Cases, Decay, DecayMask, Target, Validation, checked_layers, split
+from .classifier import Hidden, classifier_network, misclassified
+from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_layers, split
 from .usps import PIXELS, TEST, TRAIN, parse
 
 
@@ -42,19 +42,19 @@ class USPSClass:
     decay_mask: DecayMask = "weights"
     target: Target = 0.07
     validation: Validation = 791  # leaves 6500: quarters and twentieths are whole numbers
-    cases: Cases = None
+    cases: CaseLimit = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", checked_layers(self.layers))
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Pictures (cases × 256) in [0, 1] and digits; `generator` draws validation cases from the training file."""
-        pool, test = (Split(*parse(read(file, data), file.path)) for file in self.files)
+        pool, test = (Split(*parse(read_file(file, data), file.path)) for file in self.files)
         return split(pool, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The sparsely initialised classifier; outputs are pre-activations."""
-        return network(PIXELS, self.layers, generator)
+        return classifier_network(PIXELS, self.layers, generator)
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """1 for a wrong digit, else 0, per case."""

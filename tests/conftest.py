@@ -35,7 +35,7 @@ def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take seconds, and have tests of their own."""
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw_figures", lambda *of: [])
 
 
 @pytest.fixture

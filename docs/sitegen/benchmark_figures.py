@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.figures.style import FAINT, method_legend, page, save, styles, task_page, theme
+from hfbench.figures.style import FAINT, method_legend, new_page, save, styles, task_page, theme
 
 from .benchmark_page import FIGURES, results
 
@@ -35,7 +35,7 @@ def product(rows: Rows, path: Path) -> list[Path]:
     """Product over floor; a line for each network, the middle half of the rounds in grey."""
     with theme():
         looks = styles(row["task"] for row in rows)
-        figure, panels = page((4.6, 3.2), legend=method_legend(looks))
+        figure, panels = new_page((4.6, 3.2), legend=method_legend(looks))
         axes = panels[0, 0]
         for task, look in looks.items():
             of_task = [row for row in rows if row["task"] == task]
@@ -68,7 +68,7 @@ def growth(rows: Rows, path: Path) -> list[Path]:
     with theme():
         looks = styles(["work", "seconds"])
         names = list(dict.fromkeys(row["axis"] for row in rows if row.get("size") is not None))
-        figure, panels = page(PANEL, (1, len(names)), legend=method_legend(looks))
+        figure, panels = new_page(PANEL, (1, len(names)), legend=method_legend(looks))
         for axes, name in zip(panels.flat, names, strict=True):
             of_axis = [row for row in rows if row["axis"] == name]
             x = [row["size"] for row in of_axis]

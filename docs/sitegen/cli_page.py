@@ -32,8 +32,8 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
     if below is None:
         yield name, command
         return
-    for word, of in below.items():
-        yield from _commands(f"{name} {word}".strip(), of)
+    for word, below_it in below.items():
+        yield from _commands(f"{name} {word}".strip(), below_it)
 
 
 def page() -> str:

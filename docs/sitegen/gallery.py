@@ -15,7 +15,7 @@ from hfbench.config.study_runs import runs_of
 from hfbench.records import archive
 from hfbench.records.files import read_json
 from hfbench.records.recorded_study import RecordedStudy, gather
-from hfbench.statistics.findings import find, limits
+from hfbench.statistics.findings import findings_of, limits
 
 PUBLISHED = Path(__file__).parents[2] / "studies/results"
 TASK = "usps"  # of the figures that show one
@@ -68,7 +68,7 @@ def convergence(of: Records, path: Path) -> list[Path]:
 
 
 def forest(of: Records, path: Path) -> list[Path]:
-    return figures.comparisons_forest(find(of.recorded).comparisons, path, methods=of.methods)
+    return figures.comparisons_forest(findings_of(of.recorded).comparisons, path, methods=of.methods)
 
 
 def interactions(of: Records, path: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from hfbench import registry
 from hfbench.commands.show import print_globalization, print_part
 from hfbench.hessian_free.globalization import Globalization
-from hfbench.parts.hyperparameters import hyperparameters, summary
+from hfbench.parts.hyperparameters import first_line, hyperparameters
 
 from . import facts
 from .markdown import code, settings, table
@@ -92,7 +92,11 @@ def own(family: str) -> list[str]:
 
 def overview() -> str:
     rows = [
-        [f"[{family}]({family}.md)", f"[{code(name)}]({family}.md#{name})", _line(summary(registry.get(family, name)))]
+        [
+            f"[{family}]({family}.md)",
+            f"[{code(name)}]({family}.md#{name})",
+            _line(first_line(registry.get(family, name))),
+        ]
         for family in registry.FAMILIES
         for name in own(family)
     ]
@@ -117,7 +121,7 @@ def _entry(family: str, name: str) -> str:
     return "\n".join(
         [
             f"## {code(name)} {{ #{name} }}\n",
-            f"{_line(summary(cls))}\n",
+            f"{_line(first_line(cls))}\n",
             f"{facts.html(_printed(family, name))}\n",
             tunable,
             f"In a study file: {code(used)}. In the code: {code(f'{cls.__module__}.{cls.__qualname__}')}.\n",

@@ -20,13 +20,13 @@ Tasks = Annotated[list[str] | None, typer.Argument(help="Names of tasks; all if 
 @data_app.command()
 def fetch(tasks: Tasks = None, data: Data = None) -> None:
     """Download what is in none of the folders; everything is verified."""
-    from hfbench.parts.data_files import find, locate
+    from hfbench.parts.data_files import find_file, locate
 
     for task, files in _files(tasks).items():
         if all(file.optional for file in files):
             print(f"{task}: nothing to fetch, its data are generated")
         for file in files:
-            found = locate(file, data) if file.urls or not file.optional else find(file, data)
+            found = locate(file, data) if file.urls or not file.optional else find_file(file, data)
             print(f"{file.path}: {found or 'optional, not there'}")
 
 
@@ -34,7 +34,7 @@ def fetch(tasks: Tasks = None, data: Data = None) -> None:
 def verify(tasks: Tasks = None, data: Data = None) -> None:
     """Check every file against its checksum; download nothing."""
     from hfbench.errors import DataError
-    from hfbench.parts.data_files import missing, present
+    from hfbench.parts.data_files import missing_files, present
     from hfbench.parts.data_files import verify as verified
 
     absent: dict[str, list[DataFile]] = {}
@@ -56,7 +56,7 @@ def verify(tasks: Tasks = None, data: Data = None) -> None:
         lacking = list(dict.fromkeys(file for files in absent.values() for file in files))
         fetched = [task for task, files in absent.items() if any(file.urls for file in files)]
         cure = f"\nTo download: hfbench data fetch {' '.join(fetched)}" if fetched else ""
-        problems.append(missing(lacking, data) + cure)
+        problems.append(missing_files(lacking, data) + cure)
     for problem in problems:
         print_error(problem)
     if problems:

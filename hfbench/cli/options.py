@@ -67,11 +67,11 @@ def jobs_of(given: int | None) -> int:
 
 def loaded(plugins: Sequence[Path] | None) -> None:
     """Loads plugin files that no study names, and says which are broken."""
-    from hfbench.parts.plugin_files import load
+    from hfbench.parts.plugin_files import load_plugin
 
     with _telling_of_skipped():
         for file in plugins or ():
-            load(file)
+            load_plugin(file)
 
 
 def study_of(

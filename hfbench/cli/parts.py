@@ -71,9 +71,9 @@ def new(
     into: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path(),
 ) -> None:
     """Write a small package with a working part of your own, its contract test, and how to go on."""
-    from hfbench.commands.new import write
+    from hfbench.commands.new import write_package
 
-    print(write(family, name, into))
+    print(write_package(family, name, into))
 
 
 def check(

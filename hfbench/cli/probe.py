@@ -163,14 +163,14 @@ def _beside(systems: list[Path]) -> Path:
 
 def _read(paths: list[Path]) -> list[FrozenSystem]:
     """The systems in files and folders, in order of iteration and lambda. Raises StoreError for what is none."""
-    from hfbench.probe.frozen_system import SUFFIX, read
+    from hfbench.probe.frozen_system import SUFFIX, read_system
 
     files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
     if not files:
         raise ConfigError(f"no *{SUFFIX} files in {', '.join(map(str, paths))}; `hfbench capture` writes them.")
     found: dict[str, tuple[Path, FrozenSystem]] = {}
     for file in dict.fromkeys(files):
-        one = read(file)
+        one = read_system(file)
         if one.name in found:
             raise ConfigError(f"{file} and {found[one.name][0]} are both the system {one.name}: give one of them.")
         found[one.name] = file, one

@@ -153,7 +153,7 @@ def _place(error: BaseException, part: Any) -> str:
     own = [frame for frame in frames if frame.filename == _file(part)]
     outside = [frame for frame in frames if Path(frame.filename).parent not in CHECKING]
     last = (own or outside or frames)[-1]
-    return f"{plugin_errors.plain(last.filename)}:{last.lineno}, in {last.name}"
+    return f"{plugin_errors.plain_path(last.filename)}:{last.lineno}, in {last.name}"
 
 
 def _file(part: Any) -> str:

@@ -19,9 +19,9 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import TakenError, study_lock
 from hfbench.records.recorded_study import RecordedStudy, gather
 from hfbench.records.results_folder import ResultsFolder
-from hfbench.report.conclusion import command_of, conclude, show
+from hfbench.report.conclusion import command_of, conclude, show_conclusion
 from hfbench.tracking.mlflow_store import Tracker
-from hfbench.tracking.run_logger import Log
+from hfbench.tracking.run_logger import RunLogger
 from hfbench.tracking.study_tracker import tracker_of
 
 PUBLISHED = Path("published")  # in place of a file: the records that come with hfbench
@@ -51,7 +51,7 @@ def compare_study(
     with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
-        show(conclude(recorded, tracker, command), console)
+        show_conclusion(conclude(recorded, tracker, command), console)
     return 0
 
 
@@ -64,7 +64,7 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
         console.print(escape(f"MLflow is left to {taken.holder}."), highlight=False, soft_wrap=True)
         return None
     tracker = tracker_of(study, recorded.specs, results)
-    log = Log(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
+    log = RunLogger(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
     # The records may have been copied here, or logged under another study.
     for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):
         log.ended(key)

@@ -16,7 +16,7 @@ from hfbench.commands.compare import nothing_recorded, recorded_runs
 from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
-from hfbench.diagnosis.nonfinite_origin import origin
+from hfbench.diagnosis.nonfinite_origin import find_origin
 from hfbench.diagnosis.run_trace import Finding, Run
 from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
@@ -111,7 +111,7 @@ def _print_origins(console: Console, specs: Sequence[RunSpec], runs: Mapping[str
         if run.result["outcome"] == "diverged":
             console.print()
             with console.status(f"{spec.name}: training again"):
-                found = origin(spec, data)
+                found = find_origin(spec, data)
             console.print(escape(f"{spec.name}: {found}"), highlight=False)
 
 

@@ -9,13 +9,13 @@ from rich.markup import escape
 
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
-from hfbench.records.archive import write
+from hfbench.records.archive import write_archive
 from hfbench.records.recorded_study import gather
 
 
 def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:
     """Writes the recorded runs of a study to an archive. Returns 0; raises StoreError if none is recorded."""
     recorded = gather(study, {spec.key(): spec for spec in runs_of(study, data)}, Path(results))
-    n = write(recorded, file)
+    n = write_archive(recorded, file)
     console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)
     return 0

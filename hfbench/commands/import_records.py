@@ -63,7 +63,7 @@ def _held(source: Path, specs: Mapping[str, RunSpec], name: str) -> dict[str, Co
     if (source / "runs").is_dir():
         found = dict(_in_folder(source, specs))
     elif source.is_file():
-        found = archive.contents(source, specs)
+        found = archive.archived_contents(source, specs)
     else:
         what = "holds no runs/" if source.is_dir() else "is not there"
         raise StoreError(

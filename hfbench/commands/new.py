@@ -63,7 +63,7 @@ FRAMES = {
 }
 
 
-def write(family: str, name: str, into: Path = Path()) -> str:
+def write_package(family: str, name: str, into: Path = Path()) -> str:
     """Writes the package `into`/`name` and returns what to do next.
 
     Raises ConfigError for a family without template, a name that cannot name a part and a module, or a folder that is

@@ -45,11 +45,11 @@ def probe_preconditioners(
         for line in (frozen.told, exact.told, *skipped):
             console.print(line, soft_wrap=True)
         if here:
-            console.print(table(here, solver))
+            console.print(condition_table(here, solver))
         rows += here
     if not rows:
         raise ConfigError("no preconditioner took any of the systems, so there is nothing to compare.")
-    console.print(summary(rows))
+    console.print(condition_summary(rows))
     for path in _write(rows, into):
         console.print(str(path), soft_wrap=True)
     return 0
@@ -120,7 +120,7 @@ def _aged(
 # ---------------------------------------------------------------- tables
 
 
-def table(rows: Sequence[Row], solver: str) -> Any:
+def condition_table(rows: Sequence[Row], solver: str) -> Any:
     """The variants on one system: the build in units of work per case, condition, iterations and work to accuracy."""
     title = f"{solver} from zero: iterations to a 1 - q/q*, work per case to {MIDDLE:g}"
     grid = grid_of(Text(title, style="bold"))
@@ -137,7 +137,7 @@ def _count(k: int | None) -> str:
     return "–" if k is None else str(k)
 
 
-def summary(rows: Sequence[Row]) -> Any:
+def condition_summary(rows: Sequence[Row]) -> Any:
     """Iterations and work until the middle gap, over those of the first preconditioner on the same system."""
     grid = grid_of(Text(f"To 1 - q/q* = {MIDDLE:g}, over {rows[0]['variant']}", style="bold"))
     for head in ("preconditioner", "iterations", "95 % interval", "p", "work", "systems"):

@@ -14,8 +14,8 @@ from hfbench.errors import ConfigError
 from hfbench.execution.parallel_map import parallel_map
 from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.probe.judge import Exact, Judge
-from hfbench.probe.pairwise import MEASURES, Ratio, ratios
-from hfbench.probe.solver_on_system import Arm, Solve, follow
+from hfbench.probe.pairwise import MEASURES, Ratio, ratios_of_solves
+from hfbench.probe.solver_on_system import Arm, Solve, solve_and_judge
 from hfbench.records.files import make_folder, write_atomically, write_json
 from hfbench.report.wording import digits, grid_of, number, p_value
 
@@ -41,12 +41,12 @@ def probe_solvers(
         for line in (frozen.told, exact.told, *skipped):
             console.print(line, soft_wrap=True)
         if here:
-            console.print(table(here))
+            console.print(solve_table(here))
         exacts[frozen.name] = exact
         solves += here
     if not solves:
         raise ConfigError("no solver took any of the systems, so there is nothing to compare.")
-    duels = [(a, b, ratios(a, b)) for a, b in _duels(arms, solves)]
+    duels = [(a, b, ratios_of_solves(a, b)) for a, b in _duels(arms, solves)]
     for a, b, found in duels:
         if found:
             console.print(ratio_table(a[0].arm, b[0].arm, found))
@@ -66,7 +66,7 @@ def _examine(
     exact, solves, skipped = judge.solve_exactly(most_exact), list[Solve](), list[str]()
     for arm in arms:
         try:
-            solves.append(follow(frozen, judge, arm, most, data))
+            solves.append(solve_and_judge(frozen, judge, arm, most, data))
         except ConfigError as error:
             skipped.append(f"skipped: {arm.name}: {error}")
     return exact, solves, skipped
@@ -75,7 +75,7 @@ def _examine(
 # ---------------------------------------------------------------- tables
 
 
-def table(solves: Sequence[Solve]) -> Any:
+def solve_table(solves: Sequence[Solve]) -> Any:
     """Where the runs' rule stops each solver on one system, and what its iterate there is worth."""
     grid = grid_of(Text("Stopped by relative progress", style="bold"))
     for head in ("solver", "k", "1 - q/q*", "residual", "orth.", "Δf train", "Δf test"):

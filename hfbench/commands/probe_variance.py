@@ -88,7 +88,7 @@ def _examine(
     truth, rows = noise_of(opened, train.inputs, train.targets), list[Row]()
     for n in within:
         stream, plan = generator(opened.spec.seed, f"variance/{n}"), BatchPlan(n, n, "random", "")
-        cases = [batches.draw(plan, 1, len(train), stream)[0] for _ in range(draws)]
+        cases = [batches.draw_cases(plan, 1, len(train), stream)[0] for _ in range(draws)]
         drawn = [noise_of(opened, *batches.take(train, some)) for some in cases]
         rows += _rows(frozen, n, len(train), truth, drawn, schedulers)
     return rows

@@ -27,9 +27,9 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
-from hfbench.report.conclusion import command_of, conclude, show
+from hfbench.report.conclusion import command_of, conclude, show_conclusion
 from hfbench.tracking.mlflow_store import Tracker
-from hfbench.tracking.run_logger import Log
+from hfbench.tracking.run_logger import RunLogger
 from hfbench.tracking.study_tracker import tracker_of
 
 
@@ -77,7 +77,7 @@ def run_study(
         except BaseException:
             _close(tracker, "FAILED")
             raise
-        show(conclusion, console)
+        show_conclusion(conclusion, console)
     return 1 if conclusion.failed else 0
 
 
@@ -91,7 +91,7 @@ def _carry_out(
 ) -> None:
     """The runs that are missing, each logged as it ends, and a long one while it runs."""
     done = len(specs) - len(missing)
-    log = Log(tracker, specs, setting, console)
+    log = RunLogger(tracker, specs, setting, console)
     for key in specs:  # what ended before may not be logged under this study yet
         if key not in missing:
             log.ended(key)

@@ -28,7 +28,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.execution.parallel_map import parallel_map
-from hfbench.execution.pilot import PilotRun, Row, Sample, begin
+from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
@@ -101,7 +101,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     console.print(escape(said), highlight=False, soft_wrap=True)
     here = time.time(), os.getpid()
     calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
-    samples = dict(zip(asked, parallel_map(begin, calls, jobs, console, "method"), strict=True))
+    samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     found = [
         _estimate(name, members[0][1], [key for key, _ in members if key in missing], samples[_leader(name, members)])
@@ -109,8 +109,8 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     ]
     startup = max((sample.startup for sample in samples.values()), default=0.0)
     once = _once(startup, checked, len(study.tasks), pace)
-    console.print(table(found))
-    for line in summary(found, len(specs), jobs, once):
+    console.print(run_table(found))
+    for line in plan_summary(found, len(specs), jobs, once):
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(workers_table(found, jobs, once))
     return 1 if any(estimate.error for estimate in found) else 0
@@ -222,7 +222,7 @@ def _all(found: Sequence[Estimate]) -> Iterator[float]:
 # ---------------------------------------------------------------- tables
 
 
-def table(found: Sequence[Estimate]) -> Any:
+def run_table(found: Sequence[Estimate]) -> Any:
     grid = grid_of(Text("What one run takes", style="bold"))
     for head in ("task", "method", "left", "each", "at most", "steps", "memory", "disk"):
         grid.add_column(head, justify="left" if head in ("task", "method") else "right")
@@ -247,7 +247,7 @@ def table(found: Sequence[Estimate]) -> Any:
     return grid
 
 
-def summary(found: Sequence[Estimate], total: int, jobs: int, once: FixedCosts) -> Iterator[str]:
+def plan_summary(found: Sequence[Estimate], total: int, jobs: int, once: FixedCosts) -> Iterator[str]:
     left, seconds = sum(estimate.left for estimate in found), sum(_all(found))
     memory = jobs * max((estimate.memory for estimate in found), default=0)
     disk = sum(estimate.disk * estimate.left for estimate in found)

@@ -25,12 +25,12 @@ from hfbench.config.sweep import Sweep
 from hfbench.errors import HfbenchError
 from hfbench.messages import ranges
 from hfbench.parts import plugin_errors, registry
-from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters, summary
+from hfbench.parts.hyperparameters import Hyperparameter, first_line, hyperparameters
 
 UNOPENED = "Parts of other packages are listed unopened; `hfbench list --load` imports them."
 
 Row = tuple[str, str]
-Group = tuple[str, list[Row]]  # a heading and its rows
+Listing = tuple[str, list[Row]]  # a heading and its rows
 
 
 def plain_console() -> Console:
@@ -55,11 +55,11 @@ def print_list(console: Console, kinds: Sequence[str], load: bool = False) -> No
         console.print(f"\n{UNOPENED}")
 
 
-def _studies() -> Group:
+def _studies() -> Listing:
     return f"study · {_own()}", list(shipped_studies().items())
 
 
-def _parts(family: str, load: bool) -> list[Group]:
+def _parts(family: str, load: bool) -> list[Listing]:
     """The parts of a family by who owns them, hfbench's own first."""
     groups: dict[str, list[Row]] = {_own(): []}
     for name in registry.names(family):
@@ -87,7 +87,7 @@ def _is_unopened(family: str, name: str) -> bool:
 def _line(family: str, name: str, load: bool) -> str:
     """What the part does. A broken plugin says so, and hides no other."""
     try:
-        return summary(registry.get(family, name)) if load else registry.one_line(family, name)
+        return first_line(registry.get(family, name)) if load else registry.one_line(family, name)
     except HfbenchError as error:
         return f"error: {broken(error)}"
 
@@ -125,7 +125,7 @@ def print_globalization(console: Console) -> None:
 
 
 def _print_class(console: Console, title: str, cls: type, origin: str, facts: Sequence[str]) -> None:
-    paragraphs = [f"{title}\n{summary(cls)}".rstrip(), _about(cls), *facts]
+    paragraphs = [f"{title}\n{first_line(cls)}".rstrip(), _about(cls), *facts]
     declared = hyperparameters(cls)
     if declared:
         paragraphs.append("\n".join(["Hyper-parameters", *map(_hyperparameter, declared)]))

@@ -24,14 +24,14 @@ from hfbench.records.files import make_folder, prepare, safe_name, write_atomica
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import ResultsFolder
-from hfbench.sweep.carry_over import Cell, frozen_study, matrix
-from hfbench.sweep.conclusion import conclude, show_tuned
+from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
+from hfbench.sweep.conclusion import conclude_sweep, show_tuned
 from hfbench.sweep.loop import retest, tune
-from hfbench.sweep.mlflow_log import SweepLog
+from hfbench.sweep.mlflow_log import TrialLogger
 from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.progress import watching
 from hfbench.sweep.trials import Trials
-from hfbench.sweep.tuning import Task, Tuning
+from hfbench.sweep.tuning import Tuning, TuningTask
 
 
 def sweep_study(
@@ -56,7 +56,7 @@ def sweep_study(
             f"{study.name} has no [sweep] table, which says what to tune; `hfbench run` compares its methods."
         )
     results = Path(results).absolute()
-    tasks = [Task(study, name, data) for name in study.sweep.tasks]
+    tasks = [TuningTask(study, name, data) for name in study.sweep.tasks]
     first = [task.spec(task.first, study.sweep.seeds[0]) for task in tasks]
     parts = added_parts(first) if jobs > 1 else []
     preflight(first, data)
@@ -67,7 +67,7 @@ def sweep_study(
             url = storage or f"sqlite:///{results / 'sweeps.db'}"
             pool = stack.enter_context(Pool(ResultsFolder(results, study.name, data), jobs, parts))
             opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]
-            log = SweepLog(study, tasks, results, console)
+            log = TrialLogger(study, tasks, results, console)
             tunings = [Tuning(task, trials) for task, trials in zip(tasks, opened, strict=True)]
             with watching(console, tunings) as watcher:
                 tune(tunings, pool, watcher, log)
@@ -78,11 +78,11 @@ def sweep_study(
     folder = make_folder(results / "studies" / safe_name(study.name))
     show_tuned(found, log, console)
     status, cells = _compare_frozen(study, found, folder, results, jobs, data, console)
-    conclude(study, found, cells, log, folder, console, options)
+    conclude_sweep(study, found, cells, log, folder, console, options)
     return status
 
 
-def _trials(task: Task, url: str, results: Path) -> Trials:
+def _trials(task: TuningTask, url: str, results: Path) -> Trials:
     name = f"{task.study.name}/{task.name}/{task.identity}"
     return Trials(url, name, results, f"{socket.gethostname()}:{results}", len(task.sweep.objectives))
 
@@ -111,4 +111,4 @@ def _compare_frozen(
     status = run_study(compared, results, jobs, data, console)
     recorded = gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)
     assert study.sweep is not None
-    return status, matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []
+    return status, carry_over_matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []

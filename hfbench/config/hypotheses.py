@@ -49,7 +49,7 @@ def hypotheses(
 
 def _hypothesis(name: str, table: dict[str, Any], methods: Mapping[str, Any], baseline: str) -> Hypothesis:
     where = f"hypotheses.{name}"
-    given = hyperparameters.build(_HypothesisTable, table, where)
+    given = hyperparameters.build_part(_HypothesisTable, table, where)
     against = baseline if given.against is None else given.against
     check_known(given.method, methods, f"{where}.method", "method")
     check_known(against, methods, f"{where}.against", "method")

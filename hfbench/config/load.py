@@ -30,7 +30,7 @@ from hfbench.messages import did_you_mean
 from hfbench.parts import hyperparameters
 from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
-from hfbench.parts.plugin_files import load as load_plugin
+from hfbench.parts.plugin_files import load_plugin as load_plugin
 
 Positive = Annotated[float | None, Within("(0, inf)")]
 
@@ -153,7 +153,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
             ]
             close = f" (did you mean {inside[0]}?)" if inside else did_you_mean(key, known)
             raise ConfigError(f"{key}: unknown key{close}; known: {', '.join(known)}.")
-    head = hyperparameters.build(_StudyTable, table_of(raw, "study"), "study")
+    head = hyperparameters.build_part(_StudyTable, table_of(raw, "study"), "study")
     check_name(head.name, "study.name")
     loaded = tuple(dict.fromkeys([*given, *_plugins(table_of(raw, "plugins"), source)]))
     methods = {name: resolve(name, table) for name, table in tables_of(raw, "methods").items()}
@@ -193,7 +193,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
 
 def _plugins(table: dict[str, Any], source: str) -> list[str]:
     """Loads the plugin files that the study names, before any part of it is looked up."""
-    files = hyperparameters.build(_PluginsTable, table, "plugins").files
+    files = hyperparameters.build_part(_PluginsTable, table, "plugins").files
     for index, file in enumerate(files):
         checked(file, str, None, f"plugins.files[{index}]")
     home = Path(source).parent  # of a shipped study, which has none, the working folder
@@ -218,7 +218,7 @@ def _on_tasks(
 
 
 def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: str) -> OnTask:
-    given = hyperparameters.build(_OnTable, table, where)
+    given = hyperparameters.build_part(_OnTable, table, where)
     chosen = everywhere.methods if given.methods is None else distinct(given.methods, f"{where}.methods")
     for name in chosen:
         check_known(name, everywhere.methods, f"{where}.methods", "method")
@@ -240,7 +240,7 @@ def _ablated(
     written = dict(table_of(raw, "ablation"))
     if "from" not in written:
         raise ConfigError("ablation.from: must be given (the method to begin with).")
-    table = hyperparameters.build(AblationTable, {"from_": written.pop("from"), **written}, "ablation")
+    table = hyperparameters.build_part(AblationTable, {"from_": written.pop("from"), **written}, "ablation")
     added, ablation = expand(table, methods)
     base = ablation.end if table.design == "leave-one-out" else ablation.start
     if baseline != base:
@@ -270,7 +270,7 @@ def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, 
 
 
 def _budget(given: dict[str, Any], where: str = "study.budget") -> dict[str, float]:
-    limits = settings_of(hyperparameters.build(_BudgetTable, given, where))
+    limits = settings_of(hyperparameters.build_part(_BudgetTable, given, where))
     return {key: limit for key, limit in limits.items() if limit is not None}
 
 

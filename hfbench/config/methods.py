@@ -83,7 +83,7 @@ class MethodTable:
 def resolve(name: str, table: Mapping[str, Any]) -> Method:
     """The method a table describes. Raises ConfigError with the key path of whatever is wrong."""
     where = f"methods.{name}"
-    given = hyperparameters.build(MethodTable, table, where)
+    given = hyperparameters.build_part(MethodTable, table, where)
     _check_batches(given, where)
     baseline = given.optimizer is not None
     _check_kind(table, baseline, where)
@@ -165,4 +165,4 @@ def part_of(family: str, spec: Any, where: str) -> tuple[Any, Resolved]:
 def _globalization(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     from hfbench.hessian_free.globalization import Globalization  # brings torch
 
-    return settings_of(hyperparameters.build(Globalization, given, f"{where}.globalization"))
+    return settings_of(hyperparameters.build_part(Globalization, given, f"{where}.globalization"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.parts import registry
-from hfbench.parts.data_files import checksum, find
+from hfbench.parts.data_files import checksum, find_file
 
 if TYPE_CHECKING:
     from hfbench.config.study import Study
@@ -57,5 +57,5 @@ def _following(spec: RunSpec, of_seed: Mapping[str, RunSpec]) -> RunSpec:
 
 def _optional_files(task: Task, data: str | None) -> dict[str, str]:
     """What a task reads where it exists decides its numbers too; all other files have their checksum in the source."""
-    paths = {file.path: find(file, data) for file in task.files if file.optional}
+    paths = {file.path: find_file(file, data) for file in task.files if file.optional}
     return {name: checksum(path) for name, path in paths.items() if path is not None}

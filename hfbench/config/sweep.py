@@ -108,7 +108,7 @@ def sweep_of(
 
     Raises ConfigError with the key path of whatever is wrong.
     """
-    given = hyperparameters.build(SweepTable, table, "sweep")
+    given = hyperparameters.build_part(SweepTable, table, "sweep")
     check_known(given.method, methods, "sweep.method", "method")
     chosen = list(tasks) if given.tasks is None else distinct(given.tasks, "sweep.tasks")
     for name in chosen:
@@ -158,7 +158,7 @@ def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> 
 def _constraint(given: Mapping[str, Any] | None) -> Constraint | None:
     if given is None:
         return None
-    table = hyperparameters.build(_ConstraintTable, given, "sweep.constraint")
+    table = hyperparameters.build_part(_ConstraintTable, given, "sweep.constraint")
     return Constraint(table.measure, table.at_most)
 
 
@@ -206,7 +206,7 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
         declared, now = declared_at(method, path), value_at(method, path)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    given = hyperparameters.build(_Range, written, where)
+    given = hyperparameters.build_part(_Range, written, where)
     search = _given_search(given, declared, where) or _declared_search(declared, where)
     if not _holds(search, now):
         raise ConfigError(f"{where}: must contain what {method.name} has, {now!r}, but it is {searched(search)}.")
@@ -245,7 +245,10 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
         if (given.low, given.high, given.log) != (None, None, None):
             raise ConfigError(f"{where}: must have either values or a range, but has both.")
         return Choice(
-            *(hyperparameters.check(declared, value, f"{where}.values") for value in distinct(given.values, where))
+            *(
+                hyperparameters.check_value(declared, value, f"{where}.values")
+                for value in distinct(given.values, where)
+            )
         )
     if (given.low, given.high, given.log) == (None, None, None):
         return None
@@ -259,7 +262,8 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
         raise ConfigError(f"{where}: must have both low and high, since {declared.name} declares no range.")
     whole = isinstance(known, Integers) or declared.type is int
     ends = [
-        hyperparameters.check(declared, int(end) if whole and end == int(end) else end, where) for end in (low, high)
+        hyperparameters.check_value(declared, int(end) if whole and end == int(end) else end, where)
+        for end in (low, high)
     ]
     log = given.log if given.log is not None else isinstance(known, Log) or getattr(known, "log", False)
     with hyperparameters.located(where):

@@ -45,7 +45,7 @@ def distinct(values: list[Any], where: str) -> list[Any]:
 
 
 def checked(value: Any, kind: type, within: Within | None, where: str) -> Any:
-    return hyperparameters.check(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
+    return hyperparameters.check_value(Hyperparameter("", kind, MISSING, None, within, ""), value, where)
 
 
 def seeds_of(given: Any, where: str, first: int = 0) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
 
-class Graph:
+class AutogradTape:
     """The model's own graph: its parameters, as they are."""
 
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
@@ -100,7 +100,7 @@ class Graph:
         return z
 
 
-class CastGraph(Graph):
+class CastGraph(AutogradTape):
     """The graph of the model in another dtype: weights, buffers and inputs are cast once, v and u at every product.
 
     Cast are floating inputs and what has the trained parameters' dtype; integers and what is of a third dtype are the

@@ -26,14 +26,14 @@ _last: dict[torch.device, torch.cuda.CUDAGraph] = {}  # the graph recorded last:
 _streams: dict[torch.device, torch.cuda.Stream] = {}  # to record on, which the default stream does not allow
 
 
-class Graph(Protocol):
+class CudaGraph(Protocol):
     """What was recorded."""
 
     def replay(self) -> None:
         """The recorded kernels, once more, on the same memory."""
 
 
-def record(call: Callable[[], Made], device: torch.device) -> tuple[Graph, Made]:
+def capture_graph(call: Callable[[], Made], device: torch.device) -> tuple[CudaGraph, Made]:
     """The kernels that the call would launch, and what it returns: memory that holds it after each `replay`.
 
     Not by `torch.cuda.graph`, which empties the caches of the whole process first.
@@ -59,7 +59,7 @@ class Replayed:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.graph: Graph | None = None
+        self.graph: CudaGraph | None = None
 
     def __call__(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> list[Tensor]:
         """call(given); it is the same function each time, and not kept, since it may own what keeps this."""
@@ -80,7 +80,7 @@ class Replayed:
             reserve(sum(tensor.numel() * tensor.element_size() for tensor in (*given, *left)))
         return left
 
-    def _record(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> Graph:
+    def _record(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> CudaGraph:
         self.given = [tensor.clone(memory_format=torch.contiguous_format) for tensor in given]
-        self.graph, self.left = record(lambda: call(self.given), self.given[0].device)
+        self.graph, self.left = capture_graph(lambda: call(self.given), self.given[0].device)
         return self.graph

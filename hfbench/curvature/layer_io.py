@@ -57,7 +57,7 @@ class LayerIO:
     def slices(self, entries: int) -> Iterator[LayerIO]:
         """Some cases at a time, so that neither their gradients nor their rows have more entries; one at least."""
         size = max(1, entries // (self.layer.weight[0].numel() * max(len(self.layer.weight), self.places)))
-        for part in allocations.slices(len(self.a), size, bounded=True):
+        for part in allocations.case_slices(len(self.a), size, bounded=True):
             yield LayerIO(self.layer, self.a[part], self.delta[part])
 
     @property

@@ -32,14 +32,14 @@ from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.curvature.model_checks import check_batch, check_layers, check_model, outputs_of, trainable
 from hfbench.curvature.second_moments import squared_norms, squared_sums
-from hfbench.curvature.tape import Tape, record
+from hfbench.curvature.tape import Tape, record_tape
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import Precision, arithmetic, precision_of
 from hfbench.linalg.vector import Vector, as_vector
-from hfbench.memory.allocations import slices
+from hfbench.memory.allocations import case_slices
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import plan_of, resident_bytes
 
@@ -119,7 +119,7 @@ class Linearisation:
         self.share = ranks.share(self.here)
         self.n = self.share.n
         self.chunk = min(check_chunk(chunk) or self.here, self.here)
-        self.slices = list(slices(self.here, self.chunk))
+        self.slices = list(case_slices(self.here, self.chunk))
         self.precision = precision_of(precision, self.blocks[0])
         own = self.blocks[0].dtype
         self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
@@ -163,7 +163,7 @@ class Linearisation:
     def _record(self, one: slice, cast: bool = False) -> Tape:
         self.ledger.count("forward", one.stop - one.start)
         inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
-        recorded = record(self.model, inputs, self.precision.dtype if cast else None)
+        recorded = record_tape(self.model, inputs, self.precision.dtype if cast else None)
         self.product_mode = recorded.mode
         return recorded
 
@@ -172,7 +172,7 @@ class Linearisation:
         if len(self.slices) == 1:
             yield self.slices[0], self._kept(products)
             return
-        for part in slices(self.here, self.chunk):
+        for part in case_slices(self.here, self.chunk):
             graph = self._record(part, cast=products and self.casts)
             yield part, graph
             graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
@@ -186,7 +186,7 @@ class Linearisation:
         self.ledger.count("forward", self.here)
         with torch.no_grad(), twice_differentiable(self.model):
             return self._joined(
-                outputs_of(self.model, self.inputs[part], self.blocks) for part in slices(self.here, self.chunk)
+                outputs_of(self.model, self.inputs[part], self.blocks) for part in case_slices(self.here, self.chunk)
             )
 
     @cached_property

@@ -12,7 +12,7 @@ from hfbench.curvature.loss import mean_loss
 from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.linalg.data_parallel import ALONE, Ranks
-from hfbench.memory.allocations import slices
+from hfbench.memory.allocations import case_slices
 from hfbench.memory.forecast import plan_of, resident_bytes
 
 
@@ -36,7 +36,7 @@ def objective(
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
-        parts = slices(len(inputs), size or len(inputs))
+        parts = case_slices(len(inputs), size or len(inputs))
         return sum(_sum_of_losses(model, named, loss, inputs[part], targets[part]) for part in parts)
 
     size = (

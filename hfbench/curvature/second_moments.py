@@ -23,7 +23,7 @@ from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import LayerIO, LayerIOSource
 from hfbench.curvature.model_checks import check_outputs
 from hfbench.linalg.vector import Vector
-from hfbench.memory.allocations import slices
+from hfbench.memory.allocations import case_slices
 
 PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the general path: 128 MiB in float32
 SLICE_ENTRIES = 2**20  # of per-case gradients, or of windows, of one layer: more would only leave the cache
@@ -95,7 +95,7 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: 
 
     size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))
     total: Vector | None = None
-    for rows in slices(len(inputs), size, bounded=True):
+    for rows in case_slices(len(inputs), size, bounded=True):
         x, u_x = inputs[rows], u[rows]
         with twice_differentiable(model), quiet():
             try:

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature.autograd_tape import CastGraph, Graph
+from hfbench.curvature.autograd_tape import AutogradTape, CastGraph
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain, links_of
 from hfbench.curvature.layer_io import LayerIOSource
@@ -38,9 +38,9 @@ class Tape(Protocol):
         """Lets go of everything kept."""
 
 
-def record(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Tape:
+def record_tape(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Tape:
     """The pass in the weights' dtype, or for products in another. Raises ConfigError where the model does not run."""
     if (links := links_of(model, inputs)) is not None:
         chain = ReplayedChain if inputs.device.type == "cuda" and torch.version.hip is None else Chain
         return chain(model, links, inputs, dtype)
-    return Graph(model, inputs) if dtype is None else CastGraph(model, inputs, dtype)
+    return AutogradTape(model, inputs) if dtype is None else CastGraph(model, inputs, dtype)

@@ -13,18 +13,18 @@ from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import NonFiniteError
 from hfbench.runs import batches
 from hfbench.runs.attempt import single_threaded
-from hfbench.runs.build import load
+from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
 
 
-def origin(spec: RunSpec, data: str | None = None) -> str:
+def find_origin(spec: RunSpec, data: str | None = None) -> str:
     """The first layer and quantity that is not finite after the run has diverged, or that none is any more.
 
     Looked at in the order in which the data flow: weights, each layer's outputs on the batch that is to come, the
     loss, the gradient of each block from the last layer back.
     """
     with single_threaded():
-        live = LiveRun(spec, load(spec, data))
+        live = LiveRun(spec, load_data(spec, data))
         with suppress(NonFiniteError):
             live.begin()
             while live.outcome is None:

@@ -1,4 +1,4 @@
-"""What makes runs in processes other than this one: loky on this machine, Dask or Ray on a cluster that is there.
+"""Backends of a pool of runs: loky's processes on this machine, or the workers of a Dask cluster.
 
 All three give `concurrent.futures` futures, so that a pool of runs (`hfbench.execution.pool`) is the same for each. On
 this machine a run writes its own folder. Elsewhere there need be no common file system: a run is sent with what is

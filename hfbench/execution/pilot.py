@@ -18,7 +18,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.attempt import attempt
-from hfbench.runs.build import load
+from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
 
 Row = Mapping[str, Any]
@@ -48,7 +48,7 @@ class Sample:
     startup: float = 0.0  # seconds from the command's asking until the process was ready; 0 if it had been before
 
 
-def begin(
+def begin_pilots(
     runs: Sequence[tuple[str, RunSpec]],
     results: Path,
     study: str,
@@ -83,7 +83,7 @@ def _warm_up(spec: RunSpec, data: str | None) -> None:
     if spec.task not in _ready:
         trace.import_writers()
         with suppress(Exception):  # it is told when the run is begun
-            LiveRun(spec, load(spec, data)).begin()
+            LiveRun(spec, load_data(spec, data)).begin()
         _ready.add(spec.task)
 
 

@@ -41,10 +41,10 @@ def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
 def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
     from hfbench.parts.protocols import BatchPlan
     from hfbench.runs.attempt import single_threaded
-    from hfbench.runs.build import load
+    from hfbench.runs.build import load_data
     from hfbench.runs.run import LiveRun
 
-    loaded = load(specs[0], data)
+    loaded = load_data(specs[0], data)
     with single_threaded():
         for spec in specs:
             # Batches that are met again are checked with the method that they come from.

@@ -26,13 +26,13 @@ class Report(Protocol):
 def progress(console: Console, results: Path, keys: Iterable[str], done: int, total: int) -> Iterator[Report]:
     """Shows the runs `keys`, of `total` with `done` recorded before, until the block ends."""
     if not console.is_terminal:
-        yield Lines(console, done, total)
+        yield RunLines(console, done, total)
         return
-    with Bars(console, results, keys, done, total) as bars:
+    with RunBars(console, results, keys, done, total) as bars:
         yield bars
 
 
-class Lines:
+class RunLines:
     """`[ 3/14] hf/usps/s1: reached after 12.3 passes, 8.1 s`."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
@@ -41,11 +41,11 @@ class Lines:
     def ended(self, result: Mapping[str, Any]) -> None:
         self.done += 1
         width = len(str(self.total))
-        line = f"[{self.done:{width}}/{self.total}] {describe(result)}"
+        line = f"[{self.done:{width}}/{self.total}] {describe_run(result)}"
         self.console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-class Bars(Progress):
+class RunBars(Progress):
     """A bar for the study, and one for each run under way, read from the runs' own reports twice a second."""
 
     def __init__(self, console: Console, results: Path, keys: Iterable[str], done: int, total: int) -> None:
@@ -73,7 +73,7 @@ class Bars(Progress):
             bar = self.bars.pop(result["key"], None)
             if bar is not None:
                 self.remove_task(bar)
-        self.console.print(escape(describe(result)), highlight=False)
+        self.console.print(escape(describe_run(result)), highlight=False)
         self.done += 1
         self.update(self.whole, completed=self.done, note=f"{self.done}/{self.total}")
 
@@ -100,7 +100,7 @@ def note(report: Mapping[str, Any]) -> str:
     return f"iteration {report['iteration']}, test error {report['test_error']:.4g} (target {report['target']:g})"
 
 
-def describe(result: Mapping[str, Any]) -> str:
+def describe_run(result: Mapping[str, Any]) -> str:
     """One run in one line."""
     name = f"{result['method']}/{result['task']}/s{result['seed']}"
     if result["outcome"] == "failed":

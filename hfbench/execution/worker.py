@@ -66,7 +66,11 @@ def _made(key: str, spec: RunSpec, setting: ResultsFolder, parts: Sequence[Added
             part.add()
     except (Exception, SystemExit) as error:
         return record_failure(
-            spec, folder, setting.study, f"{UNLOADED} {plugin_errors.reason(error)}", plugin_errors.report(error)
+            spec,
+            folder,
+            setting.study,
+            f"{UNLOADED} {plugin_errors.reason(error)}",
+            plugin_errors.plugin_traceback(error),
         )
     if spec.key() != key:
         return record_failure(spec, folder, setting.study, changed, changed)

@@ -5,7 +5,7 @@ figures given the same order agree.
 """
 
 from hfbench.figures.convergence import convergence, four_costs
-from hfbench.figures.forest import Row, comparison_rows, comparisons_forest, effect_rows, forest
+from hfbench.figures.forest import ForestRow, comparison_rows, comparisons_forest, effect_rows, forest
 from hfbench.figures.interactions import interactions
 from hfbench.figures.iterations import batches, inner
 from hfbench.figures.memory import memory
@@ -14,7 +14,7 @@ from hfbench.figures.reconstructions import reconstructions
 from hfbench.figures.style import Style, styles
 
 __all__ = [
-    "Row",
+    "ForestRow",
     "Style",
     "batches",
     "comparison_rows",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.config.measures import MEASURES
-from hfbench.figures.style import FAINT, Style, literal
+from hfbench.figures.style import FAINT, Style, without_mathtext
 from hfbench.records.trace import COLUMNS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def place_ticks(axis: Axis, ticks: Sequence[float]) -> None:
 
     axis.set_major_locator(FixedLocator(list(ticks)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -87,7 +87,7 @@ def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
     return ticks[:: math.ceil(len(ticks) / most)]
 
 
-def plain(value: float) -> str:
+def tick_text(value: float) -> str:
     """A number of an axis without powers of ten: 250, 20k, 1.5M."""
     for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
@@ -95,7 +95,7 @@ def plain(value: float) -> str:
     return f"{value:g}"
 
 
-def digits(value: float) -> str:
+def short_number(value: float) -> str:
     """A number of a table: two decimals, or two significant digits where that says more."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
@@ -119,7 +119,7 @@ def end_marker(axes: Axes, x: float, y: float, look: Style) -> None:
 
 def remark(axes: Axes, text: str) -> None:
     """A few small words above the panel's right end, clear of the data."""
-    axes.set_title(literal(text), loc="right", fontsize="small", color=FAINT)
+    axes.set_title(without_mathtext(text), loc="right", fontsize="small", color=FAINT)
 
 
 def nothing(axes: Axes, text: str = "nothing to show") -> None:

@@ -79,11 +79,11 @@ def band(traces: Sequence[pd.DataFrame], x: str, y: str, points: int = 400) -> B
 
 def by_iteration(traces: Sequence[pd.DataFrame], column: str) -> Band | None:
     """Quartiles of a column at every outer iteration from 1 on that min(5, runs) runs came to."""
-    values = table(traces, column)
+    values = band_table(traces, column)
     return _quartiles(np.arange(1.0, values.shape[1] + 1), values, len(traces)) if values.size else None
 
 
-def table(traces: Sequence[pd.DataFrame], column: str) -> Array:
+def band_table(traces: Sequence[pd.DataFrame], column: str) -> Array:
     """The column by run and outer iteration from 1 on, shape (runs, iterations); NaN where a run had ended."""
     runs = [values_of(trace, "iteration", column) for trace in traces]
     last = max((int(iterations.max()) for iterations, _ in runs if iterations.size), default=0)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfbench.figures.axes import end_marker, fit, label, nothing, plain, remark
+from hfbench.figures.axes import end_marker, fit, label, nothing, remark, tick_text
 from hfbench.figures.bands import Array, Band, band, by_method, caption, first_at
-from hfbench.figures.style import INK, Style, method_legend, page, save, styles, theme
+from hfbench.figures.style import INK, Style, method_legend, new_page, save, styles, theme
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def _draw(
     found = {(column, method): band(runs, column, y) for column in columns for method, runs in groups.items()}
     drawn = [method for method in groups if any(found[column, method] for column in columns)]
     counts = {method: len(groups[method]) for method in drawn}
-    figure, panels = page(
+    figure, panels = new_page(
         (4.2, 3.5 if shape[0] == 1 else 3.1),
         shape,
         title=title,
@@ -151,7 +151,7 @@ def _target(axes: Axes, target: float | None, reached: Mapping[str, list[float]]
         return
     axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
     axes.annotate(
-        f"target {plain(target)}", (0.01, target), xycoords=("axes fraction", "data"),
+        f"target {tick_text(target)}", (0.01, target), xycoords=("axes fraction", "data"),
         xytext=(0, 3), textcoords="offset points", fontsize="small", color=INK,
     )  # fmt: skip
     for method, places in reached.items():

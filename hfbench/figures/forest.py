@@ -9,8 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hfbench.config.measures import MEASURES
-from hfbench.figures.axes import digits, log_ticks, place_ticks
-from hfbench.figures.style import FAINT, INK, Style, blank, literal, paragraph, save, styles, text_width, theme, wrapped
+from hfbench.figures.axes import log_ticks, place_ticks, short_number
+from hfbench.figures.style import (
+    FAINT,
+    INK,
+    Style,
+    blank,
+    paragraph,
+    save,
+    styles,
+    text_width,
+    theme,
+    without_mathtext,
+    wrapped,
+)
 from hfbench.statistics.comparisons import Comparison
 
 if TYPE_CHECKING:
@@ -24,7 +36,7 @@ NEUTRAL = Style(INK, (), "o")
 
 
 @dataclass(frozen=True)
-class Row:
+class ForestRow:
     """One line of a forest plot; its interval may end at 0 or inf, its ratio may be NaN where nothing is known."""
 
     label: str
@@ -38,7 +50,7 @@ class Row:
     bound: str = ""  # "≤" or "≥" where the ratio is no more than that
 
 
-class Effect(Protocol):
+class DrawnEffect(Protocol):
     """A main effect or an interaction on one task, as a ratio of costs; `effects.Effect` is one."""
 
     @property
@@ -55,10 +67,10 @@ class Effect(Protocol):
     def verdict(self) -> str: ...
 
 
-def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
+def comparison_rows(comparisons: Iterable[Comparison]) -> list[ForestRow]:
     """A row per comparison under its task: who reached the target, method against baseline, of n pairs."""
     return [
-        Row(
+        ForestRow(
             label=c.method, ratio=c.ratio, low=c.ci_low, high=c.ci_high, verdict=c.verdict, group=c.task,
             solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method, bound=c.bound,
         )
@@ -66,9 +78,9 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
     ]  # fmt: skip
 
 
-def effect_rows(effects: Iterable[Effect]) -> list[Row]:
+def effect_rows(effects: Iterable[DrawnEffect]) -> list[ForestRow]:
     """A row per effect of a factorial study under its task."""
-    return [Row(e.name.replace(":", " × "), e.ratio, e.ci_low, e.ci_high, e.verdict, e.task) for e in effects]
+    return [ForestRow(e.name.replace(":", " × "), e.ratio, e.ci_low, e.ci_high, e.verdict, e.task) for e in effects]
 
 
 def comparisons_forest(
@@ -88,7 +100,7 @@ def comparisons_forest(
 
 @theme()
 def forest(
-    rows: Sequence[Row],
+    rows: Sequence[ForestRow],
     path: str | Path,
     *,
     margin: float,
@@ -106,8 +118,8 @@ def forest(
     lines = _lines(rows)
     columns = {
         f"ratio [{100 * level:g} % CI]": [_numbers(row) for row in rows],
-        "reached": [literal(row.solved) for row in rows],
-        "verdict": [literal(row.verdict) for row in rows],
+        "reached": [without_mathtext(row.solved) for row in rows],
+        "verdict": [without_mathtext(row.verdict) for row in rows],
     }
     columns = {head: cells for head, cells in columns.items() if any(cells)}
     figure, axes, edges = _layout(lines, columns, title, _footnote(rows, margin))
@@ -117,7 +129,7 @@ def forest(
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     place_ticks(axes.xaxis, log_ticks(low, high))
-    axes.set_xlabel(literal(measure), labelpad=17)
+    axes.set_xlabel(without_mathtext(measure), labelpad=17)
     for text, side, aside in (("← less", "right", -6), ("more →", "left", 6)):
         axes.annotate(
             text, (1.0, 0.0), xycoords=("data", "axes fraction"), xytext=(aside, -24), textcoords="offset points",
@@ -131,14 +143,14 @@ def forest(
     return save(figure, path)
 
 
-def _lines(rows: Sequence[Row]) -> list[tuple[float, str, Row | None]]:
+def _lines(rows: Sequence[ForestRow]) -> list[tuple[float, str, ForestRow | None]]:
     """(height, text, row) of every line downwards from 0: headings have no row; names of several lines take room."""
-    lines: list[tuple[float, str, Row | None]] = []
+    lines: list[tuple[float, str, ForestRow | None]] = []
     height, group = 0.0, ""
     for row in rows:
         if row.group != group:
             height -= 0.35 if lines else 0.0
-            lines.append((height, literal(row.group), None))
+            lines.append((height, without_mathtext(row.group), None))
             height, group = height - 1.0, row.group
         text = wrapped(row.label, 34)
         extra = 0.35 * text.count("\n")
@@ -147,14 +159,14 @@ def _lines(rows: Sequence[Row]) -> list[tuple[float, str, Row | None]]:
     return lines
 
 
-def _numbers(row: Row) -> str:
+def _numbers(row: ForestRow) -> str:
     if math.isnan(row.ratio):
         return "no pair"
-    ends = ("∞" if math.isinf(end) else digits(end) for end in (row.low, row.high))
-    return f"{row.bound}{digits(row.ratio)} [{', '.join(ends)}]"
+    ends = ("∞" if math.isinf(end) else short_number(end) for end in (row.low, row.high))
+    return f"{row.bound}{short_number(row.ratio)} [{', '.join(ends)}]"
 
 
-def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
+def _limits(rows: Sequence[ForestRow], margin: float) -> tuple[float, float]:
     """An axis around 1, twice the margin and all finite positive ends, no wider than 1/64 to 64."""
     ends = [end for row in rows for end in (row.ratio, row.low, row.high) if math.isfinite(end) and end > 0]
     low = max(min([margin**-2, *ends]), 1 / WIDEST)
@@ -163,7 +175,7 @@ def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
     return low / room, high * room
 
 
-def _interval(axes: Axes, row: Row, height: float, look: Style, limits: tuple[float, float]) -> None:
+def _interval(axes: Axes, row: ForestRow, height: float, look: Style, limits: tuple[float, float]) -> None:
     """The interval with arrows where it leaves the axis, and the ratio on it."""
     if math.isnan(row.ratio):
         return
@@ -183,7 +195,7 @@ def _interval(axes: Axes, row: Row, height: float, look: Style, limits: tuple[fl
 
 
 def _layout(
-    lines: Sequence[tuple[float, str, Row | None]], columns: dict[str, list[str]], title: str, note: str
+    lines: Sequence[tuple[float, str, ForestRow | None]], columns: dict[str, list[str]], title: str, note: str
 ) -> tuple[Figure, Axes, list[float]]:
     """A figure as wide as its texts need: names, axis, columns; the columns' left edges in inches from the axis."""
     probe = blank(1, 1)
@@ -203,7 +215,9 @@ def _layout(
     axes.set_ylim(0.5 - max(rows, 2.0), 0.5)
     figure.text(0.5, 0.07 / height, note, ha="center", va="bottom", fontsize="small", color=FAINT)
     if title:
-        figure.text(0.5, 1 - 0.1 / height, literal(title), ha="center", va="top", weight="bold", fontsize="large")
+        figure.text(
+            0.5, 1 - 0.1 / height, without_mathtext(title), ha="center", va="top", weight="bold", fontsize="large"
+        )
     return figure, axes, edges
 
 
@@ -211,13 +225,13 @@ def _font(bold: bool) -> dict[str, Any]:
     return {"fontsize": "small", "weight": "bold" if bold else "normal"}
 
 
-def _footnote(rows: Sequence[Row], margin: float) -> str:
+def _footnote(rows: Sequence[ForestRow], margin: float) -> str:
     text = f"Shaded: a difference below {100 * (margin - 1):.3g} %. Filled: a verdict. Arrow: the interval goes on."
     text += " ≤, ≥: a bound, since one of the two never reached the target." * any(row.bound for row in rows)
     return text + " Reached: runs at the target, method vs baseline." * any(row.solved for row in rows)
 
 
-def _names(axes: Axes, lines: Sequence[tuple[float, str, Row | None]]) -> None:
+def _names(axes: Axes, lines: Sequence[tuple[float, str, ForestRow | None]]) -> None:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x")
@@ -231,8 +245,8 @@ def _names(axes: Axes, lines: Sequence[tuple[float, str, Row | None]]) -> None:
 
 def _columns(
     axes: Axes,
-    lines: Sequence[tuple[float, str, Row | None]],
-    rows: Sequence[Row],
+    lines: Sequence[tuple[float, str, ForestRow | None]],
+    rows: Sequence[ForestRow],
     columns: dict[str, list[str]],
     edges: Sequence[float],
 ) -> None:

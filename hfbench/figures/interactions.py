@@ -12,7 +12,7 @@ import numpy as np
 
 from hfbench.figures.axes import Array, fit, label, nothing
 from hfbench.figures.profiles import Budget, costs_to_target, tau_of
-from hfbench.figures.style import Style, literal, page, save, theme, wrapped
+from hfbench.figures.style import Style, new_page, save, theme, without_mathtext, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def interactions(
     pairs = list(combinations(range(len(factors)), 2))
     called = {factor: tuple((names or {}).get(factor, ())) for factor in factors}
     tables = {task: log_costs(records[records["task"] == task], task, list(levels), cost, budget) for task in tasks}
-    figure, panels = page(
+    figure, panels = new_page(
         (3.5, 3.1), (max(len(tasks), 1), max(len(pairs), 1)), title=title, caption=_caption(tables), sharey="row"
     )
     for row, task in zip(panels, tasks, strict=False):
@@ -61,7 +61,7 @@ def interactions(
         for axes, (a, b) in zip(row, pairs, strict=False):
             cells = {method: (place_of[a], place_of[b]) for method, place_of in levels.items()}
             ends += _panel(axes, y, list(cells.values()), (called[factors[a]], called[factors[b]]), factors[b])
-            axes.set_xlabel(literal(factors[a]))
+            axes.set_xlabel(without_mathtext(factors[a]))
         fit(row[0], "y", np.exp(ends), log=True, pad=0.08)  # on which effects that multiply are parallel
         row[0].set_ylabel(wrapped(label(cost) if len(tasks) == 1 else f"{task}: {label(cost)}", 34))
     if not pairs or not tasks:
@@ -128,7 +128,7 @@ def _panel(
     axes.set_xticks(at, [_name(called[0], a) for a in at])
     axes.set_xlim(min(at) - 0.35, max(at) + 0.35)
     axes.grid(False, axis="x")
-    axes.legend(title=literal(lines), loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False,
+    axes.legend(title=without_mathtext(lines), loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False,
                 fontsize="small", title_fontsize="small", alignment="left", borderaxespad=0.1)  # fmt: skip
     return shown
 

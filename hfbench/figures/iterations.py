@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.figures.axes import fit, label, nothing
-from hfbench.figures.bands import Array, by_iteration, by_method, caption, table
+from hfbench.figures.bands import Array, band_table, by_iteration, by_method, caption
 from hfbench.figures.convergence import Traces, draw_band
-from hfbench.figures.style import INK, Style, literal, method_legend, page, save, styles, theme
+from hfbench.figures.style import INK, Style, method_legend, new_page, save, styles, theme, without_mathtext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def batches(traces: Traces, path: str | Path, *, title: str = "", methods: Seque
     shares = {method: found for method, runs in groups.items() if len(found := reason_shares(runs)) > 1}
     colours = reason_colours([reason for found in shares.values() for reason in found])
     heights = [2.1, 2.1] + [0.75] * len(shares)
-    figure, panels = page(
+    figure, panels = new_page(
         (WIDTH, sum(heights) / len(heights)),
         (len(heights), 1),
         title=title,
@@ -62,7 +62,9 @@ def batches(traces: Traces, path: str | Path, *, title: str = "", methods: Seque
     fit(panels[0, 0], "y", [*sizes[0], *sizes[1]])
     for axes, (method, found) in zip(panels[2:, 0], shares.items(), strict=True):
         _strip(axes, found, colours)
-        axes.set_title(literal(method), loc="left", fontsize="small", color=looks[method].colour, weight="bold", pad=3)
+        axes.set_title(
+            without_mathtext(method), loc="left", fontsize="small", color=looks[method].colour, weight="bold", pad=3
+        )
     _share_iterations(panels, groups)
     return save(figure, path)
 
@@ -76,7 +78,7 @@ def inner(traces: Traces, path: str | Path, *, title: str = "", methods: Sequenc
     """
     groups, looks = _groups(traces, methods)
     edge = " rho is clipped; lower edge: ▾ some seed below, × no step taken."
-    figure, panels = page(
+    figure, panels = new_page(
         (WIDTH, 2.0),
         (3, 1),
         title=title,
@@ -152,7 +154,7 @@ def _with_clipped_rho(trace: pd.DataFrame) -> pd.DataFrame:
 
 def _rho_marks(runs: Sequence[pd.DataFrame]) -> tuple[list[int], list[int]]:
     """The iterations at which some run's rho lies below the part shown, and those at which some run has none."""
-    rho, ran = table(runs, "rho"), np.isfinite(table(runs, "damping"))
+    rho, ran = band_table(runs, "rho"), np.isfinite(band_table(runs, "damping"))
     below = (rho < RHO_SHOWN[0]).any(axis=0)
     undefined = (np.isnan(rho) & ran).any(axis=0)
     return [int(k) + 1 for k in np.flatnonzero(below)], [int(k) + 1 for k in np.flatnonzero(undefined)]
@@ -187,7 +189,7 @@ def _share_iterations(panels: Any, groups: Groups) -> None:
     """The common x axis: whole iterations, named once."""
     from matplotlib.ticker import MaxNLocator
 
-    last = max((table(runs, "iteration").shape[1] for runs in groups.values()), default=0)
+    last = max((band_table(runs, "iteration").shape[1] for runs in groups.values()), default=0)
     bottom = panels[-1, 0]
     bottom.set_xlim(0.5, max(last, 1) + 0.5)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

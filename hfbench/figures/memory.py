@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.figures.axes import Array, nothing
-from hfbench.figures.style import INK, Style, literal, save, styles_of, task_page, theme, wrapped
+from hfbench.figures.style import INK, Style, save, styles_of, task_page, theme, without_mathtext, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def _memory_panel(axes: Axes, peaks: Mapping[str, Array], looks: Mapping[str, St
     base = peaks.get(baseline or "", np.empty(0))
     if base.size and (unit := float(np.median(base))) > 0:
         above = axes.secondary_xaxis("top", functions=_scaling(unit))
-        above.set_xlabel(literal(f"ratio to {baseline}"), fontsize="small")
+        above.set_xlabel(without_mathtext(f"ratio to {baseline}"), fontsize="small")
         axes.axvline(unit, color=INK, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hfbench.figures.axes import Array, end_marker, fit, label, log_ticks, nothing, place_ticks
-from hfbench.figures.style import INK, Style, method_legend, page, save, styles_of, task_page, theme
+from hfbench.figures.style import INK, Style, method_legend, new_page, save, styles_of, task_page, theme
 from hfbench.statistics.pairs import budget_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def tau_of(runs: pd.DataFrame, task: str, cost: str, budget: Budget | None) -> f
 # ---------------------------------------------------------------- performance profile
 
 
-def ratios(records: pd.DataFrame, cost: str, methods: Sequence[str], budget: Budget | None = None) -> Array:
+def cost_ratios(records: pd.DataFrame, cost: str, methods: Sequence[str], budget: Budget | None = None) -> Array:
     """r_im = c_im / min over m of c_im for every instance i, a (task, seed) that all methods ran; shape (i, m).
 
     inf where the target was not reached; an instance nobody solved is a row of inf. Dolan & Moré (2002).
@@ -66,10 +66,10 @@ def profile(
     a log2 axis; Dolan & Moré (2002).
     """
     looks = styles_of(records, methods)
-    r = ratios(records, cost, list(looks), budget)
+    r = cost_ratios(records, cost, list(looks), budget)
     instances = records[records["method"].isin(list(looks))][["task", "seed"]].drop_duplicates()
     left_out, unsolved = len(instances) - len(r), int(np.isinf(r).all(axis=1).sum()) if looks else 0
-    figure, panels = page(
+    figure, panels = new_page(
         (4.6, 3.5),
         title=title,
         caption=_profile_caption(len(r), instances["task"].nunique(), unsolved, left_out),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.errors import ConfigError
-from hfbench.figures.axes import Array, digits
-from hfbench.figures.style import FAINT, INK, blank, literal, save, styles, text_width, theme, wrapped
+from hfbench.figures.axes import Array, short_number
+from hfbench.figures.style import FAINT, INK, blank, save, styles, text_width, theme, without_mathtext, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def reconstructions(
     for axes, (name, look) in zip(panels[1:], looks.items(), strict=True):
         _row(axes, rows[name], scale, name, look.colour)
         for panel, error in zip(axes, said.get(name, ()), strict=False):
-            panel.set_xlabel(digits(error), fontsize="small", color=FAINT, labelpad=2)
+            panel.set_xlabel(short_number(error), fontsize="small", color=FAINT, labelpad=2)
     return save(figure, path)
 
 
@@ -79,7 +79,9 @@ def _grid(shape: tuple[int, ...], names: Sequence[str], said: bool, title: str) 
     note = ("Numbers: squared error, summed over pixels. " if said else "") + "Red: not finite."
     figure.text(0.5, 0.07 / height, note, ha="center", va="bottom", fontsize="small", color=FAINT)
     if title:
-        figure.text(0.5, 1 - 0.12 / height, literal(title), ha="center", va="top", weight="bold", fontsize="large")
+        figure.text(
+            0.5, 1 - 0.12 / height, without_mathtext(title), ha="center", va="top", weight="bold", fontsize="large"
+        )
     panels = []
     for row in range(len(names)):
         bottom = height - head - row * (tall + below) - tall

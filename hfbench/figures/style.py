@@ -103,7 +103,7 @@ def text_width(figure: Figure, text: str, weight: str = "normal") -> float:
     return width
 
 
-def page(
+def new_page(
     panel: tuple[float, float],
     shape: tuple[int, int] = (1, 1),
     *,
@@ -124,9 +124,9 @@ def page(
     figure = blank(width, max(height, 0.6 + 0.19 * len(lines)), layout="constrained")
     panels = figure.subplots(*shape, squeeze=False, **subplots)
     if title:
-        figure.suptitle(literal(title), weight="bold")
+        figure.suptitle(without_mathtext(title), weight="bold")
     if below:
-        figure.supxlabel(literal(below), fontsize="small", color=FAINT)
+        figure.supxlabel(without_mathtext(below), fontsize="small", color=FAINT)
     if legend:
         handles = [handle for handle, _ in legend]
         figure.legend(handles, names, loc="outside right upper", frameon=False, handlelength=3.2)
@@ -138,11 +138,11 @@ def task_page(
 ) -> tuple[Figure, list[Axes]]:
     """A page with a panel for each task, three in a row."""
     across = max(1, min(ACROSS, len(tasks)))
-    figure, panels = page(panel, (max(1, math.ceil(len(tasks) / across)), across), legend=legend, **text)
+    figure, panels = new_page(panel, (max(1, math.ceil(len(tasks) / across)), across), legend=legend, **text)
     for axes in panels.flat[max(len(tasks), 1) :]:
         axes.remove()
     for axes, task in zip(panels.flat, tasks, strict=False):
-        axes.set_title(literal(task), loc="left", weight="bold")
+        axes.set_title(without_mathtext(task), loc="left", weight="bold")
     return figure, list(panels.flat[: max(len(tasks), 1)])
 
 
@@ -200,7 +200,7 @@ def wrapped(name: str, width: int = WRAP) -> str:
             if len(lines[-1] + part.rstrip(" ")) > width:
                 lines.append("")
             lines[-1] += part
-    return literal("\n".join(line.strip(" ") for line in lines))
+    return without_mathtext("\n".join(line.strip(" ") for line in lines))
 
 
 def paragraph(text: str, inches: float) -> str:
@@ -210,6 +210,6 @@ def paragraph(text: str, inches: float) -> str:
     return textwrap.fill(text, min(per_line, len(text) // rows + 12)) if text else ""
 
 
-def literal(text: str) -> str:
+def without_mathtext(text: str) -> str:
     """Text with its dollars kept from being read as formulas."""
     return text.replace("$", r"\$")

@@ -12,8 +12,8 @@ import torch
 
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.hessian_free.backtracking import KeptIterates
-from hfbench.hessian_free.step import Cases, StepSettings, compute_step
-from hfbench.inner_solve.preconditioning import begin
+from hfbench.hessian_free.step import Batch, StepSettings, compute_step
+from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.linalg.scalars import AHEAD, is_on_gpu
 from hfbench.linalg.vector import Vector
@@ -27,8 +27,8 @@ ITERATIONS = 2
 def plan_of_step(
     settings: StepSettings,
     damping: float,
-    batch: Cases,
-    curvature: Cases | None,
+    batch: Batch,
+    curvature: Batch | None,
     evidence: Collection[str],
     chunk: int | None,
     max_bytes: int | None,
@@ -61,7 +61,7 @@ def plan_of_step(
 
 
 def _rehearsal(
-    settings: StepSettings, damping: float, pairs: Mapping[str, Cases], evidence: Collection[str]
+    settings: StepSettings, damping: float, pairs: Mapping[str, Batch], evidence: Collection[str]
 ) -> Callable[[Sizes], None]:
     """A step of so many cases that goes on for `ITERATIONS` inner iterations and moves nothing."""
     first = {name: (first_cases(inputs), first_cases(targets)) for name, (inputs, targets) in pairs.items()}
@@ -100,7 +100,7 @@ def _shortened(settings: StepSettings) -> StepSettings:
         rules=[],
         ledger=Ledger(),
         generator=torch.Generator(settings.generator.device),
-        preconditioning=begin(settings.preconditioner, settings.model),
+        preconditioning=begin_preconditioning(settings.preconditioner, settings.model),
         solver=_Short(settings),
         ranks=ALONE,  # of the cases here
     )

@@ -29,7 +29,7 @@ from hfbench.hessian_free.settings import (
 )
 from hfbench.hessian_free.step import StepSettings, compute_step, system_at, warm_start
 from hfbench.hessian_free.step_result import StepResult, StepSystem
-from hfbench.inner_solve.preconditioning import begin
+from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.inner_solve.solve import check_preconditioner, check_rules
 from hfbench.linalg.data_parallel import ranks_of
 from hfbench.linalg.layout import layout_of
@@ -102,7 +102,7 @@ class HessianFree(torch.optim.Optimizer):
         self.rules: list[Rule] = [registry.build("rule", rule, "rules") for rule in rules]
         check_rules(self.rules, self.solver)
         check_preconditioner(self.solver, self.preconditioner)
-        self.preconditioning = begin(self.preconditioner, model)
+        self.preconditioning = begin_preconditioning(self.preconditioner, model)
         self.globalization = globalization_of(globalization)
         self.max_inner, self.right_hand_side = max_inner, right_hand_side
         self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)

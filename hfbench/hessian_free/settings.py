@@ -19,7 +19,7 @@ from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.step import StepSettings
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.messages import did_you_mean
-from hfbench.parts.hyperparameters import build
+from hfbench.parts.hyperparameters import build_part
 from hfbench.parts.protocols import STEP_EVIDENCE
 
 
@@ -43,7 +43,7 @@ def check_no_other(settings: Mapping[str, object]) -> None:
 def globalization_of(given: Globalization | Mapping[str, Any] | None) -> Globalization:
     if isinstance(given, Globalization):
         return given
-    return build(Globalization, given or {}, "globalization")
+    return build_part(Globalization, given or {}, "globalization")
 
 
 def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from hfbench.errors import NonFiniteError
 from hfbench.hessian_free.backtracking import KeptIterates, backtrack
 from hfbench.hessian_free.damping import reduction_ratio, update_damping
 from hfbench.hessian_free.globalization import Globalization, Objective
-from hfbench.hessian_free.line_search import Step, line_search
+from hfbench.hessian_free.line_search import LineStep, line_search
 from hfbench.hessian_free.step_result import StepResult, StepSystem
 from hfbench.inner_solve.solve import Solution, solve
 from hfbench.inner_solve.system import GaussNewtonSystem
@@ -34,7 +34,7 @@ from hfbench.parts.protocols import (
     SolverState,
 )
 
-Cases = tuple[Tensor, Tensor]  # inputs and targets
+Batch = tuple[Tensor, Tensor]  # inputs and targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class StepSettings:
     def weights(self) -> Vector:
         return Vector(parameter.detach() for parameter in self.parameters.values())
 
-    def linearised(self, cases: Cases, chunk: int | None) -> Linearisation:
+    def linearised(self, cases: Batch, chunk: int | None) -> Linearisation:
         return Linearisation(
             self.model,
             self.loss,
@@ -78,7 +78,7 @@ class StepSettings:
             ranks=self.ranks,
         )
 
-    def objective_on(self, cases: Cases, chunk: int | None) -> Objective:
+    def objective_on(self, cases: Batch, chunk: int | None) -> Objective:
         """Step p ↦ f(w + p) on these cases, without touching the weights; each evaluation is counted."""
 
         def f(p: Vector) -> float:
@@ -103,8 +103,8 @@ def compute_step(
     settings: StepSettings,
     damping: float,
     last_iterate: Sequence[Tensor] | None,
-    batch: Cases,
-    curvature: Cases | None = None,
+    batch: Batch,
+    curvature: Batch | None = None,
     evidence: Collection[str] = (),
     chunk: int | None = None,
 ) -> StepOutcome:
@@ -152,8 +152,8 @@ def compute_step(
 def system_at(
     settings: StepSettings,
     damping: float,
-    batch: Cases,
-    curvature: Cases | None = None,
+    batch: Batch,
+    curvature: Batch | None = None,
     evidence: Collection[str] = (),
     chunk: int | None = None,
 ) -> StepSystem:
@@ -255,5 +255,5 @@ def _reduction_ratio(
     return reduction_ratio(before, f(p) if after is None else after, chosen.q - 0.5 * damping * p.dot(p))
 
 
-def _line_search(switches: Globalization, f: Objective, p: Vector, f_0: float, f_1: float, slope: float) -> Step:
-    return line_search(switches, f, p, f_0, f_1, slope) if switches.line_search else Step(1.0, f_1)
+def _line_search(switches: Globalization, f: Objective, p: Vector, f_0: float, f_1: float, slope: float) -> LineStep:
+    return line_search(switches, f, p, f_0, f_1, slope) if switches.line_search else LineStep(1.0, f_1)

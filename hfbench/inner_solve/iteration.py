@@ -56,7 +56,7 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
             for _, told in process:
                 yield _copied(told)
         before = at.ledger.state_dict()
-        graph, told = cuda_graphs.record(lambda: _advanced(process, given), given[0][0].device)
+        graph, told = cuda_graphs.capture_graph(lambda: _advanced(process, given), given[0][0].device)
         work = {kind: after - before[kind] for kind, after in at.ledger.state_dict().items()}
         at.ledger.load_state_dict(before)  # it is done, and counted, at each replay
         while True:

@@ -38,7 +38,7 @@ class Stateless:
             )
 
 
-def begin(preconditioner: Preconditioner, model: nn.Module) -> PreconditionerState:
+def begin_preconditioning(preconditioner: Preconditioner, model: nn.Module) -> PreconditionerState:
     """The preconditioner over the steps of a run; raises ConfigError for a model that it says it cannot do."""
     start = getattr(preconditioner, "begin", None)
     if start is None:

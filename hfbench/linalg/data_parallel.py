@@ -52,7 +52,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-class Group(Ranks):
+class RankGroup(Ranks):
     """The ranks of a process group whose backend takes tensors on this device."""
 
     def __init__(self, group: Any, device: torch.device) -> None:
@@ -106,7 +106,7 @@ class Group(Ranks):
 
 
 def ranks_of(group: Any, device: torch.device) -> Ranks:
-    """`Group` of a process group, `ALONE` for None. Raises ConfigError for what is none, or not this process's."""
+    """`RankGroup` of a process group, `ALONE` for None. Raises ConfigError for what is none, or not this process's."""
     if group is None:
         return ALONE
     if not (distributed.is_available() and distributed.is_initialized()):
@@ -120,7 +120,7 @@ def ranks_of(group: Any, device: torch.device) -> Ranks:
         )
     if device.type == "cpu" and distributed.get_backend(group) == "nccl":
         raise ConfigError("process_group: backend nccl needs the model on a GPU; take gloo, or move the model first.")
-    return Group(group, device)
+    return RankGroup(group, device)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Bytes of the tensors alive, counted operation by operation, whatever the allocator adds.
 
 A `Tally` sees every tensor that an operation makes, forward or backward, and notices when its memory is freed. What
-one kernel allocates and frees inside itself it does not see. Loops over slices of cases go through `slices`: of these
-the moments have the first slice alone, as large as any other, so that they do not depend on how many there are.
+one kernel allocates and frees inside itself it does not see. Loops over slices of cases go through `case_slices`: of
+these the moments have the first slice alone, as large as any other, so that they do not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def reserve(size: int) -> None:
         _active.peak = max(_active.peak, _active.live)
 
 
-def slices(cases: int, size: int, bounded: bool = False) -> Iterator[slice]:
+def case_slices(cases: int, size: int, bounded: bool = False) -> Iterator[slice]:
     """0 … cases - 1 in consecutive slices of `size`, the last one shorter.
 
     `bounded` tells a tally that `size` is a constant: however many the cases, no slice has more.

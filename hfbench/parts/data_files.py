@@ -107,7 +107,7 @@ def present(file: DataFile, data: str | None = None) -> Path | None:
 # ---------------------------------------------------------------- reading and checking
 
 
-def contents(path: Path) -> bytes:
+def decompressed(path: Path) -> bytes:
     """The bytes of a file, decompressed if it is gzip. Raises DataError if it cannot be read to its end."""
     try:
         return _unpacked(path)
@@ -116,8 +116,8 @@ def contents(path: Path) -> bytes:
 
 
 def checksum(path: Path) -> str:
-    """sha256 of the decompressed bytes. Raises DataError as `contents` does."""
-    return hashlib.sha256(contents(path)).hexdigest()
+    """sha256 of the decompressed bytes. Raises DataError as `decompressed` does."""
+    return hashlib.sha256(decompressed(path)).hexdigest()
 
 
 def _unpacked(path: Path) -> bytes:
@@ -155,7 +155,7 @@ def _damage(file: DataFile, path: Path) -> _Damage | None:
     return None
 
 
-def find(file: DataFile, data: str | None = None) -> Path | None:
+def find_file(file: DataFile, data: str | None = None) -> Path | None:
     """The verified file in the folders, or None if it must be downloaded. Downloads nothing.
 
     Raises DataError if the first copy in a folder of the user is damaged.
@@ -172,12 +172,12 @@ def locate(file: DataFile, data: str | None = None) -> Path:
 
     Raises DataError, listing every folder and mirror tried, if it is nowhere or damaged.
     """
-    return find(file, data) or _download(file, data)
+    return find_file(file, data) or _download(file, data)
 
 
-def read(file: DataFile, data: str | None = None) -> bytes:
+def read_file(file: DataFile, data: str | None = None) -> bytes:
     """The decompressed bytes of the file that `locate` finds."""
-    return contents(locate(file, data))
+    return decompressed(locate(file, data))
 
 
 def verify(file: DataFile, data: str | None = None) -> Path | None:
@@ -192,7 +192,7 @@ def verify(file: DataFile, data: str | None = None) -> Path | None:
             return _intact(file, place)
     if file.optional:
         return None
-    raise DataError(missing([file], data))
+    raise DataError(missing_files([file], data))
 
 
 def _intact(file: DataFile, place: Place) -> Path:
@@ -224,7 +224,7 @@ def _download(file: DataFile, data: str | None) -> Path:
         except OSError as error:
             raise DataError(f"{file.path}: the {CACHE} {root} cannot be written: {_reason(error)}.") from error
         failed.append(f"{url}: {problem}")
-    raise DataError(missing([file], data, failed))
+    raise DataError(missing_files([file], data, failed))
 
 
 def _fetched(file: DataFile, url: str, fresh: Path) -> str | None:
@@ -279,7 +279,7 @@ def _damaged(file: DataFile, place: Place, damage: _Damage) -> str:
     )
 
 
-def missing(files: Sequence[DataFile], data: str | None = None, failed: Sequence[str] = ()) -> str:
+def missing_files(files: Sequence[DataFile], data: str | None = None, failed: Sequence[str] = ()) -> str:
     """The message on files that are in no folder, and on the mirrors that `failed` to give them, with the reasons."""
     paths = [file.path for file in files]
     subject = f"{paths[0]} is" if len(paths) == 1 else f"{len(paths)} data files are"

@@ -28,7 +28,7 @@ PROMISED = {
 FAMILIES = tuple(PROMISED)
 
 
-def check(family: str, name: str, cls: Any) -> type[Any]:
+def check_part(family: str, name: str, cls: Any) -> type[Any]:
     """The class, if it is a part and keeps what its family promises. Raises HfbenchError saying what it lacks."""
     check_name(name, family)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
@@ -99,7 +99,7 @@ def _listed(names: Sequence[str]) -> str:
 def file_of(cls: type[Any]) -> str:
     """The file a class is from, without detours; where there is none, its module and name."""
     try:
-        return plugin_errors.plain(inspect.getfile(cls))
+        return plugin_errors.plain_path(inspect.getfile(cls))
     except (OSError, TypeError):  # classes typed at a prompt have no file
         return f"{cls.__module__}.{cls.__qualname__}"
 

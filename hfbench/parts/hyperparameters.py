@@ -177,7 +177,7 @@ def part(cls: type[T]) -> type[T]:
 
     def __post_init__(self: Any) -> None:
         for declared in hyperparameters(type(self)):
-            object.__setattr__(self, declared.name, check(declared, getattr(self, declared.name)))
+            object.__setattr__(self, declared.name, check_value(declared, getattr(self, declared.name)))
         if own_check is not None:
             own_check(self)
 
@@ -192,10 +192,10 @@ def check_defaults(part: type) -> None:
     """Raises ConfigError, naming the hyper-parameter, where a default is of another type or range than declared."""
     for hyperparameter in hyperparameters(part):
         if not hyperparameter.required:
-            check(hyperparameter, hyperparameter.default, f"the default of {hyperparameter.name}")
+            check_value(hyperparameter, hyperparameter.default, f"the default of {hyperparameter.name}")
 
 
-def check(declared: Hyperparameter, value: Any, where: str = "") -> Any:
+def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
     """The value as its declared type (whole numbers pass for floats), or a ConfigError naming `where`."""
     name = where or declared.name
     if not _is_a(value, declared.type):
@@ -252,7 +252,7 @@ def located(where: str) -> Iterator[None]:
         raise (type(error)(f"{where}: {error}") if where else error) from error.__cause__
 
 
-def build(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
+def build_part(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
     """Constructs a part from plain settings.
 
     Raises ConfigError, prefixed by `where` (a key path such as `methods.hf.solver`), for an unknown key, a missing
@@ -269,7 +269,7 @@ def build(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
             raise ConfigError(
                 f"{path}{name}: must be given ({hyperparameter.meaning or _type_name(hyperparameter.type)})."
             )
-    checked = {name: check(declared[name], value, path + name) for name, value in settings.items()}
+    checked = {name: check_value(declared[name], value, path + name) for name, value in settings.items()}
     try:
         return cls(**checked)
     except HfbenchError as error:
@@ -297,6 +297,6 @@ def settings_of(instance: Any) -> dict[str, Any]:
     }
 
 
-def summary(cls: type) -> str:
+def first_line(cls: type) -> str:
     """The first line of a part's docstring."""
     return (inspect.getdoc(cls) or "").partition("\n")[0]

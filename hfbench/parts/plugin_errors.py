@@ -20,10 +20,10 @@ def reason(error: BaseException) -> str:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
     places = _places(error)
-    return f"{said} ({plain(places[-1].filename)}:{places[-1].lineno})" if places else said
+    return f"{said} ({plain_path(places[-1].filename)}:{places[-1].lineno})" if places else said
 
 
-def report(error: BaseException) -> str:
+def plugin_traceback(error: BaseException) -> str:
     """The traceback from the first foreign line on: the importing that led there says nothing.
 
     An error of ours says what is wrong in the last foreign line, and is not followed to where it is raised.
@@ -34,7 +34,7 @@ def report(error: BaseException) -> str:
         del full.stack[foreign[-1] + 1 :]
     del full.stack[: foreign[0] if foreign else len(full.stack)]
     for frame in full.stack:
-        frame.filename = plain(frame.filename)
+        frame.filename = plain_path(frame.filename)
     return "".join(full.format()).rstrip()
 
 
@@ -44,12 +44,12 @@ def trace(error: BaseException) -> str:
     Of what one line cannot hold all is there: more lines than one, and the place in a file that is no Python.
     """
     if isinstance(error, SyntaxError) or "\n" in str(error).strip():
-        return report(error)
-    lines = report(error).splitlines()[:-1]
+        return plugin_traceback(error)
+    lines = plugin_traceback(error).splitlines()[:-1]
     return "\n".join(lines) if len(lines) > 1 else ""
 
 
-def plain(file: str) -> str:
+def plain_path(file: str) -> str:
     """The path of a file without detours by `..`; what is no file, such as `<string>`, is as it is."""
     return os.path.realpath(file) if os.path.exists(file) else file
 

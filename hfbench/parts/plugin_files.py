@@ -24,7 +24,7 @@ from hfbench.errors import ConfigError, DuplicatePartError
 from hfbench.parts import plugin_errors, registry
 
 
-def load(file: str | Path, where: str = "--plugin") -> Path:
+def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
     """Runs a plugin file; its absolute path is returned. One that fails is noted in `registry.skipped`.
 
     Raises ConfigError, beginning with `where`, if there is no such file or it is no Python file, and DuplicatePartError
@@ -43,7 +43,9 @@ def load(file: str | Path, where: str = "--plugin") -> Path:
     except DuplicatePartError as error:
         raise DuplicatePartError(f"{where}: {error}") from error
     except (Exception, SystemExit) as error:
-        registry.skipped[str(path)] = registry.FailedPlugin(plugin_errors.reason(error), plugin_errors.report(error))
+        registry.skipped[str(path)] = registry.FailedPlugin(
+            plugin_errors.reason(error), plugin_errors.plugin_traceback(error)
+        )
     return path
 
 

@@ -70,7 +70,7 @@ def get(family: str, name: str) -> type[Any]:
         raise HfbenchError(
             f"{source} cannot be imported from {found.value}: {plugin_errors.reason(error)}.{hint}"
         ) from error
-    return families.check(family, name, loaded)
+    return families.check_part(family, name, loaded)
 
 
 def add(family: str, name: str, cls: type[Any]) -> None:
@@ -82,7 +82,7 @@ def add(family: str, name: str, cls: type[Any]) -> None:
     taken, HfbenchError if `cls` is no part of the family.
     """
     _check_family(family)
-    families.check(family, name, cls)
+    families.check_part(family, name, cls)
     if name in names(family):
         taken = _added.get((family, name))
         if taken is None and _installed_as(family, name) == f"{cls.__module__}:{cls.__qualname__}":
@@ -151,11 +151,11 @@ def one_line(family: str, name: str) -> str:
     """
     found = _find(family, name)
     if isinstance(found, type):
-        return hyperparameters.summary(found)
+        return hyperparameters.first_line(found)
     module, attribute = _target(found, family)
     with hyperparameters.located(f"{family} {name!r} of {_owner(found)}"):
         check_name(name, family)
-        return source_docstrings.summary(module, attribute)
+        return source_docstrings.first_line_in_source(module, attribute)
 
 
 def build(family: str, spec: Any, where: str = "") -> Any:
@@ -173,7 +173,7 @@ def build(family: str, spec: Any, where: str = "") -> Any:
         if isinstance(name, str):
             with hyperparameters.located(where):
                 cls = get(family, name)
-            return hyperparameters.build(cls, settings, where)
+            return hyperparameters.build_part(cls, settings, where)
     elif not isinstance(spec, type) and not families.lacking(family, spec):
         return spec
     with hyperparameters.located(where):
@@ -252,7 +252,7 @@ def misspelt_groups() -> list[str]:
 
 
 def _misspelt(point: metadata.EntryPoint) -> str:
-    near = messages.nearest(point.group.removeprefix(PREFIX), [f"{family}s" for family in FAMILIES])
+    near = messages.nearest_name(point.group.removeprefix(PREFIX), [f"{family}s" for family in FAMILIES])
     meant = f" (did you mean '{PREFIX}{near}'?)" if near else f"; known: {', '.join(GROUPS)}"
     return f"{_owner(point)} declares {point.name!r} in {point.group}, which is no group of parts{meant}."
 

@@ -21,7 +21,7 @@ UNLISTED = "Is it listed under py-modules or packages in its pyproject.toml, and
 REEXPORTS = 8  # how often a name may be imported onward before it is given up
 
 
-def summary(module: str, name: str) -> str:
+def first_line_in_source(module: str, name: str) -> str:
     """The first line of the docstring of the class `name` of a module; "" where the source cannot tell.
 
     Raises HfbenchError if the module cannot be found or is no Python, or defines and imports no such name.

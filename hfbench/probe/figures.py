@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from hfbench.figures.style import COLOURS, FAINT, INK, Style, literal, method_legend, page, save, styles, theme
+from hfbench.figures.style import (
+    COLOURS,
+    FAINT,
+    INK,
+    Style,
+    method_legend,
+    new_page,
+    save,
+    styles,
+    theme,
+    without_mathtext,
+)
 from hfbench.probe.pairwise import MEASURES, paired
 from hfbench.probe.solver_on_system import Solve
 from hfbench.statistics.paired_tests import hodges_lehmann
@@ -37,7 +48,7 @@ def draw_solvers(solves: Sequence[Solve], into: Path) -> Iterator[Path]:
 def _draw_moment(solves: Sequence[Solve], looks: Mapping[str, Style], path: Path) -> list[Path]:
     """Residual, quadratic and true change of f against iterations; a marker where relative progress stops."""
     systems = {solve.system: solve.damping for solve in solves}
-    figure, panels = page(
+    figure, panels = new_page(
         (2.9, 1.75),
         (len(QUANTITIES), len(systems)),
         title=solves[0].moment,
@@ -59,7 +70,7 @@ def _draw_moment(solves: Sequence[Solve], looks: Mapping[str, Style], path: Path
 @theme()
 def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: Path) -> list[Path]:
     """Each duel's measures, the second's over the first's after equally many iterations: a line for every system."""
-    figure, panels = page(
+    figure, panels = new_page(
         (2.5, 2.0),
         (len(duels), len(MEASURES)),
         caption="After equally many iterations on the same system; below 1 the first named is better. "
@@ -69,8 +80,8 @@ def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: P
     for line, (a, b) in zip(panels, duels, strict=True):
         for axes, (measure, label) in zip(line, MEASURES.items(), strict=True):
             _duel_panel(axes, a, b, measure)
-            axes.set_title(literal(label), loc="left", weight="bold")
-        line[0].set_ylabel(literal(f"{b[0].arm.name}\nover\n{a[0].arm.name}"), fontsize="small")
+            axes.set_title(without_mathtext(label), loc="left", weight="bold")
+        line[0].set_ylabel(without_mathtext(f"{b[0].arm.name}\nover\n{a[0].arm.name}"), fontsize="small")
     for axes in panels[-1]:
         axes.set_xlabel("iterations")
     return save(figure, path)
@@ -120,7 +131,7 @@ def draw_conditions(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]
     """Iterations to two gaps: of each preconditioner against lambda, and against each thing that was varied."""
     kinds = [kind for kind in VARIED if any(row["kind"] == kind for row in rows)]
     looks = styles(row["base"] for row in rows)
-    figure, panels = page(
+    figure, panels = new_page(
         (3.2, 2.3),
         (len(DRAWN_GAPS), len(kinds)),
         caption="Iterations from zero, in float64. One line for each system; none where the gap was not reached.",
@@ -172,7 +183,7 @@ def draw_variance(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
     systems = list(dict.fromkeys(row["system"] for row in rows))
     looks = styles(systems)
     schedulers = list(dict.fromkeys(row["scheduler"] for row in rows))
-    figure, panels = page(
+    figure, panels = new_page(
         (3.2, 2.3),
         (1 + len(schedulers), 3),
         caption="Above: means over batches, with standard deviations. Below: what a scheduler does next; grey dashes, "

@@ -12,7 +12,7 @@ from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import BatchPlan
 from hfbench.probe.frozen_system import FrozenSystem, freeze
 from hfbench.runs.attempt import single_threaded
-from hfbench.runs.build import load
+from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
 
 
@@ -27,7 +27,7 @@ def frozen_systems(
     _check(spec, at)
     wanted = set(at)
     with single_threaded():
-        live = LiveRun(spec, load(spec, data), recorded)
+        live = LiveRun(spec, load_data(spec, data), recorded)
         live.begin()
         before: Vector | None = None
         while wanted and live.outcome is None:

@@ -33,7 +33,7 @@ from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Task, TaskData
 from hfbench.records.files import write_atomically
 from hfbench.runs import batches
-from hfbench.runs.build import build_model, build_optimizer, build_task, load
+from hfbench.runs.build import build_model, build_optimizer, build_task, load_data
 
 MAGIC = b"hfbench system 1\n"
 ROUNDING = 1e-5  # relative; generated data may differ by it from machine to machine
@@ -112,7 +112,7 @@ class FrozenSystem:
         same = "preconditioner" not in settings or settings["preconditioner"] == spec.method.preconditioner
         spec = replace(spec, method=replace(spec.method, **settings), precision=precision or spec.precision)
         task = build_task(spec)
-        loaded = load(spec, data)
+        loaded = load_data(spec, data)
         _check_data(self, fingerprint(loaded))
         model = build_model(task, spec)
         optimizer = build_optimizer(model, task, spec)
@@ -121,7 +121,7 @@ class FrozenSystem:
         return OpenedSystem(self, spec, task, loaded, model, optimizer)
 
 
-def read(path: str | Path) -> FrozenSystem:
+def read_system(path: str | Path) -> FrozenSystem:
     """The system in a file. Raises StoreError for a file that is missing, foreign or damaged."""
     try:
         held = Path(path).read_bytes()
@@ -174,7 +174,7 @@ class OpenedSystem:
 
     def seen(self) -> dict[str, Any]:
         """What `FrozenSystem.seen` holds, as it is here; the same on the same machine and libraries."""
-        return seen(self.system_at()[0])
+        return observed(self.system_at()[0])
 
     @property
     def previous_step(self) -> Vector | None:
@@ -215,7 +215,7 @@ def freeze(
     return replace(frozen, seen=opened.seen())
 
 
-def seen(posed: StepSystem) -> dict[str, Any]:
+def observed(posed: StepSystem) -> dict[str, Any]:
     """By what a replay is told to be the same."""
     digest = hashlib.sha256()
     for block in posed.system.gradient:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfbench.probe.solver_on_system import Solve, grid
+from hfbench.probe.solver_on_system import Solve, judged_iterations
 from hfbench.statistics.paired_tests import hodges_lehmann, holm, wilcoxon_pratt
 from hfbench.statistics.pairs import LEAST_PAIRS
 from hfbench.statistics.verdict import better_or_worse
@@ -51,16 +51,18 @@ class Ratio:
         return better_or_worse(self.p_holm, self.ratio, ALPHA) or "not shown"
 
 
-def ratios(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:
+def ratios_of_solves(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:
     """All measures at all budgets that some pair of solves has come to; a and b are of the same systems, in order."""
-    found = [one for measure in MEASURES for k in BUDGETS if (one := _ratio(a, b, measure, nearest(k))) is not None]
+    found = [
+        one for measure in MEASURES for k in BUDGETS if (one := _ratio(a, b, measure, nearest_judged(k))) is not None
+    ]
     adjusted = holm([ratio.p for ratio in found])
     return [Ratio(**{**vars(ratio), "p_holm": p}) for ratio, p in zip(found, adjusted, strict=True)]
 
 
-def nearest(k: int) -> int:
+def nearest_judged(k: int) -> int:
     """The iteration that every solve is judged at, which comes next to k."""
-    return min(grid(2 * k), key=lambda j: abs(j - k))
+    return min(judged_iterations(2 * k), key=lambda j: abs(j - k))
 
 
 def _ratio(a: Sequence[Solve], b: Sequence[Solve], measure: str, k: int) -> Ratio | None:

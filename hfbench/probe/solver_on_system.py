@@ -75,7 +75,7 @@ class Solve:
         return found or self.rows[-1]
 
 
-def follow(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | None = None) -> Solve:
+def solve_and_judge(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | None = None) -> Solve:
     """The arm's iterates up to `most`, past every rule. Raises ConfigError where a part does not take the system."""
     opened = frozen.open(
         data,
@@ -104,7 +104,7 @@ def _start(opened: OpenedSystem, arm: Arm, warm: Vector | None) -> Vector | None
     return opened.previous_step
 
 
-def grid(most: int) -> list[int]:
+def judged_iterations(most: int) -> list[int]:
     """The iterations up to `most` that are judged in every solve."""
     found = [0]
     while found[-1] < most:
@@ -118,7 +118,7 @@ class _Look:
 
     def __init__(self, made: Solve, judge: Judge, factor: WatchedFactor, most: int) -> None:
         self.made, self.judge, self.factor = made, judge, factor
-        self.basis, self.worst, self.judged = Basis(), 0.0, set(grid(most))
+        self.basis, self.worst, self.judged = Basis(), 0.0, set(judged_iterations(most))
         self.tests: dict[str, Callable[[Any], Stop | None]] | None = None
 
     def __call__(self, state: SolverState) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def write(recorded: RecordedStudy, file: Path) -> int:
+def write_archive(recorded: RecordedStudy, file: Path) -> int:
     """Writes every ended run to `file`; returns how many. Raises StoreError if there is none, or no place for it."""
     import pyarrow as pa
     import pyarrow.parquet
@@ -78,7 +78,7 @@ def unpack(file: Path, name: str, planned: Mapping[str, RunSpec], results: Path)
     return folder, specs
 
 
-def contents(file: Path, planned: Mapping[str, RunSpec]) -> dict[str, Contents]:
+def archived_contents(file: Path, planned: Mapping[str, RunSpec]) -> dict[str, Contents]:
     """What the archive holds of the planned runs under their very keys. Raises StoreError for what is no archive."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="hfbench-import-") as temporary:
@@ -119,7 +119,7 @@ def _schema() -> pa.Schema:
     """The columns of an archive."""
     import pyarrow as pa
 
-    steps = pa.list_(pa.struct(list(trace.table([]).schema)))
+    steps = pa.list_(pa.struct(list(trace.arrow_table([]).schema)))
     columns = {"key": pa.string(), "config": pa.string(), "result": pa.string(), "ended": pa.float64(), "trace": steps}
     return pa.schema(list(columns.items()))
 

@@ -70,7 +70,7 @@ class RunFolder:
 
         from hfbench.records import trace
 
-        table = trace.table([dict(row) for row in rows])
+        table = trace.arrow_table([dict(row) for row in rows])
         write_atomically(self.trace_path, lambda path: pyarrow.parquet.write_table(table, path))
         if examples is not None:
             write_atomically(self._examples, lambda path: _save_arrays(path, examples))

@@ -163,7 +163,7 @@ def row(values: Mapping[str, Any]) -> Row:
     return {name: None if values.get(name) is None else column.type(values[name]) for name, column in COLUMNS.items()}
 
 
-def table(rows: Sequence[Row]) -> pa.Table:
+def arrow_table(rows: Sequence[Row]) -> pa.Table:
     """Rows as an Arrow table with fixed column types, missing entries null."""
     import pyarrow as pa
 
@@ -178,4 +178,4 @@ def import_writers() -> None:
 
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(table([]), io.BytesIO())
+    pyarrow.parquet.write_table(arrow_table([]), io.BytesIO())

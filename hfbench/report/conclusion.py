@@ -16,7 +16,7 @@ from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.report import claim_text, document, effect_text, finding_tables, html, study_figures, study_report
 from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure
-from hfbench.statistics.findings import Findings, find
+from hfbench.statistics.findings import Findings, findings_of
 from hfbench.tracking.mlflow_store import Tracker, tracking_uri
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
@@ -50,8 +50,8 @@ def command_of(study: Study, options: Sequence[str] = ()) -> str:
 def conclude(recorded: RecordedStudy, tracker: Tracker | None, command: str) -> Conclusion:
     """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run."""
     folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
-    found = find(recorded)
-    figures = study_figures.draw(recorded, found, folder)
+    found = findings_of(recorded)
+    figures = study_figures.draw_figures(recorded, found, folder)
     written = [*write_tables(recorded, found, folder), *write_report(recorded, found, figures, command, folder)]
     unlogged = ""
     try:
@@ -86,8 +86,8 @@ def write_report(
     recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, folder: Path
 ) -> list[Path]:
     """report.html, which needs no other file, and report.md, which shows the figures beside it."""
-    said = study_report.report(recorded, found, figures, command)
-    texts = {folder / "report.html": html.page(said), folder / "report.md": document.markdown(said)}
+    said = study_report.study_document(recorded, found, figures, command)
+    texts = {folder / "report.html": html.html_page(said), folder / "report.md": document.document_markdown(said)}
     for file, text in texts.items():
         write_atomically(file, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
     return list(texts)
@@ -129,7 +129,7 @@ def shortened(note: str) -> str:
 # ---------------------------------------------------------------- the screen
 
 
-def show(conclusion: Conclusion, console: Console) -> None:
+def show_conclusion(conclusion: Conclusion, console: Console) -> None:
     """Prints the verdicts, what failed, is missing or left out, and where everything is."""
     recorded, found = conclusion.recorded, conclusion.found
     console.print()

@@ -66,7 +66,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageBlock:
     """A figure as PNG and SVG in the document's folder; `alt` says what it shows to who cannot see it."""
 
     png: Path
@@ -80,7 +80,7 @@ class Code:
     text: str
 
 
-Block = Heading | Paragraph | Bullets | Table | Picture | Code
+Block = Heading | Paragraph | Bullets | Table | ImageBlock | Code
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def pieces(text: Text) -> tuple[Piece, ...]:
 # ---------------------------------------------------------------- Markdown
 
 
-def markdown(document: Document) -> str:
+def document_markdown(document: Document) -> str:
     """The document in GitHub's Markdown, its figures by their names in the same folder."""
     parts = [f"# {literal(document.title)}", *("\n".join(_block(block)) for block in document.blocks)]
     return "\n\n".join(parts) + "\n"
@@ -123,7 +123,7 @@ def _block(block: Block) -> Iterator[str]:
         yield from (f"- {_inline(item)}" for item in block.items)
     elif isinstance(block, Table):
         yield from _table(block)
-    elif isinstance(block, Picture):
+    elif isinstance(block, ImageBlock):
         yield f"![{literal(block.alt)}]({block.png.name})\n\n{literal(block.caption)}"
     else:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", block.text)), default=0))

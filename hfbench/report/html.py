@@ -12,9 +12,9 @@ from hfbench.report.document import (
     Code,
     Document,
     Heading,
+    ImageBlock,
     Mono,
     Paragraph,
-    Picture,
     Piece,
     Table,
     Text,
@@ -80,7 +80,7 @@ summary { cursor: pointer; color: var(--link); }
 """
 
 
-def page(document: Document) -> str:
+def html_page(document: Document) -> str:
     """The whole file. Figures are read from their files; every text is escaped."""
     sections = [block for block in document.blocks if isinstance(block, Heading) and block.level == 2]
     anchors = {id(heading): f"s{index}" for index, heading in enumerate(sections, start=1)}
@@ -125,7 +125,7 @@ def _block(block: Block) -> Iterator[str]:
         yield from (f"<ul{_class(block.role)}>", *items, "</ul>")
     elif isinstance(block, Table):
         yield from _table(block)
-    elif isinstance(block, Picture):
+    elif isinstance(block, ImageBlock):
         image = f'<img src="{_data_uri(block)}" alt="{_escaped(block.alt)}">'
         yield f'<figure><div class="sheet">{image}</div>'
         yield f"<figcaption>{_escaped(block.caption)}</figcaption></figure>"
@@ -168,7 +168,7 @@ def _piece(one: Piece) -> str:
     return f'<strong class="{one.tone}">{_escaped(one.text)}</strong>' if one.tone else f"<b>{_escaped(one.text)}</b>"
 
 
-def _data_uri(picture: Picture) -> str:
+def _data_uri(picture: ImageBlock) -> str:
     """As an image of its own: the SVGs of one program share ids, and inline they would use one another's."""
     svg = picture.svg.read_bytes()
     kind, content = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", picture.png.read_bytes())

@@ -19,7 +19,7 @@ from hfbench.report.wording import number
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 
 
-def missing(recorded: RecordedStudy, command: str) -> list[Block]:
+def missing_note(recorded: RecordedStudy, command: str) -> list[Block]:
     """What is not recorded yet, and the command that adds it."""
     absent = recorded.missing
     if not absent:
@@ -32,7 +32,7 @@ def missing(recorded: RecordedStudy, command: str) -> list[Block]:
     return [Paragraph(said, "warning"), Bullets(missing_runs(absent))]
 
 
-def failed(recorded: RecordedStudy) -> list[Block]:
+def failed_note(recorded: RecordedStudy) -> list[Block]:
     """Which runs are left out because the program failed, not the method."""
     if not recorded.failed:
         return []

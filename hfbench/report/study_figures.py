@@ -43,7 +43,7 @@ class Figure:
         return [self.png, self.svg]
 
 
-def draw(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Figure]:
+def draw_figures(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Figure]:
     """Draws every figure that the records allow into the folder, the same bytes for the same records.
 
     Those that are there already, of the same records and by the same code, are not drawn again.

@@ -10,8 +10,8 @@ from hfbench.config.measures import MEASURES
 from hfbench.messages import count
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import claim_text, comparison_text, effect_text
-from hfbench.report.document import Block, Bullets, Document, Heading, Paragraph, Picture, Strong, Table, Text
-from hfbench.report.reproduction import conduct, failed, missing
+from hfbench.report.document import Block, Bullets, Document, Heading, ImageBlock, Paragraph, Strong, Table, Text
+from hfbench.report.reproduction import conduct, failed_note, missing_note
 from hfbench.report.study_figures import Figure
 from hfbench.report.wording import digits, interval, is_bounded, level, p_value, percent
 from hfbench.statistics.claims import Claim, by_hypothesis
@@ -27,11 +27,11 @@ TONES = {
 BESIDE_TABLES = ("interactions",)  # kinds of a task's figures that stand with their tables; the others show its runs
 
 
-def report(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str) -> Document:
+def study_document(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str) -> Document:
     """The whole report; `command` is what was typed to make the runs."""
     study = recorded.study
     blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
-    blocks += [Paragraph(_extent(recorded), "note"), *missing(recorded, command), *failed(recorded)]
+    blocks += [Paragraph(_extent(recorded), "note"), *missing_note(recorded, command), *failed_note(recorded)]
     blocks += [Heading("Answer"), *_answer(recorded, found, figures)]
     for task in study.tasks:
         blocks += _of_task(recorded, found, figures, task)
@@ -62,11 +62,11 @@ def _answer(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
         yield Bullets(
             [_judged(comparison_text.sentences(comparison), comparison.verdict)[0] for comparison in found.comparisons]
         )
-        yield from pictures(figures, "forest")
+        yield from figure_images(figures, "forest")
     else:
         yield Paragraph(f"Nothing is compared: {recorded.study.baseline} is the only method.")
     if found.effects:
-        yield from pictures(figures, "effects")
+        yield from figure_images(figures, "effects")
 
 
 def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
@@ -98,11 +98,11 @@ def marked(verdict: str) -> Strong:
     return Strong(verdict, next(tone for word, tone in TONES.items() if word in verdict))
 
 
-def pictures(figures: Sequence[Figure], kind: str, task: str = "") -> Iterator[Picture]:
+def figure_images(figures: Sequence[Figure], kind: str, task: str = "") -> Iterator[ImageBlock]:
     for figure in figures:
         if (figure.kind, figure.task) == (kind, task):
             where = f"{task}: " if task else ""
-            yield Picture(figure.png, figure.svg, where + figure.about, f"Figure {kind}. {where}{figure.about}")
+            yield ImageBlock(figure.png, figure.svg, where + figure.about, f"Figure {kind}. {where}{figure.about}")
 
 
 # ---------------------------------------------------------------- one task
@@ -120,7 +120,7 @@ def _of_task(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]
     if explored:
         yield from _explored(explored, recorded)
     kinds = dict.fromkeys(figure.kind for figure in figures if figure.task == task)
-    drawn = [picture for kind in kinds if kind not in BESIDE_TABLES for picture in pictures(figures, kind, task)]
+    drawn = [picture for kind in kinds if kind not in BESIDE_TABLES for picture in figure_images(figures, kind, task)]
     if drawn:
         yield Heading("Course of the runs", 3)
         yield from drawn
@@ -171,7 +171,7 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     yield Table(head, rows, about, words=1)
     sentences_of = [_judged(effect_text.sentence(effect, found.names), effect.verdict) for effect in group]
     yield Bullets([(*_pieces(said), f" {remarks}") if remarks else said for said, remarks in sentences_of])
-    yield from pictures(figures, "interactions", first.task)
+    yield from figure_images(figures, "interactions", first.task)
 
 
 def _pieces(text: Text) -> tuple[Any, ...]:
@@ -219,7 +219,7 @@ def _of_all(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
     elif tasks > 1:
         yield Paragraph(f"Nothing is claimed across tasks: that takes {LEAST_TASKS} of them, here are {tasks}.", "note")
     for kind in ("reached", "profile", "memory"):
-        yield from pictures(figures, kind)
+        yield from figure_images(figures, kind)
 
 
 def _capital(text: str) -> str:

@@ -21,7 +21,7 @@ from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
 from hfbench.runs.batch_replay import plans
-from hfbench.runs.build import load
+from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
 from hfbench.runs.meters import reset_peak_memory
 from hfbench.runs.run import LEAST_STEPS, LiveRun
@@ -74,7 +74,7 @@ def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
     folder.create(spec.config())
     folder.reopen()
     folder.report({"name": spec.name, "iteration": 0})
-    live = LiveRun(spec, load(spec, data), _recorded(spec, folder))
+    live = LiveRun(spec, load_data(spec, data), _recorded(spec, folder))
     state = folder.load_checkpoint()
     if state is None:
         live.begin()

@@ -12,7 +12,7 @@ from hfbench.parts.protocols import BatchPlan, Split
 ORDERS = ("cyclic", "random")
 
 
-def draw(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Indices of the gradient's and of the curvature's cases in step `iteration` (1, 2, …) of a set of `total`.
 
     The curvature's cases are among the gradient's; where both are equally many, the same tensor is given twice.

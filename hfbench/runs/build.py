@@ -28,7 +28,7 @@ def build_task(spec: RunSpec) -> Task:
     return task
 
 
-def load(spec: RunSpec, data: str | None = None) -> TaskData:
+def load_data(spec: RunSpec, data: str | None = None) -> TaskData:
     """The run's data in its precision and on its device; the split depends on the seed alone.
 
     Raises ConfigError, naming the task's setting, where the data do not allow it, or where the device is not there, and

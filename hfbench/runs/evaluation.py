@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hfbench.memory.allocations import slices
+from hfbench.memory.allocations import case_slices
 from hfbench.memory.forecast import plan_of, resident_bytes
 from hfbench.parts.protocols import HasPictures, Split, Task
 
@@ -23,7 +23,7 @@ def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None
     """
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
-        parts = slices(len(inputs), size or len(inputs))
+        parts = case_slices(len(inputs), size or len(inputs))
         errors = (task.error(model(inputs[part]), targets[part]) for part in parts)
         return sum(error.sum(dtype=torch.float64).item() for error in errors)
 

@@ -103,7 +103,7 @@ class LiveRun:
     def cases_of(self, iteration: int, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """Which training cases gradient and curvature of a step see, one tensor where they are the same."""
         draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
-        return batches.draw(plan, iteration, self.total, draws)
+        return batches.draw_cases(plan, iteration, self.total, draws)
 
     def _scheduler_validation(self) -> float | None:
         """The validation objective where the schedule asks for it: then it is part of the method, and is counted."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
-from hfbench.statistics.comparisons import Comparison, judge
+from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.paired_tests import holm
 from hfbench.statistics.pairs import Pairs, measured, pair
 
@@ -68,7 +68,7 @@ def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None])
         if {hypothesis.method, hypothesis.against} <= set(on_task.methods)
     ]
     family = [pairs for _, pairs in declared]
-    judged = judge(family, study.margin, study.alpha)
+    judged = judge_pairs(family, study.margin, study.alpha)
     not_worse = holm([pairs.p_not_worse(study.margin) for pairs in family])
     return [Claim(hypothesis, found, p) for (hypothesis, _), found, p in zip(declared, judged, not_worse, strict=True)]
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, summary
+from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, summary_of
 from hfbench.statistics.paired_tests import (
     holm,
     pairs_needed,
 )
-from hfbench.statistics.pairs import Pairs, check, known, pair
+from hfbench.statistics.pairs import Pairs, check_records, known, pair
 from hfbench.statistics.verdict import verdict
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def compare(
     task's runs spent. Methods and tasks come in the order given, else sorted. Raises ConfigError for an unknown name,
     a missing column, a run listed twice, a cost that is not positive, or a margin or alpha out of range.
     """
-    check(records, primary, margin, alpha)
+    check_records(records, primary, margin, alpha)
     methods = [method for method in known(records, "method", methods) if method != baseline]
     known(records, "method", [baseline])
     pairs = [
@@ -77,10 +77,10 @@ def compare(
         for task in known(records, "task", tasks)
         for method in methods
     ]
-    return judge(pairs, margin, alpha)
+    return judge_pairs(pairs, margin, alpha)
 
 
-def judge(family: Sequence[Pairs], margin: float, alpha: float) -> list[Comparison]:
+def judge_pairs(family: Sequence[Pairs], margin: float, alpha: float) -> list[Comparison]:
     """The comparisons of one family of pairs: what `compare` does once the table is read."""
     tested = adjust([pairs.p for pairs in family], [pairs.least_p for pairs in family], alpha)
     p_tost = [pairs.p_tost(margin) for pairs in family]
@@ -92,7 +92,7 @@ def judge(family: Sequence[Pairs], margin: float, alpha: float) -> list[Comparis
             cost=pairs.cost,
             missing=pairs.missing,
             tau=pairs.tau,
-            **summary(pairs.d, alpha),
+            **summary_of(pairs.d, alpha),
             p=test.p,
             p_holm=test.p_holm,
             p_attainable=test.p_attainable,

@@ -67,7 +67,7 @@ class Difference:
 
     def to_row(self) -> dict[str, Any]:
         """Plain values by field name. None where there is no number, so an infinite end of the interval is None."""
-        return plain(asdict(self))
+        return finite_values(asdict(self))
 
     def metrics(self) -> dict[str, float]:
         """The numbers as `stat/<field>`, those that exist."""
@@ -100,7 +100,7 @@ def adjust(p_values: Sequence[float | None], least: Sequence[float], alpha: floa
     ]
 
 
-def summary(d: Array, alpha: float) -> dict[str, Any]:
+def summary_of(d: Array, alpha: float) -> dict[str, Any]:
     """The fields of a `Difference` that d alone gives."""
     centre, low, high = hodges_lehmann(d, 1 - alpha)
     return {
@@ -117,7 +117,7 @@ def summary(d: Array, alpha: float) -> dict[str, Any]:
     }
 
 
-def plain(row: dict[str, Any]) -> dict[str, Any]:
+def finite_values(row: dict[str, Any]) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
     }

@@ -11,14 +11,14 @@ import numpy as np
 
 from hfbench.config.measures import MEASURES, Measure, costs
 from hfbench.statistics.comparisons import Comparison
-from hfbench.statistics.difference import Tested, adjust, plain
+from hfbench.statistics.difference import Tested, adjust, finite_values
 from hfbench.statistics.paired_tests import (
     Array,
     hodges_lehmann,
     least_pairs,
     wilcoxon_pratt,
 )
-from hfbench.statistics.pairs import check, known, measured, pair
+from hfbench.statistics.pairs import check_records, known, measured, pair
 from hfbench.statistics.verdict import better_or_worse, inconclusive
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Overall:
     verdict: str
 
     def to_row(self) -> dict[str, Any]:
-        return plain(asdict(self))
+        return finite_values(asdict(self))
 
 
 def across_tasks(comparisons: Sequence[Comparison]) -> list[Overall] | None:
@@ -104,7 +104,7 @@ class Exploratory:
     label: str = "exploratory"
 
     def to_row(self) -> dict[str, Any]:
-        return plain(asdict(self))
+        return finite_values(asdict(self))
 
 
 def secondary(
@@ -122,7 +122,7 @@ def secondary(
     measures cannot be censored: pairs in which one is not a positive number are left out, and n says how many remain.
     Raises as `compare` does.
     """
-    check(records, primary, margin=1.1, alpha=alpha)
+    check_records(records, primary, margin=1.1, alpha=alpha)
     known(records, "method", [baseline])
     there = set(records.columns)
     others = [cost for cost in costs().values() if cost.name != primary and {cost.name, cost.spent} <= there]

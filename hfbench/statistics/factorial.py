@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
-from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, plain, summary
+from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, finite_values, summary_of
 from hfbench.statistics.paired_tests import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
-from hfbench.statistics.pairs import PerSeed, budget_of, by_seed, check, known
+from hfbench.statistics.pairs import PerSeed, budget_of, by_seed, check_records, known
 from hfbench.statistics.verdict import better_or_worse, inconclusive, verdict
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockedRuns:
     """The runs of one task in all cells: y and who reached the target, shape (n, 2ᵏ), a row per seed.
 
     y is log(min(T, tau)/tau): the common −log tau cancels in every effect, and censored cells are exactly 0.
@@ -149,7 +149,7 @@ class Effect(Difference):
 
     def to_row(self) -> dict[str, Any]:
         """As a Comparison's row, with the effect's name and kind in place of its factors."""
-        row = plain(asdict(self))
+        row = finite_values(asdict(self))
         del row["factors"]
         return {"task": self.task, "effect": self.name, "kind": self.kind} | row
 
@@ -168,13 +168,13 @@ def effects(
     The equivalence tests, of main effects alone, are a family of their own. `budget` and `tasks` as in `compare`;
     methods outside the design are ignored. Raises ConfigError as `compare` does.
     """
-    check(records, primary, margin, alpha)
+    check_records(records, primary, margin, alpha)
     known(records, "method", list(design.levels))
     blocks = [block(records, task, design, primary, (budget or {}).get(task)) for task in known(records, "task", tasks)]
-    return judge(blocks, design, margin, alpha)
+    return judge_effects(blocks, design, margin, alpha)
 
 
-def block(records: pd.DataFrame, task: str, design: Design, cost: str, tau: float | None = None) -> Block:
+def block(records: pd.DataFrame, task: str, design: Design, cost: str, tau: float | None = None) -> BlockedRuns:
     """The costs of all cells on one task, matched by seed."""
     runs = records[records["task"] == task]
     tau = budget_of(runs, cost) if tau is None else tau
@@ -184,14 +184,14 @@ def block(records: pd.DataFrame, task: str, design: Design, cost: str, tau: floa
     solved = t <= tau  # NaN, never reached, is False
     y = np.zeros(t.shape)
     y[solved] = np.log(t[solved] / tau)
-    return Block(task, cost, tau, len(set.union(*map(set, cells))) - len(seeds), y, solved)
+    return BlockedRuns(task, cost, tau, len(set.union(*map(set, cells))) - len(seeds), y, solved)
 
 
 @dataclass(frozen=True)
 class Contrast(PerSeed):
     """One effect on one block: d of every seed, within [low, high] for what the budget cut off, shape (n,) each."""
 
-    block: Block
+    block: BlockedRuns
     factors: tuple[str, ...]
     d: Array
     low: Array
@@ -209,7 +209,7 @@ class Contrast(PerSeed):
         return wilcoxon_bounded(self.low, self.high)
 
 
-def contrast(block: Block, design: Design, effect: tuple[str, ...]) -> Contrast:
+def contrast(block: BlockedRuns, design: Design, effect: tuple[str, ...]) -> Contrast:
     """An effect per seed, rounded to 12 digits so that ties are ties.
 
     A censored y is too small by an unknown amount. Where its weight in an interaction is positive d has no upper
@@ -231,7 +231,7 @@ def _share(of: NDArray[np.bool_]) -> float:
     return float(of.mean()) if of.size else math.nan
 
 
-def judge(blocks: Sequence[Block], design: Design, margin: float, alpha: float) -> list[Effect]:
+def judge_effects(blocks: Sequence[BlockedRuns], design: Design, margin: float, alpha: float) -> list[Effect]:
     """The effects of one family of blocks: what `effects` does once the table is read."""
     family = [contrast(cells, design, effect) for cells in blocks for effect in design.effects]
     tested = adjust([member.p for member in family], [member.least_p for member in family], alpha)
@@ -264,9 +264,9 @@ def judge(blocks: Sequence[Block], design: Design, margin: float, alpha: float) 
 
 
 def _summary(one: Contrast, alpha: float) -> dict[str, Any]:
-    """As `summary`, the interval wide enough for wherever in [low, high] each d lies."""
+    """As `summary_of`, the interval wide enough for wherever in [low, high] each d lies."""
     ends = hodges_lehmann(one.low, 1 - alpha)[1], hodges_lehmann(one.high, 1 - alpha)[2]
-    return summary(one.d, alpha) | {"ci_low": math.exp(ends[0]), "ci_high": math.exp(ends[1])}
+    return summary_of(one.d, alpha) | {"ci_low": math.exp(ends[0]), "ci_high": math.exp(ends[1])}
 
 
 def _verdict(effect: Effect) -> str:

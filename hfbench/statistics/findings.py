@@ -15,10 +15,10 @@ from hfbench.config.study import Study
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.statistics import claims, factorial
 from hfbench.statistics.claims import Claim
-from hfbench.statistics.comparisons import Comparison, judge
+from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.exploratory import Exploratory, Overall, across_tasks, secondary
 from hfbench.statistics.factorial import Design, Effect
-from hfbench.statistics.pairs import check, pair
+from hfbench.statistics.pairs import check_records, pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +36,10 @@ class Findings:
     overall: Sequence[Overall]  # across tasks, from six on
 
 
-def find(recorded: RecordedStudy) -> Findings:
+def findings_of(recorded: RecordedStudy) -> Findings:
     """Judges the recorded runs. Raises ConfigError as `comparisons.compare` does."""
     study, runs, budget = recorded.study, recorded.judged, limits(recorded)
-    check(runs, study.primary, study.margin, study.alpha)
+    check_records(runs, study.primary, study.margin, study.alpha)
     comparisons = _comparisons(study, runs, budget)
     return Findings(
         comparisons=comparisons,
@@ -64,7 +64,7 @@ def _comparisons(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | 
         for method in on_task.methods
         if method != study.baseline
     ]
-    return judge(pairs, study.margin, study.alpha)
+    return judge_pairs(pairs, study.margin, study.alpha)
 
 
 def _effects(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Effect]:
@@ -77,7 +77,7 @@ def _effects(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None
         for task, on_task in study.on.items()
         if set(design.levels) <= set(on_task.methods)
     ]
-    return factorial.judge(blocks, design, study.margin, study.alpha)
+    return factorial.judge_effects(blocks, design, study.margin, study.alpha)
 
 
 def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:

@@ -147,7 +147,7 @@ def by_seed(runs: pd.DataFrame, cost: str) -> dict[Any, float]:
     return costs
 
 
-def check(records: pd.DataFrame, cost: str, margin: float, alpha: float) -> None:
+def check_records(records: pd.DataFrame, cost: str, margin: float, alpha: float) -> None:
     """ConfigError unless the table can be compared by that cost at that margin and level."""
     if cost not in costs():
         raise ConfigError(

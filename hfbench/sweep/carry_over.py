@@ -16,8 +16,8 @@ from hfbench.config.key_paths import with_values
 from hfbench.config.study import Study
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import comparison_text
-from hfbench.statistics.comparisons import Comparison, judge
-from hfbench.statistics.findings import find, limits
+from hfbench.statistics.comparisons import Comparison, judge_pairs
+from hfbench.statistics.findings import findings_of, limits
 from hfbench.statistics.pairs import pair
 from hfbench.sweep.retest import Winner
 
@@ -77,13 +77,13 @@ def _notes(study: Study) -> str:
     )
 
 
-def matrix(recorded: RecordedStudy, method: str, tasks: Sequence[str]) -> list[Cell]:
+def carry_over_matrix(recorded: RecordedStudy, method: str, tasks: Sequence[str]) -> list[Cell]:
     """All cells: against the defaults, one family, and against what was tuned on the task, another."""
     study = recorded.study
     names = {name_of(method, task): task for task in tasks if name_of(method, task) in study.methods}
     cells = [
         Cell(names[comparison.method], comparison.task, "defaults", comparison)
-        for comparison in find(recorded).comparisons
+        for comparison in findings_of(recorded).comparisons
     ]
     budget = limits(recorded)
     pairs = [
@@ -94,5 +94,5 @@ def matrix(recorded: RecordedStudy, method: str, tasks: Sequence[str]) -> list[C
     ]
     return cells + [
         Cell(names[comparison.method], comparison.task, "own", comparison)
-        for comparison in judge(pairs, study.margin, study.alpha)
+        for comparison in judge_pairs(pairs, study.margin, study.alpha)
     ]

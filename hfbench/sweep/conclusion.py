@@ -15,19 +15,19 @@ from hfbench.config.study import Study
 from hfbench.records.files import safe_name, write_atomically, write_json
 from hfbench.report import comparison_text
 from hfbench.report.conclusion import command_of, shortened
-from hfbench.report.document import markdown
-from hfbench.report.html import page
+from hfbench.report.document import document_markdown
+from hfbench.report.html import html_page
 from hfbench.report.study_figures import Figure
 from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.console_tables import show_frozen, show_matrix
-from hfbench.sweep.mlflow_log import SweepLog
+from hfbench.sweep.mlflow_log import TrialLogger
 from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
 from hfbench.sweep.retest import Winner
-from hfbench.sweep.trial_rows import importances, rows
+from hfbench.sweep.trial_rows import importances, trial_rows
 
 
-def show_tuned(swept: Sequence[TaskOutcome], log: SweepLog, console: Console) -> None:
+def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console) -> None:
     """Logs the trials that ended before and are not logged yet, and prints what was frozen on every task."""
     for outcome in swept:
         for trial in outcome.trials.values():
@@ -35,8 +35,8 @@ def show_tuned(swept: Sequence[TaskOutcome], log: SweepLog, console: Console) ->
         show_frozen(outcome, console)
 
 
-def conclude(
-    study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: SweepLog, folder: Path, console: Console,
+def conclude_sweep(
+    study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: TrialLogger, folder: Path, console: Console,
     options: Sequence[str],
 ) -> None:  # fmt: skip
     """Writes and prints everything; `cells` are what the comparison of the frozen settings came to."""
@@ -44,8 +44,8 @@ def conclude(
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
     found = SweepOutcome(study, swept, shares, cells, command)
     found.figures.extend(_draw(found, folder))
-    said = report.report(found)
-    texts = {"sweep.html": page(said), "sweep.md": markdown(said)}
+    said = report.sweep_document(found)
+    texts = {"sweep.html": html_page(said), "sweep.md": document_markdown(said)}
     for name, text in texts.items():
         write_atomically(folder / name, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
     written = [folder / name for name in texts] + _write_tables(found, folder)
@@ -62,7 +62,7 @@ def _write_tables(found: SweepOutcome, folder: Path) -> list[Path]:
     """trials.parquet, a row per stage, trial and seed, and sweep.json: what was frozen, matters, and carries over."""
     import pandas as pd
 
-    table = [row for outcome in found.swept for row in rows(outcome.task.name, outcome.trials, outcome.again)]
+    table = [row for outcome in found.swept for row in trial_rows(outcome.task.name, outcome.trials, outcome.again)]
     trials, summary = folder / "trials.parquet", folder / "sweep.json"
     frame = pd.DataFrame(table)
     write_atomically(trials, frame.to_parquet)
@@ -127,7 +127,7 @@ def _carried(found: SweepOutcome, folder: Path) -> Figure:
     return Figure("carry-over", "", paths[0], paths[1], "Whether what was tuned on one task serves another.")
 
 
-def _log(log: SweepLog, found: SweepOutcome, written: Sequence[Path]) -> None:
+def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None:
     cells = {f"{cell.run_on}/tuned-on-{cell.tuned_on}-vs-{cell.against}": cell.comparison for cell in found.cells}
     metrics = {
         f"stat/{name}/{key.removeprefix('stat/')}": value
@@ -135,7 +135,7 @@ def _log(log: SweepLog, found: SweepOutcome, written: Sequence[Path]) -> None:
         for key, value in c.metrics().items()
     }
     tags = {f"verdict/{name}": c.verdict for name, c in cells.items()}
-    note = markdown(report.answer_alone(found))
+    note = document_markdown(report.answer_alone(found))
     files = [*written, *(path for figure in found.figures for path in figure.paths)]
     try:
         log.tracker.log_study(shortened(note), metrics, tags, files)

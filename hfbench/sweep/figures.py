@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfbench.figures.axes import fit, log_ticks, place_ticks, plain
-from hfbench.figures.style import COLOURS, FAINT, INK, literal, page, save, theme, wrapped
+from hfbench.figures.axes import fit, log_ticks, place_ticks, tick_text
+from hfbench.figures.style import COLOURS, FAINT, INK, new_page, save, theme, without_mathtext, wrapped
 from hfbench.parts.hyperparameters import Choice, Search
 from hfbench.sweep.trial_rows import Point, front, is_log, unit
 
@@ -38,7 +38,7 @@ def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: i
     caption = (
         "Ratio to the method as it stands, geometric mean over the seeds that a trial had. A cross was ended early."
     )
-    figure, panels = page((6.4, 3.2), title=title, caption=caption, legend=_legend(shown, frozen))
+    figure, panels = new_page((6.4, 3.2), title=title, caption=caption, legend=_legend(shown, frozen))
     axes = panels[0, 0]
     _marks(axes, shown, lambda one: one.index, frozen)
     able = [point for point in shown if point.complete and point.allowed]
@@ -62,7 +62,9 @@ def slices(
     across = min(3, len(parameters))
     shape = math.ceil(len(parameters) / across), across
     caption = "Large: trials, geometric mean over seeds. Small: their seeds. Dashed: the method as it stands."
-    figure, panels = page((3.0, 2.5), shape, title=title, caption=caption, legend=_legend(shown, frozen), sharey=True)
+    figure, panels = new_page(
+        (3.0, 2.5), shape, title=title, caption=caption, legend=_legend(shown, frozen), sharey=True
+    )
     for axes in panels.flat[len(parameters) :]:
         axes.remove()
     first = next(point for point in shown if point.index == 0)
@@ -97,7 +99,7 @@ def contour(
     ends = min(ratios), max(max(ratios), 1.01 * min(ratios))
     norm = LogNorm(*ends)
     caption = "Between the trials the colour is interpolated, from few trials: look at the dots first."
-    figure, panels = page((3.3, 2.8), (1, len(pairs)), title=title, caption=caption)
+    figure, panels = new_page((3.3, 2.8), (1, len(pairs)), title=title, caption=caption)
     for axes, (x, y) in zip(panels.flat, pairs, strict=True):
         _surface(axes, shown, (x, y), parameters, norm)
         for point in shown:
@@ -147,7 +149,7 @@ def importance(shares: Mapping[str, Mapping[str, float]], path: str | Path, *, t
     from matplotlib.patches import Patch
 
     legend = [(Patch(color=BARS[name]), name) for name in shares]
-    figure, panels = page((5.6, 1.0 + 0.42 * len(settings)), title=title, caption=caption, legend=legend)
+    figure, panels = new_page((5.6, 1.0 + 0.42 * len(settings)), title=title, caption=caption, legend=legend)
     axes, height = panels[0, 0], 0.8 / len(shares)
     for index, (name, share_of) in enumerate(shares.items()):
         offsets = np.arange(len(settings)) + (index - (len(shares) - 1) / 2) * height
@@ -170,7 +172,7 @@ def pareto(
     caption = (
         "Ratios to the method as it stands, which is at (1, 1). Arrows: where trials of the front came on fresh seeds."
     )
-    figure, panels = page((4.8, 3.8), title=title, caption=caption)
+    figure, panels = new_page((4.8, 3.8), title=title, caption=caption)
     axes = panels[0, 0]
     axes.plot(*zip(*(point.ratios for point in shown), strict=True), **COMPLETE)
     axes.step(*zip(*(point.ratios for point in best), strict=True), where="post", color=INK, linewidth=1.2)
@@ -201,7 +203,7 @@ def carried(
         "Blue costs less than the yardstick, red more; bold has a verdict. Diagonal, framed: the task's own settings."
     )
     size = max(4.4, 1.3 + 0.95 * len(run_on)), 0.9 + 0.5 * len(tuned_on)
-    figure, panels = page(size, (len(ratios), 1), title=measure, caption=caption)
+    figure, panels = new_page(size, (len(ratios), 1), title=measure, caption=caption)
     norm = LogNorm(1 / MOST_COLOUR, MOST_COLOUR)
     for axes, (against, cells) in zip(panels.flat, ratios.items(), strict=True):
         values = np.array([[cells.get((row, column), (math.nan,))[0] for column in run_on] for row in tuned_on])
@@ -216,7 +218,7 @@ def carried(
                 axes.add_patch(_frame(i, j))
         axes.set_xticks(range(len(run_on)), [wrapped(name, 14) for name in run_on], fontsize="small")
         axes.set_yticks(range(len(tuned_on)), [wrapped(name, 14) for name in tuned_on], fontsize="small")
-        axes.set_title(literal(f"ratio to {against}"), loc="left", fontsize="medium")
+        axes.set_title(without_mathtext(f"ratio to {against}"), loc="left", fontsize="medium")
         axes.set_ylabel("tuned on")
         axes.grid(False)
     panels.flat[-1].set_xlabel("run on")
@@ -273,7 +275,7 @@ def _scale(axes: Axes, which: str, search: Search) -> None:
 
 
 def _value(value: Any) -> str:
-    return plain(value) if isinstance(value, float) else str(value)
+    return tick_text(value) if isinstance(value, float) else str(value)
 
 
 def _short(setting: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hfbench.execution.pool import Pool
 from hfbench.records.run_folder import RunFolder
-from hfbench.sweep.mlflow_log import SweepLog
+from hfbench.sweep.mlflow_log import TrialLogger
 from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.progress import Watcher
 from hfbench.sweep.retest import candidates, select
@@ -17,7 +17,7 @@ from hfbench.sweep.tuning import Tuning, measures_of
 PAUSE = 1.0  # seconds between two looks at what other processes have done
 
 
-def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: SweepLog) -> None:
+def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: TrialLogger) -> None:
     """Makes the trials of all tasks, as many runs at a time as the pool takes."""
     owners: dict[str, Tuning] = {}
     while not all(tuning.over for tuning in tunings):

@@ -14,16 +14,16 @@ from hfbench.config.sweep import searched
 from hfbench.sweep.retest import score
 from hfbench.sweep.sampling import Params
 from hfbench.sweep.trials import COMPLETE, Trial
-from hfbench.sweep.tuning import Task, mean
+from hfbench.sweep.tuning import TuningTask, mean
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import text
 from hfbench.tracking.study_tracker import study_key
 
 
-class SweepLog:
+class TrialLogger:
     """Logs trials as they end; what fails to be logged is logged at the end or by the next invocation."""
 
-    def __init__(self, study: Study, tasks: Sequence[Task], results: Path, console: Console) -> None:
+    def __init__(self, study: Study, tasks: Sequence[TuningTask], results: Path, console: Console) -> None:
         self.console = console
         params = sweep_params(study)
         key = study_key(study, [task.identity for task in tasks], params)
@@ -31,7 +31,7 @@ class SweepLog:
         self.known = set(self.tracker.logged())
         self.tracker.begin()
 
-    def ended(self, task: Task, trial: Trial, first: Trial) -> None:
+    def ended(self, task: TuningTask, trial: Trial, first: Trial) -> None:
         key = f"{task.identity}-{trial.index}"
         if key in self.known:
             return
@@ -57,13 +57,13 @@ def sweep_params(study: Study) -> dict[str, str]:
     return {"question": study.question, "tasks": ", ".join(sweep.tasks), **shown, **ranges}
 
 
-def _params(task: Task, params: Params, index: int) -> dict[str, str]:
+def _params(task: TuningTask, params: Params, index: int) -> dict[str, str]:
     return {"task": task.name, "method": task.method.name, "trial": str(index)} | {
         path: text(value) for path, value in params.items()
     }
 
 
-def _metrics(task: Task, trial: Trial, first: Trial) -> dict[str, float]:
+def _metrics(task: TuningTask, trial: Trial, first: Trial) -> dict[str, float]:
     """The objectives by seed and their geometric means, and the ratio to the first trial."""
     found: dict[str, float] = {"summary/seeds": len(trial.measures)}
     for measure in task.sweep.measures:

@@ -12,14 +12,14 @@ from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.retest import Winner
 from hfbench.sweep.trial_rows import Point, points
 from hfbench.sweep.trials import Trial
-from hfbench.sweep.tuning import Measures, Task, mean, relative
+from hfbench.sweep.tuning import Measures, TuningTask, mean, relative
 
 
 @dataclass(frozen=True)
 class TaskOutcome:
     """What a sweep found on one task."""
 
-    task: Task
+    task: TuningTask
     trials: Mapping[int, Trial]
     frozen: Winner | None  # None for several objectives, where no trial is the best
     again: Mapping[int, Measures]  # what the trials that were tested again came to, by index

@@ -16,7 +16,7 @@ from hfbench.report.wording import digits
 from hfbench.statistics.paired_tests import least_pairs
 from hfbench.sweep.trial_rows import front, points
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
-from hfbench.sweep.tuning import Tuning, seen
+from hfbench.sweep.tuning import Tuning, observation_of
 
 
 class Watcher(Protocol):
@@ -39,20 +39,20 @@ def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
     for line in [*map(_announcement, tunings), *_warning(tunings)]:
         console.print(escape(line), highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        yield Lines(console)
+        yield TrialLines(console)
         return
-    with Bars(console, tunings) as bars:
+    with TrialBars(console, tunings) as bars:
         yield bars
 
 
-class Lines:
+class TrialLines:
     """`usps trial 12/40: 0.85x of shf; best 0.62x, trial 9`."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
 
     def ended(self, tuning: Tuning, trial: Trial) -> None:
-        self.console.print(escape(describe(tuning, trial)), highlight=False, soft_wrap=True)
+        self.console.print(escape(describe_trial(tuning, trial)), highlight=False, soft_wrap=True)
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
         already = f", {done} made already" if done else ""
@@ -63,13 +63,13 @@ class Lines:
         pass
 
 
-class Bars(Progress):
+class TrialBars(Progress):
     """A bar for each task above which the lines go by."""
 
     def __init__(self, console: Console, tunings: Sequence[Tuning]) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
         super().__init__(*columns, TimeElapsedColumn(), console=console, refresh_per_second=4)
-        self.lines = Lines(console)
+        self.lines = TrialLines(console)
         self.bars: dict[str, TaskID] = {}
         for tuning in tunings:
             done, total = sum(trial.ended for trial in tuning.all.values()), tuning.sweep.trials
@@ -88,7 +88,7 @@ class Bars(Progress):
         self.advance(self.bars[tuning.task.name])
 
 
-def describe(tuning: Tuning, trial: Trial) -> str:
+def describe_trial(tuning: Tuning, trial: Trial) -> str:
     """One trial in one line."""
     head = f"{tuning.task.name} trial {trial.index}/{tuning.sweep.trials - 1}"
     if trial.state == FAILED:
@@ -98,7 +98,7 @@ def describe(tuning: Tuning, trial: Trial) -> str:
         return f"{head}: {method} as it stands"
     if not first.ended:
         return f"{head}: complete"
-    values = seen(trial, first, tuning.sweep).values or ()
+    values = observation_of(trial, first, tuning.sweep).values or ()
     ratio = f"{' and '.join(f'{digits(math.exp(value))}x' for value in values)} of {method}"
     if trial.state == COMPLETE:
         return f"{head}: {ratio}; {best(tuning)}"

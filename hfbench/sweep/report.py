@@ -10,7 +10,7 @@ from hfbench.config.measures import MEASURES
 from hfbench.config.sweep import searched, shown
 from hfbench.messages import count
 from hfbench.report.comparison_text import cells as cells_of
-from hfbench.report.document import Block, Bullets, Code, Document, Heading, Paragraph, Picture, Piece, Table, Text
+from hfbench.report.document import Block, Bullets, Code, Document, Heading, ImageBlock, Paragraph, Piece, Table, Text
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
 from hfbench.report.wording import digits
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
 
 
-def report(found: SweepOutcome) -> Document:
+def sweep_document(found: SweepOutcome) -> Document:
     """The whole report."""
     blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
     blocks += [Heading("Answer"), *_answer(found)]
@@ -218,4 +218,6 @@ def _conduct(found: SweepOutcome) -> Iterator[Block]:
 def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
     for figure in figures:
         where = f"{figure.task}: " if figure.task else ""
-        yield Picture(figure.png, figure.svg, f"{where}{figure.about}", f"Figure {figure.kind}. {where}{figure.about}")
+        yield ImageBlock(
+            figure.png, figure.svg, f"{where}{figure.about}", f"Figure {figure.kind}. {where}{figure.about}"
+        )

@@ -16,7 +16,7 @@ from typing import Any
 from hfbench.config.sweep import Sweep
 from hfbench.sweep.sampling import Params
 from hfbench.sweep.trials import COMPLETE, Trial
-from hfbench.sweep.tuning import Measures, feasible, mean, relative, seen
+from hfbench.sweep.tuning import Measures, feasible, mean, observation_of, relative
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
     ranked = sorted(kept, key=lambda one: (score(one.measures, first.measures, sweep), one.index))
     if len(sweep.objectives) == 1 or not ranked:
         return ranked[: sweep.candidates]
-    values = {trial.index: seen(trial, first, sweep).values or () for trial in ranked}
+    values = {trial.index: observation_of(trial, first, sweep).values or () for trial in ranked}
     best = [trial for trial in ranked if not any(beats(other, values[trial.index]) for other in values.values())]
     many = min(sweep.candidates, len(best))
     return [best[round(index * (len(best) - 1) / max(1, many - 1))] for index in range(many)]

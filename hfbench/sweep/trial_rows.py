@@ -12,7 +12,7 @@ from hfbench.parts.hyperparameters import Choice, Log, Search
 from hfbench.sweep.retest import beats
 from hfbench.sweep.sampling import Observation, distributions, quietly, trial_of
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
-from hfbench.sweep.tuning import Measures, relative, seen
+from hfbench.sweep.tuning import Measures, observation_of, relative
 
 LEAST_TRIALS = 10  # fewer say nothing of importance
 EDGE = 0.05  # of a range: a best setting so close to its end may lie beyond it
@@ -40,7 +40,7 @@ def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
     for index, trial in sorted(trials.items()):
         if trial.state == FAILED or not trial.measures:
             continue
-        scored = seen(trial, first, sweep)
+        scored = observation_of(trial, first, sweep)
         by_seed = relative(trial.measures, first.measures, sweep.objectives[0])
         found.append(
             Point(
@@ -55,7 +55,7 @@ def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
     return found
 
 
-def rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) -> list[dict[str, Any]]:
+def trial_rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) -> list[dict[str, Any]]:
     """A row per stage, trial and seed, and one for a trial without any: all that was measured.
 
     The stages are "tuning", and "again" for what was tested again.

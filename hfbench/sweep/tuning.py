@@ -28,7 +28,7 @@ from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, T
 Measures = Mapping[int, Mapping[str, float]]  # by seed
 
 
-class Task:
+class TuningTask:
     """What a sweep does on one task, as far as it is fixed beforehand."""
 
     def __init__(self, study: Study, task: str, data: str | None) -> None:
@@ -98,7 +98,7 @@ def mean(values: Mapping[int, float]) -> float:
     return sum(values.values()) / len(values) if values else math.nan
 
 
-def seen(trial: Trial, first: Trial, sweep: Sweep) -> Observation:
+def observation_of(trial: Trial, first: Trial, sweep: Sweep) -> Observation:
     """A trial that has ended, against the first."""
     values = tuple(mean(relative(trial.measures, first.measures, objective)) for objective in sweep.objectives)
     bound = sweep.constraint
@@ -109,7 +109,7 @@ def seen(trial: Trial, first: Trial, sweep: Sweep) -> Observation:
 
 
 def feasible(trial: Trial, first: Trial, sweep: Sweep) -> bool:
-    return seen(trial, first, sweep).excess <= 0
+    return observation_of(trial, first, sweep).excess <= 0
 
 
 # ---------------------------------------------------------------- the loop of one task
@@ -133,7 +133,7 @@ class Open:
 class Tuning:
     """The trials of one task while they are made."""
 
-    def __init__(self, task: Task, trials: Trials) -> None:
+    def __init__(self, task: TuningTask, trials: Trials) -> None:
         self.task, self.sweep, self.trials = task, task.sweep, trials
         self.space = distributions(self.sweep.parameters)
         self.open: dict[int, Open] = {}
@@ -237,7 +237,7 @@ class Tuning:
 
     def _suggested(self, index: int, before: Sequence[Trial]) -> dict[str, Any]:
         first = self.all[0]
-        ended = [seen(trial, first, self.sweep) for trial in before if trial.state != FAILED]
+        ended = [observation_of(trial, first, self.sweep) for trial in before if trial.state != FAILED]
         pending = [Observation(self.all[number].params, None) for number in range(len(before), index)]
         return suggest(
             self.sweep.parameters, [*ended, *pending], self.sweep.sampler, len(self.sweep.objectives),

@@ -51,7 +51,7 @@ def not_applicable(reason: str) -> NoReturn:
     raise unittest.SkipTest(reason)
 
 
-def generator(seed: int = 0) -> torch.Generator:
+def seeded_generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 

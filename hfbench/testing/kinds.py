@@ -58,16 +58,17 @@ STATE = {"k": WHOLE, "q": NUMBER, "relative_residual": NUMBER, "products": NUMBE
 
 def require_kind(what: str, value: Any, kind: Kind, why: str) -> None:
     """Raises ContractBroken unless the value is of its kind."""
-    require(kind.holds(value), f"{what} to be {kind.words}", described(value), why)
+    require(kind.holds(value), f"{what} to be {kind.words}", answer_in_words(value), why)
 
 
 def require_fields(what: str, answer: Any, fields: Mapping[str, Kind], why: str) -> None:
     """Raises ContractBroken, with all fields that must be there and those that are not what they must be."""
     wrong = [problem for name, kind in fields.items() if (problem := _problem(answer, name, kind))]
+    said = answer_in_words(answer)
     require(
         not wrong,
         f"{what} to have {'; '.join(f'{name}, {kind.words}' for name, kind in fields.items())}",
-        described(answer) if len(wrong) == len(fields) > 1 else f"{described(answer)}, where {' and '.join(wrong)}",
+        said if len(wrong) == len(fields) > 1 else f"{said}, where {' and '.join(wrong)}",
         why,
     )
 
@@ -80,7 +81,7 @@ def require_state(state: Any, like: Vector, monotone: tuple[str, ...]) -> None:
     require_fields("a state, as `monotone` names it,", state, named, "what a method minimises is its name")
 
 
-def described(value: Any) -> str:
+def answer_in_words(value: Any) -> str:
     """What came, in a few words that are the same in every run."""
     if value is None or isinstance(value, (bool, int, float, complex, str)):
         return repr(value) if value is None else f"{value!r:.80} ({type(value).__name__})"
@@ -101,7 +102,7 @@ def _problem(answer: Any, name: str, kind: Kind) -> str:
         value = getattr(answer, name)
     except AttributeError as error:
         return f"{name} is missing" if error.name == name else f"{name} raises AttributeError: {error}"
-    return "" if kind.holds(value) else f"{name} is {described(value)}"
+    return "" if kind.holds(value) else f"{name} is {answer_in_words(value)}"
 
 
 def _shapes(vector: Vector) -> list[tuple[int, ...]]:

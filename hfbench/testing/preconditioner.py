@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.loss import LOSSES
-from hfbench.inner_solve.preconditioning import begin
+from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.linalg.layout import LAYOUTS
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner, PreconditionerState
@@ -23,10 +23,10 @@ from hfbench.testing.contract import (
     Contract,
     ContractBroken,
     flat,
-    generator,
     global_random_state_kept,
     largest_difference,
     require,
+    seeded_generator,
 )
 from hfbench.testing.kinds import METHOD, require_fields, require_kind, vector_like
 from hfbench.testing.operations import Operations
@@ -279,7 +279,7 @@ class PreconditionerContract(Contract):
     # ------------------------------------------------------------ helpers
 
     def _begun(self) -> PreconditionerState:
-        run = begin(self.preconditioner(), Problem().model)
+        run = begin_preconditioning(self.preconditioner(), Problem().model)
         needed = dict.fromkeys(("build", "state_dict", "load_state_dict"), METHOD)
         require_fields("what `begin` returns", run, needed, "the optimiser builds M with it, saves it and loads it")
         return run
@@ -294,7 +294,7 @@ class PreconditionerContract(Contract):
         at = problem.linearisation(2 + k)
         shift = at.layout.spread([mu + problem.damping for mu in problem.mu_D])
         v = problem.vector(random_vector(len(problem.solution)))
-        return flat(self._applied(self._checked(run.build(at, shift, generator(k))), "solve", v))
+        return flat(self._applied(self._checked(run.build(at, shift, seeded_generator(k))), "solve", v))
 
     def _problems(self) -> list[Problem]:
         return [Problem(loss) for loss in LOSSES]
@@ -305,7 +305,7 @@ class PreconditionerContract(Contract):
         )
 
     def _built(self, linearisation: Linearisation, shift: Any, seed: int = 0) -> BuiltPreconditioner:
-        return self._checked(self.preconditioner().build(linearisation, shift, generator(seed)))
+        return self._checked(self.preconditioner().build(linearisation, shift, seeded_generator(seed)))
 
     def _checked(self, factor: BuiltPreconditioner) -> BuiltPreconditioner:
         why = "CG and MINRES apply M⁻¹, LSMR and LSQR its factors"

@@ -21,7 +21,7 @@ from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
-from hfbench.testing.contract import flat, generator
+from hfbench.testing.contract import flat, seeded_generator
 
 SIZES = (5, 4, 3)  # units per layer: 39 parameters
 CASES = 12
@@ -50,7 +50,7 @@ class Problem:
     @cached_property
     def model(self) -> nn.Sequential:
         """Dense tanh layers with weights of order one."""
-        draws = generator(1)
+        draws = seeded_generator(1)
         layers: list[nn.Module] = []
         for fan_in, units in zip(self.sizes, self.sizes[1:], strict=False):
             with torch.random.fork_rng(devices=[]):
@@ -63,7 +63,7 @@ class Problem:
 
     def cases(self, seed: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of one batch."""
-        draws = generator(seed)
+        draws = seeded_generator(seed)
         inputs = torch.randn(self.number, self.sizes[0], generator=draws, dtype=torch.float64).to(self.dtype)
         if self.loss == "softmax":
             return inputs, torch.randint(0, self.sizes[-1], (self.number,), generator=draws)
@@ -156,7 +156,7 @@ def work(problem: Problem, ledger: Ledger, act: Callable[[], object]) -> tuple[f
 
 
 def random_vector(entries: int, seed: int = 4) -> Tensor:
-    return torch.randn(entries, generator=generator(seed), dtype=torch.float64)
+    return torch.randn(entries, generator=seeded_generator(seed), dtype=torch.float64)
 
 
 class DenseFactor:
@@ -186,5 +186,5 @@ def unit_factor(entries: int) -> DenseFactor:
 
 def rough_factor(A: Tensor) -> DenseFactor:
     """A preconditioner that is neither diagonal nor exact: A plus a random positive matrix."""
-    R = torch.randn(len(A), len(A), generator=generator(5), dtype=torch.float64)
+    R = torch.randn(len(A), len(A), generator=seeded_generator(5), dtype=torch.float64)
     return DenseFactor(A + 0.2 * R @ R.T / len(A))

@@ -14,7 +14,7 @@ import torch
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule, Scheduler
 from hfbench.runs.batches import ORDERS
-from hfbench.testing.contract import Contract, generator, not_applicable, require
+from hfbench.testing.contract import Contract, not_applicable, require, seeded_generator
 from hfbench.testing.kinds import METHOD, NAMES, PLAN, require_fields, require_kind
 
 TOTALS = (2, 10, 1000, 6500)
@@ -191,7 +191,7 @@ class SchedulerContract(Contract):
     ) -> Iterator[Evidence]:
         """Evidence of one kind of training: what is needed, or the entries given, and nothing else."""
         for k in steps:
-            norm, values = KINDS[kind](k, float(torch.rand((), generator=generator(k))))
+            norm, values = KINDS[kind](k, float(torch.rand((), generator=seeded_generator(k))))
             names = self._needs() if entries is None else entries
             yield Evidence(k, schedule.plan.gradient, norm, **{name: values[name] for name in names if name in values})
 

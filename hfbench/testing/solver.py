@@ -15,7 +15,7 @@ from hfbench.curvature.loss import LOSSES
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Breakdown, InnerSolver, SolverState, System
 from hfbench.testing.contract import Contract, flat, largest_difference, not_applicable, require
-from hfbench.testing.kinds import NAMES, described, require_state
+from hfbench.testing.kinds import NAMES, answer_in_words, require_state
 from hfbench.testing.problems import DenseFactor, Problem, random_vector, rough_factor, unit_factor
 from hfbench.testing.systems import Counted, Indefinite, MatrixAlone
 
@@ -23,7 +23,7 @@ LONGEST = 500  # steps given to a slow solver; steepest descent takes less than 
 
 
 @dataclass(frozen=True)
-class Step:
+class SolverStep:
     """A state as it was when it was yielded, and the products the system had counted by then."""
 
     state: SolverState
@@ -275,7 +275,7 @@ class SolverContract(Contract):
 
     def _run(
         self, problem: Problem, x0: Vector | None, factor: DenseFactor, steps: int = LONGEST, tolerance: float = 0.0
-    ) -> list[Step]:
+    ) -> list[SolverStep]:
         """The steps until the residual is small, a breakdown, the end of the iterates, or so many."""
         return self._steps(problem.system(), x0, self._factor(factor), steps, tolerance)
 
@@ -285,11 +285,11 @@ class SolverContract(Contract):
 
     def _steps(
         self, system: System, x0: Vector | None, factor: DenseFactor, steps: int, tolerance: float = 0.0
-    ) -> list[Step]:
+    ) -> list[SolverStep]:
         counted = Counted(system)
-        taken: list[Step] = []
+        taken: list[SolverStep] = []
         for state in self._states(counted, x0, factor):
-            taken.append(Step(state, flat(state.x), counted.products))
+            taken.append(SolverStep(state, flat(state.x), counted.products))
             over = state.k >= steps or len(taken) > steps or not math.isfinite(state.q)  # whatever k says
             if over or state.breakdown is not None or state.relative_residual <= tolerance:
                 break
@@ -307,7 +307,7 @@ class SolverContract(Contract):
         require(
             isinstance(states, Iterable),
             "`iterates` to be a generator: it yields a state per step",
-            described(states),
+            answer_in_words(states),
             "the optimiser takes states one by one until a rule ends the solve",
         )
         for state in states:
@@ -361,5 +361,5 @@ class SolverContract(Contract):
             )
 
 
-def _same(a: Step, b: Step) -> bool:
+def _same(a: SolverStep, b: SolverStep) -> bool:
     return torch.equal(a.x, b.x) and a.state.q == b.state.q

@@ -18,12 +18,12 @@ from hfbench.parts.data_files import DataFile, present, verify
 from hfbench.parts.protocols import Split, Task, TaskData
 from hfbench.testing.contract import (
     Contract,
-    generator,
     global_random_state_kept,
     global_seed,
     largest_difference,
     not_applicable,
     require,
+    seeded_generator,
 )
 from hfbench.testing.kinds import SPLIT, TENSOR, Kind, is_number, require_fields, require_kind
 
@@ -264,13 +264,13 @@ class TaskContract(Contract):
         lacking = [file.path for file in self._files() if not file.optional and present(file, self.data) is None]
         if lacking:
             not_applicable(f"its files are not here ({', '.join(lacking)}): hfbench data fetch")
-        data = self.task().load(generator(seed), self.data)
+        data = self.task().load(seeded_generator(seed), self.data)
         splits = dict.fromkeys(("train", "validation", "test"), SPLIT)
         require_fields("what `load` returns", data, splits, "cases are drawn, and errors taken, from these three")
         return data
 
     def _model(self, seed: int = 1) -> nn.Module:
-        model = self.task().model(generator(seed))
+        model = self.task().model(seeded_generator(seed))
         require_kind("what `model` returns", model, MODEL, "its parameters are what is trained")
         return model
 

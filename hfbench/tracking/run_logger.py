@@ -20,7 +20,7 @@ POINT_EVERY = 20.0  # seconds from a run's beginning to its first point, and on 
 LOOK_EVERY = 5.0  # seconds between two looks at the runs' reports
 
 
-class Log:
+class RunLogger:
     """Logs runs to MLflow; what fails to be logged is logged by the next invocation."""
 
     def __init__(

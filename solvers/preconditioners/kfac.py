@@ -35,7 +35,7 @@ from hfbench.errors import ConfigError
 from hfbench.linalg.layout import Layout
 from hfbench.parts import Choice, Integers, Linear, Linearisation, Shift, Vector, Within, part
 
-from .kronecker_blocks import Block, ExactBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
+from .kronecker_blocks import ExactBlock, KroneckerBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
 
 
 @contextmanager
@@ -124,7 +124,7 @@ class KroneckerAverages:
             raise ConfigError("the factors kept from the steps before are of another model's layers.")
         return [factor.towards(old, share) for factor, old in zip(new, self.factors, strict=True)]
 
-    def _block(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> Block:
+    def _block(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> KroneckerBlock:
         if self.settings.damping == "exact":
             return ExactBlock(where, left, right, gamma)
         return SplitBlock(where, left, right, gamma)

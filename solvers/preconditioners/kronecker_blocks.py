@@ -47,7 +47,7 @@ def spectrum(F: Tensor) -> Spectrum:
     return Spectrum(values.clamp_(min=0), Q)
 
 
-class Block(Protocol):
+class KroneckerBlock(Protocol):
     """One block of M, E Eᵀ, on matrices V (p × q)."""
 
     forms: ClassVar[bool]  # whether the first `solve` forms inverses
@@ -143,7 +143,7 @@ class KroneckerFactor:
 
     replayable: ClassVar[bool] = True
 
-    def __init__(self, blocks: Sequence[Block], layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, blocks: Sequence[KroneckerBlock], layout: Layout, ledger: Ledger) -> None:
         self.blocks, self.layout, self.ledger = blocks, layout, ledger
         sizes = [block.where.shape for block in blocks]
         self.units = [p * q * (p + q) / pass_cost([block.where for block in blocks]) for p, q in sizes]

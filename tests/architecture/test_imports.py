@@ -89,16 +89,7 @@ def _module(path: Path) -> str:
     return ".".join(("hfbench", *parts))
 
 
-# Modules that still hold what belongs above them, until they are divided.
-PENDING = {
-    *("hfbench.figures.forest", "hfbench.sweep.conclusion", "hfbench.sweep.mlflow_log", "hfbench.statistics.findings"),
-    *("hfbench.schedulers.fixed", "hfbench.schedulers.geometric", "hfbench.schedulers.inner_product"),
-    *("hfbench.schedulers.dynamic", "hfbench.probe.judge", "hfbench.probe.preconditioner_on_system"),
-    *("hfbench.parts.registry", "hfbench.parts.families", "hfbench.tracking.run_logger"),
-}
-
-
-@pytest.mark.parametrize("module", sorted(modules().keys() - PENDING))
+@pytest.mark.parametrize("module", sorted(modules()))
 def test_imports_follow_the_order(module: str) -> None:
     assert violations(module, modules()[module].read_text(encoding="utf-8")) == []
 
@@ -110,7 +101,7 @@ def test_every_folder_has_its_place_in_the_order() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     ring = circle(graph({name: path.read_text("utf-8") for name, path in modules().items()}))
-    assert [name for name in ring if not name.startswith("hfbench.hessian_free")] == []
+    assert ring == []
 
 
 def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:

@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Callable[..., Any]:
     """Runs the console script in this process, at one job, as a process of its own would: (status, stdout, stderr)."""
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw_figures", lambda *of: [])
     monkeypatch.setenv("HFBENCH_RESULTS", str(results))
 
     def call(*arguments: object) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ import pytest
 from support.tiny_study import TEXT, attempt, specs, tiny
 
 from hfbench.cli import main
-from hfbench.probe.frozen_system import read
+from hfbench.probe.frozen_system import read_system
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_zoo_is_captured_and_probed_three_ways(typed, study: Path, tmp_path: P
         "hf-tiny-curves-s0-i3-lambda-x0.1.system", "hf-tiny-curves-s0-i3.system",
     ]  # fmt: skip
     assert out.count("200 cases") == 4
-    assert read(zoo / files[0]).damping == pytest.approx(0.1 * read(zoo / files[1]).damping)
+    assert read_system(zoo / files[0]).damping == pytest.approx(0.1 * read_system(zoo / files[1]).damping)
 
     status, out, err = typed("probe", "solvers", zoo, "--solvers", "cg,lsmr", "--iterations", "20")
     assert (status, err) == (0, "")

@@ -16,7 +16,7 @@ from hfbench import registry
 from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
 from hfbench.config.load import load_study
 from hfbench.config.study_runs import runs_of
-from hfbench.diagnosis.nonfinite_origin import origin
+from hfbench.diagnosis.nonfinite_origin import find_origin
 from hfbench.diagnosis.run_trace import Run
 from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
@@ -157,7 +157,7 @@ def test_the_origin_of_what_is_not_finite_is_named(tmp_path: Path, parts: None) 
     study = tiny(tmp_path, extra=MISBEHAVING % ("wild", "explodes"))
     spec = specs(study)["wild", 0]
     assert attempt(spec, tmp_path)["outcome"] == "diverged"
-    assert "after iteration 1 the first that is not finite: outputs of layer 0 (Linear)" in origin(spec)
+    assert "after iteration 1 the first that is not finite: outputs of layer 0 (Linear)" in find_origin(spec)
     status, text = diagnosed(replace_methods(study, "wild"), tmp_path, with_origin=True)
     assert status == 1
     assert "diverged: wild/tiny-curves/s0" in text

@@ -14,10 +14,10 @@ import pytest
 
 from hfbench import registry
 from hfbench.commands.check import outcomes_of
-from hfbench.commands.new import FRAMES, write
+from hfbench.commands.new import FRAMES, write_package
 from hfbench.config.load import load_study
 from hfbench.errors import ConfigError, DuplicatePartError
-from hfbench.parts.hyperparameters import hyperparameters, summary
+from hfbench.parts.hyperparameters import first_line, hyperparameters
 
 FAMILIES = list(FRAMES)
 CHEAP = {  # checks that the part must be right for, of little cost
@@ -49,7 +49,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_its_tests_pass_as_generated(family: str, tmp_path: Path) -> None:
-    write(family, "brand-new", tmp_path)
+    write_package(family, "brand-new", tmp_path)
     folder = tmp_path / "brand-new"
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-rs"],
@@ -68,12 +68,12 @@ def test_the_package_is_found_and_its_study_loads(
     family: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"scaffolded-{family}"
-    write(family, name)
+    write_package(family, name)
     install(workplace / name, monkeypatch)
     assert registry.origin(family, name) == f"{name} 0.1.0"
     cls = registry.get(family, name)
     assert cls.__name__ == f"Scaffolded{family.capitalize()}"
-    assert summary(cls) == registry.one_line(family, name)
+    assert first_line(cls) == registry.one_line(family, name)
     assert all(one.meaning for one in hyperparameters(cls))
     study = load_study(str(workplace / name / "study.toml"))
     used = {settings["use"] for method in study.methods.values() for _, settings in method.parts()} | set(study.tasks)
@@ -83,7 +83,7 @@ def test_the_package_is_found_and_its_study_loads(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_everything_is_filled_in(family: str, tmp_path: Path) -> None:
-    said = write(family, "filled", tmp_path).replace(str(tmp_path), "/home/someone")
+    said = write_package(family, "filled", tmp_path).replace(str(tmp_path), "/home/someone")
     texts = {file.name: file.read_text() for file in (tmp_path / "filled").iterdir()}
     assert set(texts) == {"pyproject.toml", "README.md", "filled.py", "test_filled.py", "study.toml"}
     for name, text in texts.items():
@@ -115,27 +115,27 @@ def test_everything_is_filled_in(family: str, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(family: str, name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        write(family, name, tmp_path)
+        write_package(family, name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_taken_name_names_its_owner(tmp_path: Path) -> None:
     with pytest.raises(DuplicatePartError, match=r"^NAME: there is a solver 'lsmr' already, of hfbench \d"):
-        write("solver", "lsmr", tmp_path)
+        write_package("solver", "lsmr", tmp_path)
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.txt").write_text("years of it")
     with pytest.raises(ConfigError, match=r"mine is there already; choose another name, or another folder by --into"):
-        write("solver", "mine", tmp_path)
+        write_package("solver", "mine", tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "work.txt"]
     with pytest.raises(ConfigError, match=r"^--into: must name a folder that is there, but got .*gone"):
-        write("solver", "mine", tmp_path / "gone")
+        write_package("solver", "mine", tmp_path / "gone")
 
 
 def test_families_may_be_in_the_plural(tmp_path: Path) -> None:
-    write("solvers", "plural", tmp_path)
+    write_package("solvers", "plural", tmp_path)
     assert (tmp_path / "plural" / "plural.py").exists()
 
 
@@ -149,7 +149,7 @@ def test_families_may_be_in_the_plural(tmp_path: Path) -> None:
 def test_a_name_that_the_template_uses_for_something_else_works_too(
     family: str, name: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(family, name)
+    write_package(family, name)
     install(workplace / name, monkeypatch)
     cls = registry.get(family, name)
     assert cls.__name__.endswith(family.capitalize())
@@ -163,5 +163,5 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
     with pytest.raises(ConfigError, match=r"^--into: .* cannot be written to: No space left on device\.$"):
-        write("solver", "unwritten", tmp_path)
+        write_package("solver", "unwritten", tmp_path)
     assert list(tmp_path.iterdir()) == []

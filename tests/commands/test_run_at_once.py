@@ -123,7 +123,7 @@ def test_sigterm_is_afterwards_what_it_was() -> None:
 def test_a_study_that_is_run_is_compared_without_mlflow(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hfbench.report.study_figures.draw", lambda *of: [])
+    monkeypatch.setattr("hfbench.report.study_figures.draw_figures", lambda *of: [])
     study: Study = load_study(tiny(tmp_path).source, ["study.seeds=1"])
     assert run_study(study, results, 1, None, Console(width=200)) == 0
     before = {entry.info.run_id: entry.data.tags for entry in entries(results, "tiny")}

@@ -19,8 +19,8 @@ from hfbench.commands.run_plan import (
     duration,
     makespan,
     plan_study,
+    plan_summary,
     size,
-    summary,
     whole,
 )
 from hfbench.config.study import Study
@@ -94,7 +94,7 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     assert found.iterations == pytest.approx(6.0)
     assert (found.left, found.memory, found.known) == (2, 9, False)
     assert found.done == pytest.approx((3.0 + 1.5 * 4.0,))  # what is begun is not to be paid again
-    lines = list(summary([found], 3, 2, FixedCosts(4.0, 7.0, 5.0, 0.5)))
+    lines = list(plan_summary([found], 3, 2, FixedCosts(4.0, 7.0, 5.0, 0.5)))
     assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - sum(found.done))} of one core")
     assert lines[2:] == [
         "beside them: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from hfbench import registry
 from hfbench.cli import main
 from hfbench.commands.show import UNOPENED, plain_console, print_globalization, print_list, print_part, print_study
-from hfbench.parts.hyperparameters import Choice, Linear, Within, hyperparameters, part, summary
+from hfbench.parts.hyperparameters import Choice, Linear, Within, first_line, hyperparameters, part
 from hfbench.parts.source_docstrings import UNLISTED
 
 PARTS = [(family, name) for family in registry.FAMILIES for name in registry.names(family)]
@@ -87,7 +87,7 @@ def test_built_in_parts_take_one_line_each(printed: Printed) -> None:
     entries = [line for line in lines if line.startswith("  ")]
     assert [line.split(maxsplit=1)[0] for line in entries] == [name for _, name in PARTS]
     for line, (family, name) in zip(entries, PARTS, strict=True):
-        assert line.endswith(f"  {summary(registry.get(family, name))}")
+        assert line.endswith(f"  {first_line(registry.get(family, name))}")
     headings = [line for line in lines if line and not line.startswith(" ")]
     assert headings == [f"{family} · hfbench {version('hfbench')}" for family in registry.FAMILIES]
 
@@ -100,7 +100,7 @@ def test_other_parts_are_listed_below_whose_they_are(printed: Printed) -> None:
     assert "toy" not in own
     heading, row = other.splitlines()
     assert heading == f"rule · {__file__}"
-    assert row.split() == ["toy", *summary(Plain).split()]
+    assert row.split() == ["toy", *first_line(Plain).split()]
 
 
 THIRD = """
@@ -252,7 +252,7 @@ def test_every_built_in_part_shows_formula_source_and_all_hyper_parameters(
     out = printed(print_part, family, name)
     cls = registry.get(family, name)
     lines = out.splitlines()
-    assert lines[:3] == [f"{family} {name}", summary(cls), ""]
+    assert lines[:3] == [f"{family} {name}", first_line(cls), ""]
     labels = {line.split(maxsplit=1)[0] for line in lines if line[:1].isupper()}
     assert {"Source", "Code"} <= labels
     assert labels & {"Problem", "Formula", "Variance", "Loss"}

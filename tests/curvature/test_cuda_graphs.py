@@ -15,7 +15,7 @@ from support.systems import inputs_for, network, targets_for
 
 from hfbench import HessianFree, registry
 from hfbench.curvature import cuda_graphs
-from hfbench.curvature.cuda_graphs import Replayed, record
+from hfbench.curvature.cuda_graphs import Replayed, capture_graph
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
@@ -102,7 +102,7 @@ def test_an_iteration_is_one_graph(
 ) -> None:
     """Recorded once in a solve, and its iterates are those of iterations launched kernel by kernel."""
     recorded: list[Any] = []
-    monkeypatch.setattr(cuda_graphs, "record", lambda *given: recorded.append(given) or record(*given))
+    monkeypatch.setattr(cuda_graphs, "capture_graph", lambda *given: recorded.append(given) or capture_graph(*given))
     found = []
     for replayable in (True, False):
         monkeypatch.setattr(GaussNewtonSystem, "replayable", replayable)

@@ -12,12 +12,12 @@ from support.systems import dense_jacobian, flat, inputs_for
 from torch import Tensor, nn
 
 import hfbench
-from hfbench.curvature.autograd_tape import Graph
+from hfbench.curvature.autograd_tape import AutogradTape
 from hfbench.curvature.dense_chain import Chain, links_of
 from hfbench.curvature.layer_io import Capture
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.second_moments import squared_norms, squared_sums
-from hfbench.curvature.tape import record
+from hfbench.curvature.tape import record_tape
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
@@ -25,7 +25,7 @@ ACTIVATIONS = (nn.Sigmoid, nn.Tanh, nn.ReLU)
 
 
 def chain_of(model: nn.Module, x: Tensor, dtype: torch.dtype | None = None) -> Chain:
-    chain = record(model, x, dtype)
+    chain = record_tape(model, x, dtype)
     assert isinstance(chain, Chain)
     return chain
 
@@ -57,7 +57,7 @@ def chains(draw: st.DrawFn) -> tuple[nn.Sequential, Tensor]:
 @given(chains())
 def test_all_is_as_of_the_recorded_graph(made: tuple[nn.Sequential, Tensor]) -> None:
     model, x = made
-    chain, graph = chain_of(model, x), Graph(model, x)
+    chain, graph = chain_of(model, x), AutogradTape(model, x)
     v = Vector(torch.randn_like(p) for p in model.parameters())
     u = torch.randn_like(chain.z)
     assert torch.equal(chain.z, graph.z)
@@ -157,11 +157,11 @@ def test_parameters_in_another_order_than_their_layers() -> None:
     model[0].weight = weight
     assert [tuple(p.shape) for p in model.parameters()][:2] == [(3,), (3, 3)]
     v, u = Vector(torch.randn_like(p) for p in model.parameters()), inputs_for(5, 3, 2)
-    chain, graph = chain_of(model, x), Graph(model, x)
+    chain, graph = chain_of(model, x), AutogradTape(model, x)
     close(chain.jvp(v), graph.jvp(v))
     close(chain.vjp(u), graph.vjp(u))
 
 
 def test_the_graph_still_explains_a_chain() -> None:
     """The oracle above is not the chain itself."""
-    assert isinstance(Graph(two_layers(), torch.randn(5, 3)).capture, Capture)
+    assert isinstance(AutogradTape(two_layers(), torch.randn(5, 3)).capture, Capture)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from hfbench.curvature.autograd_tape import Graph
-from hfbench.curvature.tape import record
+from hfbench.curvature.autograd_tape import AutogradTape
+from hfbench.curvature.tape import record_tape
 
 
 class Doubled(nn.Linear):
@@ -94,6 +94,6 @@ NO_CHAINS: dict[str, Callable[[], nn.Module]] = {
 def test_what_is_no_chain_is_recorded(which: str) -> None:
     torch.manual_seed(0)
     model, x = NO_CHAINS[which](), torch.randn(5, 3)
-    graph = record(model, x)
-    assert isinstance(graph, Graph)
+    graph = record_tape(model, x)
+    assert isinstance(graph, AutogradTape)
     assert torch.equal(graph.z, model(x))

@@ -31,7 +31,7 @@ from hfbench.errors import ConfigError
 from hfbench.execution import backends
 from hfbench.execution.backends import Engine, Loky, engine_of
 from hfbench.execution.pool import run_all
-from hfbench.parts.plugin_files import load
+from hfbench.parts.plugin_files import load_plugin
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import RunFolder
 
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path, log: Path) 
     (tmp_path / "slow.py").write_text(SLOW)
     text = TEXT.replace('solver = "cg"', 'solver = "slow"').replace('solver = "lsmr"', 'solver = "slow"')
     (tmp_path / "tiny.toml").write_text(text)
-    load(tmp_path / "slow.py")
+    load_plugin(tmp_path / "slow.py")
     try:
         study = load_study(str(tmp_path / "tiny.toml"), overrides=["study.seeds=4"])
         with cluster(tmp_path, 2) as address, dask(address, 2) as engine:
@@ -174,7 +174,7 @@ def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoi
 def half_done(spec: RunSpec, folder: RunFolder) -> list[float]:
     """A run as its second step leaves it, and its seconds so far."""
     from hfbench.runs.attempt import single_threaded
-    from hfbench.runs.build import load as load_data
+    from hfbench.runs.build import load_data as load_data
     from hfbench.runs.run import LiveRun
 
     folder.create(spec.config())

@@ -18,7 +18,7 @@ from hfbench import registry
 from hfbench.commands.probe_solvers import probe_solvers
 from hfbench.errors import ConfigError
 from hfbench.execution.parallel_map import parallel_map
-from hfbench.parts.plugin_files import load
+from hfbench.parts.plugin_files import load_plugin
 from hfbench.probe.freeze import frozen_systems
 from hfbench.probe.frozen_system import FrozenSystem
 from hfbench.probe.solver_on_system import Arm
@@ -65,7 +65,7 @@ def test_many_processes_find_what_one_does(tmp_path: Path) -> None:
 def test_a_part_of_ones_own_is_found_by_every_process(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN)
-    load(file)
+    load_plugin(file)
     try:
         found, _ = rows(tmp_path, 2, "cg", "mine")
     finally:

@@ -12,7 +12,7 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
-from hfbench.execution.progress import Bars, describe, note
+from hfbench.execution.progress import RunBars, describe_run, note
 from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -23,7 +23,7 @@ def test_bars_follow_the_reports_of_runs_under_way(tmp_path: Path) -> None:
     folder.create({})
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    with Bars(console, tmp_path, ["abc", "def"], 1, 3) as bars:
+    with RunBars(console, tmp_path, ["abc", "def"], 1, 3) as bars:
         bars.since -= 5
         bars.read_reports()
         assert [task.description for task in bars.tasks] == ["all runs"]
@@ -48,13 +48,13 @@ def test_reports_of_earlier_invocations_are_not_shown(tmp_path: Path) -> None:
 
 def test_a_run_in_one_line() -> None:
     result = {"method": "hf", "task": "usps", "seed": 1, "work": 12.345, "seconds": 8.123, "final_test_error": 7.7777}
-    at_once = describe(result | {"outcome": "reached", "work_to_target": 12.345})
+    at_once = describe_run(result | {"outcome": "reached", "work_to_target": 12.345})
     assert at_once == "hf/usps/s1: reached the target after 12.35 passes, 8.12 s"
-    went_on = describe(result | {"outcome": "reached", "work_to_target": 3.0})
+    went_on = describe_run(result | {"outcome": "reached", "work_to_target": 3.0})
     assert went_on == (
         "hf/usps/s1: reached the target after 3 passes, ended after 12.35 passes, 8.12 s, test error 7.778"
     )
-    assert describe(result | {"outcome": "diverged"}) == "hf/usps/s1: diverged after 12.35 passes, 8.12 s"
-    assert describe(result | {"outcome": "budget"}).endswith(
+    assert describe_run(result | {"outcome": "diverged"}) == "hf/usps/s1: diverged after 12.35 passes, 8.12 s"
+    assert describe_run(result | {"outcome": "budget"}).endswith(
         "budget spent after 12.35 passes, 8.12 s, test error 7.778"
     )

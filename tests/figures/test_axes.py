@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hfbench.figures.axes import log_ticks, plain
+from hfbench.figures.axes import log_ticks, tick_text
 
 
 @pytest.mark.parametrize(
@@ -27,4 +27,4 @@ def test_a_log_axis_over_many_decades_leaves_some_out():
 
 
 def test_numbers_on_axes_are_short():
-    assert [plain(x) for x in (0.25, 250, 9000, 20_000, 1_500_000)] == ["0.25", "250", "9000", "20k", "1.5M"]
+    assert [tick_text(x) for x in (0.25, 250, 9000, 20_000, 1_500_000)] == ["0.25", "250", "9000", "20k", "1.5M"]

@@ -7,7 +7,7 @@ from support.drawn_figures import drawn, lines, words
 from support.result_tables import runs
 
 from hfbench.figures import profile, reached
-from hfbench.figures.profiles import costs_to_target, ratios, spread
+from hfbench.figures.profiles import cost_ratios, costs_to_target, spread
 from hfbench.figures.style import COLOURS
 
 BLUE, ORANGE = COLOURS[:2]
@@ -15,13 +15,13 @@ COSTS = {"hf": {0: 100.0, 1: 100.0, 2: None, 3: None}, "b": {0: 50.0, 1: 200.0, 
 
 
 def test_ratios_are_to_the_best_method_of_each_instance():
-    found = ratios(runs(COSTS), "work_to_target", ["hf", "b"])
+    found = cost_ratios(runs(COSTS), "work_to_target", ["hf", "b"])
     np.testing.assert_array_equal(found, [[2, 1], [1, 2], [np.inf, 1], [np.inf, np.inf]])
 
 
 def test_an_instance_some_method_did_not_run_is_left_out_and_counted():
     records = runs({"hf": {0: 100.0, 1: 90.0}, "b": {0: 50.0}})
-    assert ratios(records, "work_to_target", ["hf", "b"]).shape == (1, 2)
+    assert cost_ratios(records, "work_to_target", ["hf", "b"]).shape == (1, 2)
     assert "1 instances (task, seed) from 1 task. 1 not run by every method left out." in words(drawn(profile, records))
 
 
@@ -29,7 +29,7 @@ def test_costs_beyond_the_budget_are_not_solved():
     np.testing.assert_array_equal(
         costs_to_target(runs({"hf": {0: 100.0, 1: 300.0}}), "work_to_target", 200.0), [100, np.inf]
     )
-    found = ratios(runs(COSTS), "work_to_target", ["hf", "b"], {"usps": 150.0})
+    found = cost_ratios(runs(COSTS), "work_to_target", ["hf", "b"], {"usps": 150.0})
     np.testing.assert_array_equal(found[1], [1, np.inf])
 
 

@@ -15,7 +15,7 @@ from support.result_tables import runs
 
 from hfbench import figures
 from hfbench.figures import styles
-from hfbench.figures.style import COLOURS, page, paragraph, theme, wrapped
+from hfbench.figures.style import COLOURS, new_page, paragraph, theme, wrapped
 from hfbench.statistics.comparisons import compare
 
 LONG = ["hf", "hf+lsmr of a $very$ long name", "no_break_in_this_name_but_underscores", "adam", *"efgh"]
@@ -57,7 +57,7 @@ def test_the_page_ignores_the_settings_of_the_user():
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.hashsalt": None}), theme():
-        figure, panels = page((3, 2))
+        figure, panels = new_page((3, 2))
         assert matplotlib.rcParams["svg.hashsalt"] == "hfbench"
         assert matplotlib.rcParams["font.size"] < 12
         assert panels[0, 0].get_facecolor()[:3] == (1, 1, 1)

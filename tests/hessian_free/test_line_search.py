@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from hfbench.hessian_free.globalization import Globalization
-from hfbench.hessian_free.line_search import Step, line_search
+from hfbench.hessian_free.line_search import LineStep, line_search
 from hfbench.linalg.vector import Vector
-from hfbench.parts.hyperparameters import build
+from hfbench.parts.hyperparameters import build_part
 
 NAN, INF = math.nan, math.inf
 
@@ -30,22 +30,22 @@ class Recorded:
         return self.f(self.lengths[-1])
 
 
-def search(f: Callable[[float], float], f_0: float, slope: float, **settings: float) -> tuple[Step, Recorded]:
+def search(f: Callable[[float], float], f_0: float, slope: float, **settings: float) -> tuple[LineStep, Recorded]:
     recorded = Recorded(f)
-    rules = build(Globalization, settings)
+    rules = build_part(Globalization, settings)
     return line_search(rules, recorded, P, f_0, f(1.0), slope), recorded
 
 
 def test_a_good_full_step_costs_nothing() -> None:
     step, f = search(lambda length: 1.0 - length, f_0=1.0, slope=-1.0)
-    assert step == Step(1.0, 0.0)
+    assert step == LineStep(1.0, 0.0)
     assert f.lengths == []
 
 
 def test_the_first_length_that_decreases_enough() -> None:
     step, f = search(lambda length: 5.0 if length > 0.5 else 0.5, f_0=1.0, slope=-1.0)
     assert f.lengths == pytest.approx([0.8, 0.64, 0.512, 0.4096])
-    assert step == Step(f.lengths[-1], 0.5)
+    assert step == LineStep(f.lengths[-1], 0.5)
 
 
 def test_a_decrease_must_reach_a_part_of_the_slope() -> None:
@@ -57,7 +57,7 @@ def test_a_decrease_must_reach_a_part_of_the_slope() -> None:
 
 def test_no_step_after_sixty_tries() -> None:
     step, f = search(lambda length: 2.0, f_0=1.0, slope=-1.0)
-    assert step == Step(0.0, 1.0)
+    assert step == LineStep(0.0, 1.0)
     assert len(f.lengths) == 59, "the full step was known"
     assert f.lengths[-1] == pytest.approx(0.8**59)
 
@@ -70,15 +70,15 @@ def test_the_last_try_counts() -> None:
 
 def test_a_direction_of_ascent_gives_no_step() -> None:
     step, f = search(lambda length: -length, f_0=1.0, slope=1e-9)
-    assert step == Step(0.0, 1.0)
+    assert step == LineStep(0.0, 1.0)
     assert f.lengths == []
 
 
 @pytest.mark.parametrize("bad", [NAN, INF])
 def test_values_that_are_not_finite_are_no_decrease(bad: float) -> None:
-    assert search(lambda length: bad if length > 0.7 else 0.5, 1.0, -1.0)[0] == Step(pytest.approx(0.64), 0.5)
-    assert search(lambda length: bad, 1.0, -1.0)[0] == Step(0.0, 1.0)
+    assert search(lambda length: bad if length > 0.7 else 0.5, 1.0, -1.0)[0] == LineStep(pytest.approx(0.64), 0.5)
+    assert search(lambda length: bad, 1.0, -1.0)[0] == LineStep(0.0, 1.0)
 
 
 def test_a_zero_step_is_accepted() -> None:
-    assert search(lambda length: 1.0, 1.0, 0.0)[0] == Step(1.0, 1.0)
+    assert search(lambda length: 1.0, 1.0, 0.0)[0] == LineStep(1.0, 1.0)

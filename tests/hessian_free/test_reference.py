@@ -15,7 +15,7 @@ from torch import nn
 from hfbench.curvature.objective import objective
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.parts.protocols import BatchPlan
-from hfbench.runs.batches import draw
+from hfbench.runs.batches import draw_cases
 
 # Noise of 3e-16 on the weights flips a choice of backtracking at iteration 15 of curves-small in most trials.
 SETTLED = 14
@@ -78,7 +78,7 @@ def test_trajectory(folder: Path) -> None:
     rows = settings["trace"][: min(settings["agreement"]["iterations"], SETTLED)]
     assert len(rows) >= 10
     for row in rows:
-        g, c = draw(plan, row["iteration"], len(train), None)
+        g, c = draw_cases(plan, row["iteration"], len(train), None)
         result = optimizer.step(train[g], train[g], (train[c], train[c]))
         exact = (result.iteration, result.inner_iterations, result.chosen_iterate, result.step_length)
         assert exact == (row["iteration"], row["cg_iterations"], row["chosen_iterate"], row["step_length"])

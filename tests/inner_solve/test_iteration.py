@@ -75,7 +75,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
 
     monkeypatch.setattr(vector, "is_on_gpu", lambda device: True)
     monkeypatch.setattr("hfbench.curvature.tape.Chain", ReplayedChain)
-    monkeypatch.setattr(cuda_graphs, "record", record)
+    monkeypatch.setattr(cuda_graphs, "capture_graph", record)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from hfbench.memory.allocations import Moment, Tally, reserve, slices
+from hfbench.memory.allocations import Moment, Tally, case_slices, reserve
 
 
 def test_what_is_made_counts_until_it_is_freed() -> None:
@@ -38,7 +38,7 @@ def test_a_graph_counts_for_what_it_saves() -> None:
 
 def test_of_slices_the_first_alone_has_moments() -> None:
     with Tally() as tally:
-        for one in slices(10, 4):
+        for one in case_slices(10, 4):
             _ = torch.ones(one.stop - one.start)
         after = torch.ones(3)
     assert [moment.live for moment in tally.moments] == [16, 12 + 4 * 2], "the last slice is still there"
@@ -49,17 +49,17 @@ def test_of_slices_the_first_alone_has_moments() -> None:
 def test_bounded_slices_say_so() -> None:
     with Tally() as tally:
         a = torch.ones(1)
-        for one in slices(6, 3, bounded=True):
+        for one in case_slices(6, 3, bounded=True):
             b = torch.ones(one.stop - one.start, 5)
-            for inner in slices(3, 1, bounded=True):
+            for inner in case_slices(3, 1, bounded=True):
                 _ = b[inner] + 1
     assert tally.moments == [Moment(4), Moment(84, 80, 3)], "with one moment, the highest"
     del a
 
 
 def test_slices_are_the_cases_in_order() -> None:
-    assert list(slices(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
-    assert list(slices(3, 9)) == [slice(0, 3)]
+    assert list(case_slices(7, 3)) == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert list(case_slices(3, 9)) == [slice(0, 3)]
 
 
 def test_what_is_reserved_stays() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hfbench.errors import ConfigError
-from hfbench.memory.allocations import slices
+from hfbench.memory.allocations import case_slices
 from hfbench.memory.forecast import ChunkPlan, Forecast, plan_chunk
 
 
@@ -17,10 +17,10 @@ def test_a_forecast_of_lines_is_exact() -> None:
 
     def run(sizes: Any) -> None:
         _ = torch.zeros(1000, dtype=torch.int8), torch.zeros(sizes["a"], 2), torch.zeros(sizes["b"])
-        for one in slices(sizes["a"], sizes["chunk"]):
+        for one in case_slices(sizes["a"], sizes["chunk"]):
             n = one.stop - one.start
             torch.zeros(n, 10)
-            for some in slices(n, 3, bounded=True):
+            for some in case_slices(n, 3, bounded=True):
                 torch.zeros(some.stop - some.start, 50)
 
     forecast = Forecast.of(run, {"a": 5, "b": 2, "chunk": 3})

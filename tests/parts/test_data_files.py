@@ -14,7 +14,17 @@ import requests
 
 from hfbench.errors import DataError
 from hfbench.parts import data_files as module
-from hfbench.parts.data_files import DataFile, contents, find, locate, missing, present, read, verify, where
+from hfbench.parts.data_files import (
+    DataFile,
+    decompressed,
+    find_file,
+    locate,
+    missing_files,
+    present,
+    read_file,
+    verify,
+    where,
+)
 
 CONTENT = b"twenty thousand curves\n" * 200
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -100,7 +110,7 @@ def test_folders_in_order(tmp_path, monkeypatch, cache):
     for folder in (cache, named, given):  # each one found goes before those found so far
         expected = put(folder, gzip.compress(CONTENT))
         assert locate(PLAIN, str(given)) == present(PLAIN, str(given)) == expected
-    assert read(PLAIN, str(given)) == CONTENT
+    assert read_file(PLAIN, str(given)) == CONTENT
 
 
 def test_without_variable_only_the_cache(monkeypatch, cache):
@@ -110,7 +120,7 @@ def test_without_variable_only_the_cache(monkeypatch, cache):
 
 def test_given_folder_must_exist(tmp_path):
     with pytest.raises(DataError, match="the data folder must exist, but got '.*nowhere'"):
-        find(PLAIN, str(tmp_path / "nowhere"))
+        find_file(PLAIN, str(tmp_path / "nowhere"))
 
 
 def test_user_cache_is_named_after_the_project(monkeypatch):
@@ -121,12 +131,12 @@ def test_user_cache_is_named_after_the_project(monkeypatch):
 @pytest.mark.parametrize("level", [1, 9])
 def test_checksum_is_of_decompressed_bytes(tmp_path, level):
     put(tmp_path, gzip.compress(CONTENT, level))
-    assert read(PLAIN, str(tmp_path)) == CONTENT
+    assert read_file(PLAIN, str(tmp_path)) == CONTENT
 
 
 def test_decompressed_file_under_the_compressed_name(tmp_path):
     put(tmp_path, CONTENT)
-    assert read(PLAIN, str(tmp_path)) == CONTENT
+    assert read_file(PLAIN, str(tmp_path)) == CONTENT
 
 
 # ---------------------------------------------------------------- damage
@@ -155,7 +165,7 @@ def test_corrupt_file_is_an_error_and_stays(tmp_path, monkeypatch, server, throu
 def test_a_corrupt_file_without_mirror_is_replaced_or_deleted(tmp_path):
     put(tmp_path, b"bad")
     with pytest.raises(DataError, match=r"\nReplace it, or delete it\.$"):
-        find(PLAIN, str(tmp_path))
+        find_file(PLAIN, str(tmp_path))
 
 
 def test_verify_of_a_corrupt_cache_says_that_it_is_fetched_again(cache):
@@ -171,7 +181,7 @@ def test_truncated_gzip(tmp_path, keep):
     path = put(tmp_path, gzip.compress(CONTENT)[:keep])
     message = f"(?s)expected  sha256 {SHA}.*nothing that can be read: Compressed file"
     with pytest.raises(DataError, match=message) as caught:
-        find(PLAIN, str(tmp_path))
+        find_file(PLAIN, str(tmp_path))
     assert str(caught.value).count(str(path)) == 1
     assert ".." not in str(caught.value)
 
@@ -181,23 +191,23 @@ def test_gzip_with_flipped_bits(tmp_path):
     raw[20] ^= 0xFF
     put(tmp_path, bytes(raw))
     with pytest.raises(DataError, match="is damaged or is another file"):
-        find(PLAIN, str(tmp_path))
+        find_file(PLAIN, str(tmp_path))
 
 
 def test_folder_in_place_of_the_file(tmp_path):
     path = tmp_path / PLAIN.path
     path.mkdir(parents=True)
     with pytest.raises(DataError, match="found     nothing that can be read: Is a directory\n"):
-        find(PLAIN, str(tmp_path))
+        find_file(PLAIN, str(tmp_path))
     with pytest.raises(DataError, match=f"^{path}: cannot be read: Is a directory\\.$"):
-        contents(path)
+        decompressed(path)
 
 
 def test_corrupt_cache_is_downloaded_again(cache, server):
     path = put(cache, b"half a file")
     file = DataFile(PLAIN.path, SHA, (server.url("/cases.gz", gzip.compress(CONTENT)),))
     assert locate(file) == path
-    assert read(file) == CONTENT
+    assert read_file(file) == CONTENT
     assert server.asked == ["/cases.gz"]
 
 
@@ -207,21 +217,21 @@ def test_hashed_once_until_the_file_changes(tmp_path, monkeypatch):
     unpacked = module._unpacked
     monkeypatch.setattr(module, "_unpacked", lambda path: hashed.append(path) or unpacked(path))
     for _ in range(3):
-        find(PLAIN, str(tmp_path))
+        find_file(PLAIN, str(tmp_path))
     assert hashed == [path]
     put(tmp_path, b"changed")
     with pytest.raises(DataError):
-        find(PLAIN, str(tmp_path))
+        find_file(PLAIN, str(tmp_path))
 
 
 def test_verify_hashes_anew(tmp_path):
     raw = gzip.compress(CONTENT)
     path = put(tmp_path, raw)
     before = path.stat()
-    assert find(PLAIN, str(tmp_path)) == path
+    assert find_file(PLAIN, str(tmp_path)) == path
     path.write_bytes(raw[:-1] + b"?")  # same size, and the same time: only a fresh hash can tell
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert find(PLAIN, str(tmp_path)) == path
+    assert find_file(PLAIN, str(tmp_path)) == path
     with pytest.raises(DataError, match="is damaged or is another file"):
         verify(PLAIN, str(tmp_path))
 
@@ -235,12 +245,12 @@ def test_verify_downloads_nothing(server):
 
 def test_optional_file(tmp_path):
     optional = DataFile("set/extra.mat", "", optional=True)
-    assert find(optional, str(tmp_path)) is None
+    assert find_file(optional, str(tmp_path)) is None
     assert verify(optional, str(tmp_path)) is None
     with pytest.raises(DataError, match="There is no mirror"):
         locate(optional, str(tmp_path))
     path = put(tmp_path, b"anything", optional.path)
-    assert find(optional, str(tmp_path)) == verify(optional, str(tmp_path)) == path
+    assert find_file(optional, str(tmp_path)) == verify(optional, str(tmp_path)) == path
 
 
 # ---------------------------------------------------------------- downloads
@@ -249,7 +259,7 @@ def test_optional_file(tmp_path):
 def test_second_mirror_after_a_dead_one(cache, server, dead):
     file = DataFile(PLAIN.path, SHA, (dead, server.url("/cases.gz", gzip.compress(CONTENT))))
     assert locate(file) == cache / PLAIN.path
-    assert read(file) == CONTENT
+    assert read_file(file) == CONTENT
     assert files_below(cache) == [PLAIN.path]
     assert server.asked == ["/cases.gz"]  # the second reading found it
 
@@ -257,7 +267,7 @@ def test_second_mirror_after_a_dead_one(cache, server, dead):
 def test_server_that_undoes_the_compression(cache, server):
     url = server.url("/cases.gz", gzip.compress(CONTENT), Content_Encoding="gzip")
     file = DataFile(PLAIN.path, SHA, (url,))
-    assert read(file) == CONTENT
+    assert read_file(file) == CONTENT
     assert (cache / PLAIN.path).read_bytes() == CONTENT
 
 
@@ -318,7 +328,7 @@ def test_why_a_mirror_failed_is_said_in_a_few_words(monkeypatch, error, reason):
 
 def test_several_missing_files_are_one_message(cache):
     files = [DataFile(f"set/{name}.gz", SHA, (f"http://127.0.0.1/{name}.gz",)) for name in ("one", "two")]
-    assert missing(files).splitlines() == [
+    assert missing_files(files).splitlines() == [
         "2 data files are in none of the data folders.",
         "Missing:",
         "  set/one.gz",

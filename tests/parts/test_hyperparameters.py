@@ -16,12 +16,12 @@ from hfbench.parts.hyperparameters import (
     Linear,
     Log,
     Within,
-    build,
+    build_part,
+    first_line,
     hyperparameters,
     located,
     part,
     settings_of,
-    summary,
 )
 
 
@@ -74,7 +74,7 @@ def test_declaration_is_read_from_the_fields() -> None:
     assert (steps.allowed, mode.allowed) == ("a whole number in [1, inf)", "'slow' or 'fast'")
     assert "kind" not in {one.name for one in hyperparameters(Sample)}
     assert [one.required for one in hyperparameters(Needy)] == [True]
-    assert summary(Sample) == "A part with a field of every kind."
+    assert first_line(Sample) == "A part with a field of every kind."
 
 
 def test_a_parts_own_check_may_name_a_setting() -> None:
@@ -89,9 +89,9 @@ def test_a_parts_own_check_may_name_a_setting() -> None:
                 raise ConfigError(f"size: must be even, but got {self.size}.")
 
     with pytest.raises(ConfigError, match=r"^e\.size: must be even, but got 3\.$"):
-        build(Even, {"size": 3}, "e")
+        build_part(Even, {"size": 3}, "e")
     with pytest.raises(ConfigError, match=r"^size: must be even, but got 3\.$"):
-        build(Even, {"size": 3})
+        build_part(Even, {"size": 3})
 
 
 def test_a_part_without_docstring_has_no_summary() -> None:
@@ -100,7 +100,7 @@ def test_a_part_without_docstring_has_no_summary() -> None:
         size: int = 1
 
     assert Silent.__doc__ is None
-    assert summary(Silent) == ""
+    assert first_line(Silent) == ""
 
 
 def test_a_part_without_settings_says_so() -> None:
@@ -109,7 +109,7 @@ def test_a_part_without_settings_says_so() -> None:
         """Nothing to set."""
 
     with pytest.raises(ConfigError, match=r"^b\.size: unknown key; it has no hyper-parameters\.$"):
-        build(Bare, {"size": 1}, "b")
+        build_part(Bare, {"size": 1}, "b")
 
 
 def test_parts_are_frozen_and_keyword_only() -> None:
@@ -139,12 +139,12 @@ def test_parts_are_frozen_and_keyword_only() -> None:
 )
 def test_bad_settings_are_refused_with_their_key_path(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build(Sample, settings, "s")
+        build_part(Sample, settings, "s")
 
 
 def test_missing_settings_are_named() -> None:
     with pytest.raises(ConfigError, match=r"p\.size: must be given \(how many\)"):
-        build(Needy, {}, "p")
+        build_part(Needy, {}, "p")
 
 
 def test_construction_in_python_is_checked_too() -> None:
@@ -155,14 +155,14 @@ def test_construction_in_python_is_checked_too() -> None:
 def test_own_check_of_a_part_runs_and_is_inherited() -> None:
     for cls in (Ordered, Derived):
         with pytest.raises(ConfigError, match=r"^o: `low < high` must hold, but got low=2\.0, high=1\.0"):
-            build(cls, {"low": 2}, "o")
+            build_part(cls, {"low": 2}, "o")
 
 
 @given(rate=st.floats(1e-9, 1.0), steps=st.integers(1), cap=st.none() | st.integers(1, 10**9) | st.floats(1e-9, 1e300))
 def test_settings_survive_a_round_trip(rate: float, steps: int, cap: float | None) -> None:
-    built = build(Sample, {"rate": rate, "steps": steps, "cap": cap})
+    built = build_part(Sample, {"rate": rate, "steps": steps, "cap": cap})
     settings = settings_of(built)
-    assert build(Sample, settings) == built
+    assert build_part(Sample, settings) == built
     assert settings["cap"] is None or type(settings["cap"]) is float
     assert set(settings) == {one.name for one in hyperparameters(Sample)}
 
@@ -170,7 +170,7 @@ def test_settings_survive_a_round_trip(rate: float, steps: int, cap: float | Non
 @given(value=st.integers() | st.floats() | st.text(max_size=3) | st.booleans() | st.none() | st.lists(st.integers()))
 def test_any_value_is_either_within_range_or_a_config_error(value: object) -> None:
     try:
-        rate = build(Sample, {"rate": value}).rate
+        rate = build_part(Sample, {"rate": value}).rate
     except ConfigError as error:
         assert str(error).startswith("rate: must")  # noqa: PT017
     else:

@@ -32,7 +32,9 @@ def test_paths_are_told_without_detours(
     with pytest.raises(HfbenchError) as caught:
         registry.get("rule", "late")
     assert f"({site / 'acme_late.py'}:1)" in str(caught.value)
-    assert f'File "{site / "acme_late.py"}", line 1' in plugin_errors.report(caught.value.__cause__ or caught.value)
+    assert f'File "{site / "acme_late.py"}", line 1' in plugin_errors.plugin_traceback(
+        caught.value.__cause__ or caught.value
+    )
     assert families.file_of(importlib.import_module("acme_part").Steepest) == str(site / "acme_part.py")
 
 

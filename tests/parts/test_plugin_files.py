@@ -111,7 +111,7 @@ def test_a_file_named_twice_is_loaded_once(write: Write, tmp_path: Path, monkeyp
 
 def test_files_of_one_name_in_two_folders_are_two_plugins(write: Write) -> None:
     for name in ("one", "two"):
-        plugin_files.load(write(f"{name}/plugin.py", PLUGIN.replace("'steepest'", f"'steepest-{name}'")))
+        plugin_files.load_plugin(write(f"{name}/plugin.py", PLUGIN.replace("'steepest'", f"'steepest-{name}'")))
     assert registry.skipped == {}
     one, two = (registry.get("solver", f"steepest-{name}") for name in ("one", "two"))
     assert one is not two
@@ -120,7 +120,7 @@ def test_files_of_one_name_in_two_folders_are_two_plugins(write: Write) -> None:
 
 
 def test_odd_file_names_are_fine(write: Write) -> None:
-    file = plugin_files.load(write("my plug-in.v2.py"))
+    file = plugin_files.load_plugin(write("my plug-in.v2.py"))
     assert registry.origin("solver", "steepest") == str(file)
     assert plugin_files.module_name(file).isidentifier()
 
@@ -144,8 +144,8 @@ def test_the_key_is_of_what_the_file_says_not_of_where_it_is(write: Write, tmp_p
 
 
 def test_a_changed_file_takes_the_place_of_what_it_was(write: Write) -> None:
-    plugin_files.load(write("plugin.py"))
-    plugin_files.load(write("plugin.py", PLUGIN.replace("= 1.0", "= 0.5")))
+    plugin_files.load_plugin(write("plugin.py"))
+    plugin_files.load_plugin(write("plugin.py", PLUGIN.replace("= 1.0", "= 0.5")))
     assert registry.skipped == {}
     assert registry.build("solver", "steepest").share == 0.5
 
@@ -189,7 +189,7 @@ BROKEN = {
 def test_a_broken_file_leaves_nothing_and_its_traceback(write: Write, fault: str) -> None:
     text, why = BROKEN[fault]
     modules = set(sys.modules)
-    file = plugin_files.load(write("plugin.py", text))
+    file = plugin_files.load_plugin(write("plugin.py", text))
     assert registry.added() == {}
     assert {one for one in set(sys.modules) - modules if "plugin" in one} == set()
     skipped = registry.skipped[str(file)]
@@ -201,16 +201,16 @@ def test_a_broken_file_leaves_nothing_and_its_traceback(write: Write, fault: str
 
 
 def test_a_broken_file_that_was_mended_is_loaded(write: Write) -> None:
-    file = plugin_files.load(write("plugin.py", PLUGIN + "1 / 0"))
+    file = plugin_files.load_plugin(write("plugin.py", PLUGIN + "1 / 0"))
     assert list(registry.skipped) == [str(file)]
-    plugin_files.load(write("plugin.py"))
+    plugin_files.load_plugin(write("plugin.py"))
     assert registry.skipped == {}
     assert registry.names("solver").count("steepest") == 1
 
 
 def test_an_interrupt_while_a_file_is_loaded_is_one(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
-        plugin_files.load(write("plugin.py", PLUGIN + "raise KeyboardInterrupt"))
+        plugin_files.load_plugin(write("plugin.py", PLUGIN + "raise KeyboardInterrupt"))
     assert registry.added() == {}
     assert plugin_files.module_name(write("plugin.py")) not in sys.modules
 
@@ -232,7 +232,7 @@ def test_what_is_no_python_file_is_refused(
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"^--plugin: {message}"):
-        plugin_files.load(given)
+        plugin_files.load_plugin(given)
     named = re.escape(str(tmp_path / "tiny.toml")) + r": plugins\.files\[0\]: must name a Python file"
     with pytest.raises(ConfigError, match=f"^{named}"):
         study_with(tmp_path, METHOD + f"[plugins]\nfiles = ['{given}']\n")
@@ -249,14 +249,14 @@ def test_a_name_that_is_taken_is_an_error_that_names_both_owners(write: Write, t
     with pytest.raises(
         DuplicatePartError, match=rf"^--plugin: two .* 'cg': hfbench \d\S+ and {re.escape(str(file))}\. "
     ):
-        plugin_files.load(file)
+        plugin_files.load_plugin(file)
     with pytest.raises(
         DuplicatePartError, match=r"tiny\.toml: plugins\.files\[0\]: two parts claim the solver name 'cg'"
     ):
         study_with(tmp_path, "[plugins]\nfiles = ['plugin.py']\n")
     first, second = write("one.py"), write("two.py")
-    plugin_files.load(first)
+    plugin_files.load_plugin(first)
     with pytest.raises(DuplicatePartError, match=f"'steepest': {re.escape(str(first))} and {re.escape(str(second))}"):
-        plugin_files.load(second)
+        plugin_files.load_plugin(second)
     assert list(registry.added()) == [("solver", "steepest")]
     assert registry.skipped == {}

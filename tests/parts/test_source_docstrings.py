@@ -10,7 +10,7 @@ import pytest
 from hfbench import registry
 from hfbench.errors import HfbenchError
 from hfbench.parts import source_docstrings
-from hfbench.parts.hyperparameters import summary
+from hfbench.parts.hyperparameters import first_line
 
 FILES = {
     "plain.py": """
@@ -80,7 +80,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_first_line_is_read_without_importing(module: str, name: str, line: str) -> None:
     before = set(sys.modules)
-    assert source_docstrings.summary(module, name) == line
+    assert source_docstrings.first_line_in_source(module, name) == line
     assert set(sys.modules) <= before
 
 
@@ -101,7 +101,7 @@ def test_the_first_line_is_read_without_importing(module: str, name: str, line: 
 def test_what_cannot_be_imported_is_told_from_the_source(module: str, name: str, message: str) -> None:
     before = set(sys.modules)
     with pytest.raises(HfbenchError, match=f"^{message}$") as caught:
-        source_docstrings.summary(module, name)
+        source_docstrings.first_line_in_source(module, name)
     assert caught.value.__cause__ is None
     assert set(sys.modules) <= before
 
@@ -112,7 +112,7 @@ def test_a_finder_that_fails_makes_no_part_unlistable(monkeypatch: pytest.Monkey
             raise RuntimeError("planted")
 
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    assert source_docstrings.summary("plain", "One") == ""
+    assert source_docstrings.first_line_in_source("plain", "One") == ""
 
 
 def test_a_module_in_an_archive_is_left_to_the_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_a_module_in_an_archive_is_left_to_the_import(tmp_path: Path, monkeypatc
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("packed.py", "class Part: 'Packed.'")
     monkeypatch.syspath_prepend(archive)
-    assert source_docstrings.summary("packed", "Part") == ""
+    assert source_docstrings.first_line_in_source("packed", "Part") == ""
 
 
 def test_built_in_parts_are_read_as_they_are_imported() -> None:
@@ -128,4 +128,4 @@ def test_built_in_parts_are_read_as_they_are_imported() -> None:
         for name in registry.names(family):
             cls = registry.get(family, name)
             if cls.__module__.startswith("hfbench."):
-                assert registry.one_line(family, name) == summary(cls) != ""
+                assert registry.one_line(family, name) == first_line(cls) != ""

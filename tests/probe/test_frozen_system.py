@@ -19,7 +19,7 @@ from support.tiny_study import attempt, specs, tiny, trace_of
 
 from hfbench.errors import ConfigError, StoreError
 from hfbench.probe.freeze import frozen_systems
-from hfbench.probe.frozen_system import MAGIC, FrozenSystem, read
+from hfbench.probe.frozen_system import MAGIC, FrozenSystem, read_system
 
 KFAC = "methods.shf.preconditioner={use='kfac',memory=0.9}"
 
@@ -29,9 +29,9 @@ KFAC = "methods.shf.preconditioner={use='kfac',memory=0.9}"
 REPLAY = """
 import json, sys, torch
 from hfbench.runs.attempt import single_threaded
-from hfbench.probe.frozen_system import read
+from hfbench.probe.frozen_system import read_system
 with single_threaded():
-    opened = read(sys.argv[1]).open()
+    opened = read_system(sys.argv[1]).open()
     assert opened.seen() == opened.frozen.seen, "not the same bits"
     row = opened.optimizer.step(*opened.batch, opened.curvature).to_row()
 print(json.dumps(row))
@@ -86,7 +86,7 @@ def test_posing_a_system_changes_nothing(overrides: tuple[str, ...]) -> None:
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     frozen = zoo()[1]
-    again = read(frozen.save(tmp_path / "one.system"))
+    again = read_system(frozen.save(tmp_path / "one.system"))
     assert again.spec.key() == frozen.spec.key()
     assert (again.iteration, again.damping, again.met) == (2, frozen.damping, frozen.damping)
     assert again.seen == frozen.seen
@@ -148,16 +148,16 @@ def test_a_flipped_byte_is_refused(tmp_path: Path, where: int) -> None:
     held[where] ^= 1
     path.write_bytes(bytes(held))
     with pytest.raises(StoreError, match=r"one.system is damaged: .* Capture it again"):
-        read(path)
+        read_system(path)
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="none.system: No such file"):
-        read(tmp_path / "none.system")
+        read_system(tmp_path / "none.system")
     foreign = tmp_path / "foreign.system"
     foreign.write_bytes(b"PK")
     with pytest.raises(StoreError, match="is not a system that this version of hfbench captured"):
-        read(foreign)
+        read_system(foreign)
 
 
 def test_a_file_cannot_execute_code(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_file_cannot_execute_code(tmp_path: Path) -> None:
     path = tmp_path / "evil.system"
     path.write_bytes(MAGIC + hashlib.sha256(held).hexdigest().encode() + b"\n" + held)
     with pytest.raises(StoreError, match="another version"):
-        read(path)
+        read_system(path)
     assert not (tmp_path / "executed").exists()
 
 

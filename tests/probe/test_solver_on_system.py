@@ -13,7 +13,7 @@ from hfbench.inner_solve.solve import solve
 from hfbench.parts.protocols import Stop
 from hfbench.probe.freeze import frozen_systems
 from hfbench.probe.judge import Judge
-from hfbench.probe.solver_on_system import Arm, arms_of, follow, grid
+from hfbench.probe.solver_on_system import Arm, arms_of, judged_iterations, solve_and_judge
 
 CG, LSQR, LSMR, MINRES = (Arm(name, "martens") for name in ("cg", "lsqr", "lsmr", "minres"))
 
@@ -26,7 +26,7 @@ def test_tracked_quantities_agree_with_float64(arm: Arm) -> None:
     """The issue's bounds: 1e-3 in float32 at lambda = 1e-4; here also how the residual does."""
     factor = 1e-4 / frozen().met
     one = Judge(frozen().damped(factor))
-    solve = follow(frozen().damped(factor), one, arm, 40)
+    solve = solve_and_judge(frozen().damped(factor), one, arm, 40)
     for row in solve.rows[1:]:
         assert row["q"] == pytest.approx(row["q_exact"], rel=1e-3)
 
@@ -58,24 +58,24 @@ def test_the_path_is_that_of_the_run(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
     attempt(spec, tmp_path)
     recorded = trace_of(spec, tmp_path).iloc[3]
-    found = follow(frozen(), judge(), CG, 60)
+    found = solve_and_judge(frozen(), judge(), CG, 60)
     assert found.stops["relative-progress"] == recorded["inner_iterations"]
     if recorded["chosen_iterate"] == recorded["inner_iterations"]:
         assert found.stopped("relative-progress")["q"] == recorded["q"]
 
 
 def test_every_solve_is_judged_at_the_grid_and_at_its_stops() -> None:
-    found = follow(frozen(), judge(), LSMR, 30)
+    found = solve_and_judge(frozen(), judge(), LSMR, 30)
     ks = [row["k"] for row in found.rows]
     assert ks == sorted(set(ks))
-    assert set(grid(30)) <= set(ks)
+    assert set(judged_iterations(30)) <= set(ks)
     assert set(found.stops.values()) <= set(ks)
     assert set(found.stops) == {"relative-progress", "residual", "backward-error"}
-    assert grid(30) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 18, 22, 26]
+    assert judged_iterations(30) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 18, 22, 26]
 
 
 def test_a_rule_says_stop_where_it_would_have_ended_the_solve() -> None:
-    found = follow(frozen(), judge(), LSQR, 40)
+    found = solve_and_judge(frozen(), judge(), LSQR, 40)
     for name, k in found.stops.items():
         opened = frozen().open(solver={"use": "lsqr"}, rules=({"use": name},))
         posed, warm = opened.system_at()
@@ -84,23 +84,23 @@ def test_a_rule_says_stop_where_it_would_have_ended_the_solve() -> None:
 
 
 def test_starts_products_and_right_hand_sides_are_those_asked_for() -> None:
-    zero = follow(frozen(), judge(), Arm("cg", "martens", start="zero"), 2)
+    zero = solve_and_judge(frozen(), judge(), Arm("cg", "martens", start="zero"), 2)
     assert zero.rows[0]["q_exact"] == 0
-    warm = follow(frozen(), judge(), CG, 2)
+    warm = solve_and_judge(frozen(), judge(), CG, 2)
     assert warm.rows[0]["q_exact"] != 0
-    before = follow(frozen(), judge(), Arm("cg", "martens", start="previous"), 2)
+    before = solve_and_judge(frozen(), judge(), Arm("cg", "martens", start="previous"), 2)
     assert before.rows[0]["q_exact"] not in (0, warm.rows[0]["q_exact"])
     first = next(frozen_systems(frozen().spec, [1]))
     with pytest.raises(ConfigError, match="--start previous: there was no step before the first system"):
-        follow(first, judge(), Arm("cg", "martens", start="previous"), 2)
-    damping = follow(frozen("shf"), Judge(frozen("shf")), Arm("lsmr", "martens", right_hand_side="damping"), 5)
-    other = follow(frozen("shf"), Judge(frozen("shf")), Arm("lsmr", "martens", right_hand_side="auto"), 5)
+        solve_and_judge(first, judge(), Arm("cg", "martens", start="previous"), 2)
+    damping = solve_and_judge(frozen("shf"), Judge(frozen("shf")), Arm("lsmr", "martens", right_hand_side="damping"), 5)
+    other = solve_and_judge(frozen("shf"), Judge(frozen("shf")), Arm("lsmr", "martens", right_hand_side="auto"), 5)
     assert damping.rows[5]["q"] == pytest.approx(other.rows[5]["q"], rel=1e-3)
 
 
 def test_solvers_end_at_the_exact_solution() -> None:
     for arm in (CG, LSQR, LSMR, MINRES):
-        found = follow(frozen(), judge(), arm, 150)
+        found = solve_and_judge(frozen(), judge(), arm, 150)
         assert found.rows[-1]["gap"] < 1e-6
         assert found.rows[-1]["distance"] < 1e-2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from hfbench.records.trace import COLUMNS, of_step, row, table
+from hfbench.records.trace import COLUMNS, arrow_table, of_step, row
 
 
 def test_a_row_has_every_column_in_order_and_what_is_not_given_is_none() -> None:
@@ -18,7 +18,7 @@ def test_a_row_has_every_column_in_order_and_what_is_not_given_is_none() -> None
 
 def test_a_table_has_the_columns_types_even_where_all_is_missing() -> None:
     for rows in ([], [row({})]):
-        made = table(rows)
+        made = arrow_table(rows)
         assert made.num_rows == len(rows)
         assert made.schema.names == list(COLUMNS)
         assert made.schema.field("iteration").type == pa.int64()

@@ -15,13 +15,13 @@ from hfbench.report.document import (
     Code,
     Document,
     Heading,
+    ImageBlock,
     Mono,
     Paragraph,
-    Picture,
     Strong,
     Table,
+    document_markdown,
     literal,
-    markdown,
     printable,
 )
 
@@ -51,7 +51,7 @@ def test_no_text_can_hide_or_reorder_anything(text: str) -> None:
 
 
 def test_whatever_a_text_holds_it_is_text_in_markdown() -> None:
-    written = markdown(Document(EVIL, every_block(EVIL)[:-1]))
+    written = document_markdown(Document(EVIL, every_block(EVIL)[:-1]))
     assert "<script" not in written
     assert "<img" not in written
     assert not re.search(r"(?<!\\)[`\[\]]|(?<!\\)\*bold", written)
@@ -75,10 +75,10 @@ def test_lines_begin_no_lists_in_markdown(text: str, written: str) -> None:
 
 
 def test_markdown_of_every_block(tmp_path: Path) -> None:
-    picture = Picture(tmp_path / "forest.png", tmp_path / "forest.svg", "Ratios.", "Figure forest")
+    picture = ImageBlock(tmp_path / "forest.png", tmp_path / "forest.svg", "Ratios.", "Figure forest")
     table = Table(("method", "ratio", "verdict"), [["hf", "1.00", Strong("better", "good")]], "Ratios", words=1)
     blocks = [Heading("Answer"), Paragraph(("Run ", Mono("x")), "warning"), Bullets(["one", "two"]), table, picture]
-    assert markdown(Document("study", [*blocks, Code("echo '```'")])) == (
+    assert document_markdown(Document("study", [*blocks, Code("echo '```'")])) == (
         "# study\n\n## Answer\n\n**Note.** Run <code>x</code>\n\n- one\n- two\n\n"
         "Ratios\n\n| method | ratio | verdict |\n| :--- | ---: | :--- |\n| hf | 1.00 | **better** |\n\n"
         "![Figure forest](forest.png)\n\nRatios.\n\n````sh\necho '```'\n````\n"

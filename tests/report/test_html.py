@@ -16,9 +16,9 @@ from hfbench.report.document import (
     Code,
     Document,
     Heading,
+    ImageBlock,
     Mono,
     Paragraph,
-    Picture,
     Strong,
     Table,
     printable,
@@ -61,7 +61,7 @@ def read(page: str) -> Reader:
 
 @given(st.text())
 def test_html_gives_any_text_back(text: str) -> None:
-    found = read(html.page(Document("title", [Paragraph(text)])))
+    found = read(html.html_page(Document("title", [Paragraph(text)])))
     shown = printable(text)
     assert shown in "".join(found.text)
     assert found.tags.count("p") == 1
@@ -76,7 +76,7 @@ def test_pictures_are_inside_the_page(tmp_path: Path) -> None:
         (b" " * (html.LARGEST_SVG + 1), "png", b"PNG"),
     ):
         svg.write_bytes(content)
-        found = read(html.page(Document("x", [Picture(png, svg, "caption", 'the "alt"')])))
+        found = read(html.html_page(Document("x", [ImageBlock(png, svg, "caption", 'the "alt"')])))
         attributes = dict(found.attributes)
         assert attributes["src"] == f"data:image/{kind};base64,{base64.b64encode(embedded).decode()}"
         assert attributes["alt"] == 'the "alt"'
@@ -84,7 +84,7 @@ def test_pictures_are_inside_the_page(tmp_path: Path) -> None:
 
 def test_sections_are_linked_before_the_first() -> None:
     blocks = [Paragraph("lead"), Heading("One"), Heading("below", 3), Heading("Two")]
-    found = read(html.page(Document("x", blocks)))
+    found = read(html.html_page(Document("x", blocks)))
     links = [value for name, value in found.attributes if name == "href"]
     targets = [value for name, value in found.attributes if name == "id"]
     assert links == ["#s1", "#s2"]
@@ -93,7 +93,7 @@ def test_sections_are_linked_before_the_first() -> None:
 
 
 def test_the_page_may_run_and_fetch_nothing() -> None:
-    attributes = read(html.page(Document("x", []))).attributes
+    attributes = read(html.html_page(Document("x", []))).attributes
     policy = next(value for _, value in attributes if value and "src" in value)
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert "url(" not in html.STYLE
@@ -118,8 +118,8 @@ def every_block(text: str) -> list[Block]:
 
 
 def test_whatever_a_text_holds_it_is_text_in_html() -> None:
-    harmless = read(html.page(Document("plain", every_block("plain"))))
-    page = html.page(Document(EVIL, every_block(EVIL)))
+    harmless = read(html.html_page(Document("plain", every_block("plain"))))
+    page = html.html_page(Document(EVIL, every_block(EVIL)))
     found = read(page)
     assert found.tags == harmless.tags
     assert found.attributes == harmless.attributes

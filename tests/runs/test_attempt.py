@@ -16,7 +16,7 @@ from support.tiny_study import MISBEHAVING, Explodes, Raises, attempt, interrupt
 from hfbench import registry
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
-from hfbench.runs.build import load
+from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
 
 
@@ -162,7 +162,7 @@ def test_a_run_keeps_pictures_of_its_first_test_cases(tmp_path: Path) -> None:
     shown = RunFolder(tmp_path, spec.key()).examples()
     assert shown is not None
     assert shown["originals"].shape == shown["reconstructions"].shape == (8, 16, 16)
-    test = load(spec).test.inputs[:8].reshape(8, 16, 16).numpy()
+    test = load_data(spec).test.inputs[:8].reshape(8, 16, 16).numpy()
     assert (shown["originals"] == test).all()
     squares = ((shown["reconstructions"] - test) ** 2).sum((1, 2))
     assert shown["errors"] == pytest.approx(squares, rel=1e-5)

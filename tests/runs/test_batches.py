@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan
-from hfbench.runs.batches import draw
+from hfbench.runs.batches import draw_cases
 from hfbench.runs.random_streams import generator
 
 
@@ -20,20 +20,20 @@ def plan(gradient: int, curvature: int, order: str = "cyclic") -> BatchPlan:
 def test_curvature_on_martens_chunks() -> None:
     """Gradient on everything, curvature on chunk (iteration - 1) mod c."""
     for iteration in range(1, 10):
-        gradient, curvature = draw(plan(20, 5), iteration, 20, None)
+        gradient, curvature = draw_cases(plan(20, 5), iteration, 20, None)
         assert sorted(gradient.tolist()) == list(range(20))
         chunk = (iteration - 1) % 4
         assert curvature.tolist() == list(range(5 * chunk, 5 * chunk + 5))
 
 
 def test_windows_follow_one_another_and_wrap() -> None:
-    seen = [draw(plan(4, 4), iteration, 10, None)[0].tolist() for iteration in range(1, 5)]
+    seen = [draw_cases(plan(4, 4), iteration, 10, None)[0].tolist() for iteration in range(1, 5)]
     assert seen == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5]]
 
 
 def test_equal_sizes_give_one_tensor() -> None:
     for order in ("cyclic", "random"):
-        gradient, curvature = draw(plan(6, 6, order), 3, 10, generator(0, "batches/3"))
+        gradient, curvature = draw_cases(plan(6, 6, order), 3, 10, generator(0, "batches/3"))
         assert gradient is curvature
 
 
@@ -42,7 +42,7 @@ def test_cases_are_distinct_and_the_curvatures_among_the_gradients(data: st.Data
     total = data.draw(st.integers(1, 40))
     size = data.draw(st.integers(1, total))
     part = data.draw(st.integers(1, size))
-    gradient, curvature = draw(plan(size, part, order), step, total, generator(0, f"batches/{step}"))
+    gradient, curvature = draw_cases(plan(size, part, order), step, total, generator(0, f"batches/{step}"))
     assert len(set(gradient.tolist())) == len(gradient) == size
     assert len(set(curvature.tolist())) == len(curvature) == part
     assert set(curvature.tolist()) <= set(gradient.tolist()) <= set(range(total))
@@ -50,24 +50,24 @@ def test_cases_are_distinct_and_the_curvatures_among_the_gradients(data: st.Data
 
 def test_random_draws_are_nested_across_sizes() -> None:
     """Two methods of a study meet the same cases as far as their sizes agree."""
-    small, large = (draw(plan(n, n // 2, "random"), 7, 30, generator(3, "batches/7")) for n in (8, 20))
+    small, large = (draw_cases(plan(n, n // 2, "random"), 7, 30, generator(3, "batches/7")) for n in (8, 20))
     assert large[0][:8].tolist() == small[0].tolist()
     assert small[1].tolist() == small[0][:4].tolist()
-    other = draw(plan(8, 4, "random"), 8, 30, generator(3, "batches/8"))
+    other = draw_cases(plan(8, 4, "random"), 8, 30, generator(3, "batches/8"))
     assert other[0].tolist() != small[0].tolist()
 
 
 def test_same_stream_same_cases() -> None:
-    first, second = (draw(plan(9, 9, "random"), 1, 30, generator(5, "batches/1"))[0] for _ in range(2))
+    first, second = (draw_cases(plan(9, 9, "random"), 1, 30, generator(5, "batches/1"))[0] for _ in range(2))
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (5, 0), (4, 5), (11, 5), (-1, -1)])
 def test_bad_plans(sizes: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match=f"curvature={sizes[1]}, gradient={sizes[0]}"):
-        draw(plan(*sizes), 1, 10, None)
+        draw_cases(plan(*sizes), 1, 10, None)
 
 
 def test_an_unknown_order_is_no_window() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cyclic'"):
-        draw(plan(5, 5, "cylic"), 1, 10, None)
+        draw_cases(plan(5, 5, "cylic"), 1, 10, None)

@@ -12,7 +12,7 @@ from support.tiny_study import specs, tiny
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan
-from hfbench.runs.build import begin_schedule, build_model, build_task, check_plan, load, stream
+from hfbench.runs.build import begin_schedule, build_model, build_task, check_plan, load_data, stream
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_methods_of_a_seed_have_the_same_data_and_weights(tmp_path: Path) -> Non
     weights, inputs = {}, {}
     for run, spec in known.items():
         weights[run] = torch.cat([p.detach().flatten() for p in build_model(build_task(spec), spec).parameters()])
-        inputs[run] = load(spec).train.inputs
+        inputs[run] = load_data(spec).train.inputs
     for seed in (0, 1):
         assert torch.equal(weights["hf", seed], weights["shf", seed])
         assert torch.equal(inputs["hf", seed], inputs["shf", seed])
@@ -36,7 +36,7 @@ def test_methods_of_a_seed_have_the_same_data_and_weights(tmp_path: Path) -> Non
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_data_and_model_have_the_runs_precision(spec: RunSpec, precision: str) -> None:
     spec = replace(spec, precision=precision)
-    loaded, model = load(spec), build_model(build_task(spec), spec)
+    loaded, model = load_data(spec), build_model(build_task(spec), spec)
     dtypes = {loaded.train.inputs.dtype, loaded.test.targets.dtype, *(p.dtype for p in model.parameters())}
     assert dtypes == {getattr(torch, precision)}
     assert loaded.train.targets is loaded.train.inputs, "a picture that is its own target is held once"

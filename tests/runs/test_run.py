@@ -15,7 +15,7 @@ from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.parts.hyperparameters import part
 from hfbench.parts.protocols import BatchPlan
 from hfbench.runs import batches
-from hfbench.runs.build import load
+from hfbench.runs.build import load_data
 from hfbench.runs.random_streams import generator
 from hfbench.runs.run import LiveRun
 from hfbench.schedulers.fixed import FixedSchedule
@@ -36,7 +36,9 @@ class Picky:
 
 def test_methods_of_one_seed_share_split_weights_and_draws(tmp_path: Path) -> None:
     by_name = specs(tiny(tmp_path))
-    hf, shf, other = (LiveRun(spec, load(spec)) for spec in (by_name["hf", 0], by_name["shf", 0], by_name["hf", 1]))
+    hf, shf, other = (
+        LiveRun(spec, load_data(spec)) for spec in (by_name["hf", 0], by_name["shf", 0], by_name["hf", 1])
+    )
     for live in (hf, shf, other):
         live.begin()
     assert torch.equal(hf.data.validation.inputs, shf.data.validation.inputs)
@@ -44,7 +46,7 @@ def test_methods_of_one_seed_share_split_weights_and_draws(tmp_path: Path) -> No
     assert hf.rows[0]["test_error"] == shf.rows[0]["test_error"] != other.rows[0]["test_error"]
 
     plan = shf.schedule.plan
-    draws = [batches.draw(plan, 1, 200, generator(live.spec.seed, "batches/1"))[0] for live in (hf, shf, other)]
+    draws = [batches.draw_cases(plan, 1, 200, generator(live.spec.seed, "batches/1"))[0] for live in (hf, shf, other)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 
@@ -53,7 +55,7 @@ def test_a_schedulers_validation_is_work_of_the_method(tmp_path: Path) -> None:
     by_name = specs(tiny(tmp_path))
     counted = {}
     for name in ("hf", "shf"):
-        live = LiveRun(by_name[name, 0], load(by_name[name, 0]))
+        live = LiveRun(by_name[name, 0], load_data(by_name[name, 0]))
         live.begin()
         before = live.optimizer.ledger.evaluation
         live._scheduler_validation()
@@ -92,7 +94,7 @@ def test_a_step_that_is_not_finite_is_divergence_later_and_a_failure_at_first(
 
 def test_initial_outputs_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path))["hf", 0]
-    live = LiveRun(spec, load(spec))
+    live = LiveRun(spec, load_data(spec))
     with torch.no_grad():
         next(live.model.parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="finite outputs at its initial weights"):
@@ -103,29 +105,29 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path, "methods.hf.scheduler.gradient=201"))["hf", 0]
     message = r"^methods\.hf\.scheduler\.gradient on task tiny-curves: .* 200 training cases, but got 201\.$"
     with pytest.raises(ConfigError, match=message):
-        LiveRun(spec, load(spec))
+        LiveRun(spec, load_data(spec))
 
 
 def test_a_scheduler_that_cannot_begin_is_named_with_the_task(tmp_path: Path) -> None:
     with registry.temporary("scheduler", "picky", Picky):
         spec = specs(tiny(tmp_path, "methods.hf.scheduler=picky"))["hf", 0]
         with pytest.raises(ConfigError, match=r"^methods\.hf\.scheduler on task tiny-curves: Sundays: closed\.$"):
-            LiveRun(spec, load(spec))
+            LiveRun(spec, load_data(spec))
         planned = specs(tiny(tmp_path, "methods.hf.scheduler={use='picky', plans=300}"))["hf", 0]
         message = r"^methods\.hf\.scheduler on task tiny-curves: a gradient batch must have 1 to 200 .* plans 300\.$"
         with pytest.raises(ConfigError, match=message):
-            LiveRun(planned, load(planned))
+            LiveRun(planned, load_data(planned))
 
 
 def test_double_precision_goes_all_the_way(tmp_path: Path) -> None:
     spec = specs(tiny(tmp_path, "study.precision=float64"))["hf", 0]
-    live = LiveRun(spec, load(spec))
+    live = LiveRun(spec, load_data(spec))
     assert {p.dtype for p in live.model.parameters()} == {live.data.test.inputs.dtype} == {torch.float64}
 
 
 def test_what_a_batch_needs_once_is_off_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = specs(tiny(tmp_path))["hf", 0]
-    live = LiveRun(spec, load(spec))
+    live = LiveRun(spec, load_data(spec))
     live.begin()
     prepare, begun = HessianFree.prepare, []
 

@@ -8,7 +8,7 @@ import pytest
 
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan, Evidence
-from hfbench.runs.batches import draw
+from hfbench.runs.batches import draw_cases
 from hfbench.schedulers.fixed import Fixed
 
 
@@ -30,7 +30,7 @@ def test_sizes_above_one_are_numbers_of_cases() -> None:
 def test_the_curvature_is_among_the_gradients_cases() -> None:
     plan = Fixed(gradient=0.1, curvature=0.5).begin(100).plan
     assert (plan.gradient, plan.curvature) == (10, 10)
-    assert len(draw(plan, 1, 100, None)[1]) == 10
+    assert len(draw_cases(plan, 1, 100, None)[1]) == 10
 
 
 def test_tiny_sets_have_one_case_at_least() -> None:

@@ -28,7 +28,7 @@ from hfbench.inner_solve.solve import check_preconditioner, solve
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.parts.protocols import Breakdown, Stop
 from hfbench.solvers.cg import CG
-from hfbench.solvers.dense import Dense, matrix
+from hfbench.solvers.dense import Dense, dense_matrix
 from hfbench.solvers.preconditioners.identity import Identity, Unit
 from hfbench.solvers.preconditioners.martens import Martens
 from hfbench.solvers.stopping import RelativeProgress
@@ -51,7 +51,7 @@ def gauss_newton(layout: str, dtype: torch.dtype = torch.float64) -> tuple[Gauss
 @pytest.mark.parametrize("layout", ["structured", "flat"])
 def test_the_matrix_is_that_of_the_system(layout: str) -> None:
     system, A = gauss_newton(layout)
-    np.testing.assert_allclose(matrix(system).numpy(), A, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(dense_matrix(system).numpy(), A, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("layout", ["structured", "flat"])
@@ -76,7 +76,7 @@ def test_the_start_and_the_solution(layout: str, warm: bool) -> None:
 def test_single_precision_is_solved_in_double_precision() -> None:
     system, _ = gauss_newton("structured", torch.float32)
     _, end = Dense().iterates(system, None, Unit())
-    A, b = matrix(system).numpy(), -flat(system.gradient)
+    A, b = dense_matrix(system).numpy(), -flat(system.gradient)
     assert end.x[0].dtype is torch.float32
     np.testing.assert_allclose(flat(end.x), np.linalg.solve(A, b), rtol=1e-6, atol=1e-9)
     assert end.q == pytest.approx(-0.5 * b @ np.linalg.solve(A, b), rel=1e-9)

@@ -1,7 +1,7 @@
 """How often the statistics are wrong, and right, on simulated studies. `pytest -s` prints every measured figure.
 
 Each rate is held against its promise plus three standard errors of the simulation. Studies are judged as real ones
-are, by `judge`; reading them from a table of results is left out for speed and checked once.
+are, by `judge_pairs`; reading them from a table of results is left out for speed and checked once.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import pytest
 from support.result_tables import runs
 
 from hfbench.statistics import factorial
-from hfbench.statistics.comparisons import compare, judge
+from hfbench.statistics.comparisons import compare, judge_pairs
 from hfbench.statistics.paired_tests import hodges_lehmann, wilcoxon_pratt
 from hfbench.statistics.pairs import Pairs
 
@@ -42,7 +42,7 @@ def costs(rng, n, ratio=1.0, sd=0.2, methods=1):
 
 
 def verdict(pairs, margin=1.10, alpha=ALPHA):
-    (comparison,) = judge([pairs], margin, alpha)
+    (comparison,) = judge_pairs([pairs], margin, alpha)
     return comparison.verdict
 
 
@@ -57,7 +57,7 @@ def test_the_simulations_judge_what_a_table_of_results_holds():
         name: {s: c if c <= tau else None for s, c in enumerate(of.tolist())}
         for name, of in (("lsmr", t), ("hf", base))
     }
-    assert compare(runs(cut, tau=tau), "hf", budget={"usps": tau}) == judge([paired(t, base, tau)], 1.10, ALPHA)
+    assert compare(runs(cut, tau=tau), "hf", budget={"usps": tau}) == judge_pairs([paired(t, base, tau)], 1.10, ALPHA)
 
 
 # ---------------------------------------------------------------- one comparison
@@ -170,7 +170,7 @@ def test_a_family_of_six_seldom_holds_one_wrong_verdict():
     wrong = unadjusted = 0
     for _ in range(repeats):
         *methods, base = costs(rng, n, methods=6)
-        family = judge([paired(t, base) for t in methods], 1.10, ALPHA)
+        family = judge_pairs([paired(t, base) for t in methods], 1.10, ALPHA)
         wrong += any(differs(one.verdict) for one in family)
         unadjusted += any(one.p < ALPHA for one in family)
     say("families of 6 with a wrong verdict", wrong / repeats, repeats)
@@ -184,7 +184,7 @@ def test_a_family_of_six_seldom_holds_one_wrong_verdict():
 )
 def test_a_p_value_that_could_not_reach_alpha_is_refused(n, family, least):
     base = 100.0 + np.arange(n)
-    found = judge([paired(base / (2 + i), base) for i in range(family)], 1.10, ALPHA)
+    found = judge_pairs([paired(base / (2 + i), base) for i in range(family)], 1.10, ALPHA)
     for one in found:
         assert one.least_pairs == least
         assert one.p_attainable == pytest.approx(min(1.0, family * 2.0 ** (1 - n) if n >= 6 else 1.0))
@@ -199,16 +199,16 @@ def test_a_p_value_that_could_not_reach_alpha_is_refused(n, family, least):
 def test_a_refusal_counts_only_pairs_that_differ_and_what_the_rest_of_the_family_could_give():
     base = 100.0 + np.arange(12)
     tied = np.where(np.arange(12) < 6, base, base / 2)
-    small, large = judge([paired(base[:6] / 2, base[:6]), paired(base / 2, base)], 1.10, ALPHA)
+    small, large = judge_pairs([paired(base[:6] / 2, base[:6]), paired(base / 2, base)], 1.10, ALPHA)
     assert (small.p_holm, large.p_holm) == (2 / 2**6, 2 * 2 / 2**12)  # the larger goes first and leaves alpha whole
-    alone, with_ties = judge([paired(base[:6] / 2, base[:6]), paired(tied, base)], 1.10, ALPHA)
+    alone, with_ties = judge_pairs([paired(base[:6] / 2, base[:6]), paired(tied, base)], 1.10, ALPHA)
     assert alone.p_holm is with_ties.p_holm is None
     assert with_ties.verdict == "inconclusive (n too small)"
 
 
 def test_a_refused_p_value_still_lets_equivalence_be_found():
     base = 100.0 + np.arange(6)
-    found = judge([paired(base * (0.99 + 0.001 * i), base) for i in range(3)], 1.10, ALPHA)
+    found = judge_pairs([paired(base * (0.99 + 0.001 * i), base) for i in range(3)], 1.10, ALPHA)
     assert {one.verdict for one in found} == {"equivalent"}
 
 
@@ -219,7 +219,7 @@ def test_rows_in_any_order_and_unequal_seeds_pair_by_seed():
     rng = np.random.default_rng(8)
     t, base = costs(rng, 14)
     table = {"hf": {s: base[s] for s in range(12)}, "lsmr": {s: t[s] for s in range(3, 14)}}
-    (expected,) = judge([paired(t[3:12], base[3:12])], 1.10, ALPHA)
+    (expected,) = judge_pairs([paired(t[3:12], base[3:12])], 1.10, ALPHA)
     for seed in range(3):
         (found,) = compare(runs(table).sample(frac=1, random_state=seed), "hf")
         assert (found.n, found.missing) == (9, 5)
@@ -243,11 +243,11 @@ def cells(rng, n, k, sd, main=(), joint=0.0, tau=math.inf):
     mean = levels[:, : len(main)] @ np.array(main, dtype=float) + (joint * levels[:, 0] * levels[:, 1] if joint else 0)
     y = 0.3 * rng.standard_normal((n, 1)) + mean + sd * rng.standard_normal((n, 2**k))
     solved = y <= tau
-    return factorial.Block("usps", "work_to_target", math.exp(tau), 0, np.where(solved, y, tau), solved)
+    return factorial.BlockedRuns("usps", "work_to_target", math.exp(tau), 0, np.where(solved, y, tau), solved)
 
 
 def judged(rng, n, k, sd, **made):
-    found = factorial.judge([cells(rng, n, k, sd, **made)], design(k), 1.10, ALPHA)
+    found = factorial.judge_effects([cells(rng, n, k, sd, **made)], design(k), 1.10, ALPHA)
     return {one.name: one for one in found}
 
 
@@ -298,7 +298,7 @@ def test_effects_that_multiply_are_not_called_synergy_because_the_budget_cut_one
     wrong = naive = covered = 0
     for _ in range(repeats):
         block = cells(rng, n, 2, 0.2, main=(-0.7, -0.7), tau=0.0)
-        joint = factorial.judge([block], design(2), 1.10, ALPHA)[-1]
+        joint = factorial.judge_effects([block], design(2), 1.10, ALPHA)[-1]
         wrong += is_found(joint)
         covered += joint.ci_low <= 1 <= joint.ci_high
         naive += 3 * wilcoxon_pratt(factorial.contrast(block, design(2), ("a", "b")).d) < ALPHA

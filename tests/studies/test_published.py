@@ -35,9 +35,9 @@ def test_a_published_report_has_its_figures_beside_it(name: str) -> None:
 def test_published_tables_come_out_of_the_published_records(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_figures, "draw", lambda *of: [])  # `.ci/run` draws them
+    monkeypatch.setattr(study_figures, "draw_figures", lambda *of: [])  # `.ci/run` draws them
     monkeypatch.setattr(conclusion, "_log", lambda *of: None)
-    monkeypatch.setattr("hfbench.tracking.run_logger.Log.ended", lambda *of: None)
+    monkeypatch.setattr("hfbench.tracking.run_logger.RunLogger.ended", lambda *of: None)
     screen = io.StringIO()
     results = results_folder(tmp_path / "results")
     assert compare_study(load_study(name), results, None, Console(file=screen, width=80)) == 0

@@ -110,7 +110,7 @@ class Recording(TorchDispatchMode):
 
 
 def record(call: Callable[[], Made], device: torch.device) -> tuple[Recording, Made]:
-    """In place of `hfbench.curvature.cuda_graphs.record`."""
+    """In place of `hfbench.curvature.cuda_graphs.capture_graph`."""
     graph = Recording()
     with graph:
         made = call()

@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 import hfbench
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.linalg.data_parallel import Group
+from hfbench.linalg.data_parallel import RankGroup
 
 STEPS = 10
 CASES = 61
@@ -88,7 +88,7 @@ def counted() -> Iterator[list[int]]:
 def products(group: Any, rows: slice) -> dict[str, Any]:
     """The bytes of one product of each kind, and of a Golub-Kahan step's two norms."""
     net, (x, t) = model(), data()
-    at = Linearisation(net, "logistic", x[rows], t[rows], ranks=Group(group, torch.device("cpu")))
+    at = Linearisation(net, "logistic", x[rows], t[rows], ranks=RankGroup(group, torch.device("cpu")))
     v = at.gradient
     _ = at.loss_at
     found: dict[str, Any] = {"parameters": 8 * v.numel()}

@@ -14,7 +14,7 @@ from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
 from hfbench.records.recorded_study import Leftovers, RecordedStudy
-from hfbench.sweep.carry_over import frozen_study, matrix, name_of
+from hfbench.sweep.carry_over import carry_over_matrix, frozen_study, name_of
 from hfbench.sweep.retest import Winner
 
 SETTINGS = {
@@ -83,7 +83,7 @@ def test_the_matrix_has_ratios_to_the_defaults_and_to_each_tasks_own(study: Stud
     def cost(method: str, task: str, seed: int) -> float:
         return costs[method]["ab".index(task)] * math.exp(0.01 * seed)
 
-    cells = matrix(recorded(made, cost), "shf", ["a", "b"])
+    cells = carry_over_matrix(recorded(made, cost), "shf", ["a", "b"])
     found = {(one.tuned_on, one.run_on, one.against): one.comparison for one in cells}
     ratios = {place: one.ratio for place, one in found.items()}
     expected = {
@@ -100,7 +100,7 @@ def test_the_matrix_has_ratios_to_the_defaults_and_to_each_tasks_own(study: Stud
 def test_a_task_without_settings_of_its_own_is_compared_with_the_defaults_only(study: Study) -> None:
     made = frozen_study(study, frozen("a"))
     assert made is not None
-    cells = matrix(recorded(made, lambda *of: 10.0), "shf", ["a", "b"])
+    cells = carry_over_matrix(recorded(made, lambda *of: 10.0), "shf", ["a", "b"])
     assert [(one.tuned_on, one.run_on, one.against) for one in cells] == [
         ("a", "a", "defaults"),
         ("a", "b", "defaults"),

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from support.sweep_stand_ins import FIRST, Bowl, Memory, sweep
 
-from hfbench.sweep.progress import Lines, best, describe
+from hfbench.sweep.progress import TrialLines, best, describe_trial
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, Trial
 from hfbench.sweep.tuning import Tuning
 
@@ -34,17 +34,17 @@ def trial(
 
 def test_a_trial_is_told_in_one_line() -> None:
     shown = tuning(trial(0, 10.0), trial(1, 5.0), trial(2, 20.0, PRUNED, seeds=SEEDS[:1]), trial(3, 8.0))
-    told = [describe(shown, shown.all[index]) for index in range(4)]
+    told = [describe_trial(shown, shown.all[index]) for index in range(4)]
     assert told[0] == "bowl trial 0/4: shf as it stands"
     assert told[1] == "bowl trial 1/4: 0.50x of shf; best 0.50x, trial 1"
     assert told[2] == "bowl trial 2/4: ended after 1 seeds at 2.00x of shf; best 0.50x, trial 1"
     failed = replace(trial(4, 1.0), state=FAILED, why="it broke")
-    assert describe(shown, failed) == "bowl trial 4/4: failed: it broke"
+    assert describe_trial(shown, failed) == "bowl trial 4/4: failed: it broke"
 
 
 def test_before_the_first_trial_has_ended_there_is_no_ratio() -> None:
     shown = tuning(trial(0, 10.0, RUNNING), trial(1, 5.0))
-    assert describe(shown, shown.all[1]) == "bowl trial 1/4: complete"
+    assert describe_trial(shown, shown.all[1]) == "bowl trial 1/4: complete"
     assert best(shown) == "none complete yet"
 
 
@@ -52,13 +52,13 @@ def test_of_several_objectives_the_front_is_told() -> None:
     objectives = ("work_to_target", "distinct_to_target")
     shown = tuning(trial(0, 10.0), trial(1, 5.0, distinct=3.0), trial(2, 20.0, distinct=0.5), objectives=objectives)
     assert best(shown) == "front: trials 0, 1, 2"
-    assert "0.50x and 3.00x of" in describe(shown, shown.all[1])
+    assert "0.50x and 3.00x of" in describe_trial(shown, shown.all[1])
 
 
 def test_lines_are_neither_wrapped_nor_taken_for_markup() -> None:
     screen = io.StringIO()
     shown = tuning(trial(0, 10.0))
-    lines = Lines(Console(file=screen, width=20))
+    lines = TrialLines(Console(file=screen, width=20))
     lines.ended(shown, replace(trial(1, 1.0), state=FAILED, why="[bold]a long reason[/bold] that goes on"))
     lines.retests(shown, 10, 4)
     assert screen.getvalue().splitlines() == [

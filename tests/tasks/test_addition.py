@@ -8,7 +8,7 @@ import torch
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.parts.hyperparameters import build
+from hfbench.parts.hyperparameters import build_part
 from hfbench.tasks.addition import POOL, TEST, Addition, Recurrent, marks, sequences
 
 
@@ -93,7 +93,7 @@ def test_remembered_sequences_cannot_be_changed():
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build(Addition, settings)
+        build_part(Addition, settings)
 
 
 def test_more_cases_than_there_are():

@@ -6,8 +6,8 @@ from torch import nn
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.parts.hyperparameters import build
-from hfbench.tasks.autoencoder import network, split, squared_error
+from hfbench.parts.hyperparameters import build_part
+from hfbench.tasks.autoencoder import network, split_pictures, squared_error
 from hfbench.tasks.curves import Curves, CurvesSmall
 from hfbench.tasks.mnist import MNIST
 from hfbench.tasks.usps import USPS
@@ -73,7 +73,7 @@ def test_tasks_measure_that_error(task):
 
 
 def test_every_picture_is_its_own_target():
-    parts = split(torch.arange(40.0).reshape(20, 2), -torch.ones(3, 2), 6, 9, generator())
+    parts = split_pictures(torch.arange(40.0).reshape(20, 2), -torch.ones(3, 2), 6, 9, generator())
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (9, 6, 3)
     for part in (parts.train, parts.validation, parts.test):
         assert part.targets is part.inputs  # one tensor, not a copy
@@ -91,13 +91,13 @@ def test_registered_under_their_names(name):
 
 @pytest.mark.parametrize("task", TASKS.values())
 def test_defaults(task):
-    built = build(task, {})
+    built = build_part(task, {})
     assert (built.loss, built.decay, built.decay_mask, built.cases) == ("logistic", 1e-5, "weights", None)
     assert set(task.budget) == {"passes"}
 
 
 def test_layers_from_a_list():
-    assert build(USPS, {"layers": [30, 5]}) == USPS(layers=(30, 5))
+    assert build_part(USPS, {"layers": [30, 5]}) == USPS(layers=(30, 5))
     assert [module.out_features for module in USPS(layers=[30, 5]).model(generator())[::3]] == [30, 30]
 
 
@@ -121,4 +121,4 @@ def test_layers_that_are_none(layers):
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build(MNIST, settings)
+        build_part(MNIST, settings)

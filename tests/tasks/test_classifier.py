@@ -8,8 +8,8 @@ from torch import nn
 from hfbench import registry
 from hfbench.curvature.loss import mean_loss
 from hfbench.errors import ConfigError
-from hfbench.parts.hyperparameters import build
-from hfbench.tasks.classifier import misclassified, network
+from hfbench.parts.hyperparameters import build_part
+from hfbench.tasks.classifier import classifier_network, misclassified
 from hfbench.tasks.mnist_class import MNISTClass
 from hfbench.tasks.usps_class import USPSClass
 
@@ -25,7 +25,7 @@ def generator(seed=0):
 
 
 def test_network_is_logistic_with_a_linear_output():
-    modules = list(network(9, (7, 5), generator()))
+    modules = list(classifier_network(9, (7, 5), generator()))
     assert [type(module) for module in modules] == [nn.Linear, nn.Sigmoid, nn.Linear, nn.Sigmoid, nn.Linear]
     assert [(module.in_features, module.out_features) for module in modules[::2]] == [(9, 7), (7, 5), (5, 10)]
 
@@ -63,7 +63,7 @@ def test_registered_under_their_names(name):
 def test_settings(task):
     assert task.loss == "softmax"
     assert 0 < task().target < 0.2
-    assert build(task, {"layers": [30]}) == task(layers=(30,))
+    assert build_part(task, {"layers": [30]}) == task(layers=(30,))
     for settings, message in (
         ({"layers": []}, "layers: must be one or more positive whole numbers"),
         ({"layers": [10, 0]}, "layers: must be one or more positive whole numbers"),
@@ -71,7 +71,7 @@ def test_settings(task):
         ({"channels": [3]}, "channels: unknown key"),
     ):
         with pytest.raises(ConfigError, match=message):
-            build(task, settings)
+            build_part(task, settings)
 
 
 # ---------------------------------------------------------------- real data

@@ -10,7 +10,18 @@ from scipy.io import savemat
 
 from hfbench.errors import DataError
 from hfbench.parts import data_files
-from hfbench.tasks.curves import ORIGINAL, PEN, STEPS, Curves, CurvesSmall, draw, generated, levels, original, quadratic
+from hfbench.tasks.curves import (
+    ORIGINAL,
+    PEN,
+    STEPS,
+    Curves,
+    CurvesSmall,
+    draw_curves,
+    generated,
+    levels,
+    original,
+    quadratic,
+)
 
 
 def generator(seed=0):
@@ -53,7 +64,7 @@ def test_ink_is_the_formula_everywhere():
     centres = np.stack(np.meshgrid(np.arange(12) + 0.5, np.arange(12) + 0.5), axis=-1).reshape(-1, 2)
     squares = ((curve[:, :, None, :] - centres) ** 2).sum(-1).min(0)
     expected = np.rint(255 * np.maximum(1 - squares / PEN**2, 0) ** 2)
-    np.testing.assert_array_equal(draw(curve, 12), expected)
+    np.testing.assert_array_equal(draw_curves(curve, 12), expected)
 
 
 def test_remembered_pictures_cannot_be_changed():

@@ -8,7 +8,7 @@ import torch
 
 from hfbench.errors import DataError
 from hfbench.parts.data_files import verify
-from hfbench.tasks.mnist import MNIST, TEST, TRAIN, parse_idx, pictures
+from hfbench.tasks.mnist import MNIST, TEST, TRAIN, digit_pictures, parse_idx
 
 
 def generator(seed=0):
@@ -31,7 +31,7 @@ def test_pictures_are_rows_in_unit_range():
     array = np.zeros((2, 28, 28), dtype=np.uint8)
     array[1, 0, 2] = 255
     array[1, 1, 0] = 51
-    rows = pictures(idx(array))
+    rows = digit_pictures(idx(array))
     assert rows.shape == (2, 784)
     assert rows.dtype == torch.float32
     assert (rows[1, 2], rows[1, 28]) == (1.0, pytest.approx(0.2))
@@ -56,7 +56,7 @@ GOOD = idx(np.zeros((2, 28, 28), dtype=np.uint8))
 )
 def test_content_that_is_something_else(content, message):
     with pytest.raises(DataError, match=f"mnist/file: {message}"):
-        pictures(content, "mnist/file")
+        digit_pictures(content, "mnist/file")
 
 
 @pytest.mark.data

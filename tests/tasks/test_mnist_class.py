@@ -6,7 +6,7 @@ import torch
 from support.mnist_files import idx, written
 
 from hfbench.errors import DataError
-from hfbench.parts.data_files import read, verify
+from hfbench.parts.data_files import read_file, verify
 from hfbench.tasks.mnist_class import TEST_LABELS, TRAIN_LABELS, MNISTClass, labels
 
 
@@ -57,5 +57,5 @@ def test_other_numbers_of_labels_than_of_pictures(tmp_path, monkeypatch):
 def test_real_label_files_have_their_checksums_and_counts():
     assert verify(TRAIN_LABELS).name == "train-labels-idx1-ubyte.gz"
     assert verify(TEST_LABELS).name == "t10k-labels-idx1-ubyte.gz"
-    counts = labels(read(TRAIN_LABELS)).bincount().tolist()
+    counts = labels(read_file(TRAIN_LABELS)).bincount().tolist()
     assert counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

@@ -7,9 +7,9 @@ from torch import nn
 
 from hfbench import registry
 from hfbench.errors import ConfigError
-from hfbench.parts.hyperparameters import build
+from hfbench.parts.hyperparameters import build_part
 from hfbench.parts.protocols import HasPictures
-from hfbench.tasks.mnist_conv import MNISTConv, network
+from hfbench.tasks.mnist_conv import MNISTConv, convolutional_network
 
 
 def generator(seed=0):
@@ -30,7 +30,7 @@ def test_shapes_through_the_default_network():
 
 
 def test_code_and_output_are_linear():
-    kinds = [type(layer) for layer in network((2, 3), 4, generator())]
+    kinds = [type(layer) for layer in convolutional_network((2, 3), 4, generator())]
     code = kinds.index(nn.Linear)
     assert kinds[code : code + 2] == [nn.Linear, nn.Linear]
     assert kinds[-2:] == [nn.ConvTranspose2d, nn.Flatten]
@@ -38,7 +38,7 @@ def test_code_and_output_are_linear():
 
 
 def test_one_convolution():
-    assert network((3,), 2, generator())(torch.zeros(5, 784)).shape == (5, 784)
+    assert convolutional_network((3,), 2, generator())(torch.zeros(5, 784)).shape == (5, 784)
 
 
 def test_size():
@@ -58,7 +58,7 @@ def connections(layer, before, after):
 
 
 def test_initial_weights_have_the_normalised_variance():
-    model = network((40, 50), 300, generator())
+    model = convolutional_network((40, 50), 300, generator())
     sides = [(28, 14), (14, 7), None, None, (7, 14), (14, 28)]
     layers = [layer for layer in model if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     for layer, side in zip(layers, sides, strict=True):
@@ -105,11 +105,11 @@ def test_registered_under_its_name():
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build(MNISTConv, settings)
+        build_part(MNISTConv, settings)
 
 
 def test_settings_from_a_file():
-    assert build(MNISTConv, {"channels": [4, 8], "code": 10}) == MNISTConv(channels=(4, 8), code=10)
+    assert build_part(MNISTConv, {"channels": [4, 8], "code": 10}) == MNISTConv(channels=(4, 8), code=10)
 
 
 def test_error_and_pictures():

@@ -23,7 +23,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def conv() -> tuple[nn.Module, str, Tensor, Tensor]:
     pictures = torch.rand(CASES, 784, generator=generator(1), dtype=torch.float64)
-    return mnist_conv.network((2, 3), 2, generator()), "logistic", pictures, pictures
+    return mnist_conv.convolutional_network((2, 3), 2, generator()), "logistic", pictures, pictures
 
 
 def recurrent() -> tuple[nn.Module, str, Tensor, Tensor]:
@@ -33,7 +33,7 @@ def recurrent() -> tuple[nn.Module, str, Tensor, Tensor]:
 
 def classes() -> tuple[nn.Module, str, Tensor, Tensor]:
     pictures = torch.rand(CASES, 20, generator=generator(1), dtype=torch.float64)
-    return classifier.network(20, (6, 5), generator()), "softmax", pictures, torch.tensor([3, 0, 9, 3])
+    return classifier.classifier_network(20, (6, 5), generator()), "softmax", pictures, torch.tensor([3, 0, 9, 3])
 
 
 MODELS = {"conv": conv, "recurrent": recurrent, "classes": classes}

@@ -7,7 +7,7 @@ import torch
 
 from hfbench.errors import DataError
 from hfbench.parts import data_files
-from hfbench.parts.data_files import read, verify
+from hfbench.parts.data_files import read_file, verify
 from hfbench.tasks.usps import TEST, TRAIN, USPS, parse
 
 
@@ -74,9 +74,9 @@ def test_real_files_have_their_checksums():
 
 @pytest.mark.data
 def test_real_class_counts():
-    _, labels = parse(read(TRAIN))
+    _, labels = parse(read_file(TRAIN))
     assert labels.bincount().tolist() == [1194, 1005, 731, 658, 652, 556, 664, 645, 542, 644]
-    assert len(parse(read(TEST))[1]) == 2007
+    assert len(parse(read_file(TEST))[1]) == 2007
 
 
 @pytest.mark.data

@@ -142,7 +142,7 @@ def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.M
 
     setting = ResultsFolder(tmp_path, "tiny")
     recorder: Any = Recorder()
-    of_study = run_logger.Log(recorder, {spec.key(): spec}, setting, Console())
+    of_study = run_logger.RunLogger(recorder, {spec.key(): spec}, setting, Console())
     setting.folder(spec.key()).create({})
     began = time.monotonic()
     with of_study.follow([spec.key()]):
