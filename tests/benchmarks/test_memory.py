@@ -8,6 +8,7 @@ from benchmarks import memory
 from benchmarks.runner import Options
 
 
+@pytest.mark.slow
 def test_memory_compares_settings_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "apart", memory.measured)  # a process for each takes seconds
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)

@@ -45,6 +45,7 @@ def test_what_is_replaced_is_put_back_after_a_failure() -> None:
 
 
 @uses_mlflow
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_store")
 def test_finished_runs_are_written_read_judged_and_logged() -> None:
     found = {str(row["what"]): row for row in thousand.rows(QUICK)}

@@ -169,6 +169,7 @@ def replace_methods(study: Any, name: str) -> Any:
     return replace(study, methods={name: study.methods[name]}, baseline=name, on=on, seeds=(0,))
 
 
+@pytest.mark.slow
 def test_ten_healthy_runs_show_nothing(tmp_path: Path) -> None:
     study = load_study("quickstart", seeds="5")
     found = {spec.name: shown(spec, tmp_path) for spec in runs_of(study)}

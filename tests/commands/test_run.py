@@ -258,6 +258,7 @@ def command(study: Study, results: Path, jobs: int) -> list[str]:
     return [sys.executable, "-c", COMMAND, study.source, str(results), str(jobs)]
 
 
+@pytest.mark.slow
 def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_path: Path) -> None:
     file = Path(tiny(tmp_path).source)
     file.write_text(
@@ -291,6 +292,7 @@ def test_kill_9_then_the_same_command_equals_a_run_in_one_go(results: Path, tmp_
         pd.testing.assert_frame_equal(trace_of(spec, results), expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_when_its_reader_has_left(results: Path, tmp_path: Path) -> None:
     study = tiny(tmp_path)
     process = subprocess.Popen(command(study, results, 1), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -310,6 +312,7 @@ def _some_checkpoint(folders: dict[str, RunFolder]) -> bool:
     return any((folder.path / "checkpoint.pt").exists() for folder in folders.values())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_workers_and_study_in_one_sentence(results: Path, tmp_path: Path) -> None:
     """The terminal sends it to all processes at once."""
     study = tiny(tmp_path, "study.seeds=40")

@@ -71,6 +71,7 @@ def statuses(found: list[Any]) -> dict[str, str]:
 RUNS = {f"{method}/tiny-curves/s{seed}": "FINISHED" for method in ("hf", "shf") for seed in range(6)}
 
 
+@pytest.mark.slow
 def test_of_two_starts_of_one_study_the_second_is_told_who_runs_it(tmp_path: Path) -> None:
     results, study = tmp_path / "results", tiny(tmp_path).source
     both = [ready("run", study, "--seeds", "6", "--jobs", "1", "--results", str(results)) for _ in range(2)]
@@ -86,6 +87,7 @@ def test_of_two_starts_of_one_study_the_second_is_told_who_runs_it(tmp_path: Pat
     assert statuses(entries(results, "tiny")) == RUNS | {"tiny": "FINISHED"}
 
 
+@pytest.mark.slow
 def test_two_studies_on_one_new_folder_both_end_with_all_their_runs_logged(tmp_path: Path) -> None:
     results, studies = tmp_path / "results", ("tiny", "other")
     files = [tiny(tmp_path / name).source for name in studies]
@@ -100,6 +102,7 @@ def test_two_studies_on_one_new_folder_both_end_with_all_their_runs_logged(tmp_p
         assert statuses(entries(results, study)) == RUNS | {study: "FINISHED"}
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_study_as_ctrl_c_does(results: Path, tmp_path: Path) -> None:
     process = ready("run", tiny(tmp_path).source, "--seeds", "80", "--jobs", "2", "--results", str(results))
     start(process)

@@ -99,6 +99,7 @@ def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]
     assert {"sweep.html", "sweep.json", "trials.parquet", "history-a.png"} <= attached
 
 
+@pytest.mark.slow
 def test_killed_twice_it_comes_to_the_same_runs_and_repeats_none(whole: tuple[Path, str], tmp_path: Path) -> None:
     results, _ = whole
     file, again = study_file(tmp_path), results_folder(tmp_path / "results")
@@ -134,6 +135,7 @@ def test_the_same_command_again_repeats_nothing(whole: tuple[Path, str]) -> None
     assert {path: path.stat().st_mtime_ns for path in (results / "runs").glob("*/result.json")} == before
 
 
+@pytest.mark.slow
 def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Path) -> None:
     results = results_folder(tmp_path / "results")
     both = 'sweep.objective=["work_to_target", "distinct_to_target"]'
@@ -148,6 +150,7 @@ def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Pat
     assert not (folder / "frozen.toml").exists()
 
 
+@pytest.mark.slow
 def test_a_constraint_is_kept_by_what_is_frozen(tmp_path: Path) -> None:
     results = results_folder(tmp_path / "results")
     options = ("study.stop_at_target=false", 'sweep.constraint={measure="final_test_error", at_most=0.7}')

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.blocks import blocks, matches, pages
 
 
+@pytest.mark.slow
 def test_two_processes_print_what_one_does(tmp_path: Path) -> None:
     script = next(one for one in blocks(pages()["howto/several-devices.md"]) if one.title == "train.py")
     (tmp_path / "train.py").write_text(script.text)

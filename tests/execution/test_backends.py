@@ -123,6 +123,7 @@ def run_on(engine: Engine, study: Study, results: Path) -> tuple[int, str]:
     return status, screen.getvalue()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path, log: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     text = TEXT.replace('solver = "cg"', 'solver = "slow"').replace('solver = "lsmr"', 'solver = "slow"')
@@ -187,6 +188,7 @@ def half_done(spec: RunSpec, folder: RunFolder) -> list[float]:
     return [row["seconds"] for row in live.rows]
 
 
+@pytest.mark.slow
 def test_a_method_that_follows_another_has_its_batches_there_too(tmp_path: Path) -> None:
     study = tiny(tmp_path, extra=FOLLOWING)
     with cluster(tmp_path, 1) as address, dask(address, 1) as engine:

@@ -54,6 +54,7 @@ def rows(into: Path, jobs: int, *names: str) -> tuple[pd.DataFrame, str]:
     return pd.read_parquet(into / "solvers.parquet"), screen.getvalue()
 
 
+@pytest.mark.slow
 def test_many_processes_find_what_one_does(tmp_path: Path) -> None:
     one, told = rows(tmp_path / "one", 1, "cg", "lsmr")
     two, told_too = rows(tmp_path / "two", 2, "cg", "lsmr")
@@ -62,6 +63,7 @@ def test_many_processes_find_what_one_does(tmp_path: Path) -> None:
     assert told.replace("/one/", "/two/").splitlines()[0] == told_too.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_part_of_ones_own_is_found_by_every_process(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN)

@@ -21,6 +21,7 @@ def test_the_exact_solution_solves_the_system() -> None:
     assert exact.q == pytest.approx(0.5 * judge().g.dot(exact.x), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_a_solution_that_cannot_be_reached_says_so() -> None:
     one = Judge(frozen().damped(1e-6))
     exact = one.solve_exactly(10)

@@ -62,6 +62,7 @@ def test_an_archive_gives_the_report_of_its_runs(made: tuple[Study, Path, Path],
     assert reports(again) == reports(results)
 
 
+@pytest.mark.slow
 def test_another_version_of_the_code_reads_it_too(
     made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
             )
 
 
+@pytest.mark.slow
 def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple[Study, Path, str]) -> None:
     """In another process, in which sets have another order."""
     study, results, _ = factorial
@@ -231,6 +232,7 @@ def test_a_second_compare_gives_the_same_bytes_and_runs_nothing(factorial: tuple
     assert written(results / "runs") == runs
 
 
+@pytest.mark.slow
 def test_figures_of_the_same_records_are_not_drawn_again(
     factorial: tuple[Study, Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import sys
 import time
 
@@ -9,6 +11,10 @@ import pytest
 import torch
 
 from hfbench.runs.meters import PeakMemory, Stopwatch, peak_memory, reset_peak_memory
+
+CORES = os.cpu_count() or 1
+# Linux counts the pages of a process for each processor apart, and adds a batch of them up when it is full.
+LATE = max(32, 2 * CORES) * CORES * mmap.PAGESIZE  # bytes that are not counted yet
 
 
 def test_the_stopwatch_counts_only_what_is_inside() -> None:
@@ -38,14 +44,14 @@ def test_the_peak_of_a_step_is_its_own() -> None:
     del large
     first, peak = memory.bytes, peak_memory()
     assert first is not None
-    assert 80_000_000 <= first < 100_000_000
+    assert 80_000_000 - LATE <= first < 100_000_000
     found = []
     for _ in range(3):  # what other threads of the process make can only add to it
         with memory:
             small = torch.ones(5_000_000)
         found.append(memory.bytes or 0)
         del small
-    assert 20_000_000 <= min(found) < 40_000_000
+    assert 20_000_000 - LATE <= min(found) < 40_000_000
     assert peak_memory() == max(peak, (memory.base or 0) + max(found)), "that of the run is not forgotten"
     reset_peak_memory()
     assert peak_memory() < peak - 60_000_000

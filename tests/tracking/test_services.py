@@ -69,6 +69,7 @@ def server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials_of_a_sweep(server: str, tmp_path: Path) -> None:
     file = study_file(tmp_path)
     alone = results_folder(tmp_path / "alone")
@@ -141,6 +142,7 @@ def _wait_for(url: str) -> None:
             time.sleep(0.5)
 
 
+@pytest.mark.slow
 def test_four_processes_write_to_one_server(tracking: str, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
