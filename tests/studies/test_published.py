@@ -29,6 +29,14 @@ def test_a_published_report_has_its_figures_beside_it(name: str) -> None:
     assert [one for one in shown if not (committed.parent / one).is_file()] == []
 
 
+def test_every_study_is_in_the_table_and_every_link_leads_somewhere() -> None:
+    folder = Path(__file__).parents[2] / "studies"
+    text = (folder / "README.md").read_text("utf-8")
+    linked = re.findall(r"\]\(([^)]+)\)", text)
+    assert {f"{name}.toml" for name in shipped_studies()} <= set(linked)
+    assert [link for link in linked if not (folder / link).exists()] == []
+
+
 @uses_mlflow
 @pytest.mark.usefixtures("own_store")
 @pytest.mark.parametrize("name", PUBLISHED)
