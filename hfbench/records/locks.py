@@ -1,23 +1,26 @@
 """Locks between processes: the kernel frees one when its holder ends, even by `kill -9`.
 
-Windows and some network file systems have no such locks: there, nothing keeps two processes apart.
+Some network file systems have no such locks: there, nothing keeps two processes apart.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
-import sys
 import time
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from hfbench.errors import StoreError
 from hfbench.records.files import make_folder, safe_name
 
 FOLDER = ".locks"  # in the results folder
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # answers of a file system that has none
 
 
 class TakenError(StoreError):
@@ -29,32 +32,31 @@ class TakenError(StoreError):
 
 
 class Lock(AbstractContextManager["Lock"]):
-    """Held from the making of it to the end of its block.
+    """Held from the making of it to the end of its block; `path` is the file in which its holder signs.
 
-    The file stays: were it removed, one process could lock the file that was and another the file that is.
+    The lock is a file beside it, since some systems let nobody read a locked file.
     """
 
     def __init__(self, path: Path, wait: bool) -> None:
         """Waits for who holds it, or else raises BlockingIOError."""
         make_folder(path.parent)
+        self._path = path
+        # A marker in place of the kernel's lock would outlive a killed holder.
+        self._lock = FileLock(path.with_name(f"lock-{path.name}"), thread_local=False, fallback_to_soft=False)
         try:
-            self._file: IO[str] = path.open("a+", encoding="utf-8")
+            self._lock.acquire(blocking=wait)
+        except Timeout as taken:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from taken
         except OSError as error:
-            raise StoreError(f"{path} must be writable, but: {error.strerror}.") from error
-        try:
-            _lock(self._file, wait)
-        except BaseException:
-            self._file.close()
-            raise
+            if error.errno not in NO_LOCKS:  # there, better a study unguarded than none
+                raise StoreError(f"{path} must be writable, but: {error.strerror}.") from error
 
     def sign(self, holder: dict[str, Any]) -> None:
         """Says in the file who holds it."""
-        self._file.truncate(0)
-        self._file.write(json.dumps(holder) + "\n")
-        self._file.flush()
+        self._path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
 
     def __exit__(self, *of: object) -> None:
-        self._file.close()
+        self._lock.release()
 
 
 def study_lock(results: Path, study: str, command: str) -> Lock:
@@ -77,19 +79,6 @@ def study_lock(results: Path, study: str, command: str) -> Lock:
 def store_lock(results: Path) -> Lock:
     """The right to make or migrate the MLflow store of a results folder; waits for it."""
     return Lock(results / FOLDER / "store", wait=True)
-
-
-def _lock(file: IO[str], wait: bool) -> None:
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except OSError:
-        return  # the file system has no locks: better a study unguarded than none
 
 
 def _holder(path: Path) -> str:

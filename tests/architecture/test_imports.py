@@ -26,6 +26,7 @@ OWNERS = {
     "dask": ("execution.backends",),
     "distributed": ("execution.backends",),
     "typer": ("cli",),
+    "filelock": ("records.locks",),
 }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -95,3 +96,26 @@ def test_a_folder_that_cannot_be_written_and_a_name_that_leads_elsewhere_are_sai
         study_lock(tmp_path / "file", "tiny", "hfbench run")
     with pytest.raises(ConfigError):
         study_lock(tmp_path, "../tiny", "hfbench run")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+@pytest.mark.parametrize("answer", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_keeps_nobody_from_working(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    import fcntl
+
+    def flock(*of: object) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with study_lock(tmp_path, "tiny", "hfbench run"), study_lock(tmp_path, "tiny", "hfbench compare"):
+        pass
+    with store_lock(tmp_path):
+        pass
+
+
+def test_the_file_of_a_lock_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / FOLDER / "lock-store").mkdir(parents=True)
+    with pytest.raises(StoreError, match="store must be writable, but: Is a directory"):
+        store_lock(tmp_path)
