@@ -23,7 +23,6 @@ from hfbench.errors import DataError
 
 VARIABLE = "HFBENCH_DATA"
 CACHE = "user cache"
-TIMEOUT = (5.0, 30.0)  # seconds a mirror may take to answer the call, and stay silent after it
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -229,35 +228,20 @@ def _download(file: DataFile, data: str | None) -> Path:
 
 def _fetched(file: DataFile, url: str, fresh: Path) -> str | None:
     """Why the copy of a mirror is none, or None where it is at `fresh` and good."""
+    from hfbench.parts.download import FAILURES, reason_of
+
     try:
         _get(url, fresh)
-    except OSError as error:  # requests' errors are OSErrors
-        return _why_not(error)
+    except FAILURES as error:
+        return reason_of(error)
     damage = _damage(file, fresh)
     return None if damage is None else damage.brief
 
 
 def _get(url: str, target: Path) -> None:
-    import pooch
+    from hfbench.parts.download import download
 
-    pooch.HTTPDownloader(timeout=TIMEOUT)(url, str(target), None)
-
-
-def _why_not(error: OSError) -> str:
-    """A download's failure in a few words: requests tells it as a chain of exceptions inside one another."""
-    from requests import exceptions as failure
-
-    if isinstance(error, failure.HTTPError) and error.response is not None:
-        return f"HTTP {error.response.status_code}"
-    if isinstance(error, failure.Timeout) or "timed out" in str(error).lower():
-        return "timed out"
-    if isinstance(error, failure.SSLError):
-        return "its certificate is not accepted"
-    if isinstance(error, failure.ChunkedEncodingError | failure.ContentDecodingError):
-        return "broke off"
-    if isinstance(error, failure.ConnectionError | ConnectionError):
-        return "cannot connect"
-    return error.strerror or type(error).__name__
+    download(url, target)
 
 
 # ---------------------------------------------------------------- messages

@@ -3,14 +3,18 @@
 import gzip
 import hashlib
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
+from email.message import Message
+from http.client import BadStatusLine, IncompleteRead
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError, URLError
 
 import pytest
-import requests
 
 from hfbench.errors import DataError
 from hfbench.parts import data_files as module
@@ -307,12 +311,15 @@ def test_all_mirrors_fail(tmp_path, monkeypatch, cache, server, dead):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (requests.ConnectTimeout("HTTPSConnectionPool(...)"), "timed out"),
-        (requests.ReadTimeout("HTTPSConnectionPool(...)"), "timed out"),
-        (requests.ConnectionError("HTTPConnectionPool(...): Read timed out."), "timed out"),
-        (requests.ConnectionError("HTTPSConnectionPool(...): Max retries exceeded (Caused by ...)"), "cannot connect"),
-        (requests.exceptions.SSLError("certificate verify failed"), "its certificate is not accepted"),
-        (requests.TooManyRedirects("Exceeded 30 redirects."), "TooManyRedirects"),
+        (URLError(TimeoutError("timed out")), "timed out"),
+        (TimeoutError("The read operation timed out"), "timed out"),
+        (URLError(socket.gaierror(-2, "Name or service not known")), "cannot connect"),
+        (URLError(OSError(113, "No route to host")), "cannot connect"),
+        (URLError(ssl.SSLCertVerificationError("certificate verify failed")), "its certificate is not accepted"),
+        (HTTPError("http://127.0.0.1/", 302, "infinite loop", Message(), None), "HTTP 302"),
+        (IncompleteRead(b"half"), "broke off"),
+        (ConnectionResetError(104, "Connection reset by peer"), "broke off"),
+        (BadStatusLine("no HTTP"), "BadStatusLine"),
         (OSError(28, "No space left on device"), "No space left on device"),
     ],
 )
@@ -393,6 +400,6 @@ def test_download_without_checksum_is_refused():
 
 
 def test_module_imports_no_heavy_library():
-    heavy = "{'torch', 'numpy', 'scipy', 'pandas', 'pooch', 'requests'}"
+    heavy = "{'torch', 'numpy', 'scipy', 'pandas', 'requests', 'urllib.request'}"
     code = f"import hfbench.parts.data_files, sys; print(*sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"

@@ -1,0 +1,61 @@
+"""Download of one address into a file, and why it failed in a few words."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from pathlib import Path
+from ssl import SSLCertVerificationError
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPHandler, HTTPSHandler, Request, build_opener
+
+CONNECT, SILENCE = 5.0, 30.0  # seconds a server may take to answer the call, and stay silent after it
+FAILURES = (OSError, HTTPException, EOFError, zlib.error)
+BROKEN = (IncompleteRead, ConnectionResetError, gzip.BadGzipFile, EOFError, zlib.error)
+
+
+class PatientConnection(HTTPConnection):
+    """Waits longer for an answer than for the connection."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(SILENCE)
+
+
+class PatientTLSConnection(PatientConnection, HTTPSConnection): ...
+
+
+class OpenHTTP(HTTPHandler):
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(PatientConnection, req)
+
+
+class OpenHTTPS(HTTPSHandler):
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(PatientTLSConnection, req)
+
+
+def download(url: str, target: Path) -> None:
+    """Fills `target` with what the address gives, or raises one of FAILURES."""
+    request = Request(url, headers={"User-Agent": "hfbench"})  # some servers refuse Python's own name
+    with build_opener(OpenHTTP, OpenHTTPS).open(request, timeout=CONNECT) as response:
+        body = response.read()
+        packed = response.headers.get("Content-Encoding") in ("gzip", "x-gzip")
+    target.write_bytes(gzip.decompress(body) if packed else body)
+
+
+def reason_of(error: BaseException) -> str:
+    """A failure in a few words; urllib wraps what happens before the answer in a URLError."""
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, TimeoutError):
+        return "timed out"
+    if isinstance(cause, SSLCertVerificationError):
+        return "its certificate is not accepted"
+    if isinstance(error, BROKEN):
+        return "broke off"
+    if isinstance(error, (URLError, ConnectionError)):
+        return "cannot connect"
+    return getattr(error, "strerror", None) or type(error).__name__
