@@ -122,9 +122,11 @@ def run(
     study: StudyName,
     seeds: Seeds = None,
     jobs: Jobs = None,
-    backend: Annotated[str, typer.Option(help="What makes the runs: loky, dask or ray.")] = "loky",
+    backend: Annotated[
+        str, typer.Option(help="What makes the runs: loky (this machine) or dask (a cluster).")
+    ] = "loky",
     cluster: Annotated[
-        str | None, typer.Option(help="Address of a running Dask or Ray cluster; none: one of this machine.")
+        str | None, typer.Option(help="Address of a running Dask cluster; none: one of this machine.")
     ] = None,
     plan: Annotated[
         bool,

@@ -1,13 +1,12 @@
 """Backends of a pool of runs: loky's processes on this machine, or the workers of a Dask cluster.
 
-All three give `concurrent.futures` futures, so that a pool of runs (`hfbench.execution.pool`) is the same for each. On
+Both give `concurrent.futures` futures, so that a pool of runs (`hfbench.execution.pool`) is the same for each. On
 this machine a run writes its own folder. Elsewhere there need be no common file system: a run is sent with what is
 recorded of it, is made in a folder of the worker's own, and the folder comes back as the result.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,8 +19,7 @@ from hfbench.errors import ConfigError
 IDLE = 300.0  # seconds after which a process without a run ends
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ANSWER = 10.0  # seconds in which a scheduler must answer
-ATTEMPTS = 3  # of a run whose worker died
-BACKENDS = ("loky", "dask", "ray")
+BACKENDS = ("loky", "dask")
 
 
 class Engine(Protocol):
@@ -99,7 +97,7 @@ class Dask:
         try:
             self.client = self.distributed.Client(self.local or address, timeout=ANSWER, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise ConfigError(_unreachable("Dask", address, "dask scheduler", error)) from error
+            raise ConfigError(_unreachable(address, error)) from error
         if not self.client.nthreads() and address is not None:
             self.client.close()
             raise ConfigError(
@@ -127,51 +125,6 @@ class Dask:
             self.local.close()
 
 
-class Ray:
-    """The workers of a Ray cluster: that at the address, or one on this machine."""
-
-    away: ClassVar[bool] = True
-
-    def __init__(self, address: str | None, jobs: int | None) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        self.ray: Any = import_module("ray")
-        self.jobs, self.under_way = jobs, dict[Any, Any]()
-        runtime = {"env_vars": dict.fromkeys(THREADS, "1")}
-        try:
-            self.ray.init(
-                address or "local",
-                num_cpus=jobs if address is None else None,
-                include_dashboard=False if address is None else None,
-                runtime_env=runtime,
-                log_to_driver=False,
-                logging_level="warning",
-            )
-        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(_unreachable("Ray", address, "ray start --head", error)) from error
-
-    @property
-    def capacity(self) -> int:
-        return self.jobs or int(self.ray.cluster_resources().get("CPU", 1))
-
-    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
-        reference = self.ray.remote(num_cpus=1, max_retries=ATTEMPTS)(function).remote(*of)
-        future: Future[Any] = reference.future()
-        self.under_way[future] = reference
-        future.add_done_callback(lambda done: self.under_way.pop(done, None))
-        return future
-
-    def has_died(self, error: BaseException) -> bool:
-        """After it has been tried on other workers."""
-        return isinstance(error, (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError))
-
-    def stop(self) -> None:
-        for reference in list(self.under_way.values()):
-            self.ray.cancel(reference, force=True)
-
-    def close(self) -> None:
-        self.ray.shutdown()
-
-
 def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
     """The engine by its name; `cluster` is the address of one that runs, `jobs` the most calls at a time.
 
@@ -184,18 +137,18 @@ def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
         raise ConfigError(f"--backend: must be among {', '.join(BACKENDS)}, but got {backend!r}{near}.")
     if backend == "loky":
         if cluster is not None:
-            raise ConfigError(f"--cluster: goes with --backend dask or ray, but got {cluster!r} beside loky.")
+            raise ConfigError(f"--cluster: goes with --backend dask, but got {cluster!r} beside loky.")
         import joblib
 
         return Loky(jobs or int(joblib.cpu_count()))
-    needed = {"dask": "distributed", "ray": "ray"}[backend]
-    if find_spec(needed) is None:
-        raise ConfigError(f"--backend {backend}: needs the package {needed}; pip install 'hfbench[{backend}]'.")
-    return Dask(cluster, jobs) if backend == "dask" else Ray(cluster, jobs)
+    if find_spec("distributed") is None:
+        raise ConfigError("--backend dask: needs the package distributed; pip install 'hfbench[dask]'.")
+    return Dask(cluster, jobs)
 
 
-def _unreachable(kind: str, address: str | None, start: str, error: BaseException) -> str:
+def _unreachable(address: str | None, error: BaseException) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     return (
-        f"--cluster {address}: no {kind} cluster answers there ({reason}); `{start}` starts one and says its address."
+        f"--cluster {address}: no Dask cluster answers there ({reason}); `dask scheduler` starts one and says its "
+        "address."
     )
