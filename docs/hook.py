@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 from sitegen import benchmark_figures, gallery, mathml, microscope_figures, pages
-
-FETCHED = re.compile(r'<(?:script|img|source|iframe)[^>]* src="(?:https?:)?//|<link[^>]* href="(?:https?:)?//')
+from sitegen.fetched import fetched
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -25,8 +23,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    found = FETCHED.search(output)
+    found = fetched(output)
     if found:
-        shown = output[found.start() :][:120]
-        raise PluginError(f"{page.file.src_uri} must fetch nothing from elsewhere, but has {shown}")
+        raise PluginError(f"{page.file.src_uri} must fetch nothing from elsewhere, but fetches {', '.join(found)}.")
     return output

@@ -166,7 +166,13 @@ def test_formulas_become_mathml() -> None:
 
 
 @pytest.mark.parametrize(
-    "html", ['<script async src="https://x.org/a.js">', '<link rel="stylesheet" href="//x.org/a.css">']
+    "html",
+    [
+        '<script async src="https://x.org/a.js">',
+        '<link rel="stylesheet" href="//x.org/a.css">',
+        "<link href=https://x.org/a.png rel='shortcut icon'>",
+        '<link href="https://x.org/a.css">',
+    ],
 )
 def test_a_page_that_fetches_from_elsewhere_is_refused(html: str) -> None:
     exceptions = pytest.importorskip("mkdocs.exceptions")
@@ -174,8 +180,16 @@ def test_a_page_that_fetches_from_elsewhere_is_refused(html: str) -> None:
 
     page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
     assert hook.on_post_page('<script src="a.js"></script><a href="https://x.org">', page=page)
-    with pytest.raises(exceptions.PluginError, match="a.md must fetch nothing from elsewhere"):
+    with pytest.raises(exceptions.PluginError, match="a.md must fetch nothing from elsewhere, but fetches .*//x.org/a"):
         hook.on_post_page(html, page=page)
+
+
+def test_a_page_may_name_its_own_address_as_mkdocs_serve_makes_it() -> None:
+    pytest.importorskip("mkdocs")
+    import hook
+
+    html = '<link rel="canonical" href="http://127.0.0.1:8000/a.html"><link rel="stylesheet" href="a.css">'
+    assert hook.on_post_page(html, page=SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))) == html
 
 
 # ---------------------------------------------------------------- the benchmarks
