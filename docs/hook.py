@@ -6,14 +6,14 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
-from sitegen import benchmark_figures, gallery, mathml, microscope_figures, pages
+from sitegen import mathml, pages
 from sitegen.fetched import fetched
 
 
 def on_files(files: Any, config: Any) -> Any:
     for path, text in pages.generated().items():
         files.append(File.generated(config, path, content=text))
-    for path, drawn in (gallery.drawn() | benchmark_figures.drawn() | microscope_figures.drawn()).items():
+    for path, drawn in pages.figures().items():
         files.append(File.generated(config, path, abs_src_path=str(drawn)))
     return files
 

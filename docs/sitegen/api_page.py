@@ -1,4 +1,4 @@
-"""Reference page of the Python names; mkdocstrings reads their docstrings."""
+"""Reference pages of the Python names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 
 import hfbench
 
+from . import python_names
 from .markdown import code, table
 
 INTRO = """# Python
@@ -44,20 +45,12 @@ def modules() -> list[str]:
 
 def names_page() -> str:
     rows = [[f"[{code(f'hfbench.{name}')}]({name}.md)", MODULES[name]] for name in modules()]
-    entries = [_entry(f"{hfbench._HOMES[name]}.{name}", 2) for name in names()]
+    entries = [python_names.chosen(hfbench._HOMES[name], [name]) for name in names()]
     return "\n".join([INTRO, table(["module", "what"], rows), *entries])
 
 
 def module(name: str) -> str:
     path = f"hfbench.{name}"
-    head = f"# {path}\n\n"
     if name in CHOSEN:
-        return head + f"{MODULES[name]}\n\n" + "\n".join(_entry(f"{path}.{chosen}", 2) for chosen in CHOSEN[name])
-    return head + _entry(
-        path, 2, show_root_heading=False, show_root_toc_entry=False, show_if_no_docstring=name in COMPLETE
-    )
-
-
-def _entry(path: str, level: int, **options: bool) -> str:
-    written = {"heading_level": str(level), **{key: str(value).lower() for key, value in options.items()}}
-    return "\n".join([f"::: {path}", "    options:", *(f"      {key}: {value}" for key, value in written.items()), ""])
+        return f"# {path}\n\n{MODULES[name]}\n\n{python_names.chosen(path, CHOSEN[name])}"
+    return f"# {path}\n\n{python_names.about(path)}\n\n{python_names.everything(path, name in COMPLETE)}"

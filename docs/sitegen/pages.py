@@ -1,10 +1,20 @@
-"""All pages that the build makes, by their path in the site."""
+"""All pages and figures that are made, by their path in the site."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import api_page, benchmark_page, cli_page, parts, study_page, trace_page
+from . import (
+    api_page,
+    benchmark_figures,
+    benchmark_page,
+    cli_page,
+    gallery,
+    microscope_figures,
+    parts,
+    study_page,
+    trace_page,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,3 +30,8 @@ def generated() -> dict[str, str]:
         **parts.pages(),
         **api_page.pages(),
     }
+
+
+def figures() -> dict[str, Path]:
+    """Every figure that is drawn, as a file."""
+    return gallery.drawn() | benchmark_figures.drawn() | microscope_figures.drawn()

@@ -98,7 +98,7 @@ def test_every_public_name_is_there() -> None:
     page = GENERATED["reference/python/index.md"]
     assert api_page.modules()
     for name in set(hfbench.__all__) - {"__version__", "registry"}:
-        assert re.search(rf"^::: hfbench\.\w+\.\w+\.{name}$", page, re.MULTILINE), name
+        assert f"\n## {name}\n" in page, name
 
 
 def test_the_units_of_work_are_those_of_the_ledger() -> None:
