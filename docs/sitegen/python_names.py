@@ -93,7 +93,7 @@ def _parameters(node: Function) -> list[str]:
     given = node.args
     positional = [*given.posonlyargs, *given.args]
     defaults = [None] * (len(positional) - len(given.defaults)) + given.defaults
-    shown = [_parameter(one, default) for one, default in zip(positional, defaults, strict=True)]
+    shown = [_parameter(argument, default) for argument, default in zip(positional, defaults, strict=True)]
     if given.posonlyargs:
         shown.insert(len(given.posonlyargs), "/")
     if given.vararg is not None:
