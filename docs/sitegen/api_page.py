@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 
 import hfbench
+from hfbench import parts
 
 from . import python_names
 from .markdown import code, table
@@ -25,6 +27,12 @@ MODULES = {
     "inner_solve.iteration": "An inner iteration that a GPU replays as one CUDA graph.",
     "testing": "Contracts that parts of your own are checked against.",
 }
+PARTS = """
+A part needs one import line, `from hfbench.parts import …`; a notebook or a script besides `hfbench.registry`, a test
+`hfbench.testing`.
+
+"""
+ALIASES = {"Shift": "A diagonal to add: one number per block, or a vector."}
 CHOSEN = {"config.load": ("load_study", "shipped_studies", "Study")}  # of a module; else all it has
 COMPLETE = ("parts.protocols",)  # what has no docstring is shown as well: its name and type are the promise
 
@@ -46,7 +54,12 @@ def modules() -> list[str]:
 def names_page() -> str:
     rows = [[f"[{code(f'hfbench.{name}')}]({name}.md)", MODULES[name]] for name in modules()]
     entries = [python_names.chosen(hfbench._HOMES[name], [name]) for name in names()]
-    return "\n".join([INTRO, table(["module", "what"], rows), *entries])
+    imported = [[code(name), ALIASES.get(name) or _first_line(name)] for name in parts.__all__]
+    return "\n".join([INTRO, table(["module", "what"], rows), PARTS, table(["name", "what"], imported), *entries])
+
+
+def _first_line(name: str) -> str:
+    return (inspect.getdoc(getattr(parts, name)) or "").partition("\n")[0]
 
 
 def module(name: str) -> str:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchPlan",
     "Breakdown",
+    "BuiltPreconditioner",
     "Choice",
     "DataFile",
     "Evidence",
-    "BuiltPreconditioner",
     "Integers",
     "Linear",
     "Linearisation",

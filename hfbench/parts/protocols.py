@@ -305,6 +305,8 @@ class Split:
 
 @dataclass(frozen=True)
 class TaskData:
+    """The cases of a task, split into those for training, validation and test."""
+
     train: Split
     validation: Split
     test: Split

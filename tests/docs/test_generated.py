@@ -94,11 +94,14 @@ def test_every_table_that_is_read_has_a_page() -> None:
 
 def test_every_public_name_is_there() -> None:
     import hfbench
+    from hfbench import parts
 
     page = GENERATED["reference/python/index.md"]
     assert api_page.modules()
     for name in set(hfbench.__all__) - {"__version__", "registry"}:
         assert f"\n## {name}\n" in page, name
+    for name in parts.__all__:
+        assert re.search(rf"^\| `{name}` \| [A-Z].*\. \|$", page, re.MULTILINE), name
 
 
 def test_the_units_of_work_are_those_of_the_ledger() -> None:
