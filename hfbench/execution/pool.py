@@ -153,6 +153,3 @@ class Pool(AbstractContextManager["Pool"]):
 
 class Waiting:
     """In place of a future where this process makes the run when its result is asked for."""
-
-
-# ---------------------------------------------------------------- in the worker

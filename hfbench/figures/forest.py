@@ -51,7 +51,7 @@ class ForestRow:
 
 
 class DrawnEffect(Protocol):
-    """A main effect or an interaction on one task, as a ratio of costs; `effects.Effect` is one."""
+    """A main effect or an interaction on one task, as a ratio of costs; `factorial.Effect` is one."""
 
     @property
     def task(self) -> str: ...

@@ -27,7 +27,7 @@ def costs_to_target(runs: pd.DataFrame, cost: str, tau: float) -> Array:
 
 
 def tau_of(runs: pd.DataFrame, task: str, cost: str, budget: Budget | None) -> float:
-    """The budget of a task as given, else as `records.budget_of` reads it from the runs."""
+    """The budget of a task as given, else as `pairs.budget_of` reads it from the runs."""
     given = (budget or {}).get(task)
     return budget_of(runs, cost) if given is None else given
 

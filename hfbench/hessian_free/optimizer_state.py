@@ -80,6 +80,3 @@ def _warm_start_problem(given: Mapping[str, Any], wanted: Sequence[Sequence[int]
     if [list(shape) if shape is not None else None for shape in found] != list(map(list, wanted)):
         return f"warm_start must have the parameters' shapes, but has {found}"
     return ""
-
-
-# ---------------------------------------------------------------- settings of the constructor

@@ -24,7 +24,7 @@ TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
     "antagonism": "bad",
 }  # fmt: skip
-BESIDE_TABLES = ("interactions",)  # kinds of a task's figures that stand with their tables; the others show its runs
+WITH_TABLES = ("forest", "effects", "interactions")  # kinds of figures that stand with their tables
 
 
 def study_document(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str) -> Document:
@@ -119,8 +119,7 @@ def _of_task(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]
     explored = [ratio for ratio in found.secondary if ratio.task == task]
     if explored:
         yield from _explored(explored, recorded)
-    kinds = dict.fromkeys(figure.kind for figure in figures if figure.task == task)
-    drawn = [picture for kind in kinds if kind not in BESIDE_TABLES for picture in figure_images(figures, kind, task)]
+    drawn = list(_other_figures(figures, task))
     if drawn:
         yield Heading("Course of the runs", 3)
         yield from drawn
@@ -218,8 +217,14 @@ def _of_all(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)
     elif tasks > 1:
         yield Paragraph(f"Nothing is claimed across tasks: that takes {LEAST_TASKS} of them, here are {tasks}.", "note")
-    for kind in ("reached", "profile", "memory"):
-        yield from figure_images(figures, kind)
+    yield from _other_figures(figures)
+
+
+def _other_figures(figures: Sequence[Figure], task: str = "") -> Iterator[ImageBlock]:
+    """The figures of a task, or of all together, that stand with no table; in the order they were drawn in."""
+    for kind in dict.fromkeys(figure.kind for figure in figures if figure.task == task):
+        if kind not in WITH_TABLES:
+            yield from figure_images(figures, kind, task)
 
 
 def _capital(text: str) -> str:

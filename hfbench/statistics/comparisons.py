@@ -1,6 +1,6 @@
 """Comparisons of every method with the baseline in the cost of reaching the target; paired by seed, judged per task.
 
-ratio = exp(d) < 1 means that the method is cheaper; d, the censoring and the table of results as in `records.py`.
+ratio = exp(d) < 1 means that the method is cheaper; d, the censoring and the table of results as in `pairs.py`.
 """
 
 from __future__ import annotations
@@ -125,6 +125,3 @@ def _needed(c: Comparison) -> int | None:
     if not (is_open and c.enough_solved and c.sd > 0):
         return None
     return pairs_needed(c.sd, math.log(c.margin), c.alpha, c.family)
-
-
-# ---------------------------------------------------------------- beyond one task and one cost

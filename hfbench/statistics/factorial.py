@@ -12,7 +12,7 @@ called synergy, together they cost less than that; above 1 antagonism, together 
 other. All p values, one per effect and task, are one family. The sd of an interaction is twice that of a main effect
 from the same runs, so that it takes four times the seeds.
 
-Censoring. min(T, tau) is fully observed, and for main effects it is judged as it is in `records.py`: changing nothing
+Censoring. min(T, tau) is fully observed, and for main effects it is judged as it is in `pairs.py`: changing nothing
 changes nothing, cut off or not. Not so for interactions: where two factors each halve the cost and the budget cuts off
 the dearest cell alone, costs that multiply no longer seem to. A seed with such a cell therefore only bounds d, above,
 below or not at all, and p and the interval hold wherever d may lie (`wilcoxon_bounded`).

@@ -141,6 +141,3 @@ def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None
         log.tracker.log_study(shortened(note), metrics, tags, files)
     except Exception as error:  # the report on disk is complete
         log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))
-
-
-# ---------------------------------------------------------------- the screen

@@ -29,7 +29,7 @@ def say(what, rate, repeats):
 
 
 def paired(t, base, tau=math.inf):
-    """Pairs as `records.pair` makes them from two methods' costs by seed."""
+    """Pairs as `pairs.pair` makes them from two methods' costs by seed."""
     d = np.log(np.minimum(t, tau) / np.minimum(base, tau)).round(12)
     return Pairs("usps", "lsmr", "hf", "work_to_target", tau, 0, d, t <= tau, base <= tau)
 
