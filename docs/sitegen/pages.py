@@ -26,7 +26,7 @@ def generated() -> dict[str, str]:
         "reference/cli.md": cli_page.page(),
         "reference/study-file.md": study_page.page(),
         "reference/trace.md": trace_page.page(),
-        "reference/changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
+        "reference/changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8").replace("](docs/", "](../"),
         **parts.pages(),
         **api_page.pages(),
     }
