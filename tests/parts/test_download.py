@@ -6,6 +6,7 @@ import gzip
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,11 +28,12 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         own = self.headers["User-Agent"] == "hfbench"
-        self.send_response(200 if own else 403)
-        if self.path == "/packed":
-            self.send_header("Content-Encoding", "gzip")
-        self.end_headers()
-        self.wfile.write(gzip.compress(CONTENT) if self.path == "/packed" else CONTENT)
+        with suppress(ConnectionError):  # who would not wait is gone
+            self.send_response(200 if own else 403)
+            if self.path == "/packed":
+                self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(CONTENT) if self.path == "/packed" else CONTENT)
 
     def log_message(self, *of: object) -> None: ...
 
