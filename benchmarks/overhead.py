@@ -166,7 +166,10 @@ def of_a_run(task: str, iterations: int, seconds: float, folder: Path) -> Iterat
     file.write_text(LONG.format(task=task, iterations=iterations), "utf-8")
     spent, steps = Spent(), list[float]()
     calls = [(owner, name, spent.wrapped(name, getattr(owner, name))) for owner, name in RECORDING]
-    bare = [(LiveRun, "advance", padded(LiveRun.advance, seconds, steps)), (study_figures, "draw", lambda *of: [])]
+    bare = [
+        (LiveRun, "advance", padded(LiveRun.advance, seconds, steps)),
+        (study_figures, "draw_figures", lambda *of: []),
+    ]
     quiet = Console(file=io.StringIO(), width=80)
     with replaced(bare + calls):
         run_study(load_study(str(file)), folder / task, 1, None, quiet)

@@ -57,7 +57,7 @@ def rows(options: Options) -> Iterator[Row]:
         clock("write", lambda: write(specs, results))
         recorded = clock("read", lambda: gather(study, specs, results))
         found = clock("statistics", lambda: findings_of(recorded))
-        with replaced([(study_figures, "draw", lambda *of: [])]):
+        with replaced([(study_figures, "draw_figures", lambda *of: [])]):
             clock("first compare, logs all of them; no figures", lambda: compare_study(study, results, None, quiet))
             clock("second compare, no figures", lambda: compare_study(study, results, None, quiet))
         clock("figures", lambda: study_figures.draw_figures(recorded, found, results / "studies" / "thousand"))

@@ -88,6 +88,7 @@ def test_what_is_not_a_number_is_another_matrix() -> None:
 # ---------------------------------------------------------------- growth
 
 
+@pytest.mark.slow
 def test_work_grows_linearly_with_cases_parameters_and_seeds() -> None:
     found = list(growth.rows(QUICK))
     fitted = {str(row["axis"]): row for row in found if "size" not in row}

@@ -32,6 +32,7 @@ def study(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_zoo_is_captured_and_probed_three_ways(typed, study: Path, tmp_path: Path) -> None:
     zoo = tmp_path / "zoo"
     status, out, err = typed("capture", study, "--only", "hf", "--at", "1,3", "--damping", "1,0.1", "--into", zoo)

@@ -47,6 +47,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_its_tests_pass_as_generated(family: str, tmp_path: Path) -> None:
     write_package(family, "brand-new", tmp_path)

@@ -331,6 +331,7 @@ def test_ctrl_c_ends_workers_and_study_in_one_sentence(results: Path, tmp_path: 
     assert (process.returncode, said) == (130, ["Interrupted. The same command goes on where it stopped."])
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_own_run_only(results: Path, tmp_path: Path) -> None:
     with registry.temporary("solver", "dies", Dies):
         study = tiny(tmp_path, "study.seeds=1", extra=MISBEHAVING % ("dead", "dies"))

@@ -124,6 +124,7 @@ def test_killed_twice_it_comes_to_the_same_runs_and_repeats_none(whole: tuple[Pa
     pd.testing.assert_frame_equal(trials(again), trials(results))
 
 
+@pytest.mark.slow
 def test_the_same_command_again_repeats_nothing(whole: tuple[Path, str]) -> None:
     results, _ = whole
     before = {path: path.stat().st_mtime_ns for path in (results / "runs").glob("*/result.json")}

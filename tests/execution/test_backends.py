@@ -157,6 +157,7 @@ def _kill_the_third(log: Path, killed: list[int]) -> None:
     killed.append(worker)
 
 
+@pytest.mark.slow
 def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoints(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     run_quietly(study, tmp_path / "here")

@@ -24,6 +24,7 @@ def planned(study: Study, results: Path, jobs: int = 1) -> tuple[int, str]:
     return plan_study(study, results, jobs, None, Console(file=screen, width=80)), screen.getvalue()
 
 
+@pytest.mark.slow
 def test_other_seeds_follow_a_run_that_ends_at_once(tmp_path: Path) -> None:
     """Up to a third of them, and as far as the time for one run goes."""
     study = tiny(tmp_path, "study.seeds=6")
@@ -33,6 +34,7 @@ def test_other_seeds_follow_a_run_that_ends_at_once(tmp_path: Path) -> None:
     assert not RunFolder(tmp_path / "results", specs(study)["hf", 2].key()).is_complete()
 
 
+@pytest.mark.slow
 def test_more_seeds_of_long_runs_are_begun_where_there_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the six seeds, if the plan may take so long; each goes on from where it was left."""
     monkeypatch.setattr(run_plan, "PROBE", 0.0)  # two steps are made all the same

@@ -38,7 +38,10 @@ print(json.dumps(row))
 """
 
 
-@pytest.mark.parametrize(("method", "overrides"), [("hf", ()), ("shf", ()), ("shf", (KFAC,))])
+@pytest.mark.parametrize(
+    ("method", "overrides"),
+    [*(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("hf", ()), ("shf", ()))), ("shf", (KFAC,))],
+)
 def test_a_system_replays_bit_for_bit_in_another_process(
     tmp_path: Path, method: str, overrides: tuple[str, ...]
 ) -> None:

@@ -92,6 +92,7 @@ def test_two_processes_share_the_trials_of_a_sweep(server: str, tmp_path: Path) 
         pd.testing.assert_frame_equal(trials(place), trials(alone))
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
     url = "postgresql+psycopg://sweep:secret@127.0.0.1:1/postgres"
     done = swept(study_file(tmp_path), results_folder(tmp_path / "results"), "--storage", url)
