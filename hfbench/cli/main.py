@@ -297,9 +297,9 @@ def ui(
     """Browse the recorded runs in the MLflow UI, on this machine only."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port: must be 1 to 65535, but got {port}.")
-    from hfbench.commands import ui
+    from hfbench.commands.ui import ui as open_ui
 
-    ui.ui(results, port)
+    open_ui(results, port)
 
 
 if __name__ == "__main__":

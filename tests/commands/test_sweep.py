@@ -31,6 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return results, done.stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Path, str]) -> None:
     results, screen = whole
     folder = results / "studies" / "tiny"
@@ -57,6 +58,7 @@ def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Pat
     assert "Do &lt;thresholds&gt; matter?" in (folder / "sweep.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_frozen_is_a_study_of_its_own(whole: tuple[Path, str]) -> None:
     results, screen = whole
     frozen = (read_json(results / "studies" / "tiny" / "sweep.json") or {})["frozen"]["a"]
@@ -73,6 +75,7 @@ def test_what_is_frozen_is_a_study_of_its_own(whole: tuple[Path, str]) -> None:
     assert {f"{method}/{task}/s{seed}" for method in study.methods for task in "ab" for seed in (0, 1)} <= set(made)
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]) -> None:
     from mlflow.tracking import MlflowClient
 

@@ -40,6 +40,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads(out.with_suffix(f".{rank}").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_ten_steps_are_those_of_one_process_to_rounding(told: list[dict[str, Any]], name: str) -> None:
     shared, alone = told[0][name], told[0][f"{name}-alone"]
@@ -50,6 +51,8 @@ def test_ten_steps_are_those_of_one_process_to_rounding(told: list[dict[str, Any
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_ranks_have_the_same_numbers_to_the_last_bit_and_share_the_work(told: list[dict[str, Any]], name: str) -> None:
     zero, one, alone = told[0][name], told[1][name], told[0][f"{name}-alone"]
@@ -67,6 +70,7 @@ def test_a_product_sends_one_parameter_vector_and_an_inner_product_a_number(told
         assert (one["gauss_newton"], one["vjp"], one["jvp"], one["norm"]) == ([whole], [whole], [], [8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "said"),
     [
