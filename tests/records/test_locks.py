@@ -109,10 +109,12 @@ def test_a_file_system_without_locks_keeps_nobody_from_working(
         raise OSError(answer, os.strerror(answer))
 
     monkeypatch.setattr(fcntl, "flock", flock)
+    entered = []
     with study_lock(tmp_path, "tiny", "hfbench run"), study_lock(tmp_path, "tiny", "hfbench compare"):
-        pass
+        entered.append("study")
     with store_lock(tmp_path):
-        pass
+        entered.append("store")
+    assert entered == ["study", "store"]
 
 
 def test_the_file_of_a_lock_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
