@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,8 @@ def draw_figures(recorded: RecordedStudy, found: Findings, folder: Path) -> list
 
 def _drawn_from(recorded: RecordedStudy, found: Findings) -> str:
     """A digest of all that the figures show: the records, by their keys and results, and the code that draws them."""
-    import matplotlib
-
     results = {key: dict(result) for key, result in recorded.ended.items()}
-    shown = [to_dict(recorded.study), results, finite(tables(found)), matplotlib.__version__]
+    shown = [to_dict(recorded.study), results, finite(tables(found)), version("matplotlib")]
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode())
     for module in [Path(__file__), *sorted(Path(figures.__file__).parent.glob("*.py"))]:
         digest.update(module.read_bytes())

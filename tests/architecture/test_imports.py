@@ -21,7 +21,7 @@ FOR_PLUGINS = ORDER[: ORDER.index("inner_solve") + 1]  # what a part may need
 OWNERS = {
     "mlflow": ("tracking.mlflow_store",),
     "optuna": ("sweep",),
-    "matplotlib": ("figures", "*.figures", "report.study_figures"),
+    "matplotlib": ("figures", "*.figures"),
     "seaborn": ("figures",),
     "dask": ("execution.backends",),
     "distributed": ("execution.backends",),
