@@ -10,7 +10,7 @@ import pytest
 from support.mlflow_pages import Pages, pages
 from support.tiny_study import results_folder, run_quietly, tiny, uses_mlflow
 
-pytestmark = [pytest.mark.browser, uses_mlflow]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, uses_mlflow]
 
 RUNS = ("hf/tiny-curves/s0", "hf/tiny-curves/s1", "shf/tiny-curves/s0", "shf/tiny-curves/s1")
 COLUMNS = ("preconditioner", "scheduler", "solver", "summary/work_to_target", "verdict")
