@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.tiny_study import (
+    FACTORIAL,
     compare_quietly,
     run_quietly,
     specs,
@@ -23,14 +24,6 @@ from hfbench.records.files import read_json, write_json
 from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
-
-
-FACTORIAL = """
-[ablation]
-from = "hf"
-to = "shf"
-factors = ["solver", "preconditioner", "scheduler"]
-"""
 
 
 BASELINE = """

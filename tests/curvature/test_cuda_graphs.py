@@ -11,32 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from support.gpu_chains import SIZES, direction, linearised
 from support.systems import inputs_for, network, targets_for
 
 from hfbench import HessianFree, registry
 from hfbench.curvature import cuda_graphs
 from hfbench.curvature.cuda_graphs import Replayed, capture_graph
-from hfbench.curvature.linearisation import Linearisation
 from hfbench.inner_solve.system import GaussNewtonSystem
-from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import Tally
 from hfbench.solvers.preconditioners.diagonal import Diagonal
 
 gpu = pytest.mark.gpu
-SIZES = (20, 30, 10)
-
-
-def linearised(cases: int = 64, seed: int = 1, **settings: Any) -> Linearisation:
-    model = network(SIZES, 0).to("cuda", settings.pop("dtype", torch.float64))
-    like = next(model.parameters())
-    x, t = inputs_for(cases, 20, seed).to(like), targets_for("logistic", cases, 10, 2).to(like)
-    return Linearisation(model, "logistic", x, t, **settings)
-
-
-def direction(at: Linearisation, seed: int) -> Vector:
-    draws = torch.Generator().manual_seed(seed)
-    blocks = [torch.randn(b.shape, generator=draws, dtype=torch.float64).to(b) for b in at.blocks]
-    return at.layout.pack(Vector(blocks))
 
 
 @contextmanager

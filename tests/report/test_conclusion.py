@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.tiny_study import (
+    FACTORIAL,
     MISBEHAVING,
     Raises,
     compare_quietly,
@@ -38,12 +39,6 @@ from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
-FACTORIAL = """
-[ablation]
-from = "hf"
-to = "shf"
-factors = ["solver", "preconditioner", "scheduler"]
-"""
 NOTES = """notes = '''
 Pilots:
 seed 9.

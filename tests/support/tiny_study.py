@@ -63,6 +63,14 @@ scheduler = "fixed"
 globalization = { backtracking = false, line_search = false, adapt_damping = false }
 """
 
+# An ablation of the tiny study, to be added to its text.
+FACTORIAL = """
+[ablation]
+from = "hf"
+to = "shf"
+factors = ["solver", "preconditioner", "scheduler"]
+"""
+
 # MLflow and SQLAlchemy deprecate each other's ways; that is between them.
 uses_mlflow = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
