@@ -103,6 +103,7 @@ class Dask:
             raise ConfigError(
                 f"--cluster {address}: has no workers; start some with `dask worker {address} --nthreads 1`."
             )
+        self.client.register_plugin(_unwatched(self.distributed.WorkerPlugin))
         self.executor = self.client.get_executor(pure=False, retries=0)
 
     @property
@@ -123,6 +124,24 @@ class Dask:
         self.client.close()
         if self.local is not None:
             self.local.close()
+
+
+def _unwatched(plugin: Any) -> Any:
+    """A plugin that ends Dask's profiler on the workers there are and on those to come.
+
+    It samples what a worker's thread does, and holds the frames it looks at: a tensor that a step has let go stays
+    alive a moment longer, and counts in the memory that is forecast.
+    """
+
+    class Unwatched(plugin):  # type: ignore[misc]
+        name = "hfbench-unwatched"
+
+        def setup(self, worker: Any) -> None:
+            for profiler in ("profile", "profile-cycle"):
+                if watching := worker.periodic_callbacks.pop(profiler, None):
+                    watching.stop()
+
+    return Unwatched()
 
 
 def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:

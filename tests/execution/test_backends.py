@@ -158,6 +158,15 @@ def _kill_the_third(log: Path, killed: list[int]) -> None:
 
 
 @pytest.mark.slow
+def test_nothing_watches_a_worker_and_keeps_its_tensors_alive(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with cluster(tmp_path, 1) as address, dask(address, 1) as engine:
+        callbacks = engine.submit(lambda: list(distributed.get_worker().periodic_callbacks)).result()
+    assert "heartbeat" in callbacks
+    assert not [name for name in callbacks if name.startswith("profile")]
+
+
+@pytest.mark.slow
 def test_runs_of_a_cluster_are_those_of_this_machine_and_go_on_from_its_checkpoints(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     run_quietly(study, tmp_path / "here")
@@ -275,6 +284,7 @@ def test_a_cluster_that_cannot_make_a_run_is_one_sentence(tmp_path: Path) -> Non
     assert engine.stopped
 
 
+@pytest.mark.slow
 def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     spec = specs(study)["hf", 0]
