@@ -22,6 +22,7 @@ from hfbench.tracking.mlflow_store import local_uri
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
 
+@pytest.mark.slow
 def test_a_column_of_one_line_is_in_trace_mlflow_figure_and_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +42,7 @@ def test_a_column_of_one_line_is_in_trace_mlflow_figure_and_reference(
     assert "| `twice_q` | number | two q | `opt/twice_q` |" in trace_page.page()
 
 
+@pytest.mark.slow
 def test_a_measure_of_one_line_is_in_result_mlflow_statistics_figure_and_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }
 """
 
 
+@pytest.mark.slow
 def test_a_preconditioner_that_is_worse_than_none_is_recognised(tmp_path: Path, parts: None) -> None:
     extra = TWINS % ("bad", "backwards") + TWINS % ("none", "identity")
     study = tiny(tmp_path, "study.budget={iterations=60}", extra=extra)

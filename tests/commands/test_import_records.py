@@ -29,6 +29,7 @@ def test_a_shard_that_is_missing_is_said_and_can_come_later(tmp_path: Path) -> N
     assert (status, "not recorded" in text) == (0, False)
 
 
+@pytest.mark.slow
 def test_shards_that_overlap_lose_and_repeat_nothing(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     shard(study, "1/2", tmp_path / "a")
@@ -50,6 +51,7 @@ def test_shards_in_one_folder_need_no_source(tmp_path: Path) -> None:
     assert comparisons(tmp_path / "shared")
 
 
+@pytest.mark.slow
 def test_an_archive_is_a_source_too(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     run_quietly(study, tmp_path / "whole")

@@ -23,6 +23,7 @@ def probed(into: Path, *arms: Arm, width: int = 80) -> str:
     return screen.getvalue()
 
 
+@pytest.mark.slow
 def test_a_probe_prints_tables_of_80_columns_and_writes_what_it_found(tmp_path: Path) -> None:
     text = probed(tmp_path, Arm("cg", "chapelle-erhan"), Arm("lsmr", "chapelle-erhan"), Arm("dense", "identity"))
     lines = text.splitlines()

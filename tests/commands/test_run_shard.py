@@ -19,6 +19,7 @@ from hfbench.tracking.mlflow_store import Tracker
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
 
+@pytest.mark.slow
 def test_four_shards_and_an_import_give_the_tables_of_one_run(tmp_path: Path) -> None:
     study = tiny(tmp_path, "study.seeds=5")
     run_quietly(study, tmp_path / "whole")

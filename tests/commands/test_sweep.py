@@ -177,9 +177,10 @@ def test_a_constraint_is_kept_by_what_is_frozen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (
+        pytest.param(
             ("--storage", "sqlite:////nowhere/at/all.db"),
             "the Optuna storage sqlite:////nowhere/at/all.db must be reachable",
+            marks=pytest.mark.slow,
         ),
         (("--storage", "nonsense"), "the Optuna storage nonsense must be reachable and writable, but: "),
         (("--set", "sweep.sampler=gpp"), "sweep.sampler (from --set): must be one of"),

@@ -77,6 +77,7 @@ def test_a_part_of_ones_own_is_found_by_every_process(tmp_path: Path) -> None:
     assert (wide["cg"] == wide["mine"]).all()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_one_sentence() -> None:
     console = Console(file=io.StringIO())
     with pytest.raises(ConfigError, match="a process was killed from outside, and nothing is written"):

@@ -62,6 +62,7 @@ def test_runs_that_end_at_once_are_told_as_they_were(tmp_path: Path) -> None:
     assert (status, "4 of 6 runs left" in again) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_run_begun_for_it_goes_on_in_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_plan, "PROBE", 0.0)  # two steps are made all the same
     study = tiny(tmp_path, "study.stop_at_target=false")

@@ -52,7 +52,6 @@ def test_ten_steps_are_those_of_one_process_to_rounding(told: list[dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_ranks_have_the_same_numbers_to_the_last_bit_and_share_the_work(told: list[dict[str, Any]], name: str) -> None:
     zero, one, alone = told[0][name], told[1][name], told[0][f"{name}-alone"]
@@ -64,6 +63,7 @@ def test_ranks_have_the_same_numbers_to_the_last_bit_and_share_the_work(told: li
         assert zero["work"] + one["work"] == pytest.approx(alone["work"], rel=5e-3)  # backtracking ends by a hair
 
 
+@pytest.mark.slow
 def test_a_product_sends_one_parameter_vector_and_an_inner_product_a_number(told: list[dict[str, Any]]) -> None:
     for one in (rank["products"] for rank in told):
         whole = one["parameters"]

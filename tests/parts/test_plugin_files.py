@@ -66,6 +66,7 @@ def test_however_a_part_is_made_known_its_run_is_the_same(
     assert traced("added") == installed
 
 
+@pytest.mark.slow
 def test_workers_load_a_plugin_file_by_themselves_and_once(write: Write, tmp_path: Path) -> None:
     log = tmp_path / "loaded"
     noting = f"import os\nwith open({str(log)!r}, 'a') as log:\n    print(os.getpid(), file=log)\n"

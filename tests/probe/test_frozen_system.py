@@ -38,10 +38,8 @@ print(json.dumps(row))
 """
 
 
-@pytest.mark.parametrize(
-    ("method", "overrides"),
-    [*(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("hf", ()), ("shf", ()))), ("shf", (KFAC,))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "overrides"), [("hf", ()), ("shf", ()), ("shf", (KFAC,))])
 def test_a_system_replays_bit_for_bit_in_another_process(
     tmp_path: Path, method: str, overrides: tuple[str, ...]
 ) -> None:

@@ -52,6 +52,7 @@ def without_examples(reports: dict[str, bytes]) -> tuple[str, bytes]:
     return shown, reports["comparisons.json"]
 
 
+@pytest.mark.slow
 def test_an_archive_gives_the_report_of_its_runs(made: tuple[Study, Path, Path], results: Path) -> None:
     study, there, file = made
     screen = compared(study, results, file)
@@ -98,7 +99,6 @@ def test_what_is_published_stands_in_where_nothing_is_recorded(
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.usefixtures("undrawn")
 def test_own_runs_come_first_and_the_published_ones_are_not_forgotten(
     made: tuple[Study, Path, Path], results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +116,7 @@ def test_own_runs_come_first_and_the_published_ones_are_not_forgotten(
         compared(study, results, PUBLISHED)
 
 
+@pytest.mark.slow
 def test_its_runs_are_in_mlflow_with_their_own_times(made: tuple[Study, Path, Path], results: Path) -> None:
     from mlflow.tracking import MlflowClient
 

@@ -227,6 +227,7 @@ def test_a_baseline_runs_by_the_same_rules(tmp_path: Path) -> None:
     assert (rows["gradient_norm"][1:] > 0).all()
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_run_does_not_depend_on_the_runs_before_it(tmp_path: Path) -> None:
     """In a process of its own: the first run there loads libraries, the others find them loaded."""
     program = (

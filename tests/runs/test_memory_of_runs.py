@@ -52,6 +52,7 @@ def test_a_run_below_a_limit_is_the_same_run(tmp_path: Path) -> None:
     assert result["final_objective"] == pytest.approx(attempt(free, tmp_path)["final_objective"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, spec, _ = limited(tmp_path, 0.9)
     attempt(spec, tmp_path / "whole")

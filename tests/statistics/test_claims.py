@@ -76,6 +76,7 @@ def test_all_claims_are_one_family(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- for people
 
 
+@pytest.mark.slow
 @uses_mlflow
 @pytest.mark.usefixtures("own_store")
 def test_claims_are_printed_reported_and_tracked(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_where_nothing_is_better_the_method_is_kept_as_it_stands() -> None:
     assert (found.index, found.kept, found.params) == (0, True, first.params)
 
 
+@pytest.mark.slow
 def test_frozen_settings_beat_the_first_and_the_reported_optimism_is_unbiased() -> None:
     """50 whole sweeps of a bowl with noise as large as what there is to win near its bottom."""
     better, errors, optimism = 0, [], []

@@ -37,6 +37,7 @@ def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str)
     assert isinstance(again[0]["c"], int)
 
 
+@pytest.mark.slow
 def test_the_samplers_find_a_smooth_minimum_sooner_than_chance() -> None:
     found = {sampler: min(one.values[0] for one in course(sampler, 30) if one.values) for sampler in ("tpe", "gp")}
     chance = sorted(min(one.values[0] for one in course("random", 30, str(i)) if one.values) for i in range(9))

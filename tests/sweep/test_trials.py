@@ -44,6 +44,7 @@ def test_what_was_left_longer_than_any_process_is_waited_for_is_taken_up_by_its_
     assert found == outcome(whole)
 
 
+@pytest.mark.slow
 def test_a_process_that_slept_goes_on_without_what_another_has_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def children(study: Study, results: Path) -> list[Any]:
     return list(tracker_of(study, {spec.key(): spec for spec in runs_of(study)}, results).logged().values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_long_run_is_seen_while_it_runs(
@@ -81,6 +82,7 @@ def test_a_long_run_is_seen_while_it_runs(
     assert sorted(point.step for point in history) == list(range(11))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_what_ctrl_c_leaves_is_killed_and_then_replaced(
     slow: Study, results: Path, monkeypatch: pytest.MonkeyPatch
