@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ Check = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Check]:
-    """Runs `hfbench check` in this process, 80 columns wide: (status, stdout, stderr)."""
+    """Runs `hfbench check` in this process, 80 columns wide: (status, stdout, stderr); however long it took, 0 s."""
     monkeypatch.setenv("COLUMNS", "80")
     fresh()
 
@@ -79,7 +80,7 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             main.main()
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err or "acme" in out + err
-        return caught.value.code or 0, out, err
+        return caught.value.code or 0, re.sub(r"checked in \d+ s:", "checked in 0 s:", out), err
 
     yield call
     fresh()
