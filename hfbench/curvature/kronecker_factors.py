@@ -65,7 +65,13 @@ class LayerFactors:
         return replace(self, left=left, right=right)
 
     def add_(self, other: LayerFactors) -> None:
-        """Adds the sums over other cases."""
+        """Adds the sums over other cases. Raises ConfigError where those have another number of places."""
+        if other.places != self.places:
+            raise ConfigError(
+                f"Kronecker factors need a layer's places to be as many for every case, but trained parameter "
+                f"{self.position} has {self.places:g} per case in one chunk and {other.places:g} in another: does its "
+                "layer see something that is the same for all cases? A diagonal preconditioner takes any layer."
+            )
         self.left.add_(other.left)
         self.right.add_(other.right)
 

@@ -6,7 +6,9 @@ with rows l_it and r_it, one of them made of δ_i and the other of a_i:
     Linear              l = δ    r = a                    T rows; one for a plain dense layer
     Conv1d, Conv2d      l = δ    r = windows of a         T places of the output
     ConvTranspose1d, 2d l = a    r = windows of δ         T places of the input
-`Capture` says of a pass whether these are all of z's gradient, and if not, which layer is in the way.
+`Capture` says of a pass whether these are all of z's gradient, and if not, which layer is in the way. Whether row i of
+a layer belongs to case i is tried: sizes cannot tell, since a model may put its places first, as many as there are
+cases. z_i depends on case i alone, so that for a u that is zero at some cases δ must be zero at their rows.
 """
 
 from __future__ import annotations
@@ -81,6 +83,13 @@ class LayerIO:
         """l (n × T × p) and r (n × T × q), for a weight of p·q entries, p × q in order."""
         rows = self.of_deltas, self.of_inputs
         return rows[::-1] if isinstance(self.layer, Transposed) else rows
+
+
+def _row_count(layer: Layer, inputs: Tensor, outputs: Tensor) -> int:
+    """Rows of all cases together."""
+    if isinstance(layer, Transposed):
+        return inputs.numel() // layer.in_channels
+    return outputs.numel() // (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -182,7 +191,8 @@ class Capture:
         self.cases, self.trained = cases, [p for p in model.parameters() if p.requires_grad]
         self.seen: dict[Layer, tuple[Tensor, GradientEdge, torch.Size]] = {}
         self.fault = ""  # the first reason why rows are not all of the gradient
-        self.by_case = True  # whether each layer's rows can be told by case
+        self.by_case = True  # whether each layer's first dimension is as long as there are cases
+        self._apart: bool | None = None  # whether it was found to be theirs
         self.names: Mapping[Layer, str] = {}
         try:
             self.names = {layer: name for name, layer in covered_layers(model).items()}
@@ -213,17 +223,15 @@ class Capture:
             self._say(layer, "is called more than once in a forward pass")
         elif not output.requires_grad:
             self._say(layer, "is called without gradients")
+        elif isinstance(layer, nn.Linear) and args[0].dim() < 2:
+            self._say(layer, "gets one row, without a dimension for the cases")
         elif not isinstance(layer, nn.Linear) and args[0].dim() != len(layer.kernel_size) + 2:
             self._say(layer, "gets one picture, without a dimension for the cases")
+        elif (rows := _row_count(layer, args[0], output)) == 0 or rows % self.cases:
+            self._say(layer, f"gets {rows} rows of {self.cases} cases, and must get as many of each")
         else:
             self.seen[layer] = args[0].detach(), get_gradient_edge(output), output.shape
-            self.by_case = self.by_case and self._cases_first(layer, args[0].shape)
-
-    def _cases_first(self, layer: Layer, shape: torch.Size) -> bool:
-        """Whether the cases are along the first dimension, and no other of a sequence's could be meant instead."""
-        if len(shape) < 2 or shape[0] != self.cases:
-            return False
-        return self.cases == 1 or not isinstance(layer, nn.Linear) or self.cases not in shape[1:-1]
+            self.by_case = self.by_case and len(args[0]) == self.cases
 
     def _say(self, layer: Layer, what: str) -> None:
         self.fault = self.fault or f"{_named(self.names[layer], layer)} {what}"
@@ -238,8 +246,23 @@ class Capture:
         return self.fault
 
     def explains(self, z: Tensor) -> bool:
-        """Whether each case's gradient is made of the layers' rows."""
-        return self.by_case and not self.problem(z)
+        """Whether each case's gradient is made of the layers' rows.
+
+        The first answer takes a backward pass, a check that is no part of any method and is not in the work ledger.
+        """
+        if self.problem(z) or not self.by_case:
+            return False
+        if self._apart is None:
+            self._apart = self.cases == 1 or self._are_apart(z)
+        return self._apart
+
+    def _are_apart(self, z: Tensor) -> bool:
+        """Whether deltas of half of the cases, drawn at random, are at their own rows alone."""
+        generator = torch.Generator().manual_seed(0)
+        others = torch.randperm(self.cases, generator=generator)[self.cases // 2 :].to(z.device)
+        u = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
+        u[others] = 0.0
+        return not any(bool(seen.delta[others].any()) for seen in self.passes(z, u))
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
         """Every layer's inputs and deltas for ⟨u, z⟩."""

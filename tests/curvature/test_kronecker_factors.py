@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import pytest
 import torch
+from support.misplaced_cases import MISPLACED, batch_of
 from support.systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
 
@@ -141,6 +145,74 @@ def test_rows_need_not_be_told_by_case() -> None:
     assert one.places == 4
 
 
+def by_case(model: nn.Module, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Σ l lᵀ and Σ r rᵀ of a model of one layer, from a pass per case, and rows per case.
+
+    The layer's input and delta are autograd's; l and r are cut out of them window by window.
+    """
+    layer, left, right = model.layer, [], []
+    for i in range(len(x)):
+        met: list[Tensor] = []
+        handle = layer.register_forward_hook(lambda layer, args, output, met=met: met.extend([args[0], output]))
+        z = model(x[i : i + 1])
+        handle.remove()
+        (delta,) = torch.autograd.grad(z, met[1], u[i : i + 1])
+        dense, swapped = isinstance(layer, nn.Linear), isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d)
+        small, big = (delta, met[0]) if not swapped else (met[0], delta)
+        small, big = small.detach(), big.detach()
+        if dense:
+            left += [*small.reshape(-1, small.shape[-1])]
+            right += [*big.reshape(-1, big.shape[-1])]
+            continue
+        flat_places = [(b, p) for b in range(len(small)) for p in _places(small.shape[2:])]
+        left += [small[(b, slice(None), *p)] for b, p in flat_places]
+        ends = [tuple(slice(s, s + k) for s, k in zip(p, layer.kernel_size, strict=True)) for _, p in flat_places]
+        right += [big[(b, slice(None), *end)].flatten() for (b, _), end in zip(flat_places, ends, strict=True)]
+    L, R = torch.stack(left), torch.stack(right)
+    return L.T @ L, R.T @ R, len(left) // len(x)
+
+
+def _places(shape: torch.Size) -> list[tuple[int, ...]]:
+    return list(itertools.product(*map(range, shape)))
+
+
+NOT_COVERED = ("conv3d-places-first", "conv2d-groups-places-first", "transposed-3d-places-first")
+COVERED = [name for name in MISPLACED if name not in (*NOT_COVERED, "table", "chosen-rows", "lone-case")]
+
+
+@pytest.mark.parametrize("name", COVERED)
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_places_that_stand_before_the_cases(name: str, chunk: int | None) -> None:
+    """Their rows are the same in another order; kernels have stride 1 here, and no padding."""
+    model, x = batch_of(name)
+    u = draws(*model(x).shape, seed=2)
+    weight = linearised(model, x, chunk).kronecker_factors([u])[0]
+    left, right, places = by_case(model, x, u)
+    q = len(right)  # beside it may stand the homogeneous coordinate
+    close(weight.left, left / (len(x) * places))
+    close(weight.right[:q, :q], right / len(x))
+    assert weight.places == places
+
+
+def test_rows_that_all_cases_share_have_the_right_block_on_average() -> None:
+    """Over all signs v of u = B v, here v itself; in chunks of several sizes there is no one number of rows."""
+    model, x = batch_of("table")
+    model.layer.bias.requires_grad_(False)
+    signs = [torch.tensor(v, dtype=DTYPE).reshape(4, 2) for v in itertools.product((-1.0, 1.0), repeat=8)]
+    (one,) = linearised(model, x).kronecker_factors(signs)
+    halves = linearised(model, x, chunk=2).kronecker_factors(signs)[0]
+    deltas = torch.zeros(2, 2, dtype=DTYPE)
+    for i, v in itertools.product(range(4), signs):
+        output = model.layer(model.table)
+        (delta,) = torch.autograd.grad(torch.tanh(x[i] @ output), output, v[i])
+        deltas += delta.T @ delta / (4 * 4 * len(signs))
+    expected = torch.kron(deltas, model.table.T @ model.table)
+    close(torch.kron(one.left, one.right), expected)
+    close(torch.kron(halves.left, halves.right), expected)
+    with pytest.raises(ConfigError, match="parameter 0 has 2 per case in one chunk and 4 in another"):
+        linearised(model, x[[0, 1, 2, 3, 0]], chunk=2).kronecker_factors([torch.ones(5, 2, dtype=DTYPE)])
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
     model[0].bias.requires_grad_(False)
@@ -159,6 +231,36 @@ def test_a_block_takes_its_entries_and_puts_them_back() -> None:
         assert V.shape == one.shape
         one.put(V, back)
     assert (flat(Vector(back)) == flat(at.blocks)).all()
+
+
+def lone() -> tuple[nn.Module, Tensor]:
+    return batch_of("lone-case", 1)
+
+
+def uneven() -> tuple[nn.Module, Tensor]:
+    model, x = batch_of("chosen-rows")
+    return model, x[[0, 0, 1, 3]]
+
+
+def empty() -> tuple[nn.Module, Tensor]:
+    model, x = batch_of("chosen-rows")
+    return model, x[[3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lone, "gets one row, without a dimension for the cases"),
+        (uneven, "gets 5 rows of 4 cases, and must get as many of each"),
+        (empty, "gets 0 rows of 2 cases"),
+    ],
+)
+def test_rows_that_are_not_as_many_for_each_case_are_refused(
+    make: Callable[[], tuple[nn.Module, Tensor]], says: str
+) -> None:
+    model, x = make()
+    with pytest.raises(ConfigError, match=rf"layer 'layer' \(Linear\) {says}.*takes any layer"):
+        linearised(model, x).kronecker_factors([torch.ones_like(model(x))])
 
 
 def shared() -> nn.Module:

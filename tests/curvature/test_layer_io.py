@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.misplaced_cases import MISPLACED, batch_of
 from torch import nn
 
 from hfbench.curvature.layer_io import Capture, covered_layers, is_covered
@@ -38,6 +39,21 @@ def test_rows_add_up_to_the_gradients_of_autograd(name: str, entries: int) -> No
     left, right = seen.rows()
     assert left.shape[1] == right.shape[1] == seen.places
     assert seen.is_plain == (name == "dense")
+
+
+def test_cases_are_found_by_deltas_once_a_pass() -> None:
+    """With as many places as cases, or rows cut anew, shapes are alike; what is asked for once is kept."""
+    for name in MISPLACED:
+        model, x = batch_of(name)
+        with Capture(model, len(x)) as capture:
+            z = model(x)
+        assert not capture.explains(z) or name == "lone-case", name  # which has cases first but with one alone
+    model, x = nn.Conv1d(2, 3, 2).double(), torch.ones(CASES, 2, CASES, dtype=torch.float64)
+    with Capture(model, CASES) as capture:
+        z = model(x)
+    assert capture.explains(z)
+    capture.passes = None  # would be called
+    assert capture.explains(z)
 
 
 def test_layers_that_are_not_covered_are_named() -> None:

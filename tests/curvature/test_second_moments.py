@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.misplaced_cases import MISPLACED, batch_of
 from support.systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
@@ -158,7 +159,8 @@ MODELS = PICTURES | {
     "no-bias": (lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)), (4,)),
     "in-place": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)), (4,)),
     "sequence": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), (3, 4)),
-    "as-many-steps-as-cases": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), (7, 4)),
+    "as-many-steps-as-cases": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)), (5, 4)),
+    "as-many-pixels-as-cases": (lambda: convolutions(nn.Conv2d(2, 3, 3, padding=1)), (2, 5, 5)),
     "time-first": (TimeFirst, (7, 2)),
     "rows-folded": (RowsFolded, (6,)),
     "groups": (lambda: convolutions(nn.Conv2d(2, 4, 2, groups=2)), (2, 3, 3)),
@@ -176,7 +178,7 @@ MODELS = PICTURES | {
     "parametrised": (parametrised, (4,)),
 }
 FAST = {*PICTURES, "dense", "no-bias", "in-place", "sequence", "side", "frozen-first", "frozen-bias"}
-FAST |= {"as-many-steps-as-cases", "one-picture"}  # with 5 cases
+FAST |= {"as-many-steps-as-cases", "as-many-pixels-as-cases", "one-picture"}  # with 5 cases
 
 
 def by_hand(model: nn.Module, x: Tensor, u: Tensor) -> Tensor:
@@ -203,6 +205,22 @@ def test_per_case_squares(name: str, chunk: int | None, cases: int) -> None:
     torch.testing.assert_close(torch.tensor(flat(at.squared_sums(u))), rows.square().sum(0))
     assert at.squared_norms(u) == pytest.approx(float(rows.square().sum()), rel=1e-10)
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("cases", [1, 2, 4])
+def test_a_layers_first_dimension_is_not_taken_for_the_cases(name: str, chunk: int | None, cases: int) -> None:
+    model, x = batch_of(name, cases)
+    z = model(x).detach()
+    u = torch.randn(z.shape, generator=torch.Generator().manual_seed(2), dtype=DTYPE)
+    at, rows = Linearisation(model, "least-squares", x, torch.zeros_like(z), chunk=chunk), by_hand(model, x, u)
+    torch.testing.assert_close(torch.tensor(flat(at.squared_sums(u))), rows.square().sum(0))
+    assert at.squared_norms(u) == pytest.approx(float(rows.square().sum()), rel=1e-10)
+    if cases > 1:
+        at = Linearisation(model, "least-squares", x, z + u, chunk=chunk)
+        variance = float(by_hand(model, x, -u).var(0).sum())
+        assert at.variance_l1 == pytest.approx(variance, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", MODELS)
