@@ -161,6 +161,43 @@ def test_curvature_on_other_cases() -> None:
     assert other[1].objective_after < other[0].objective_before
 
 
+def dense_preconditioner(preconditioner: dict[str, Any], layout: str, damping: float, decay: Any) -> np.ndarray:
+    """M of the system that a first step would meet, by its inverse on every unit vector."""
+    model, x, t = problem(cases=10)
+    settings = {"decay": decay, "decay_mask": "all"} if isinstance(decay, float) else {"decay": decay}
+    lambda_0 = {"initial_damping": damping}
+    optimizer = HessianFree(model, preconditioner=preconditioner, layout=layout, globalization=lambda_0, **settings)
+    linear, _ = optimizer.system_at(x, t)
+    like, columns = linear.system.gradient, []
+    for j in range(like.numel()):
+        unit = torch.zeros(like.numel(), dtype=DTYPE)
+        unit[j] = 1
+        pieces = torch.split(unit, [block.numel() for block in like])
+        v = Vector(piece.reshape(block.shape) for piece, block in zip(pieces, like, strict=True))
+        columns.append(flat(linear.preconditioner.solve(v)))
+    return np.linalg.inv(np.stack(columns, 1))
+
+
+@pytest.mark.parametrize("layout", ["structured", "flat"])
+@pytest.mark.parametrize("name", ["martens", "chapelle-erhan", "exact-diagonal", "kfac"])
+def test_the_preconditioner_has_each_blocks_decay_on_its_diagonal(name: str, layout: str) -> None:
+    """M = d + lambda + mu D where nothing flattens it; K-FAC damps a bias like its weight."""
+    settings = {"use": name, **({"damping": "exact"} if name == "kfac" else {"exponent": 1.0})}
+    decay = {"0.weight": 0.3, "0.bias": 0.07, "2.weight": 1.1}  # and none for the last bias
+    mu = [0.3, 0.3, 1.1, 1.1] if name == "kfac" else [0.3, 0.07, 1.1, 0.0]
+    decayed, plain = (dense_preconditioner(settings, layout, 0.2, of) for of in (decay, 0.0))
+    D = np.concatenate([np.full(p.numel(), m) for p, m in zip(problem()[0].parameters(), mu, strict=True)])
+    np.testing.assert_allclose(decayed - plain, np.diag(D), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["martens", "chapelle-erhan", "exact-diagonal", "kfac"])
+def test_decay_and_damping_enter_the_preconditioner_alike(name: str) -> None:
+    """With the settings that stand: exponents, and K-FAC's damping split between its factors."""
+    decayed = dense_preconditioner({"use": name}, "structured", 0.2, 0.5)
+    damped = dense_preconditioner({"use": name}, "structured", 0.7, 0.0)
+    np.testing.assert_allclose(decayed, damped, rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("preconditioner", PRECONDITIONERS)
 def test_streamed_in_chunks_the_trajectory_is_the_same(solver: str, preconditioner: str) -> None:

@@ -63,6 +63,19 @@ def test_a_schedulers_validation_is_work_of_the_method(tmp_path: Path) -> None:
     assert counted == {"hf": 0, "shf": 50}
 
 
+def test_distinct_cases_are_those_of_gradient_or_curvature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn batches have the curvature's cases among the gradient's; what a run counts does not rest on it."""
+    spec = specs(tiny(tmp_path))["hf", 0]
+    live = LiveRun(spec, load_data(spec))
+    live.begin()
+    drawn = {1: (torch.arange(10), torch.arange(5, 20)), 2: (torch.arange(8), torch.arange(18, 21))}
+    monkeypatch.setattr(LiveRun, "cases_of", lambda self, iteration, plan: drawn[iteration])
+    live.advance()
+    live.advance()
+    assert [row["distinct_cases"] for row in live.rows] == [0, 20, 21]
+    assert [(row["cases_gradient"], row["cases_curvature"]) for row in live.rows] == [(0, 0), (10, 15), (18, 18)]
+
+
 def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:
     with registry.temporary("solver", "planted", Explodes):
         spec = specs(tiny(tmp_path, "study.targets.tiny-curves=1e6", extra=MISBEHAVING % ("odd", "planted")))["odd", 0]

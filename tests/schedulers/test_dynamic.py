@@ -62,6 +62,13 @@ def test_correction_knows_that_all_cases_have_no_noise() -> None:
     assert begin(correction=False).next(evidence(variance=110.0)).gradient == 110
 
 
+def test_all_cases_have_no_noise_unless_a_study_says_otherwise() -> None:
+    """110/100·900/999 <= 1, while 110/100 is not."""
+    step = evidence(variance=110.0)
+    assert Dynamic(start=100.0, theta=1.0, tolerance=0.0).begin(1000).next(step).reason == "keep"
+    assert Dynamic(start=1000.0).begin(1000).next(evidence(variance=1e9)).reason == "full"
+
+
 def test_without_a_gradient_everything_is_needed() -> None:
     for correction in (True, False):
         assert begin(correction=correction).next(evidence(variance=1.0, gradient_norm=0.0)).gradient == 1000

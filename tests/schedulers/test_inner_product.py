@@ -78,6 +78,12 @@ def test_correction_knows_that_all_cases_have_no_noise() -> None:
     assert begin(correction=False).next(evidence(along=110.0)).gradient == 110
 
 
+def test_all_cases_have_no_noise_unless_a_study_says_otherwise() -> None:
+    """110/100·900/999 <= 1, while 110/100 is not."""
+    for noise in ({"along": 110.0}, {"across": 110.0}):
+        assert InnerProduct(start=100.0, theta=1.0, nu=1.0).begin(1000).next(evidence(**noise)).reason == "keep"
+
+
 def test_without_a_gradient_everything_is_needed() -> None:
     for correction in (True, False):
         assert begin(correction=correction).next(evidence(across=1.0, norm=0.0)).gradient == 1000
