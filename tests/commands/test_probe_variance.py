@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,9 @@ from rich.console import Console
 from support.tiny_study import specs, tiny
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from hfbench.commands.probe_variance import check_schedulers, noise_of, probe_variance
+from hfbench.commands.probe_variance import Noise, _rows, check_schedulers, noise_of, probe_variance
 from hfbench.errors import ConfigError, UnknownPartError
+from hfbench.linalg.vector import Vector
 from hfbench.probe.freeze import frozen_systems
 from hfbench.probe.frozen_system import FrozenSystem
 
@@ -62,6 +64,22 @@ def test_the_noise_seen_is_what_sampling_theory_says() -> None:
     whole = rows[rows["n"] == rows["total"]]
     assert np.allclose(whole[["variance", "inner", "gradient"]], 1.0, rtol=1e-5)
     assert (whole["wrong"] == 0).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_the_noise_of_all_batches_of_a_size_is_just_what_theory_says(n: int) -> None:
+    """E‖g_S - g‖² = V/n·(N - n)/N exactly, over every S; V_S is right in the mean."""
+    gradients = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.3
+
+    def noise(cases: torch.Tensor) -> Noise:
+        g = cases.mean(0)
+        return Noise(Vector([g]), float(g.norm()), float(cases.var(0).sum()), float((cases @ g).var()))
+
+    drawn = [noise(gradients[list(some)]) for some in itertools.combinations(range(6), n)]
+    (row,) = _rows(frozen(), n, 6, noise(gradients), drawn, ["dynamic"])
+    assert row["noise_seen"] == pytest.approx(1.0, rel=1e-12)
+    assert row["variance"] == pytest.approx(1.0, rel=1e-12)
+    assert row["gradient"] == pytest.approx(1 + row["noise"], rel=1e-12)
 
 
 def test_estimates_are_unbiased_and_spread_less_in_larger_batches() -> None:
