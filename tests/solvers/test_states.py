@@ -79,6 +79,22 @@ def test_least_squares_norms(name: str, setting) -> None:
         assert state.backward_error == pytest.approx(normal / (state.operator_norm * np.linalg.norm(r)), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["lsqr", "lsmr"])
+def test_the_operators_norm_is_that_on_the_krylov_space(name: str, setting) -> None:
+    """‖B_k‖ = ‖Ã E⁻ᵀ V_k‖, V_k an orthonormal basis of the space that x_k is from: here by Gram and Schmidt, twice."""
+    system, x0, M, m = setting
+    A = system.A / np.sqrt(np.outer(m, m))
+    start = -flat(system.gradient) - (0 if x0 is None else system.A @ flat(x0))
+    V = np.empty((42, 0))
+    v = start / np.sqrt(m)
+    for state in islice(SOLVERS[name].iterates(system, x0, M), 1, 12):
+        for _ in range(2):
+            v = v - V @ (V.T @ v)
+        V = np.column_stack([V, v / np.linalg.norm(v)])
+        assert state.operator_norm == pytest.approx(np.sqrt(np.trace(V.T @ A @ V)), rel=1e-8)
+        v = A @ V[:, -1]
+
+
 def test_monotone_quantities(setting) -> None:
     """As the solvers declare them, as told and as recomputed from x."""
     system, x0, M, m = setting
