@@ -231,6 +231,17 @@ def test_work_equals_a_count_by_hand() -> None:
     assert ledger.products == 8 + 9, "the warm start costs one product"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "cases"),
+    [("martens", "squares", 30), ("chapelle-erhan", "squares", 12), ("exact-diagonal", "squares", 4 * 12),
+     ("kfac", "deltas", 12)],
+)  # fmt: skip
+def test_preconditioners_are_built_on_the_cases_of_what_they_approximate(name: str, kind: str, cases: int) -> None:
+    """Martens' on the gradient's 30, those of the Gauss-Newton matrix on the curvature's 12, with 4 outputs."""
+    _, optimizer, _ = run(1, curvature=True, preconditioner=name)
+    assert optimizer.ledger.state_dict()[kind] == cases
+
+
 def test_switches_off_save_their_evaluations() -> None:
     _, optimizer, _ = run(1, globalization=PLAIN)
     assert optimizer.ledger.evaluation == 0

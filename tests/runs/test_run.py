@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hfbench import HessianFree, registry
 from hfbench.errors import ConfigError, NonFiniteError
@@ -74,6 +76,32 @@ def test_distinct_cases_are_those_of_gradient_or_curvature(tmp_path: Path, monke
     live.advance()
     assert [row["distinct_cases"] for row in live.rows] == [0, 20, 21]
     assert [(row["cases_gradient"], row["cases_curvature"]) for row in live.rows] == [(0, 0), (10, 15), (18, 18)]
+
+
+def test_the_objectives_of_a_run_have_the_decay(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "tasks.tiny-curves.decay=0.3", "study.precision=float64"))["hf", 0]
+    live = LiveRun(spec, load_data(spec))
+    live.begin()
+    live.advance()
+    penalty = 0.15 * sum(float(p.detach().square().sum()) for p in live.model.parameters() if p.dim() > 1)
+    for split, found in (
+        (live.data.validation, live.rows[1]["validation_objective"]),
+        (live.data.train, live.result()["final_objective"]),
+    ):
+        loss = binary_cross_entropy_with_logits(live.model(split.inputs).detach(), split.targets, reduction="sum")
+        assert found == pytest.approx(float(loss) / len(split) + penalty, rel=1e-10)
+    assert penalty > 0.1
+
+
+def test_an_error_equal_to_the_target_has_met_it(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
+    live = LiveRun(spec, load_data(spec))
+    live.begin()
+    for _ in range(3):
+        live.advance()
+    errors = [row["test_error"] for row in live.rows]
+    live.spec = replace(spec, target=min(errors[1:3]))
+    assert live.result()["work_to_target"] == live.rows[errors.index(min(errors[1:3]))]["work"]
 
 
 def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:
