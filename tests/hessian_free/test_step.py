@@ -14,6 +14,7 @@ import torch
 from support.small_steps import DTYPE, PLAIN, PRECONDITIONERS, SOLVERS, problem, run, weights
 from support.systems import flat, inputs_for, network, targets_for
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 import hfbench.hessian_free.optimizer
 import hfbench.hessian_free.step
@@ -28,6 +29,7 @@ from hfbench.parts.protocols import SolverState
 from hfbench.solvers.stopping import FixedIterations
 
 CASES, SOME = 30, 12
+MU = {"0.weight": 0.3, "0.bias": 0.07, "2.weight": 1.1}  # and none for the last bias
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[Vector, int]], list[int], Callable[..., Any]]:
@@ -183,9 +185,8 @@ def dense_preconditioner(preconditioner: dict[str, Any], layout: str, damping: f
 def test_the_preconditioner_has_each_blocks_decay_on_its_diagonal(name: str, layout: str) -> None:
     """M = d + lambda + mu D where nothing flattens it; K-FAC damps a bias like its weight."""
     settings = {"use": name, **({"damping": "exact"} if name == "kfac" else {"exponent": 1.0})}
-    decay = {"0.weight": 0.3, "0.bias": 0.07, "2.weight": 1.1}  # and none for the last bias
     mu = [0.3, 0.3, 1.1, 1.1] if name == "kfac" else [0.3, 0.07, 1.1, 0.0]
-    decayed, plain = (dense_preconditioner(settings, layout, 0.2, of) for of in (decay, 0.0))
+    decayed, plain = (dense_preconditioner(settings, layout, 0.2, of) for of in (MU, 0.0))
     D = np.concatenate([np.full(p.numel(), m) for p, m in zip(problem()[0].parameters(), mu, strict=True)])
     np.testing.assert_allclose(decayed - plain, np.diag(D), atol=1e-10)
 
@@ -240,6 +241,45 @@ def test_preconditioners_are_built_on_the_cases_of_what_they_approximate(name: s
     """Martens' on the gradient's 30, those of the Gauss-Newton matrix on the curvature's 12, with 4 outputs."""
     _, optimizer, _ = run(1, curvature=True, preconditioner=name)
     assert optimizer.ledger.state_dict()[kind] == cases
+
+
+def test_the_evidence_is_of_gradients_with_decay() -> None:
+    """‖g‖ and Var_i(g_iᵀg) with g = ∇f, decay included; case by case."""
+    model, x, t = problem(cases=10)
+    rows = []
+    for i in range(len(x)):
+        loss = binary_cross_entropy_with_logits(model(x[i : i + 1]), t[i : i + 1], reduction="sum")
+        rows.append(torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(model.parameters()))]))
+    gradients = torch.stack(rows)
+    g = gradients.mean(0) + torch.cat(
+        [MU.get(name, 0.0) * p.detach().reshape(-1) for name, p in model.named_parameters()]
+    )
+    result = HessianFree(model, decay=MU).step(x, t, evidence=("variance_l1", "variance_inner"))
+    assert result.gradient_norm == pytest.approx(float(g.norm()), rel=1e-10)
+    assert result.variance_inner == pytest.approx(float((gradients @ g).var()), rel=1e-9)
+    assert result.variance_l1 == pytest.approx(float(gradients.var(0).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("curvature", [False, True])
+def test_rho_is_of_the_curvatures_cases_with_decay_and_without_damping(curvature: bool) -> None:
+    """rho = (f_c(w + p) - f_c(w))/(q(p) - ½ lambda pᵀp), f_c on the cases of the curvature."""
+    model, x, t = problem()
+    cases = (x[:12], t[:12]) if curvature else (x, t)
+    settings = {**PLAIN, "adapt_damping": True, "initial_damping": 3.0}
+    optimizer, before = HessianFree(model, decay=MU, globalization=settings), weights(model)
+
+    def f() -> float:
+        penalty = sum(
+            0.5 * MU.get(name, 0.0) * float(p.detach().square().sum()) for name, p in model.named_parameters()
+        )
+        loss = binary_cross_entropy_with_logits(model(cases[0]).detach(), cases[1], reduction="sum")
+        return float(loss) / len(cases[0]) + penalty
+
+    f_0 = f()
+    result = optimizer.step(x, t, cases if curvature else None)
+    p = weights(model) - before
+    assert result.rho == pytest.approx((f() - f_0) / (result.q - 1.5 * p @ p), rel=1e-8)
+    assert 0 < result.rho < 2
 
 
 def test_switches_off_save_their_evaluations() -> None:

@@ -108,17 +108,20 @@ def test_the_recorded_gradient_is_of_f(part: Any) -> None:
     model, _, _ = problem()
     plain_objective(model, x, t).backward()
     squared = sum(float(p.grad.square().sum()) for p in model.parameters())
-    norms = []
+    norms, values = [], []
     original = optimizer._objective
 
     def noted(*args: Any, **named: Any) -> float:
         value = original(*args, **named)
         norms.append(optimizer.gradient_norm)
+        values.append(value)
         return value
 
     optimizer._objective = noted
     optimizer.step(x, t)
     assert norms[0] == pytest.approx(math.sqrt(squared), rel=1e-12)
+    if not optimizer.decays:  # else the decay is no affair of a line search
+        assert values[0] == pytest.approx(plain_objective(model, x, t).item(), rel=1e-12)
 
 
 def test_adam_costs_three_units_per_case() -> None:
