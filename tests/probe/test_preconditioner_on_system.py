@@ -8,6 +8,7 @@ import pytest
 from support.frozen_steps import zoo
 
 from hfbench.linalg.vector import Vector
+from hfbench.probe import preconditioner_on_system
 from hfbench.probe.judge import Judge
 from hfbench.probe.preconditioner_on_system import Variant, conditioned, units
 
@@ -75,7 +76,6 @@ def test_an_exact_preconditioner_needs_one_iteration(monkeypatch: pytest.MonkeyP
         solve_factor = solve_factor_t = lambda self, v: v
 
     from hfbench import registry
-    from hfbench.probe import preconditioner_on_system
 
     build, known = registry.build, judge()  # made with the parts as they are
     monkeypatch.setattr(
@@ -85,3 +85,19 @@ def test_an_exact_preconditioner_needs_one_iteration(monkeypatch: pytest.MonkeyP
     )
     found = conditioned(known, plain("identity"), known.opened, "cg", 3)
     assert found["to_0.0001"] == 1
+
+
+def test_it_is_built_with_the_systems_damping_and_decay(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Noted:
+        cases = "curvature"
+
+        def build(self, linearisation, shift, generator):
+            given.append(shift)
+
+    monkeypatch.setattr(preconditioner_on_system.registry, "build", lambda *of: Noted())
+    preconditioner_on_system._built(judge(), plain("noted"), judge().opened)
+    decays = judge().opened.optimizer.mu_D
+    assert len(set(decays)) == 2, "weights decay and biases do not"
+    assert given == [tuple(mu + judge().system.damping for mu in decays)]
