@@ -39,6 +39,11 @@ class AutogradTape:
         """How J v is taken."""
         return "forward" if self.forward_mode else "transpose"
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether J v needs nothing more recorded."""
+        return self.forward_mode or "_transpose" in vars(self)
+
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
         weights = list(self.parameters.values())

@@ -115,6 +115,7 @@ class Chain:
     """
 
     mode = "chain"
+    is_recorded = True
 
     def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
         self.inputs, self.cases, self.own = inputs, len(inputs), inputs.dtype

@@ -8,8 +8,8 @@ products per dense layer and nothing retraced. Fused kernels give way to their p
 (one more forward pass per product) and `product_mode` says so.
 
 The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
-With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass,
-counted), and the results are the same up to the order of summation.
+With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass and,
+for J v, one more recorded transpose, both counted), and the results are the same up to the order of summation.
 
 With a `precision` of another dtype (`hfbench.linalg.precision`) products have a graph of their own, recorded in it by
 one more forward pass; outputs, loss, gradient and second moments are of the weights' own dtype whatever the products
@@ -31,6 +31,7 @@ from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.curvature.model_checks import check_batch, check_layers, check_model, outputs_of, trainable
+from hfbench.curvature.pass_units import units_of
 from hfbench.curvature.second_moments import squared_norms, squared_sums
 from hfbench.curvature.tape import Tape, record_tape
 from hfbench.curvature.work_ledger import Ledger
@@ -91,7 +92,8 @@ class Linearisation:
     """J, Jᵀ, the loss pieces and the Gauss-Newton product at one (weights, batch).
 
     Vectors are `hfbench.Vector` or any sequence of tensors in parameter order (in the flat layout: of one long block);
-    output-space tensors have the shape of the model's outputs, cases first. Everything is counted in `ledger`.
+    output-space tensors have the shape of the model's outputs, cases first. Everything is counted in `ledger`, by the
+    units of the model's passes (`hfbench.curvature.pass_units`).
 
     With `ranks` the batch is what all of them hold together: n, objective, gradient, products Jᵀu and G v, second
     moments and variances are those of all cases, on every rank the same; output-space tensors, and what the ledger
@@ -123,6 +125,7 @@ class Linearisation:
         self.precision = precision_of(precision, self.blocks[0])
         own = self.blocks[0].dtype
         self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
+        self.ledger.units = units_of(model, self.inputs)
         self.product_mode = "transpose"
         if not self.casts:  # else it may not be needed
             _ = self.kept
@@ -342,10 +345,10 @@ class Linearisation:
         return graph.vjp(HJv / self.n if HJv is Jv else HJv.div_(self.n))  # J v may be a view of v
 
     def _jvp(self, graph: Tape, blocks: Vector) -> Tensor:
+        if not graph.is_recorded:
+            self.ledger.count("transpose", len(graph.inputs))
         Jv = graph.jvp(blocks)
         self.product_mode = graph.mode
-        if graph.mode == "forward":
-            self.ledger.count("forward", len(graph.inputs))
         return Jv
 
     def _vjp(self, u: Tensor, products: bool = False) -> Vector:

@@ -22,7 +22,11 @@ class Tape(Protocol):
 
     @property
     def mode(self) -> str:
-        """How J v is taken: "chain", "transpose" or, with another forward pass each, "forward"."""
+        """How J v is taken: "chain", "transpose" or, with a forward pass in each, "forward"."""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether J v needs nothing more recorded: the first one of a graph records its transpose before."""
 
     @property
     def capture(self) -> LayerIOSource:

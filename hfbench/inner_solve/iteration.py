@@ -57,12 +57,11 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
                 yield _copied(told)
         before = at.ledger.state_dict()
         graph, told = cuda_graphs.capture_graph(lambda: _advanced(process, given), given[0][0].device)
-        work = {kind: after - before[kind] for kind, after in at.ledger.state_dict().items()}
+        counted = at.ledger.since(before)
         at.ledger.load_state_dict(before)  # it is done, and counted, at each replay
         while True:
             chain.check_same()  # as a product does
-            for kind, cases in work.items():
-                at.ledger.count(kind, cases)
+            at.ledger.add(counted)
             graph.replay()
             yield _copied(told)
 

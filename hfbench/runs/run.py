@@ -12,6 +12,7 @@ from torch import Tensor
 from hfbench.config.measures import LIMITS, Measure, costs
 from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.objective import objective
+from hfbench.curvature.pass_units import units_of
 from hfbench.errors import NonFiniteError
 from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, SupportsPrepare, TaskData
 from hfbench.records import trace
@@ -91,6 +92,7 @@ class LiveRun:
             curvature = None if same else batches.take(self.data.train, for_curvature)
         if isinstance(self.optimizer, SupportsPrepare):
             self.optimizer.prepare(*batch, curvature, evidence)
+        self.optimizer.ledger.units = units_of(self.model, batch[0])
         with self.clock:
             step = self.optimizer.step(*batch, curvature, evidence)
         self.touched[for_gradient] = True

@@ -35,6 +35,34 @@ def test_work_is_the_sum_of_cases_times_units(counts: list[tuple[str, int]]) -> 
     assert ledger.work == sum(UNITS[kind] * cases for kind, cases in counts)
 
 
+def test_work_is_counted_by_the_units_of_the_network_at_the_time() -> None:
+    ledger = Ledger()
+    ledger.count("jvp", 10)
+    ledger.units = UNITS | {"jvp": 3.5}
+    ledger.count("jvp", 10)
+    ledger.count("jvp_calls", 1)
+    assert (ledger.jvp, ledger.work) == (20, 20 + 35.0)
+
+
+def test_what_was_counted_is_counted_again() -> None:
+    ledger = Ledger()
+    ledger.units = UNITS | {"jvp": 3.5}
+    ledger.count("forward", 10)
+    before = ledger.state_dict()
+    ledger.count("jvp", 10)
+    ledger.count("jvp_calls", 1)
+    ledger.add(ledger.since(before))
+    assert (ledger.forward, ledger.jvp, ledger.jvp_calls, ledger.work) == (10, 20, 2, 10 + 70.0)
+
+
+def test_a_state_of_before_units_is_read() -> None:
+    """It has neither transposes nor the work, which was that of the convention."""
+    ledger = Ledger()
+    ledger.count("deltas", 1)
+    ledger.load_state_dict({"forward": 10, "jvp": 4, "jvp_calls": 1})
+    assert ledger == Ledger(forward=10, jvp=4, jvp_calls=1, work=18)
+
+
 @given(counts=counts)
 def test_state_survives_json(counts: list[tuple[str, int]]) -> None:
     ledger = Ledger(jvp_calls=2, vjp_calls=1)

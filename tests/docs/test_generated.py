@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from sitegen import (
     api_page,
@@ -25,8 +26,11 @@ from support.blocks import pages
 
 from hfbench import registry
 from hfbench.curvature import work_ledger
+from hfbench.curvature.pass_units import units_of
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.parts.hyperparameters import hyperparameters
+from hfbench.tasks.addition import Addition
+from hfbench.tasks.mnist_conv import MNISTConv
 
 ROOT = Path(__file__).parents[2]
 GENERATED = site.generated()
@@ -108,6 +112,16 @@ def test_the_units_of_work_are_those_of_the_ledger() -> None:
     page = pages()["explanation/work.md"]
     said = re.findall(r"^\| `(\w+)`.*?\| (\d) \|", page, re.MULTILINE)
     assert {name: int(units) for name, units in said} == work_ledger.UNITS
+
+
+def test_the_units_of_two_networks_are_those_that_are_counted() -> None:
+    rows = re.findall(r"^\| ([a-z, ]+) \| (\d\.\d\d) \| (\d\.\d\d) \|", pages()["explanation/work.md"], re.MULTILINE)
+    said = {kind: numbers for kinds, *numbers in rows for kind in kinds.split(", ")}
+    generator = torch.Generator().manual_seed(0)
+    networks = (Addition().model(generator), torch.rand(2, 30, 2)), (MNISTConv().model(generator), torch.rand(2, 784))
+    units = [units_of(model, inputs) for model, inputs in networks]
+    assert said == {kind: [f"{of[kind]:.2f}" for of in units] for kind in said}
+    assert said.keys() == work_ledger.UNITS.keys() - {"forward", "evaluation", "deltas", "algebra"}
 
 
 # ---------------------------------------------------------------- the site as a whole

@@ -1,0 +1,159 @@
+"""Units of a network's passes: what each kind of pass takes of matrix products, in forward passes of one case.
+
+A chain of dense layers has the units of `hfbench.curvature.work_ledger`. The passes of any other network are tried once
+on a few cases, and their operations counted from the shapes of their matrix products and convolutions; no time is
+taken, so that the units are the same on every machine. For example J v, the transpose of a recorded transpose, takes a
+convolution four in place of two; a recurrent net's squared gradients take the pass of each case by itself, forward
+too, and an outer product per place.
+
+A pass needs no deltas of its inputs, which saves the first layer a product in every pass but the forward one. The
+convention counts it all the same, here as in a chain: the operations that deltas of the inputs would take are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from hfbench.curvature.autograd_tape import AutogradTape
+from hfbench.curvature.dense_chain import links_of
+from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.second_moments import squared_norms, squared_sums
+from hfbench.curvature.work_ledger import UNITS
+from hfbench.linalg.vector import Vector
+from hfbench.memory.allocations import is_counting
+
+CASES = 2  # tried; one alone may be squeezed away by a model
+
+_known: WeakKeyDictionary[nn.Module, dict[Any, Mapping[str, float]]] = WeakKeyDictionary()
+
+
+def units_of(model: nn.Module, inputs: Tensor) -> Mapping[str, float]:
+    """Units by kind of pass for this model and inputs like these (n × …); the model is left as it was.
+
+    Those of a pass that the model cannot make are the convention's: whoever asks for that pass is told why.
+    """
+    if is_counting() or links_of(model, inputs) is not None:  # work of a rehearsal counts for nothing
+        return UNITS
+    known = _known.setdefault(model, {})
+    key = _traits(model, inputs)
+    if key not in known:
+        with _left_alone(model, inputs.device), twice_differentiable(model):
+            known[key] = UNITS | _measured(model, inputs.detach()[:CASES])
+    return known[key]
+
+
+def _measured(model: nn.Module, x: Tensor) -> dict[str, float]:
+    """The units that can be told."""
+    tapes: list[AutogradTape] = []
+    forward = _operations(lambda: tapes.append(AutogradTape(model, x)))
+    if not forward:  # of nothing but sums and the like; or no pass, which the step itself reports
+        return {}
+    tape = tapes[0]
+    u, v = torch.ones_like(tape.z), Vector(torch.ones_like(p) for p in tape.parameters.values())
+    backward = _operations(lambda: tape.vjp(u))
+    first, jvp = (_operations(lambda: tape.jvp(v)) for _ in range(2))
+    operations = {
+        "backward": backward,
+        "vjp": backward,
+        "transpose": None if first is None or jvp is None else first - jvp,
+        "jvp": jvp,
+        "squares": _operations(lambda: squared_sums(model, x, tape.z, tape.capture, u)),
+        "norms": _operations(lambda: squared_norms(model, x, tape.z, tape.capture, u)),
+        "deltas": None if tape.capture.problem(tape.z) else _operations(lambda: list(tape.capture.passes(tape.z, u))),
+    }
+    saved = dict.fromkeys(operations, _deltas_of_inputs(model, x, backward or 0))
+    if tape.forward_mode:  # which saves nothing
+        saved["jvp"] = 0
+    return {kind: (count + saved[kind]) / forward for kind, count in operations.items() if count is not None}
+
+
+def _deltas_of_inputs(model: nn.Module, x: Tensor, backward: int) -> int:
+    """Operations that derivatives by the inputs would add to a backward pass; none where there are no such."""
+    if not x.is_floating_point():
+        return 0
+    tape = AutogradTape(model, x.clone().requires_grad_())
+    tape.parameters = {**tape.parameters, "the inputs": tape.inputs}
+    return max(0, (_operations(lambda: tape.vjp(torch.ones_like(tape.z))) or 0) - backward)
+
+
+def _traits(model: nn.Module, inputs: Tensor) -> tuple[Any, ...]:
+    """What the passes depend on."""
+    parameters = tuple((p.shape, p.dtype, p.requires_grad) for p in model.parameters())
+    modes = tuple(module.training for module in model.modules())
+    return parameters, modes, inputs.shape[1:], inputs.dtype, inputs.device.type
+
+
+@contextmanager
+def _left_alone(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Generators, and the model's buffers, are afterwards what they were."""
+    kept = [(module, dict(module._buffers)) for module in model.modules()]
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+        try:
+            for module, buffers in kept:
+                module._buffers.update({name: b if b is None else b.clone() for name, b in buffers.items()})
+            yield
+        finally:
+            for module, buffers in kept:
+                module._buffers.update(buffers)
+
+
+# ---------------------------------------------------------------- operations
+
+
+def _operations(act: Callable[[], object]) -> int | None:
+    """Floating-point operations of the matrix products and convolutions in it; None where it fails."""
+    with _Operations() as counted:
+        try:
+            act()
+        except Exception:
+            return None
+    return int(counted.total)
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up operations from shapes, as `torch.utils.flop_counter` does, of kernels that it leaves out as well."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        kernel = getattr(func, "_overloadpacket", func)
+        if (formula := OTHERS.get(kernel)) is not None:
+            self.total += formula(args)
+        elif (formula := flop_registry.get(kernel)) is not None:
+            self.total += formula(*args, **kwargs, out_val=made)
+        return made
+
+
+def _product(M: Tensor, v: Tensor) -> int:
+    return int(2 * M.numel() * prod(v.shape[1:]))
+
+
+def _lstm(inputs: Tensor, W: Tensor, R: Tensor) -> int:
+    """A layer of oneDNN: W (gates × inputs) and R (gates × units) at every step of every case."""
+    return int(2 * inputs[..., 0].numel() * (W.numel() + R.numel()))
+
+
+aten = torch.ops.aten
+OTHERS: dict[Any, Callable[[Any], int]] = {
+    aten.mv: lambda args: _product(*args[:2]),
+    aten.addmv: lambda args: _product(*args[1:3]),
+    aten.addmv_: lambda args: _product(*args[1:3]),
+    aten.addmm_: lambda args: _product(*args[1:3]),
+    aten.baddbmm_: lambda args: int(2 * args[1].numel() * args[2].shape[-1]),
+    aten.mkldnn_rnn_layer: lambda args: _lstm(*args[:3]),
+    aten.mkldnn_rnn_layer_backward: lambda args: 2 * _lstm(*args[:3]),
+}
