@@ -38,6 +38,7 @@ TESTED_IN = {
 OF_SEVERAL = {
     *("cli/test_plugin_option.py", "commands/test_run_at_once.py"),
     *("hessian_free/test_library.py", "hessian_free/test_reference.py", "runs/test_memory_of_runs.py"),
+    "runs/test_work_of_runs.py",
     *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
     *("solvers/preconditioners/test_preconditioners.py", "tasks/test_products.py"),
     *("statistics/test_calibration.py", "studies/test_published.py", "studies/test_published_sweeps.py"),
