@@ -31,6 +31,7 @@ from hfbench.cli.options import (
 )
 from hfbench.cli.parts import check, list_, new, show
 from hfbench.cli.probe import capture, probe_app
+from hfbench.cli.simulate import simulate
 from hfbench.errors import ConfigError, HfbenchError
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
@@ -283,8 +284,8 @@ def diagnose(
     raise typer.Exit(diagnose_study(checked, results, data, Console(), chosen, from_, origin))
 
 
-for name, command in (("capture", capture), ("list", list_), ("show", show), ("new", new), ("check", check)):
-    app.command(name)(command)
+for command in (capture, simulate, list_, show, new, check):
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(probe_app, name="probe")
 app.add_typer(data_app, name="data")
 

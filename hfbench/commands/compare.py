@@ -20,6 +20,7 @@ from hfbench.records.locks import TakenError, study_lock
 from hfbench.records.recorded_study import RecordedStudy, gather
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.report.conclusion import command_of, conclude, show_conclusion
+from hfbench.statistics.findings import up_to_decision
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import RunLogger
 from hfbench.tracking.study_tracker import tracker_of
@@ -51,7 +52,7 @@ def compare_study(
     with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
-        show_conclusion(conclude(recorded, tracker, command), console)
+        show_conclusion(conclude(up_to_decision(recorded), tracker, command), console)
     return 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config.devices import is_here
+from hfbench.config.limit_advice import limit_advice
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
@@ -28,6 +30,7 @@ from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.report.conclusion import command_of, conclude, show_conclusion
+from hfbench.statistics.findings import up_to_decision
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import RunLogger
 from hfbench.tracking.study_tracker import tracker_of
@@ -66,10 +69,16 @@ def run_study(
         missing = missing_of(specs, results)  # who held the lock before may have run some
         tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
+        for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
+            console.print(escape(advice), highlight=False)
         try:
             with sigterm_interrupts():
-                _carry_out(specs, missing, setting, tracker, console, lambda: run_all(missing, setting, jobs, engine))
-                conclusion = conclude(gather(study, specs, results), tracker, command_of(study, options))
+                for now in _look_by_look(study, missing):
+                    _carry_out(specs, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine))
+                    recorded = up_to_decision(gather(study, specs, results))
+                    if len(recorded.specs) < len(specs):  # decided before the last look
+                        break
+                conclusion = conclude(recorded, tracker, command_of(study, options))
         except KeyboardInterrupt as interrupt:
             _close(tracker, "KILLED")
             console.print("Interrupted. The same command goes on where it stopped.")
@@ -78,7 +87,21 @@ def run_study(
             _close(tracker, "FAILED")
             raise
         show_conclusion(conclusion, console)
+        if spared := len(specs) - len(recorded.specs):
+            said = f"Everything was decided at the look of {count(len(recorded.study.seeds), 'seed')}"
+            console.print(f"{said}: {count(spared, 'run')} of later looks not made.", highlight=False, soft_wrap=True)
     return 1 if conclusion.failed else 0
+
+
+def _look_by_look(study: Study, missing: Mapping[str, RunSpec]) -> Iterator[dict[str, RunSpec]]:
+    """The missing runs up to each declared look, each once; then those beyond the last; all at once without looks."""
+    begun: set[str] = set()
+    for look in (*study.looks, None):
+        seeds = {(task, seed) for task, on_task in study.on.items() for seed in on_task.seeds[:look]}
+        now = {key: spec for key, spec in missing.items() if (spec.task, spec.seed) in seeds and key not in begun}
+        begun |= now.keys()
+        if now or look is None:
+            yield now
 
 
 def _carry_out(

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from hfbench.config.limit_advice import limit_advice
 from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
@@ -113,6 +114,8 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     for line in plan_summary(found, len(specs), jobs, once):
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(workers_table(found, jobs, once))
+    for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
+        console.print(escape(advice), highlight=False)
     return 1 if any(estimate.error for estimate in found) else 0
 
 

@@ -50,6 +50,10 @@ class _StudyTable:
     targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
     margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
     alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05
+    test: Annotated[str, Choice("wilcoxon", "sign"), "of a difference; sign, where log ratios are skewed"] = "wilcoxon"
+    looks: Annotated[list[int], "numbers of seeds at which it is judged, sharing alpha; once if not given"] = field(
+        default_factory=list
+    )
     baseline: Annotated[str, "the method the others are compared with"]
     precision: Annotated[str, Choice("float32", "float64"), "of weights and data"] = "float32"
     device: Annotated[str, "where model and data are: cpu, cuda or cuda:<n>"] = "cpu"
@@ -177,6 +181,8 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
         targets=_targets(head.targets, {name: task.target for name, (task, _) in tasks.items()}),
         margin=head.margin,
         alpha=head.alpha,
+        test=head.test,
+        looks=_looks(head.looks, on),
         baseline=head.baseline,
         methods=methods,
         precision=head.precision,
@@ -272,6 +278,19 @@ def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, 
 def _budget(given: dict[str, Any], where: str = "study.budget") -> dict[str, float]:
     limits = settings_of(hyperparameters.build_part(_BudgetTable, given, where))
     return {key: limit for key, limit in limits.items() if limit is not None}
+
+
+def _looks(given: list[Any], on: Mapping[str, OnTask]) -> tuple[int, ...]:
+    looks = tuple(checked(look, int, Within("[1, inf)"), f"study.looks[{index}]") for index, look in enumerate(given))
+    if list(looks) != sorted(set(looks)):
+        raise ConfigError(f"study.looks: must be increasing numbers of seeds such as [7, 10, 20], but got {given}.")
+    for task, on_task in on.items():
+        if looks and looks[-1] != len(on_task.seeds):
+            raise ConfigError(
+                f"study.looks: the last look must be at all the seeds, {len(on_task.seeds)} on {task}, "
+                f"but got {looks[-1]}."
+            )
+    return looks
 
 
 def _targets(given: dict[str, Any], defaults: dict[str, float]) -> dict[str, float]:

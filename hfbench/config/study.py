@@ -28,8 +28,7 @@ class Study:
     """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand.
 
     The budget is looked at after each outer iteration, so that a run may overshoot it by one. A target met beyond it
-    counts as not reached, and a run that did not reach the target enters the statistics at the budget, where that
-    limits the cost compared, not at what it spent.
+    counts as not reached; what is known of the cost of such a run, `statistics/run_costs.py` says.
     """
 
     name: str
@@ -42,6 +41,8 @@ class Study:
     targets: dict[str, float]  # test error per task
     margin: float  # > 1, on the ratio of costs
     alpha: float
+    test: str  # "wilcoxon" or "sign"
+    looks: tuple[int, ...]  # numbers of seeds at which it is judged; empty: once, on all of them
     baseline: str
     methods: dict[str, Method]
     precision: str  # "float32" or "float64"
@@ -53,6 +54,11 @@ class Study:
     hypotheses: tuple[Hypothesis, ...]
     sweep: Sweep | None
     plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
+
+    def first_seeds(self, n: int) -> Study:
+        """The study on the first n seeds of every task."""
+        on = {task: dataclasses.replace(part, seeds=part.seeds[:n]) for task, part in self.on.items()}
+        return dataclasses.replace(self, seeds=self.seeds[:n], on=on)
 
 
 def to_dict(study: Study) -> dict[str, Any]:

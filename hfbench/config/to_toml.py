@@ -20,8 +20,7 @@ def toml(study: Study) -> str:
     import tomli_w
 
     head = {name: getattr(study, name) for name in PLAIN} | {"tasks": list(study.tasks)}
-    if study.device != "cpu":
-        head["device"] = study.device
+    head |= {name: value for name, value, default in _of_late(study) if value != default}
     tables: dict[str, Any] = {
         "study": head,
         "tasks": study.tasks,
@@ -35,6 +34,11 @@ def toml(study: Study) -> str:
     if study.plugins:
         tables["plugins"] = {"files": list(study.plugins)}
     return tomli_w.dumps(_given(tables))
+
+
+def _of_late(study: Study) -> list[tuple[str, Any, Any]]:
+    """Settings that are written where they are not their defaults: older versions do not know them."""
+    return [("device", study.device, "cpu"), ("test", study.test, "wilcoxon"), ("looks", list(study.looks), [])]
 
 
 def _method(method: Method) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.records.run_folder import RunFolder
-from hfbench.statistics.paired_tests import Array
+from hfbench.statistics.bounds import Array
 
 if TYPE_CHECKING:
     import pandas as pd

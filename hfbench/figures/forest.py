@@ -37,17 +37,21 @@ NEUTRAL = Style(INK, (), "o")
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One line of a forest plot; its interval may end at 0 or inf, its ratio may be NaN where nothing is known."""
+    """One line of a forest plot; interval and ratio may end at 0 or inf, the ratio is NaN where there is no pair."""
 
     label: str
-    ratio: float
+    ratio_low: float
+    ratio_high: float
     low: float
     high: float
     verdict: str = ""
     group: str = ""  # heading, printed where it changes
     solved: str = ""
     method: str | None = None  # whose colour and marker to use
-    bound: str = ""  # "≤" or "≥" where the ratio is no more than that
+
+    @property
+    def is_bound(self) -> bool:
+        return self.ratio_low != self.ratio_high and not math.isnan(self.ratio_low)
 
 
 class DrawnEffect(Protocol):
@@ -58,7 +62,9 @@ class DrawnEffect(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def ratio(self) -> float: ...
+    def ratio_low(self) -> float: ...
+    @property
+    def ratio_high(self) -> float: ...
     @property
     def ci_low(self) -> float: ...
     @property
@@ -71,8 +77,8 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[ForestRow]:
     """A row per comparison under its task: who reached the target, method against baseline, of n pairs."""
     return [
         ForestRow(
-            label=c.method, ratio=c.ratio, low=c.ci_low, high=c.ci_high, verdict=c.verdict, group=c.task,
-            solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method, bound=c.bound,
+            label=c.method, ratio_low=c.ratio_low, ratio_high=c.ratio_high, low=c.ci_low, high=c.ci_high,
+            verdict=c.verdict, group=c.task, solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method,
         )
         for c in comparisons
     ]  # fmt: skip
@@ -80,7 +86,10 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[ForestRow]:
 
 def effect_rows(effects: Iterable[DrawnEffect]) -> list[ForestRow]:
     """A row per effect of a factorial study under its task."""
-    return [ForestRow(e.name.replace(":", " × "), e.ratio, e.ci_low, e.ci_high, e.verdict, e.task) for e in effects]
+    return [
+        ForestRow(e.name.replace(":", " × "), e.ratio_low, e.ratio_high, e.ci_low, e.ci_high, e.verdict, e.task)
+        for e in effects
+    ]
 
 
 def comparisons_forest(
@@ -111,7 +120,8 @@ def forest(
 ) -> list[Path]:
     """Draws each row's ratio and interval on a log axis, [1/margin, margin] shaded, with numbers and verdict beside.
 
-    Ends of intervals outside the axis, infinite ones too, are arrows. A filled marker has a verdict other than
+    Ends of intervals outside the axis, infinite ones too, are arrows. A ratio that is known within bounds has a bar
+    between them, with a marker at each that is finite. A filled marker has a verdict other than
     inconclusive. Rows with a `method` wear its style by its place in `methods` (default: in order of appearance).
     """
     looks = styles(methods or [row.method for row in rows if row.method is not None])
@@ -160,15 +170,26 @@ def _lines(rows: Sequence[ForestRow]) -> list[tuple[float, str, ForestRow | None
 
 
 def _numbers(row: ForestRow) -> str:
-    if math.isnan(row.ratio):
+    if math.isnan(row.ratio_low):
         return "no pair"
+    if row.ratio_low == 0 and math.isinf(row.ratio_high):
+        return "open"
+    if row.ratio_low == 0 or math.isinf(row.ratio_high):
+        ratio = f"≤{short_number(row.ratio_high)}" if row.ratio_low == 0 else f"≥{short_number(row.ratio_low)}"
+    else:
+        ratio = "-".join(dict.fromkeys(short_number(end) for end in (row.ratio_low, row.ratio_high)))
     ends = ("∞" if math.isinf(end) else short_number(end) for end in (row.low, row.high))
-    return f"{row.bound}{short_number(row.ratio)} [{', '.join(ends)}]"
+    return f"{ratio} [{', '.join(ends)}]"
 
 
 def _limits(rows: Sequence[ForestRow], margin: float) -> tuple[float, float]:
     """An axis around 1, twice the margin and all finite positive ends, no wider than 1/64 to 64."""
-    ends = [end for row in rows for end in (row.ratio, row.low, row.high) if math.isfinite(end) and end > 0]
+    ends = [
+        end
+        for row in rows
+        for end in (row.ratio_low, row.ratio_high, row.low, row.high)
+        if math.isfinite(end) and end > 0
+    ]
     low = max(min([margin**-2, *ends]), 1 / WIDEST)
     high = min(max([margin**2, *ends]), WIDEST)
     room = max((high / low) ** 0.06, 1.04)
@@ -176,19 +197,23 @@ def _limits(rows: Sequence[ForestRow], margin: float) -> tuple[float, float]:
 
 
 def _interval(axes: Axes, row: ForestRow, height: float, look: Style, limits: tuple[float, float]) -> None:
-    """The interval with arrows where it leaves the axis, and the ratio on it."""
-    if math.isnan(row.ratio):
+    """The interval with arrows where it leaves the axis, and on it the ratio, or its bounds with a bar between."""
+    if math.isnan(row.ratio_low):
         return
     low, high = limits
     start, end = max(row.low, low), min(row.high, high)
     axes.plot([start, end], [height, height], color=look.colour, linewidth=1.8, solid_capstyle="butt")
+    if row.is_bound:
+        bar = [min(max(bound, low), high) for bound in (row.ratio_low, row.ratio_high)]
+        axes.plot(bar, [height, height], color=look.colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
     for beyond, end, arrow in ((row.low < low, low, "<"), (row.high > high, high, ">")):
         if beyond:
             axes.plot([end], [height], arrow, color=look.colour, markersize=7, clip_on=False, zorder=3)
-    if low <= row.ratio <= high:
-        decided = row.verdict and not row.verdict.startswith("inconclusive")
-        face = look.colour if decided else "white"
-        axes.plot([row.ratio], [height], **look.points, markersize=6.5, markerfacecolor=face, zorder=4)
+    decided = row.verdict and not row.verdict.startswith("inconclusive")
+    face = look.colour if decided else "white"
+    for ratio in dict.fromkeys((row.ratio_low, row.ratio_high)):
+        if low <= ratio <= high:
+            axes.plot([ratio], [height], **look.points, markersize=6.5, markerfacecolor=face, zorder=4)
 
 
 # ---------------------------------------------------------------- text beside the axis
@@ -227,7 +252,7 @@ def _font(bold: bool) -> dict[str, Any]:
 
 def _footnote(rows: Sequence[ForestRow], margin: float) -> str:
     text = f"Shaded: a difference below {100 * (margin - 1):.3g} %. Filled: a verdict. Arrow: the interval goes on."
-    text += " ≤, ≥: a bound, since one of the two never reached the target." * any(row.bound for row in rows)
+    text += " Bar: the ratio lies in it, since runs were cut off." * any(row.is_bound for row in rows)
     return text + " Reached: runs at the target, method vs baseline." * any(row.solved for row in rows)
 
 

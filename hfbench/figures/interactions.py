@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hfbench.figures.axes import Array, fit, label, nothing
-from hfbench.figures.profiles import Budget, costs_to_target, tau_of
+from hfbench.figures.profiles import Budget, limit_of
 from hfbench.figures.style import Style, new_page, save, theme, without_mathtext, wrapped
+from hfbench.statistics.run_costs import REACHED, costs_by_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +46,8 @@ def interactions(
     multiply. The intervals hold the differences between seeds too, which effects, taken within seeds, do not.
 
     `levels` gives each method's level of every factor, `names` what the levels of a factor are called. A seed counts
-    if all these methods ran it; a cell of the plot is, per seed, the mean log cost of its methods, unsolved runs
-    counting as tau.
+    if all these methods ran it; a cell of the plot is, per seed, the mean log cost of its methods, as `log_costs`
+    counts runs without the target.
     """
     tasks = list(tasks) if tasks is not None else sorted(records["task"].unique())
     pairs = list(combinations(range(len(factors)), 2))
@@ -72,12 +73,18 @@ def interactions(
 def log_costs(
     runs: pd.DataFrame, task: str, methods: Sequence[str], cost: str, budget: Budget | None
 ) -> tuple[Array, int]:
-    """log min(T, tau) by seed and method, over the seeds all these methods ran, and how many are censored."""
-    runs = runs[runs["method"].isin(methods)]
-    tau = tau_of(runs, task, cost, budget)
-    wide = runs.assign(cost=costs_to_target(runs, cost, tau)).pivot(index="seed", columns="method", values="cost")
-    costs: Array = np.asarray(wide.reindex(columns=list(methods)).dropna(), dtype=float)
-    return np.log(np.minimum(costs, tau)), int((costs > tau).sum())
+    """log T by seed and method, over the seeds all these methods ran, and how many runs did not reach the target.
+
+    Those count as what they spent, or as the limit of the cost; where their method ended them and there was no limit,
+    as the most that another run spent.
+    """
+    limit = limit_of(task, budget)
+    found = [costs_by_seed(runs[runs["method"] == method], cost, limit) for method in methods]
+    seeds = sorted(set.intersection(*map(set, found)))
+    known = [[of_method[seed].within(limit) for of_method in found] for seed in seeds]
+    spent: Array = np.array([[run.low for run in row] for row in known], dtype=float).reshape(len(seeds), len(methods))
+    most = np.max(spent, where=np.isfinite(spent), initial=0.0)
+    return np.log(np.minimum(spent, most)), sum(run.ended != REACHED for row in known for run in row)
 
 
 def cell_means(y: Array, cells: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Array]:
@@ -144,7 +151,7 @@ def _caption(tables: Mapping[str, tuple[Array, int]]) -> str:
     else:
         n = "n = " + ", ".join(f"{count} ({task})" for task, count in seeds.items())
     runs, censored = sum(y.size for y, _ in tables.values()), sum(count for _, count in tables.values())
-    cut = f" {censored} of {runs} runs did not reach the target and count as the budget." if censored else ""
+    cut = f" {censored} of {runs} runs did not reach the target and count as what they spent." if censored else ""
     return (
         f"Geometric means with 95 % t intervals over seeds, {n}. Parallel lines: the effects multiply. "
         f"Effects are judged within seeds: overlapping intervals do not refute them.{cut}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from hfbench.figures.axes import Array, end_marker, fit, label, log_ticks, nothing, place_ticks
 from hfbench.figures.style import INK, Style, method_legend, new_page, save, styles_of, task_page, theme
-from hfbench.statistics.pairs import budget_of
+from hfbench.statistics.run_costs import REACHED, RunCost, costs_by_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 Budget = Mapping[str, "float | None"]
 
 
-def costs_to_target(runs: pd.DataFrame, cost: str, tau: float) -> Array:
-    """Each run's cost to the target; inf where it was not reached at tau."""
+def costs_to_target(runs: pd.DataFrame, cost: str, limit: float = math.inf) -> Array:
+    """Each run's cost to the target; inf where it was not reached within the limit."""
     values = np.asarray(runs[cost].astype(float), dtype=float)
-    return np.where(values <= tau, values, np.inf)
+    return np.where(values <= limit, values, np.inf)
 
 
-def tau_of(runs: pd.DataFrame, task: str, cost: str, budget: Budget | None) -> float:
-    """The budget of a task as given, else as `pairs.budget_of` reads it from the runs."""
+def limit_of(task: str, budget: Budget | None) -> float:
+    """The limit of the cost that the runs of a task were given, inf if there was none."""
     given = (budget or {}).get(task)
-    return budget_of(runs, cost) if given is None else given
+    return math.inf if given is None else given
 
 
 # ---------------------------------------------------------------- performance profile
@@ -42,8 +42,8 @@ def cost_ratios(records: pd.DataFrame, cost: str, methods: Sequence[str], budget
     """
     rows = []
     for task, runs in records[records["method"].isin(methods)].groupby("task", sort=True):
-        tau = tau_of(runs, str(task), cost, budget)
-        wide = runs.assign(cost=costs_to_target(runs, cost, tau)).pivot(index="seed", columns="method", values="cost")
+        within = costs_to_target(runs, cost, limit_of(str(task), budget))
+        wide = runs.assign(cost=within).pivot(index="seed", columns="method", values="cost")
         rows.append(np.asarray(wide.reindex(columns=list(methods)).dropna(), dtype=float))
     costs = np.concatenate([np.empty((0, len(methods))), *rows])
     best = costs.min(axis=1, keepdims=True, initial=np.inf)
@@ -126,52 +126,69 @@ def reached(
 ) -> list[Path]:
     """Draws the share of seeds that reached the target against the cost, a panel per task, a step line per method.
 
-    1 minus the Kaplan-Meier estimate of the cost, every run that did not reach the target being censored at tau (the
-    protocol's rule, also for runs that failed earlier); at tau stand how many of the seeds reached it.
+    1 minus the Kaplan-Meier estimate of the cost. A run that a limit ended is censored at its own spending, or at the
+    limit of the cost; one that its method ended stays without the target to the end. Beside it: how many reached it.
     """
     looks = styles_of(records, methods)
     tasks = list(tasks) if tasks is not None else sorted(records["task"].unique())
-    by_task = {task: records[records["task"] == task] for task in tasks}
-    taus = {task: tau_of(runs, task, cost, budget) for task, runs in by_task.items()}
+    limits = {task: limit_of(task, budget) for task in tasks}
     found = {
-        task: {m: costs_to_target(own, cost, taus[task]) for m in looks if len(own := runs[runs["method"] == m])}
-        for task, runs in by_task.items()
+        task: {
+            method: [known.within(limits[task]) for known in costs_by_seed(own, cost, limits[task]).values()]
+            for method in looks
+            if len(own := records[(records["task"] == task) & (records["method"] == method)])
+        }
+        for task in tasks
     }
-    censored = any(np.isinf(costs).any() for methods in found.values() for costs in methods.values())
     caption = "Right: seeds that reached the target, of all."
-    if censored:
-        caption += " Marker at the budget: seeds still without the target are censored there."
+    if any(known.ended != REACHED for methods in found.values() for costs in methods.values() for known in costs):
+        caption += " Marker: seeds still without the target when their runs ended."
     figure, panels = task_page(tasks, (3.5, 3.1), title=title, caption=caption, legend=method_legend(looks))
     for axes, task in zip(panels, tasks, strict=False):
-        _reached_panel(axes, found[task], taus[task], looks)
+        _reached_panel(axes, found[task], limits[task], looks)
         axes.set_xlabel(label(cost))
         axes.set_ylabel("share of seeds at the target")
     return save(figure, path)
 
 
-def _reached_panel(axes: Axes, found: Mapping[str, Array], tau: float, looks: Mapping[str, Style]) -> None:
-    times = [value for costs in found.values() for value in costs if np.isfinite(value)]
-    if not found or tau <= 0:
+def _reached_panel(
+    axes: Axes, found: Mapping[str, Sequence[RunCost]], limit: float, looks: Mapping[str, Style]
+) -> None:
+    times = [known.low for costs in found.values() for known in costs if 0 < known.low < math.inf]
+    if not times:
         nothing(axes)
         return
-    log = fit(axes, "x", [*times, tau])
+    end = max(times) if math.isinf(limit) else limit
+    log = fit(axes, "x", [*times, end])
     start = axes.get_xlim()[0] if log else 0.0
     axes.set_xlim(start, axes.get_xlim()[1])
-    axes.axvline(tau, color=INK, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
+    if math.isfinite(limit):
+        axes.axvline(limit, color=INK, linewidth=0.8, linestyle=(0, (5, 4)), zorder=1)
     ends = {}
     for method, costs in found.items():
-        steps = np.sort(costs[np.isfinite(costs)])
-        share = np.arange(1, steps.size + 1) / costs.size
-        ends[method] = steps.size / costs.size
-        x, y = np.concatenate([[start], steps, [tau]]), np.concatenate([[0.0], share, [ends[method]]])
+        steps, share = share_at_target(costs, end)
+        last = max(min(known.low, end) for known in costs) if len(steps) == 0 or share[-1] < 1 else end
+        ends[method] = float(share[-1]) if len(share) else 0.0
+        x, y = np.concatenate([[start], steps, [last]]), np.concatenate([[0.0], share, [ends[method]]])
         axes.step(x, y, where="post", linewidth=1.8, **looks[method].line)
         if ends[method] < 1:
-            end_marker(axes, tau, ends[method], looks[method])
+            end_marker(axes, last, ends[method], looks[method])
     axes.set_ylim(-0.03, 1.03)
     for method, height in zip(ends, spread(list(ends.values()), 0.085), strict=True):
-        text = f"{np.isfinite(found[method]).sum()}/{found[method].size}"
+        text = f"{sum(known.ended == REACHED for known in found[method])}/{len(found[method])}"
         axes.annotate(text, (1.0, height), xycoords=("axes fraction", "data"), xytext=(5, 0), va="center",
                       textcoords="offset points", fontsize="small", color=looks[method].colour)  # fmt: skip
+
+
+def share_at_target(costs: Sequence[RunCost], end: float) -> tuple[Array, Array]:
+    """Where the Kaplan-Meier estimate of the share at the target rises, and to what; (steps,) each."""
+    from scipy import stats
+
+    at = np.array([min(known.low, end) for known in costs])
+    without = np.array([known.ended != REACHED for known in costs])
+    survival = stats.ecdf(stats.CensoredData.right_censored(at, without)).sf
+    rises = np.isin(survival.quantiles, at[~without])
+    return survival.quantiles[rises], 1 - survival.probabilities[rises]
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

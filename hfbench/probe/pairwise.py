@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfbench.probe.solver_on_system import Solve, judged_iterations
+from hfbench.statistics.difference import better_or_worse
 from hfbench.statistics.paired_tests import hodges_lehmann, holm, wilcoxon_pratt
 from hfbench.statistics.pairs import LEAST_PAIRS
-from hfbench.statistics.verdict import better_or_worse
 
 # What is compared: the column of a row, of which less is better, and its name.
 MEASURES = {
@@ -48,7 +48,7 @@ class Ratio:
         """ "better", "worse", or why neither is shown: "not shown", "needs 6" systems."""
         if self.p_holm is None:
             return f"needs {LEAST_PAIRS}"  # systems that differ
-        return better_or_worse(self.p_holm, self.ratio, ALPHA) or "not shown"
+        return better_or_worse(self.p_holm, math.log(self.ratio), ALPHA) or "not shown"
 
 
 def ratios_of_solves(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:

@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULT_COLUMNS = (
-    "key", "study", "task", "method", "seed", "outcome", "error", "work", "products", "seconds", "distinct",
+    "key", "study", "task", "method", "seed", "outcome", "cause", "error", "work", "products", "seconds", "distinct",
     "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
     "final_validation_error", "final_objective", "peak_memory", "threads",
 )  # fmt: skip
@@ -82,8 +82,9 @@ class RecordedStudy:
 
     @cached_property
     def judged(self) -> pd.DataFrame:
-        """The runs that say something of their method: an error of the program is no cost, and so no loss either."""
-        return self.runs[self.runs["outcome"] != "failed"]
+        """The runs that say something of their method: not those that the machine ended, which are made again."""
+        lost = {key for key, result in self.ended.items() if _is_lost(result)}
+        return self.runs[[key not in lost for key in self.ended]]
 
     @property
     def missing(self) -> list[RunSpec]:
@@ -99,11 +100,22 @@ class RecordedStudy:
         return [spec for key, spec in self.specs.items() if self.ended.get(key, {}).get("outcome") == "failed"]
 
     @property
+    def lost(self) -> list[RunSpec]:
+        """The failed runs that the machine ended, not their own method."""
+        return [spec for key, spec in self.specs.items() if _is_lost(self.ended.get(key, {}))]
+
+    @property
     def failure(self) -> str:
         """That runs failed, if some did, and what becomes of them."""
-        n = len(self.failed)
-        whole = count(len(self.specs), "run")
-        return f"Failed: {n} of {whole}, left out of all that is compared; `hfbench run` tries them again." if n else ""
+        lost, own = len(self.lost), len(self.failed) - len(self.lost)
+        if not self.failed:
+            return ""
+        counted = f"{own} by {'its' if own == 1 else 'their'} own method: counted as never reaching the target"
+        left = f"{lost} by the machine (killed, memory, disk, data): left out"
+        kinds = "; ".join(said for n, said in ((own, counted), (lost, left)) if n)
+        return (
+            f"Failed: {len(self.failed)} of {count(len(self.specs), 'run')}. {kinds}. `hfbench run` tries them again."
+        )
 
     def with_outcome(self, outcome: str) -> list[str]:
         """One line, its name and its error, for each run that ended so."""
@@ -142,6 +154,13 @@ class RecordedStudy:
         seed = max(kept, key=lambda one: (len(kept[one]), -one), default=0)
         shown = {method: folder.examples() for method, folder in kept.get(seed, {}).items()}
         return seed, {method: examples for method, examples in shown.items() if examples is not None}
+
+    def first_seeds(self, n: int) -> RecordedStudy:
+        """The study as it was when it had the first n seeds of every task."""
+        study = self.study.first_seeds(n)
+        specs = {key: spec for key, spec in self.specs.items() if spec.seed in study.on[spec.task].seeds}
+        ended = {key: result for key, result in self.ended.items() if key in specs}
+        return replace(self, study=study, specs=specs, ended=ended)
 
     def folder(self, key: str) -> RunFolder:
         return RunFolder(self.records, key)
@@ -193,6 +212,10 @@ def _keys(results: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(results / "runs") if entry.is_dir() and entry.name[0] != ".")
     except OSError:
         return []
+
+
+def _is_lost(result: Mapping[str, Any]) -> bool:
+    return result.get("outcome") == "failed" and result.get("cause") == "machine"
 
 
 def _seed(result: Mapping[str, Any]) -> int:

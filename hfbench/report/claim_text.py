@@ -40,6 +40,8 @@ def _explained(group: Sequence[Claim]) -> list[str]:
         c = claim.comparison
         if _by_the_margin(claim):
             said.append(f"On {c.task}, {_excluded(claim)}.")
+        elif claim.answer == OPEN and c.verdict == "equivalent":
+            said.append(f"On {c.task}, the two are equivalent, and it is open which is the lower.")
         elif claim.answer == OPEN and not c.enough_solved:
             said.append(f"On {c.task}, too few pairs reached the target to say more.")
     return said
@@ -47,7 +49,7 @@ def _explained(group: Sequence[Claim]) -> list[str]:
 
 def _by_the_margin(one: Claim) -> bool:
     """Whether it holds because it is not worse, though no better either."""
-    return one.answer == HOLDS and one.comparison.verdict.startswith("inconclusive")
+    return one.answer == HOLDS and one.comparison.verdict.startswith("inconclusive") and not one.comparison.differs
 
 
 def _excluded(one: Claim) -> str:

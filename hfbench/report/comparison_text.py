@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,22 @@ from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     Name,
     colour,
-    digits,
     grid_of,
     interval,
     leading_p,
     level,
     number,
     p_value,
+    pairs_text,
     percent,
+    ratio_phrase,
+    ratio_text,
     sentence_list,
     sureness,
 )
 from hfbench.statistics.comparisons import Comparison
+from hfbench.statistics.looks import EARLY as BEFORE_LOOKS
+from hfbench.statistics.run_costs import REACHED, costs_by_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +54,7 @@ def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataF
 def _verdict_table(group: Sequence[Comparison]) -> Table:
     first = group[0]
     title = Text.assemble((first.task, "bold"), f" · {MEASURES[first.cost].title} against ", (first.baseline, "bold"))
-    grid = grid_of(title)
+    grid = grid_of(title, caption=endings(group))
     grid.add_column("method", min_width=8)
     for name in ("ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved"):
         grid.add_column(name, justify="right", no_wrap=True)
@@ -63,8 +68,33 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
 
 def cells(c: Comparison) -> tuple[str, ...]:
     """What a row of a verdict table says between the method and the verdict."""
-    counts = f"{c.wins}/{c.losses}/{c.ties}", f"{c.solved}/{c.solved_baseline}"
-    return _ratio(c), interval(c.ci_low, c.ci_high), p_value(leading_p(c)[0]), *counts
+    counts = pairs_text(c.wins, c.losses, c.ties, c.unknown), f"{c.solved}/{c.solved_baseline}"
+    return ratio_text(c.ratio_low, c.ratio_high), interval(c.ci_low, c.ci_high), p_value(leading_p(c)[0]), *counts
+
+
+def endings(group: Sequence[Comparison]) -> str:
+    """What a table adds: how the runs without the target ended, by method, the baseline first; what was extended."""
+    first = group[0]
+    own = [(c.method, ending(c.cut_off, c.diverged, c.failed)) for c in group]
+    counted = [(first.baseline, max((ending_of_baseline(c) for c in group), key=len)), *own]
+    told = "; ".join(f"{method} {how}" for method, how in counted if how)
+    lines = [f"not at the target: {told}"] if told else []
+    if told and first.limit is None:
+        lines.append(
+            f"no limit of {MEASURES[first.cost].short} was given: what was cut off is known within bounds only"
+        )
+    extended = "; ".join(f"{c.method} {c.first_verdict} with {c.first_n} seeds" for c in group if c.first_n)
+    return "; ".join([*lines, *([f"extended undeclared, at first: {extended}"] if extended else [])])
+
+
+def ending_of_baseline(c: Comparison) -> str:
+    return ending(c.cut_off_baseline, c.diverged_baseline, c.failed_baseline)
+
+
+def ending(cut_off: int, diverged: int, failed: int) -> str:
+    """`2 cut off, 1 failed`."""
+    kinds = ((cut_off, "cut off"), (diverged, "diverged"), (failed, "failed"))
+    return ", ".join(f"{n} {how}" for n, how in kinds if n)
 
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -79,7 +109,8 @@ def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
 
 def median_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """What a row of `medians` says after the method."""
-    cost = f">{number(row['tau'])}" if row["cost"] is None and row["n"] else number(row["cost"])
+    bound = "" if row["known"] else ">"
+    cost = "never" if row["cost"] is None and row["n"] and row["known"] else f"{bound}{number(row['cost'])}"
     others = (number(row[name]) for name in OF_WHOLE_RUNS)
     return cost, *others, f"{row['solved']}/{row['n']}"
 
@@ -87,21 +118,23 @@ def median_cells(row: dict[str, Any]) -> tuple[str, ...]:
 def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str, Any]]:
     """Per method of one task's comparisons, the baseline first: medians over its runs.
 
-    The cost to the target is None where the median run was censored at tau; the others are of whole runs, those that
-    have a value. The test error at the least validation error is what stopping there would have given.
+    The cost to the target is not `known` where the median run was cut off: then it is more than what that one spent. It
+    is None where the median run never gets there. The others are of whole runs, those that have a value. The test
+    error at the least validation error is what stopping there would have given.
     """
     first = group[0]
     rows = []
     for method in (first.baseline, *(comparison.method for comparison in group)):
         runs = records[(records["task"] == first.task) & (records["method"] == method)]
-        costs = runs[first.cost].astype(float)
-        solved = costs <= first.tau
-        typical = float(costs.where(solved, math.inf).median()) if len(runs) else math.inf
-        spent = {name: _median(runs, name) for name in OF_WHOLE_RUNS}
-        cost = typical if math.isfinite(typical) else None
-        rows.append(
-            {"method": method, "cost": cost, "tau": first.tau, **spent, "solved": int(solved.sum()), "n": len(runs)}
+        limit = math.inf if first.limit is None else first.limit
+        costs = list(costs_by_seed(runs, first.cost, limit).values())
+        low, high = (
+            statistics.median([getattr(cost, end) for cost in costs]) if costs else math.nan for end in ("low", "high")
         )
+        spent = {name: _median(runs, name) for name in OF_WHOLE_RUNS}
+        solved = sum(cost.ended == REACHED for cost in costs)
+        typical = {"cost": low if math.isfinite(low) else None, "known": low == high}
+        rows.append({"method": method, **typical, **spent, "solved": solved, "n": len(runs)})
     return rows
 
 
@@ -123,76 +156,82 @@ def sentences(comparison: Comparison) -> str:
     c = comparison
     if c.n == 0:
         return f"On {c.task}, no seed was run for both {c.method} and {c.baseline}: {c.verdict}."
-    on = f"On {c.task} ({count(c.n, 'paired seed')})"
+    all_solved = c.solved == c.solved_baseline == c.n
+    within = "" if c.limit is None or all_solved else f", costs up to the limit of {number(c.limit)}"
+    on = f"On {c.task} ({count(c.n, 'paired seed')}{within})"
     if c.unsolved:
-        found = f"{on}, neither {c.method} nor {c.baseline} reached the target within the budget: {c.verdict}."
-        return " ".join([found, "Raise the budget or ease the target.", *_left_out(c)])
-    about = [*sureness(c), f"{c.wins}/{c.n} wins" + (f", {c.ties} ties" if c.ties else "")]
-    bound, verb = {"≥": "at least ", "≤": "at most ", "": ""}[c.bound], MEASURES[c.cost].verb
-    found = (
-        f"{on}, {c.method} {verb} {bound}{digits(c.ratio)}x {MEASURES[c.cost].noun} of {c.baseline} "
-        f"({', '.join(about)}): {c.verdict}."
-    )
-    return " ".join([found, *_remarks(c)])
+        found = f"{on}, neither {c.method} nor {c.baseline} reached the target: {c.verdict}."
+        return " ".join([found, *_ended(c), "Raise the budget or ease the target.", *_left_out(c)])
+    about = [*sureness(c), f"{c.wins}/{c.n} wins" + (f", {count(c.ties, 'tie')}" if c.ties else "")]
+    verb, noun, phrase = MEASURES[c.cost].verb, MEASURES[c.cost].noun, ratio_phrase(c.ratio_low, c.ratio_high)
+    needed = f"{c.method} {verb} {phrase} {noun} of {c.baseline}"
+    if not phrase:
+        needed = f"it is open what share of {noun} of {c.baseline} {c.method} {verb}"
+    return " ".join([f"{on}, {needed} ({', '.join(about)}): {c.verdict}.", *_remarks(c)])
 
 
 def _remarks(c: Comparison) -> list[str]:
     remarks = []
     if c.verdict == "equivalent":
-        differs = not c.ci_low <= 1 <= c.ci_high
+        less = f"by less than {percent(c.margin)}"
+        known = {"": f"They differ {less}", "better": f"Surely less, but {less}", "worse": f"Surely more, but {less}"}
+        remarks.append(f"{known[c.differs]}.")
+    remarks += [*_ended(c), *_left_out(c)]
+    if c.planned is not None and c.n < c.planned:
+        remarks.append(f"Preliminary: {c.n} of {count(c.planned, 'planned seed')}.")
+    if c.first_n is not None:
         remarks.append(
-            f"{'Different, but by less than' if differs else 'They differ by less than'} {percent(c.margin)}."
+            f"Extended without having declared it: with {c.first_n} seeds the verdict was {c.first_verdict}."
         )
-    if c.solved < c.n or c.solved_baseline < c.n:
-        remarks.append(
-            f"Target reached by {c.method} in {c.solved}/{c.n} and by {c.baseline} in {c.solved_baseline}/{c.n}; "
-            f"the others count as the budget, {number(c.tau)}."
-        )
-    if c.solved == 0 or c.solved_baseline == 0:
-        remarks.append(_censored(c))
-    remarks.extend(_left_out(c))
+    if c.decided_at is not None:
+        remarks.append(f"Decided at the declared look of {count(c.decided_at, 'seed')}.")
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))
     return remarks
 
 
-def _censored(c: Comparison) -> str:
-    """What a ratio means when one of the two never reached the target, so that its every cost is the budget."""
-    kind, some = ("lower", c.solved_baseline) if c.solved == 0 else ("upper", c.solved)
-    if some == c.n:
-        return f"The true ratio is unknown; this one is its {kind} bound."
-    others = c.n - some
-    return (
-        f"In {count(some, 'seed')} the ratio is a {kind} bound, in the other{f' {others}' * (others > 1)}, "
-        "where neither reached the target, it is unknown and counts as 1."
-    )
+def _ended(c: Comparison) -> list[str]:
+    """How the runs ended that did not reach the target, and what they count as."""
+    if c.solved == c.solved_baseline == c.n:
+        return []
+    who = [
+        f"{method} in {solved}/{c.n}{f' ({how})' if how else ''}"
+        for method, solved, how in (
+            (c.method, c.solved, ending(c.cut_off, c.diverged, c.failed)),
+            (c.baseline, c.solved_baseline, ending_of_baseline(c)),
+        )
+    ]
+    said = [f"Target reached by {' and by '.join(who)}."]
+    if c.by_its_method:
+        said.append("A run that diverged or failed never gets there.")
+    if c.unknown:
+        said.append(f"In {count(c.unknown, 'seed')} it is open which was cheaper.")
+    return said
 
 
 def _left_out(c: Comparison) -> list[str]:
-    return [f"{count(c.missing, 'seed')} run for only one of the two left out."] if c.missing else []
+    return [f"{count(c.missing, 'seed')} recorded for only one of the two left out."] if c.missing else []
 
 
 def _advice(c: Comparison) -> list[str]:
     """What would make an inconclusive comparison conclusive."""
     advice = []
-    if c.p_holm is None:
+    if c.p_holm is None and c.verdict != BEFORE_LOOKS:
         differ = f"{c.informative or 'none'} of the pairs {'differs' if c.informative == 1 else 'differ'}"
         among = f" among {c.family} comparisons" if c.family > 1 else ""
         advice.append(f"{differ.capitalize()}, and p can get below {c.alpha:g}{among} only if {c.least_pairs} do.")
-    if not c.enough_solved:
+    if c.unknown and c.limit is None and (unit := MEASURES[c.cost].limit):
+        advice.append(f"A limit in {unit}, the same for all runs, would tell more of those that were cut off.")
+    elif not c.enough_solved:
         advice.append(
             "Too few pairs reached the target: a larger budget or an easier target tells more than more seeds."
         )
     elif c.needed is not None and not c.beyond_margin:  # beyond it, seeds for a p value are all that it lacks
         shown = f"a difference of {percent(c.margin)}, or equivalence, with 80 % power"
-        many = f"About {c.needed} paired seeds would show {shown}."
+        many = f"About {c.needed} fresh paired seeds, judged alone, would show {shown}."
         near = f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell."
         advice.append(many if c.needed > c.n else near)
     return advice
-
-
-def _ratio(c: Comparison) -> str:
-    return "–" if math.isnan(c.ratio) else f"{c.bound}{digits(c.ratio)}x"
 
 
 # ---------------------------------------------------------------- Markdown and JSON
@@ -205,12 +244,14 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
         group = [comparison for comparison in comparisons if comparison.task == task]
         first = group[0]
         head = ("method", "ratio", f"{level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
+        told = endings(group)
         lines = [f"### {literal(task)}: {MEASURES[first.cost].title} against {literal(first.baseline)}", ""]
         lines += [row_of(head), row_of(["---"] * len(head))]
         lines += [
             row_of((*map(literal, (comparison.method, *cells(comparison))), f"**{comparison.verdict}**"))
             for comparison in group
         ]
+        lines += ["", f"{literal(told[:1].upper() + told[1:])}."] if told else []
         parts.append("\n".join([*lines, "", *(f"- {literal(sentences(comparison))}" for comparison in group)]))
     return "\n\n".join(parts) + "\n"
 

@@ -12,15 +12,19 @@ from rich.markup import escape
 
 from hfbench.config.study import Study, to_dict
 from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
+from hfbench.records.judgements import FILE, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.report import claim_text, document, effect_text, finding_tables, html, study_figures, study_report
 from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure
+from hfbench.statistics.extensions import judged_now, with_first_verdicts
 from hfbench.statistics.findings import Findings, findings_of
 from hfbench.tracking.mlflow_store import Tracker, tracking_uri
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
-OF_CHILD = ("stat/ratio", "stat/ci_low", "stat/ci_high", "stat/p_holm")  # numbers beside a run's own in MLflow
+OF_CHILD = tuple(
+    f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "p_holm")
+)  # numbers beside a run's own in MLflow
 NOTE = 8000  # characters of a tag
 
 
@@ -50,9 +54,16 @@ def command_of(study: Study, options: Sequence[str] = ()) -> str:
 def conclude(recorded: RecordedStudy, tracker: Tracker | None, command: str) -> Conclusion:
     """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run."""
     folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
-    found = findings_of(recorded)
+    before, found = judged_before(folder), findings_of(recorded)
+    judged = judged_now(recorded, found)
+    found = with_first_verdicts(found, judged, before, recorded.study)
     figures = study_figures.draw_figures(recorded, found, folder)
-    written = [*write_tables(recorded, found, folder), *write_report(recorded, found, figures, command, folder)]
+    remember(folder, before, recorded.study.looks, judged)
+    written = [
+        folder / FILE,
+        *write_tables(recorded, found, folder),
+        *write_report(recorded, found, figures, command, folder),
+    ]
     unlogged = ""
     try:
         if tracker is not None:

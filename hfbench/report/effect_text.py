@@ -1,13 +1,12 @@
 """Effects of a factorial ablation in words: a table per task, the sentence behind each row, and Markdown.
 
-"cut off" is the share of runs censored at the budget: at the `from` and at the `to` end, or of an interaction, of all.
+"cut off" is the share of runs without the target: at the `from` and at the `to` end, or of an interaction, of all.
 
 `names` gives each factor's two ends in words: {"solver": ("cg", "lsmr"), ...}, the `from` end first.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -19,18 +18,19 @@ from hfbench.messages import count
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     colour,
-    digits,
     grid_of,
     interval,
     leading_p,
     level,
     number,
     p_value,
+    pairs_text,
     percent,
+    ratio_phrase,
+    ratio_text,
     sentence_list,
     sureness,
 )
-from hfbench.statistics.difference import LEAST_SOLVED
 from hfbench.statistics.factorial import Effect, Names
 
 UNREACHED = "Raise the budget or ease the target."
@@ -62,10 +62,16 @@ def _effect_table(group: Sequence[Effect]) -> Table:
 
 def cells(one: Effect) -> tuple[str, ...]:
     """What a row of an effects table says between the effect and the verdict."""
-    counts = f"{one.wins}/{one.losses}/{one.ties}"
+    counts = pairs_text(one.wins, one.losses, one.ties, one.unknown)
     ends = (one.censored_from, one.censored_to) if one.kind == "main effect" else (one.censored,)
     cut = "–" if one.n == 0 else "/".join(map(_share, ends))
-    return _ratio(one), _interval(one), p_value(leading_p(one)[0]), counts, cut
+    return (
+        ratio_text(one.ratio_low, one.ratio_high),
+        interval(one.ci_low, one.ci_high),
+        p_value(leading_p(one)[0]),
+        counts,
+        cut,
+    )
 
 
 def markdown(effects: Sequence[Effect], names: Names) -> str:
@@ -98,11 +104,13 @@ def sentence(effect: Effect, names: Names) -> str:
     cost = MEASURES[c.cost].noun
     about = f"({', '.join(_about(c))}): {c.verdict}."
     if c.kind == "main effect":
-        found = f"{on}, {changes[0]} multiplies {cost} by {digits(c.ratio)} {about}"
+        by = ratio_phrase(c.ratio_low, c.ratio_high).replace("x", "") or "an unknown factor"
+        found = f"{on}, {changes[0]} multiplies {cost} by {by} {about}"
     else:
+        share = ratio_phrase(c.ratio_low, c.ratio_high) or "an unknown share of"
         found = (
-            f"{on}, {' and '.join(changes)} together take {digits(c.ratio)}x {cost} that their effects multiplied "
-            f"would give {about}"
+            f"{on}, {' and '.join(changes)} together take {share} {cost} that their effects multiplied would give "
+            f"{about}"
         )
     return " ".join([found, *_remarks(c, names)])
 
@@ -128,24 +136,19 @@ def _remarks(c: Effect, names: Names) -> list[str]:
 
 
 def _cut_off(c: Effect, names: Names) -> str:
-    """What the budget cut off, and what that makes of the ratio."""
+    """How many runs did not reach the target, and what that makes of the ratio."""
     if c.kind == "interaction":
         return (
-            f"The budget of {number(c.tau)} cut off {_share(c.censored)} of the runs: their seeds bound the "
-            "interaction on one side or not at all, and count so in p and the interval."
+            f"{_share(c.censored)} of the runs did not reach the target: their seeds bound the interaction on one side "
+            "or not at all, and count so in p and the interval."
         )
     first, second = names[c.factors[0]]
     cut = (
-        f"The budget of {number(c.tau)} cut off {_share(c.censored_from)} of the runs at {first} and "
-        f"{_share(c.censored_to)} at {second}"
+        f"{_share(c.censored_from)} of the runs at {first} and {_share(c.censored_to)} at {second} did not reach the "
+        "target"
     )
-    if not c.censored_to:
-        return f"{cut}: the ratio is an upper bound."
-    if not c.censored_from:
-        return f"{cut}: the ratio is a lower bound."
-    if max(c.censored_from, c.censored_to) > 1 - LEAST_SOLVED:
-        return f"{cut}: the ratio is one of costs up to the budget, and the true one may lie on either side."
-    return f"{cut}; they count as the budget."
+    tested = "" if c.limit is None else f"; the test is of costs up to the limit of {number(c.limit)}"
+    return f"{cut}: the ratio is known within bounds{tested}."
 
 
 def _advice(c: Effect) -> list[str]:
@@ -161,7 +164,8 @@ def _advice(c: Effect) -> list[str]:
         advice.append("Too many runs were cut off: a larger budget or an easier target tells more than more seeds.")
     elif c.needed is not None and c.needed > c.n:
         shown = "or equivalence, " if c.kind == "main effect" else ""
-        advice.append(f"About {c.needed} seeds would show an effect of {percent(c.margin)}, {shown}with 80 % power.")
+        effect = f"an effect of {percent(c.margin)}, {shown}with 80 % power"
+        advice.append(f"About {c.needed} fresh seeds, judged alone, would show {effect}.")
     elif c.needed is not None:
         advice.append(f"The ratio is too near the margin of {percent(c.margin)} for {count(c.n, 'seed')} to tell.")
     return advice
@@ -169,14 +173,6 @@ def _advice(c: Effect) -> list[str]:
 
 def _title(c: Effect) -> str:
     return f"{MEASURES[c.cost].title}, {count(c.n, 'seed')} in {count(c.cells, 'cell')}"
-
-
-def _ratio(c: Effect) -> str:
-    return "–" if math.isnan(c.ratio) or c.censored == 1 else f"{digits(c.ratio)}x"
-
-
-def _interval(c: Effect) -> str:
-    return "–" if c.censored == 1 else interval(c.ci_low, c.ci_high)
 
 
 def _share(share: float) -> str:

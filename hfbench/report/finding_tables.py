@@ -35,10 +35,20 @@ def metrics(found: Findings) -> dict[str, float]:
 
 
 def tags(found: Findings) -> dict[str, str]:
-    """The verdict of every comparison and effect, the answer to every claim."""
+    """The verdict of every comparison and effect, how runs without the target ended, the answer to every claim."""
     compared = {
         f"verdict/{comparison.task}/{comparison.method}-vs-{comparison.baseline}": comparison.verdict
         for comparison in found.comparisons
     }
+    incomplete = {
+        f"not-at-target/{c.task}/{c.method}-vs-{c.baseline}": told
+        for c in found.comparisons
+        if (told := comparison_text.endings([c]))
+    }
     answered = {f"claim/{claim.comparison.task}/{claim.hypothesis.name}": claim.answer for claim in found.claims}
-    return compared | answered | {f"effect/{effect.task}/{effect.name}": effect.verdict for effect in found.effects}
+    return (
+        compared
+        | incomplete
+        | answered
+        | {f"effect/{effect.task}/{effect.name}": effect.verdict for effect in found.effects}
+    )

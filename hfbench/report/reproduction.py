@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hfbench.config.limit_advice import limit_advice
 from hfbench.config.measures import MEASURES
 from hfbench.config.methods import Method, resolve
 from hfbench.hessian_free.globalization import Globalization
@@ -15,6 +16,8 @@ from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.report.document import Block, Bullets, Code, Heading, Mono, Paragraph, Table, Text
 from hfbench.report.wording import number
+from hfbench.statistics.location_tests import TESTS
+from hfbench.statistics.looks import shares
 
 OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "precision", "stream")
 
@@ -75,6 +78,11 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
         ("reaching the target", stops),
         ("weights and data in", study.precision),
     ]
+    if study.test != "wilcoxon":
+        facts.append(("test", TESTS[study.test].title))
+    if study.looks:
+        levels = ", ".join(f"{look.seeds} at {look.alpha:.3g}" for look in shares(study))
+        facts.append(("judged at so many seeds, sharing the level", levels))
     if study.device != "cpu":
         facts.append(("device", study.device))
     if study.ablation is not None:
@@ -91,6 +99,8 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
         made_of, target = _part("task", study.tasks[task]), f"{study.targets[task]:g}"
         rows.append([task, made_of, target, budget, ranges(on_task.seeds), methods])
     yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6)
+    if advice := limit_advice(study.primary, recorded.budgets):
+        yield Bullets(advice)
 
 
 def _methods(recorded: RecordedStudy) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from hfbench.report import claim_text, comparison_text, effect_text
 from hfbench.report.document import Block, Bullets, Document, Heading, ImageBlock, Paragraph, Strong, Table, Text
 from hfbench.report.reproduction import conduct, failed_note, missing_note
 from hfbench.report.study_figures import Figure
-from hfbench.report.wording import digits, interval, is_bounded, level, p_value, percent
+from hfbench.report.wording import interval, is_bounded, level, p_value, percent, ratio_text
 from hfbench.statistics.claims import Claim, by_hypothesis
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.exploratory import LEAST_TASKS, Exploratory
@@ -133,8 +132,9 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
         [comparison.method, *comparison_text.cells(comparison), marked(comparison.verdict)] for comparison in group
     ]
     about = f"{_capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
-    counted = "w/l/t: seeds won, lost and tied; solved: seeds at the target, method/baseline."
-    yield Table(head, rows, f"{about} {counted}", words=1)
+    counted = "w/l/t: seeds won, lost and tied, and ? who is open; solved: seeds at the target, method/baseline."
+    told = comparison_text.endings(group)
+    yield Table(head, rows, " ".join([about, counted, *([f"{_capital(told)}."] if told else [])]), words=1)
     remarks = [
         (Strong(comparison.method), f": {said}")
         for comparison in group
@@ -187,18 +187,18 @@ def _explored(group: Sequence[Exploratory], recorded: RecordedStudy) -> Iterator
     rows = [[method, *(_explored_cell(cells.get((method, name)), most) for name in measures)] for method in methods]
     about = (
         f"Ratios to {group[0].baseline} with {100 * (1 - recorded.study.alpha):g} % intervals, over {most} pairs where "
-        "nothing else is said. Costs are those to the target; runs without it count as the most that any run of the "
-        "task spent. –: the method or the baseline does not have it. Not adjusted for their number, hence no verdicts."
+        "nothing else is said. Costs are those to the target; a run without it bounds its ratio by what it spent "
+        "itself. –: nothing is known. Not adjusted for their number, hence no verdicts."
     )
     yield Table(("method", *(MEASURES[name].short for name in measures)), rows, about)
 
 
 def _explored_cell(one: Exploratory | None, most: int) -> str:
-    if one is None or math.isnan(one.ratio):
+    if one is None or (ratio := ratio_text(one.ratio_low, one.ratio_high).removesuffix("x")) == "–":
         return "–"
     few = f" (n = {one.n})" if one.n < most else ""
-    ends = f" [{digits(one.ci_low)}, {digits(one.ci_high)}]" if is_bounded(one.ci_low, one.ci_high) else ""
-    return f"{digits(one.ratio)}{ends}{few}"
+    ends = f" [{interval(one.ci_low, one.ci_high)}]" if is_bounded(one.ci_low, one.ci_high) else ""
+    return f"{ratio}{ends}{few}"
 
 
 # ---------------------------------------------------------------- all tasks
@@ -210,8 +210,8 @@ def _of_all(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
         alpha = recorded.study.alpha
         head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
         rows: list[list[Text]] = [
-            [overall.method, str(overall.tasks), f"{digits(overall.ratio)}x", interval(overall.ci_low, overall.ci_high),
-             p_value(overall.p_holm), marked(overall.verdict)]
+            [overall.method, str(overall.tasks), ratio_text(overall.ratio_low, overall.ratio_high),
+             interval(overall.ci_low, overall.ci_high), p_value(overall.p_holm), marked(overall.verdict)]
             for overall in found.overall
         ]  # fmt: skip
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hfbench.statistics.difference import Difference
+from hfbench.statistics.location_tests import TESTS
 
 COLOURS = {
     "better": "green",
@@ -39,7 +40,7 @@ def percent(margin: float) -> str:
 def digits(value: float) -> str:
     """A ratio."""
     if value == 0 or math.isinf(value):
-        return f"{value:g}"
+        return "∞" if value else "0"
     return f"{value:.2f}" if 0.095 <= value < 99.95 else f"{value:.2g}"
 
 
@@ -49,8 +50,35 @@ def is_bounded(low: float, high: float) -> bool:
 
 
 def interval(low: float, high: float) -> str:
-    """The ends of a ratio's interval; a dash for one that has none."""
-    return f"{digits(low)}-{digits(high)}" if is_bounded(low, high) else "–"
+    """The ends of a ratio's interval, one of which may be open; a dash where both are."""
+    if not is_bounded(low, high):
+        return "–"
+    if math.isinf(high):
+        return "∞" if math.isinf(low) else f"≥{digits(low)}"
+    return f"{digits(low)}-{digits(high)}" if low > 0 else f"≤{digits(high)}"
+
+
+def ratio_text(low: float, high: float) -> str:
+    """A ratio in a table, `0.71x`, or what is known of it: `≤0.76x`, `≥1.3x`, `0.52-0.76x`, or a dash."""
+    if math.isnan(low) or not is_bounded(low, high):
+        return "–"
+    return f"{digits(low)}x" if digits(low) == digits(high) else f"{interval(low, high)}x"
+
+
+def ratio_phrase(low: float, high: float) -> str:
+    """The same in a sentence, after "needed"; empty where nothing is known."""
+    if math.isnan(low) or not is_bounded(low, high):
+        return ""
+    if digits(low) == digits(high):
+        return f"{digits(low)}x"
+    if math.isinf(high):
+        return f"at least {digits(low)}x"
+    return f"between {digits(low)}x and {digits(high)}x" if low > 0 else f"at most {digits(high)}x"
+
+
+def pairs_text(wins: int, losses: int, ties: int, unknown: int) -> str:
+    """Seeds won, lost and tied, and how many may be any of these: `5/1/0`, `5/1/0+2?`."""
+    return f"{wins}/{losses}/{ties}" + (f"+{unknown}?" if unknown else "")
 
 
 def sureness(c: Difference) -> list[str]:
@@ -75,7 +103,7 @@ def p_value(p: float | None) -> str:
 
 def leading_p(c: Difference) -> tuple[float | None, str]:
     """The adjusted p value the verdict rests on, and its test."""
-    return (c.p_tost_holm, "TOST") if c.verdict == "equivalent" else (c.p_holm, "Wilcoxon")
+    return (c.p_tost_holm, "TOST") if c.verdict == "equivalent" else (c.p_holm, TESTS[c.test].title)
 
 
 def tested(c: Difference) -> list[str]:
@@ -89,8 +117,11 @@ def adjusted(p: float) -> str:
     return f"p_Holm {'' if p < 0.001 else '= '}{p_value(p).replace('<', '< ')}"
 
 
-def grid_of(title: Text) -> Table:
-    return Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+def grid_of(title: Text, caption: str = "") -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="", caption=Text(caption) if caption else None,
+        caption_justify="left", caption_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False,
+    )  # fmt: skip
 
 
 class Name:

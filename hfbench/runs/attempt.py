@@ -23,6 +23,7 @@ from hfbench.records.run_folder import RunFolder
 from hfbench.runs.batch_replay import plans
 from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
+from hfbench.runs.failure_causes import MACHINE, cause_of
 from hfbench.runs.meters import reset_peak_memory
 from hfbench.runs.run import LEAST_STEPS, LiveRun
 
@@ -39,9 +40,9 @@ def attempt(
 ) -> dict[str, Any]:
     """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
 
-    A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its message
-    and the place where it arose; the traceback lies beside the result in error.txt. `limit` seconds of the wall after
-    its first step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before that step.
+    A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its cause, its
+    message and the place where it arose; the traceback lies beside the result in error.txt. `limit` seconds of the wall
+    after its first step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before it.
     """
     if folder.is_complete():
         return folder.result() or {}
@@ -57,12 +58,15 @@ def attempt(
         folder.finish(live.rows, result, examples(live.model, live.task, live.data.test))
         return result
     except Exception as error:
-        return record_failure(spec, folder, study, plugin_errors.reason(error), traceback.format_exc())
+        told = plugin_errors.reason(error), traceback.format_exc()
+        return record_failure(spec, folder, study, *told, cause=cause_of(error))
 
 
-def record_failure(spec: RunSpec, folder: RunFolder, study: str, error: str, details: str) -> dict[str, Any]:
-    """Writes the result of a run that could not be carried out, and returns it."""
-    result = identity(spec, folder.key, study) | {"outcome": "failed", "error": error}
+def record_failure(
+    spec: RunSpec, folder: RunFolder, study: str, error: str, details: str, cause: str = MACHINE
+) -> dict[str, Any]:
+    """Writes the result of a run that could not be carried out, and returns it; `cause` as in `failure_causes`."""
+    result = identity(spec, folder.key, study) | {"outcome": "failed", "cause": cause, "error": error}
     folder.fail(result, details)
     return result
 

@@ -2,11 +2,11 @@
 
 All of them are one family, so that Holm's correction runs over claims and tasks together. What bears a claim out:
 
-better       the verdict is better, at any distance
+better       p_Holm < alpha with the method on the cheaper side, however near to 1 the ratio is
 equivalent   the verdict is equivalent
-not-worse    either of these, or p_Holm < alpha in a one-sided paired t test of "dearer by the margin or more"
+not-worse    either of these, or p_Holm < alpha in a one-sided test of "dearer by the margin or more"
 
-and it fails where the verdict shows the opposite; else it is open.
+and it fails where the opposite is shown: worse; of "equivalent", clearly better or worse. Else it is open.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.statistics.comparisons import Comparison, judge_pairs
+from hfbench.statistics.location_tests import TESTS
 from hfbench.statistics.paired_tests import holm
 from hfbench.statistics.pairs import Pairs, measured, pair
 
@@ -39,19 +40,17 @@ class Claim:
     @property
     def answer(self) -> str:
         """Whether the claim holds, fails or is open."""
-        verdict = self.comparison.verdict
-        worse, same, better = "worse" in verdict, verdict == "equivalent", "better" in verdict
-        expects = self.hypothesis.expects
-        if expects == "better":
-            return HOLDS if better else FAILS if worse or same else OPEN
+        c, expects = self.comparison, self.hypothesis.expects
+        same = c.verdict == "equivalent"
         if expects == "equivalent":
-            return HOLDS if same else FAILS if verdict.startswith("clearly") else OPEN
-        return HOLDS if better or same or self._not_worse else FAILS if worse else OPEN
+            return HOLDS if same else FAILS if c.verdict.startswith("clearly") else OPEN
+        if c.differs == "better" or (expects == "not-worse" and (same or self._not_worse)):
+            return HOLDS
+        return FAILS if c.differs == "worse" else OPEN
 
     @property
     def _not_worse(self) -> bool:
-        c = self.comparison
-        return self.p_not_worse is not None and self.p_not_worse < c.alpha and c.enough_solved
+        return self.p_not_worse is not None and self.p_not_worse < self.comparison.alpha
 
     def to_row(self) -> dict[str, Any]:
         """Plain values: the hypothesis, the answer, and the fields of the comparison."""
@@ -59,8 +58,8 @@ class Claim:
         return {**said, "answer": self.answer, **self.comparison.to_row(), "p_not_worse_holm": self.p_not_worse}
 
 
-def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Claim]:
-    """The claims of a study in its order, task by task; `budget` is that of the primary cost, by task."""
+def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, Mapping[str, float]]) -> list[Claim]:
+    """The claims of a study in its order, task by task; `budget` says where a run ends, by task."""
     declared = [
         (hypothesis, _pairs(hypothesis, task, study, runs, budget))
         for hypothesis in study.hypotheses
@@ -68,16 +67,18 @@ def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None])
         if {hypothesis.method, hypothesis.against} <= set(on_task.methods)
     ]
     family = [pairs for _, pairs in declared]
-    judged = judge_pairs(family, study.margin, study.alpha)
-    not_worse = holm([pairs.p_not_worse(study.margin) for pairs in family])
+    judged = judge_pairs(family, study.margin, study.alpha, study.test)
+    not_worse = holm([pairs.p_not_worse(TESTS[study.test], study.margin) for pairs in family])
     return [Claim(hypothesis, found, p) for (hypothesis, _), found, p in zip(declared, judged, not_worse, strict=True)]
 
 
-def _pairs(one: Hypothesis, task: str, study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> Pairs:
+def _pairs(
+    one: Hypothesis, task: str, study: Study, runs: pd.DataFrame, budget: Mapping[str, Mapping[str, float]]
+) -> Pairs:
     if not MEASURES[one.measure].is_cost:
         return measured(runs, task, one.method, one.against, one.measure)
-    tau = budget.get(task) if one.measure == study.primary else None
-    return pair(runs, task, one.method, one.against, one.measure, tau)
+    limit = budget.get(task, {}).get(MEASURES[one.measure].limit)
+    return pair(runs, task, one.method, one.against, one.measure, limit)
 
 
 def by_hypothesis(claims: Sequence[Claim]) -> dict[str, list[Claim]]:

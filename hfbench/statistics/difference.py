@@ -9,51 +9,73 @@ from typing import Any
 
 import numpy as np
 
-from hfbench.statistics.paired_tests import (
-    Array,
-    hodges_lehmann,
-    holm,
-    least_pairs,
-    rank_biserial,
-)
-from hfbench.statistics.pairs import LEAST_PAIRS
+from hfbench.statistics.bounds import nearest_to_zero
+from hfbench.statistics.location_tests import TESTS
+from hfbench.statistics.paired_tests import holm, rank_biserial
+from hfbench.statistics.pairs import LEAST_PAIRS, PerSeed
+from hfbench.statistics.planning import least_pairs
 
-LEAST_SOLVED = 0.8  # share of pairs in which both methods must reach the target before they can be called equivalent
+LEAST_SOLVED = (
+    0.8  # share of pairs in which both methods reached the target, from which more seeds tell more than a budget
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What the log ratios d of n seeds of one task say. ratio = exp(centre of d), with its interval at 1 − alpha."""
+    """What the log ratios d of n seeds of one task say. ratio = exp(centre of d), with its interval at 1 − alpha.
+
+    Where runs were cut off, the ratio is only known to lie in [ratio_low, ratio_high], and the interval holds wherever
+    it lies there: an end that nothing bounds is 0 or infinite.
+    """
 
     task: str
     cost: str
     n: int
     missing: int
-    tau: float
-    ratio: float
+    limit: float | None  # of the cost compared, where the runs were given one
+    test: str  # "wilcoxon" or "sign"
+    ratio: float  # the one nearest 1 that it may be; NaN where it may lie on either side of 1
+    ratio_low: float
+    ratio_high: float
     ci_low: float
     ci_high: float
-    mean_log_ratio: float
-    sd: float  # of d
+    mean_log_ratio: float  # NaN where a d is not known
+    sd: float  # of the d that are known
     p: float | None  # this and p_holm are None where no p value could get under alpha, see `Tested`
     p_holm: float | None
     p_attainable: float
     p_tost: float | None
     p_tost_holm: float | None
-    rank_biserial: float  # 1: every d < 0
-    wins: int  # d < 0
+    side: int  # which one-sided p is smaller: -1 where d is rather below 0, 1 where it is rather above
+    rank_biserial: float  # 1: every d < 0; NaN where a d is not known
+    wins: int  # d < 0, within the limit
     losses: int
     ties: int
-    needed: int | None  # seeds that would settle an inconclusive verdict, see `pairs_needed`
+    unknown: int  # seeds of which it is not known who did better
+    needed: int | None  # seeds that would settle an inconclusive verdict, see `planning.py`
     margin: float
     alpha: float
     family: int  # p values adjusted together
+    decided_at: int | None = None  # seeds of the declared look that decided it, if not the last one
+    planned: int | None = None  # seeds
+    first_n: int | None = None  # seeds of the first judgement, where seeds were added to it undeclared
+    first_verdict: str = ""
     verdict: str = ""
 
     @property
     def informative(self) -> int:
         """Seeds with d ≠ 0."""
         return self.wins + self.losses
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the ratio is no point."""
+        return self.ratio_low != self.ratio_high and self.n > 0
+
+    @property
+    def differs(self) -> str:
+        """ "better" or "worse" where the adjusted p is below alpha, however small the difference; else ""."""
+        return better_or_worse(self.p_holm, self.side, self.alpha)
 
     @property
     def beyond_margin(self) -> bool:
@@ -74,7 +96,7 @@ class Difference:
         return {
             f"stat/{name}": float(value)
             for name, value in self.to_row().items()
-            if isinstance(value, int | float) and name not in ("margin", "alpha", "tau")
+            if isinstance(value, int | float) and name not in ("margin", "alpha", "limit", "side")
         }
 
 
@@ -100,20 +122,34 @@ def adjust(p_values: Sequence[float | None], least: Sequence[float], alpha: floa
     ]
 
 
-def summary_of(d: Array, alpha: float) -> dict[str, Any]:
-    """The fields of a `Difference` that d alone gives."""
-    centre, low, high = hodges_lehmann(d, 1 - alpha)
+def better_or_worse(p_holm: float | None, side: float, alpha: float) -> str:
+    """ "better" or "worse" where the adjusted p is below alpha, by the side of 0 that d is on; else ""."""
+    if p_holm is None or p_holm >= alpha or side == 0:
+        return ""
+    return "better" if side < 0 else "worse"
+
+
+def summary_of(seeds: PerSeed, alpha: float, test: str) -> dict[str, Any]:
+    """The fields of a `Difference` that its seeds alone give."""
+    d, within = seeds.d, seeds.within
+    interval = TESTS[test].interval(d, 1 - alpha)
+    known = d.low[d.known & np.isfinite(d.low)]
     return {
-        "n": d.size,
-        "ratio": math.exp(centre),
-        "ci_low": math.exp(low),
-        "ci_high": math.exp(high),
-        "mean_log_ratio": float(np.mean(d)) if d.size else math.nan,
-        "sd": float(np.std(d, ddof=1)) if d.size > 1 else math.nan,
-        "rank_biserial": rank_biserial(d),
-        "wins": int((d < 0).sum()),
-        "losses": int((d > 0).sum()),
-        "ties": int((d == 0).sum()),
+        "n": len(d),
+        "test": test,
+        "ratio": math.exp(nearest_to_zero(interval.centre_low, interval.centre_high)),
+        "ratio_low": math.exp(interval.centre_low),
+        "ratio_high": math.exp(interval.centre_high),
+        "ci_low": math.exp(interval.low),
+        "ci_high": math.exp(interval.high),
+        "mean_log_ratio": float(np.mean(d.low)) if len(d) and d.finite else math.nan,
+        "sd": float(np.std(known, ddof=1)) if known.size > 1 else math.nan,
+        "side": seeds.side(TESTS[test]) if len(d) else 0,
+        "rank_biserial": rank_biserial(within.low) if within.complete else math.nan,
+        "wins": int((within.high < 0).sum()),
+        "losses": int((within.low > 0).sum()),
+        "ties": int((within.known & (within.low == 0)).sum()),
+        "unknown": int((~within.known & (within.low <= 0) & (within.high >= 0)).sum()),
     }
 
 

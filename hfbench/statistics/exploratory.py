@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.config.measures import MEASURES, Measure, costs
-from hfbench.statistics.comparisons import Comparison
-from hfbench.statistics.difference import Tested, adjust, finite_values
-from hfbench.statistics.paired_tests import (
-    Array,
-    hodges_lehmann,
-    least_pairs,
-    wilcoxon_pratt,
-)
-from hfbench.statistics.pairs import check_records, known, measured, pair
-from hfbench.statistics.verdict import better_or_worse, inconclusive
+from hfbench.statistics.bounds import Bounds
+from hfbench.statistics.difference import Tested, adjust, better_or_worse, finite_values, summary_of
+from hfbench.statistics.location_tests import TESTS
+from hfbench.statistics.pairs import Pairs, PerSeed, check_records, known, measured, pair
+from hfbench.statistics.planning import least_pairs
+from hfbench.statistics.verdict import inconclusive
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 LEAST_TASKS = 6
+RATIO = ("n", "ratio", "ratio_low", "ratio_high", "ci_low", "ci_high")  # of a summary
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,8 @@ class Overall:
     cost: str
     tasks: int
     ratio: float
+    ratio_low: float
+    ratio_high: float
     ci_low: float
     ci_high: float
     p: float | None
@@ -49,42 +48,59 @@ class Overall:
         return finite_values(asdict(self))
 
 
-def across_tasks(comparisons: Sequence[Comparison]) -> list[Overall] | None:
-    """Wilcoxon on task means, one `Overall` per method that has at least six tasks; None if no method has.
+@dataclass(frozen=True)
+class TaskMeans(PerSeed):
+    """The mean of d on every task, within bounds."""
+
+    d: Bounds
+    within: Bounds
+
+
+def across_tasks(family: Sequence[Pairs], alpha: float, test: str = "wilcoxon") -> list[Overall] | None:
+    """The study's test on task means, one `Overall` per method that has at least six tasks; None if no method has.
 
     Seeds of one task say nothing about other tasks, so they are never pooled. Holm runs over the methods.
     """
-    groups: dict[str, list[Comparison]] = {}
-    for comparison in comparisons:
-        if math.isfinite(comparison.mean_log_ratio):
-            groups.setdefault(comparison.method, []).append(comparison)
+    groups: dict[str, list[Pairs]] = {}
+    for pairs in family:
+        if len(pairs.d):
+            groups.setdefault(pairs.method, []).append(pairs)
     groups = {method: group for method, group in groups.items() if len(group) >= LEAST_TASKS}
     if not groups:
         return None
-    alpha = comparisons[0].alpha
-    means = [np.array([round(comparison.mean_log_ratio, 12) for comparison in group]) for group in groups.values()]
-    informative = [int(np.count_nonzero(d)) for d in means]
-    raw = [wilcoxon_pratt(d) if k >= LEAST_TASKS else None for d, k in zip(means, informative, strict=True)]
-    tested = adjust(raw, [2.0 ** (1 - k) if k >= LEAST_TASKS else 1.0 for k in informative], alpha)
-    least = max(LEAST_TASKS, least_pairs(alpha, len(groups)))
-    return [_overall(group[0], d, test, least) for group, d, test in zip(groups.values(), means, tested, strict=True)]
+    means = [
+        TaskMeans(_means([pairs.d for pairs in group]), _means([pairs.within for pairs in group]))
+        for group in groups.values()
+    ]
+    tested = adjust([mean.p(TESTS[test]) for mean in means], [mean.least_p for mean in means], alpha)
+    return [
+        _overall(group[0], mean, found, len(groups), alpha, test)
+        for group, mean, found in zip(groups.values(), means, tested, strict=True)
+    ]
 
 
-def _overall(first: Comparison, d: Array, test: Tested, least: int) -> Overall:
-    ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - first.alpha))
-    word = better_or_worse(test.p_holm, ratio, first.alpha) or inconclusive(test.p_holm, "too few tasks")
+def _means(tasks: Sequence[Bounds]) -> Bounds:
+    """The mean of each task's numbers; that of −inf and inf is open."""
+    with np.errstate(invalid="ignore"):
+        low = np.array([np.mean(d.low) for d in tasks])
+        high = np.array([np.mean(d.high) for d in tasks])
+    low, high = np.where(np.isnan(low), -math.inf, low), np.where(np.isnan(high), math.inf, high)
+    return Bounds(low.round(12), high.round(12))
+
+
+def _overall(first: Pairs, means: TaskMeans, tested: Tested, family: int, alpha: float, test: str) -> Overall:
+    found = summary_of(means, alpha, test)
+    word = better_or_worse(tested.p_holm, found["side"], alpha) or inconclusive(tested.p_holm, "too few tasks")
     return Overall(
         method=first.method,
         baseline=first.baseline,
         cost=first.cost,
-        tasks=d.size,
-        ratio=ratio,
-        ci_low=low,
-        ci_high=high,
-        p=test.p,
-        p_holm=test.p_holm,
-        p_attainable=test.p_attainable,
-        least_tasks=least,
+        tasks=len(means.d),
+        **{name: found[name] for name in RATIO if name != "n"},
+        p=tested.p,
+        p_holm=tested.p_holm,
+        p_attainable=tested.p_attainable,
+        least_tasks=max(LEAST_TASKS, least_pairs(alpha, family)),
         verdict=word,
     )
 
@@ -99,6 +115,8 @@ class Exploratory:
     measure: str
     n: int
     ratio: float
+    ratio_low: float
+    ratio_high: float
     ci_low: float
     ci_high: float
     label: str = "exploratory"
@@ -114,12 +132,13 @@ def secondary(
     alpha: float = 0.05,
     methods: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
+    test: str = "wilcoxon",
 ) -> list[Exploratory]:
-    """Hodges-Lehmann ratios and intervals of the other costs, of the final test error and of the peak memory.
+    """Ratios and intervals, by the study's test, of the other costs, of the final test error and of the peak memory.
 
-    Costs are censored at the largest amount the task's runs spent. A cost that a method does not have, as a first-order
-    method has no products, or that is not positive, is left out for it: it is not one that was never reached. The other
-    measures cannot be censored: pairs in which one is not a positive number are left out, and n says how many remain.
+    A run without the target bounds its ratio by what it spent itself. A cost that a method does not have, as a
+    first-order method has no products, or that is not positive, is left out for it: it is not one that was never
+    reached. Of the other measures pairs in which one is not a positive number are left out; n says how many remain.
     Raises as `compare` does.
     """
     check_records(records, primary, margin=1.1, alpha=alpha)
@@ -134,11 +153,11 @@ def secondary(
                 continue
             both = (method, baseline)
             paid = [cost.name for cost in others if all(_has_ratios(records, task, name, cost) for name in both)]
-            found = {cost: pair(records, task, method, baseline, cost).d for cost in paid}
-            found |= {measure: measured(records, task, method, baseline, measure).d for measure in at_end}
-            for measure, d in found.items():
-                ratio, low, high = (math.exp(end) for end in hodges_lehmann(d, 1 - alpha))
-                rows.append(Exploratory(task, method, baseline, measure, d.size, ratio, low, high))
+            found = [pair(records, task, method, baseline, cost) for cost in paid]
+            found += [measured(records, task, method, baseline, measure) for measure in at_end]
+            for pairs in found:
+                ratio = {name: value for name, value in summary_of(pairs, alpha, test).items() if name in RATIO}
+                rows.append(Exploratory(task, method, baseline, pairs.cost, **ratio))
     return rows
 
 

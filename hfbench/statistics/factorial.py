@@ -1,7 +1,7 @@
 """Factorial ablations: main effects and two-way interactions, blocked by seed, judged per task.
 
 A full factorial of k factors has a cell (a method) for each of the 2ᵏ combinations of the factors' two ends, level 0
-the `from` end and level 1 the `to` end. With y_{s,c} = log min(T, tau) of cell c at seed s,
+the `from` end and level 1 the `to` end. With y_{s,c} = log T of cell c at seed s,
 
     main effect of A:    d_s = mean of y over the cells with A = 1  −  mean of y over those with A = 0,
     interaction A × B:   d_s = (effect of A where B = 1)  −  (effect of A where B = 0), means over the other factors.
@@ -12,10 +12,11 @@ called synergy, together they cost less than that; above 1 antagonism, together 
 other. All p values, one per effect and task, are one family. The sd of an interaction is twice that of a main effect
 from the same runs, so that it takes four times the seeds.
 
-Censoring. min(T, tau) is fully observed, and for main effects it is judged as it is in `pairs.py`: changing nothing
-changes nothing, cut off or not. Not so for interactions: where two factors each halve the cost and the budget cuts off
-the dearest cell alone, costs that multiply no longer seem to. A seed with such a cell therefore only bounds d, above,
-below or not at all, and p and the interval hold wherever d may lie (`wilcoxon_bounded`).
+Incomplete data. Of each cell's T is known what `run_costs.py` says, and so d lies within bounds. A main effect is
+tested on min(T, L) where the runs were given a limit L in the cost compared: changing nothing changes nothing, cut off
+or not. Not so for interactions: where two factors each halve the cost and the limit cuts off the dearest cell alone,
+costs that multiply no longer seem to. Their p, as every ratio and interval, holds wherever in its bounds of T each d
+may lie.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
+from hfbench.statistics.bounds import Array, Bounds
 from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, finite_values, summary_of
-from hfbench.statistics.paired_tests import Array, hodges_lehmann, holm, pairs_needed, pairs_to_differ, wilcoxon_bounded
-from hfbench.statistics.pairs import PerSeed, budget_of, by_seed, check_records, known
-from hfbench.statistics.verdict import better_or_worse, inconclusive, verdict
+from hfbench.statistics.location_tests import TESTS
+from hfbench.statistics.paired_tests import holm
+from hfbench.statistics.pairs import PerSeed, check_records, known
+from hfbench.statistics.planning import pairs_needed, pairs_to_differ, sd_to_plan_with
+from hfbench.statistics.run_costs import REACHED, RunCost, costs_by_seed
+from hfbench.statistics.verdict import verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,16 +105,17 @@ class Design:
 
 @dataclass(frozen=True)
 class BlockedRuns:
-    """The runs of one task in all cells: y and who reached the target, shape (n, 2ᵏ), a row per seed.
+    """The runs of one task in all cells: log T within bounds and who reached the target, (n, 2ᵏ), a row per seed.
 
-    y is log(min(T, tau)/tau): the common −log tau cancels in every effect, and censored cells are exactly 0.
+    `within` is of log min(T, L)/L: the common −log L cancels in every effect, and a cell at the limit is exactly 0.
     """
 
     task: str
     cost: str
-    tau: float
+    limit: float | None
     missing: int  # seeds without a run in some cell; they are left out
-    y: Array
+    y: Bounds
+    within: Bounds
     solved: NDArray[np.bool_]
 
 
@@ -124,7 +130,9 @@ class Effect(Difference):
 
     factors: tuple[str, ...]
     cells: int
-    censored_from: float  # share of runs cut off at tau: at the `from` end; of an interaction, with just one end `to`
+    censored_from: (
+        float  # share of runs without the target: at the `from` end; of an interaction, with just one end `to`
+    )
     censored_to: float  # at the `to` end; of an interaction, with both ends `from` or both `to`
     solved_together: float  # share of the matched groups of runs in which all reached the target
 
@@ -139,7 +147,7 @@ class Effect(Difference):
 
     @property
     def censored(self) -> float:
-        """Share of all runs cut off at tau: both weights cover half of the cells."""
+        """Share of all runs that did not reach the target: both weights cover half of the cells."""
         return (self.censored_from + self.censored_to) / 2
 
     @property
@@ -162,40 +170,51 @@ def effects(
     margin: float = 1.10,
     alpha: float = 0.05,
     tasks: Sequence[str] | None = None,
+    test: str = "wilcoxon",
 ) -> list[Effect]:
     """Every main effect and two-way interaction on every task: all their p values are adjusted together by Holm.
 
-    The equivalence tests, of main effects alone, are a family of their own. `budget` and `tasks` as in `compare`;
+    The equivalence tests, of main effects alone, are a family of their own. `budget`, `tasks`, `test` as in `compare`;
     methods outside the design are ignored. Raises ConfigError as `compare` does.
     """
     check_records(records, primary, margin, alpha)
     known(records, "method", list(design.levels))
     blocks = [block(records, task, design, primary, (budget or {}).get(task)) for task in known(records, "task", tasks)]
-    return judge_effects(blocks, design, margin, alpha)
+    return judge_effects(blocks, design, margin, alpha, test)
 
 
-def block(records: pd.DataFrame, task: str, design: Design, cost: str, tau: float | None = None) -> BlockedRuns:
+def block(records: pd.DataFrame, task: str, design: Design, cost: str, limit: float | None = None) -> BlockedRuns:
     """The costs of all cells on one task, matched by seed."""
     runs = records[records["task"] == task]
-    tau = budget_of(runs, cost) if tau is None else tau
-    cells = [by_seed(runs[runs["method"] == name], cost) for name in design.levels]
+    most = math.inf if limit is None else limit
+    cells = [costs_by_seed(runs[runs["method"] == name], cost, most) for name in design.levels]
     seeds = sorted(set.intersection(*map(set, cells)))
-    t = np.array([[cell[seed] for cell in cells] for seed in seeds], dtype=float).reshape(len(seeds), len(cells))
-    solved = t <= tau  # NaN, never reached, is False
-    y = np.zeros(t.shape)
-    y[solved] = np.log(t[solved] / tau)
-    return BlockedRuns(task, cost, tau, len(set.union(*map(set, cells))) - len(seeds), y, solved)
+    rows = [[cell[seed] for cell in cells] for seed in seeds]
+    unit = 1.0 if limit is None else limit
+    within = _logs([[cell.within(most) for cell in row] for row in rows], len(cells), unit)
+    solved = np.array([[cell.ended == REACHED for cell in row] for row in rows]).reshape(len(seeds), len(cells))
+    missing = len(set.union(*map(set, cells))) - len(seeds)
+    return BlockedRuns(task, cost, limit, missing, _logs(rows, len(cells), unit), within, solved.astype(bool))
+
+
+def _logs(rows: Sequence[Sequence[RunCost]], cells: int, unit: float) -> Bounds:
+    """Of log T/unit, shape (n, cells)."""
+    low, high = (
+        np.array([[getattr(cost, end) / unit for cost in row] for row in rows], dtype=float).reshape(len(rows), cells)
+        for end in ("low", "high")
+    )
+    with np.errstate(divide="ignore"):  # 0, of a cost that is not told, gives -inf
+        return Bounds(np.log(low), np.log(high))
 
 
 @dataclass(frozen=True)
 class Contrast(PerSeed):
-    """One effect on one block: d of every seed, within [low, high] for what the budget cut off, shape (n,) each."""
+    """One effect on one block: d of every seed within bounds, and what of it is tested, shape (n,) each."""
 
     block: BlockedRuns
     factors: tuple[str, ...]
-    d: Array
-    low: Array
-    high: Array
+    d: Bounds
+    within: Bounds
     censored_from: float
     censored_to: float
     solved_together: float
@@ -204,38 +223,48 @@ class Contrast(PerSeed):
     def is_main(self) -> bool:
         return len(self.factors) == 1
 
-    def _wilcoxon(self) -> float:
-        """Over what d may be."""
-        return wilcoxon_bounded(self.low, self.high)
-
 
 def contrast(block: BlockedRuns, design: Design, effect: tuple[str, ...]) -> Contrast:
-    """An effect per seed, rounded to 12 digits so that ties are ties.
-
-    A censored y is too small by an unknown amount. Where its weight in an interaction is positive d has no upper
-    bound, where it is negative d has no lower one.
-    """
+    """An effect per seed, rounded to 12 digits so that ties are ties."""
     weights = design.weights(effect)
-    d: Array = (block.y @ weights).round(12)
+    d = _weighed(block.y, weights)
     cut = ~block.solved
-    cut_from, cut_to = cut[:, weights < 0], cut[:, weights > 0]
-    low = high = d
-    if len(effect) > 1:
-        low = np.where(cut_from.any(axis=1), -math.inf, d)
-        high = np.where(cut_to.any(axis=1), math.inf, d)
     together = np.array([block.solved[:, group].all(axis=1) for group in design.matched(effect)])
-    return Contrast(block, effect, d, low, high, _share(cut_from), _share(cut_to), _share(together))
+    return Contrast(
+        block, effect, d, _weighed(block.within, weights) if len(effect) == 1 else d,
+        _share(cut[:, weights < 0]), _share(cut[:, weights > 0]), _share(together),
+    )  # fmt: skip
+
+
+def _weighed(y: Bounds, weights: Array) -> Bounds:
+    """Bounds of y @ weights, shape (n,); infinite costs on both sides leave it open."""
+    plus, minus = np.maximum(weights, 0), np.maximum(-weights, 0)
+    with np.errstate(invalid="ignore"):
+        low = _sums(y.low, plus) - _sums(y.high, minus)
+        high = _sums(y.high, plus) - _sums(y.low, minus)
+    low, high = np.where(np.isnan(low), -math.inf, low), np.where(np.isnan(high), math.inf, high)
+    return Bounds(low.round(12), high.round(12))
+
+
+def _sums(y: Array, weights: Array) -> Array:
+    """y @ weights over the cells that have a weight: 0 · inf is nothing."""
+    used = weights > 0
+    return np.asarray(y[:, used] @ weights[used])
 
 
 def _share(of: NDArray[np.bool_]) -> float:
     return float(of.mean()) if of.size else math.nan
 
 
-def judge_effects(blocks: Sequence[BlockedRuns], design: Design, margin: float, alpha: float) -> list[Effect]:
+def judge_effects(
+    blocks: Sequence[BlockedRuns], design: Design, margin: float, alpha: float, test: str = "wilcoxon"
+) -> list[Effect]:
     """The effects of one family of blocks: what `effects` does once the table is read."""
+    by = TESTS[test]
     family = [contrast(cells, design, effect) for cells in blocks for effect in design.effects]
-    tested = adjust([member.p for member in family], [member.least_p for member in family], alpha)
-    equal = iter(holm([member.p_tost(margin) for member in family if member.is_main]))
+    tested = adjust([member.p(by) for member in family], [member.least_p for member in family], alpha)
+    p_equal = [member.p_equivalent(by, margin) if member.is_main else None for member in family]
+    equal = iter(holm([p for p, member in zip(p_equal, family, strict=True) if member.is_main]))
     drafts = [
         Effect(
             task=member.block.task,
@@ -243,12 +272,12 @@ def judge_effects(blocks: Sequence[BlockedRuns], design: Design, margin: float, 
             cost=member.block.cost,
             cells=len(design.levels),
             missing=member.block.missing,
-            tau=member.block.tau,
-            **_summary(member, alpha),
-            p=test.p,
-            p_holm=test.p_holm,
-            p_attainable=test.p_attainable,
-            p_tost=member.p_tost(margin) if member.is_main else None,
+            limit=member.block.limit,
+            **summary_of(member, alpha, test),
+            p=found.p,
+            p_holm=found.p_holm,
+            p_attainable=found.p_attainable,
+            p_tost=p,
             p_tost_holm=next(equal) if member.is_main else None,
             censored_from=member.censored_from,
             censored_to=member.censored_to,
@@ -258,22 +287,15 @@ def judge_effects(blocks: Sequence[BlockedRuns], design: Design, margin: float, 
             alpha=alpha,
             family=len(family),
         )
-        for member, test in zip(family, tested, strict=True)
+        for member, found, p in zip(family, tested, p_equal, strict=True)
     ]
     return [replace(draft, verdict=_verdict(draft), needed=_needed(draft)) for draft in drafts]
 
 
-def _summary(one: Contrast, alpha: float) -> dict[str, Any]:
-    """As `summary_of`, the interval wide enough for wherever in [low, high] each d lies."""
-    ends = hodges_lehmann(one.low, 1 - alpha)[1], hodges_lehmann(one.high, 1 - alpha)[2]
-    return summary_of(one.d, alpha) | {"ci_low": math.exp(ends[0]), "ci_high": math.exp(ends[1])}
-
-
 def _verdict(effect: Effect) -> str:
     if effect.kind == "main effect":
-        return verdict(effect, effect.enough_solved)
-    word = better_or_worse(effect.p_holm, effect.ratio, effect.alpha)
-    return INTERACTIONS[word] if word else inconclusive(effect.p_holm, "n too small")
+        return verdict(effect)
+    return INTERACTIONS.get(effect.differs) or verdict(replace(effect, p_tost_holm=None))
 
 
 def _needed(effect: Effect) -> int | None:
@@ -281,10 +303,10 @@ def _needed(effect: Effect) -> int | None:
     is_open = _verdict(effect).startswith("inconclusive")
     if not (is_open and effect.enough_solved and effect.sd > 0):
         return None
-    delta = math.log(effect.margin)
+    sd, delta = sd_to_plan_with(effect.sd, effect.n), math.log(effect.margin)
     if effect.kind == "main effect":
-        return pairs_needed(effect.sd, delta, effect.alpha, effect.family)
-    return max(effect.least_pairs, pairs_to_differ(effect.sd, delta, effect.alpha / effect.family))
+        return pairs_needed(sd, delta, effect.alpha, effect.family, test=effect.test)
+    return max(effect.least_pairs, pairs_to_differ(sd, delta, effect.alpha / effect.family, test=effect.test))
 
 
 Names = Mapping[str, tuple[str, str]]

@@ -7,18 +7,19 @@ of tests, which was declared before any run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.records.recorded_study import RecordedStudy
-from hfbench.statistics import claims, factorial
+from hfbench.statistics import claims, factorial, looks
 from hfbench.statistics.claims import Claim
 from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.exploratory import Exploratory, Overall, across_tasks, secondary
 from hfbench.statistics.factorial import Design, Effect
-from hfbench.statistics.pairs import check_records, pair
+from hfbench.statistics.looks import Look
+from hfbench.statistics.pairs import Pairs, check_records, pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,17 +38,51 @@ class Findings:
 
 
 def findings_of(recorded: RecordedStudy) -> Findings:
-    """Judges the recorded runs. Raises ConfigError as `comparisons.compare` does."""
-    study, runs, budget = recorded.study, recorded.judged, limits(recorded)
+    """Judges the recorded runs, at the looks that the study declares. Raises ConfigError as `compare` does."""
+    study, runs = recorded.study, recorded.judged
     check_records(runs, study.primary, study.margin, study.alpha)
-    comparisons = _comparisons(study, runs, budget)
+    judged = [_judge(study, runs, recorded, look) for look in looks.complete(recorded)]
+    last = judged[-1] if judged else _judge(study, runs, recorded, looks.on_all_seeds(study))
     return Findings(
-        comparisons=comparisons,
-        claims=claims.answer(study, runs, budget),
-        effects=_effects(study, runs, budget),
+        comparisons=looks.first_decided([found.comparisons for found in judged], last.comparisons),
+        claims=looks.first_answered([found.claims for found in judged], last.claims),
+        effects=looks.first_decided([found.effects for found in judged], last.effects),
         names=study.ablation.values if study.ablation is not None else {},
         secondary=_secondary(study, runs),
-        overall=across_tasks(comparisons) or [],
+        overall=last.overall,
+    )
+
+
+def up_to_decision(recorded: RecordedStudy) -> RecordedStudy:
+    """The study up to the declared look that left nothing open, if there is one: later seeds are not asked for."""
+    for look in looks.complete(recorded):
+        if look.seeds is not None:
+            until = recorded.first_seeds(look.seeds)
+            found = findings_of(until)
+            if looks.all_decided(found.comparisons, found.claims):
+                return until
+    return recorded
+
+
+@dataclass(frozen=True)
+class _Judged:
+    comparisons: Sequence[Comparison]
+    claims: Sequence[Claim]
+    effects: Sequence[Effect]
+    overall: Sequence[Overall]
+
+
+def _judge(study: Study, runs: pd.DataFrame, recorded: RecordedStudy, look: Look) -> _Judged:
+    """All families at one look: its seeds, its share of alpha."""
+    runs = looks.seen_at(look, study, runs)
+    study = replace(study, alpha=look.alpha)
+    budgets = recorded.budgets
+    pairs = _pairs(study, runs, limits(recorded))
+    return _Judged(
+        judge_pairs(pairs, study.margin, study.alpha, study.test),
+        claims.answer(study, runs, budgets),
+        _effects(study, runs, limits(recorded)),
+        across_tasks(pairs, study.alpha, study.test) or [],
     )
 
 
@@ -57,27 +92,26 @@ def limits(recorded: RecordedStudy) -> dict[str, float | None]:
     return {task: budget.get(unit) for task, budget in recorded.budgets.items()}
 
 
-def _comparisons(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Comparison]:
-    pairs = [
-        pair(runs, task, method, study.baseline, study.primary, budget.get(task))
+def _pairs(study: Study, runs: pd.DataFrame, limit: Mapping[str, float | None]) -> list[Pairs]:
+    return [
+        pair(runs, task, method, study.baseline, study.primary, limit.get(task))
         for task, on_task in study.on.items()
         for method in on_task.methods
         if method != study.baseline
     ]
-    return judge_pairs(pairs, study.margin, study.alpha)
 
 
-def _effects(study: Study, runs: pd.DataFrame, budget: Mapping[str, float | None]) -> list[Effect]:
+def _effects(study: Study, runs: pd.DataFrame, limit: Mapping[str, float | None]) -> list[Effect]:
     """On the tasks that all of a factorial ablation is run on."""
     if study.ablation is None or study.ablation.design != "factorial":
         return []
     design = Design(study.ablation.factors, study.ablation.levels)
     blocks = [
-        factorial.block(runs, task, design, study.primary, budget.get(task))
+        factorial.block(runs, task, design, study.primary, limit.get(task))
         for task, on_task in study.on.items()
         if set(design.levels) <= set(on_task.methods)
     ]
-    return factorial.judge_effects(blocks, design, study.margin, study.alpha)
+    return factorial.judge_effects(blocks, design, study.margin, study.alpha, study.test)
 
 
 def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:
@@ -87,5 +121,5 @@ def _secondary(study: Study, runs: pd.DataFrame) -> list[Exploratory]:
     for task, on_task in study.on.items():
         methods = [name for name in on_task.methods if (task, name) in there]
         if study.baseline in methods:
-            found += secondary(runs, study.baseline, study.primary, study.alpha, methods, [task])
+            found += secondary(runs, study.baseline, study.primary, study.alpha, methods, [task], study.test)
     return [ratio for ratio in found if ratio.n]

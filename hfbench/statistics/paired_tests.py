@@ -2,20 +2,30 @@
 
 The signed-rank test (Wilcoxon 1945, zeros after Pratt 1959) and the interval of Hodges and Lehmann (1963) rest on one
 exact null distribution, `rank_sum_null`; equivalence is shown by two one-sided t tests (Schuirmann 1987); a family of
-tests is adjusted after Holm (1979).
+tests is adjusted after Holm (1979). What is only known within bounds is tested at the least favourable values.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtri, stdtr
+from scipy.special import stdtr
 
-Array = NDArray[np.float64]
+from hfbench.statistics.bounds import Array, Bounds
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A centre known to lie in [centre_low, centre_high], and the interval [low, high] of its estimate."""
+
+    centre_low: float
+    centre_high: float
+    low: float
+    high: float
 
 
 def signed_ranks(d: Array) -> Array:
@@ -60,22 +70,42 @@ def wilcoxon_pratt(d: Array) -> float:
     return min(1.0, 2.0 * min(tails(d)))
 
 
-def wilcoxon_bounded(low: Array, high: Array) -> float:
-    """As `wilcoxon_pratt` where each d is only known to lie in [low, high], ends ±inf allowed.
+def signed_rank_below(d: Bounds) -> float:
+    """One-sided p of "d is symmetric about 0 or more", never below that of the unknown d; small where d is below 0.
 
-    "d < 0" is tested on `high`, "d > 0" on `low`, and p is twice the smaller tail. W⁺ is the number of positive Walsh
-    averages (without ties) and so grows with every d: p is never below that of the unknown d, and the level holds.
+    Where all d are known, infinite or not, it is the exact P(W⁺ ≤ w) of `tails`. Else let C be the number of Walsh
+    averages (dᵢ + dⱼ)/2 ≥ 0, i ≤ j, with every d at its upper end. W⁺ grows with every d, so that w ≤ C, but the ties
+    and zeros that the unknown d may have change the null distribution too. With W⁺ of untied ranks 1 … n,
+
+        p ≤ min(2·P(W⁺ ≤ C), P(W⁺ ≤ C + T)),    T = Σ over groups of m equal |d| of ⌊m²/4⌋/2,
+
+    all unknown d joined to the largest group. First: breaking the ties at random, and in the opposite order, gives
+    untied sums whose mean is the tied one, so one of the two is no larger. Second: no choice of signs moves the sum of
+    a group's untied ranks further than ⌊m²/4⌋/2 from that of its tied ones.
     """
-    return min(1.0, 2.0 * min(tails(_finite(high))[0], tails(_finite(low))[1]))
+    if d.complete:
+        return tails(d.low)[0]
+    null = rank_sum_null(np.arange(1.0, len(d) + 1))[::2]
+    below = np.cumsum(null)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, which is not below 0
+        sums = np.add.outer(d.high, d.high)
+    c = int((~(sums < 0))[np.tri(len(d), dtype=bool)].sum())
+    far = min(math.floor(c + _most_moved(d)), below.size - 1)
+    return float(min(1.0, 2 * below[c], below[far]))
 
 
-def _finite(d: Array) -> Array:
-    """The infinite ends as different numbers beyond all others: tied, they would have another null distribution."""
-    infinite = np.isinf(d)
-    beyond = np.abs(d[~infinite]).max(initial=0.0) + 1.0 + np.arange(infinite.sum())
-    finite = d.copy()
-    finite[infinite] = np.sign(d[infinite]) * beyond
-    return finite
+def _most_moved(d: Bounds) -> float:
+    """T of `signed_rank_below`; zeros have the lowest ranks, tied or not."""
+    known = np.abs(d.low[d.known])
+    groups = np.sort(np.unique(known[known > 0], return_counts=True)[1])
+    largest = int(groups[-1]) if groups.size else 0
+    sizes = [*groups[:-1].tolist(), largest + int((~d.known).sum())]
+    return float(sum(m * m // 4 for m in sizes)) / 2
+
+
+def wilcoxon_bounded(d: Bounds) -> float:
+    """As `wilcoxon_pratt` where each d is only known to lie between bounds: twice the smaller of the one-sided p."""
+    return min(1.0, 2.0 * min(signed_rank_below(d), signed_rank_below(-d)))
 
 
 def rank_biserial(d: Array) -> float:
@@ -92,17 +122,37 @@ def hodges_lehmann(d: Array, level: float = 0.95) -> tuple[float, float, float]:
     the coverage is at least `level`, with ties and zeros too. Too few pairs for any k give the ends −inf and inf; no
     pair gives NaN as the centre.
     """
+    return _centre(d, level, unknown=math.nan)
+
+
+def hodges_lehmann_bounds(d: Bounds, level: float = 0.95) -> Interval:
+    """What `hodges_lehmann` may give wherever in its bounds each d lies: its centre and the ends of its interval.
+
+    Centre and ends grow with every d, so that the lower ones are those of d.low, the upper ones those of d.high.
+    """
+    low, high = _centre(d.low, level, unknown=-math.inf), _centre(d.high, level, unknown=math.inf)
+    return Interval(low[0], high[0], low[1], high[2])
+
+
+def _centre(d: Array, level: float, unknown: float) -> tuple[float, float, float]:
+    """As `hodges_lehmann`; `unknown` is the average of −inf and inf."""
     if d.size == 0:
         return math.nan, -math.inf, math.inf
-    walsh = np.sort(np.add.outer(d, d)[np.tri(d.size, dtype=bool)] / 2)
-    centre = (walsh[(walsh.size - 1) // 2] + walsh[walsh.size // 2]) / 2
-    k = _walsh_place(d.size, level)
-    low, high = (walsh[k - 1], walsh[-k]) if k > 0 else (-math.inf, math.inf)
-    return float(centre), float(low), float(high)
+    with np.errstate(invalid="ignore"):
+        walsh = np.add.outer(d, d)[np.tri(d.size, dtype=bool)] / 2
+    walsh = np.sort(np.where(np.isnan(walsh), unknown, walsh))
+    lower, upper = float(walsh[(walsh.size - 1) // 2]), float(walsh[walsh.size // 2])
+    centre = unknown if {lower, upper} == {-math.inf, math.inf} else (lower + upper) / 2
+    k = walsh_place(d.size, level)
+    return (centre, float(walsh[k - 1]), float(walsh[-k])) if k > 0 else (centre, -math.inf, math.inf)
 
 
 @cache
-def _walsh_place(n: int, level: float) -> int:
+def walsh_place(n: int, level: float) -> int:
+    """How many of the n(n + 1)/2 Walsh averages are left out at either end of an interval at that level, plus one.
+
+    0 where even all of them are too few.
+    """
     below = np.cumsum(rank_sum_null(np.arange(1.0, n + 1))[::2])
     return int(np.searchsorted(below, (1 - level) / 2, side="right"))
 
@@ -137,36 +187,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
-
-
-def pairs_needed(sd: float, delta: float, alpha: float = 0.05, family: int = 1, power: float = 0.8) -> int:
-    """Pairs after which a study with this sd of d would settle the question, at Holm's first level a = alpha/family.
-
-    Settle: with the given power, a true |E d| = delta is found to differ, and a true E d = 0 is found equivalent
-    within delta. The largest of `pairs_to_differ`, `pairs_to_match` and `least_pairs`.
-    """
-    level = alpha / family
-    least = least_pairs(alpha, family)
-    return max(least, pairs_to_differ(sd, delta, level, power), pairs_to_match(sd, delta, level, power))
-
-
-def least_pairs(alpha: float = 0.05, family: int = 1) -> int:
-    """The smallest n at which n differing pairs can give family·p < alpha: an exact p is 2^(1−n) or more."""
-    return math.floor(math.log2(2 * family / alpha)) + 1
-
-
-def pairs_to_differ(sd: float, effect: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Pairs at which a true mean of ±`effect` gives a two-sided Wilcoxon p < alpha with the given power.
-
-    n = (z_(1−alpha/2) + z_power)²·(sd/effect)² + z²_(1−alpha/2)/2 for the paired t test (Guenther 1981), times 1.05
-    for ranks (asymptotic efficiency 3/π of the signed-rank test).
-    """
-    z = float(ndtri(1 - alpha / 2))
-    n = math.ceil(((z + float(ndtri(power))) * sd / effect) ** 2 + z**2 / 2)
-    return math.ceil(1.05 * n)
-
-
-def pairs_to_match(sd: float, delta: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Pairs at which equal methods (true mean 0) pass `tost`: as above with z_(1−alpha), z_((1+power)/2), no 1.05."""
-    z = float(ndtri(1 - alpha))
-    return math.ceil(((z + float(ndtri((1 + power) / 2))) * sd / delta) ** 2 + z**2 / 2)

@@ -1,150 +1,158 @@
 """Pairs of runs with one seed, read from the table of results, one row per run with the fields of `result.json`.
 
-For seed s of a task, T is a run's cost to the target and tau the budget:
+For seed s of a task, T is a run's cost to the target, as far as `run_costs.py` knows it:
 
-    d_s = log(min(T_method, tau) / min(T_baseline, tau)).
+    d_s = log(T_method / T_baseline),    within a limit L    d_s = log(min(T_method, L) / min(T_baseline, L)).
 
-A run that never reached the target (diverged, failed or out of budget: its T is null) is censored and counts as tau,
-which keeps paired tests valid.
+Both are bounds where a run was cut off. The second one is tested for a difference, since it is known for every run that
+ended at L, and two such runs tie; ratio, interval and equivalence are those of the first. Only the two methods' own
+runs are used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfbench.config.measures import MEASURES, costs
 from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean
-from hfbench.statistics.paired_tests import Array, not_above, tost, wilcoxon_pratt
+from hfbench.statistics.bounds import Array, Bounds
+from hfbench.statistics.location_tests import TESTS, LocationTest
+from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost, column, costs_by_seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and the 95 % interval is unbounded
+WILCOXON = TESTS["wilcoxon"]
 
 
 class PerSeed:
-    """What the tests make of log ratios d, one per seed, shape (n,)."""
+    """What a test makes of log ratios of costs, one per seed: `d`, and `within` the limit where there is one."""
 
-    d: Array
+    d: Bounds
+    within: Bounds
 
     @property
     def informative(self) -> int:
-        """Seeds with d ≠ 0."""
-        return int(np.count_nonzero(self.d))
+        """Seeds of which it is known who did better."""
+        return int(((self.within.low > 0) | (self.within.high < 0)).sum())
 
-    @property
-    def p(self) -> float | None:
-        """Wilcoxon-Pratt; None with fewer than six informative seeds."""
-        return self._wilcoxon() if self.informative >= LEAST_PAIRS else None
+    def p(self, test: LocationTest) -> float | None:
+        """Two-sided; None with fewer than six informative seeds."""
+        return min(1.0, 2 * min(self._sides(test))) if self.informative >= LEAST_PAIRS else None
 
-    def _wilcoxon(self) -> float:
-        return wilcoxon_pratt(self.d)
+    def side(self, test: LocationTest) -> int:
+        """Which of the two one-sided p is the smaller: -1 where d is rather below 0, 1 where it is rather above."""
+        below, above = self._sides(test)
+        return (above < below) - (below < above)
+
+    def _sides(self, test: LocationTest) -> tuple[float, float]:
+        return test.below(self.within), test.below(-self.within)
 
     @property
     def least_p(self) -> float:
-        """The smallest p these seeds could have given, had all that differ the same sign; 1 where p is None."""
+        """No p of these seeds can be smaller, had all of whom it is known the same sign; 1 where p is None."""
         return 2.0 ** (1 - self.informative) if self.informative >= LEAST_PAIRS else 1.0
 
-    def p_tost(self, margin: float) -> float | None:
-        """TOST at ±log(margin); None with fewer than six seeds."""
-        return tost(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
+    def p_equivalent(self, test: LocationTest, margin: float) -> float | None:
+        """Of "the ratio is the margin or more, one way or the other"; None with fewer than six seeds."""
+        delta = math.log(margin)
+        both = [test.not_above(d, delta) for d in (self.d, -self.d) if len(d) >= LEAST_PAIRS]
+        return max(both, default=None)
 
-    def p_not_worse(self, margin: float) -> float | None:
+    def p_not_worse(self, test: LocationTest, margin: float) -> float | None:
         """Of "dearer by the margin or more"; None with fewer than six seeds."""
-        return not_above(self.d, math.log(margin)) if self.d.size >= LEAST_PAIRS else None
+        return test.not_above(self.d, math.log(margin)) if len(self.d) >= LEAST_PAIRS else None
 
 
 @dataclass(frozen=True)
 class Pairs(PerSeed):
-    """One method and the baseline on one task, matched by seed: d and who reached the target, shape (n,) each."""
+    """One method and the baseline on one task, matched by seed: bounds of d, and how their runs ended."""
 
     task: str
     method: str
     baseline: str
     cost: str
-    tau: float
+    limit: float | None  # of the cost compared, where the runs were given one
     missing: int  # seeds run for one of the two only; they are left out
-    d: Array
-    solved: NDArray[np.bool_]
-    solved_baseline: NDArray[np.bool_]
+    d: Bounds
+    within: Bounds
+    ended: tuple[str, ...]  # of the method, by seed: reached, cut off, diverged or failed
+    ended_baseline: tuple[str, ...]
 
 
-def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str, tau: float | None = None) -> Pairs:
+def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str, limit: float | None = None) -> Pairs:
     """The paired log ratios of one method on one task, matched by seed and rounded to 12 digits.
 
-    Rounding keeps equal costs tied: round-off would break ties at random.
+    `limit` is the one that all runs of the task were given in the unit of the cost, if they were given one. Rounding
+    keeps equal costs tied: round-off would break ties at random.
     """
     runs = records[records["task"] == task]
-    tau = budget_of(runs, cost) if tau is None else tau
-    first, second = (by_seed(runs[runs["method"] == name], cost) for name in (method, baseline))
-    seeds = sorted(first.keys() & second.keys())
-    t, t_base = (np.array([costs_by_seed[seed] for seed in seeds], dtype=float) for costs_by_seed in (first, second))
-    solved, solved_base = t <= tau, t_base <= tau  # NaN, never reached, is False
-    ratio = np.ones(len(seeds))
-    either = solved | solved_base
-    ratio[either] = np.where(solved, t, tau)[either] / np.where(solved_base, t_base, tau)[either]
-    d: Array = np.log(ratio).round(12)
-    return Pairs(task, method, baseline, cost, tau, len(first.keys() ^ second.keys()), d, solved, solved_base)
+    most = math.inf if limit is None else limit
+    both = [costs_by_seed(runs[runs["method"] == name], cost, most) for name in (method, baseline)]
+    return _matched((task, method, baseline, cost), limit, *both)
+
+
+def _matched(
+    names: tuple[str, str, str, str], limit: float | None, own: Mapping[Any, RunCost], others: Mapping[Any, RunCost]
+) -> Pairs:
+    seeds = sorted(own.keys() & others.keys())
+    most = math.inf if limit is None else limit
+    mine, theirs = [own[seed] for seed in seeds], [others[seed] for seed in seeds]
+    d = log_ratios(mine, theirs, neither=math.inf)
+    within = log_ratios([cost.within(most) for cost in mine], [cost.within(most) for cost in theirs], neither=0.0)
+    endings = (tuple(cost.ended for cost in costs) for costs in (mine, theirs))
+    return Pairs(*names, limit, len(own.keys() ^ others.keys()), d, within, *endings)
+
+
+def log_ratios(costs: Sequence[RunCost], others: Sequence[RunCost], neither: float) -> Bounds:
+    """Bounds of log(T/T'). Two runs of which neither ever gets to the target are anywhere in [-neither, neither]."""
+    (low, high), (other_low, other_high) = _logs(costs), _logs(others)
+    never, other_never = low == math.inf, other_low == math.inf
+    with np.errstate(invalid="ignore"):  # of inf - inf, put right below
+        below, above = low - other_high, high - other_low
+    below = np.where(never & (other_high == math.inf), 0.0, below)  # it may tie with another that never gets there
+    above = np.where(other_never & (high == math.inf), 0.0, above)
+    both = never & other_never
+    return Bounds(np.where(both, -neither, below).round(12), np.where(both, neither, above).round(12))
+
+
+def _logs(costs: Sequence[RunCost]) -> tuple[Array, Array]:
+    with np.errstate(divide="ignore"):  # 0, of a cost that is not told, gives -inf
+        low = np.log(np.array([cost.low for cost in costs], dtype=float))
+    return low, np.log(np.array([cost.high for cost in costs], dtype=float))
 
 
 def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Pairs:
-    """As `pair`, of a column that every run has, whether or not it reached the target: no budget censors it.
+    """As `pair`, of a column that every run has at its end, whether or not it reached the target.
 
-    A run that diverged has no final test error: it counts as the largest that any run of the task ended with. Pairs in
-    which one is not a positive number are left out.
+    A run that its method ended has no final test error: it counts as infinite. Of a failed run no other measure is
+    known: anything may be true of its pair. Other pairs in which one is not a positive number are left out.
     """
     runs = records[records["task"] == task]
-    values = _column(runs, measure)
-    if measure == "final_test_error":
-        diverged = np.asarray(runs["outcome"] == "diverged")
-        values = np.where(diverged, _largest(values[~diverged]), values)
-    runs = runs.assign(**{measure: np.where(values > 0, values, np.nan)})
-    first, second = (
-        {seed: value for seed, value in zip(rows["seed"], rows[measure], strict=True) if math.isfinite(value)}
-        for rows in (runs[runs["method"] == name] for name in (method, baseline))
-    )
-    seeds = sorted(first.keys() & second.keys())
-    d: Array = np.array([math.log(first[seed] / second[seed]) for seed in seeds], dtype=float).round(12)
-    every = np.ones(len(seeds), dtype=np.bool_)
-    return Pairs(task, method, baseline, measure, math.nan, len(first.keys() ^ second.keys()), d, every, every)
+    both = [_at_end(runs[runs["method"] == name], measure) for name in (method, baseline)]
+    return _matched((task, method, baseline, measure), None, *both)
 
 
-def _largest(values: Array) -> float:
-    return float(np.nanmax(values)) if np.isfinite(values).any() else math.nan
+def _at_end(runs: pd.DataFrame, measure: str) -> Mapping[Any, RunCost]:
+    found: dict[Any, RunCost] = {}
+    for seed, value, outcome in zip(runs["seed"], column(runs, measure), runs["outcome"], strict=True):
+        if measure == "final_test_error" and outcome in BY_ITS_METHOD:
+            found[seed] = RunCost(math.inf, math.inf, outcome)
+        elif outcome == FAILED:
+            found[seed] = RunCost(0.0, math.inf, outcome)
+        elif value > 0:
+            found[seed] = RunCost(value, value, REACHED)
+    return found
 
 
 # ---------------------------------------------------------------- reading and checking the table
-
-
-def _column(runs: pd.DataFrame, name: str) -> Array:
-    """The column as floats, NaN where there is no finite number."""
-    values = np.asarray(runs[name].astype(float), dtype=float)
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def budget_of(runs: pd.DataFrame, cost: str) -> float:
-    """Where no budget was declared: the largest amount of the cost that any of the runs spent, 0 if none is known."""
-    return float(np.nanmax([0.0, *_column(runs, MEASURES[cost].spent), *_column(runs, cost)]))
-
-
-def by_seed(runs: pd.DataFrame, cost: str) -> dict[Any, float]:
-    """The cost of each of one method's runs, NaN where the target was not reached; ConfigError unless positive."""
-    costs = dict(zip(runs["seed"], _column(runs, cost), strict=True))
-    for seed, value in costs.items():
-        if value <= 0:
-            where = f"{runs['method'].iloc[0]} on {runs['task'].iloc[0]}, seed {seed}"
-            raise ConfigError(
-                f"{cost}: costs must be positive to form ratios, but got {value:g} ({where}). "
-                "Choose a target below the test error of the initial weights."
-            )
-    return costs
 
 
 def check_records(records: pd.DataFrame, cost: str, margin: float, alpha: float) -> None:
@@ -157,7 +165,8 @@ def check_records(records: pd.DataFrame, cost: str, margin: float, alpha: float)
         raise ConfigError(f"`margin > 1` must hold, but got margin={margin}.")
     if not 0 < alpha < 1:
         raise ConfigError(f"`0 < alpha < 1` must hold, but got alpha={alpha}.")
-    absent = [name for name in ("task", "method", "seed", cost, MEASURES[cost].spent) if name not in records.columns]
+    needed = ("task", "method", "seed", "outcome", cost, MEASURES[cost].spent)
+    absent = [name for name in needed if name not in records.columns]
     if absent:
         raise ConfigError(
             f"the table of results lacks {', '.join(absent)}; it has {', '.join(map(str, records.columns))}."

@@ -5,29 +5,21 @@ from __future__ import annotations
 from hfbench.statistics.difference import Difference
 
 
-def verdict(c: Difference, enough_solved: bool) -> str:
+def verdict(c: Difference) -> str:
     """The rule, in this order: equivalent; better or worse, perhaps clearly; inconclusive.
 
-    Two runs censored at tau tie, which must not pass for equivalence: hence the share of pairs both have solved.
+    A method may be better and equivalent at once: surely cheaper, and by less than the margin. `Difference.differs`
+    says the first whatever comes out here.
     """
-    if _below(c.p_tost_holm, c.alpha) and enough_solved:
+    if c.p_tost_holm is not None and c.p_tost_holm < c.alpha:
         return "equivalent"
-    if word := better_or_worse(c.p_holm, c.ratio, c.alpha):
+    if word := c.differs:
         return f"clearly {word}" if c.beyond_margin else word
+    if c.unknown and c.n >= c.least_pairs:  # not for want of seeds
+        return "inconclusive"
     return inconclusive(c.p_holm, "n too small")
-
-
-def better_or_worse(p_holm: float | None, ratio: float, alpha: float) -> str:
-    """ "better" or "worse" where the adjusted p is below alpha, by the side of 1 that the ratio is on; else ""."""
-    if not _below(p_holm, alpha) or ratio == 1:
-        return ""
-    return "better" if ratio < 1 else "worse"
 
 
 def inconclusive(p_holm: float | None, lack: str) -> str:
     """The word for neither, with what there was too little of where no p could have been below alpha."""
     return f"inconclusive ({lack})" if p_holm is None else "inconclusive"
-
-
-def _below(p: float | None, alpha: float) -> bool:
-    return p is not None and p < alpha

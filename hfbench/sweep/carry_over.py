@@ -94,5 +94,5 @@ def carry_over_matrix(recorded: RecordedStudy, method: str, tasks: Sequence[str]
     ]
     return cells + [
         Cell(names[comparison.method], comparison.task, "own", comparison)
-        for comparison in judge_pairs(pairs, study.margin, study.alpha)
+        for comparison in judge_pairs(pairs, study.margin, study.alpha, study.test)
     ]

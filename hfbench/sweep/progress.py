@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from hfbench.messages import count
 from hfbench.report.wording import digits
-from hfbench.statistics.paired_tests import least_pairs
+from hfbench.statistics.planning import least_pairs
 from hfbench.sweep.trial_rows import front, points
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
 from hfbench.sweep.tuning import Tuning, observation_of

@@ -28,6 +28,8 @@ def study_params(study: Study, specs: Iterable[RunSpec]) -> dict[str, str]:
         "budget": _by_task(budgets),
         "targets": _by_task({task: text(study.targets[task]) for task in study.tasks}),
         "methods": ", ".join(study.methods),
+        **({"looks": text(list(study.looks))} if study.looks else {}),
+        **({"test": study.test} if study.test != "wilcoxon" else {}),
         **_unless_cpu(study.device),
     }
 

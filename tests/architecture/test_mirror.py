@@ -19,6 +19,8 @@ TESTED_IN = {
     "cli/test_probe.py": ["commands/capture"],
     "commands/test_diagnose.py": ["diagnosis/nonfinite_origin", "diagnosis/run_trace"],
     "commands/test_probe_solvers.py": ["probe/figures"],
+    "commands/test_simulate.py": ["cli/simulate"],
+    "statistics/test_calibration.py": ["statistics/simulation"],
     "commands/test_sweep.py": [
         *("sweep/conclusion", "sweep/console_tables", "sweep/loop", "sweep/mlflow_log", "sweep/report"),
     ],
@@ -41,7 +43,7 @@ OF_SEVERAL = {
     "runs/test_work_of_runs.py",
     *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
     *("solvers/preconditioners/test_preconditioners.py", "tasks/test_products.py"),
-    *("statistics/test_calibration.py", "studies/test_published.py", "studies/test_published_sweeps.py"),
+    *("studies/test_published.py", "studies/test_published_sweeps.py"),
     *("testing/test_own_parts.py", "testing/test_under_pytest.py"),
     *("tracking/test_browser.py", "tracking/test_services.py"),
 }

@@ -71,7 +71,7 @@ def test_missing_runs_are_named_and_what_exists_is_paired(results: Path, tmp_pat
     assert (comparison["n"], comparison["missing"]) == (1, 4)
     page = (folder_of(results) / "report.html").read_text()
     assert "4 of 10 runs are not recorded" in page
-    assert "4 seeds run for only one of the two left out." in page
+    assert "4 seeds recorded for only one of the two left out." in page
     assert parent_of(study, results).info.status == "KILLED"
 
     assert run_quietly(study, results)[0] == 0

@@ -35,7 +35,7 @@ def markers(axes, *kinds):
 
 @pytest.mark.parametrize("margin", [1.05, 1.1, 1.5])
 def test_the_margin_is_shaded_from_its_inverse_to_itself(margin):
-    axes = shown(ForestRow("a", 0.8, 0.7, 0.9), margin=margin)
+    axes = shown(ForestRow("a", 0.8, 0.8, 0.7, 0.9), margin=margin)
     (shade,) = axes.patches
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx((1 / margin, margin))
     assert axes.get_xscale() == "log"
@@ -45,7 +45,7 @@ def test_the_margin_is_shaded_from_its_inverse_to_itself(margin):
 
 
 def test_intervals_and_ratios_stand_where_they_belong():
-    axes = shown(ForestRow("a", 0.8, 0.7, 0.9, "better"), ForestRow("b", 1.2, 1.0, 1.6, "inconclusive"))
+    axes = shown(ForestRow("a", 0.8, 0.8, 0.7, 0.9, "better"), ForestRow("b", 1.2, 1.2, 1.0, 1.6, "inconclusive"))
     assert intervals(axes) == [(0.7, 0.9), (1.0, 1.6)]
     points = markers(axes, "o")
     assert [point.get_xdata()[0] for point in points] == [0.8, 1.2]
@@ -58,7 +58,7 @@ def test_intervals_and_ratios_stand_where_they_belong():
     [(0.7, INF, [">"]), (0.0, 0.9, ["<"]), (0.0, INF, ["<", ">"]), (0.5, 2.0, []), (1e-9, 1e9, ["<", ">"])],
 )
 def test_ends_off_the_axis_are_arrows_at_its_limits(low, high, arrows):
-    axes = shown(ForestRow("a", 0.8, low, high))
+    axes = shown(ForestRow("a", 0.8, 0.8, low, high))
     found = markers(axes, "<", ">")
     assert [arrow.get_marker() for arrow in found] == arrows
     limits = dict(zip("<>", axes.get_xlim(), strict=True))
@@ -68,13 +68,15 @@ def test_ends_off_the_axis_are_arrows_at_its_limits(low, high, arrows):
 
 
 def test_a_ratio_nobody_knows_has_words_and_no_marker():
-    axes = shown(ForestRow("a", math.nan, 0.0, INF, "inconclusive (n too small)"), ForestRow("b", 1.0, 0.9, 1.1))
+    axes = shown(
+        ForestRow("a", math.nan, math.nan, 0.0, INF, "inconclusive (n too small)"), ForestRow("b", 1.0, 1.0, 0.9, 1.1)
+    )
     assert len(markers(axes, "o")) == 1
     assert "no pair" in [text.get_text() for text in axes.texts]
 
 
 def test_a_ratio_off_the_axis_is_not_drawn_at_its_edge():
-    axes = shown(ForestRow("a", 500.0, 300.0, 900.0, "clearly worse"))
+    axes = shown(ForestRow("a", 500.0, 500.0, 300.0, 900.0, "clearly worse"))
     assert markers(axes, "o") == []
     assert [arrow.get_marker() for arrow in markers(axes, ">", "<")] == [">"]
 
@@ -102,28 +104,39 @@ def test_comparisons_are_grouped_by_task_in_their_methods_colours():
     assert "work to target (passes), ratio to hf" in words(figure)
 
 
-def test_a_ratio_that_is_only_a_bound_wears_its_sign():
+def test_a_ratio_that_is_only_a_bound_wears_its_sign_and_a_bar():
     never = dict.fromkeys(range(8))
     records = runs({"hf": never, "lsmr": {seed: 40.0 + seed for seed in range(8)}}, tau=100.0)
-    (row,) = comparison_rows(compare(records, "hf", budget={"usps": 100.0}))
-    assert row.bound == "≤"
-    figure = drawn(comparisons_forest, compare(records, "hf", budget={"usps": 100.0}))
+    found = compare(records, "hf", budget={"usps": 100.0})
+    (row,) = comparison_rows(found)
+    assert (row.is_bound, row.ratio_low) == (True, 0.0)
+    figure = drawn(comparisons_forest, found)
     assert any(text.get_text().startswith("≤0.4") for text in figure.axes[0].texts)
-    assert "≤, ≥: a bound" in words(figure)
+    assert "Bar: the ratio lies in it" in words(figure)
+    ((start, end),) = [line.get_xdata() for line in figure.axes[0].get_lines() if line.get_linewidth() == 5]
+    assert start == figure.axes[0].get_xlim()[0]
+    assert end == pytest.approx(row.ratio_high)
+
+
+def test_a_ratio_between_bounds_has_a_marker_at_each():
+    axes = shown(ForestRow("a", 0.7, 0.8, 0.5, 0.9, "better"))
+    assert [point.get_xdata()[0] for point in markers(axes, "o")] == [0.7, 0.8]
+    assert "0.70-0.80 [0.50, 0.90]" in [text.get_text() for text in axes.texts]
 
 
 def test_effects_of_a_factorial_study_are_rows_too():
     effect = SimpleNamespace(
-        task="usps", name="solver:scheduler", ratio=0.8, ci_low=0.6, ci_high=INF, verdict="synergy"
+        task="usps", name="solver:scheduler", ratio_low=0.8, ratio_high=0.8, ci_low=0.6, ci_high=INF, verdict="synergy"
     )
     (row,) = effect_rows([effect])
-    assert row == ForestRow("solver × scheduler", 0.8, 0.6, INF, "synergy", group="usps")
+    assert row == ForestRow("solver × scheduler", 0.8, 0.8, 0.6, INF, "synergy", group="usps")
 
 
 def test_words_do_not_overlap():
     """Names end left of the axis, and each column starts right of the one before."""
     row = ForestRow(
         "a_very_long_name_of_a_method_that_wraps_twice",
+        0.8,
         0.8,
         0.7,
         0.9,

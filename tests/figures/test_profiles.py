@@ -72,7 +72,7 @@ def test_a_method_all_of_whose_seeds_arrive_is_not_censored():
     assert [text.get_text() for text in axes.texts] == ["2/2"]
     assert "Marker" not in words(axes.figure)
     cut_off = drawn(reached, runs({"hf": {0: 5.0, 1: None}}), budget={"usps": 20.0})
-    assert "Marker at the budget" in words(cut_off)
+    assert "Marker: seeds still without the target" in words(cut_off)
 
 
 def test_runs_that_failed_count_as_not_there():

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from rich.console import Console
 from support.result_tables import runs, simulated
 
-from hfbench.report.comparison_text import markdown, medians, rows, sentences, table
+from hfbench.report.comparison_text import endings, markdown, medians, rows, sentences, table
 from hfbench.statistics.comparisons import compare
 
 LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
@@ -42,13 +43,13 @@ def test_equivalence_is_said_with_its_own_test_and_margin():
     words = sentences(only(win(ratio=0.99), primary="products_to_target"))
     assert "needed 0.99x the Gauss-Newton products of hf" in words
     assert "TOST p_Holm < .001" in words
-    assert words.endswith("equivalent. Different, but by less than 10 %.")
+    assert words.endswith("equivalent. Surely less, but by less than 10 %.")
 
 
 def test_an_inconclusive_sentence_says_what_would_settle_it():
     c = only(simulated(1.0, 0.3, 10, np.random.default_rng(0)))
     assert c.verdict == "inconclusive"
-    assert f"About {c.needed} paired seeds" in sentences(c)
+    assert f"About {c.needed} fresh paired seeds, judged alone, would show" in sentences(c)
     few = sentences(only(simulated(1.0, 0.3, 5, np.random.default_rng(0))))
     assert "p_Holm" not in few
     assert "inconclusive (n too small). 5 of the pairs differ, and p can get below 0.05 only if 6 do." in few
@@ -57,9 +58,10 @@ def test_an_inconclusive_sentence_says_what_would_settle_it():
 def test_censored_and_missing_runs_are_mentioned():
     records = runs({"hf": {0: 100.0, 1: None, 2: "failed"}, "lsmr": {0: None, 1: None, 3: 10.0}}, tau=400.0)
     words = sentences(only(records))
-    assert "Target reached by lsmr in 0/2 and by hf in 1/2; the others count as the budget, 400." in words
-    assert "2 seeds run for only one of the two left out." in words
-    assert "a larger budget or an easier target" in words
+    assert "Target reached by lsmr in 0/2 (2 cut off) and by hf in 1/2 (1 cut off)." in words
+    assert "2 seeds recorded for only one of the two left out." in words
+    assert "A limit in passes, the same for all runs, would tell more of those that were cut off." in words
+    assert "a larger budget or an easier target" in sentences(only(records, budget={"usps": 400.0}))
     assert "no difference" not in words
 
 
@@ -75,36 +77,61 @@ def test_where_no_run_reached_the_target_no_ratio_is_told():
     c = only(runs({"hf": nobody, "lsmr": nobody, "never": {8: None}}), methods=["lsmr"])
     assert c.unsolved
     words = sentences(c)
-    assert words.startswith("On usps (8 paired seeds), neither lsmr nor hf reached the target within the budget: incon")
+    assert words.startswith("On usps (8 paired seeds), neither lsmr nor hf reached the target: inconclusive.")
     assert words.endswith("Raise the budget or ease the target.")
     assert "0x" not in words
     assert not only(win()).unsolved
 
 
 @pytest.mark.parametrize(
-    ("method", "baseline", "sign", "words", "kind"),
+    ("method", "baseline", "sign", "words"),
     [
-        (None, 100.0, "≥4.00x", "needed at least 4.00x the work of hf", "lower"),
-        (100.0, None, "≤0.25x", "needed at most 0.25x the work of hf", "upper"),
+        (None, 100.0, "≥4.00x", "needed at least 4.00x the work of hf (95 % CI ≥4.00,"),
+        (100.0, None, "≤0.25x", "needed at most 0.25x the work of hf (95 % CI ≤0.25,"),
+        ("failed", 100.0, "∞x", "needed ∞x the work of hf (95 % CI ∞,"),
     ],
 )
-def test_the_ratio_to_a_method_that_never_reached_the_target_is_a_bound(method, baseline, sign, words, kind):
+def test_the_ratio_to_a_method_that_never_reached_the_target_is_a_bound(method, baseline, sign, words):
     records = runs({"hf": dict.fromkeys(range(8), baseline), "lsmr": dict.fromkeys(range(8), method)}, tau=400.0)
     c = only(records)
     assert words in sentences(c)
-    assert f"The true ratio is unknown; this one is its {kind} bound." in sentences(c)
     assert sign in printed([c], records)
     assert sign in markdown([c])
     assert max(map(len, printed([c], records).splitlines())) <= 80
 
 
-def test_seeds_neither_solved_are_no_bound():
+def test_seeds_neither_solved_leave_the_interval_open():
     base = dict.fromkeys(range(8), 100.0)
-    c = only(runs({"hf": base | {6: None, 7: None}, "lsmr": dict.fromkeys(base)}, tau=400.0))
+    records = runs({"hf": base | {6: None, 7: None}, "lsmr": dict.fromkeys(base)}, tau=400.0)
+    limited = sentences(only(records, budget={"usps": 400.0}))
+    assert limited.startswith("On usps (8 paired seeds, costs up to the limit of 400), ")
+    assert "needed at least 4.00x the work of hf (95 % CI unbounded, Wilcoxon" in limited
+    assert "0/8 wins, 2 ties)" in limited
+    assert "In 2 seeds it is open which was cheaper." in sentences(only(records))
+
+
+def test_how_runs_ended_is_told_in_sentence_table_and_markdown():
+    base = {s: 100.0 + s for s in range(8)}
+    records = runs({"hf": base | {0: None}, "lsmr": base | {1: "failed", 2: None, 3: None}}, tau=400.0)
+    records.loc[(records["method"] == "lsmr") & (records["seed"] == 3), "outcome"] = "diverged"
+    c = only(records, budget={"usps": 400.0})
+    told = "not at the target: hf 1 cut off; lsmr 1 cut off, 1 diverged, 1 failed"
+    assert endings([c]) == told
+    assert told in " ".join(printed([c]).split())
+    assert told.capitalize() in markdown([c])
+    words = "Target reached by lsmr in 5/8 (1 cut off, 1 diverged, 1 failed) and by hf in 7/8 (1 cut off). A run that"
+    assert words in sentences(c)
+    assert "no limit of work was given" in endings([only(records)])
+    assert endings([only(win())]) == ""
+
+
+def test_what_was_extended_preliminary_or_decided_early_is_told():
+    c = replace(only(win()), planned=10, first_n=7, first_verdict="inconclusive", decided_at=7)
     words = sentences(c)
-    assert "needed 4.00x the work" in words
-    assert "In 6 seeds the ratio is a lower bound, in the other 2, where neither reached the target, it is" in words
-    assert "at least" not in words
+    assert "Preliminary: 8 of 10 planned seeds." in words
+    assert "Extended without having declared it: with 7 seeds the verdict was inconclusive." in words
+    assert "Decided at the declared look of 7 seeds." in words
+    assert "extended undeclared, at first: lsmr inconclusive with 7 seeds" in " ".join(printed([c]).split())
 
 
 def test_no_common_seed_at_all():
@@ -152,9 +179,11 @@ def test_medians_put_the_baseline_first_and_know_censoring():
     records = runs({"hf": hf, "lsmr": {0: 50.0, 1: None, 2: "failed"}}, tau=400.0)
     first, second = medians(records, [only(records)])
     assert (first["method"], first["cost"], first["solved"], first["n"]) == ("hf", 200.0, 3, 3)
-    assert (second["method"], second["cost"], second["solved"], second["n"]) == ("lsmr", None, 1, 3)
+    assert (second["method"], second["cost"], second["known"], second["solved"]) == ("lsmr", 400.0, False, 1)
     assert second["products"] == (350 + 2800) / 2  # the failed run spent nothing that is known
     assert ">400" in printed([only(records)], records)
+    failing = runs({"hf": hf, "lsmr": dict.fromkeys(range(3), "failed")})
+    assert "never" in printed([only(failing)], failing)
 
 
 def test_of_few_seeds_the_sentence_says_that_the_interval_has_no_ends():

@@ -17,6 +17,7 @@ import pytest
 from support.tiny_study import (
     FACTORIAL,
     MISBEHAVING,
+    FullDisk,
     Raises,
     compare_quietly,
     results_folder,
@@ -193,19 +194,19 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     assert {"report.html", "report.md", "verdicts.parquet", "effects.parquet", "forest.svg"} <= on_disk
     assert parent.data.tags["effect/tiny-curves/solver:scheduler"] == "inconclusive (n too small)"
     assert parent.data.metrics["effect/tiny-curves/solver/ratio"] > 0
-    assert parent.data.metrics["stat/tiny-curves/adam/ratio"] > 0
+    assert parent.data.metrics["stat/tiny-curves/adam/n"] == 2
     assert "effects on work" in parent.data.tags["mlflow.note.content"]
     verdicts = {run.data.tags["method"]: run.data.tags["verdict"] for run in runs if run is not parent}
     assert verdicts == {"hf": "baseline", **dict.fromkeys([*study.methods][1:], "inconclusive (n too small)")}
     for run in runs:
         own = {name for name in run.data.metrics if name.startswith("stat/") and name.count("/") == 1}
         judged = run is not parent and run.data.tags["method"] != "hf"
-        assert own == ({"stat/ratio", "stat/ci_low"} if judged else set())  # of two seeds: from 0 to infinity, no p
-        if judged:
-            assert (
-                run.data.metrics["stat/ratio"]
-                == parent.data.metrics[f"stat/tiny-curves/{run.data.tags['method']}/ratio"]
-            )
+        numbers = {"stat/ratio", "stat/ratio_low", "stat/ratio_high", "stat/ci_low"}
+        assert own <= (numbers if judged else set())  # of two seeds: no p, no upper end
+        assert ("stat/ci_low" in own) == judged
+        for name in own:
+            said = f"stat/tiny-curves/{run.data.tags['method']}/{name.removeprefix('stat/')}"
+            assert run.data.metrics[name] == parent.data.metrics[said]
 
 
 @pytest.mark.slow
@@ -276,19 +277,34 @@ def test_questions_and_errors_are_never_markup(results: Path, tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_runs_that_failed_are_left_out_and_cannot_lose(results: Path, tmp_path: Path) -> None:
-    """Eight errors of the baseline's program are no eight wins of the other method."""
+def test_runs_that_their_method_ends_count_as_never_reaching_the_target(results: Path, tmp_path: Path) -> None:
+    """A method whose program breaks eight times has lost eight times."""
     with registry.temporary("solver", "raises", Raises):
-        study = tiny(tmp_path, "methods.hf.solver=raises", "study.seeds=8")
+        study = tiny(tmp_path, "methods.shf.solver=raises", "study.seeds=8", "study.targets.tiny-curves=200")
         status, screen = run_quietly(study, results)
     words = " ".join(screen.split())
     assert status == 1
-    assert "better" not in words
-    assert "Failed: 8 of 16 runs, left out" in words
-    assert "no seed was run for both shf and hf: inconclusive (n too small)" in words
+    assert "not at the target: shf 8 failed" in words
+    assert "clearly worse. Target reached by shf in 0/8 (8 failed) and by hf in 8/8." in words
+    said = "Failed: 8 of 16 runs. 8 by their own method: counted as never reaching the target."
+    assert said in words
     page = (folder_of(results) / "report.html").read_text()
-    assert page.index("Failed: 8 of 16 runs, left out") < page.index("Answer</h2>")
-    assert "hf on tiny-curves: seeds 0-7" in page
+    assert page.index(said) < page.index("Answer</h2>")
+    assert "shf on tiny-curves: seeds 0-7" in page
+    comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
+    assert (comparison["n"], comparison["failed"], comparison["verdict"]) == (8, 8, "clearly worse")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_that_the_machine_ends_are_left_out(results: Path, tmp_path: Path) -> None:
+    """Eight full disks of the baseline are no eight wins of the other method."""
+    with registry.temporary("solver", "full", FullDisk):
+        status, screen = run_quietly(tiny(tmp_path, "methods.hf.solver=full", "study.seeds=8"), results)
+    words = " ".join(screen.split())
+    assert status == 1
+    assert "better" not in words
+    assert "Failed: 8 of 16 runs. 8 by the machine (killed, memory, disk, data): left out." in words
+    assert "no seed was run for both shf and hf: inconclusive (n too small)" in words
     comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
     assert (comparison["n"], comparison["missing"], comparison["p"]) == (0, 8, None)
 

@@ -11,8 +11,8 @@ from hfbench.report.wording import interval
     ("low", "high", "said"),
     [
         (0.58, 0.784, "0.58-0.78"),
-        (0, 1.2, "0-1.20"),
-        (0.5, math.inf, "0.50-inf"),
+        (0, 1.2, "≤1.20"),
+        (0.5, math.inf, "≥0.50"),
         (0, math.inf, "–"),
         (math.nan, math.nan, "–"),
     ],

@@ -6,6 +6,7 @@ are, by `judge_pairs`; reading them from a table of results is left out for spee
 
 import itertools
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,9 +14,11 @@ import pytest
 from support.result_tables import runs
 
 from hfbench.statistics import factorial
+from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.comparisons import compare, judge_pairs
 from hfbench.statistics.paired_tests import hodges_lehmann, wilcoxon_pratt
-from hfbench.statistics.pairs import Pairs
+from hfbench.statistics.run_costs import CUT_OFF, REACHED, RunCost
+from hfbench.statistics.simulation import SITUATIONS, pairs_of, rates, sizes
 
 ALPHA = 0.05
 
@@ -29,9 +32,13 @@ def say(what, rate, repeats):
 
 
 def paired(t, base, tau=math.inf):
-    """Pairs as `pairs.pair` makes them from two methods' costs by seed."""
-    d = np.log(np.minimum(t, tau) / np.minimum(base, tau)).round(12)
-    return Pairs("usps", "lsmr", "hf", "work_to_target", tau, 0, d, t <= tau, base <= tau)
+    """Pairs as `pairs.pair` makes them from two methods' costs by seed, cut off by a limit of that cost."""
+
+    def known(costs):
+        return [RunCost(c, c, REACHED) if c <= tau else RunCost(tau, math.inf, CUT_OFF) for c in costs]
+
+    of = pairs_of(known(t), known(base), None if math.isinf(tau) else tau)
+    return replace(of, task="usps", method="lsmr", baseline="hf")
 
 
 def costs(rng, n, ratio=1.0, sd=0.2, methods=1):
@@ -57,7 +64,14 @@ def test_the_simulations_judge_what_a_table_of_results_holds():
         name: {s: c if c <= tau else None for s, c in enumerate(of.tolist())}
         for name, of in (("lsmr", t), ("hf", base))
     }
-    assert compare(runs(cut, tau=tau), "hf", budget={"usps": tau}) == judge_pairs([paired(t, base, tau)], 1.10, ALPHA)
+    rows = [
+        [{name: value for name, value in one.to_row().items() if value == value} for one in found]
+        for found in (
+            compare(runs(cut, tau=tau), "hf", budget={"usps": tau}),
+            judge_pairs([paired(t, base, tau)], 1.10, ALPHA),
+        )
+    ]
+    assert rows[0] == rows[1]
 
 
 # ---------------------------------------------------------------- one comparison
@@ -243,7 +257,10 @@ def cells(rng, n, k, sd, main=(), joint=0.0, tau=math.inf):
     mean = levels[:, : len(main)] @ np.array(main, dtype=float) + (joint * levels[:, 0] * levels[:, 1] if joint else 0)
     y = 0.3 * rng.standard_normal((n, 1)) + mean + sd * rng.standard_normal((n, 2**k))
     solved = y <= tau
-    return factorial.BlockedRuns("usps", "work_to_target", math.exp(tau), 0, np.where(solved, y, tau), solved)
+    low = np.where(solved, y, tau)
+    limit = None if math.isinf(tau) else math.exp(tau)
+    bounds = Bounds(low, np.where(solved, y, math.inf))
+    return factorial.BlockedRuns("usps", "work_to_target", limit, 0, bounds, Bounds.of(low), solved)
 
 
 def judged(rng, n, k, sd, **made):
@@ -301,10 +318,37 @@ def test_effects_that_multiply_are_not_called_synergy_because_the_budget_cut_one
         joint = factorial.judge_effects([block], design(2), 1.10, ALPHA)[-1]
         wrong += is_found(joint)
         covered += joint.ci_low <= 1 <= joint.ci_high
-        naive += 3 * wilcoxon_pratt(factorial.contrast(block, design(2), ("a", "b")).d) < ALPHA
+        naive += 3 * wilcoxon_pratt((block.within.low @ design(2).weights(("a", "b"))).round(12)) < ALPHA
     say("false synergy with one cell cut off, n = 20", wrong / repeats, repeats)
     say("... had the budget counted as the cost", naive / repeats, repeats)
     say("... intervals that cover", covered / repeats, repeats)
     assert wrong / repeats <= at_most(ALPHA, repeats)
     assert covered / repeats >= 0.93
     assert naive / repeats > 3 * ALPHA
+
+
+# ---------------------------------------------------------------- all situations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("situation", "n"), [(one, n) for one in SITUATIONS for n in sizes(one, (7, 10))])
+def test_no_situation_breaks_its_promise(situation, n):
+    found = rates(situation, n, studies=400)
+    say(f"{situation.name}, n = {n}: better or worse", found.better + found.worse, found.studies)
+    assert found.broken() == []
+
+
+def test_looking_three_times_undeclared_is_found_to_err_more():
+    (naive,) = (one for one in SITUATIONS if one.looks and not one.declared)
+    found = rates(naive, 20, studies=400)
+    assert found.better + found.worse > ALPHA + 3 * found.error(ALPHA)
+    assert "better or worse" in replace(found, situation=replace(naive, declared=True)).broken()
+
+
+def test_claims_of_better_hold_however_small_the_difference():
+    rng, repeats = np.random.default_rng(16), 300
+    found = [judge_pairs([paired(*costs(rng, 10, 0.95, 0.03))], 1.10, ALPHA)[0] for _ in range(repeats)]
+    rate = np.mean([one.differs == "better" for one in found])
+    say("claims of better that hold at a true .95, sd .03, n = 10", rate, repeats)
+    assert rate >= 0.95
+    assert np.mean([one.verdict == "equivalent" for one in found]) > 0.9  # and are said to be equivalent beside it

@@ -3,10 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.result_tables import runs
 
 from hfbench.statistics.comparisons import compare
+from hfbench.statistics.pairs import pair
 
 
 def only(records, **options):
@@ -24,36 +28,65 @@ def test_exchanging_the_roles_inverts_the_ratio():
     assert (forth.verdict, back.verdict) == ("better", "worse")
 
 
-def test_runs_that_miss_the_target_count_as_the_budget():
+def test_runs_that_miss_the_target_are_tested_at_the_limit_and_bound_the_ratio():
     hf = {0: 100.0, 1: 200.0, 2: None, 3: "failed", 4: None}
     lsmr = {0: None, 1: 300.0, 2: 100.0, 3: None, 4: "failed"}
-    c = only(runs({"hf": hf, "lsmr": lsmr}), budget={"usps": 250.0})
-    # d: log 2.5, log 250/200 (300 is beyond the budget), log 100/250, and two pairs nobody solved
-    d = np.log([2.5, 1.25, 0.4, 1.0, 1.0])
-    assert c.mean_log_ratio == pytest.approx(d.mean())
-    assert c.sd == pytest.approx(d.std(ddof=1))
-    assert (c.wins, c.losses, c.ties) == (1, 2, 2)
+    found = pair(runs({"hf": hf, "lsmr": lsmr}, tau=251.0), "usps", "lsmr", "hf", "work_to_target", 250.0)
+    # within the limit: log 2.5, log 250/200 (300 is beyond it), log 100/250, and two pairs nobody solved
+    assert found.within.complete
+    assert found.within.low == pytest.approx(np.log([2.5, 1.25, 0.4, 1.0, 1.0]), abs=1e-12)
+    # of the costs: more than 251/100, than 300/200, less than 100/251; failed is never, cut off is later or never
+    assert found.d.low == pytest.approx([math.log(2.51), math.log(1.5), -math.inf, -math.inf, 0.0], abs=1e-12)
+    assert found.d.high == pytest.approx([math.inf, math.inf, math.log(100 / 251), 0.0, math.inf], abs=1e-12)
+    c = only(runs({"hf": hf, "lsmr": lsmr}, tau=251.0), budget={"usps": 250.0})
+    assert (c.wins, c.losses, c.ties, c.unknown) == (1, 2, 2, 0)
     assert (c.solved, c.solved_baseline, c.solved_both) == (1, 2, 0)
+    assert (c.cut_off, c.failed, c.cut_off_baseline, c.failed_baseline) == (3, 1, 2, 1)
 
 
-def test_without_a_budget_the_largest_amount_spent_is_one():
-    records = runs({"hf": {0: 100.0, 1: None}, "lsmr": {0: 50.0, 1: 60.0}}, tau=500.0)
-    assert only(records).tau == 500.0
-    assert only(records, primary="products_to_target").tau == 3500.0
+def test_without_a_limit_a_run_is_bounded_by_its_own_spending():
+    """Two iterations ended Adam at 15 passes: it is not worse for that, whatever others spent (it was, at 400)."""
+    hf, adam = {s: 60.0 + s for s in range(10)}, dict.fromkeys(range(10))
+    c = only(runs({"hf": hf, "adam": adam}, tau=15.0))
+    assert (c.ratio_low, c.ratio_high, c.unknown) == (pytest.approx(15 / 64.5, rel=0.05), math.inf, 10)
+    assert (c.verdict, c.p) == ("inconclusive", None)
+    limited = only(runs({"hf": hf, "adam": adam}, tau=15.0), budget={"usps": 400.0})  # which ended none of them
+    assert (limited.verdict, limited.unknown) == ("inconclusive", 10)
+    assert only(runs({"hf": hf, "adam": adam}, tau=400.0), budget={"usps": 400.0}).verdict == "clearly worse"
+
+
+@given(
+    st.lists(st.tuples(*[st.one_of(st.none(), st.just("failed"), st.floats(1, 300))] * 3), min_size=6, max_size=10),
+    st.floats(50, 400),
+    st.sampled_from([None, 200.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_third_method_changes_nothing_but_through_holm(costs, spent, limit):
+    hf, lsmr, slow = ({s: row[i] for s, row in enumerate(costs)} for i in range(3))
+    two = runs({"hf": hf, "lsmr": lsmr}, tau=spent)
+    third = runs({"slow": {s: None if cost is None else cost for s, cost in slow.items()}}, tau=100 * spent)
+    alone = only(two, budget={"usps": limit})
+    beside, _ = compare(pd.concat([two, third]), "hf", budget={"usps": limit}, methods=["lsmr", "slow"])
+    through_holm = {"p", "p_holm", "p_tost_holm", "p_attainable", "family", "verdict", "needed"}
+    rows = ({name: value for name, value in c.to_row().items() if name not in through_holm} for c in (alone, beside))
+    assert next(rows) == next(rows)
+    assert beside.p_attainable >= alone.p_attainable
 
 
 def test_a_method_that_fails_every_time_is_worse_not_missing():
     records = runs({"hf": {s: 100.0 + s for s in range(8)}, "bad": dict.fromkeys(range(8), "failed")})
     c = only(records, budget={"usps": 400.0})
-    assert (c.n, c.solved, c.losses, c.missing) == (8, 0, 8, 0)
-    assert c.verdict == "clearly worse"
+    assert (c.n, c.solved, c.losses, c.missing, c.failed) == (8, 0, 8, 0, 8)
+    assert (c.verdict, c.ratio) == ("clearly worse", math.inf)
+    assert only(records).verdict == "clearly worse"  # no limit is needed to say so
 
 
 @pytest.mark.parametrize("how", [None, "failed"])
 def test_two_methods_that_never_reach_the_target_are_not_equivalent(how):
     c = only(runs({"hf": dict.fromkeys(range(10), how), "lsmr": dict.fromkeys(range(10), how)}))
-    assert (c.ties, c.p) == (10, None)
+    assert (c.informative, c.p) == (0, None)
     assert math.isnan(c.ratio), "two budgets have no ratio"
+    assert (c.ratio_low, c.ratio_high) == (0, math.inf)
     assert c.verdict == "inconclusive"
     assert c.needed is None  # more seeds would not help
 
@@ -65,18 +98,24 @@ def test_equal_costs_are_equivalent_when_the_target_was_reached():
     assert c.verdict == "equivalent"
 
 
-def test_equivalence_needs_eighty_percent_of_the_pairs_solved():
+def test_equivalence_takes_every_value_that_a_cut_off_pair_may_have():
     rng = np.random.default_rng(2)
-    base = {s: float(cost) for s, cost in enumerate(100 * np.exp(0.01 * rng.standard_normal(10)))}
-    method = {s: float(cost) for s, cost in enumerate(100 * np.exp(0.01 * rng.standard_normal(10)))}
+    base, method = ({s: float(c) for s, c in enumerate(100 * np.exp(0.01 * rng.standard_normal(10)))} for _ in range(2))
 
-    def censored(count):
+    def censored(count, of_both=True):
         hide = dict.fromkeys(range(count))
-        return only(runs({"hf": base | hide, "lsmr": method | hide}))
+        return only(runs({"hf": base | (hide if of_both else {}), "lsmr": method | hide}), budget={"usps": 400.0})
 
-    assert censored(2).verdict == "equivalent"
-    assert censored(3).p_tost_holm < 0.05
-    assert censored(3).verdict == "inconclusive"
+    assert censored(0).verdict == censored(1).verdict == "equivalent"
+    assert censored(3).p_tost_holm > 0.05
+    assert (censored(3).verdict, censored(3).ties) == ("inconclusive", 3)
+    assert censored(3, of_both=False).verdict == "inconclusive"
+
+
+def test_a_difference_may_be_sure_and_within_the_margin():
+    base = {s: 100.0 + s for s in range(10)}
+    c = only(runs({"hf": base, "lsmr": {s: cost * (0.96 + 0.001 * s) for s, cost in base.items()}}))
+    assert (c.verdict, c.differs) == ("equivalent", "better")
 
 
 def test_round_off_does_not_break_ties():

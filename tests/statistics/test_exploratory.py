@@ -9,14 +9,16 @@ from support.result_tables import runs, simulated
 
 from hfbench.statistics.comparisons import compare
 from hfbench.statistics.exploratory import across_tasks, secondary
+from hfbench.statistics.pairs import pair
 
 
 def test_across_tasks_needs_six_and_counts_each_task_once():
     rng = np.random.default_rng(6)
     tables = [simulated(0.8, 0.05, 5, rng, task=f"t{i}") for i in range(6)]
-    assert across_tasks(compare(pd.concat(tables[:5]), "hf")) is None
+    family = [pair(table, f"t{i}", "lsmr", "hf", "work_to_target") for i, table in enumerate(tables)]
+    assert across_tasks(family[:5], 0.05) is None
     comparisons = compare(pd.concat(tables), "hf")
-    (overall,) = across_tasks(comparisons)
+    (overall,) = across_tasks(family, 0.05)
     assert (overall.tasks, overall.p, overall.p_holm) == (6, 2 / 64, 2 / 64)
     means = [c.mean_log_ratio for c in comparisons]
     assert math.exp(min(means)) <= overall.ratio <= math.exp(max(means))
@@ -31,7 +33,8 @@ def test_secondary_measures_have_intervals_and_no_p_value():
     assert set(found) == {"products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error"}
     assert found["products_to_target"].n == 8
     assert found["products_to_target"].ratio < 1
-    assert (found["final_test_error"].n, found["final_test_error"].ratio) == (7, 1.0)
+    error = found["final_test_error"]
+    assert (error.n, error.ratio, error.ci_high) == (8, 1.0, math.inf)  # the one that failed is the worst there can be
     row = found["seconds_to_target"].to_row()
     assert row["label"] == "exploratory"
     assert not any(name.startswith("p") for name in row)
@@ -42,15 +45,18 @@ def test_peak_memory_is_a_secondary_measure_that_no_budget_censors():
     peak = np.where(records["method"] == "lsmr", 300e6, 400e6) + 1e6 * records["seed"]
     found = secondary(records.assign(peak_memory=peak.mask(records["outcome"] == "failed")), "hf")
     (memory,) = (one for one in found if one.measure == "peak_memory")
-    assert memory.n == 7  # without the run that failed and told nothing
-    assert memory.ratio == pytest.approx(0.75, abs=0.005)
-    assert memory.ci_low < memory.ratio < memory.ci_high
+    assert memory.n == 8
+    assert memory.ratio_low == pytest.approx(0.75, abs=0.005)
+    assert memory.ratio_low < memory.ratio_high == memory.ratio < 0.76
+    assert (memory.ci_low, memory.ci_high) == (0, math.inf)  # the run that failed told nothing: it may be anything
 
 
 def test_across_tasks_refuses_a_p_value_that_six_tasks_cannot_reach():
     rng = np.random.default_rng(8)
     tables = [simulated(0.5, 0.05, 6, rng, method=m, task=f"t{i}") for i in range(6) for m in ("lsmr", "lsqr")]
-    found = across_tasks(compare(pd.concat(tables).drop_duplicates(["task", "method", "seed"]), "hf"))
+    found = across_tasks(
+        [pair(table, table["task"][0], table["method"].iloc[-1], "hf", "work_to_target") for table in tables], 0.05
+    )
     assert [(one.tasks, one.p, one.p_holm, one.least_tasks) for one in found] == [(6, None, None, 7)] * 2
     assert {(one.p_attainable, one.verdict) for one in found} == {(2 * 2 / 64, "inconclusive (too few tasks)")}
 

@@ -14,7 +14,7 @@ from support.result_tables import runs, simulated
 
 from hfbench.errors import ConfigError
 from hfbench.statistics.comparisons import compare
-from hfbench.statistics.factorial import Design, effects
+from hfbench.statistics.factorial import Design, block, contrast, effects
 
 # ---------------------------------------------------------------- the design
 
@@ -82,12 +82,13 @@ def test_one_factor_is_a_comparison():
     (comparison,) = compare(records, "hf", budget={"usps": 110.0})
     (effect,) = effects(records, Design(("solver",), {"hf": (0,), "lsmr": (1,)}), budget={"usps": 110.0})
     same = (
-        "n", "tau", "wins", "losses", "ties", "p", "p_holm", "p_attainable", "rank_biserial", "verdict", "needed",
-        "enough_solved", "family", "missing",
+        "n", "limit", "wins", "losses", "ties", "p", "p_holm", "p_attainable", "rank_biserial", "verdict", "needed",
+        "enough_solved", "family", "missing", "unknown",
     )  # fmt: skip
     assert [getattr(effect, name) for name in same] == [getattr(comparison, name) for name in same]
-    close = ("ratio", "ci_low", "ci_high", "mean_log_ratio", "sd", "p_tost", "p_tost_holm")
-    assert [getattr(effect, name) for name in close] == pytest.approx([getattr(comparison, name) for name in close])
+    close = ("ratio_low", "ratio_high", "ci_low", "ci_high", "mean_log_ratio", "sd", "p_tost", "p_tost_holm")
+    expected = [getattr(comparison, name) for name in close]
+    assert [getattr(effect, name) for name in close] == pytest.approx(expected, nan_ok=True)
     assert effect.censored_to == 1 - comparison.solved / 12
 
 
@@ -155,11 +156,16 @@ def test_an_interaction_needs_about_four_times_the_seeds_of_a_main_effect():
 # ---------------------------------------------------------------- the budget
 
 
-def test_runs_that_miss_the_target_count_as_the_budget():
+def test_runs_that_miss_the_target_are_tested_at_the_limit_and_bound_the_ratio():
     costs = {"m00": {0: 100.0}, "m01": {0: 300.0}, "m10": {0: None}, "m11": {0: "failed"}}
-    found = by_name(runs(costs), budget={"usps": 200.0})
+    plan = design()
+    made = block(runs(costs), "usps", plan, "work_to_target", 200.0)
+    main = contrast(made, plan, ("solver",))
     y = np.log([100.0, 200.0, 200.0, 200.0])
-    assert found["solver"].mean_log_ratio == pytest.approx((y[2] + y[3] - y[0] - y[1]) / 2)
+    assert main.within.complete
+    assert main.within.low[0] == pytest.approx((y[2] + y[3] - y[0] - y[1]) / 2)
+    assert (main.d.low[0], main.d.high[0]) == (-math.inf, math.inf)  # m01 and m11 may both be anything
+    found = by_name(runs(costs), budget={"usps": 200.0})
     assert (found["solver"].censored_from, found["solver"].censored_to) == (0.5, 1.0)
     assert found["preconditioner"].solved_together == 0.0
     assert found["solver:preconditioner"].solved_together == 0.0
@@ -167,16 +173,15 @@ def test_runs_that_miss_the_target_count_as_the_budget():
 
 def test_a_task_nobody_solved_is_inconclusive():
     for records in (runs({name: dict.fromkeys(range(8), how) for name in design().levels}) for how in (None, "failed")):
-        for one in effects(records, design()):
-            assert (one.ratio, one.ties, one.censored, one.needed) == (1.0, 8, 1.0, None)
-            assert one.verdict == "inconclusive (n too small)"
+        for one in effects(records, design(), budget={"usps": 400.0}):
+            assert (one.ratio_low, one.ratio_high, one.censored, one.needed) == (0.0, math.inf, 1.0, None)
+            assert one.verdict.startswith("inconclusive")
 
 
-def test_equivalence_needs_eighty_percent_of_the_matched_runs_solved():
-    records = study(n=10, sd=0.01)
-    for seeds, verdict in ((range(4), "equivalent"), (range(5), "inconclusive")):
-        # the same two cells on both sides: 2 of 10, then 5 of 20 matched pairs of runs
-        shown = cut(cut(records, "m00", seeds), "m10", seeds)
+def test_equivalence_takes_every_value_that_a_cut_off_cell_may_have():
+    records = study(n=14, sd=0.01)
+    for seeds, verdict in ((range(0), "equivalent"), (range(1), "equivalent"), (range(5), "inconclusive")):
+        shown = cut(cut(records, "m00", seeds), "m10", seeds)  # the same two cells on both sides
         assert by_name(shown, budget={"usps": 300.0})["solver"].verdict == verdict
 
 

@@ -21,8 +21,18 @@ def test_a_measure_of_the_end_counts_divergence_as_the_worst_error() -> None:
         }
     )
     found = measured(table, "usps", "shf", "hf", "final_test_error")
-    assert found.d == pytest.approx([0.0, np.log(0.5), 0.0], abs=1e-12)
-    assert found.solved.all()
+    assert list(found.d.low) == pytest.approx([np.inf, np.log(0.5), 0.0], abs=1e-12)
+    assert found.d.complete
+    assert found.ended == ("diverged", "reached", "reached")
+
+
+def test_a_failed_run_has_no_memory_that_could_be_compared() -> None:
+    table = pd.DataFrame(
+        {"task": "usps", "method": ["hf", "hf", "shf", "shf"], "seed": [0, 1] * 2,
+         "outcome": ["budget", "failed", "failed", "reached"], "peak_memory": [10.0, None, None, 4.0]}
+    )  # fmt: skip
+    found = measured(table, "usps", "shf", "hf", "peak_memory")
+    assert (list(found.d.low), list(found.d.high)) == ([-np.inf] * 2, [np.inf] * 2)
 
 
 def test_a_run_without_its_pair_is_left_out_and_counted() -> None:
@@ -31,7 +41,7 @@ def test_a_run_without_its_pair_is_left_out_and_counted() -> None:
          "peak_memory": [10.0, 8.0, 4.0]}
     )  # fmt: skip
     found = measured(table, "usps", "shf", "hf", "peak_memory")
-    assert (list(found.d), found.missing) == ([round(np.log(0.5), 12)], 1)
+    assert (list(found.d.low), found.missing) == ([round(np.log(0.5), 12)], 1)
 
 
 def only(records, **options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -177,6 +178,14 @@ class Raises:
 
     def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Iterator[State]:
         raise RuntimeError("planted")
+
+
+@part
+class FullDisk:
+    """Fails as writing does where there is no room."""
+
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Iterator[State]:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @part

@@ -1,0 +1,31 @@
+"""`hfbench simulate` on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hfbench.cli.options import Jobs, jobs_of
+from hfbench.errors import ConfigError
+
+
+def simulate(
+    studies: Annotated[int, typer.Option(help="Simulated studies of each situation.")] = 1000,
+    seeds: Annotated[str, typer.Option(help="Numbers of paired seeds, separated by commas.")] = "7,10,20",
+    jobs: Jobs = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+) -> int:
+    """Simulate studies whose truth is known: how often verdicts are wrong, and right.
+
+    Runs are cut off, fail, are skewed or looked at twice, and are judged by the code that judges real ones. Exit status
+    1 if a rate of error is above what is promised by more than three standard errors.
+    """
+    from rich.console import Console
+
+    from hfbench.commands.simulate import simulate_studies
+
+    if not all(number.strip().isdecimal() for number in seeds.split(",")):
+        raise ConfigError(f"--seeds: must be numbers separated by commas (7,10,20), but got {seeds!r}.")
+    numbers = [int(number) for number in seeds.split(",")]
+    return simulate_studies(numbers, studies, jobs_of(jobs), Console(), markdown)

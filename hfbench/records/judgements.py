@@ -1,0 +1,67 @@
+"""Judgements of a study, kept beside its report: which seeds were judged when, and what came out.
+
+Looking at a verdict, adding seeds and looking again errs more often than one look does, unless the looks were declared.
+So the study remembers every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hfbench.errors import StoreError
+from hfbench.records.files import read_json, write_json
+
+FILE = "judgements.json"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One comparison or claim, as it was judged."""
+
+    settings: str  # a digest of the two methods, task and target: other settings are another comparison
+    seeds: tuple[int, ...]
+    complete: bool  # whether all planned seeds were there
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that was judged at once, by name."""
+
+    when: str
+    looks: tuple[int, ...]  # that the study declared
+    judged: Mapping[str, Judged]
+
+
+def judged_before(folder: Path) -> list[Judgement]:
+    """The judgements recorded in a study's folder, the first one first. Raises StoreError where they are damaged."""
+    found = read_json(folder / FILE)
+    if found is None:
+        return []
+    try:
+        return [_read(row) for row in found["judgements"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{folder / FILE}: must hold the judgements of the study, but {error!r} was met. Move the file away to go "
+            "on; the runs are not touched, but that they were judged before is forgotten."
+        ) from error
+
+
+def _read(row: Mapping[str, Any]) -> Judgement:
+    judged = {
+        name: Judged(str(entry["settings"]), tuple(entry["seeds"]), bool(entry["complete"]), str(entry["verdict"]))
+        for name, entry in row["judged"].items()
+    }
+    return Judgement(str(row["when"]), tuple(row["looks"]), judged)
+
+
+def remember(folder: Path, before: list[Judgement], looks: tuple[int, ...], judged: Mapping[str, Judged]) -> None:
+    """Adds a judgement, unless the last one was the same."""
+    if before and (before[-1].looks, dict(before[-1].judged)) == (looks, dict(judged)):
+        return
+    now = Judgement(datetime.now(UTC).isoformat(timespec="seconds"), looks, judged)
+    write_json(folder / FILE, {"judgements": [asdict(judgement) for judgement in (*before, now)]})

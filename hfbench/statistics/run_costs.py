@@ -1,0 +1,74 @@
+"""Cost T of each run to the target, as far as the table of results knows it.
+
+    c           if the run reached the target at c
+    infinity    if its own method ended it, by an exception or by divergence: it never gets there, whatever is spent
+    [s, inf)    if a limit ended it at its own spending s: no other run's spending bounds it
+
+Within a limit L that the run was given in the unit of the cost, min(T, L) is a cost of its own: L for a run that its
+method ended or that spent L, and somewhere in [s, L] for one that another limit ended at s.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hfbench.config.measures import MEASURES
+from hfbench.errors import ConfigError
+from hfbench.statistics.bounds import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REACHED, CUT_OFF, DIVERGED, FAILED = "reached", "cut off", "diverged", "failed"
+BY_ITS_METHOD = (DIVERGED, FAILED)
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """low <= T <= high, and how the run ended."""
+
+    low: float
+    high: float
+    ended: str
+
+    def within(self, limit: float) -> RunCost:
+        """Of min(T, limit)."""
+        return RunCost(min(self.low, limit), min(self.high, limit), self.ended)
+
+
+def costs_by_seed(runs: pd.DataFrame, cost: str, limit: float = math.inf) -> dict[Any, RunCost]:
+    """The costs of one method's runs on one task; a target met beyond the limit counts as not reached.
+
+    Raises ConfigError for a cost that is not positive.
+    """
+    to_target, spent = column(runs, cost), column(runs, MEASURES[cost].spent)
+    outcomes = runs["outcome"] if "outcome" in runs.columns else [CUT_OFF] * len(runs)
+    rows = zip(runs["seed"], to_target, spent, outcomes, strict=True)
+    costs = {seed: _run_cost(t, s, outcome, limit) for seed, t, s, outcome in rows}
+    for seed, known in costs.items():
+        if known.ended == REACHED and known.low <= 0:
+            where = f"{runs['method'].iloc[0]} on {runs['task'].iloc[0]}, seed {seed}"
+            raise ConfigError(
+                f"{cost}: costs must be positive to form ratios, but got {known.low:g} ({where}). "
+                "Choose a target below the test error of the initial weights."
+            )
+    return costs
+
+
+def _run_cost(to_target: float, spent: float, outcome: str, limit: float) -> RunCost:
+    if to_target <= limit:  # NaN, never reached, is not
+        return RunCost(to_target, to_target, REACHED)
+    if outcome in BY_ITS_METHOD:
+        return RunCost(math.inf, math.inf, outcome)
+    at_least = np.fmin(spent, to_target)  # NaN where a method has no such cost
+    return RunCost(float(at_least) if at_least > 0 else 0.0, math.inf, CUT_OFF)
+
+
+def column(runs: pd.DataFrame, name: str) -> Array:
+    """The column as floats, NaN where there is no finite number."""
+    values = np.asarray(runs[name].astype(float), dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)

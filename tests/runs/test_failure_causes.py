@@ -1,0 +1,28 @@
+"""Whose failure it is: the method's, which counts, or the machine's, which does not."""
+
+import errno
+
+import pytest
+import torch
+
+from hfbench.errors import DataError, NonFiniteError, StoreError
+from hfbench.runs.failure_causes import MACHINE, METHOD, cause_of
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RuntimeError("planted"), METHOD),
+        (ZeroDivisionError(), METHOD),
+        (NonFiniteError("the model's outputs"), METHOD),
+        (FileNotFoundError(errno.ENOENT, "a file of the plugin's own"), METHOD),
+        (MemoryError(), MACHINE),
+        (torch.OutOfMemoryError("CUDA out of memory"), MACHINE),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), MACHINE),
+        (OSError(errno.ENOSPC, "No space left on device"), MACHINE),
+        (DataError("no file"), MACHINE),
+        (StoreError("no trace"), MACHINE),
+    ],
+)
+def test_the_cause_of_a_failure(error: BaseException, cause: str) -> None:
+    assert cause_of(error) == cause
