@@ -36,7 +36,7 @@ def missing_note(recorded: RecordedStudy, command: str) -> list[Block]:
 
 
 def failed_note(recorded: RecordedStudy) -> list[Block]:
-    """Which runs are left out because the program failed, not the method."""
+    """Which runs failed, by their own method or by the machine, and what becomes of them."""
     if not recorded.failed:
         return []
     said = f"{recorded.failure} Their errors are told under Runs."
