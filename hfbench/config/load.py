@@ -110,6 +110,11 @@ def load_study(
         chosen = _option_seeds(seeds)
         on = {task: dataclasses.replace(part, seeds=chosen) for task, part in study.on.items()}
         study = dataclasses.replace(study, seeds=chosen, on=on)
+        if study.looks and len(chosen) > study.looks[-1]:
+            raise ConfigError(
+                f"--seeds: the study declares its last look at {study.looks[-1]} seeds, but got {len(chosen)}. Seeds "
+                "beyond it would not be judged; declare other looks before the first run."
+            )
     return _keep(study, only) if only else study
 
 

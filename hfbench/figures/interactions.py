@@ -151,7 +151,11 @@ def _caption(tables: Mapping[str, tuple[Array, int]]) -> str:
     else:
         n = "n = " + ", ".join(f"{count} ({task})" for task, count in seeds.items())
     runs, censored = sum(y.size for y, _ in tables.values()), sum(count for _, count in tables.values())
-    cut = f" {censored} of {runs} runs did not reach the target and count as what they spent." if censored else ""
+    cut = (
+        f" {censored} of {runs} runs did not reach the target and count as what they spent, or else the most spent."
+        if censored
+        else ""
+    )
     return (
         f"Geometric means with 95 % t intervals over seeds, {n}. Parallel lines: the effects multiply. "
         f"Effects are judged within seeds: overlapping intervals do not refute them.{cut}"

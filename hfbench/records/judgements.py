@@ -22,9 +22,10 @@ FILE = "judgements.json"
 class Judged:
     """One comparison or claim, as it was judged."""
 
-    settings: str  # a digest of the two methods, task and target: other settings are another comparison
-    seeds: tuple[int, ...]
-    complete: bool  # whether all planned seeds were there
+    settings: str  # a digest of the two methods, task, target and cost: other settings are another question
+    rule: str  # test, level and margin
+    planned: tuple[int, ...]  # seeds
+    seeds: tuple[int, ...]  # that were there
     verdict: str
 
 
@@ -39,21 +40,25 @@ class Judgement:
 
 def judged_before(folder: Path) -> list[Judgement]:
     """The judgements recorded in a study's folder, the first one first. Raises StoreError where they are damaged."""
-    found = read_json(folder / FILE)
-    if found is None:
-        return []
     try:
-        return [_read(row) for row in found["judgements"]]
-    except (KeyError, TypeError, AttributeError) as error:
+        found = read_json(folder / FILE)
+        return [_read(row) for row in found["judgements"]] if found is not None else []
+    except (KeyError, TypeError, AttributeError, StoreError) as error:
         raise StoreError(
-            f"{folder / FILE}: must hold the judgements of the study, but {error!r} was met. Move the file away to go "
-            "on; the runs are not touched, but that they were judged before is forgotten."
+            f"{folder / FILE}: must hold the judgements of the study, but it cannot be read ({type(error).__name__}). "
+            "Move the file away to go on; the runs are not touched, but that they were judged before is forgotten."
         ) from error
 
 
 def _read(row: Mapping[str, Any]) -> Judgement:
     judged = {
-        name: Judged(str(entry["settings"]), tuple(entry["seeds"]), bool(entry["complete"]), str(entry["verdict"]))
+        name: Judged(
+            str(entry["settings"]),
+            str(entry["rule"]),
+            tuple(entry["planned"]),
+            tuple(entry["seeds"]),
+            str(entry["verdict"]),
+        )
         for name, entry in row["judged"].items()
     }
     return Judgement(str(row["when"]), tuple(row["looks"]), judged)

@@ -38,6 +38,11 @@ from hfbench.statistics.run_costs import REACHED, costs_by_seed
 if TYPE_CHECKING:
     import pandas as pd
 
+BEFORE = {
+    "extended": "Extended without having declared it; before",
+    "earlier block": "An earlier block of seeds was judged too",
+    "another rule": "Judged before by another test, level or margin",
+}
 OF_WHOLE_RUNS = ("seconds", "products", "final_test_error", EARLY)
 
 
@@ -79,12 +84,12 @@ def endings(group: Sequence[Comparison]) -> str:
     counted = [(first.baseline, max((ending_of_baseline(c) for c in group), key=len)), *own]
     told = "; ".join(f"{method} {how}" for method, how in counted if how)
     lines = [f"not at the target: {told}"] if told else []
-    if told and first.limit is None:
+    if first.limit is None and any(c.cut_off or c.cut_off_baseline for c in group):
         lines.append(
             f"no limit of {MEASURES[first.cost].short} was given: what was cut off is known within bounds only"
         )
     extended = "; ".join(f"{c.method} {c.first_verdict} with {c.first_n} seeds" for c in group if c.first_n)
-    return "; ".join([*lines, *([f"extended undeclared, at first: {extended}"] if extended else [])])
+    return "; ".join([*lines, *([f"judged before, undeclared: {extended}"] if extended else [])])
 
 
 def ending_of_baseline(c: Comparison) -> str:
@@ -157,7 +162,7 @@ def sentences(comparison: Comparison) -> str:
     if c.n == 0:
         return f"On {c.task}, no seed was run for both {c.method} and {c.baseline}: {c.verdict}."
     all_solved = c.solved == c.solved_baseline == c.n
-    within = "" if c.limit is None or all_solved else f", costs up to the limit of {number(c.limit)}"
+    within = "" if c.limit is None or all_solved else f", limit {number(c.limit)}"
     on = f"On {c.task} ({count(c.n, 'paired seed')}{within})"
     if c.unsolved:
         found = f"{on}, neither {c.method} nor {c.baseline} reached the target: {c.verdict}."
@@ -165,7 +170,11 @@ def sentences(comparison: Comparison) -> str:
     about = [*sureness(c), f"{c.wins}/{c.n} wins" + (f", {count(c.ties, 'tie')}" if c.ties else "")]
     verb, noun, phrase = MEASURES[c.cost].verb, MEASURES[c.cost].noun, ratio_phrase(c.ratio_low, c.ratio_high)
     needed = f"{c.method} {verb} {phrase} {noun} of {c.baseline}"
-    if not phrase:
+    if c.ratio_low == math.inf:
+        needed = f"{c.method} never got where {c.baseline} did"
+    elif c.ratio_high == 0:
+        needed = f"{c.method} got where {c.baseline} never did"
+    elif not phrase:
         needed = f"it is open what share of {noun} of {c.baseline} {c.method} {verb}"
     return " ".join([f"{on}, {needed} ({', '.join(about)}): {c.verdict}.", *_remarks(c)])
 
@@ -177,14 +186,12 @@ def _remarks(c: Comparison) -> list[str]:
         known = {"": f"They differ {less}", "better": f"Surely less, but {less}", "worse": f"Surely more, but {less}"}
         remarks.append(f"{known[c.differs]}.")
     remarks += [*_ended(c), *_left_out(c)]
-    if c.planned is not None and c.n < c.planned:
+    if c.planned is not None and c.n < c.planned and c.decided_at is None:
         remarks.append(f"Preliminary: {c.n} of {count(c.planned, 'planned seed')}.")
     if c.first_n is not None:
-        remarks.append(
-            f"Extended without having declared it: with {c.first_n} seeds the verdict was {c.first_verdict}."
-        )
+        remarks.append(f"{BEFORE[c.first_how]}: {c.first_verdict} with {count(c.first_n, 'seed')}.")
     if c.decided_at is not None:
-        remarks.append(f"Decided at the declared look of {count(c.decided_at, 'seed')}.")
+        remarks.append(f"Decided at the declared look of {count(c.decided_at, 'seed')}, which this is.")
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))
     return remarks
@@ -220,12 +227,14 @@ def _advice(c: Comparison) -> list[str]:
         differ = f"{c.informative or 'none'} of the pairs {'differs' if c.informative == 1 else 'differ'}"
         among = f" among {c.family} comparisons" if c.family > 1 else ""
         advice.append(f"{differ.capitalize()}, and p can get below {c.alpha:g}{among} only if {c.least_pairs} do.")
-    if c.unknown and c.limit is None and (unit := MEASURES[c.cost].limit):
+    if (c.cut_off or c.cut_off_baseline) and c.limit is None and (unit := MEASURES[c.cost].limit):
         advice.append(f"A limit in {unit}, the same for all runs, would tell more of those that were cut off.")
     elif not c.enough_solved:
         advice.append(
             "Too few pairs reached the target: a larger budget or an easier target tells more than more seeds."
         )
+    elif c.planned is not None and c.n < c.planned:
+        pass  # the planned seeds come first
     elif c.needed is not None and not c.beyond_margin:  # beyond it, seeds for a p value are all that it lacks
         shown = f"a difference of {percent(c.margin)}, or equivalence, with 80 % power"
         many = f"About {c.needed} fresh paired seeds, judged alone, would show {shown}."

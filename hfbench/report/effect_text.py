@@ -104,7 +104,7 @@ def sentence(effect: Effect, names: Names) -> str:
     cost = MEASURES[c.cost].noun
     about = f"({', '.join(_about(c))}): {c.verdict}."
     if c.kind == "main effect":
-        by = ratio_phrase(c.ratio_low, c.ratio_high).replace("x", "") or "an unknown factor"
+        by = ratio_phrase(c.ratio_low, c.ratio_high).replace("x", "") or "a factor without bound"
         found = f"{on}, {changes[0]} multiplies {cost} by {by} {about}"
     else:
         share = ratio_phrase(c.ratio_low, c.ratio_high) or "an unknown share of"

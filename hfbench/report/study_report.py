@@ -78,7 +78,7 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
         c = claim.comparison
         answer = Strong(claim.answer, claim_text.TONES.get(claim.answer, "open"))
         rows.append([claim.hypothesis.name, c.task, *comparison_text.cells(c)[:3], marked(c.verdict), answer])
-    about = f"Declared beforehand, one family of {first.family}; p of Wilcoxon, or of TOST where equivalent."
+    about = f"Declared beforehand, one family of {first.family}; p of a difference, or of equivalence where equivalent."
     yield Table(head, rows, about, numbers=2, words=2)
     for group in by_hypothesis(claims).values():
         yield Paragraph((Strong(group[0].hypothesis.name), f": {claim_text.meaning(group[0])}"))

@@ -30,7 +30,7 @@ def colour(verdict: str) -> str:
 
 
 def level(c: Difference) -> str:
-    return f"{100 * (1 - c.alpha):g} %"
+    return f"{100 * (1 - c.alpha):.3g} %"
 
 
 def percent(margin: float) -> str:
@@ -46,7 +46,7 @@ def digits(value: float) -> str:
 
 def is_bounded(low: float, high: float) -> bool:
     """Whether a ratio's interval has an end: that of too few pairs goes from 0 to inf, or is not known."""
-    return low > 0 or high < math.inf
+    return 0 < low < math.inf or 0 < high < math.inf
 
 
 def interval(low: float, high: float) -> str:
@@ -54,12 +54,14 @@ def interval(low: float, high: float) -> str:
     if not is_bounded(low, high):
         return "–"
     if math.isinf(high):
-        return "∞" if math.isinf(low) else f"≥{digits(low)}"
+        return f"≥{digits(low)}"
     return f"{digits(low)}-{digits(high)}" if low > 0 else f"≤{digits(high)}"
 
 
 def ratio_text(low: float, high: float) -> str:
     """A ratio in a table, `0.71x`, or what is known of it: `≤0.76x`, `≥1.3x`, `0.52-0.76x`, or a dash."""
+    if low == high and low in (0, math.inf):
+        return f"{digits(low)}x"
     if math.isnan(low) or not is_bounded(low, high):
         return "–"
     return f"{digits(low)}x" if digits(low) == digits(high) else f"{interval(low, high)}x"

@@ -44,8 +44,10 @@ def attempt(
     message and the place where it arose; the traceback lies beside the result in error.txt. `limit` seconds of the wall
     after its first step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before it.
     """
+    result = folder.result() or {}
     if folder.is_complete():
-        return folder.result() or {}
+        return result
+    before = str(result.get("error") or "")
     try:
         with single_threaded():
             began = time.monotonic()
@@ -59,7 +61,7 @@ def attempt(
         return result
     except Exception as error:
         told = plugin_errors.reason(error), traceback.format_exc()
-        return record_failure(spec, folder, study, *told, cause=cause_of(error))
+        return record_failure(spec, folder, study, *told, cause=cause_of(error, before))
 
 
 def record_failure(

@@ -17,12 +17,26 @@ METHOD, MACHINE = "method", "machine"
 # A full or failing disk, no memory, no more open files, no right to write: as `write` and its like report it.
 OF_MACHINE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EACCES)
-)
-NO_MEMORY = "can't allocate memory"  # torch on a CPU says so by a plain RuntimeError
+) | {errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.EBUSY}
+# What torch says by a plain RuntimeError.
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+BROKEN_DEVICE = ("ECC error", "CUDA driver")
 
 
-def cause_of(error: BaseException) -> str:
-    """MACHINE where memory, disk, data or records are not what a run needs; METHOD for any other exception."""
-    if isinstance(error, DataError | StoreError | MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(error):
+def cause_of(error: BaseException, before: str = "") -> str:
+    """MACHINE where memory, disk, data or records are not what a run needs; METHOD for any other exception.
+
+    A run that lacks memory for the second time, `before` being the error of its last attempt, needs too much by its
+    method: left out again and again, it would be missing just where the method is at its worst.
+    """
+    if _lacks_memory(error, str(error)):
+        return METHOD if _lacks_memory(None, before) else MACHINE
+    if isinstance(error, DataError | StoreError) or any(said in str(error) for said in BROKEN_DEVICE):
         return MACHINE
     return MACHINE if isinstance(error, OSError) and error.errno in OF_MACHINE else METHOD
+
+
+def _lacks_memory(error: BaseException | None, said: str) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in said for words in (*NO_MEMORY, "MemoryError", "OutOfMemoryError")
+    )

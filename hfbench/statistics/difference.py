@@ -58,8 +58,9 @@ class Difference:
     family: int  # p values adjusted together
     decided_at: int | None = None  # seeds of the declared look that decided it, if not the last one
     planned: int | None = None  # seeds
-    first_n: int | None = None  # seeds of the first judgement, where seeds were added to it undeclared
+    first_n: int | None = None  # seeds of the first judgement, where it was another, and no declared look
     first_verdict: str = ""
+    first_how: str = ""  # "extended" since, or an "earlier block" of seeds, or by "another rule"
     verdict: str = ""
 
     @property

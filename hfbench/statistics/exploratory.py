@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ RATIO = ("n", "ratio", "ratio_low", "ratio_high", "ci_low", "ci_high")  # of a s
 
 @dataclass(frozen=True)
 class Overall:
-    """One method against the baseline across tasks: each task counts once, by its mean log ratio."""
+    """One method against the baseline across tasks: each task counts once, by the centre of its log ratios."""
 
     method: str
     baseline: str
@@ -49,15 +48,15 @@ class Overall:
 
 
 @dataclass(frozen=True)
-class TaskMeans(PerSeed):
-    """The mean of d on every task, within bounds."""
+class TaskCentres(PerSeed):
+    """The centre of d on every task, within bounds: a mean would be infinite where one run never gets there."""
 
     d: Bounds
     within: Bounds
 
 
 def across_tasks(family: Sequence[Pairs], alpha: float, test: str = "wilcoxon") -> list[Overall] | None:
-    """The study's test on task means, one `Overall` per method that has at least six tasks; None if no method has.
+    """The study's test on the centres of tasks, an `Overall` per method with at least six; None if no method has them.
 
     Seeds of one task say nothing about other tasks, so they are never pooled. Holm runs over the methods.
     """
@@ -68,34 +67,33 @@ def across_tasks(family: Sequence[Pairs], alpha: float, test: str = "wilcoxon") 
     groups = {method: group for method, group in groups.items() if len(group) >= LEAST_TASKS}
     if not groups:
         return None
-    means = [
-        TaskMeans(_means([pairs.d for pairs in group]), _means([pairs.within for pairs in group]))
+    centres = [
+        TaskCentres(_centres([pairs.d for pairs in group], test), _centres([pairs.within for pairs in group], test))
         for group in groups.values()
     ]
-    tested = adjust([mean.p(TESTS[test]) for mean in means], [mean.least_p for mean in means], alpha)
+    tested = adjust(
+        [of_tasks.p(TESTS[test]) for of_tasks in centres], [of_tasks.least_p for of_tasks in centres], alpha
+    )
     return [
-        _overall(group[0], mean, found, len(groups), alpha, test)
-        for group, mean, found in zip(groups.values(), means, tested, strict=True)
+        _overall(group[0], of_tasks, found, len(groups), alpha, test)
+        for group, of_tasks, found in zip(groups.values(), centres, tested, strict=True)
     ]
 
 
-def _means(tasks: Sequence[Bounds]) -> Bounds:
-    """The mean of each task's numbers; that of −inf and inf is open."""
-    with np.errstate(invalid="ignore"):
-        low = np.array([np.mean(d.low) for d in tasks])
-        high = np.array([np.mean(d.high) for d in tasks])
-    low, high = np.where(np.isnan(low), -math.inf, low), np.where(np.isnan(high), math.inf, high)
-    return Bounds(low.round(12), high.round(12))
+def _centres(tasks: Sequence[Bounds], test: str) -> Bounds:
+    found = [TESTS[test].interval(d, 0.95) for d in tasks]
+    low, high = ([getattr(interval, end) for interval in found] for end in ("centre_low", "centre_high"))
+    return Bounds(np.array(low).round(12), np.array(high).round(12))
 
 
-def _overall(first: Pairs, means: TaskMeans, tested: Tested, family: int, alpha: float, test: str) -> Overall:
-    found = summary_of(means, alpha, test)
+def _overall(first: Pairs, centres: TaskCentres, tested: Tested, family: int, alpha: float, test: str) -> Overall:
+    found = summary_of(centres, alpha, test)
     word = better_or_worse(tested.p_holm, found["side"], alpha) or inconclusive(tested.p_holm, "too few tasks")
     return Overall(
         method=first.method,
         baseline=first.baseline,
         cost=first.cost,
-        tasks=len(means.d),
+        tasks=len(centres.d),
         **{name: found[name] for name in RATIO if name != "n"},
         p=tested.p,
         p_holm=tested.p_holm,

@@ -12,11 +12,9 @@ called synergy, together they cost less than that; above 1 antagonism, together 
 other. All p values, one per effect and task, are one family. The sd of an interaction is twice that of a main effect
 from the same runs, so that it takes four times the seeds.
 
-Incomplete data. Of each cell's T is known what `run_costs.py` says, and so d lies within bounds. A main effect is
-tested on min(T, L) where the runs were given a limit L in the cost compared: changing nothing changes nothing, cut off
-or not. Not so for interactions: where two factors each halve the cost and the limit cuts off the dearest cell alone,
-costs that multiply no longer seem to. Their p, as every ratio and interval, holds wherever in its bounds of T each d
-may lie.
+Incomplete data. Of each cell's T is known what `run_costs.py` says, and so d lies within bounds. For the test of a main
+effect two matched runs tie that both missed the target within a limit that all were given. The p of interactions, as
+every ratio and interval, holds wherever in its bounds each d may lie.
 """
 
 from __future__ import annotations
@@ -105,17 +103,14 @@ class Design:
 
 @dataclass(frozen=True)
 class BlockedRuns:
-    """The runs of one task in all cells: log T within bounds and who reached the target, (n, 2ᵏ), a row per seed.
-
-    `within` is of log min(T, L)/L: the common −log L cancels in every effect, and a cell at the limit is exactly 0.
-    """
+    """The runs of one task in all cells, (n, 2ᵏ), a row per seed: log T within bounds, and how they ended."""
 
     task: str
     cost: str
     limit: float | None
     missing: int  # seeds without a run in some cell; they are left out
     y: Bounds
-    within: Bounds
+    missed: NDArray[np.bool_]  # whether the target was not reached within the limit
     solved: NDArray[np.bool_]
 
 
@@ -190,17 +185,17 @@ def block(records: pd.DataFrame, task: str, design: Design, cost: str, limit: fl
     cells = [costs_by_seed(runs[runs["method"] == name], cost, most) for name in design.levels]
     seeds = sorted(set.intersection(*map(set, cells)))
     rows = [[cell[seed] for cell in cells] for seed in seeds]
-    unit = 1.0 if limit is None else limit
-    within = _logs([[cell.within(most) for cell in row] for row in rows], len(cells), unit)
-    solved = np.array([[cell.ended == REACHED for cell in row] for row in rows]).reshape(len(seeds), len(cells))
+    shape = len(seeds), len(cells)
+    missed = np.array([[cell.low >= most for cell in row] for row in rows], dtype=bool).reshape(shape)
+    solved = np.array([[cell.ended == REACHED for cell in row] for row in rows], dtype=bool).reshape(shape)
     missing = len(set.union(*map(set, cells))) - len(seeds)
-    return BlockedRuns(task, cost, limit, missing, _logs(rows, len(cells), unit), within, solved.astype(bool))
+    return BlockedRuns(task, cost, limit, missing, _logs(rows, len(cells)), missed, solved)
 
 
-def _logs(rows: Sequence[Sequence[RunCost]], cells: int, unit: float) -> Bounds:
-    """Of log T/unit, shape (n, cells)."""
+def _logs(rows: Sequence[Sequence[RunCost]], cells: int) -> Bounds:
+    """Of log T, shape (n, cells)."""
     low, high = (
-        np.array([[getattr(cost, end) / unit for cost in row] for row in rows], dtype=float).reshape(len(rows), cells)
+        np.array([[getattr(cost, end) for cost in row] for row in rows], dtype=float).reshape(len(rows), cells)
         for end in ("low", "high")
     )
     with np.errstate(divide="ignore"):  # 0, of a cost that is not told, gives -inf
@@ -231,9 +226,26 @@ def contrast(block: BlockedRuns, design: Design, effect: tuple[str, ...]) -> Con
     cut = ~block.solved
     together = np.array([block.solved[:, group].all(axis=1) for group in design.matched(effect)])
     return Contrast(
-        block, effect, d, _weighed(block.within, weights) if len(effect) == 1 else d,
+        block, effect, d, _matched_pairs(block, design, effect) if len(effect) == 1 else d,
         _share(cut[:, weights < 0]), _share(cut[:, weights > 0]), _share(together),
     )  # fmt: skip
+
+
+def _matched_pairs(block: BlockedRuns, design: Design, effect: tuple[str, ...]) -> Bounds:
+    """Bounds of a main effect as the mean over pairs of cells that differ in it alone, 0 for two that both missed."""
+    signs = np.sign(design.weights(effect))
+    lows, highs = [], []
+    for group in design.matched(effect):
+        start, end = sorted(group, key=lambda cell: signs[cell])
+        tie = block.missed[:, start] & block.missed[:, end]
+        pair = Bounds(block.y.low[:, [start, end]], block.y.high[:, [start, end]])
+        d = _weighed(pair, np.array([-1.0, 1.0]))
+        lows.append(np.where(tie, 0.0, d.low))
+        highs.append(np.where(tie, 0.0, d.high))
+    with np.errstate(invalid="ignore"):
+        low, high = np.mean(lows, axis=0), np.mean(highs, axis=0)
+    low, high = np.where(np.isnan(low), -math.inf, low), np.where(np.isnan(high), math.inf, high)
+    return Bounds(low.round(12), high.round(12))
 
 
 def _weighed(y: Bounds, weights: Array) -> Bounds:

@@ -59,7 +59,7 @@ def up_to_decision(recorded: RecordedStudy) -> RecordedStudy:
         if look.seeds is not None:
             until = recorded.first_seeds(look.seeds)
             found = findings_of(until)
-            if looks.all_decided(found.comparisons, found.claims):
+            if looks.all_decided([*found.comparisons, *found.effects], found.claims):
                 return until
     return recorded
 

@@ -74,7 +74,7 @@ def seen_at(look: Look, study: Study, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_decided(by_look: Sequence[Sequence[Judged]], now: Sequence[Judged]) -> list[Judged]:
-    """What is known now, each with the verdict, and the p values behind it, of the look that decided it."""
+    """Each as the look that decided it saw it; what is open still, as the last one did."""
     if not by_look:
         return [_undecided(last) for last in now]
     return [_decided([found[index] for found in by_look], last) for index, last in enumerate(now)]
@@ -82,10 +82,7 @@ def first_decided(by_look: Sequence[Sequence[Judged]], now: Sequence[Judged]) ->
 
 def _decided(path: Sequence[Judged], now: Judged) -> Judged:
     deciding = next((look for look in path if not look.verdict.startswith("inconclusive")), now)
-    if deciding.n == now.n:
-        return now
-    behind = {name: getattr(deciding, name) for name in ("p", "p_holm", "p_tost", "p_tost_holm", "side")}
-    return replace(now, **behind, verdict=deciding.verdict, decided_at=deciding.n)
+    return now if deciding.n == now.n else replace(deciding, decided_at=deciding.n)
 
 
 def _undecided(now: Judged) -> Judged:
@@ -96,12 +93,16 @@ def first_answered(by_look: Sequence[Sequence[Claim]], now: Sequence[Claim]) -> 
     """As `first_decided`, of the claims: each with the answer of the look that gave one."""
     if not by_look:
         return [replace(claim, comparison=_undecided(claim.comparison), p_not_worse=None) for claim in now]
-    return [
-        next((found[index] for found in by_look if found[index].answer != OPEN), last) for index, last in enumerate(now)
-    ]
+    return [_answered([found[index] for found in by_look], last) for index, last in enumerate(now)]
 
 
-def all_decided(comparisons: Sequence[Comparison], claims: Sequence[Claim]) -> bool:
+def _answered(path: Sequence[Claim], now: Claim) -> Claim:
+    deciding = next((look for look in path if look.answer != OPEN), now)
+    n = deciding.comparison.n
+    return now if n == now.comparison.n else replace(deciding, comparison=replace(deciding.comparison, decided_at=n))
+
+
+def all_decided(judged: Sequence[Comparison | Effect], claims: Sequence[Claim]) -> bool:
     """Whether further looks could add no verdict and no answer."""
     open_claims = any(claim.answer == OPEN for claim in claims)
-    return not open_claims and not any(c.verdict.startswith("inconclusive") for c in comparisons)
+    return not open_claims and not any(c.verdict.startswith("inconclusive") for c in judged)

@@ -2,11 +2,11 @@
 
 For seed s of a task, T is a run's cost to the target, as far as `run_costs.py` knows it:
 
-    d_s = log(T_method / T_baseline),    within a limit L    d_s = log(min(T_method, L) / min(T_baseline, L)).
+    d_s = log(T_method / T_baseline),
 
-Both are bounds where a run was cut off. The second one is tested for a difference, since it is known for every run that
-ended at L, and two such runs tie; ratio, interval and equivalence are those of the first. Only the two methods' own
-runs are used.
+within bounds where a run was cut off. For the test of a difference two runs tie that both missed the target within a
+limit that all were given; ratio, interval and equivalence know nothing of such a pair. Only the two methods' own runs
+are used.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost
 if TYPE_CHECKING:
     import pandas as pd
 
+OUTCOMES = ("reached", "budget", "diverged", "failed")
 LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and the 95 % interval is unbounded
 WILCOXON = TESTS["wilcoxon"]
 
 
 class PerSeed:
-    """What a test makes of log ratios of costs, one per seed: `d`, and `within` the limit where there is one."""
+    """What a test makes of log ratios of costs, one per seed: `d`, and `within` the limit, where two misses tie."""
 
     d: Bounds
     within: Bounds
@@ -62,8 +63,10 @@ class PerSeed:
 
     def p_equivalent(self, test: LocationTest, margin: float) -> float | None:
         """Of "the ratio is the margin or more, one way or the other"; None with fewer than six seeds."""
-        delta = math.log(margin)
-        both = [test.not_above(d, delta) for d in (self.d, -self.d) if len(d) >= LEAST_PAIRS]
+        delta, endless = math.log(margin), np.isinf(self.d.low) | np.isinf(self.d.high)
+        # A run that never gets there is no sign of being alike: not even for the side that it is not on.
+        d = Bounds(np.where(endless, -math.inf, self.d.low), np.where(endless, math.inf, self.d.high))
+        both = [test.not_above(side, delta) for side in (d, -d) if len(d) >= LEAST_PAIRS]
         return max(both, default=None)
 
     def p_not_worse(self, test: LocationTest, margin: float) -> float | None:
@@ -103,37 +106,46 @@ def _matched(
     names: tuple[str, str, str, str], limit: float | None, own: Mapping[Any, RunCost], others: Mapping[Any, RunCost]
 ) -> Pairs:
     seeds = sorted(own.keys() & others.keys())
-    most = math.inf if limit is None else limit
     mine, theirs = [own[seed] for seed in seeds], [others[seed] for seed in seeds]
-    d = log_ratios(mine, theirs, neither=math.inf)
-    within = log_ratios([cost.within(most) for cost in mine], [cost.within(most) for cost in theirs], neither=0.0)
+    d, within = log_ratios(mine, theirs), within_limit(mine, theirs, math.inf if limit is None else limit)
     endings = (tuple(cost.ended for cost in costs) for costs in (mine, theirs))
     return Pairs(*names, limit, len(own.keys() ^ others.keys()), d, within, *endings)
 
 
-def log_ratios(costs: Sequence[RunCost], others: Sequence[RunCost], neither: float) -> Bounds:
-    """Bounds of log(T/T'). Two runs of which neither ever gets to the target are anywhere in [-neither, neither]."""
+def within_limit(costs: Sequence[RunCost], others: Sequence[RunCost], limit: float) -> Bounds:
+    """As `log_ratios`, but 0 where neither run reached the target within the limit: there they tie.
+
+    To test min(T, limit) throughout would be sharper where both costs spread alike. Where they do not, the limit cuts
+    off the bad half of the one that spreads more, and that one came out better in 27 % of studies without a difference.
+    """
+    d = log_ratios(costs, others)
+    tie = [cost.low >= limit and other.low >= limit for cost, other in zip(costs, others, strict=True)]
+    return Bounds(np.where(tie, 0.0, d.low), np.where(tie, 0.0, d.high))
+
+
+def log_ratios(costs: Sequence[RunCost], others: Sequence[RunCost]) -> Bounds:
+    """Bounds of log(T/T'), anywhere where neither run ever gets to the target, and 0 where both costs are 0."""
     (low, high), (other_low, other_high) = _logs(costs), _logs(others)
     never, other_never = low == math.inf, other_low == math.inf
     with np.errstate(invalid="ignore"):  # of inf - inf, put right below
         below, above = low - other_high, high - other_low
-    below = np.where(never & (other_high == math.inf), 0.0, below)  # it may tie with another that never gets there
-    above = np.where(other_never & (high == math.inf), 0.0, above)
+    below = np.where(np.isnan(below) | (never & (other_high == math.inf)), 0.0, below)  # a tie at the least
+    above = np.where(np.isnan(above) | (other_never & (high == math.inf)), 0.0, above)
     both = never & other_never
-    return Bounds(np.where(both, -neither, below).round(12), np.where(both, neither, above).round(12))
+    return Bounds(np.where(both, -math.inf, below).round(12), np.where(both, math.inf, above).round(12))
 
 
 def _logs(costs: Sequence[RunCost]) -> tuple[Array, Array]:
-    with np.errstate(divide="ignore"):  # 0, of a cost that is not told, gives -inf
-        low = np.log(np.array([cost.low for cost in costs], dtype=float))
-    return low, np.log(np.array([cost.high for cost in costs], dtype=float))
+    with np.errstate(divide="ignore"):  # 0, of a cost that is not told, or of an error, gives -inf
+        low, high = (np.log(np.array([getattr(cost, end) for cost in costs], dtype=float)) for end in ("low", "high"))
+    return low, high
 
 
 def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Pairs:
     """As `pair`, of a column that every run has at its end, whether or not it reached the target.
 
     A run that its method ended has no final test error: it counts as infinite. Of a failed run no other measure is
-    known: anything may be true of its pair. Other pairs in which one is not a positive number are left out.
+    known: anything may be true of its pair. Other pairs in which one has no number are left out.
     """
     runs = records[records["task"] == task]
     both = [_at_end(runs[runs["method"] == name], measure) for name in (method, baseline)]
@@ -147,7 +159,7 @@ def _at_end(runs: pd.DataFrame, measure: str) -> Mapping[Any, RunCost]:
             found[seed] = RunCost(math.inf, math.inf, outcome)
         elif outcome == FAILED:
             found[seed] = RunCost(0.0, math.inf, outcome)
-        elif value > 0:
+        elif value >= 0:
             found[seed] = RunCost(value, value, REACHED)
     return found
 
@@ -171,6 +183,9 @@ def check_records(records: pd.DataFrame, cost: str, margin: float, alpha: float)
         raise ConfigError(
             f"the table of results lacks {', '.join(absent)}; it has {', '.join(map(str, records.columns))}."
         )
+    strange = sorted({str(outcome) for outcome in records["outcome"]} - set(OUTCOMES))
+    if strange:
+        raise ConfigError(f"an outcome must be one of {', '.join(OUTCOMES)}, but got {', '.join(strange)}.")
     twice = records[records.duplicated(["task", "method", "seed"])]
     if len(twice):
         task, method, seed = twice.iloc[0][["task", "method", "seed"]]

@@ -1,11 +1,9 @@
 """Cost T of each run to the target, as far as the table of results knows it.
 
-    c           if the run reached the target at c
-    infinity    if its own method ended it, by an exception or by divergence: it never gets there, whatever is spent
-    [s, inf)    if a limit ended it at its own spending s: no other run's spending bounds it
+c           if the run reached the target at c
+infinity    if its own method ended it, by an exception or by divergence: it never gets there, whatever is spent
+[s, inf)    if a limit ended it at its own spending s: no other run's spending bounds it
 
-Within a limit L that the run was given in the unit of the cost, min(T, L) is a cost of its own: L for a run that its
-method ended or that spent L, and somewhere in [s, L] for one that another limit ended at s.
 """
 
 from __future__ import annotations

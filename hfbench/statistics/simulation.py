@@ -16,7 +16,7 @@ import numpy as np
 from hfbench.statistics.bounds import Array
 from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.looks import spend
-from hfbench.statistics.pairs import Pairs, log_ratios
+from hfbench.statistics.pairs import Pairs, log_ratios, within_limit
 from hfbench.statistics.run_costs import CUT_OFF, FAILED, REACHED, RunCost
 
 SEED_SD, SD = 0.3, 0.3  # of log costs between seeds; of d
@@ -34,6 +34,7 @@ class Situation:
     units: int = 1  # of limits: a second one ends the method's runs three times as early as the baseline's
     failing: float = 0.0  # share of the method's runs, the dearest, that an exception ends
     skewed: bool = False  # d is log-normal, less its median
+    uneven: bool = False  # the noise is the method's alone: the limit cuts off its bad half
     test: str = "wilcoxon"
     looks: tuple[int, ...] = ()  # n is the last of them
     declared: bool = True  # whether alpha is shared between the looks
@@ -48,7 +49,7 @@ class Rates:
     studies: int
     better: float  # called so at a true ratio of 1
     worse: float
-    equivalent: float  # called so at the margin
+    equivalent: float  # called so at the margin, above or below 1, whichever is more often
     covered: float  # intervals that hold the centre of d where costs are equal
     power: float  # called better at a true ratio of 0.7
 
@@ -78,6 +79,7 @@ SITUATIONS = (
     Situation("one limit, 50 %", cut_off=0.5),
     Situation("limits in two units, 20 %", cut_off=0.2, units=2),
     Situation("limits in two units, 50 %", cut_off=0.5, units=2),
+    Situation("one limit, 40 %, all noise the method's", cut_off=0.4, uneven=True),
     Situation("10 % of the method's runs fail, the dearest", failing=0.1),
     Situation("20 % fail", failing=0.2),
     Situation("30 % fail", failing=0.3),
@@ -91,10 +93,12 @@ SITUATIONS = (
 
 
 def rates(situation: Situation, n: int, studies: int, seed: int = 0) -> Rates:
-    """Judges so many studies of n pairs at each true ratio: 1, the margin, and 0.7."""
+    """Judges so many studies of n pairs at each true ratio: 1, the margin and its inverse, and 0.7."""
     rng, truth = np.random.default_rng([seed, n]), _centre(situation)
     null = [_verdicts(situation, n, 1.0, rng) for _ in range(studies)]
-    margins = [_verdicts(situation, n, (MARGIN, 1 / MARGIN)[study % 2], rng, SD_AT_MARGIN) for study in range(studies)]
+    margins = [
+        [_verdicts(situation, n, ratio, rng, SD_AT_MARGIN) for _ in range(studies)] for ratio in (MARGIN, 1 / MARGIN)
+    ]
     gains = [_verdicts(situation, n, POWER_AT, rng) for _ in range(studies)]
 
     def share(found: Sequence[Sequence[Comparison]], holds: Callable[[Comparison], bool]) -> float:
@@ -104,7 +108,7 @@ def rates(situation: Situation, n: int, studies: int, seed: int = 0) -> Rates:
         situation, n, studies,
         better=share(null, lambda c: c.differs == "better"),
         worse=share(null, lambda c: c.differs == "worse"),
-        equivalent=share(margins, lambda c: c.verdict == "equivalent"),
+        equivalent=max(share(side, lambda c: c.verdict == "equivalent") for side in margins),
         covered=1 - share(null, lambda c: not c.ci_low <= truth <= c.ci_high),
         power=share(gains, lambda c: c.differs == "better"),
     )  # fmt: skip
@@ -128,9 +132,7 @@ def _verdicts(situation: Situation, n: int, ratio: float, rng: np.random.Generat
 
 def pairs_of(own: Sequence[RunCost], others: Sequence[RunCost], limit: float | None) -> Pairs:
     """Pairs as `pairs.pair` makes them of a table of results."""
-    most = math.inf if limit is None else limit
-    d = log_ratios(own, others, neither=math.inf)
-    within = log_ratios([cost.within(most) for cost in own], [cost.within(most) for cost in others], neither=0.0)
+    d, within = log_ratios(own, others), within_limit(own, others, math.inf if limit is None else limit)
     endings = (tuple(cost.ended for cost in costs) for costs in (own, others))
     return Pairs("simulated", "method", "baseline", "work_to_target", limit, 0, d, within, *endings)
 
@@ -138,9 +140,11 @@ def pairs_of(own: Sequence[RunCost], others: Sequence[RunCost], limit: float | N
 # ---------------------------------------------------------------- costs, limits, failures
 
 
-def _costs(n: int, ratio: float, skewed: bool, rng: np.random.Generator, sd: float = SD) -> tuple[Array, Array]:
+def _costs(situation: Situation, n: int, ratio: float, rng: np.random.Generator, sd: float = SD) -> tuple[Array, Array]:
     level, noise = SEED_SD * rng.standard_normal(n), rng.standard_normal((2, n))
-    if skewed:
+    if situation.uneven:
+        return ratio * np.exp(sd * noise[0]), np.ones(n)
+    if situation.skewed:
         return np.exp(level + math.log(ratio) + sd * (np.exp(noise[0]) - 1)), np.exp(level)
     own, other = level + sd / math.sqrt(2) * noise
     return ratio * np.exp(own), np.exp(other)
@@ -155,7 +159,7 @@ def _elsewhere(n: int, rng: np.random.Generator) -> tuple[Array, Array]:
 def _runs(
     situation: Situation, n: int, ratio: float, sd: float, rng: np.random.Generator
 ) -> tuple[list[RunCost], list[RunCost]]:
-    costs, ends = _costs(n, ratio, situation.skewed, rng, sd), _elsewhere(n, rng)
+    costs, ends = _costs(situation, n, ratio, rng, sd), _elsewhere(n, rng)
     limit, factor = _limit(situation) or math.inf, _factor(situation)
     dearest = _dearest(situation)
     fails = (costs[0] > dearest, np.zeros(n, dtype=bool))
@@ -177,7 +181,7 @@ def _limit(situation: Situation) -> float | None:
     """The limit of the cost that cuts off the share of pairs it is to; half of it where there is a second limit."""
     if not situation.cut_off:
         return None
-    dearer = np.maximum(*_costs(MANY, 1.0, situation.skewed, np.random.default_rng(1)))
+    dearer = np.maximum(*_costs(situation, MANY, 1.0, np.random.default_rng(1)))
     return float(np.quantile(dearer, 1 - situation.cut_off / situation.units))
 
 
@@ -187,7 +191,7 @@ def _factor(situation: Situation) -> float:
     if situation.units == 1:
         return math.inf
     rng = np.random.default_rng(2)
-    costs, ends = _costs(MANY, 1.0, situation.skewed, rng), _elsewhere(MANY, rng)
+    costs, ends = _costs(situation, MANY, 1.0, rng), _elsewhere(MANY, rng)
     ratio = np.maximum(*(cost / end for cost, end in zip(costs, ends, strict=True)))
     beyond = np.maximum(*costs) > (_limit(situation) or math.inf)
     return float(np.quantile(np.where(beyond, math.inf, ratio), 1 - situation.cut_off, method="lower"))
@@ -199,7 +203,7 @@ def _centre(situation: Situation) -> float:
 
     1 but where d is skewed, or infinite in a part of the seeds.
     """
-    own, other = _costs(MANY, 1.0, situation.skewed, np.random.default_rng(4))
+    own, other = _costs(situation, MANY, 1.0, np.random.default_rng(4))
     d = np.where(own > _dearest(situation), math.inf, np.log(own / other))
     if not (situation.failing or situation.skewed):
         return 1.0
@@ -210,5 +214,5 @@ def _centre(situation: Situation) -> float:
 def _dearest(situation: Situation) -> float:
     if not situation.failing:
         return math.inf
-    own, _ = _costs(MANY, 1.0, situation.skewed, np.random.default_rng(3))
+    own, _ = _costs(situation, MANY, 1.0, np.random.default_rng(3))
     return float(np.quantile(own, 1 - situation.failing))

@@ -7,14 +7,14 @@ import pytest
 from hfbench.errors import StoreError
 from hfbench.records.judgements import FILE, Judged, judged_before, remember
 
-ENTRY = {"a against b on c": Judged("digest", (0, 1), True, "better")}
+ENTRY = {"a against b on c": Judged("digest", "rule", (0, 1), (0, 1), "better")}
 
 
 def test_judgements_are_kept_in_their_order_and_the_same_one_once(tmp_path: Path) -> None:
     assert judged_before(tmp_path) == []
     remember(tmp_path, judged_before(tmp_path), (), ENTRY)
     remember(tmp_path, judged_before(tmp_path), (), ENTRY)
-    more = {"a against b on c": Judged("digest", (0, 1, 2), True, "worse")}
+    more = {"a against b on c": Judged("digest", "rule", (0, 1, 2), (0, 1, 2), "worse")}
     remember(tmp_path, judged_before(tmp_path), (2, 3), more)
     first, second = judged_before(tmp_path)
     assert (first.judged, first.looks) == (ENTRY, ())
@@ -22,7 +22,7 @@ def test_judgements_are_kept_in_their_order_and_the_same_one_once(tmp_path: Path
     assert first.when <= second.when
 
 
-@pytest.mark.parametrize("text", ["{}", '{"judgements": [{"looks": []}]}', '{"judgements": 3}', "nonsense"])
+@pytest.mark.parametrize("text", ["{}", '{"judgements": [{"looks": []}]}', '{"judgements": 3}', "nonsense", "[1]"])
 def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(StoreError, match=FILE):

@@ -88,7 +88,7 @@ def test_where_no_run_reached_the_target_no_ratio_is_told():
     [
         (None, 100.0, "≥4.00x", "needed at least 4.00x the work of hf (95 % CI ≥4.00,"),
         (100.0, None, "≤0.25x", "needed at most 0.25x the work of hf (95 % CI ≤0.25,"),
-        ("failed", 100.0, "∞x", "needed ∞x the work of hf (95 % CI ∞,"),
+        ("failed", 100.0, "∞x", "lsmr never got where hf did (95 % CI unbounded,"),
     ],
 )
 def test_the_ratio_to_a_method_that_never_reached_the_target_is_a_bound(method, baseline, sign, words):
@@ -104,7 +104,7 @@ def test_seeds_neither_solved_leave_the_interval_open():
     base = dict.fromkeys(range(8), 100.0)
     records = runs({"hf": base | {6: None, 7: None}, "lsmr": dict.fromkeys(base)}, tau=400.0)
     limited = sentences(only(records, budget={"usps": 400.0}))
-    assert limited.startswith("On usps (8 paired seeds, costs up to the limit of 400), ")
+    assert limited.startswith("On usps (8 paired seeds, limit 400), ")
     assert "needed at least 4.00x the work of hf (95 % CI unbounded, Wilcoxon" in limited
     assert "0/8 wins, 2 ties)" in limited
     assert "In 2 seeds it is open which was cheaper." in sentences(only(records))
@@ -122,16 +122,23 @@ def test_how_runs_ended_is_told_in_sentence_table_and_markdown():
     words = "Target reached by lsmr in 5/8 (1 cut off, 1 diverged, 1 failed) and by hf in 7/8 (1 cut off). A run that"
     assert words in sentences(c)
     assert "no limit of work was given" in endings([only(records)])
+    failing = runs({"hf": base, "lsmr": base | {1: "failed"}})
+    assert endings([only(failing)]) == "not at the target: lsmr 1 failed"  # for which no limit is wanted
     assert endings([only(win())]) == ""
 
 
 def test_what_was_extended_preliminary_or_decided_early_is_told():
-    c = replace(only(win()), planned=10, first_n=7, first_verdict="inconclusive", decided_at=7)
+    c = replace(only(win()), planned=10, first_n=7, first_verdict="inconclusive", first_how="extended")
     words = sentences(c)
     assert "Preliminary: 8 of 10 planned seeds." in words
-    assert "Extended without having declared it: with 7 seeds the verdict was inconclusive." in words
-    assert "Decided at the declared look of 7 seeds." in words
-    assert "extended undeclared, at first: lsmr inconclusive with 7 seeds" in " ".join(printed([c]).split())
+    assert "Extended without having declared it; before: inconclusive with 7 seeds." in words
+    assert "An earlier block of seeds was judged too: inconcl" in sentences(replace(c, first_how="earlier block"))
+    assert "Judged before by another test, level or margin: inconcl" in sentences(replace(c, first_how="another rule"))
+    decided = sentences(replace(c, decided_at=8))
+    assert "Decided at the declared look of 8 seeds, which this is." in decided
+    assert "Preliminary" not in decided
+    assert "judged before, undeclared: lsmr inconclusive with 7 seeds" in " ".join(printed([c]).split())
+    assert "fresh" not in sentences(replace(only(simulated(1.0, 0.3, 10, np.random.default_rng(0))), planned=20))
 
 
 def test_no_common_seed_at_all():

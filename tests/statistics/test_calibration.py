@@ -260,7 +260,7 @@ def cells(rng, n, k, sd, main=(), joint=0.0, tau=math.inf):
     low = np.where(solved, y, tau)
     limit = None if math.isinf(tau) else math.exp(tau)
     bounds = Bounds(low, np.where(solved, y, math.inf))
-    return factorial.BlockedRuns("usps", "work_to_target", limit, 0, bounds, Bounds.of(low), solved)
+    return factorial.BlockedRuns("usps", "work_to_target", limit, 0, bounds, ~solved, solved)
 
 
 def judged(rng, n, k, sd, **made):
@@ -318,7 +318,7 @@ def test_effects_that_multiply_are_not_called_synergy_because_the_budget_cut_one
         joint = factorial.judge_effects([block], design(2), 1.10, ALPHA)[-1]
         wrong += is_found(joint)
         covered += joint.ci_low <= 1 <= joint.ci_high
-        naive += 3 * wilcoxon_pratt((block.within.low @ design(2).weights(("a", "b"))).round(12)) < ALPHA
+        naive += 3 * wilcoxon_pratt((block.y.low @ design(2).weights(("a", "b"))).round(12)) < ALPHA
     say("false synergy with one cell cut off, n = 20", wrong / repeats, repeats)
     say("... had the budget counted as the cost", naive / repeats, repeats)
     say("... intervals that cover", covered / repeats, repeats)

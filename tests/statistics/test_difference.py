@@ -32,9 +32,9 @@ def test_runs_that_miss_the_target_are_tested_at_the_limit_and_bound_the_ratio()
     hf = {0: 100.0, 1: 200.0, 2: None, 3: "failed", 4: None}
     lsmr = {0: None, 1: 300.0, 2: 100.0, 3: None, 4: "failed"}
     found = pair(runs({"hf": hf, "lsmr": lsmr}, tau=251.0), "usps", "lsmr", "hf", "work_to_target", 250.0)
-    # within the limit: log 2.5, log 250/200 (300 is beyond it), log 100/250, and two pairs nobody solved
-    assert found.within.complete
-    assert found.within.low == pytest.approx(np.log([2.5, 1.25, 0.4, 1.0, 1.0]), abs=1e-12)
+    # within the limit two runs tie that both missed the target; of the others it is known who was cheaper
+    assert found.within.low == pytest.approx([math.log(2.51), math.log(1.5), -math.inf, 0.0, 0.0], abs=1e-12)
+    assert found.within.high == pytest.approx([math.inf, math.inf, math.log(100 / 251), 0.0, 0.0], abs=1e-12)
     # of the costs: more than 251/100, than 300/200, less than 100/251; failed is never, cut off is later or never
     assert found.d.low == pytest.approx([math.log(2.51), math.log(1.5), -math.inf, -math.inf, 0.0], abs=1e-12)
     assert found.d.high == pytest.approx([math.inf, math.inf, math.log(100 / 251), 0.0, math.inf], abs=1e-12)
@@ -110,6 +110,28 @@ def test_equivalence_takes_every_value_that_a_cut_off_pair_may_have():
     assert censored(3).p_tost_holm > 0.05
     assert (censored(3).verdict, censored(3).ties) == ("inconclusive", 3)
     assert censored(3, of_both=False).verdict == "inconclusive"
+
+
+def test_a_limit_that_cuts_off_the_bad_half_of_one_method_makes_it_no_better():
+    """min(T, limit) is one-sided for a method whose costs spread, though its log ratio is symmetric about 0."""
+    rng, better = np.random.default_rng(5), 0
+    for _ in range(200):
+        noisy = np.exp(0.3 * rng.standard_normal(20))
+        costs = {s: float(c) if c <= 1.05 else None for s, c in enumerate(noisy)}
+        c = only(runs({"hf": dict.fromkeys(range(20), 1.0), "lsmr": costs}, tau=1.05), budget={"usps": 1.05})
+        better += c.differs == "better"
+    assert better <= 5
+
+
+def test_runs_that_never_get_there_make_nothing_equivalent():
+    """Five runs below the margin's lower end that never end are no evidence that the rest is above it."""
+    base = {s: 100.0 + s for s in range(20)}
+    near = {s: cost * (0.90 + 0.002 * s) for s, cost in base.items()}
+    failing = only(runs({"hf": base, "lsmr": near | dict.fromkeys(range(5), "failed")}))
+    without = only(runs({"hf": base, "lsmr": {s: near[s] for s in range(5, 20)}}))
+    assert without.verdict == "equivalent"
+    assert failing.p_tost > 0.05
+    assert failing.verdict != "equivalent"
 
 
 def test_a_difference_may_be_sure_and_within_the_margin():

@@ -26,6 +26,15 @@ def test_across_tasks_needs_six_and_counts_each_task_once():
     assert overall.to_row()["tasks"] == 6
 
 
+def test_one_run_that_never_gets_there_makes_no_task():
+    """Nine of ten seeds are dearer on every task; the baseline fails in the tenth."""
+    base = {s: 100.0 + s for s in range(10)}
+    tables = [runs({"hf": base | {0: "failed"}, "lsmr": {s: 1.5 * c for s, c in base.items()}}) for _ in range(6)]
+    family = [pair(table, "usps", "lsmr", "hf", "work_to_target") for table in tables]
+    (overall,) = across_tasks(family, 0.05)
+    assert (overall.verdict, overall.ratio) == ("worse", pytest.approx(1.5))
+
+
 def test_secondary_measures_have_intervals_and_no_p_value():
     hf = {s: 100.0 + s for s in range(8)}
     records = runs({"hf": hf, "lsmr": {**{s: 80.0 + s for s in range(7)}, 7: "failed"}})

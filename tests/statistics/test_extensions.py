@@ -1,5 +1,6 @@
 """Seeds added after a judgement: remembered, told apart from declared looks and fresh blocks."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,40 +11,56 @@ from hfbench.records.judgements import Judged, Judgement
 from hfbench.statistics.extensions import first_look
 
 NAME = "shf against hf on tiny-curves"
+RULE = "wilcoxon, level 0.05, margin 1.1"
 
 
-def judged(*seeds: int, settings: str = "a", complete: bool = True, verdict: str = "better") -> Judged:
-    return Judged(settings, seeds, complete, verdict)
+def judged(
+    *seeds: int, settings: str = "a", rule: str = RULE, planned: tuple[int, ...] = (), verdict: str = "better"
+) -> Judged:
+    return Judged(settings, rule, planned or seeds, seeds, verdict)
 
 
-def looked(*entries: Judged, looks: tuple[int, ...] = ()) -> list[Judgement]:
-    return [Judgement("2026-01-01", looks, {NAME: entry}) for entry in entries]
+def looked(*entries: Judged, looks: tuple[int, ...] = (), name: str = NAME) -> list[Judgement]:
+    return [Judgement("2026-01-01", looks, {name: entry}) for entry in entries]
 
 
 def test_more_seeds_than_were_judged_first_are_an_extension():
     before = looked(judged(0, 1, verdict="inconclusive"), judged(0, 1, 2))
-    found = first_look(NAME, judged(0, 1, 2, 3), before, ())
+    found = first_look(judged(0, 1, 2, 3), before, ())
     assert found is not None
     assert (found.seeds, found.verdict) == ((0, 1), "inconclusive")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        looked(judged(0, 1, 2, 3, 4)),  # fewer now
+        looked(judged(0, 1, 7)),  # some others
+        looked(judged(5, 6)),  # a block before
+        looked(judged(0, 1, 2, rule="sign, level 0.05, margin 1.1")),  # another test on the same seeds
+        looked(judged(0, 1, planned=(0, 1, 5))),  # a run of them lost, then others planned
+        looked(judged(0, 1), name="shf2 against hf on tiny-curves"),  # the same method by another name
+        looked(judged(0, 1), looks=(2, 4)),  # looks that were not these
+    ],
+)
+def test_any_other_judgement_of_the_same_question_is_told(before):
+    assert first_look(judged(0, 1, 2), before, (2, 3)) is before[0].judged[next(iter(before[0].judged))]
 
 
 @pytest.mark.parametrize(
     ("before", "now", "looks"),
     [
         (looked(judged(0, 1, 2)), judged(0, 1, 2), ()),  # the same again
-        (looked(judged(0, 1)), judged(5, 6, 7), ()),  # a fresh block
-        (looked(judged(0, 1, settings="b")), judged(0, 1, 2), ()),  # another comparison
-        (looked(judged(0, 1, complete=False)), judged(0, 1, 2), ()),  # before all planned seeds were there
+        (looked(judged(0, 1, settings="b")), judged(0, 1, 2), ()),  # another question
+        (looked(judged(0, 1, planned=(0, 1, 2))), judged(0, 1, 2), ()),  # before all planned seeds were there
+        (looked(judged(planned=(0, 1))), judged(0, 1, 2), ()),  # before there was any
+        (looked(judged(0, 1, verdict="inconclusive (n too small)")), judged(0, 1, 2), ()),  # it could be nothing else
         (looked(judged(0, 1), looks=(2, 3)), judged(0, 1, 2), (2, 3)),  # a declared look
         ([], judged(0, 1), ()),
     ],
 )
 def test_what_is_no_extension(before, now, looks):
-    assert first_look(NAME, now, before, looks) is None
-
-
-def test_looks_declared_after_the_first_judgement_do_not_cover_it():
-    assert first_look(NAME, judged(0, 1, 2), looked(judged(0, 1)), (2, 3)) is not None
+    assert first_look(now, before, looks) is None
 
 
 @pytest.mark.slow
@@ -52,17 +69,16 @@ def test_looks_declared_after_the_first_judgement_do_not_cover_it():
 def test_an_extension_is_told_in_table_report_and_tag(tmp_path: Path) -> None:
     results = results_folder(tmp_path / "results")
     file = tmp_path / "file"
-    assert "xtended" not in run_quietly(tiny(file, "study.seeds=2"), results)[1]
-    assert "xtended" not in compare_quietly(tiny(file, "study.seeds=2"), results)[1]
-    _, screen = run_quietly(tiny(file, "study.seeds=3"), results)
-    told = "Extended without having declared it: with 2 seeds the verdict was inconclusive (n too small)."
-    assert told in " ".join(screen.split())
+    assert "before" not in run_quietly(tiny(file, "study.seeds=6"), results)[1]
+    assert "before" not in compare_quietly(tiny(file, "study.seeds=6"), results)[1]
+    _, screen = run_quietly(tiny(file, "study.seeds=7"), results)
+    (said,) = re.findall(r"Extended without having declared it; before: (.*?) with 6 seeds\.", " ".join(screen.split()))
     folder = results / "studies" / "tiny"
-    assert told in (folder / "report.md").read_text()
+    assert f"before: {said} with 6 seeds." in (folder / "report.md").read_text()
     kept = read_json(folder / "judgements.json") or {}
-    assert [len(one["judged"][NAME]["seeds"]) for one in kept["judgements"]] == [2, 3]
+    assert [len(one["judged"][NAME]["seeds"]) for one in kept["judgements"]] == [6, 7]
     (row,) = (read_json(folder / "comparisons.json") or {})["comparisons"]
-    assert (row["first_n"], row["first_verdict"]) == (2, "inconclusive (n too small)")
+    assert (row["first_n"], row["first_verdict"], row["first_how"]) == (6, said, "extended")
 
     from mlflow.tracking import MlflowClient
 
@@ -72,4 +88,4 @@ def test_an_extension_is_told_in_table_report_and_tag(tmp_path: Path) -> None:
     (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")
     parents = client.search_runs([experiment.experiment_id], "tags.study_key LIKE '%'")
     tags = [run.data.tags.get("not-at-target/tiny-curves/shf-vs-hf", "") for run in parents]
-    assert any("extended undeclared, at first: shf inconclusive (n too small) with 2 seeds" in tag for tag in tags)
+    assert any(f"judged before, undeclared: shf {said} with 6 seeds" in tag for tag in tags)

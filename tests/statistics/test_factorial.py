@@ -161,9 +161,9 @@ def test_runs_that_miss_the_target_are_tested_at_the_limit_and_bound_the_ratio()
     plan = design()
     made = block(runs(costs), "usps", plan, "work_to_target", 200.0)
     main = contrast(made, plan, ("solver",))
-    y = np.log([100.0, 200.0, 200.0, 200.0])
-    assert main.within.complete
-    assert main.within.low[0] == pytest.approx((y[2] + y[3] - y[0] - y[1]) / 2)
+    # m10 over m00: more than 400/100, for it was cut off; m11 and m01 (300 is beyond the limit) both missed: 0
+    assert main.within.low[0] == pytest.approx(math.log(4) / 2)
+    assert main.within.high[0] == math.inf
     assert (main.d.low[0], main.d.high[0]) == (-math.inf, math.inf)  # m01 and m11 may both be anything
     found = by_name(runs(costs), budget={"usps": 200.0})
     assert (found["solver"].censored_from, found["solver"].censored_to) == (0.5, 1.0)

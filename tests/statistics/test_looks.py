@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from support.result_tables import runs
-from support.tiny_study import results_folder, run_quietly, tiny, uses_mlflow
+from support.tiny_study import TEXT, results_folder, run_quietly, tiny, uses_mlflow
 
+from hfbench.config.load import load_study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.records.recorded_study import Leftovers, RecordedStudy
@@ -31,6 +32,14 @@ def test_looks_share_alpha_in_proportion_to_their_new_seeds():
 def test_looks_that_are_none_are_refused(tmp_path: Path, given: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny(tmp_path, "study.seeds=20", f"study.looks={given}")
+
+
+def test_more_seeds_than_looks_are_refused_and_fewer_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(TEXT.replace("seeds = 2", "seeds = 20\nlooks = [7, 20]"))
+    with pytest.raises(ConfigError, match="--seeds: the study declares its last look at 20 seeds, but got 25"):
+        load_study(str(file), seeds=25)
+    assert load_study(str(file), seeds=7).looks == (7, 20)
 
 
 def recorded(tmp_path: Path, n: int, ratios: list[float], declared: str = "[8, 20]") -> RecordedStudy:
@@ -69,8 +78,8 @@ def test_a_look_is_judged_on_its_seeds_at_its_share(tmp_path: Path) -> None:
 
 def test_what_a_look_decided_stays_decided(tmp_path: Path) -> None:
     (c,) = findings_of(recorded(tmp_path, 20, TURNS)).comparisons
-    assert (c.verdict, c.decided_at, c.n, c.p) == ("clearly better", 8, 20, 2 / 2**8)
-    assert c.ratio_high > 0.9  # the ratio is that of all seeds
+    assert (c.verdict, c.decided_at, c.n, c.p, c.differs) == ("clearly better", 8, 8, 2 / 2**8, "better")
+    assert c.ci_high < 1  # the row is that of the look
     without = recorded(tmp_path, 20, TURNS, declared="[]")
     assert verdict(without)[0] != "clearly better"
 

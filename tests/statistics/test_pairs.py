@@ -26,6 +26,15 @@ def test_a_measure_of_the_end_counts_divergence_as_the_worst_error() -> None:
     assert found.ended == ("diverged", "reached", "reached")
 
 
+def test_an_error_of_zero_is_the_best_there_is_and_two_tie() -> None:
+    table = pd.DataFrame(
+        {"task": "usps", "method": ["hf"] * 3 + ["shf"] * 3, "seed": [0, 1, 2] * 2, "outcome": "reached",
+         "final_test_error": [1.0, 0.0, 0.0, 0.0, 0.0, 2.0]}
+    )  # fmt: skip
+    found = measured(table, "usps", "shf", "hf", "final_test_error")
+    assert (list(found.d.low), list(found.d.high)) == ([-np.inf, 0.0, np.inf], [-np.inf, 0.0, np.inf])
+
+
 def test_a_failed_run_has_no_memory_that_could_be_compared() -> None:
     table = pd.DataFrame(
         {"task": "usps", "method": ["hf", "hf", "shf", "shf"], "seed": [0, 1] * 2,
@@ -85,6 +94,8 @@ def test_bad_input_is_named(options, message):
 
 def test_bad_tables_are_named():
     records = runs({"hf": {0: 1.0}, "lsmr": {0: 2.0}})
+    with pytest.raises(ConfigError, match="reached, budget, diverged, failed, but got crashed"):
+        compare(records.assign(outcome="crashed"), "hf")
     with pytest.raises(ConfigError, match="more than once"):
         compare(pd.concat([records, records]), "hf")
     with pytest.raises(ConfigError, match="lacks work_to_target"):
