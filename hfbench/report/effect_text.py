@@ -22,7 +22,6 @@ from hfbench.report.wording import (
     interval,
     leading_p,
     level,
-    number,
     p_value,
     pairs_text,
     percent,
@@ -147,8 +146,7 @@ def _cut_off(c: Effect, names: Names) -> str:
         f"{_share(c.censored_from)} of the runs at {first} and {_share(c.censored_to)} at {second} did not reach the "
         "target"
     )
-    tested = "" if c.limit is None else f"; the test is of costs up to the limit of {number(c.limit)}"
-    return f"{cut}: the ratio is known within bounds{tested}."
+    return f"{cut}: the ratio is known within bounds."
 
 
 def _advice(c: Effect) -> list[str]:
