@@ -73,34 +73,43 @@ def wilcoxon_pratt(d: Array) -> float:
 def signed_rank_below(d: Bounds) -> float:
     """One-sided p of "d is symmetric about 0 or more", never below that of the unknown d; small where d is below 0.
 
-    Where all d are known, infinite or not, it is the exact P(W⁺ ≤ w) of `tails`. Else let C be the number of Walsh
-    averages (dᵢ + dⱼ)/2 ≥ 0, i ≤ j, with every d at its upper end. W⁺ grows with every d, so that w ≤ C, but the ties
-    and zeros that the unknown d may have change the null distribution too. With W⁺ of untied ranks 1 … n,
+    Where all d are known, infinite or not, it is the exact P(W⁺ ≤ w) of `tails`. Else take every d at its upper end,
+    and let C be z for each d ≥ 0 beyond the z known zeros, and 1 for each of their Walsh averages (dᵢ + dⱼ)/2 ≥ 0,
+    i ≤ j.
+    W⁺ grows with every d, so that w ≤ C; but ties and zeros that the unknown d may have change the null distribution
+    too. With W⁺ of the untied ranks z + 1 … n,
 
-        p ≤ min(2·P(W⁺ ≤ C), P(W⁺ ≤ C + T)),    T = Σ over groups of m equal |d| of ⌊m²/4⌋/2,
+        p ≤ min(2·P(W⁺ ≤ C), P(W⁺ ≤ C + T)),
 
-    all unknown d joined to the largest group. First: breaking the ties at random, and in the opposite order, gives
-    untied sums whose mean is the tied one, so one of the two is no larger. Second: no choice of signs moves the sum of
-    a group's untied ranks further than ⌊m²/4⌋/2 from that of its tied ones.
+    First: breaking the ties at random, and in the opposite order, gives untied sums whose mean is the tied one, so one
+    of the two is no larger. Second: q positive signs in a group of m equal |d| move the sum of its untied ranks by at
+    most q(m − q)/2 from that of its tied ones, and a sum of C or less has few positive signs: T of `_most_moved`.
     """
     if d.complete:
         return tails(d.low)[0]
-    null = rank_sum_null(np.arange(1.0, len(d) + 1))[::2]
-    below = np.cumsum(null)
+    zeros = d.known & (d.low == 0)
+    z, high = int(zeros.sum()), d.high[~zeros]
     with np.errstate(invalid="ignore"):  # ∞ − ∞ is NaN, which is not below 0
-        sums = np.add.outer(d.high, d.high)
-    c = int((~(sums < 0))[np.tri(len(d), dtype=bool)].sum())
-    far = min(math.floor(c + _most_moved(d)), below.size - 1)
+        sums = np.add.outer(high, high)
+    c = z * int((high >= 0).sum()) + int((~(sums < 0))[np.tri(high.size, dtype=bool)].sum())
+    below = np.cumsum(rank_sum_null(np.arange(z + 1.0, len(d) + 1))[::2])
+    far = min(math.floor(c + _most_moved(d, c, z)), below.size - 1)
     return float(min(1.0, 2 * below[c], below[far]))
 
 
-def _most_moved(d: Bounds) -> float:
-    """T of `signed_rank_below`; zeros have the lowest ranks, tied or not."""
+def _most_moved(d: Bounds, c: int, z: int) -> float:
+    """T of `signed_rank_below`: the largest Σ q(m − q)/2 over groups, with no more than Q positive signs in all.
+
+    Q of them have rank sums of at least Q z + Q(Q + 1)/2, which must be C or less. All unknown d join the largest
+    group. The (q + 1)-th sign of a group adds (m − 2q − 1)/2; zeros have the lowest ranks, tied or not.
+    """
     known = np.abs(d.low[d.known])
     groups = np.sort(np.unique(known[known > 0], return_counts=True)[1])
     largest = int(groups[-1]) if groups.size else 0
     sizes = [*groups[:-1].tolist(), largest + int((~d.known).sum())]
-    return float(sum(m * m // 4 for m in sizes)) / 2
+    most = (math.isqrt((2 * z + 1) ** 2 + 8 * c) - (2 * z + 1)) // 2
+    gains = sorted(((m - 2 * q - 1) / 2 for m in sizes for q in range(m // 2)), reverse=True)
+    return float(sum(gains[:most]))
 
 
 def wilcoxon_bounded(d: Bounds) -> float:
