@@ -125,12 +125,12 @@ def _verdicts(situation: Situation, n: int, ratio: float, rng: np.random.Generat
     looks = situation.looks or (n,)
     levels = spend(looks, ALPHA) if situation.declared else [ALPHA] * len(looks)
     return [
-        judge_pairs([pairs_of(own[:seen], others[:seen], _limit(situation))], MARGIN, alpha, situation.test)[0]
+        judge_pairs([simulated_pairs(own[:seen], others[:seen], _limit(situation))], MARGIN, alpha, situation.test)[0]
         for seen, alpha in zip(looks, levels, strict=True)
     ]
 
 
-def pairs_of(own: Sequence[RunCost], others: Sequence[RunCost], limit: float | None) -> Pairs:
+def simulated_pairs(own: Sequence[RunCost], others: Sequence[RunCost], limit: float | None) -> Pairs:
     """Pairs as `pairs.pair` makes them of a table of results."""
     d, within = log_ratios(own, others), within_limit(own, others, math.inf if limit is None else limit)
     endings = (tuple(cost.ended for cost in costs) for costs in (own, others))

@@ -85,14 +85,17 @@ def test_a_chain_of_dense_layers_has_the_units_of_the_convention() -> None:
 
 def test_so_has_any_network_of_dense_layers() -> None:
     """The deltas of the inputs, which no pass takes, are counted there too."""
-    assert units_of(Residual(), torch.randn(5, 6)) == UNITS
+    units = units_of(Residual(), torch.randn(5, 6))
+    assert units == UNITS | {"squares": units["squares"]}
+    assert 2 < units["squares"] <= 3, "with one backward pass at most, which tells whether layers have the cases first"
 
 
 def test_a_convolution_takes_two_more_for_a_product_and_forms_each_cases_gradient() -> None:
     """Two layers of equal cost; the first has no inputs to differentiate by, which saves two of its four."""
     model = convolutional()
     units = units_of(model, torch.randn(5, 16))
-    assert units == UNITS | {"jvp": (4 + 2) / 2 + 0.5, "norms": 2.0}
+    assert units == UNITS | {"jvp": (4 + 2) / 2 + 0.5, "norms": 2.0, "squares": units["squares"]}
+    assert 2 < units["squares"] <= 3
 
 
 def test_a_recurrent_net_takes_each_case_by_itself() -> None:

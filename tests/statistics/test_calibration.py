@@ -18,7 +18,7 @@ from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.comparisons import compare, judge_pairs
 from hfbench.statistics.paired_tests import hodges_lehmann, wilcoxon_pratt
 from hfbench.statistics.run_costs import CUT_OFF, REACHED, RunCost
-from hfbench.statistics.simulation import SITUATIONS, pairs_of, rates, sizes
+from hfbench.statistics.simulation import SITUATIONS, rates, simulated_pairs, sizes
 
 ALPHA = 0.05
 
@@ -37,7 +37,7 @@ def paired(t, base, tau=math.inf):
     def known(costs):
         return [RunCost(c, c, REACHED) if c <= tau else RunCost(tau, math.inf, CUT_OFF) for c in costs]
 
-    of = pairs_of(known(t), known(base), None if math.isinf(tau) else tau)
+    of = simulated_pairs(known(t), known(base), None if math.isinf(tau) else tau)
     return replace(of, task="usps", method="lsmr", baseline="hf")
 
 
