@@ -3,7 +3,6 @@
 c           if the run reached the target at c
 infinity    if its own method ended it, by an exception or by divergence: it never gets there, whatever is spent
 [s, inf)    if a limit ended it at its own spending s: no other run's spending bounds it
-
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ def costs_by_seed(runs: pd.DataFrame, cost: str, limit: float = math.inf) -> dic
     Raises ConfigError for a cost that is not positive.
     """
     to_target, spent = column(runs, cost), column(runs, MEASURES[cost].spent)
-    outcomes = runs["outcome"] if "outcome" in runs.columns else [CUT_OFF] * len(runs)
-    rows = zip(runs["seed"], to_target, spent, outcomes, strict=True)
+    rows = zip(runs["seed"], to_target, spent, runs["outcome"], strict=True)
     costs = {seed: _run_cost(t, s, outcome, limit) for seed, t, s, outcome in rows}
     for seed, known in costs.items():
         if known.ended == REACHED and known.low <= 0:

@@ -173,7 +173,7 @@ def _runs(
 
 
 def _run(cost: float, spent: float, failed: bool) -> RunCost:
-    if failed and cost > 0:
+    if failed:
         return RunCost(math.inf, math.inf, FAILED)
     return RunCost(cost, cost, REACHED) if cost <= spent else RunCost(float(spent), math.inf, CUT_OFF)
 
