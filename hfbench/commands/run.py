@@ -73,8 +73,11 @@ def run_study(
             console.print(escape(advice), highlight=False)
         try:
             with sigterm_interrupts():
+                later = set(missing)
                 for now in _look_by_look(study, missing):
-                    _carry_out(specs, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine))
+                    later = later - now.keys()
+                    seen = {key: spec for key, spec in specs.items() if key not in later}
+                    _carry_out(seen, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine))
                     recorded = up_to_decision(gather(study, specs, results))
                     if len(recorded.specs) < len(specs):  # decided before the last look
                         break

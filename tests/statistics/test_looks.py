@@ -109,3 +109,5 @@ def test_a_study_runs_look_by_look_until_all_is_decided(tmp_path: Path) -> None:
     assert "Everything was decided at the look of 8 seeds: 8 runs of later looks not made." in said
     assert len(list((results / "runs").iterdir())) == 16
     assert "not recorded" not in said
+    assert "not in MLflow yet" not in said
+    assert "[16/16]" in said
