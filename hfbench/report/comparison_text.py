@@ -20,8 +20,10 @@ from hfbench.report.wording import (
     colour,
     grid_of,
     interval,
+    judged_before,
     leading_p,
     level,
+    looked_at,
     number,
     p_value,
     pairs_text,
@@ -38,11 +40,6 @@ from hfbench.statistics.run_costs import REACHED, costs_by_seed
 if TYPE_CHECKING:
     import pandas as pd
 
-BEFORE = {
-    "extended": "Extended without having declared it; before",
-    "earlier block": "An earlier block of seeds was judged too",
-    "another rule": "Judged before by another test, level or margin",
-}
 OF_WHOLE_RUNS = ("seconds", "products", "final_test_error", EARLY)
 
 
@@ -88,8 +85,7 @@ def endings(group: Sequence[Comparison]) -> str:
         lines.append(
             f"no limit of {MEASURES[first.cost].short} was given: what was cut off is known within bounds only"
         )
-    extended = "; ".join(f"{c.method} {c.first_verdict} with {c.first_n} seeds" for c in group if c.first_n)
-    return "; ".join([*lines, *([f"judged before, undeclared: {extended}"] if extended else [])])
+    return "; ".join([*lines, *judged_before((c.method, c) for c in group)])
 
 
 def ending_of_baseline(c: Comparison) -> str:
@@ -185,13 +181,7 @@ def _remarks(c: Comparison) -> list[str]:
         less = f"by less than {percent(c.margin)}"
         known = {"": f"They differ {less}", "better": f"Surely less, but {less}", "worse": f"Surely more, but {less}"}
         remarks.append(f"{known[c.differs]}.")
-    remarks += [*_ended(c), *_left_out(c)]
-    if c.planned is not None and c.n < c.planned and c.decided_at is None:
-        remarks.append(f"Preliminary: {c.n} of {count(c.planned, 'planned seed')}.")
-    if c.first_n is not None:
-        remarks.append(f"{BEFORE[c.first_how]}: {c.first_verdict} with {count(c.first_n, 'seed')}.")
-    if c.decided_at is not None:
-        remarks.append(f"Decided at the declared look of {count(c.decided_at, 'seed')}, which this is.")
+    remarks += [*_ended(c), *_left_out(c), *looked_at(c)]
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))
     return remarks

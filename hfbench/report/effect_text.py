@@ -20,8 +20,10 @@ from hfbench.report.wording import (
     colour,
     grid_of,
     interval,
+    judged_before,
     leading_p,
     level,
+    looked_at,
     p_value,
     pairs_text,
     percent,
@@ -47,7 +49,7 @@ def table(effects: Sequence[Effect], names: Names, console: Console) -> None:
 def _effect_table(group: Sequence[Effect]) -> Table:
     first = group[0]
     title = Text.assemble((first.task, "bold"), f" · effects on {_title(first)}")
-    grid = grid_of(title)
+    grid = grid_of(title, caption="; ".join(_before(group)))
     grid.add_column("effect", overflow="fold", min_width=14)
     for name in ("ratio", f"{level(first)} CI", *HEAD):
         grid.add_column(name, justify="right", no_wrap=True)
@@ -57,6 +59,10 @@ def _effect_table(group: Sequence[Effect]) -> Table:
             Text(" × ".join(effect.factors)), *cells(effect), Text(effect.verdict, style=colour(effect.verdict))
         )
     return grid
+
+
+def _before(group: Sequence[Effect]) -> list[str]:
+    return judged_before((" × ".join(effect.factors), effect) for effect in group)
 
 
 def cells(one: Effect) -> tuple[str, ...]:
@@ -84,6 +90,7 @@ def markdown(effects: Sequence[Effect], names: Names) -> str:
         lines += [
             row_of((*map(literal, row), f"**{effect.verdict}**")) for row, effect in zip(rows, group, strict=True)
         ]
+        lines += [line for told in _before(group) for line in ("", f"{literal(told[:1].upper() + told[1:])}.")]
         parts.append("\n".join([*lines, "", *(f"- {literal(sentence(effect, names))}" for effect in group)]))
     return "\n\n".join(parts) + "\n"
 
@@ -129,6 +136,7 @@ def _remarks(c: Effect, names: Names) -> list[str]:
         remarks.append(_cut_off(c, names))
     if c.missing:
         remarks.append(f"{count(c.missing, 'seed')} not run in all {c.cells} cells left out.")
+    remarks += looked_at(c)
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))
     return remarks

@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from hfbench.messages import count
 from hfbench.statistics.difference import Difference
 from hfbench.statistics.location_tests import TESTS
 
@@ -22,6 +23,11 @@ COLOURS = {
     "inconclusive": "yellow",
     "synergy": "green",
     "antagonism": "red",
+}
+BEFORE = {
+    "extended": "Extended without having declared it; before",
+    "earlier block": "An earlier block of seeds was judged too",
+    "another rule": "Judged before by another test, level or margin",
 }
 
 
@@ -87,6 +93,24 @@ def sureness(c: Difference) -> list[str]:
     """`95 % CI 0.58-0.78`, and the p value, if there is one."""
     ends = interval(c.ci_low, c.ci_high) if is_bounded(c.ci_low, c.ci_high) else "unbounded"
     return [f"{level(c)} CI {ends}", *tested(c)]
+
+
+def looked_at(c: Difference) -> list[str]:
+    """Sentences on how often it was judged, and on how many seeds: what is planned, undeclared, or decided early."""
+    said = []
+    if c.planned is not None and c.n < c.planned and c.decided_at is None:
+        said.append(f"Preliminary: {c.n} of {count(c.planned, 'planned seed')}.")
+    if c.first_n is not None:
+        said.append(f"{BEFORE[c.first_how]}: {c.first_verdict} with {count(c.first_n, 'seed')}.")
+    if c.decided_at is not None:
+        said.append(f"Decided at the declared look of {count(c.decided_at, 'seed')}, which this is.")
+    return said
+
+
+def judged_before(named: Iterable[tuple[str, Difference]]) -> list[str]:
+    """What a table says of rows that were extended without a declared look; nothing where none was."""
+    extended = "; ".join(f"{name} {c.first_verdict} with {c.first_n} seeds" for name, c in named if c.first_n)
+    return [f"judged before, undeclared: {extended}"] if extended else []
 
 
 def number(value: float | None) -> str:

@@ -11,33 +11,44 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from hfbench.config.study import Study
 from hfbench.records.judgements import Judged, Judgement
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.statistics.claims import Claim
 from hfbench.statistics.comparisons import Comparison
+from hfbench.statistics.difference import Difference
+from hfbench.statistics.factorial import Effect
 from hfbench.statistics.findings import Findings
 from hfbench.statistics.looks import EARLY
 
 TOO_FEW = "inconclusive (n too small)"
+Told = TypeVar("Told", Comparison, Effect)
 UNDECIDABLE = (TOO_FEW, EARLY)  # verdicts that the runs could not have made others
 
 
 def judged_now(recorded: RecordedStudy, found: Findings) -> dict[str, Judged]:
     """What is judged by `found`, by name."""
+    study = recorded.study
     there: dict[tuple[str, str], set[int]] = {}
     for task, method, seed in zip(*(recorded.judged[name] for name in ("task", "method", "seed")), strict=True):
         there.setdefault((task, method), set()).add(int(seed))
-    named = [(remembered_as(c), c, c.verdict) for c in found.comparisons]
-    named += [(remembered_as(claim), claim.comparison, _answer(claim)) for claim in found.claims]
-    study, judged = recorded.study, {}
     rule = f"{study.test}, level {study.alpha:g}, margin {study.margin:g}"
-    for name, c, verdict in named:
-        both = there.get((c.task, c.method), set()) & there.get((c.task, c.baseline), set())
-        planned = tuple(sorted(study.on[c.task].seeds))
-        judged[name] = Judged(_settings(study, name, c), rule, planned, tuple(sorted(both)), verdict)
-    return judged
+
+    def judged(kind: str, c: Difference, methods: Sequence[str], verdict: str) -> Judged:
+        seeds = set.intersection(*(there.get((c.task, method), set()) for method in methods))
+        planned = sorted(study.on[c.task].seeds)
+        return Judged(_settings(study, kind, c, methods), rule, tuple(planned), tuple(sorted(seeds)), verdict)
+
+    now = {remembered_as(c): judged("", c, [c.method, c.baseline], c.verdict) for c in found.comparisons}
+    for claim in found.claims:
+        c = claim.comparison
+        now[remembered_as(claim)] = judged(claim.hypothesis.name, c, [c.method, c.baseline], _answer(claim))
+    for effect in found.effects:
+        cells = list(study.ablation.levels) if study.ablation is not None else []
+        now[remembered_as(effect)] = judged(f"{effect.kind} {effect.name}", effect, cells, effect.verdict)
+    return now
 
 
 def _answer(claim: Claim) -> str:
@@ -46,18 +57,19 @@ def _answer(claim: Claim) -> str:
     return TOO_FEW if c.p_holm is None and c.p_tost_holm is None else claim.answer
 
 
-def remembered_as(one: Comparison | Claim) -> str:
-    """What a comparison or claim is remembered by."""
+def remembered_as(one: Comparison | Claim | Effect) -> str:
+    """What a comparison, claim or effect is remembered by."""
     if isinstance(one, Claim):
         return f"claim {one.hypothesis.name} on {one.comparison.task}"
+    if isinstance(one, Effect):
+        return f"{one.kind} {one.name} on {one.task}"
     return f"{one.method} against {one.baseline} on {one.task}"
 
 
-def _settings(study: Study, name: str, c: Comparison) -> str:
+def _settings(study: Study, kind: str, c: Difference, methods: Sequence[str]) -> str:
     """A digest of what is asked: of the methods' settings, not of their names."""
-    methods = [dataclasses.asdict(study.methods[method]) | {"name": ""} for method in (c.method, c.baseline)]
-    kind = name.split()[1] if name.startswith("claim ") else ""
-    about = [kind, c.cost, study.tasks[c.task], study.targets[c.task], methods]
+    settings = [dataclasses.asdict(study.methods[method]) | {"name": ""} for method in methods]
+    about = [kind, c.cost, study.tasks[c.task], study.targets[c.task], settings]
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -72,10 +84,11 @@ def with_first_verdicts(
             replace(claim, comparison=_told(claim.comparison, judged[remembered_as(claim)], before, study))
             for claim in found.claims
         ],
+        effects=[_told(effect, judged[remembered_as(effect)], before, study) for effect in found.effects],
     )
 
 
-def _told(c: Comparison, now: Judged, before: Sequence[Judgement], study: Study) -> Comparison:
+def _told(c: Told, now: Judged, before: Sequence[Judgement], study: Study) -> Told:
     first = first_look(now, before, study.looks)
     planned = len(study.on[c.task].seeds)
     if first is None:
