@@ -18,9 +18,9 @@ from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     Name,
     colour,
+    earlier_verdicts,
     grid_of,
     interval,
-    judged_before,
     leading_p,
     level,
     looked_at,
@@ -85,7 +85,7 @@ def endings(group: Sequence[Comparison]) -> str:
         lines.append(
             f"no limit of {MEASURES[first.cost].short} was given: what was cut off is known within bounds only"
         )
-    return "; ".join([*lines, *judged_before((c.method, c) for c in group)])
+    return "; ".join([*lines, *earlier_verdicts((c.method, c) for c in group)])
 
 
 def ending_of_baseline(c: Comparison) -> str:

@@ -18,9 +18,9 @@ from hfbench.messages import count
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     colour,
+    earlier_verdicts,
     grid_of,
     interval,
-    judged_before,
     leading_p,
     level,
     looked_at,
@@ -62,7 +62,7 @@ def _effect_table(group: Sequence[Effect]) -> Table:
 
 
 def _before(group: Sequence[Effect]) -> list[str]:
-    return judged_before((" × ".join(effect.factors), effect) for effect in group)
+    return earlier_verdicts((" × ".join(effect.factors), effect) for effect in group)
 
 
 def cells(one: Effect) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def looked_at(c: Difference) -> list[str]:
     return said
 
 
-def judged_before(named: Iterable[tuple[str, Difference]]) -> list[str]:
+def earlier_verdicts(named: Iterable[tuple[str, Difference]]) -> list[str]:
     """What a table says of rows that were extended without a declared look; nothing where none was."""
     extended = "; ".join(f"{name} {c.first_verdict} with {c.first_n} seeds" for name, c in named if c.first_n)
     return [f"judged before, undeclared: {extended}"] if extended else []
