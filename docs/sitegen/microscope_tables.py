@@ -1,4 +1,4 @@
-"""Figures and tables of the page about frozen systems, from what the probes wrote and was committed."""
+"""Tables of the page about frozen systems, from what the probes wrote and was committed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ VARIANTS = ("identity", "martens", "chapelle-erhan", "kfac")
 SIZES = (25, 100, 500, 1000)
 
 
-def drawn() -> dict[str, Path]:
-    """Every figure by its path in the site, `figures/microscope-<task>-<name>.png`."""
-    return {f"figures/microscope-{file.parent.name}-{file.stem}.png": file for file in sorted(RESULTS.glob("*/*.png"))}
-
-
 def tables() -> dict[str, str]:
     """The page's tables as Markdown, by what they are of."""
-    return {"duels": duels(), "preconditioners": preconditioners(), "variance": variance()}
+    return {
+        "microscope-duels": duels(),
+        "microscope-preconditioners": preconditioners(),
+        "microscope-variance": variance(),
+    }
 
 
 def duels() -> str:
