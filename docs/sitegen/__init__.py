@@ -1,5 +1,5 @@
-"""Documentation made from the code: pages, tables and figures made from it by the build.
+"""Documentation made from the code: `python -m docs.sitegen` writes it into docs/, where it is committed.
 
-`pages.generated()` and `pages.figures()` are all of it. `docs/hook.py` hands both to mkdocs; `python -m docs.sitegen`
-writes both, beside the pages written by hand, as plain Markdown for any other builder. Nothing here needs mkdocs.
+`pages.generated()` are the reference pages, `result_tables.filled()` the tables of results. `docs/hook.py` shows docs/
+with mkdocs; `python -m docs.sitegen OUT` writes a copy for any other builder. Nothing here needs mkdocs.
 """

@@ -1,16 +1,21 @@
-"""Figures of the benchmark page, drawn from the same file as its tables."""
+"""Figures of the benchmark page, drawn from the same file as its tables; each names the rows that it shows."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from hfbench.figures.style import FAINT, method_legend, new_page, save, styles, task_page, theme
 
 from .benchmark_page import FIGURES, results
+from .outside import DOCS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,16 +24,39 @@ Rows = list[dict[str, Any]]
 PANEL = (3.2, 2.6)  # inches
 
 
-@cache
-def drawn() -> dict[str, Path]:
-    """Every figure by its path in the site; drawn once for a process, into a folder that lasts as long."""
-    folder = Path(tempfile.mkdtemp(prefix="hfbench-benchmarks-"))
+def write() -> list[str]:
+    """Draws the figures whose rows have changed, and gives their paths below docs/."""
     found = results()["benchmarks"]
-    return {
-        f"figures/benchmark-{name}.png": DRAWINGS[name](found[name]["rows"], folder / name)[0]
-        for name in FIGURES
-        if name in found
-    }
+    stale = [name for name in FIGURES if name in found and shown(file(name)) != digest(found[name]["rows"])]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in stale:
+            rows = found[name]["rows"]
+            _signed(DRAWINGS[name](rows, Path(folder) / name)[0], file(name), digest(rows))
+    return [file(name).relative_to(DOCS).as_posix() for name in stale]
+
+
+def file(name: str) -> Path:
+    return DOCS / f"explanation/benchmark-{name}.png"
+
+
+def digest(rows: Rows) -> str:
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def shown(png: Path) -> str:
+    """The digest of the rows that a committed figure shows; empty if there is none."""
+    if not png.is_file():
+        return ""
+    with Image.open(png) as picture:
+        return str(picture.info.get("rows", ""))
+
+
+def _signed(drawn: Path, png: Path, rows: str) -> None:
+    """Copies a figure and adds the digest of its rows."""
+    info = PngInfo()
+    info.add_text("rows", rows)
+    with Image.open(drawn) as picture:
+        picture.save(png, pnginfo=info, dpi=picture.info["dpi"], optimize=True)
 
 
 def product(rows: Rows, path: Path) -> list[Path]:

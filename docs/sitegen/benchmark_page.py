@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .markdown import code, table
+from .markdown import code, heading, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/measured.json"
@@ -18,12 +18,12 @@ FIGURES = {  # of the benchmarks that have one: what it shows
     "peers": "Ratio of other packages' products to hfbench's against cases",
     "growth": "Seconds and work of an outer iteration against cases, parameters and seeds",
 }
-INTRO = """# What it costs, measured
+INTRO = """# Measured cost
 
 A Hessian-free method lives by the cost of its Gauss-Newton product and by what surrounds it. These figures were taken
-by one command, on the machine below, and are drawn by the build of this site from what it wrote
-(`benchmarks/results/measured.json`). They are ratios within one process wherever there are two sides to compare, which
-take turns; seconds alone depend on the machine.
+by one command, on the machine below, and are drawn
+from [what it wrote](../../benchmarks/results/measured.json). They are ratios within one
+process wherever there are two sides to compare, which take turns; seconds alone depend on the machine.
 
 ```sh
 .venv/bin/pip install -e '.[bench]' && .venv/bin/python -m benchmarks --json figures.json
@@ -59,9 +59,9 @@ def section(name: str, found: dict[str, Any]) -> str:
     """Title, what the module says of itself, figure and table."""
     busy = QUICK if found.get("quick") else ""
     busy += BUSY.format(busy_cores=found["busy_cores"]) if (found["busy_cores"] or 0) > BUSY_CORES else ""
-    figure = f"![{FIGURES[name]}](../figures/benchmark-{name}.png)\n\n" if name in FIGURES else ""
+    figure = f"![{FIGURES[name]}](benchmark-{name}.png)\n\n" if name in FIGURES else ""
     command = f"{code(f'python -m benchmarks {name}')}\n\n"
-    return f"## {found['title']} {{ #{name} }}\n\n{about(name)}\n\n{figure}{busy}{rows(found)}\n{command}"
+    return f"{heading(found['title'], name)}\n{about(name)}\n\n{figure}{busy}{rows(found)}\n{command}"
 
 
 def about(name: str) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from hfbench.cli.main import app
 
-from .markdown import code, table
+from .markdown import code, heading, table
 
 INTRO = """# Command line
 
@@ -43,7 +43,7 @@ def page() -> str:
 
 
 def anchor(name: str) -> str:
-    return name.replace(" ", "-")
+    return f"hfbench-{name}".replace(" ", "-")
 
 
 def _entry(name: str, command: Any) -> str:
@@ -53,7 +53,7 @@ def _entry(name: str, command: Any) -> str:
         param for param in command.params if param.param_type_name == "option" and not param.hidden and param.help
     ]
     usage = " ".join(["hfbench", name, *map(_in_usage, arguments), *(["[OPTIONS]"] if options else [])])
-    parts = [f"## hfbench {name} {{ #{anchor(name)} }}\n", f"{command.help}\n", f"```text\n{usage}\n```\n"]
+    parts = [heading(f"hfbench {name}", anchor(name)), f"{command.help}\n", f"```text\n{usage}\n```\n"]
     if arguments:
         rows = [[code(argument.name.upper()), argument.help, _default(argument, command)] for argument in arguments]
         parts.append(table(["argument", "what", "default"], rows))

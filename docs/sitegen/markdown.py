@@ -24,6 +24,17 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def heading(title: str, anchor: str) -> str:
+    """A heading of the second level that is found by this anchor, also where its words would give another."""
+    line = f"## {title}\n"
+    return line if slug(title) == anchor else f'<a id="{anchor}"></a>\n\n{line}'
+
+
+def slug(title: str) -> str:
+    """The anchor that code hosts make of a heading: letters, digits and hyphens, each space a hyphen."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
+
+
 def code(text: str) -> str:
     return f"`{text}`"
 

@@ -13,7 +13,7 @@ from hfbench.hessian_free.globalization import Globalization
 from hfbench.parts.hyperparameters import first_line, hyperparameters
 
 from . import facts
-from .markdown import code, settings, table
+from .markdown import code, heading, settings, table
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _entry(family: str, name: str) -> str:
     tunable = settings(cls, name) if hyperparameters(cls) else "It has no settings.\n"
     return "\n".join(
         [
-            f"## {code(name)} {{ #{name} }}\n",
+            heading(code(name), name),
             f"{_line(first_line(cls))}\n",
             f"{facts.html(_printed(family, name))}\n",
             tunable,

@@ -11,7 +11,7 @@ from hfbench.config.hypotheses import _HypothesisTable
 from hfbench.config.methods import MethodTable
 from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters
 
-from .markdown import allowed, code, default, table
+from .markdown import allowed, code, default, heading, table
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ known name. From the command line, `--set key.path=value` changes any key.
 
 """
 
-TASKS = """## `[tasks.<name>]` { #tasks-name }
+TASKS = """<a id="tasks-name"></a>
+
+## `[tasks.<name>]`
 
 A task of your own: a shipped one, named by `use`, with other settings; [the tasks](parts/task.md) list theirs. Its name
 may then stand in `study.tasks`.
@@ -131,7 +133,7 @@ def _later() -> list[Table]:
 
 def _entry(one: Table) -> str:
     rows = [_row(one, declared) for declared in hyperparameters(one.declared)]
-    head = f"## `[{one.where}]` {{ #{one.anchor} }}\n\n{one.about}\n\n"
+    head = f"{heading(f'`[{one.where}]`', one.anchor)}\n{one.about}\n\n"
     return head + table(["key", "meaning", "default", "allowed"], rows)
 
 

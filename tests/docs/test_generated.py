@@ -15,10 +15,11 @@ from sitegen import (
     benchmark_page,
     cli_page,
     facts,
-    gallery,
     markdown,
     mathml,
+    outside,
     parts,
+    result_tables,
     study_page,
 )
 from sitegen import pages as site
@@ -52,7 +53,7 @@ def test_every_part_has_an_entry_with_all_it_declares(family: str) -> None:
     page = GENERATED[f"reference/parts/{family}.md"]
     assert parts.own(family)
     for name in parts.own(family):
-        entry = page.split(f"{{ #{name} }}\n")[1].split("\n## ")[0]
+        entry = page.split(f"## `{name}`\n")[1].split("\n## ")[0]
         cls = registry.get(family, name)
         declared = [f"`{one.name}`" for one in hyperparameters(cls)]
         assert [row[0].split("</span>")[1] for row in rows(entry)[2:]] == declared
@@ -70,7 +71,7 @@ def test_every_command_and_option_is_there() -> None:
     found = dict(cli_page.commands())
     assert {"run", "sweep", "compare", "export", "list", "show", "ui", "data fetch"} <= found.keys()
     for name, command in found.items():
-        entry = page.split(f"{{ #{cli_page.anchor(name)} }}\n")[1].split("\n## ")[0]
+        entry = page.split(f"## hfbench {name}\n")[1].split("\n## ")[0]
         for parameter in command.params:
             if parameter.name != "help":
                 shown = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper()
@@ -83,7 +84,7 @@ def test_every_key_of_a_study_file_is_there() -> None:
         one.where for one in study_page.TABLES
     }
     for one in study_page.TABLES:
-        entry = page.split(f"{{ #{one.anchor} }}\n")[1].split("\n## ")[0]
+        entry = page.split(f"## `[{one.where}]`\n")[1].split("\n## ")[0]
         assert [row[0].split("</span>")[1] for row in rows(entry)[2:]] == [f"`{key}`" for key in one.keys]
 
 
@@ -130,7 +131,7 @@ def test_the_units_of_two_networks_are_those_that_are_counted() -> None:
 def test_the_navigation_has_every_page_once() -> None:
     listed = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"])
     assert len(listed) == len(set(listed))
-    assert set(listed) == pages().keys() | GENERATED.keys()
+    assert set(listed) - outside.pages().keys() == pages().keys() | GENERATED.keys()
 
 
 def leaves(entry: object) -> list[str]:
@@ -139,19 +140,44 @@ def leaves(entry: object) -> list[str]:
     return [page for one in entry for page in leaves(one)] if isinstance(entry, list) else [str(entry)]
 
 
-def test_the_gallery_shows_every_figure_and_how_to_draw_it() -> None:
-    page = pages()["gallery.md"]
-    shown = re.findall(r"!\[[^\]]+\]\(figures/([\w-]+)\.png\)", page)
-    assert sorted(shown) == sorted(gallery.FIGURES)
-    for name, (study, _) in gallery.FIGURES.items():
-        entry = page.split(f"(figures/{name}.png)")[1].split("\n## ")[0]
-        assert re.search(rf"`hfbench (compare|sweep) {study}` draws it as `{name}", entry), name
-    assert set(re.findall(r"\(figures/([\w-]+)\.png\)", pages()["index.md"])) <= set(shown)
+def test_the_gallery_says_how_to_draw_every_figure() -> None:
+    shown = re.findall(
+        r"\]\(\.\./studies/results/([\w-]+)/([\w-]+)\.png\)\n(.*?)(?=\n## |\Z)", pages()["gallery.md"], re.DOTALL
+    )
+    assert len(shown) >= 8
+    for study, name, entry in shown:
+        assert re.search(rf"`hfbench (compare|sweep) {study}` draws it as `{name}.png`", entry), name
 
 
-def test_a_figure_is_drawn_from_the_published_trials(tmp_path: Path) -> None:
-    png, _ = gallery.slices(gallery.Records("thresholds", tmp_path), tmp_path / "slices")
-    assert png.read_bytes().startswith(b"\x89PNG")
+# ---------------------------------------------------------------- what is committed
+
+
+def test_what_is_committed_is_what_the_code_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables of the results pages and the figures of the benchmarks, too."""
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: 0)
+    monkeypatch.setattr(benchmark_figures, "DRAWINGS", {})
+    assert site.write() == [], "write it anew: python -m docs.sitegen"
+
+
+def test_what_is_stale_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "DOCS", tmp_path)
+    monkeypatch.setattr(site, "generated", lambda: {"a/b.md": "new\n", "c.md": "same\n"})
+    monkeypatch.setattr(result_tables, "filled", dict)
+    monkeypatch.setattr(benchmark_figures, "write", list)
+    (tmp_path / "c.md").write_text("same\n")
+    assert site.write() == ["a/b.md"]
+    assert (tmp_path / "a/b.md").read_text() == "new\n"
+
+
+def test_figures_of_benchmarks_show_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in benchmark_page.FIGURES:
+        rows = benchmark_page.results()["benchmarks"][name]["rows"]
+        assert benchmark_figures.shown(benchmark_figures.file(name)) == benchmark_figures.digest(rows)
+    monkeypatch.setattr(benchmark_figures, "DOCS", tmp_path)
+    (tmp_path / "explanation").mkdir()
+    assert benchmark_figures.write() == [f"explanation/benchmark-{name}.png" for name in benchmark_page.FIGURES]
+    assert benchmark_figures.write() == []
+    assert all(file.stat().st_size > 5000 for file in tmp_path.rglob("*.png"))
 
 
 # ---------------------------------------------------------------- how it is made
@@ -217,17 +243,11 @@ def test_the_page_of_benchmarks_has_every_row_that_was_measured(file: Path) -> N
     page, found = GENERATED["explanation/benchmarks.md"], benchmark_page.results(file)
     assert all(str(value) in page for value in found["machine"].values())
     for name, one in found["benchmarks"].items():
-        section = page.split(f"## {one['title']} {{ #{name} }}\n")[1].split("\n## ")[0]
+        section = page.split(f"## {one['title']}\n")[1].split("\n## ")[0]
+        assert markdown.slug(one["title"]) == name or f'<a id="{name}"></a>\n\n## {one["title"]}\n' in page
         assert len(rows(section)) == len(one["rows"]) + 2
         assert benchmark_page.about(name).splitlines()[0] in section
         assert f"`python -m benchmarks {name}`" in section
-
-
-def test_figures_of_benchmarks_are_drawn_and_shown() -> None:
-    drawn, page = benchmark_figures.drawn(), GENERATED["explanation/benchmarks.md"]
-    assert drawn
-    assert set(re.findall(r"\.\./(figures/[\w-]+\.png)", page)) == drawn.keys()
-    assert all(file.stat().st_size > 5000 for file in drawn.values())
 
 
 def test_what_is_no_figure_to_quote_says_so() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import re
 import shlex
 import sys
 import tomllib
@@ -168,11 +166,3 @@ def test_quick_commands_print_what_the_page_says(page: str, clone: Path, monkeyp
                 pytest.fail(f"hfbench {' '.join(words)}: {error}")
         assert status == 0
         assert block.expected is None or matches(block.expected, printed.getvalue()), printed.getvalue()
-
-
-# ---------------------------------------------------------------- links on code hosts
-
-
-def test_the_readme_links_to_pages_that_are_there() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", PAGES["README.md"]):
-        assert os.path.exists(ROOT / target), target
