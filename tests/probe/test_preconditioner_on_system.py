@@ -96,8 +96,9 @@ def test_it_is_built_with_the_systems_damping_and_decay(monkeypatch: pytest.Monk
         def build(self, linearisation, shift, generator):
             given.append(shift)
 
+    judged = judge()  # before the registry is replaced: its systems may have to be made
     monkeypatch.setattr(preconditioner_on_system.registry, "build", lambda *of: Noted())
-    preconditioner_on_system._built(judge(), plain("noted"), judge().opened)
+    preconditioner_on_system._built(judged, plain("noted"), judged.opened)
     decays = judge().opened.optimizer.mu_D
     assert len(set(decays)) == 2, "weights decay and biases do not"
     assert given == [tuple(mu + judge().system.damping for mu in decays)]
