@@ -1,7 +1,8 @@
-"""Pieces of messages: the nearest known name, counts with their noun, and ranges of numbers."""
+"""Pieces of messages: the nearest known name, counts with their noun, levels, and ranges of numbers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
@@ -33,6 +34,11 @@ def nearest_name(given: object, known: Any) -> str | None:
 
 def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def level_text(level: float) -> str:
+    """`95 %` or `93.7 %`: a level of confidence, rounded down, since more must not be said than holds."""
+    return f"{math.floor(1000 * level + 1e-9) / 10:g} %"
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
-from hfbench.messages import did_you_mean, ranges
+from hfbench.messages import did_you_mean, level_text, ranges
 
 
 def test_nearest_name_or_nothing() -> None:
@@ -28,6 +28,19 @@ PARTS = ["cg", "lsmr", "hf", "usps", "mnist", "mnist-conv", "minres", "chapelle-
 )
 def test_a_slip_is_told_from_another_word(given_name: str, meant: str | None) -> None:
     assert did_you_mean(given_name, PARTS) == (f" (did you mean {meant!r}?)" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(0.95, "95 %"), (0.9375, "93.7 %"), (0.875, "87.5 %"), (0.5, "50 %"), (0.9999, "99.9 %"), (1 - 0.0175, "98.2 %")],
+)
+def test_a_level_is_rounded_down(level: float, said: str) -> None:
+    assert level_text(level) == said
+
+
+def test_round_off_takes_nothing_from_a_level() -> None:
+    for alpha in range(1, 1000):
+        assert level_text(1 - alpha / 1000) == f"{100 - alpha / 10:g} %"
 
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]

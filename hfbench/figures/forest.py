@@ -23,6 +23,7 @@ from hfbench.figures.style import (
     without_mathtext,
     wrapped,
 )
+from hfbench.messages import level_text
 from hfbench.statistics.comparisons import Comparison
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class ForestRow:
     group: str = ""  # heading, printed where it changes
     solved: str = ""
     method: str | None = None  # whose colour and marker to use
+    level: float | None = None  # of the interval; None: that of the figure
 
     @property
     def is_bound(self) -> bool:
@@ -70,6 +72,8 @@ class DrawnEffect(Protocol):
     @property
     def ci_high(self) -> float: ...
     @property
+    def ci_level(self) -> float: ...
+    @property
     def verdict(self) -> str: ...
 
 
@@ -79,6 +83,7 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[ForestRow]:
         ForestRow(
             label=c.method, ratio_low=c.ratio_low, ratio_high=c.ratio_high, low=c.ci_low, high=c.ci_high,
             verdict=c.verdict, group=c.task, solved=f"{c.solved} vs {c.solved_baseline} of {c.n}", method=c.method,
+            level=c.ci_level,
         )
         for c in comparisons
     ]  # fmt: skip
@@ -87,9 +92,12 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[ForestRow]:
 def effect_rows(effects: Iterable[DrawnEffect]) -> list[ForestRow]:
     """A row per effect of a factorial study under its task."""
     return [
-        ForestRow(e.name.replace(":", " × "), e.ratio_low, e.ratio_high, e.ci_low, e.ci_high, e.verdict, e.task)
+        ForestRow(
+            e.name.replace(":", " × "), e.ratio_low, e.ratio_high, e.ci_low, e.ci_high, e.verdict, e.task,
+            level=e.ci_level,
+        )
         for e in effects
-    ]
+    ]  # fmt: skip
 
 
 def comparisons_forest(
@@ -122,17 +130,18 @@ def forest(
 
     Ends of intervals outside the axis, infinite ones too, are arrows. A ratio that is known within bounds has a bar
     between them, with a marker at each that is finite. A filled marker has a verdict other than
-    inconclusive. Rows with a `method` wear its style by its place in `methods` (default: in order of appearance).
+    inconclusive. An interval of another level than `level` has its own beside its numbers. Rows with a `method` wear
+    its style by its place in `methods` (default: in order of appearance).
     """
     looks = styles(methods or [row.method for row in rows if row.method is not None])
     lines = _lines(rows)
     columns = {
-        f"ratio [{100 * level:g} % CI]": [_numbers(row) for row in rows],
+        f"ratio [{level_text(level)} CI]": [_numbers(row, level) for row in rows],
         "reached": [without_mathtext(row.solved) for row in rows],
         "verdict": [without_mathtext(row.verdict) for row in rows],
     }
     columns = {head: cells for head, cells in columns.items() if any(cells)}
-    figure, axes, edges = _layout(lines, columns, title, _footnote(rows, margin))
+    figure, axes, edges = _layout(lines, columns, title, _footnote(rows, margin, level))
     low, high = _limits(rows, margin)
     axes.axvspan(max(1 / margin, low), min(margin, high), color="#000000", alpha=0.08, linewidth=0)
     axes.axvline(1.0, color=INK, linewidth=0.9)
@@ -169,7 +178,14 @@ def _lines(rows: Sequence[ForestRow]) -> list[tuple[float, str, ForestRow | None
     return lines
 
 
-def _numbers(row: ForestRow) -> str:
+def _own_level(row: ForestRow, level: float) -> str:
+    """The level of a row's interval where it is another one and the interval has an end."""
+    if row.level is None or (row.low == 0 and math.isinf(row.high)) or level_text(row.level) == level_text(level):
+        return ""
+    return level_text(row.level)
+
+
+def _numbers(row: ForestRow, level: float) -> str:
     if math.isnan(row.ratio_low):
         return "no pair"
     if row.ratio_low == 0 and math.isinf(row.ratio_high):
@@ -179,7 +195,8 @@ def _numbers(row: ForestRow) -> str:
     else:
         ratio = "-".join(dict.fromkeys(short_number(end) for end in (row.ratio_low, row.ratio_high)))
     ends = ("∞" if math.isinf(end) else short_number(end) for end in (row.low, row.high))
-    return f"{ratio} [{', '.join(ends)}]"
+    own = _own_level(row, level)
+    return f"{ratio} [{', '.join(ends)}]" + (f" at {own}" if own else "")
 
 
 def _limits(rows: Sequence[ForestRow], margin: float) -> tuple[float, float]:
@@ -250,9 +267,11 @@ def _font(bold: bool) -> dict[str, Any]:
     return {"fontsize": "small", "weight": "bold" if bold else "normal"}
 
 
-def _footnote(rows: Sequence[ForestRow], margin: float) -> str:
+def _footnote(rows: Sequence[ForestRow], margin: float, level: float) -> str:
     text = f"Shaded: a difference below {100 * (margin - 1):.3g} %. Filled: a verdict. Arrow: the interval goes on."
     text += " Bar: the ratio lies in it, since runs were cut off." * any(row.is_bound for row in rows)
+    own = any(_own_level(row, level) for row in rows)
+    text += f" Where a level stands beside an interval, it has that one, not {level_text(level)}." * own
     return text + " Reached: runs at the target, method vs baseline." * any(row.solved for row in rows)
 
 

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from hfbench.config.measures import MEASURES
+from hfbench.messages import level_text
 from hfbench.report.comparison_text import cells, sentences
 from hfbench.report.document import literal, row_of
-from hfbench.report.wording import Name, adjusted, bullets, colour, grid_of, level, percent
+from hfbench.report.wording import Name, adjusted, bullets, colour, grid_of, percent
 from hfbench.statistics.claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
@@ -19,16 +20,17 @@ TONES = {HOLDS: "good", FAILS: "bad"}
 
 def table(claims: Sequence[Claim], console: Console) -> None:
     """Prints every claim on every task; fits 80 columns."""
+    usual = claims[0].comparison.level
     grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
     grid.add_column("claim", min_width=10)
     grid.add_column("task", min_width=8)
-    for name in ("ratio", f"{level(claims[0].comparison)} CI", "p"):
+    for name in ("ratio", f"{level_text(usual)} CI", "p"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
     grid.add_column("answer", no_wrap=True)
     for group in by_hypothesis(claims).values():
         for index, claim in enumerate(group):
-            grid.add_row(*_row(claim, index == 0), Text(claim.answer, style=COLOURS.get(claim.answer, "yellow")))
+            grid.add_row(*_row(claim, index == 0, usual), Text(claim.answer, style=COLOURS.get(claim.answer, "yellow")))
     console.print(grid)
     console.print(bullets(Text(" ".join(_explained(group))) for group in by_hypothesis(claims).values()))
 
@@ -57,10 +59,10 @@ def _excluded(one: Claim) -> str:
     return f"worse by {percent(one.comparison.margin)} or more is excluded (one-sided {adjusted(one.p_not_worse)})"
 
 
-def _row(one: Claim, first: bool) -> tuple[Name | Text, ...]:
+def _row(one: Claim, first: bool, usual: float) -> tuple[Name | Text, ...]:
     c = one.comparison
     verdict = Text(c.verdict.partition(" (")[0], style=colour(c.verdict))
-    return Name(one.hypothesis.name if first else ""), Name(c.task), *map(Text, cells(c)[:3]), verdict
+    return Name(one.hypothesis.name if first else ""), Name(c.task), *map(Text, cells(c, usual)[:3]), verdict
 
 
 def title(one: Claim) -> str:
@@ -87,11 +89,12 @@ def sentence(one: Claim) -> str:
 
 def markdown(claims: Sequence[Claim]) -> str:
     """One table over all claims and tasks, names escaped."""
-    head = ("claim", "task", "ratio", f"{level(claims[0].comparison)} CI", "p Holm", "verdict", "answer")
+    usual = claims[0].comparison.level
+    head = ("claim", "task", "ratio", f"{level_text(usual)} CI", "p Holm", "verdict", "answer")
     lines = ["### Claims", "", row_of(head), row_of(["---"] * len(head))]
     for claim in claims:
         c = claim.comparison
-        row = map(literal, (claim.hypothesis.name, c.task, *cells(c)[:3], c.verdict))
+        row = map(literal, (claim.hypothesis.name, c.task, *cells(c, usual)[:3], c.verdict))
         lines.append(row_of((*row, f"**{claim.answer}**")))
     return (
         "\n".join([*lines, "", *(f"- {literal(title(group[0]))}" for group in by_hypothesis(claims).values())]) + "\n"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hfbench.config.measures import MEASURES
-from hfbench.messages import count
+from hfbench.messages import count, level_text
 from hfbench.records.recorded_study import EARLY
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
@@ -20,9 +20,8 @@ from hfbench.report.wording import (
     colour,
     earlier_verdicts,
     grid_of,
-    interval,
+    interval_cell,
     leading_p,
-    level,
     looked_at,
     number,
     p_value,
@@ -58,20 +57,23 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
     title = Text.assemble((first.task, "bold"), f" · {MEASURES[first.cost].title} against ", (first.baseline, "bold"))
     grid = grid_of(title, caption=endings(group))
     grid.add_column("method", min_width=8)
-    for name in ("ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved"):
+    for name in ("ratio", f"{level_text(first.level)} CI", "p Holm", "w/l/t", "solved"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
     for comparison in group:
         grid.add_row(
-            Name(comparison.method), *cells(comparison), Text(comparison.verdict, style=colour(comparison.verdict))
+            Name(comparison.method),
+            *cells(comparison, first.level),
+            Text(comparison.verdict, style=colour(comparison.verdict)),
         )
     return grid
 
 
-def cells(c: Comparison) -> tuple[str, ...]:
-    """What a row of a verdict table says between the method and the verdict."""
+def cells(c: Comparison, usual: float) -> tuple[str, ...]:
+    """What a row of a verdict table says between the method and the verdict, where the head says the usual level."""
     counts = pairs_text(c.wins, c.losses, c.ties, c.unknown), f"{c.solved}/{c.solved_baseline}"
-    return ratio_text(c.ratio_low, c.ratio_high), interval(c.ci_low, c.ci_high), p_value(leading_p(c)[0]), *counts
+    ends = interval_cell(c.ci_low, c.ci_high, c.ci_level, usual)
+    return ratio_text(c.ratio_low, c.ratio_high), ends, p_value(leading_p(c)[0]), *counts
 
 
 def endings(group: Sequence[Comparison]) -> str:
@@ -242,12 +244,12 @@ def markdown(comparisons: Sequence[Comparison]) -> str:
     for task in dict.fromkeys(comparison.task for comparison in comparisons):
         group = [comparison for comparison in comparisons if comparison.task == task]
         first = group[0]
-        head = ("method", "ratio", f"{level(first)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
+        head = ("method", "ratio", f"{level_text(first.level)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
         told = endings(group)
         lines = [f"### {literal(task)}: {MEASURES[first.cost].title} against {literal(first.baseline)}", ""]
         lines += [row_of(head), row_of(["---"] * len(head))]
         lines += [
-            row_of((*map(literal, (comparison.method, *cells(comparison))), f"**{comparison.verdict}**"))
+            row_of((*map(literal, (comparison.method, *cells(comparison, first.level))), f"**{comparison.verdict}**"))
             for comparison in group
         ]
         lines += ["", f"{literal(told[:1].upper() + told[1:])}."] if told else []

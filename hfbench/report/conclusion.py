@@ -23,7 +23,7 @@ from hfbench.tracking.mlflow_store import Tracker, tracking_uri
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
 OF_CHILD = tuple(
-    f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "p_holm")
+    f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "ci_level", "p_holm")
 )  # numbers beside a run's own in MLflow
 NOTE = 8000  # characters of a tag
 

@@ -14,15 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from hfbench.config.measures import MEASURES
-from hfbench.messages import count
+from hfbench.messages import count, level_text
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     colour,
     earlier_verdicts,
     grid_of,
-    interval,
+    interval_cell,
     leading_p,
-    level,
     looked_at,
     p_value,
     pairs_text,
@@ -51,12 +50,14 @@ def _effect_table(group: Sequence[Effect]) -> Table:
     title = Text.assemble((first.task, "bold"), f" · effects on {_title(first)}")
     grid = grid_of(title, caption="; ".join(_before(group)))
     grid.add_column("effect", overflow="fold", min_width=14)
-    for name in ("ratio", f"{level(first)} CI", *HEAD):
+    for name in ("ratio", f"{level_text(first.level)} CI", *HEAD):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("verdict", min_width=12)
     for effect in group:
         grid.add_row(
-            Text(" × ".join(effect.factors)), *cells(effect), Text(effect.verdict, style=colour(effect.verdict))
+            Text(" × ".join(effect.factors)),
+            *cells(effect, first.level),
+            Text(effect.verdict, style=colour(effect.verdict)),
         )
     return grid
 
@@ -65,14 +66,14 @@ def _before(group: Sequence[Effect]) -> list[str]:
     return earlier_verdicts((" × ".join(effect.factors), effect) for effect in group)
 
 
-def cells(one: Effect) -> tuple[str, ...]:
-    """What a row of an effects table says between the effect and the verdict."""
+def cells(one: Effect, usual: float) -> tuple[str, ...]:
+    """What a row of an effects table says between the effect and the verdict, where the head says the usual level."""
     counts = pairs_text(one.wins, one.losses, one.ties, one.unknown)
     ends = (one.censored_from, one.censored_to) if one.kind == "main effect" else (one.censored,)
     cut = "–" if one.n == 0 else "/".join(map(_share, ends))
     return (
         ratio_text(one.ratio_low, one.ratio_high),
-        interval(one.ci_low, one.ci_high),
+        interval_cell(one.ci_low, one.ci_high, one.ci_level, usual),
         p_value(leading_p(one)[0]),
         counts,
         cut,
@@ -84,9 +85,10 @@ def markdown(effects: Sequence[Effect], names: Names) -> str:
     parts = []
     for task in dict.fromkeys(effect.task for effect in effects):
         group = [effect for effect in effects if effect.task == task]
-        head = ("effect", "ratio", f"{level(group[0])} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
+        usual = group[0].level
+        head = ("effect", "ratio", f"{level_text(usual)} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
         lines = [f"### {literal(task)}: effects on {_title(group[0])}", "", row_of(head), row_of(["---"] * len(head))]
-        rows = [(" × ".join(effect.factors), *cells(effect)) for effect in group]
+        rows = [(" × ".join(effect.factors), *cells(effect, usual)) for effect in group]
         lines += [
             row_of((*map(literal, row), f"**{effect.verdict}**")) for row, effect in zip(rows, group, strict=True)
         ]
@@ -129,7 +131,7 @@ def _about(c: Effect) -> list[str]:
 def _remarks(c: Effect, names: Names) -> list[str]:
     remarks = []
     if c.verdict == "equivalent":
-        differs = not c.ci_low <= 1 <= c.ci_high
+        differs = c.at_full_level and not c.ci_low <= 1 <= c.ci_high
         known = "Different, but by less than" if differs else "The ends differ by less than"
         remarks.append(f"{known} {percent(c.margin)}.")
     if c.censored_from or c.censored_to:

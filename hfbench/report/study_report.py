@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hfbench.config.measures import MEASURES
-from hfbench.messages import count
+from hfbench.messages import count, level_text
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import claim_text, comparison_text, effect_text
 from hfbench.report.document import Block, Bullets, Document, Heading, ImageBlock, Paragraph, Strong, Table, Text
 from hfbench.report.reproduction import conduct, failed_note, missing_note
 from hfbench.report.study_figures import Figure
-from hfbench.report.wording import interval, is_bounded, level, p_value, percent, ratio_text
+from hfbench.report.wording import interval_cell, is_bounded, p_value, percent, ratio_text
 from hfbench.statistics.claims import Claim, by_hypothesis
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.exploratory import LEAST_TASKS, Exploratory
@@ -72,12 +72,14 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
     """The declared hypotheses: all answers at a glance, then each with its evidence."""
     first = claims[0].comparison
     yield Heading("The claims", 3)
-    head = ("claim", "task", "ratio", f"{level(first)} CI", "p Holm", "verdict", "answer")
+    head = ("claim", "task", "ratio", f"{level_text(first.level)} CI", "p Holm", "verdict", "answer")
     rows: list[list[Text]] = []
     for claim in claims:
         c = claim.comparison
         answer = Strong(claim.answer, claim_text.TONES.get(claim.answer, "open"))
-        rows.append([claim.hypothesis.name, c.task, *comparison_text.cells(c)[:3], marked(c.verdict), answer])
+        rows.append(
+            [claim.hypothesis.name, c.task, *comparison_text.cells(c, first.level)[:3], marked(c.verdict), answer]
+        )
     about = f"Declared beforehand, one family of {first.family}; p of a difference, or of equivalence where equivalent."
     yield Table(head, rows, about, numbers=2, words=2)
     for group in by_hypothesis(claims).values():
@@ -127,9 +129,10 @@ def _of_task(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]
 def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterator[Block]:
     first = group[0]
     yield Heading(f"Against {first.baseline}", 3)
-    head = ("method", "ratio", f"{level(first)} CI", "p Holm", "w/l/t", "solved", "verdict")
+    head = ("method", "ratio", f"{level_text(first.level)} CI", "p Holm", "w/l/t", "solved", "verdict")
     rows: list[list[Text]] = [
-        [comparison.method, *comparison_text.cells(comparison), marked(comparison.verdict)] for comparison in group
+        [comparison.method, *comparison_text.cells(comparison, first.level), marked(comparison.verdict)]
+        for comparison in group
     ]
     about = f"{_capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
     counted = "w/l/t: seeds won, lost and tied, and ? who is open; solved: seeds at the target, method/baseline."
@@ -156,9 +159,10 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
 def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
     first = group[0]
     yield Heading("Factors and their interactions", 3)
-    head = ("effect", "ratio", f"{level(first)} CI", *effect_text.HEAD, "verdict")
+    head = ("effect", "ratio", f"{level_text(first.level)} CI", *effect_text.HEAD, "verdict")
     rows: list[list[Text]] = [
-        [" × ".join(effect.factors), *effect_text.cells(effect), marked(effect.verdict)] for effect in group
+        [" × ".join(effect.factors), *effect_text.cells(effect, first.level), marked(effect.verdict)]
+        for effect in group
     ]
     about = (
         f"{_capital(MEASURES[first.cost].title)} over the {first.cells} cells of the factorial, {first.n} seeds. "
@@ -184,20 +188,24 @@ def _explored(group: Sequence[Exploratory], recorded: RecordedStudy) -> Iterator
     cells = {(ratio.method, ratio.measure): ratio for ratio in group}
     most = max(ratio.n for ratio in group)
     methods = [name for name in recorded.study.methods if any(ratio.method == name for ratio in group)]
-    rows = [[method, *(_explored_cell(cells.get((method, name)), most) for name in measures)] for method in methods]
+    usual = min((ratio.ci_level for ratio in group if ratio.n == most), default=1 - recorded.study.alpha)
+    rows = [
+        [method, *(_explored_cell(cells.get((method, name)), most, usual) for name in measures)] for method in methods
+    ]
     about = (
-        f"Ratios to {group[0].baseline} with {100 * (1 - recorded.study.alpha):g} % intervals, over {most} pairs where "
+        f"Ratios to {group[0].baseline} with {level_text(usual)} intervals, over {most} pairs where "
         "nothing else is said. Costs are those to the target; a run without it bounds its ratio by what it spent "
         "itself. –: nothing is known. Not adjusted for their number, hence no verdicts."
     )
     yield Table(("method", *(MEASURES[name].short for name in measures)), rows, about)
 
 
-def _explored_cell(one: Exploratory | None, most: int) -> str:
+def _explored_cell(one: Exploratory | None, most: int, usual: float) -> str:
     if one is None or (ratio := ratio_text(one.ratio_low, one.ratio_high).removesuffix("x")) == "–":
         return "–"
     few = f" (n = {one.n})" if one.n < most else ""
-    ends = f" [{interval(one.ci_low, one.ci_high)}]" if is_bounded(one.ci_low, one.ci_high) else ""
+    bounded = is_bounded(one.ci_low, one.ci_high)
+    ends = f" [{interval_cell(one.ci_low, one.ci_high, one.ci_level, usual)}]" if bounded else ""
     return f"{ratio}{ends}{few}"
 
 
@@ -207,11 +215,12 @@ def _explored_cell(one: Exploratory | None, most: int) -> str:
 def _of_all(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:
     tasks = len(recorded.study.tasks)
     if found.overall:
-        alpha = recorded.study.alpha
-        head = ("method", "tasks", "ratio", f"{100 * (1 - alpha):g} % CI", "p Holm", "verdict")
+        usual = 1 - recorded.study.alpha
+        head = ("method", "tasks", "ratio", f"{level_text(usual)} CI", "p Holm", "verdict")
         rows: list[list[Text]] = [
             [overall.method, str(overall.tasks), ratio_text(overall.ratio_low, overall.ratio_high),
-             interval(overall.ci_low, overall.ci_high), p_value(overall.p_holm), marked(overall.verdict)]
+             interval_cell(overall.ci_low, overall.ci_high, overall.ci_level, usual), p_value(overall.p_holm),
+             marked(overall.verdict)]
             for overall in found.overall
         ]  # fmt: skip
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)

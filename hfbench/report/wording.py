@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from hfbench.messages import count
+from hfbench.messages import count, level_text
 from hfbench.statistics.difference import Difference
 from hfbench.statistics.location_tests import TESTS
 
@@ -33,10 +33,6 @@ BEFORE = {
 
 def colour(verdict: str) -> str:
     return next(shade for word, shade in COLOURS.items() if word in verdict)
-
-
-def level(c: Difference) -> str:
-    return f"{100 * (1 - c.alpha):.3g} %"
 
 
 def percent(margin: float) -> str:
@@ -62,6 +58,12 @@ def interval(low: float, high: float) -> str:
     if math.isinf(high):
         return f"≥{digits(low)}"
     return f"{digits(low)}-{digits(high)}" if low > 0 else f"≤{digits(high)}"
+
+
+def interval_cell(low: float, high: float, level: float, usual: float) -> str:
+    """An interval in a table whose head says the usual level; one of another level says its own: `0.63-0.81 (75 %)`."""
+    ends, own = interval(low, high), level_text(level)
+    return ends if not is_bounded(low, high) or own == level_text(usual) else f"{ends} ({own})"
 
 
 def ratio_text(low: float, high: float) -> str:
@@ -90,9 +92,11 @@ def pairs_text(wins: int, losses: int, ties: int, unknown: int) -> str:
 
 
 def sureness(c: Difference) -> list[str]:
-    """`95 % CI 0.58-0.78`, and the p value, if there is one."""
-    ends = interval(c.ci_low, c.ci_high) if is_bounded(c.ci_low, c.ci_high) else "unbounded"
-    return [f"{level(c)} CI {ends}", *tested(c)]
+    """`95 % CI 0.58-0.78`, or `75 % CI 0.58-0.78, n = 3` where n allows no 95 %, and the p value, if there is one."""
+    if not is_bounded(c.ci_low, c.ci_high):
+        return [f"{level_text(c.level)} CI unbounded", *tested(c)]
+    few = [] if c.at_full_level else [f"n = {c.n}"]
+    return [f"{level_text(c.ci_level)} CI {interval(c.ci_low, c.ci_high)}", *few, *tested(c)]
 
 
 def looked_at(c: Difference) -> list[str]:

@@ -25,7 +25,8 @@ class Difference:
     """What the log ratios d of n seeds of one task say. ratio = exp(centre of d), with its interval at 1 − alpha.
 
     Where runs were cut off, the ratio is only known to lie in [ratio_low, ratio_high], and the interval holds wherever
-    it lies there: an end that nothing bounds is 0 or infinite.
+    it lies there: an end that nothing bounds is 0 or infinite. Where n is too small for 1 − alpha, the interval is the
+    widest that n allows, at the lower level `ci_level`.
     """
 
     task: str
@@ -39,6 +40,7 @@ class Difference:
     ratio_high: float
     ci_low: float
     ci_high: float
+    ci_level: float  # the interval holds the centre with this probability or more
     mean_log_ratio: float  # NaN where a d is not known
     sd: float  # of the d that are known
     p: float | None  # this and p_holm are None where no p value could get under alpha, see `Tested`
@@ -80,8 +82,18 @@ class Difference:
 
     @property
     def beyond_margin(self) -> bool:
-        """Whether the whole interval is a difference larger than the margin."""
-        return self.ci_high < 1 / self.margin or self.ci_low > self.margin
+        """Whether the whole interval, at 1 − alpha, is a difference larger than the margin."""
+        return self.at_full_level and (self.ci_high < 1 / self.margin or self.ci_low > self.margin)
+
+    @property
+    def at_full_level(self) -> bool:
+        """Whether the interval is one at 1 − alpha: n was not too small for it."""
+        return self.ci_level >= self.level
+
+    @property
+    def level(self) -> float:
+        """1 − alpha, which the interval is meant to have."""
+        return 1 - self.alpha
 
     @property
     def least_pairs(self) -> int:
@@ -143,6 +155,7 @@ def summary_of(seeds: PerSeed, alpha: float, test: str) -> dict[str, Any]:
         "ratio_high": math.exp(interval.centre_high),
         "ci_low": math.exp(interval.low),
         "ci_high": math.exp(interval.high),
+        "ci_level": interval.level,
         "mean_log_ratio": float(np.mean(d.low)) if len(d) and d.finite else math.nan,
         "sd": float(np.std(known, ddof=1)) if known.size > 1 else math.nan,
         "side": seeds.side(TESTS[test]) if len(d) else 0,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 LEAST_TASKS = 6
-RATIO = ("n", "ratio", "ratio_low", "ratio_high", "ci_low", "ci_high")  # of a summary
+RATIO = ("n", "ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "ci_level")  # of a summary
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Overall:
     ratio_high: float
     ci_low: float
     ci_high: float
+    ci_level: float  # 1 - alpha, or what the tasks allow
     p: float | None
     p_holm: float | None
     p_attainable: float
@@ -117,6 +118,7 @@ class Exploratory:
     ratio_high: float
     ci_low: float
     ci_high: float
+    ci_level: float  # 1 - alpha, or what n allows
     label: str = "exploratory"
 
     def to_row(self) -> dict[str, Any]:

@@ -13,7 +13,14 @@ import numpy as np
 from scipy.special import bdtr
 
 from hfbench.statistics.bounds import Array, Bounds
-from hfbench.statistics.paired_tests import Interval, hodges_lehmann_bounds, not_above, signed_rank_below
+from hfbench.statistics.paired_tests import (
+    Estimate,
+    Interval,
+    hodges_lehmann_bounds,
+    interval_within,
+    not_above,
+    signed_rank_below,
+)
 
 
 class LocationTest(Protocol):
@@ -32,7 +39,10 @@ class LocationTest(Protocol):
         ...
 
     def interval(self, d: Bounds, level: float) -> Interval:
-        """Where the centre may be, and an interval that holds it with probability `level` or more."""
+        """Where the centre may be, and an interval that holds it with probability `level` or more.
+
+        Too few pairs for the level get the widest interval that there is, which has a level of its own.
+        """
         ...
 
 
@@ -72,11 +82,10 @@ class SignTest:
         return self.below(d.shifted(-delta))
 
     def interval(self, d: Bounds, level: float) -> Interval:
-        low, high = _median(d.low, level, -np.inf), _median(d.high, level, np.inf)
-        return Interval(low[0], high[0], low[1], high[2])
+        return interval_within(d, level, _median)
 
 
-def _median(d: Array, level: float, unknown: float) -> tuple[float, float, float]:
+def _median(d: Array, level: float, unknown: float) -> Estimate:
     """The median of d and the order statistics that hold it (Conover 1999, 3.2); `unknown` is that of −inf and inf."""
     n = d.size
     if n == 0:

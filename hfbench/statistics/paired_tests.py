@@ -8,7 +8,7 @@ tests is adjusted after Holm (1979). What is only known within bounds is tested 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -17,15 +17,21 @@ from scipy.special import stdtr
 
 from hfbench.statistics.bounds import Array, Bounds
 
+Estimate = tuple[float, float, float]  # centre, low, high
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A centre known to lie in [centre_low, centre_high], and the interval [low, high] of its estimate."""
+    """A centre known to lie in [centre_low, centre_high], and the interval [low, high] of its estimate.
+
+    The interval holds the centre with probability `level` or more.
+    """
 
     centre_low: float
     centre_high: float
     low: float
     high: float
+    level: float
 
 
 def signed_ranks(d: Array) -> Array:
@@ -138,12 +144,33 @@ def hodges_lehmann_bounds(d: Bounds, level: float = 0.95) -> Interval:
     """What `hodges_lehmann` may give wherever in its bounds each d lies: its centre and the ends of its interval.
 
     Centre and ends grow with every d, so that the lower ones are those of d.low, the upper ones those of d.high.
+    Too few d for the level get the widest interval that there is, at the level of `attainable_level`.
     """
-    low, high = _centre(d.low, level, unknown=-math.inf), _centre(d.high, level, unknown=math.inf)
-    return Interval(low[0], high[0], low[1], high[2])
+    return interval_within(d, level, _centre)
 
 
-def _centre(d: Array, level: float, unknown: float) -> tuple[float, float, float]:
+def interval_within(d: Bounds, level: float, estimate: Callable[[Array, float, float], Estimate]) -> Interval:
+    """The interval of d within bounds, from `estimate(d, level, average of −inf and inf)`, which grows with every d.
+
+    The whole line holds the centre at the level that was asked for, however few the pairs are.
+    """
+    within_reach = attainable_level(len(d), level)
+    centre_low, low, _ = estimate(d.low, within_reach, -math.inf)
+    centre_high, _, high = estimate(d.high, within_reach, math.inf)
+    whole = (low, high) == (-math.inf, math.inf)
+    return Interval(centre_low, centre_high, low, high, level if whole else within_reach)
+
+
+def attainable_level(n: int, level: float) -> float:
+    """The level, or if n pairs are too few for it 1 − 2^(1−n), which is that of [min d, max d].
+
+    For d that are symmetric about the centre, or have it as their median, all n lie above it with probability 2^(−n) at
+    most, and below it likewise. One pair says nothing: its interval is the whole line, at any level.
+    """
+    return min(level, 1 - 2.0 ** (1 - n)) if n > 1 else level
+
+
+def _centre(d: Array, level: float, unknown: float) -> Estimate:
     """As `hodges_lehmann`; `unknown` is the average of −inf and inf."""
     if d.size == 0:
         return math.nan, -math.inf, math.inf

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OUTCOMES = ("reached", "budget", "diverged", "failed")
-LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and the 95 % interval is unbounded
+LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and no interval has 95 %
 WILCOXON = TESTS["wilcoxon"]
 
 

@@ -13,11 +13,11 @@ from rich.markup import escape
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.records.files import safe_name, write_atomically, write_json
-from hfbench.report import comparison_text
 from hfbench.report.conclusion import command_of, shortened
 from hfbench.report.document import document_markdown
 from hfbench.report.html import html_page
 from hfbench.report.study_figures import Figure
+from hfbench.report.wording import ratio_text
 from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.console_tables import show_frozen, show_matrix
@@ -117,7 +117,7 @@ def _carried(found: SweepOutcome, folder: Path) -> Figure:
     ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
     for cell in found.cells:
         if math.isfinite(cell.comparison.ratio):
-            written = comparison_text.cells(cell.comparison)[0]
+            written = ratio_text(cell.comparison.ratio_low, cell.comparison.ratio_high)
             of = ratios.setdefault(report.YARDSTICKS[cell.against], {})
             of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, written, cell.comparison.verdict
     tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))

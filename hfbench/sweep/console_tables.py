@@ -12,8 +12,9 @@ from rich.text import Text
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.config.sweep import searched, shown
+from hfbench.messages import level_text
 from hfbench.report import comparison_text
-from hfbench.report.wording import colour, digits, grid_of, level
+from hfbench.report.wording import colour, digits, grid_of
 from hfbench.statistics.comparisons import Comparison
 from hfbench.sweep import report
 from hfbench.sweep.carry_over import Cell
@@ -62,13 +63,14 @@ def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
         grid = grid_of(Text.assemble(("carry-over", "bold"), f" · {MEASURES[study.primary].title}, ratio to {said}"))
         for name in ("tuned on", "run on"):
             grid.add_column(name, overflow="fold")
-        for name in ("ratio", f"{level(chosen[0].comparison)} CI", "p Holm"):
+        usual = chosen[0].comparison.level
+        for name in ("ratio", f"{level_text(usual)} CI", "p Holm"):
             grid.add_column(name, justify="right", no_wrap=True)
         grid.add_column("verdict", min_width=12)
         for cell in chosen:
-            grid.add_row(Text(cell.tuned_on), Text(cell.run_on), *_numbers(cell.comparison))
+            grid.add_row(Text(cell.tuned_on), Text(cell.run_on), *_numbers(cell.comparison, usual))
         console.print(grid)
 
 
-def _numbers(c: Comparison) -> tuple[str | Text, ...]:
-    return *comparison_text.cells(c)[:3], Text(c.verdict, style=colour(c.verdict))
+def _numbers(c: Comparison, usual: float) -> tuple[str | Text, ...]:
+    return *comparison_text.cells(c, usual)[:3], Text(c.verdict, style=colour(c.verdict))

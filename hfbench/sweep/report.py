@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.sweep import searched, shown
-from hfbench.messages import count
+from hfbench.messages import count, level_text
 from hfbench.report.comparison_text import cells as cells_of
 from hfbench.report.document import Block, Bullets, Code, Document, Heading, ImageBlock, Paragraph, Piece, Table, Text
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
-from hfbench.report.wording import digits
+from hfbench.report.wording import digits, ratio_text
 from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 
@@ -111,7 +111,8 @@ def _carried(cells: Sequence[Cell], task: str) -> Text:
 def _by_verdict(cells: Sequence[Cell]) -> list[Piece]:
     groups: dict[str, list[str]] = {}
     for cell in cells:
-        groups.setdefault(cell.comparison.verdict, []).append(f"{cell.run_on} {cells_of(cell.comparison)[0]}")
+        c = cell.comparison
+        groups.setdefault(c.verdict, []).append(f"{cell.run_on} {ratio_text(c.ratio_low, c.ratio_high)}")
     said: list[Piece] = []
     for verdict, places in groups.items():
         said += [marked(verdict), f" on {', '.join(places)}; "]
@@ -181,15 +182,15 @@ def _carry_over(found: SweepOutcome) -> Iterator[Block]:
     for against, said in YARDSTICKS.items():
         chosen = [cell for cell in found.cells if cell.against == against]
         if chosen:
+            usual = chosen[0].comparison.level
             table: list[list[Text]] = [
-                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison)[:3], marked(cell.comparison.verdict)]
+                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison, usual)[:3], marked(cell.comparison.verdict)]
                 for cell in chosen
             ]
             primary = MEASURES[found.study.primary].title.capitalize()
             caption = f"{primary}, ratio to {said}, on seeds that no tuning has seen."
-            yield Table(
-                ("tuned on", "run on", "ratio", "95 % CI", "p Holm", "verdict"), table, caption, numbers=2, words=1
-            )
+            head = ("tuned on", "run on", "ratio", f"{level_text(usual)} CI", "p Holm", "verdict")
+            yield Table(head, table, caption, numbers=2, words=1)
     yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {found.study.name}-frozen.")
     yield from _pictures([figure for figure in found.figures if not figure.task])
 

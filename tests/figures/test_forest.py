@@ -126,10 +126,23 @@ def test_a_ratio_between_bounds_has_a_marker_at_each():
 
 def test_effects_of_a_factorial_study_are_rows_too():
     effect = SimpleNamespace(
-        task="usps", name="solver:scheduler", ratio_low=0.8, ratio_high=0.8, ci_low=0.6, ci_high=INF, verdict="synergy"
-    )
+        task="usps", name="solver:scheduler", ratio_low=0.8, ratio_high=0.8, ci_low=0.6, ci_high=INF, ci_level=0.75,
+        verdict="synergy",
+    )  # fmt: skip
     (row,) = effect_rows([effect])
-    assert row == ForestRow("solver × scheduler", 0.8, 0.8, 0.6, INF, "synergy", group="usps")
+    assert row == ForestRow("solver × scheduler", 0.8, 0.8, 0.6, INF, "synergy", group="usps", level=0.75)
+
+
+def test_an_interval_of_few_seeds_has_its_level_beside_it():
+    hf, cost = dict.fromkeys(range(5), 100.0), {s: 98.0 + 3 * s for s in range(5)}
+    figure = drawn(comparisons_forest, compare(runs({"hf": hf, "lsmr": cost}), "hf"))
+    assert "1.04 [0.98, 1.10] at 93.7 %" in [text.get_text() for text in figure.axes[0].texts]
+    assert "it has that one, not 95 %" in " ".join(words(figure).split())
+    assert "ratio [95 % CI]" in words(figure)
+    usual = drawn(
+        comparisons_forest, compare(runs({"hf": dict.fromkeys(range(6), 100.0), "lsmr": cost | {5: 99.0}}), "hf")
+    )
+    assert " at " not in words(usual).replace("Reached: runs at the target", "")
 
 
 def test_words_do_not_overlap():

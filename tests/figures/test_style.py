@@ -76,7 +76,7 @@ def table(methods, seeds=6, tasks=("usps", "mnist"), solved=True):
 def every_figure(methods, traces, records):
     """(name, function, its arguments before the path, settings) of every figure."""
     levels = {method: (place % 2, place // 2 % 2) for place, method in enumerate(methods[:4])}
-    ends = {"ratio_low": 0.5, "ratio_high": 0.5, "ci_low": 0.0, "ci_high": np.inf}
+    ends = {"ratio_low": 0.5, "ratio_high": 0.5, "ci_low": 0.0, "ci_high": np.inf, "ci_level": 0.95}
     effects = [SimpleNamespace(task="usps", name="a:b", verdict="synergy", **ends)]
     images = {method: np.random.default_rng(0).random((3, 8, 6)) for method in methods}
     of_study = {"methods": methods}

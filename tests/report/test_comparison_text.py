@@ -193,10 +193,32 @@ def test_medians_put_the_baseline_first_and_know_censoring():
     assert "never" in printed([only(failing)], failing)
 
 
-def test_of_few_seeds_the_sentence_says_that_the_interval_has_no_ends():
-    few = only(simulated(1.0, 0.3, 2, np.random.default_rng(0)))
-    assert "(95 % CI unbounded, " in sentences(few)
-    assert "0-inf" not in printed([few])
+def test_of_few_seeds_the_widest_interval_is_told_with_its_level():
+    hf = dict.fromkeys(range(5), 100.0)
+    few = only(runs({"hf": hf, "lsmr": {s: 98.0 + 3 * s for s in range(5)}}))
+    assert "(93.7 % CI 0.98-1.10, n = 5, 1/5 wins): inconclusive (n too small)." in sentences(few)
+    text = printed([few])
+    assert "95 % CI " in text
+    assert "0.98-1.10 (93.7 %)" in text
+    assert "| 0.98-1.10 (93.7 %) |" in markdown([few])
+    one, *_ = compare(win(n=1), "hf")
+    assert "(95 % CI unbounded, " in sentences(one)
+
+
+def test_of_few_seeds_an_open_end_stays_open_and_two_are_no_interval():
+    records = runs({"hf": dict.fromkeys(range(3), 100.0), "lsmr": {0: 90.0, 1: 95.0, 2: None}}, tau=400.0)
+    assert "(75 % CI ≥0.90, n = 3, " in sentences(only(records, budget={"usps": 400.0}))
+    open_ = runs({"hf": {0: None, 1: 99.0, 2: 98.0}, "lsmr": {0: 90.0, 1: 95.0, 2: None}}, tau=400.0)
+    assert "(95 % CI unbounded, " in sentences(only(open_, budget={"usps": 400.0}))
+    failed = only(runs({"hf": dict.fromkeys(range(3), 100.0), "lsmr": dict.fromkeys(range(3), "failed")}))
+    assert "(95 % CI unbounded, " in sentences(failed)
+
+
+def test_rows_of_looks_with_other_shares_say_their_level():
+    first, second = (only(simulated(0.8, 0.1, 12, np.random.default_rng(0)), alpha=a) for a in (0.0175, 0.0075))
+    text = printed([first, replace(second, method="shf")])
+    assert "98.2 % CI" in text
+    assert "(99.2 %)" in text
 
 
 def test_markdown_escapes_names():

@@ -16,6 +16,7 @@ from support.result_tables import runs
 from hfbench.statistics import factorial
 from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.comparisons import compare, judge_pairs
+from hfbench.statistics.location_tests import TESTS
 from hfbench.statistics.paired_tests import hodges_lehmann, wilcoxon_pratt
 from hfbench.statistics.run_costs import CUT_OFF, REACHED, RunCost
 from hfbench.statistics.simulation import SITUATIONS, rates, simulated_pairs
@@ -124,6 +125,18 @@ def test_intervals_cover_the_centre(kind, n):
     rate = np.mean([low <= 0 <= high for low, high in ends])
     say(f"95 % intervals that cover, n = {n}, {kind}", rate, repeats)
     assert rate >= 0.93
+
+
+@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("kind", SYMMETRIC)
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
+def test_intervals_of_few_seeds_cover_the_centre_as_often_as_they_say(kind, n, name):
+    rng, repeats = np.random.default_rng([n, list(SYMMETRIC).index(kind)]), 2000
+    found = [TESTS[name].interval(Bounds.of(SYMMETRIC[kind](rng, n)), 0.95) for _ in range(repeats)]
+    level, rate = found[0].level, np.mean([one.low <= 0 <= one.high for one in found])
+    say(f"{100 * level:g} % intervals that cover, n = {n}, {kind}, {name}", rate, repeats)
+    assert level == min(0.95, 1 - 2.0 ** (1 - n))
+    assert abs(rate - (1 - 2.0 ** (1 - n))) <= 4 * math.sqrt(level * (1 - level) / repeats)
 
 
 @pytest.mark.parametrize(

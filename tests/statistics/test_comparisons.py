@@ -30,12 +30,24 @@ def test_a_clear_win_by_hand():
     assert c.needed is None
 
 
-def test_five_pairs_give_no_p_value_and_no_bound():
-    c = only(simulated(0.5, 0.05, 5, np.random.default_rng(3)))
+def test_five_pairs_give_no_p_value_and_their_widest_interval_with_its_level():
+    c = only(runs({"hf": dict.fromkeys(range(5), 100.0), "lsmr": {s: 50.0 + s for s in range(5)}}))
     assert (c.p, c.p_holm, c.p_tost) == (None, None, None)
-    assert (c.ci_low, c.ci_high) == (0.0, math.inf)
+    assert (c.ci_low, c.ci_high, c.ci_level) == (pytest.approx(0.5), pytest.approx(0.54), 0.9375)
     assert c.verdict == "inconclusive (n too small)"
+    assert not c.beyond_margin, "of which only an interval at the full level may tell"
     assert c.needed >= 6
+    assert c.metrics()["stat/ci_level"] == 0.9375
+
+
+def test_the_level_of_a_look_may_take_more_seeds_than_95_percent():
+    costs = {"hf": dict.fromkeys(range(6), 100.0), "lsmr": {s: 50.0 + s for s in range(6)}}
+    assert [only(runs(costs), alpha=alpha).ci_level for alpha in (0.05, 0.0175)] == [0.95, 0.96875]
+
+
+def test_one_pair_gives_no_interval():
+    c = only(runs({"hf": {0: 100.0}, "lsmr": {0: 50.0}}))
+    assert (c.ci_low, c.ci_high, c.ci_level) == (0.0, math.inf, 0.95)
 
 
 def test_the_family_is_every_task_and_method():
@@ -56,7 +68,7 @@ def test_the_family_is_every_task_and_method():
 
 
 def test_rows_are_plain_json_and_metrics_are_numbers():
-    c = only(simulated(0.8, 0.1, 5, np.random.default_rng(5)))
+    c = only(runs({"hf": dict.fromkeys(range(5), 100.0), "lsmr": {0: None, **{s: 90.0 + s for s in range(1, 5)}}}))
     row = json.loads(json.dumps(c.to_row(), allow_nan=False))
     assert row["ci_high"] is None
     assert row["ratio"] == c.ratio

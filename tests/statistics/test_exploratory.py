@@ -49,6 +49,22 @@ def test_secondary_measures_have_intervals_and_no_p_value():
     assert not any(name.startswith("p") for name in row)
 
 
+def test_few_seeds_have_intervals_at_a_level_of_their_own():
+    records = runs({"hf": dict.fromkeys(range(3), 100.0), "lsmr": {s: 80.0 + s for s in range(3)}})
+    found = {one.measure: one for one in secondary(records, "hf")}
+    products = found["products_to_target"]
+    assert (products.ci_low, products.ci_high, products.ci_level) == (pytest.approx(0.8), pytest.approx(0.82), 0.75)
+    assert products.to_row()["ci_level"] == 0.75
+
+
+def test_six_tasks_are_too_few_for_the_share_of_a_look():
+    rng = np.random.default_rng(6)
+    tables = [simulated(0.8, 0.05, 5, rng, task=f"t{i}") for i in range(6)]
+    family = [pair(table, f"t{i}", "lsmr", "hf", "work_to_target") for i, table in enumerate(tables)]
+    (overall,) = across_tasks(family, 0.0175)
+    assert (overall.ci_level, 0 < overall.ci_low < overall.ci_high < math.inf) == (1 - 2 / 64, True)
+
+
 def test_peak_memory_is_a_secondary_measure_that_no_budget_censors():
     records = runs({"hf": dict.fromkeys(range(8), 100.0), "lsmr": {**dict.fromkeys(range(7)), 7: "failed"}})
     peak = np.where(records["method"] == "lsmr", 300e6, 400e6) + 1e6 * records["seed"]

@@ -231,5 +231,5 @@ def test_rows_are_plain_json():
     main, *_, joint = (one.to_row() for one in effects(study(n=5), design()))
     assert json.loads(json.dumps([main, joint], allow_nan=False)) == [main, joint]
     assert (main["effect"], main["kind"], joint["effect"]) == ("solver", "main effect", "solver:preconditioner")
-    assert (main["ci_high"], "factors" in main) == (None, False)
+    assert (main["ci_level"], "factors" in main) == (0.9375, False)
     assert effects(study(n=5), design())[0].metrics()["stat/ratio"] == main["ratio"]

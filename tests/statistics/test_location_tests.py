@@ -1,5 +1,6 @@
 """The tests that a study may declare: the sign test against SciPy, its bounds, and its interval."""
 
+import itertools
 import math
 
 import numpy as np
@@ -42,9 +43,43 @@ def test_what_holds_within_bounds_holds_for_every_d_there(name, values, unknown,
 def test_the_median_and_its_interval_by_hand():
     found = SIGN.interval(Bounds.of(np.arange(1.0, 9.0)), 0.95)
     assert (found.centre_low, found.low, found.high) == (4.5, 1.0, 8.0)  # P(B < 1) = 1/256, P(B < 2) = 9/256 > .025
-    few = SIGN.interval(Bounds.of(np.arange(5.0)), 0.95)
-    assert (few.centre_low, few.low, few.high) == (2.0, -math.inf, math.inf)
     assert math.isnan(SIGN.interval(Bounds.of(np.array([])), 0.95).centre_low)
+
+
+@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("level", [0.95, 0.9825, 0.9925])
+@pytest.mark.parametrize("n", range(2, 10))
+def test_over_all_sign_flips_an_interval_covers_as_often_as_it_says(n, level, name):
+    """Where n is too small for the level: [min d, max d], which covers just as often, 1 − 2^(1−n)."""
+    size = np.random.default_rng(n).exponential(size=n)
+    found = [TESTS[name].interval(Bounds.of(size * flips), level) for flips in itertools.product((-1, 1), repeat=n)]
+    covered = np.mean([one.low <= 0 <= one.high for one in found])
+    least = 1 - 2.0 ** (1 - n)
+    assert {one.level for one in found} == {min(level, least)}
+    assert covered >= found[0].level
+    if least < level:
+        assert (found[-1].low, found[-1].high) == (size.min(), size.max())
+        assert covered == least
+
+
+@pytest.mark.parametrize("name", TESTS)
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_of_few_seeds_ties_and_zeros_cover_no_less_often(name, values):
+    flips = np.array(list(itertools.product((-1, 1), repeat=len(values))))
+    found = [TESTS[name].interval(Bounds.of(flip * np.array(values, dtype=float)), 0.95) for flip in flips]
+    assert np.mean([one.low <= 0 <= one.high for one in found]) >= found[0].level == 1 - 2.0 ** (1 - len(values))
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_of_few_seeds_an_end_that_nothing_bounds_stays_open(name):
+    d, inf = np.array([-0.4, -0.1, 0.2, 0.3]), math.inf
+    above = TESTS[name].interval(Bounds(d, np.where(d == 0.2, inf, d)), 0.95)
+    assert (above.low, above.high, above.level) == (-0.4, inf, 0.875)
+    anywhere = TESTS[name].interval(Bounds(np.full(4, -inf), np.full(4, inf)), 0.95)
+    assert (anywhere.low, anywhere.high, anywhere.level) == (-inf, inf, 0.95)  # the whole line: at any level
+    one = TESTS[name].interval(Bounds.of(d[:1]), 0.95)
+    assert (one.centre_low, one.low, one.high, one.level) == (-0.4, -inf, inf, 0.95)
 
 
 @pytest.mark.parametrize("n", [6, 9, 20])
