@@ -18,7 +18,7 @@ from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import centre
 from hfbench.probe.preconditioner_on_system import GAPS, Row, Variant, conditioned, units
 from hfbench.records.files import make_folder, write_atomically
-from hfbench.report.wording import digits, grid_of, number, p_value
+from hfbench.report.wording import Name, digits, grid_of, number, p_value
 
 MIDDLE = GAPS[1]
 
@@ -129,7 +129,7 @@ def condition_table(rows: Sequence[Row], solver: str) -> Any:
     for row in rows:
         reached = [_count(row[f"to_{gap:g}"]) for gap in GAPS[:2]]
         stops, work = _count(row["stops"]), number(units(row, MIDDLE))
-        grid.add_row(row["variant"], f"{row['build']:.3g}", f"{row['condition']:.0f}", *reached, stops, work)
+        grid.add_row(Name(row["variant"]), f"{row['build']:.3g}", f"{row['condition']:.0f}", *reached, stops, work)
     return grid
 
 
@@ -152,7 +152,7 @@ def condition_summary(rows: Sequence[Row]) -> Any:
             ratio, low, high, p = centre(counts)
             work = centre(works)[0]
             cells = digits(ratio), _interval(low, high), p_value(p), digits(work), str(len(counts))
-            grid.add_row(variant, *cells)
+            grid.add_row(Name(variant), *cells)
     return grid
 
 

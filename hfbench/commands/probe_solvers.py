@@ -17,7 +17,7 @@ from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import MEASURES, Ratio, ratios_of_solves
 from hfbench.probe.solver_on_system import Arm, Solve, solve_and_judge
 from hfbench.records.files import make_folder, write_atomically, write_json
-from hfbench.report.wording import digits, grid_of, number, p_value
+from hfbench.report.wording import Name, digits, grid_of, number, p_value
 
 RULE = "relative-progress"  # the stop that a table tells of: the runs' default
 
@@ -85,7 +85,7 @@ def solve_table(solves: Sequence[Solve]) -> Any:
         mark = "" if RULE in solve.stops else "+"
         numbers = [_short(row.get(name)) for name in ("gap", "residual", "orthogonality")]
         changes = [number(row[name]) for name in ("change_train", "change_test")]
-        grid.add_row(solve.arm.name, f"{row['k']}{mark}", *numbers, *changes)
+        grid.add_row(Name(solve.arm.name), f"{row['k']}{mark}", *numbers, *changes)
     return grid
 
 

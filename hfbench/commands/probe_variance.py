@@ -25,7 +25,7 @@ from hfbench.parts import registry
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
 from hfbench.records.files import make_folder, write_atomically
-from hfbench.report.wording import digits, grid_of
+from hfbench.report.wording import Name, digits, grid_of
 from hfbench.runs import batches
 from hfbench.runs.random_streams import generator
 
@@ -169,7 +169,7 @@ def decisions(rows: Sequence[Row]) -> Any:
     for row in sorted(rows, key=lambda row: str(row["scheduler"])):
         grows, wrong = (f"{100 * row[name]:.0f} %" for name in ("grows", "wrong"))
         named = row["scheduler"] if row["scheduler"] != last else ""
-        grid.add_row(named, str(row["n"]), grows, wrong, f"{row['next']:.0f}", str(row["next_true"]))
+        grid.add_row(Name(named), str(row["n"]), grows, wrong, f"{row['next']:.0f}", str(row["next_true"]))
         last = row["scheduler"]
     return grid
 

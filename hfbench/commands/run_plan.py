@@ -33,7 +33,7 @@ from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
-from hfbench.report.wording import grid_of
+from hfbench.report.wording import Name, grid_of
 
 PROBE = 20.0  # seconds that a run is begun for, with its data
 SHARE = 3  # at most every third seed is run for the plan
@@ -228,18 +228,18 @@ def _all(found: Sequence[Estimate]) -> Iterator[float]:
 def run_table(found: Sequence[Estimate]) -> Any:
     grid = grid_of(Text("What one run takes", style="bold"))
     for head in ("task", "method", "left", "each", "at most", "steps", "memory", "disk"):
-        grid.add_column(head, justify="left" if head in ("task", "method") else "right")
+        named = head in ("task", "method")
+        grid.add_column(head, justify="left" if named else "right", overflow="fold" if named else "ellipsis")
     task = ""
     for estimate in found:
-        named = estimate.task if estimate.task != task else ""
+        names = Name(estimate.task if estimate.task != task else ""), Name(estimate.method)
         task = estimate.task
         if estimate.error:
-            grid.add_row(named, estimate.method, str(estimate.left), f"failed: {estimate.error}", *[""] * 4)
+            grid.add_row(*names, str(estimate.left), escape(f"failed: {estimate.error}"), *[""] * 4)
             continue
         mark = "" if estimate.known else "~"
         grid.add_row(
-            named,
-            estimate.method,
+            *names,
             str(estimate.left),
             mark + duration(estimate.seconds),
             duration(estimate.most),

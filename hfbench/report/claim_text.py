@@ -11,7 +11,8 @@ from hfbench.config.measures import MEASURES
 from hfbench.messages import level_text
 from hfbench.report.comparison_text import cells, sentences
 from hfbench.report.document import literal, row_of
-from hfbench.report.wording import Name, adjusted, bullets, colour, grid_of, percent
+from hfbench.report.grid import Pieces
+from hfbench.report.wording import Name, Verdict, adjusted, bullets, grid_of, percent, stacked
 from hfbench.statistics.claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
@@ -22,10 +23,10 @@ def table(claims: Sequence[Claim], console: Console) -> None:
     """Prints every claim on every task; fits 80 columns."""
     usual = claims[0].comparison.level
     grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
-    grid.add_column("claim", min_width=10)
-    grid.add_column("task", min_width=8)
+    grid.add_column("claim", overflow="fold", min_width=10)
+    grid.add_column("task", overflow="fold", min_width=8)
     for name in ("ratio", f"{level_text(usual)} CI", "p"):
-        grid.add_column(name, justify="right", no_wrap=True)
+        grid.add_column(name, justify="right")
     grid.add_column("verdict", min_width=12)
     grid.add_column("answer", no_wrap=True)
     for group in by_hypothesis(claims).values():
@@ -59,10 +60,10 @@ def _excluded(one: Claim) -> str:
     return f"worse by {percent(one.comparison.margin)} or more is excluded (one-sided {adjusted(one.p_not_worse)})"
 
 
-def _row(one: Claim, first: bool, usual: float) -> tuple[Name | Text, ...]:
+def _row(one: Claim, first: bool, usual: float) -> tuple[str | Pieces, ...]:
     c = one.comparison
-    verdict = Text(c.verdict.partition(" (")[0], style=colour(c.verdict))
-    return Name(one.hypothesis.name if first else ""), Name(c.task), *map(Text, cells(c, usual)[:3]), verdict
+    verdict = Verdict(c.verdict.partition(" (")[0])
+    return Name(one.hypothesis.name if first else ""), Name(c.task), *stacked(cells(c, usual)[:3]), verdict
 
 
 def title(one: Claim) -> str:

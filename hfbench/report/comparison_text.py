@@ -17,7 +17,7 @@ from hfbench.records.recorded_study import EARLY
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     Name,
-    colour,
+    Verdict,
     earlier_verdicts,
     grid_of,
     interval_cell,
@@ -30,6 +30,7 @@ from hfbench.report.wording import (
     ratio_phrase,
     ratio_text,
     sentence_list,
+    stacked,
     sureness,
 )
 from hfbench.statistics.comparisons import Comparison
@@ -56,16 +57,13 @@ def _verdict_table(group: Sequence[Comparison]) -> Table:
     first = group[0]
     title = Text.assemble((first.task, "bold"), f" · {MEASURES[first.cost].title} against ", (first.baseline, "bold"))
     grid = grid_of(title, caption=endings(group))
-    grid.add_column("method", min_width=8)
+    grid.add_column("method", overflow="fold", min_width=8)
     for name in ("ratio", f"{level_text(first.level)} CI", "p Holm", "w/l/t", "solved"):
-        grid.add_column(name, justify="right", no_wrap=True)
+        grid.add_column(name, justify="right")
     grid.add_column("verdict", min_width=12)
     for comparison in group:
-        grid.add_row(
-            Name(comparison.method),
-            *cells(comparison, first.level),
-            Text(comparison.verdict, style=colour(comparison.verdict)),
-        )
+        told = stacked(cells(comparison, first.level))
+        grid.add_row(Name(comparison.method), *told, Verdict(comparison.verdict))
     return grid
 
 
@@ -102,7 +100,7 @@ def ending(cut_off: int, diverged: int, failed: int) -> str:
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
     grid = grid_of(Text("medians over seeds (early: where the validation error is least)"))
-    grid.add_column("method", min_width=8)
+    grid.add_column("method", overflow="fold", min_width=8)
     for name in ("to target", "seconds", "products", "final\nerror", "stopped\nearly", "solved"):
         grid.add_column(name, justify="right")
     for row in rows:

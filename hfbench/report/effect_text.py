@@ -17,7 +17,8 @@ from hfbench.config.measures import MEASURES
 from hfbench.messages import count, level_text
 from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
-    colour,
+    Name,
+    Verdict,
     earlier_verdicts,
     grid_of,
     interval_cell,
@@ -29,6 +30,7 @@ from hfbench.report.wording import (
     ratio_phrase,
     ratio_text,
     sentence_list,
+    stacked,
     sureness,
 )
 from hfbench.statistics.factorial import Effect, Names
@@ -51,14 +53,11 @@ def _effect_table(group: Sequence[Effect]) -> Table:
     grid = grid_of(title, caption="; ".join(_before(group)))
     grid.add_column("effect", overflow="fold", min_width=14)
     for name in ("ratio", f"{level_text(first.level)} CI", *HEAD):
-        grid.add_column(name, justify="right", no_wrap=True)
+        grid.add_column(name, justify="right")
     grid.add_column("verdict", min_width=12)
     for effect in group:
-        grid.add_row(
-            Text(" × ".join(effect.factors)),
-            *cells(effect, first.level),
-            Text(effect.verdict, style=colour(effect.verdict)),
-        )
+        told = stacked(cells(effect, first.level))
+        grid.add_row(Name(" × ".join(effect.factors)), *told, Verdict(effect.verdict))
     return grid
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rich import box
-from rich.console import Console, ConsoleOptions
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from hfbench.messages import count, level_text
+from hfbench.report.grid import Grid, Pieces
 from hfbench.statistics.difference import Difference
 from hfbench.statistics.location_tests import TESTS
 
@@ -64,6 +63,11 @@ def interval_cell(low: float, high: float, level: float, usual: float) -> str:
     """An interval in a table whose head says the usual level; one of another level says its own: `0.63-0.81 (75 %)`."""
     ends, own = interval(low, high), level_text(level)
     return ends if not is_bounded(low, high) or own == level_text(usual) else f"{ends} ({own})"
+
+
+def stacked(cells: Iterable[str]) -> list[str | Pieces]:
+    """Cells of a table on the screen, which is narrow: an interval's level stands below it, ranges break after `-`."""
+    return [cell.replace(" (", "\n(") if " (" in cell else Pieces(re.findall(r"\+.*|[^-+]+-?", cell)) for cell in cells]
 
 
 def ratio_text(low: float, high: float) -> str:
@@ -147,31 +151,25 @@ def adjusted(p: float) -> str:
     return f"p_Holm {'' if p < 0.001 else '= '}{p_value(p).replace('<', '< ')}"
 
 
-def grid_of(title: Text, caption: str = "") -> Table:
-    return Table(
+def grid_of(title: Text, caption: str = "") -> Grid:
+    return Grid(
         title=title, title_justify="left", title_style="", caption=Text(caption) if caption else None,
         caption_justify="left", caption_style="", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False,
     )  # fmt: skip
 
 
-class Name:
-    """A name in a table, broken after `_`, `-`, `.` or `/` where its column is narrow."""
+class Name(Pieces):
+    """A name in a table, broken after `_`, `-`, `.`, `/` or a space where its column is narrow."""
 
     def __init__(self, name: str) -> None:
-        self.parts = re.findall("[^-_./]+[-_./]*|[-_./]+", name)
+        super().__init__(re.findall("[^-_./ ]+[-_./ ]*|[-_./ ]+", name))
 
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        lengths = [len(part) for part in self.parts]
-        return Measurement(max(lengths, default=0), sum(lengths))
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        lines = [""]
-        for part in self.parts:
-            if len(lines[-1]) + len(part) <= options.max_width:
-                lines[-1] += part
-            else:
-                lines.append(part)
-        yield Text("\n".join(filter(None, lines)), overflow="fold")
+class Verdict(Pieces):
+    """A verdict in its colour, broken between words, and not within a short remark: `inconclusive`, `(n too small)`."""
+
+    def __init__(self, verdict: str) -> None:
+        super().__init__(re.findall(r"\([^)]{1,11}\)|\S+ *", verdict), colour(verdict))
 
 
 def sentence_list(told: Iterable[tuple[str, str]]) -> Table:

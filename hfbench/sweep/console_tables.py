@@ -14,7 +14,8 @@ from hfbench.config.study import Study
 from hfbench.config.sweep import searched, shown
 from hfbench.messages import level_text
 from hfbench.report import comparison_text
-from hfbench.report.wording import colour, digits, grid_of
+from hfbench.report.grid import Pieces
+from hfbench.report.wording import Name, Verdict, digits, grid_of, stacked
 from hfbench.statistics.comparisons import Comparison
 from hfbench.sweep import report
 from hfbench.sweep.carry_over import Cell
@@ -35,7 +36,7 @@ def show_frozen(one: TaskOutcome, console: Console) -> None:
     grid.add_column("searched", overflow="fold")
     for path, search in one.task.sweep.parameters.items():
         values = (shown(params[path]) for params in (one.task.first, one.frozen.params))
-        grid.add_row(Text(path), *values, Text(searched(search)))
+        grid.add_row(Name(path), *values, Text(searched(search)))
     console.print(grid)
     console.print(escape(" ".join(report.told(one))), highlight=False)
 
@@ -65,12 +66,12 @@ def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
             grid.add_column(name, overflow="fold")
         usual = chosen[0].comparison.level
         for name in ("ratio", f"{level_text(usual)} CI", "p Holm"):
-            grid.add_column(name, justify="right", no_wrap=True)
+            grid.add_column(name, justify="right")
         grid.add_column("verdict", min_width=12)
         for cell in chosen:
-            grid.add_row(Text(cell.tuned_on), Text(cell.run_on), *_numbers(cell.comparison, usual))
+            grid.add_row(Name(cell.tuned_on), Name(cell.run_on), *_numbers(cell.comparison, usual))
         console.print(grid)
 
 
-def _numbers(c: Comparison, usual: float) -> tuple[str | Text, ...]:
-    return *comparison_text.cells(c, usual)[:3], Text(c.verdict, style=colour(c.verdict))
+def _numbers(c: Comparison, usual: float) -> tuple[str | Pieces, ...]:
+    return *stacked(comparison_text.cells(c, usual)[:3]), Verdict(c.verdict)
