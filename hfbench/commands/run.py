@@ -31,6 +31,7 @@ from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.report.conclusion import command_of, conclude, show_conclusion
 from hfbench.statistics.findings import up_to_decision
+from hfbench.statistics.seed_advice import seed_advice
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import RunLogger
 from hfbench.tracking.study_tracker import tracker_of
@@ -70,6 +71,8 @@ def run_study(
         tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
         for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
+            console.print(escape(advice), highlight=False)
+        for advice in seed_advice(study) if missing else ():
             console.print(escape(advice), highlight=False)
         try:
             with sigterm_interrupts():

@@ -34,6 +34,7 @@ from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.report.wording import Name, grid_of
+from hfbench.statistics.seed_advice import seed_advice
 
 PROBE = 20.0  # seconds that a run is begun for, with its data
 SHARE = 3  # at most every third seed is run for the plan
@@ -100,6 +101,8 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     begun = sum(min(turns, len(runs)) for runs in asked.values())
     said = f"{study.name}: beginning {count(begun, 'run')}, up to {PROBE:g} s each"
     console.print(escape(said), highlight=False, soft_wrap=True)
+    for advice in seed_advice(study) if missing else ():
+        console.print(escape(advice), highlight=False)
     here = time.time(), os.getpid()
     calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
     samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method"), strict=True))

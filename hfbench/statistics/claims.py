@@ -19,6 +19,7 @@ from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.statistics.comparisons import Comparison, judge_pairs
+from hfbench.statistics.families import claimed
 from hfbench.statistics.location_tests import TESTS
 from hfbench.statistics.paired_tests import holm
 from hfbench.statistics.pairs import Pairs, measured, pair
@@ -60,12 +61,7 @@ class Claim:
 
 def answer(study: Study, runs: pd.DataFrame, budget: Mapping[str, Mapping[str, float]]) -> list[Claim]:
     """The claims of a study in its order, task by task; `budget` says where a run ends, by task."""
-    declared = [
-        (hypothesis, _pairs(hypothesis, task, study, runs, budget))
-        for hypothesis in study.hypotheses
-        for task, on_task in study.on.items()
-        if {hypothesis.method, hypothesis.against} <= set(on_task.methods)
-    ]
+    declared = [(hypothesis, _pairs(hypothesis, task, study, runs, budget)) for hypothesis, task in claimed(study)]
     family = [pairs for _, pairs in declared]
     judged = judge_pairs(family, study.margin, study.alpha, study.test)
     not_worse = holm([pairs.p_not_worse(TESTS[study.test], study.margin) for pairs in family])

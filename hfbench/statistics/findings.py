@@ -17,7 +17,8 @@ from hfbench.statistics import claims, factorial, looks
 from hfbench.statistics.claims import Claim
 from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.exploratory import Exploratory, Overall, across_tasks, secondary
-from hfbench.statistics.factorial import Design, Effect
+from hfbench.statistics.factorial import Effect
+from hfbench.statistics.families import compared, factorial_of
 from hfbench.statistics.looks import Look
 from hfbench.statistics.pairs import Pairs, check_records, pair
 
@@ -94,23 +95,17 @@ def limits(recorded: RecordedStudy) -> dict[str, float | None]:
 
 def _pairs(study: Study, runs: pd.DataFrame, limit: Mapping[str, float | None]) -> list[Pairs]:
     return [
-        pair(runs, task, method, study.baseline, study.primary, limit.get(task))
-        for task, on_task in study.on.items()
-        for method in on_task.methods
-        if method != study.baseline
+        pair(runs, task, method, study.baseline, study.primary, limit.get(task)) for task, method in compared(study)
     ]
 
 
 def _effects(study: Study, runs: pd.DataFrame, limit: Mapping[str, float | None]) -> list[Effect]:
     """On the tasks that all of a factorial ablation is run on."""
-    if study.ablation is None or study.ablation.design != "factorial":
+    declared = factorial_of(study)
+    if declared is None:
         return []
-    design = Design(study.ablation.factors, study.ablation.levels)
-    blocks = [
-        factorial.block(runs, task, design, study.primary, limit.get(task))
-        for task, on_task in study.on.items()
-        if set(design.levels) <= set(on_task.methods)
-    ]
+    design, tasks = declared
+    blocks = [factorial.block(runs, task, design, study.primary, limit.get(task)) for task in tasks]
     return factorial.judge_effects(blocks, design, study.margin, study.alpha, study.test)
 
 

@@ -45,6 +45,14 @@ def shares(study: Study) -> list[Look]:
     return [Look(*share) for share in zip(study.looks, spend(study.looks, study.alpha), strict=True)]
 
 
+def within_reach(study: Study) -> list[Look]:
+    """The looks that the seeds of every task suffice for; the whole study where none are declared."""
+    if not study.looks:
+        return [on_all_seeds(study)]
+    fewest = min(len(on_task.seeds) for on_task in study.on.values())
+    return [look for look in shares(study) if look.seeds is not None and look.seeds <= fewest]
+
+
 def spend(looks: Sequence[int], alpha: float) -> list[float]:
     """alpha_k of every look: in proportion to the seeds that are new."""
     return [alpha * (look - before) / looks[-1] for look, before in zip(looks, (0, *looks[:-1]), strict=True)]

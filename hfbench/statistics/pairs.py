@@ -33,6 +33,11 @@ LEAST_PAIRS = 6  # below, no exact two-sided p is under .05, and no interval has
 WILCOXON = TESTS["wilcoxon"]
 
 
+def least_p(n: int) -> float:
+    """The smallest two-sided p that n differing pairs can give, 2^(1−n); 1 where there are too few for a p."""
+    return 2.0 ** (1 - n) if n >= LEAST_PAIRS else 1.0
+
+
 class PerSeed:
     """What a test makes of log ratios of costs, one per seed: `d`, and `within` the limit, where two misses tie."""
 
@@ -59,7 +64,7 @@ class PerSeed:
     @property
     def least_p(self) -> float:
         """No p of these seeds can be smaller, had all of whom it is known the same sign; 1 where p is None."""
-        return 2.0 ** (1 - self.informative) if self.informative >= LEAST_PAIRS else 1.0
+        return least_p(self.informative)
 
     def p_equivalent(self, test: LocationTest, margin: float) -> float | None:
         """Of "the ratio is the margin or more, one way or the other"; None with fewer than six seeds."""
