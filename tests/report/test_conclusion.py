@@ -207,8 +207,8 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     for run in runs:
         own = {name for name in run.data.metrics if name.startswith("stat/") and name.count("/") == 1}
         judged = run is not parent and run.data.tags["method"] != "hf"
-        numbers = {f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_level")}
-        assert own <= (numbers if judged else set())  # of two seeds: no p, no upper end
+        numbers = {f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "ci_level")}
+        assert own <= (numbers if judged else set())  # of two seeds: no p
         assert ("stat/ci_low" in own) == judged
         for name in own:
             said = f"stat/tiny-curves/{run.data.tags['method']}/{name.removeprefix('stat/')}"
