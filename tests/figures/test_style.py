@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from support.drawn_figures import drawn, trace, words
 from support.result_tables import runs
@@ -28,8 +29,32 @@ def test_a_method_is_known_by_its_place_in_the_study():
     assert styles(["hf", "adam"])["adam"] == looks["shf"]
 
 
-def test_three_hundred_and_sixty_methods_look_different():
-    assert len(set(styles(f"m{i}" for i in range(360)).values())) == 360
+def test_seven_hundred_and_twenty_methods_look_different():
+    assert len(set(styles(f"m{i}" for i in range(720)).values())) == 720
+
+
+def lab(colour):
+    """CIELAB of an sRGB colour under D65: equal distances look about equally large."""
+    value = np.array(to_rgb(colour))
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    xyz = [[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]] @ linear
+    x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1.0, 1.0888], 0.008856))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_sixteen_methods_have_colours_of_their_own():
+    """Ticks at the target, bars and shades have neither dash nor marker. The nearest of eight are 28 apart."""
+    looks = list(styles(f"m{i}" for i in range(16)).values())
+    nearest = min(np.linalg.norm(lab(a.colour) - lab(b.colour)) for a, b in itertools.combinations(looks, 2))
+    assert nearest > 15
+
+
+def test_where_a_colour_comes_back_dash_and_marker_are_others():
+    looks = list(styles(f"m{i}" for i in range(40)).values())
+    for one, other in itertools.combinations(looks, 2):
+        if one.colour == other.colour:
+            assert one.dashes != other.dashes
+            assert one.marker != other.marker
 
 
 def test_neighbours_differ_in_colour_dash_and_marker():
