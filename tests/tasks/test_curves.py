@@ -2,14 +2,19 @@
 
 import hashlib
 import io
+from importlib import resources
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
+from hfbench.config.load import load_study
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import DataError
 from hfbench.parts import data_files
+from hfbench.records.run_folder import RunFolder
+from hfbench.runs.attempt import attempt
 from hfbench.tasks.curves import (
     ORIGINAL,
     PEN,
@@ -32,6 +37,19 @@ def generator(seed=0):
 def _no_data_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setattr(data_files, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("HFBENCH_DATA", raising=False)
+
+
+@pytest.mark.slow
+def test_the_default_budget_of_the_small_curves_reaches_their_default_target(tmp_path):
+    text = resources.files("hfbench.studies").joinpath("quickstart.toml").read_text("utf-8")
+    file = tmp_path / "defaults.toml"
+    file.write_text(text.replace("budget =", "# budget =").replace("seeds = 7", "seeds = 1"))
+    study = load_study(str(file))
+    assert {(spec.target, spec.budget["passes"]) for spec in runs_of(study)} == {
+        (CurvesSmall().target, CurvesSmall.budget["passes"])
+    }
+    outcomes = {spec.method.name: attempt(spec, RunFolder(tmp_path, spec.key()))["outcome"] for spec in runs_of(study)}
+    assert outcomes == {"hf": "reached", "shf-lsmr": "reached"}
 
 
 # ---------------------------------------------------------------- generated
