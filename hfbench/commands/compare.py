@@ -52,7 +52,7 @@ def compare_study(
     with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
-        show_conclusion(conclude(up_to_decision(recorded), tracker, command), console)
+        show_conclusion(conclude(up_to_decision(recorded), tracker, command, console), console)
     return 0
 
 

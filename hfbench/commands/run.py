@@ -84,7 +84,7 @@ def run_study(
                     recorded = up_to_decision(gather(study, specs, results))
                     if len(recorded.specs) < len(specs):  # decided before the last look
                         break
-                conclusion = conclude(recorded, tracker, command_of(study, options))
+                conclusion = conclude(recorded, tracker, command_of(study, options), console)
         except KeyboardInterrupt as interrupt:
             _close(tracker, "KILLED")
             console.print("Interrupted. The same command goes on where it stopped.")

@@ -51,13 +51,18 @@ def command_of(study: Study, options: Sequence[str] = ()) -> str:
     return shlex.join(["hfbench", "run", name, *options])
 
 
-def conclude(recorded: RecordedStudy, tracker: Tracker | None, command: str) -> Conclusion:
-    """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run."""
+def conclude(
+    recorded: RecordedStudy, tracker: Tracker | None, command: str, console: Console | None = None
+) -> Conclusion:
+    """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run.
+
+    A console that is a terminal shows how far the drawing is.
+    """
     folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
     before, found = judged_before(folder), findings_of(recorded)
     judged = judged_now(recorded, found)
     found = with_first_verdicts(found, judged, before, recorded.study)
-    figures = study_figures.draw_figures(recorded, found, folder)
+    figures = study_figures.draw_figures(recorded, found, folder, console)
     remember(folder, before, recorded.study.looks, judged)
     written = [
         folder / FILE,
@@ -174,7 +179,8 @@ def gaps(recorded: RecordedStudy, command: str) -> list[str]:
 def _where(conclusion: Conclusion) -> str:
     results = conclusion.recorded.results
     lines = [f"report   {conclusion.folder / 'report.html'}"]
-    lines += [f"figure   {figure.png}" for figure in conclusion.figures if figure.kind == "convergence"]
+    if (first := study_figures.first_to_open(conclusion.figures)) is not None:
+        lines.append(f"figure   {first.png}")
     lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]
     lines += [f"browse   hfbench ui --results {results}"]
     return escape("\n".join(lines))

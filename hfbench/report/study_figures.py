@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hfbench import figures
 from hfbench.config.measures import MEASURES
@@ -25,8 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Traces = Mapping[tuple[str, int], "pd.DataFrame"]
+Drawing = Callable[[], "Figure"]
 
 KEPT = "figures.json"  # what the figures in a folder were drawn from
+FIRST = ("forest", "convergence")
+OF_A_TASK = 5  # figures, about: what a bar counts with until the traces of a task are read
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,17 @@ class Figure:
         return [self.png, self.svg]
 
 
-def draw_figures(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Figure]:
+def draw_figures(
+    recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None = None
+) -> list[Figure]:
     """Draws every figure that the records allow into the folder, the same bytes for the same records.
 
-    Those that are there already, of the same records and by the same code, are not drawn again.
+    Those that are there already, of the same records and by the same code, are not drawn again. A terminal shows a bar.
     """
     drawn_from = _drawn_from(recorded, found)
     figures = _kept(folder, drawn_from)
     if figures is None:
-        figures = [*_of_all(recorded, found, folder), *_of_tasks(recorded, folder)]
+        figures = _drawn(recorded, found, folder, console)
         _keep(folder, drawn_from, figures)
     return figures
 
@@ -97,15 +105,39 @@ def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
 # ---------------------------------------------------------------- drawing
 
 
-def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[Figure]:
+def first_to_open(figures: Sequence[Figure]) -> Figure | None:
+    """The figure that answers the study's question: the ratios with their intervals, else the first convergence."""
+    return next((figure for kind in FIRST for figure in figures if figure.kind == kind), None)
+
+
+def _drawn(recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None) -> list[Figure]:
+    """Draws all of them, task by task, since the traces of all are many; so their number is a guess at first."""
+    tasks = _tasks_with_runs(recorded)
+    groups: list[Callable[[], Iterator[Drawing]]] = [partial(_of_all, recorded, found, folder)]
+    groups += [partial(_of_task, recorded, task, folder) for task in tasks]
+    drawn: list[Figure] = []
+    columns = (TextColumn("figures"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
+    hidden = console is None or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        shown = bar.add_task("", total=None)
+        for index, group in enumerate(groups):
+            drawings = list(group())
+            bar.update(shown, total=len(drawn) + len(drawings) + OF_A_TASK * (len(tasks) - index))
+            for draw in drawings:
+                drawn.append(draw())
+                bar.advance(shown)
+    return drawn
+
+
+def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[Drawing]:
     """Ratios, effects, who solved how much, and memory: drawn from the table of runs."""
     study, runs = recorded.study, recorded.judged
     methods, cost, tasks = list(study.methods), study.primary, _tasks_with_runs(recorded)
     common: dict[str, Any] = {"cost": cost, "budget": limits(recorded)}
     measure = MEASURES[cost].title
 
-    def made(kind: str, about: str, drawing: Callable[..., list[Path]], *of: Any, **more: Any) -> Figure:
-        return _made(kind, "", about, folder, drawing, *of, **more)
+    def made(kind: str, about: str, drawing: Callable[..., list[Path]], *of: Any, **more: Any) -> Drawing:
+        return partial(_made, kind, "", about, folder, drawing, *of, **more)
 
     if found.comparisons:
         about = f"Ratios of {measure}, every method to {study.baseline}, with intervals."
@@ -127,17 +159,16 @@ def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[
                    baseline=study.baseline, methods=methods, tasks=tasks)  # fmt: skip
 
 
-def _of_tasks(recorded: RecordedStudy, folder: Path) -> Iterator[Figure]:
-    """What happened on each task: drawn from the traces, and the interactions from the table of runs."""
-    for task in _tasks_with_runs(recorded):
-        traces = recorded.traces(task)
-        if traces:
-            yield from _of_traces(recorded, task, traces, folder)
-        yield from _examples(recorded, task, folder)
-        yield from _interactions(recorded, task, folder)
+def _of_task(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
+    """What happened on a task: drawn from the traces, and the interactions from the table of runs."""
+    traces = recorded.traces(task)
+    if traces:
+        yield from _of_traces(recorded, task, traces, folder)
+    yield from _examples(recorded, task, folder)
+    yield from _interactions(recorded, task, folder)
 
 
-def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path) -> Iterator[Figure]:
+def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path) -> Iterator[Drawing]:
     study = recorded.study
     shared: dict[str, Any] = {"title": task, "methods": list(study.methods)}
     sheets: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -147,19 +178,19 @@ def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path)
     for kind, y, about, more in sheets:
         about = f"{about}: work, Gauss-Newton products, seconds, distinct cases."
         costs: dict[str, Any] = {"y": y, "cases": _cases(recorded, task, traces), **more, **shared}
-        yield _made(kind, task, about, folder, figures.four_costs, traces, **costs)
+        yield partial(_made, kind, task, about, folder, figures.four_costs, traces, **costs)
     solving = {key: trace for key, trace in traces.items() if study.methods[key[0]].optimizer is None}
     left_out = dict.fromkeys(method for method, _ in traces if study.methods[method].optimizer is not None)
     if solving:
         # A first-order method takes a hundred times the iterations: beside it the others would be a dot.
         without = f" Without {', '.join(left_out)}, whose iterations solve nothing." if left_out else ""
         about = f"Batch sizes and the reasons for them.{without}"
-        yield _made("batches", task, about, folder, figures.batches, solving, **shared)
+        yield partial(_made, "batches", task, about, folder, figures.batches, solving, **shared)
         about = f"Inner iterations, damping and reduction ratio.{without}"
-        yield _made("inner", task, about, folder, figures.inner, solving, **shared)
+        yield partial(_made, "inner", task, about, folder, figures.inner, solving, **shared)
 
 
-def _examples(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Figure]:
+def _examples(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
     seed, shown = recorded.examples(task)
     if shown:
         about = f"The first test cases, and what the runs of seed {seed} made of them at their end."
@@ -167,17 +198,17 @@ def _examples(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Figu
         images, errors = (
             {name: example[what] for name, example in shown.items()} for what in ("reconstructions", "errors")
         )
-        yield _made("examples", task, about, folder, figures.reconstructions, originals, images,
-                    errors=errors, title=task, methods=list(recorded.study.methods))  # fmt: skip
+        yield partial(_made, "examples", task, about, folder, figures.reconstructions, originals, images,
+                      errors=errors, title=task, methods=list(recorded.study.methods))  # fmt: skip
 
 
-def _interactions(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Figure]:
+def _interactions(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
     study, ablation = recorded.study, recorded.study.ablation
     if ablation is None or ablation.design != "factorial" or len(ablation.factors) < 2:
         return
     if set(ablation.levels) <= {*recorded.judged.loc[recorded.judged["task"] == task, "method"]}:
-        yield _made(
-            "interactions", task, "Do the factors' effects multiply? Parallel lines say so.", folder,
+        yield partial(
+            _made, "interactions", task, "Do the factors' effects multiply? Parallel lines say so.", folder,
             figures.interactions, recorded.judged, factors=ablation.factors, levels=ablation.levels,
             names=ablation.values, cost=study.primary, budget=limits(recorded), title=task, tasks=[task],
         )  # fmt: skip

@@ -25,10 +25,10 @@ def seed_advice(study: Study) -> list[str]:
         ("claim", "", [task for _, task in claimed(study)]),
         ("effect", "", [task for task in design[1] for _ in design[0].effects] if design else []),
     )
-    return [said for noun, of, tasks in families if (said := _advice(study, looks, noun, of, tasks))]
+    return [said for noun, whose, tasks in families if (said := _advice(study, looks, noun, whose, tasks))]
 
 
-def _advice(study: Study, looks: Sequence[Look], noun: str, of: str, tasks: Sequence[str]) -> str:
+def _advice(study: Study, looks: Sequence[Look], noun: str, whose: str, tasks: Sequence[str]) -> str:
     """`With 5 seeds no comparison can reach a verdict: 3 comparisons with hf need at least 7 paired seeds.`"""
     hopeless = set.intersection(*(_hopeless(_seeds(study, tasks, look), look.alpha) for look in looks))
     if not hopeless:
@@ -42,7 +42,7 @@ def _advice(study: Study, looks: Sequence[Look], noun: str, of: str, tasks: Sequ
     share = f" at the level of the last look, {100 * last.alpha:.3g} %" if last.seeds is not None else ""
     return (
         f"With {' or '.join(map(str, few))} seed{'s' * (few != [1])} no {noun}{where} can {able}: "
-        f"{count(len(tasks), noun)}{of} need{'s' * (len(tasks) == 1)} at least {_least(n, hopeless, last)} paired seeds"
+        f"{count(len(tasks), noun)}{whose} need{'s' * (len(tasks) == 1)} at least {_least(n, hopeless, last)} paired seeds"
         f"{share}."
     )
 

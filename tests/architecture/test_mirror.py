@@ -21,12 +21,12 @@ TESTED_IN = {
     "commands/test_probe_solvers.py": ["probe/figures"],
     "commands/test_simulate.py": ["cli/simulate"],
     "statistics/test_calibration.py": ["statistics/simulation"],
+    "statistics/test_seed_advice.py": ["statistics/families"],
     "commands/test_sweep.py": [
         *("sweep/conclusion", "sweep/console_tables", "sweep/loop", "sweep/mlflow_log", "sweep/report"),
     ],
     "report/test_conclusion.py": [
-        *("report/finding_tables", "report/reproduction", "report/study_figures", "report/study_report"),
-        "statistics/findings",
+        *("report/finding_tables", "report/reproduction", "report/study_report", "statistics/findings"),
     ],
     "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
     "solvers/test_scipy_parity.py": ["solvers/cg", "solvers/lsmr", "solvers/lsqr"],

@@ -1,0 +1,53 @@
+"""Figures of a study: which one to open first, and the bar while they are drawn."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.result_tables import runs
+from support.tiny_study import tiny
+
+from hfbench.config.study_runs import runs_of
+from hfbench.records.recorded_study import Leftovers, RecordedStudy
+from hfbench.report import study_figures
+from hfbench.statistics.findings import findings_of
+
+
+def test_without_a_forest_the_first_convergence_is_the_figure_to_open() -> None:
+    def figure(kind: str, task: str = "") -> study_figures.Figure:
+        return study_figures.Figure(kind, task, Path(f"{kind}.png"), Path(f"{kind}.svg"), "")
+
+    course = [figure("reached"), figure("convergence", "usps"), figure("convergence", "mnist")]
+    assert study_figures.first_to_open([*course, figure("forest")]) == figure("forest")
+    assert study_figures.first_to_open(course) == figure("convergence", "usps")
+    assert study_figures.first_to_open(course[:1]) is None
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_counts_the_figures_as_they_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    study = tiny(tmp_path, "study.seeds=1")
+    specs = {spec.key(): spec for spec in runs_of(study, None)}
+    table = runs({"hf": {0: 100.0}, "shf": {0: 50.0}}, task="tiny-curves").to_dict("records")
+    ended = {key: {**row, "key": key} for key, row in zip(specs, table, strict=True)}
+    recorded = RecordedStudy(study, specs, tmp_path, tmp_path, ended, Leftovers())
+    for name in ("comparisons_forest", "reached", "profile", "memory"):
+        monkeypatch.setattr(f"hfbench.figures.{name}", lambda *of, **more: empty(of[1]))
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    drawn = study_figures.draw_figures(recorded, findings_of(recorded), tmp_path, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [figure.kind for figure in drawn] == ["forest", "reached", "profile"]
+    assert ("figures" in printed and "3/3" in printed) == terminal
+    if not terminal:
+        assert printed == ""
+
+
+def empty(path: Path) -> list[Path]:
+    files = [path.with_name(path.name + suffix) for suffix in (".png", ".svg")]
+    for file in files:
+        file.touch()
+    return files
