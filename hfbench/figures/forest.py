@@ -190,7 +190,9 @@ def _numbers(row: ForestRow, level: float) -> str:
         return "no pair"
     if row.ratio_low == 0 and math.isinf(row.ratio_high):
         return "open"
-    if row.ratio_low == 0 or math.isinf(row.ratio_high):
+    if math.isinf(row.ratio_low):
+        ratio = "∞"
+    elif row.ratio_low == 0 or math.isinf(row.ratio_high):
         ratio = f"≤{short_number(row.ratio_high)}" if row.ratio_low == 0 else f"≥{short_number(row.ratio_low)}"
     else:
         ratio = "-".join(dict.fromkeys(short_number(end) for end in (row.ratio_low, row.ratio_high)))

@@ -40,11 +40,10 @@ def _advice(study: Study, looks: Sequence[Look], noun: str, whose: str, tasks: S
     # With six seeds two methods may still be found equivalent.
     able = "show a difference" if few[-1] >= LEAST_PAIRS else "be answered" if noun == "claim" else "reach a verdict"
     share = f" at the level of the last look, {100 * last.alpha:.3g} %" if last.seeds is not None else ""
-    return (
-        f"With {' or '.join(map(str, few))} seed{'s' * (few != [1])} no {noun}{where} can {able}: "
-        f"{count(len(tasks), noun)}{whose} need{'s' * (len(tasks) == 1)} at least {_least(n, hopeless, last)} paired seeds"
-        f"{share}."
-    )
+    seeds = f"{' or '.join(map(str, few))} seed{'s' * (few != [1])}"
+    family = f"{count(len(tasks), noun)}{whose} need{'s' * (len(tasks) == 1)}"
+    least = _least(n, hopeless, last)
+    return f"With {seeds} no {noun}{where} can {able}: {family} at least {least} paired seeds{share}."
 
 
 def _seeds(study: Study, tasks: Sequence[str], look: Look) -> list[int]:

@@ -118,6 +118,12 @@ def test_a_ratio_that_is_only_a_bound_wears_its_sign_and_a_bar():
     assert end == pytest.approx(row.ratio_high)
 
 
+def test_a_method_that_never_gets_there_has_an_infinite_ratio():
+    never = runs({"hf": dict.fromkeys(range(3), 50.0), "bad": dict.fromkeys(range(3), "failed")})
+    texts = [text.get_text() for text in drawn(comparisons_forest, compare(never, "hf")).axes[0].texts]
+    assert "∞ [∞, ∞] at 75 %" in texts
+
+
 def test_a_ratio_between_bounds_has_a_marker_at_each():
     axes = shown(ForestRow("a", 0.7, 0.8, 0.5, 0.9, "better"))
     assert [point.get_xdata()[0] for point in markers(axes, "o")] == [0.7, 0.8]
