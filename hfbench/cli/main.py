@@ -144,12 +144,11 @@ def run(
     data: Data = None,
 ) -> None:
     """Run a study and print its verdicts; what has finished before is not repeated."""
-    from rich.console import Console
-
     from hfbench.commands.run import run_study
     from hfbench.commands.run_plan import plan_study
     from hfbench.commands.run_shard import run_shard, shard_of
     from hfbench.execution.backends import engine_of
+    from hfbench.execution.screen import Screen
 
     part = None if shard is None else shard_of(shard)
     checked = study_of(study, seeds, only, set_, plugin)
@@ -157,17 +156,17 @@ def run(
     if plan:
         if part is not None or (backend, cluster) != ("loky", None):
             raise ConfigError("--plan: looks at the whole study on this machine; leave --shard and --backend out.")
-        raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Console()))
+        raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Screen()))
     if (backend, cluster) != ("loky", None):
         if part is not None:
             raise ConfigError(
                 "--shard: is for jobs that know of no cluster; with --backend and --cluster leave it out."
             )
         with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
-            raise typer.Exit(run_study(checked, results, engine.capacity, data, Console(), chosen, engine=engine))
+            raise typer.Exit(run_study(checked, results, engine.capacity, data, Screen(), chosen, engine=engine))
     if part is None:
-        raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Console(), chosen))
-    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Console(), chosen))
+        raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Screen(), chosen))
+    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Screen(), chosen))
 
 
 @app.command("import")
@@ -184,13 +183,12 @@ def import_(
     data: Data = None,
 ) -> None:
     """Bring records made elsewhere into a results folder, and judge and report them with those that are there."""
-    from rich.console import Console
-
     from hfbench.commands.import_records import import_study
+    from hfbench.execution.screen import Screen
 
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
-    raise typer.Exit(import_study(checked, sources or [], results, data, Console(), chosen))
+    raise typer.Exit(import_study(checked, sources or [], results, data, Screen(), chosen))
 
 
 @app.command()
@@ -207,13 +205,12 @@ def sweep(
     ] = None,
 ) -> None:
     """Tune a method: search its settings, test the best again, freeze, and compare on fresh seeds."""
-    from rich.console import Console
-
     from hfbench.commands.sweep import sweep_study
+    from hfbench.execution.screen import Screen
 
     checked = study_of(study, None, None, set_, plugin)
     raise typer.Exit(
-        sweep_study(checked, results, jobs_of(jobs), data, Console(), storage, as_typed(None, None, set_, plugin))
+        sweep_study(checked, results, jobs_of(jobs), data, Screen(), storage, as_typed(None, None, set_, plugin))
     )
 
 
@@ -229,12 +226,11 @@ def compare(
     from_: From = None,
 ) -> None:
     """Judge and report the recorded runs of a study, else its published ones; nothing is run."""
-    from rich.console import Console
-
     from hfbench.commands.compare import compare_study
+    from hfbench.execution.screen import Screen
 
     checked = study_of(study, seeds, only, set_, plugin)
-    raise typer.Exit(compare_study(checked, results, data, Console(), as_typed(seeds, only, set_, plugin), from_))
+    raise typer.Exit(compare_study(checked, results, data, Screen(), as_typed(seeds, only, set_, plugin), from_))
 
 
 @app.command()
@@ -249,11 +245,10 @@ def export(
     data: Data = None,
 ) -> None:
     """Write the recorded runs of a study to one file, for `compare --from` here or elsewhere."""
-    from rich.console import Console
-
     from hfbench.commands.export import export_study
+    from hfbench.execution.screen import Screen
 
-    raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Console(), file))
+    raise typer.Exit(export_study(study_of(study, seeds, only, set_, plugin), results, data, Screen(), file))
 
 
 @app.command()
@@ -271,17 +266,16 @@ def diagnose(
     from_: From = None,
 ) -> None:
     """Say what is wrong with recorded runs: failure signatures, evidence, remedy; status 1 if there are any."""
-    from rich.console import Console
-
     from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
+    from hfbench.execution.screen import Screen
 
     if is_key(study, results):
         if origin:
             raise ConfigError("--origin: needs the study, whose run it trains again, but got a run's key.")
-        raise typer.Exit(diagnose_run(study, results, Console()))
+        raise typer.Exit(diagnose_run(study, results, Screen()))
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
-    raise typer.Exit(diagnose_study(checked, results, data, Console(), chosen, from_, origin))
+    raise typer.Exit(diagnose_study(checked, results, data, Screen(), chosen, from_, origin))
 
 
 for command in (capture, simulate, list_, show, new, check):

@@ -47,7 +47,9 @@ Plugin = Annotated[
 
 
 def print_error(message: str) -> None:
-    print(f"hfbench: {message}", file=sys.stderr)
+    from hfbench.execution.screen import as_typed_here
+
+    print(f"hfbench: {as_typed_here(message)}", file=sys.stderr)
 
 
 def help_if_alone(ctx: typer.Context) -> None:

@@ -72,8 +72,9 @@ def new(
 ) -> None:
     """Write a small package with a working part of your own, its contract test, and how to go on."""
     from hfbench.commands.new import write_package
+    from hfbench.execution.screen import as_typed_here
 
-    print(write_package(family, name, into))
+    print(as_typed_here(write_package(family, name, into)))
 
 
 def check(

@@ -57,13 +57,12 @@ def capture(
 
     The runs are trained again from their start, as they were or would be recorded; no record is written or needed.
     """
-    from rich.console import Console
-
     from hfbench.commands.capture import capture_study
+    from hfbench.execution.screen import Screen
 
     iterations = [int(number) for number in _numbers("--at", at)]
     checked = study_of(study, seeds, only, set_, plugin)
-    raise typer.Exit(capture_study(checked, iterations, _numbers("--damping", damping), into, results, data, Console()))
+    raise typer.Exit(capture_study(checked, iterations, _numbers("--damping", damping), into, results, data, Screen()))
 
 
 @probe_app.command()
@@ -84,9 +83,8 @@ def solvers(
     data: Data = None,
 ) -> None:
     """Every solver on the identical systems: what each iterate is worth, and where each rule would stop."""
-    from rich.console import Console
-
     from hfbench.commands.probe_solvers import probe_solvers
+    from hfbench.execution.screen import Screen
     from hfbench.probe.solver_on_system import arms_of
 
     loaded(plugin)
@@ -94,7 +92,7 @@ def solvers(
     used = preconditioners or ",".join(dict.fromkeys(system.run["method"]["preconditioner"]["use"] for system in found))
     arms = arms_of(_names(solvers), _names(used), _names(precision), _names(rhs), _names(start))
     folder = into or _beside(systems) / "probe-solvers"
-    raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Console(), data, jobs_of(jobs)))
+    raise typer.Exit(probe_solvers(found, arms, iterations, exact, folder, Screen(), data, jobs_of(jobs)))
 
 
 @probe_app.command()
@@ -117,9 +115,8 @@ def preconditioners(
 
     Where systems of several iterations of one run are given, also what is built on the older for the newer.
     """
-    from rich.console import Console
-
     from hfbench.commands.probe_preconditioners import probe_preconditioners, variants_of
+    from hfbench.execution.screen import Screen
     from hfbench.parts import registry
 
     loaded(plugin)
@@ -128,7 +125,7 @@ def preconditioners(
     variants = variants_of(_names(preconditioners), _numbers("--probes", probes), _numbers("--exponents", exponents))
     folder = into or _beside(systems) / "probe-preconditioners"
     raise typer.Exit(
-        probe_preconditioners(found, variants, solver, iterations, exact, folder, Console(), data, jobs_of(jobs))
+        probe_preconditioners(found, variants, solver, iterations, exact, folder, Screen(), data, jobs_of(jobs))
     )
 
 
@@ -144,16 +141,15 @@ def variance(
     data: Data = None,
 ) -> None:
     """What batches say about their own noise against the truth from all the data, and what a scheduler makes of it."""
-    from rich.console import Console
-
     from hfbench.commands.probe_variance import check_schedulers, probe_variance
+    from hfbench.execution.screen import Screen
 
     loaded(plugin)
     found, names = _read(systems), _names(schedulers)
     check_schedulers(names)
     sizes = [int(n) for n in _numbers("--batches", batches)]
     folder = into or _beside(systems) / "probe-variance"
-    raise typer.Exit(probe_variance(found, names, sizes, draws, folder, Console(), data, jobs_of(jobs)))
+    raise typer.Exit(probe_variance(found, names, sizes, draws, folder, Screen(), data, jobs_of(jobs)))
 
 
 def _beside(systems: list[Path]) -> Path:

@@ -21,11 +21,10 @@ def simulate(
     Runs are cut off, fail, are skewed or looked at twice, and are judged by the code that judges real ones. Exit status
     1 if a rate of error is above what is promised by more than three standard errors.
     """
-    from rich.console import Console
-
     from hfbench.commands.simulate import simulate_studies
+    from hfbench.execution.screen import Screen
 
     if not all(number.strip().isdecimal() for number in seeds.split(",")):
         raise ConfigError(f"--seeds: must be numbers separated by commas (7,10,20), but got {seeds!r}.")
     numbers = [int(number) for number in seeds.split(",")]
-    return simulate_studies(numbers, studies, jobs_of(jobs), Console(), markdown)
+    return simulate_studies(numbers, studies, jobs_of(jobs), Screen(), markdown)

@@ -10,6 +10,7 @@ import importlib.util
 import keyword
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from string import Template
 
 from hfbench.errors import ConfigError, DuplicatePartError
+from hfbench.execution.screen import typed_path
 from hfbench.messages import did_you_mean
 from hfbench.parts import registry
 
@@ -181,7 +183,8 @@ def _next_steps(family: str, name: str, module: str, folder: Path) -> str:
             f"{folder}/ holds a {family} that works as it is ({FRAMES[family].example}):",
             *(f"  {file:<{width}}  {what}" for file, what in files.items()),
             "Next:",
-            *(f"  {line}" for line in (f"cd {folder}", "python -m pip install -e .")),
-            *(f"  {line}" for line in (f"hfbench check {name}", "hfbench run study.toml")),
+            f"  {typed_path(sys.executable)} -m pip install -e {shlex.quote(str(folder))}",
+            f"  hfbench check {name}",
+            f"  hfbench run {shlex.quote(str(folder / 'study.toml'))}",
         ]
     )

@@ -23,6 +23,7 @@ from hfbench.config.load import load_study, shipped_studies
 from hfbench.config.study import Study
 from hfbench.config.sweep import Sweep
 from hfbench.errors import HfbenchError
+from hfbench.execution.screen import Screen
 from hfbench.messages import ranges
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.hyperparameters import Hyperparameter, first_line, hyperparameters
@@ -35,7 +36,7 @@ Listing = tuple[str, list[Row]]  # a heading and its rows
 
 def plain_console() -> Console:
     """What plugins and files say is printed as it is, never read as markup."""
-    return Console(markup=False, highlight=False, emoji=False)
+    return Screen(markup=False, highlight=False, emoji=False)
 
 
 # ---------------------------------------------------------------- list

@@ -1,0 +1,71 @@
+"""Screen: what is printed, with commands as the user must type them, `.venv/bin/hfbench ui` where it was started so.
+
+Messages, reports and records say `hfbench ui`; how hfbench was started is put in here alone, on the way to the screen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.segment import Segment
+from rich.text import Text
+
+COMMANDS = (
+    *("run", "import", "sweep", "compare", "export", "diagnose", "capture", "simulate", "list", "show", "new"),
+    *("check", "probe", "data", "ui"),
+)
+# The program's name before one of its commands, not as the end of a path.
+TYPED = re.compile(rf"(?<![\w./-])hfbench(?= (?:{'|'.join(COMMANDS)})\b)")
+
+
+class Screen(Console):
+    """A console that shows commands as they must be typed."""
+
+    def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
+        if isinstance(renderable, str):
+            renderable = self.render_str(renderable)
+        return super().render(_typed(renderable) if isinstance(renderable, Text) else renderable, options)
+
+
+def _typed(text: Text) -> Text:
+    """The text as `as_typed_here` has it, styled as it was."""
+    typed, end = text.blank_copy(), 0
+    for name in TYPED.finditer(text.plain):
+        typed.append_text(text[end : name.start()]).append(program(sys.argv[0]))
+        end = name.end()
+    return typed.append_text(text[end:]) if end else text
+
+
+def as_typed_here(message: str) -> str:
+    """The message with the program as it was started."""
+    return TYPED.sub(lambda _: program(sys.argv[0]), message)
+
+
+def program(started: str) -> str:
+    """How to start hfbench again, given what it was started as; `hfbench` where Python itself was started."""
+    path = Path(started)
+    if path.name == "__main__.py" and path.parent.name == "hfbench":
+        return f"{typed_path(sys.executable)} -m hfbench"
+    return typed_path(started) if path.stem == "hfbench" else "hfbench"
+
+
+def typed_path(program: str) -> str:
+    """Its name where the shell finds it by that, else its path: from here where it lies below, else in full."""
+    if os.path.basename(program) == program:
+        return program
+    path = Path(os.path.abspath(program))  # links are not followed: an environment's python is one
+    found = shutil.which(path.name)
+    if found is not None and os.path.abspath(found) == str(path):
+        return path.name
+    here = Path.cwd()
+    if path.parent == here:
+        return shlex.quote(f"./{path.name}")
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
