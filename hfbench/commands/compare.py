@@ -44,15 +44,14 @@ def compare_study(
     written. While another process runs the study, MLflow is left to that one.
     """
     results = Path(results)
-    command = command_of(study, options)
     recorded = recorded_runs(study, results, data, archive_file)
     if not recorded.ended:
-        raise StoreError(nothing_recorded(recorded, command))
+        raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))
     prepare(results)
     with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
-        show_conclusion(conclude(up_to_decision(recorded), tracker, command, console), console)
+        show_conclusion(conclude(up_to_decision(recorded), tracker, options, console), console)
     return 0
 
 

@@ -53,7 +53,7 @@ def diagnose_study(
     """Reads the traces of all recorded runs and prints what they show. Returns 1 if that is anything, else 0."""
     recorded = recorded_runs(study, Path(results), data, archive_file)
     if not recorded.ended:
-        raise StoreError(nothing_recorded(recorded, command_of(study, options)))
+        raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))
     runs = {key: Run.of(recorded.folder(key), spec.name, spec.config()["method"])
             for key, spec in recorded.specs.items() if key in recorded.ended}  # fmt: skip
     cases = [*_cases(recorded, runs), *_preconditioners(recorded)]

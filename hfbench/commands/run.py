@@ -29,7 +29,8 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
-from hfbench.report.conclusion import command_of, conclude, show_conclusion
+from hfbench.report.conclusion import conclude, show_conclusion
+from hfbench.report.mlflow_page import views_of, write_status
 from hfbench.statistics.findings import up_to_decision
 from hfbench.statistics.seed_advice import seed_advice
 from hfbench.tracking.mlflow_store import Tracker
@@ -74,6 +75,8 @@ def run_study(
             console.print(escape(advice), highlight=False)
         for advice in seed_advice(study) if missing else ():
             console.print(escape(advice), highlight=False)
+        if missing:
+            _say(tracker, study, f"Under way, {len(specs) - len(missing)} of {count(len(specs), 'run')} recorded")
         try:
             with sigterm_interrupts():
                 later = set(missing)
@@ -84,13 +87,16 @@ def run_study(
                     recorded = up_to_decision(gather(study, specs, results))
                     if len(recorded.specs) < len(specs):  # decided before the last look
                         break
-                conclusion = conclude(recorded, tracker, command_of(study, options), console)
+                conclusion = conclude(recorded, tracker, options, console)
         except KeyboardInterrupt as interrupt:
             _close(tracker, "KILLED")
+            left = len(missing_of(specs, results))
+            _say(tracker, study, f"Interrupted, {len(specs) - left} of {count(len(specs), 'run')} recorded")
             console.print("Interrupted. The same command goes on where it stopped.")
             return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
         except BaseException:
             _close(tracker, "FAILED")
+            _say(tracker, study, "Ended by an error")
             raise
         show_conclusion(conclusion, console)
         if spared := len(specs) - len(recorded.specs):
@@ -133,6 +139,11 @@ def _carry_out(
 def _close(tracker: Tracker, status: str) -> None:
     with suppress(Exception):  # the store may be what failed, and must not hide it
         tracker.close(status)
+
+
+def _say(tracker: Tracker, study: Study, status: str) -> None:
+    with suppress(Exception):  # likewise
+        write_status(tracker, study, status, views_of(tracker, study))
 
 
 def _announcement(study: Study, total: int, missing: int, jobs: int) -> str:

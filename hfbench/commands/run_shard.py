@@ -103,10 +103,10 @@ def run_shard(
 def _gathering(study: Study, results: Path, options: Sequence[str]) -> str:
     """The commands that bring the records of all shards together."""
 
-    def command(*folders: str) -> str:
-        return command_of(study, [*folders, *options]).replace("hfbench run", "hfbench import", 1)
+    def command(*folders: str, to: str) -> str:
+        return command_of(study, [*folders, *options], Path(to)).replace("hfbench run", "hfbench import", 1)
 
     return (
-        f"When all shards have run, in this folder:\n  {command('--results', str(results))}\n"
-        f"or each in a folder of its own:\n  {command(str(results), '...', '--results', 'all')}"
+        f"When all shards have run, in this folder:\n  {command(to=str(results))}\n"
+        f"or each in a folder of its own:\n  {command(str(results), '...', to='all')}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.client
 import os
 import signal
 import socket
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.tracking.mlflow_store import local_uri, tracking_uri
+from hfbench.report.document import printable
+from hfbench.tracking.mlflow_store import is_behind_server, local_uri, tracking_uri
 
 MLFLOW_GREETING = "[MLflow] Security middleware enabled"  # on stderr at every start; no option or level quiets it
 PATIENCE = 5.0  # seconds the server has to end when asked
@@ -31,7 +33,7 @@ def ui(results: Path, port: int = 5000) -> None:
     uri = tracking_uri(results)
     if uri == local_uri(results) and not (Path(results) / "mlflow.db").exists():
         raise StoreError(f"no runs are recorded in {results}: there is no mlflow.db. Run a study first: `hfbench run`.")
-    if uri.startswith(("http://", "https://")):
+    if is_behind_server(uri):
         raise ConfigError(
             "MLFLOW_TRACKING_URI names a server, which has a UI of its own: open its address in a browser, or unset it "
             f"to see what is recorded in {results}."
@@ -60,9 +62,10 @@ def ui(results: Path, port: int = 5000) -> None:
 
 def ui_command(uri: str, port: int) -> list[str]:
     # The UI can start programs on this machine for whoever reaches it: never bind it beyond the loopback.
-    serve = ["ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = ["--registry-store-uri", uri, "--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"]
-    return [sys.executable, "-m", "mlflow", *serve, *quiet]
+    serve = ["ui", "--app-name", "hfbench", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    small = ["--workers", "1", "--registry-store-uri", uri]
+    quiet = ["--uvicorn-opts", "--log-level warning --timeout-graceful-shutdown 2"]
+    return [sys.executable, "-m", "mlflow", *serve, *small, *quiet]
 
 
 def ui_environment() -> dict[str, str]:
@@ -108,8 +111,22 @@ def _watch(process: subprocess.Popen[str], port: int, caught: list[int]) -> None
     while not caught and process.poll() is None:
         if not announced and _answers(port):
             print(f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+            print(_addresses(port), end="", flush=True)
             announced = True
         time.sleep(0.1)
+
+
+def _addresses(port: int) -> str:
+    """Name and address of every study, as the server lists them; nothing where it does not."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)  # by no proxy
+    try:
+        connection.request("GET", "/studies.txt")
+        answer = connection.getresponse()
+        return printable(answer.read().decode("utf-8", "replace")) if answer.status == 200 else ""
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
 
 
 def _answers(port: int) -> bool:

@@ -14,17 +14,24 @@ from hfbench.config.study import Study, to_dict
 from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
 from hfbench.records.judgements import FILE, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
-from hfbench.report import claim_text, document, effect_text, finding_tables, html, study_figures, study_report
+from hfbench.report import (
+    claim_text,
+    document,
+    effect_text,
+    finding_tables,
+    html,
+    mlflow_page,
+    study_figures,
+    study_report,
+)
 from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure
 from hfbench.statistics.extensions import judged_now, with_first_verdicts
 from hfbench.statistics.findings import Findings, findings_of
-from hfbench.tracking.mlflow_store import Tracker, tracking_uri
+from hfbench.tracking.mlflow_store import Tracker, is_behind_server, tracking_uri
+from hfbench.tracking.study_page import page_address
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
-OF_CHILD = tuple(
-    f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "ci_level", "p_holm")
-)  # numbers beside a run's own in MLflow
 NOTE = 8000  # characters of a tag
 
 
@@ -36,8 +43,9 @@ class Conclusion:
     found: Findings
     folder: Path
     figures: Sequence[Figure]
-    command: str  # that makes the runs
+    command: str  # that makes the runs, from here
     unlogged: str  # why MLflow does not have it yet; empty if it has
+    page: str  # address of the study in MLflow, where it is logged
 
     @property
     def failed(self) -> list[str]:
@@ -45,18 +53,24 @@ class Conclusion:
         return self.recorded.with_outcome("failed")
 
 
-def command_of(study: Study, options: Sequence[str] = ()) -> str:
-    """The command that makes the study's runs, given the options that decide which runs these are."""
-    name = study.name if study.source == "shipped" else Path(study.source).name
-    return shlex.join(["hfbench", "run", name, *options])
+def command_of(study: Study, options: Sequence[str] = (), results: Path | None = None) -> str:
+    """The command that makes the study's runs, given the options that decide which runs these are.
+
+    With `results` as it is typed here: the study's file where it is, and that folder. Reports, which are read
+    elsewhere, have neither.
+    """
+    name = study.name if study.source == "shipped" else study.source if results else Path(study.source).name
+    folder = [] if results in (None, Path("results")) else ["--results", str(results)]
+    return shlex.join(["hfbench", "run", name, *options, *folder])
 
 
 def conclude(
-    recorded: RecordedStudy, tracker: Tracker | None, command: str, console: Console | None = None
+    recorded: RecordedStudy, tracker: Tracker | None, options: Sequence[str] = (), console: Console | None = None
 ) -> Conclusion:
     """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run.
 
-    A console that is a terminal shows how far the drawing is.
+    `options` are those of the command line that decide which runs belong to the study. A console that is a terminal
+    shows how far the drawing is.
     """
     folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
     before, found = judged_before(folder), findings_of(recorded)
@@ -67,7 +81,7 @@ def conclude(
     written = [
         folder / FILE,
         *write_tables(recorded, found, folder),
-        *write_report(recorded, found, figures, command, folder),
+        *write_report(recorded, found, figures, command_of(recorded.study, options), folder),
     ]
     unlogged = ""
     try:
@@ -75,7 +89,9 @@ def conclude(
             _log(tracker, recorded, found, [*written, *(path for figure in figures for path in figure.paths)])
     except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
         unlogged = f"{type(error).__name__}: {error}"
-    return Conclusion(recorded, found, folder, figures, command, unlogged)
+    page = page_address(tracker) if tracker is not None else ""
+    command = command_of(recorded.study, options, recorded.results)
+    return Conclusion(recorded, found, folder, figures, command, unlogged, page)
 
 
 def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Path]:
@@ -86,7 +102,9 @@ def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list
     tables = finding_tables.tables(found)
     write_json(study_file, to_dict(recorded.study))
     rows = {name: tables.get(name, []) for name in OTHERS}
-    compared = {"study": recorded.study.name, "comparisons": tables.get("verdicts", []), **rows}
+    ended = {str(name): int(n) for name, n in recorded.runs["outcome"].value_counts(sort=False).items()}
+    counts = {**ended, "missing": len(recorded.missing)}
+    compared = {"study": recorded.study.name, "runs": counts, "comparisons": tables.get("verdicts", []), **rows}
     write_json(comparisons_file, compared)
     frames = {"runs": recorded.runs, **{name: pd.DataFrame(rows) for name, rows in tables.items()}}
     for name in ("verdicts", *OTHERS):
@@ -115,14 +133,13 @@ def write_report(
 def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: Sequence[Path]) -> None:
     """The parent's verdicts and files, and each child's verdict, by which the UI can group them."""
     study = recorded.study
-    outcomes = {f"runs/{name}": float(n) for name, n in recorded.runs["outcome"].value_counts().items()}
     claims = claim_text.markdown(found.claims) if found.claims else ""
     effects = effect_text.markdown(found.effects, found.names) if found.effects else ""
     note = "\n\n".join([document.literal(study.question), claims, markdown(found.comparisons), effects])
     status = "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
     tracker.log_study(
         note=shortened(note),
-        metrics=finding_tables.metrics(found) | outcomes | {"runs/missing": float(len(recorded.missing))},
+        metrics=finding_tables.metrics(found),
         tags=finding_tables.tags(found),
         artifacts=artifacts,
         status=status,
@@ -130,8 +147,8 @@ def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: 
     compared = {(comparison.task, comparison.method): comparison for comparison in found.comparisons}
     for child in list(tracker.logged().values()):
         one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
-        numbers = {name: value for name, value in one.metrics().items() if name in OF_CHILD} if one is not None else {}
-        tracker.judge(child, one.verdict if one is not None else "baseline", numbers)
+        tracker.judge(child, *((one.verdict, one.metrics()) if one is not None else ("baseline", {})))
+    mlflow_page.write_judged(tracker, recorded, found)
 
 
 def shortened(note: str) -> str:
@@ -182,5 +199,7 @@ def _where(conclusion: Conclusion) -> str:
     if (first := study_figures.first_to_open(conclusion.figures)) is not None:
         lines.append(f"figure   {first.png}")
     lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]
-    lines += [f"browse   hfbench ui --results {results}"]
+    if not is_behind_server(tracking_uri(results)):
+        lines += [f"browse   {shlex.join(['hfbench', 'ui', '--results', str(results)])}"]
+    lines += [f"page     {conclusion.page}"] if conclusion.page else []
     return escape("\n".join(lines))

@@ -118,9 +118,9 @@ def _block(block: Block) -> Iterator[str]:
     if isinstance(block, Heading):
         yield f"{'#' * block.level} {literal(block.text)}"
     elif isinstance(block, Paragraph):
-        yield f"**Note.** {_inline(block.text)}" if block.role == "warning" else _inline(block.text)
+        yield f"**Note.** {inline_markdown(block.text)}" if block.role == "warning" else inline_markdown(block.text)
     elif isinstance(block, Bullets):
-        yield from (f"- {_inline(item)}" for item in block.items)
+        yield from (f"- {inline_markdown(item)}" for item in block.items)
     elif isinstance(block, Table):
         yield from _table(block)
     elif isinstance(block, ImageBlock):
@@ -136,7 +136,7 @@ def _table(table: Table) -> Iterator[str]:
     yield row_of([literal(name) for name in table.head])
     yield row_of([":---" if is_word(table, index) else "---:" for index in range(len(table.head))])
     for row in table.rows:
-        yield row_of([_inline(cell) for cell in row])
+        yield row_of([inline_markdown(cell) for cell in row])
 
 
 def is_word(table: Table, column: int) -> bool:
@@ -148,7 +148,8 @@ def row_of(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _inline(text: Text) -> str:
+def inline_markdown(text: Text) -> str:
+    """A text within a line."""
     return "".join(_piece(piece) for piece in pieces(text))
 
 

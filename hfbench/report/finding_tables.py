@@ -23,14 +23,11 @@ def tables(found: Findings) -> dict[str, list[dict[str, Any]]]:
 
 
 def metrics(found: Findings) -> dict[str, float]:
-    """`stat/<task>/<method>/<number>`, `effect/<task>/<factors>/<number>` and `claim/<task>/<name>/<number>`."""
-    named = [(f"stat/{comparison.task}/{comparison.method}", comparison.metrics()) for comparison in found.comparisons]
-    named += [(f"effect/{effect.task}/{effect.name}", effect.metrics()) for effect in found.effects]
-    named += [
-        (f"claim/{claim.comparison.task}/{claim.hypothesis.name}", claim.comparison.metrics()) for claim in found.claims
-    ]
+    """`stat/<task>/<method>/<number>`: ratio and bounds; comparisons.json has all numbers."""
     return {
-        f"{prefix}/{name.removeprefix('stat/')}": value for prefix, numbers in named for name, value in numbers.items()
+        f"stat/{comparison.task}/{comparison.method}/{name.removeprefix('stat/')}": value
+        for comparison in found.comparisons
+        for name, value in comparison.metrics().items()
     }
 
 

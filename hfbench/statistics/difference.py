@@ -15,6 +15,7 @@ from hfbench.statistics.paired_tests import holm, rank_biserial
 from hfbench.statistics.pairs import LEAST_PAIRS, PerSeed
 from hfbench.statistics.planning import least_pairs
 
+LOOKED_AT = ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high")
 LEAST_SOLVED = (
     0.8  # share of pairs in which both methods reached the target, from which more seeds tell more than a budget
 )
@@ -105,12 +106,9 @@ class Difference:
         return finite_values(asdict(self))
 
     def metrics(self) -> dict[str, float]:
-        """The numbers as `stat/<field>`, those that exist."""
-        return {
-            f"stat/{name}": float(value)
-            for name, value in self.to_row().items()
-            if isinstance(value, int | float) and name not in ("margin", "alpha", "limit", "side")
-        }
+        """The numbers that a person looks at as `stat/<field>`, those that exist; the rest is in the row."""
+        row = self.to_row()
+        return {f"stat/{name}": float(row[name]) for name in LOOKED_AT if row[name] is not None}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.records.files import safe_name, write_atomically, write_json
+from hfbench.report import mlflow_page
 from hfbench.report.conclusion import command_of, shortened
 from hfbench.report.document import document_markdown
 from hfbench.report.html import html_page
@@ -25,6 +26,7 @@ from hfbench.sweep.mlflow_log import TrialLogger
 from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
 from hfbench.sweep.retest import Winner
 from hfbench.sweep.trial_rows import importances, trial_rows
+from hfbench.tracking.study_page import page_address
 
 
 def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console) -> None:
@@ -52,7 +54,8 @@ def conclude_sweep(
     _log(log, found, written)
     if cells:
         show_matrix(cells, study, console)
-    console.print(escape(f"sweep    {folder / 'sweep.html'}"), highlight=False, soft_wrap=True)
+    lines = [f"sweep    {folder / 'sweep.html'}", f"page     {page_address(log.tracker)}"]
+    console.print(escape("\n".join(lines)), highlight=False, soft_wrap=True)
 
 
 # ---------------------------------------------------------------- files
@@ -139,5 +142,6 @@ def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None
     files = [*written, *(path for figure in found.figures for path in figure.paths)]
     try:
         log.tracker.log_study(shortened(note), metrics, tags, files)
+        mlflow_page.write_answer(log.tracker, found.study, report.headline(found), log.views)
     except Exception as error:  # the report on disk is complete
         log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from hfbench.config.study import Study
 from hfbench.config.sweep import searched
+from hfbench.report.mlflow_page import write_status
 from hfbench.sweep.retest import score
 from hfbench.sweep.sampling import Params
 from hfbench.sweep.trials import COMPLETE, Trial
@@ -18,6 +20,7 @@ from hfbench.sweep.tuning import TuningTask, mean
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import text
 from hfbench.tracking.study_tracker import study_key
+from hfbench.tracking.study_view import sweep_views
 
 
 class TrialLogger:
@@ -30,6 +33,10 @@ class TrialLogger:
         self.tracker = Tracker(results, study.name, key, params, by="hfbench sweep")
         self.known = set(self.tracker.logged())
         self.tracker.begin()
+        assert study.sweep is not None
+        self.views = sweep_views(self.tracker.parent, study.sweep.measures, list(study.sweep.parameters))
+        with suppress(Exception):  # no trouble with the page may end the sweep
+            write_status(self.tracker, study, "Under way", self.views)
 
     def ended(self, task: TuningTask, trial: Trial, first: Trial) -> None:
         key = f"{task.identity}-{trial.index}"

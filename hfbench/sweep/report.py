@@ -11,6 +11,7 @@ from hfbench.config.sweep import searched, shown
 from hfbench.messages import count, level_text
 from hfbench.report.comparison_text import cells as cells_of
 from hfbench.report.document import Block, Bullets, Code, Document, Heading, ImageBlock, Paragraph, Piece, Table, Text
+from hfbench.report.headline import Headline
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
 from hfbench.report.wording import digits, ratio_text
@@ -39,6 +40,13 @@ def sweep_document(found: SweepOutcome) -> Document:
 def answer_alone(found: SweepOutcome) -> Document:
     """For MLflow's description."""
     return Document(f"{found.study.name}: the sweep", [*_answer(found)])
+
+
+def headline(found: SweepOutcome) -> Headline:
+    """What was frozen on every task, and where it serves: for the page in MLflow."""
+    first, *rest = (told(outcome)[0] for outcome in found.swept)
+    tuned_on = dict.fromkeys(cell.tuned_on for cell in found.cells)
+    return Headline(first, [*rest, *(_carried(found.cells, task) for task in tuned_on)])
 
 
 # ---------------------------------------------------------------- the answer

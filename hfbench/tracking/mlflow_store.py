@@ -275,6 +275,11 @@ def tracking_uri(results: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or local_uri(results)
 
 
+def is_behind_server(uri: str) -> bool:
+    """Whether an MLflow server, which has pages of its own, keeps the store."""
+    return uri.startswith(("http://", "https://"))
+
+
 def _is_remote(uri: str) -> bool:
     """A server decides itself where artifacts go."""
     return not uri.startswith(("sqlite:", "file:", "/", "."))

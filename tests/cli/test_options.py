@@ -52,7 +52,7 @@ def test_compare_of_what_was_never_run_is_one_message_and_leaves_nothing(hf: Any
     status, _, err = hf("compare", "quickstart", "--seeds", "3", "--results", str(results))
     assert status == 2
     assert err.startswith(f"hfbench: none of the 6 runs of quickstart is recorded in {results}, so")
-    assert "`hfbench run quickstart --seeds 3` runs them" in err
+    assert f"`hfbench run quickstart --seeds 3 --results {results}` runs them" in err
     assert err.count("\n") == 1
     assert not results.exists()
 

@@ -65,7 +65,8 @@ def test_missing_runs_are_named_and_what_exists_is_paired(results: Path, tmp_pat
     remove(study, results, ("shf", 1), ("shf", 2), ("shf", 4), ("hf", 0))
     status, screen = compare_quietly(study, results, "--set", "study.seeds=5")
     assert status == 0
-    assert "4 of 10 runs are not recorded; `hfbench run tiny.toml --set study.seeds=5` runs them:" in screen
+    command = f"hfbench run {study.source} --set study.seeds=5 --results {results}"
+    assert f"4 of 10 runs are not recorded; `{command}` runs them:" in screen
     assert "  hf on tiny-curves: seed 0\n  shf on tiny-curves: seeds 1-2, 4\n" in screen
     comparison = (read_json(folder_of(results) / "comparisons.json") or {})["comparisons"][0]
     assert (comparison["n"], comparison["missing"]) == (1, 4)
@@ -134,5 +135,5 @@ def test_records_made_otherwise_are_counted_and_left_out(results: Path, tmp_path
     with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded") as caught:
         compare_quietly(study, results)
     assert "2 records of this study made by another version" in str(caught.value)
-    assert "`hfbench run tiny.toml` runs them" in str(caught.value)
+    assert f"`hfbench run {study.source} --results {results}` runs them" in str(caught.value)
     assert written(results) == written_before

@@ -80,7 +80,7 @@ def test_a_study_ends_in_verdicts_figures_and_mlflow(results: Path, tmp_path: Pa
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["verdict/tiny-curves/shf-vs-hf"] == "inconclusive (n too small)"
     assert parent.data.metrics["stat/tiny-curves/shf/ratio"] == pytest.approx(comparisons[0]["ratio"])
-    assert parent.data.metrics["runs/reached"] == 4
+    assert (read_json(folder / "comparisons.json") or {})["runs"] == {"reached": 4, "missing": 0}
     assert r"Does &lt;LSMR&gt; need less \*work\*?" in parent.data.tags["mlflow.note.content"]
 
 

@@ -30,9 +30,9 @@ def test_four_shards_and_an_import_give_the_tables_of_one_run(tmp_path: Path) ->
         assert f"tiny, shard {i}/4: {4 if i == 1 else 2} of 10 runs" in text
         assert text.splitlines()[-4:] == [
             "When all shards have run, in this folder:",
-            f"  hfbench import tiny.toml --results {folder} --seeds 5",
+            f"  hfbench import {study.source} --seeds 5 --results {folder}",
             "or each in a folder of its own:",
-            f"  hfbench import tiny.toml {folder} ... --results all --seeds 5",
+            f"  hfbench import {study.source} {folder} ... --seeds 5 --results all",
         ]
         assert not (folder / "mlflow.db").exists(), "a shard writes to no database"
     status, text = imported(study, tmp_path / "together", *folders)

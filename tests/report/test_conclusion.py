@@ -199,8 +199,12 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     assert attached == on_disk
     assert {"report.html", "report.md", "verdicts.parquet", "effects.parquet", "forest.svg"} <= on_disk
     assert parent.data.tags["effect/tiny-curves/solver:scheduler"] == "inconclusive (n too small)"
-    assert parent.data.metrics["effect/tiny-curves/solver/ratio"] > 0
-    assert parent.data.metrics["stat/tiny-curves/adam/n"] == 2
+    looked_at = {f"stat/tiny-curves/adam/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low")}
+    assert {name for name in parent.data.metrics if "/adam/" in name} == looked_at
+    assert all(name.startswith("stat/") for name in parent.data.metrics)
+    kept = read_json(folder_of(results) / "comparisons.json") or {}
+    assert kept["runs"] == {"reached": 18, "missing": 0}
+    assert all("sd" in row for row in (*kept["comparisons"], *kept["effects"]))
     assert "effects on work" in parent.data.tags["mlflow.note.content"]
     verdicts = {run.data.tags["method"]: run.data.tags["verdict"] for run in runs if run is not parent}
     assert verdicts == {"hf": "baseline", **dict.fromkeys([*study.methods][1:], "inconclusive (n too small)")}
@@ -322,6 +326,13 @@ def test_the_command_names_the_study_and_quotes_its_options(tmp_path: Path) -> N
     study = tiny(tmp_path / "my files")
     said = command_of(study, ["--set", "study.question=Why not?"])
     assert said == "hfbench run tiny.toml --set 'study.question=Why not?'"
+
+
+def test_on_the_screen_it_names_file_and_folder_as_they_are_typed(tmp_path: Path) -> None:
+    study = tiny(tmp_path / "my files")
+    assert command_of(study, ["--seeds", "3"], Path("results")) == f"hfbench run '{study.source}' --seeds 3"
+    assert command_of(study, [], Path("my results")).endswith("tiny.toml' --results 'my results'")
+    assert command_of(load_study("quickstart"), [], Path("x")) == "hfbench run quickstart --results x"
 
 
 def test_a_note_too_long_for_mlflow_ends_at_a_line_and_says_so() -> None:

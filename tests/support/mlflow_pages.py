@@ -23,11 +23,12 @@ DEADLINE = 120.0  # seconds a page has to show what is waited for; a busy machin
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--window-size=1400,1040",
+    # With a mouse: for fingers, charts show all their buttons all the time.
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )  # fmt: skip
 ENTRY = "//*[@role='menuitemcheckbox' or @role='button'][normalize-space()={0}] | //button[normalize-space()={0}]"
-# Every page is opened as if for the first time, but for the chat that would then cover a quarter of it.
-AT_FIRST = "localStorage.clear(); localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+AT_FIRST = "localStorage.clear()"  # every page is opened as if for the first time
 TEXT = "//*[normalize-space(text())={0}]"
 
 

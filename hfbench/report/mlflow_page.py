@@ -1,0 +1,43 @@
+"""A study's page in MLflow and its line on the start page, as the study begins, is interrupted or is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hfbench.config.study import Study
+from hfbench.records.recorded_study import RecordedStudy
+from hfbench.report.document import literal
+from hfbench.report.headline import Headline, headline, note, plain
+from hfbench.statistics.findings import Findings
+from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.study_page import ANSWER, JUDGED, QUESTION, STATUS, TASKS, last_answer, write_page
+from hfbench.tracking.study_view import View, page_path, study_views
+
+
+def write_judged(tracker: Tracker, recorded: RecordedStudy, found: Findings) -> None:
+    """What the study came to, above its runs."""
+    write_answer(tracker, recorded.study, headline(recorded, found), views_of(tracker, recorded.study))
+
+
+def write_answer(tracker: Tracker, study: Study, head: Headline, views: Sequence[View]) -> None:
+    """The headline, and links to the views of the tasks."""
+    _write(tracker, study, head, views, {ANSWER: plain(head.line), STATUS: JUDGED})
+
+
+def write_status(tracker: Tracker, study: Study, status: str, views: Sequence[View]) -> None:
+    """What becomes of a study that is not judged yet, `Under way, 3 of 14 runs recorded`, and its last verdict."""
+    before = last_answer(tracker)
+    said = f"{status}. The last verdict: {before}" if before else f"{status}; there is no verdict yet."
+    _write(tracker, study, Headline(said), views, {STATUS: status})
+
+
+def views_of(tracker: Tracker, study: Study) -> list[View]:
+    return study_views(tracker.parent, list(study.tasks), study.primary)
+
+
+def _write(tracker: Tracker, study: Study, head: Headline, views: Sequence[View], about: Mapping[str, str]) -> None:
+    paths = {view.task: page_path(tracker.experiment, view.key) for view in views if view.task}
+    links = " · ".join(f"[{literal(task)}]({path})" for task, path in paths.items())
+    shown = [note(head, study.question), *([f"By task: {links}"] if links else [])]
+    known = {QUESTION: plain(study.question), TASKS: "\n".join(paths)}
+    write_page(tracker, views, "\n\n".join(shown), {**known, **about})
