@@ -11,7 +11,7 @@ from hfbench.cli.options import Commands, Data, help_if_alone, print_error
 if TYPE_CHECKING:
     from hfbench.parts.data_files import DataFile
 
-data_app = typer.Typer(cls=Commands, help="Data files: fetch, verify, or where they are looked for.")
+data_app = typer.Typer(cls=Commands, help="Fetch, verify or locate the data files of tasks.")
 data_app.callback(invoke_without_command=True)(help_if_alone)
 
 Tasks = Annotated[list[str] | None, typer.Argument(help="Names of tasks; all if none is given.")]
@@ -19,7 +19,7 @@ Tasks = Annotated[list[str] | None, typer.Argument(help="Names of tasks; all if 
 
 @data_app.command()
 def fetch(tasks: Tasks = None, data: Data = None) -> None:
-    """Download what is in none of the folders; everything is verified."""
+    """Download the files that no data folder has, and verify all files."""
     from hfbench.parts.data_files import find_file, locate
 
     for task, files in _files(tasks).items():
@@ -32,7 +32,7 @@ def fetch(tasks: Tasks = None, data: Data = None) -> None:
 
 @data_app.command()
 def verify(tasks: Tasks = None, data: Data = None) -> None:
-    """Check every file against its checksum; download nothing."""
+    """Check every file against its checksum. Nothing is downloaded."""
     from hfbench.errors import DataError
     from hfbench.parts.data_files import missing_files, present
     from hfbench.parts.data_files import verify as verified
@@ -65,13 +65,13 @@ def verify(tasks: Tasks = None, data: Data = None) -> None:
 
 @data_app.command()
 def where(tasks: Tasks = None, data: Data = None) -> None:
-    """Print the folders looked in, in order, and where each file is."""
+    """Print the data folders in search order, and the path of each file."""
     from hfbench.parts.data_files import present
     from hfbench.parts.data_files import where as places
 
     folders = [str(place) for place in places(data)]
     found = {file: present(file, data) for files in _files(tasks).values() for file in files}
-    print("Folders, in the order they are looked in:", *folders, sep="\n  ")
+    print("Folders, in search order:", *folders, sep="\n  ")
     print("Files:")
     for file, path in found.items():
         print(f"  {file.path}: {path or 'not there'}{' (optional)' if file.optional and path is None else ''}")

@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The console script: an error a user can mend is one message on stderr and exit status 2."""
+    """The console script. An error that the user can correct is one message on stderr and exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a ? for what the terminal's encoding lacks, not a traceback
@@ -81,7 +81,7 @@ def _status() -> int:
 
 
 def _usage(error: Any) -> str:
-    """What typer has against the arguments, in one line."""
+    """One-line message for a usage error that typer found in the arguments."""
     if getattr(error, "possibilities", None) is not None:
         near = " or ".join(error.possibilities)
         text = f"no option {error.option_name}{f' (did you mean {near}?)' if near else ''}"
@@ -93,7 +93,7 @@ def _usage(error: Any) -> str:
 
 
 def _let_go_of_stdout() -> None:
-    """The reader is gone, as of `hfbench list | head -1`; what is still buffered must go somewhere."""
+    """Redirects stdout once its reader has gone, as in `hfbench list | head -1`: buffered text must go somewhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -124,18 +124,21 @@ def run(
     seeds: Seeds = None,
     jobs: Jobs = None,
     backend: Annotated[
-        str, typer.Option(help="What makes the runs: loky (this machine) or dask (a cluster).")
+        str, typer.Option(help="Where runs are made: loky (this machine) or dask (a cluster).")
     ] = "loky",
     cluster: Annotated[
-        str | None, typer.Option(help="Address of a running Dask cluster; none: one of this machine.")
+        str | None,
+        typer.Option(help="Address of a running Dask cluster; by default hfbench starts one on this machine."),
     ] = None,
     plan: Annotated[
         bool,
-        typer.Option("--plan", help="Begin a run or more of every method on every task, and say what all will take."),
+        typer.Option(
+            "--plan", help="Start at least one run of every method on every task and predict the cost of the study."
+        ),
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option(help="i/n: every n-th task and seed from the i-th, for `import` to judge with the rest."),
+        typer.Option(help="Make share i of n of the runs only, given as i/n; `import` brings the shares together."),
     ] = None,
     only: Only = None,
     set_: Sets = None,
@@ -143,7 +146,7 @@ def run(
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
-    """Run a study and print its verdicts; what has finished before is not repeated."""
+    """Run a study and print its verdicts. Runs that are already recorded are not repeated."""
     from hfbench.commands.run import run_study
     from hfbench.commands.run_plan import plan_study
     from hfbench.commands.run_shard import run_shard, shard_of
@@ -155,13 +158,11 @@ def run(
     chosen = as_typed(seeds, only, set_, plugin)
     if plan:
         if part is not None or (backend, cluster) != ("loky", None):
-            raise ConfigError("--plan: looks at the whole study on this machine; leave --shard and --backend out.")
+            raise ConfigError("--plan: predicts the whole study on this machine; leave --shard and --backend out.")
         raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Screen()))
     if (backend, cluster) != ("loky", None):
         if part is not None:
-            raise ConfigError(
-                "--shard: is for jobs that know of no cluster; with --backend and --cluster leave it out."
-            )
+            raise ConfigError("--shard: is for jobs without a cluster; leave it out with --backend and --cluster.")
         with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
             raise typer.Exit(run_study(checked, results, engine.capacity, data, Screen(), chosen, engine=engine))
     if part is None:
@@ -173,7 +174,8 @@ def run(
 def import_(
     study: StudyName,
     sources: Annotated[
-        list[Path] | None, typer.Argument(help="Results folders and archives; none: --results has all already.")
+        list[Path] | None,
+        typer.Argument(help="Results folders and archives to copy from; none if --results already holds all records."),
     ] = None,
     seeds: Seeds = None,
     only: Only = None,
@@ -182,7 +184,7 @@ def import_(
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
-    """Bring records made elsewhere into a results folder, and judge and report them with those that are there."""
+    """Copy records made elsewhere into a results folder, then judge and report all records there."""
     from hfbench.commands.import_records import import_study
     from hfbench.execution.screen import Screen
 
@@ -201,10 +203,10 @@ def sweep(
     data: Data = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Optuna storage in place of sweeps.db, such as postgresql+psycopg://user@host/name."),
+        typer.Option(help="Optuna storage instead of sweeps.db, such as postgresql+psycopg://user@host/name."),
     ] = None,
 ) -> None:
-    """Tune a method: search its settings, test the best again, freeze, and compare on fresh seeds."""
+    """Tune a method: search its settings, re-test the best, freeze one, and compare it on fresh seeds."""
     from hfbench.commands.sweep import sweep_study
     from hfbench.execution.screen import Screen
 
@@ -225,7 +227,7 @@ def compare(
     data: Data = None,
     from_: From = None,
 ) -> None:
-    """Judge and report the recorded runs of a study, else its published ones; nothing is run."""
+    """Judge and report the recorded runs of a study, or its published runs if none are recorded. Nothing is run."""
     from hfbench.commands.compare import compare_study
     from hfbench.execution.screen import Screen
 
@@ -244,7 +246,7 @@ def export(
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
-    """Write the recorded runs of a study to one file, for `compare --from` here or elsewhere."""
+    """Write the recorded runs of a study to one file, which `compare --from` reads on any machine."""
     from hfbench.commands.export import export_study
     from hfbench.execution.screen import Screen
 
@@ -255,7 +257,8 @@ def export(
 def diagnose(
     study: Annotated[str, typer.Argument(help="Name or file of a study, or the key of a run.")],
     origin: Annotated[
-        bool, typer.Option("--origin", help="Train diverged runs again and name what first was not finite.")
+        bool,
+        typer.Option("--origin", help="Train diverged runs again and name the first quantity that was not finite."),
     ] = False,
     seeds: Seeds = None,
     only: Only = None,
@@ -265,13 +268,13 @@ def diagnose(
     data: Data = None,
     from_: From = None,
 ) -> None:
-    """Say what is wrong with recorded runs: failure signatures, evidence, remedy; status 1 if there are any."""
+    """Find failure signatures in recorded runs, with evidence and remedy. Exit status 1 if there are any."""
     from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
     from hfbench.execution.screen import Screen
 
     if is_key(study, results):
         if origin:
-            raise ConfigError("--origin: needs the study, whose run it trains again, but got a run's key.")
+            raise ConfigError("--origin: needs the study, because it trains runs again, but got a run's key.")
         raise typer.Exit(diagnose_run(study, results, Screen()))
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Commands(TyperGroup):
-    """A group of commands that says so itself if one is unknown."""
+    """Group of commands with an error message of our form for an unknown command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self.commands:
@@ -32,18 +32,19 @@ class Commands(TyperGroup):
 Results = Annotated[Path, typer.Option(envvar="HFBENCH_RESULTS", help="Folder of run records and the MLflow store.")]
 StudyName = Annotated[str, typer.Argument(help="Name of a shipped study, or path of a .toml file.")]
 Seeds = Annotated[str | None, typer.Option(help="A count (7), a list (3,5,8) or a range (10-19).")]
-Only = Annotated[str | None, typer.Option(help="Methods to keep beside the baseline, separated by commas.")]
-Jobs = Annotated[int | None, typer.Option(help="So many at a time; by default one per core.")]
+Only = Annotated[str | None, typer.Option(help="Methods to keep besides the baseline, separated by commas.")]
+Jobs = Annotated[int | None, typer.Option(help="Number of parallel processes; by default one per core.")]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="key.path=value over the study file; may be given repeatedly.")
+    list[str] | None, typer.Option("--set", help="key.path=value, overrides the study file; may be repeated.")
 ]
-Data = Annotated[str | None, typer.Option(help="Folder looked at before HFBENCH_DATA and the user cache.")]
+Data = Annotated[str | None, typer.Option(help="Folder searched before HFBENCH_DATA and the user cache.")]
 From = Annotated[
-    Path | None, typer.Option("--from", help="An archive written by export, or `published`, in place of the runs.")
+    Path | None,
+    typer.Option(
+        "--from", help="Archive to read instead of the results folder: a file written by export, or `published`."
+    ),
 ]
-Plugin = Annotated[
-    list[Path] | None, typer.Option(help="Python file that adds parts of its own; may be given repeatedly.")
-]
+Plugin = Annotated[list[Path] | None, typer.Option(help="Python file that defines parts; may be repeated.")]
 
 
 def print_error(message: str) -> None:
@@ -59,7 +60,7 @@ def help_if_alone(ctx: typer.Context) -> None:
 
 
 def jobs_of(given: int | None) -> int:
-    """How many at a time."""
+    """Number of parallel processes. Raises ConfigError if it is less than 1."""
     if given is not None and given < 1:
         raise ConfigError(f"--jobs: must be at least 1, but got {given}.")
     import joblib
@@ -68,7 +69,7 @@ def jobs_of(given: int | None) -> int:
 
 
 def loaded(plugins: Sequence[Path] | None) -> None:
-    """Loads plugin files that no study names, and says which are broken."""
+    """Loads plugin files that no study names, and reports the broken ones."""
     from hfbench.parts.plugin_files import load_plugin
 
     with _telling_of_skipped():
@@ -79,7 +80,7 @@ def loaded(plugins: Sequence[Path] | None) -> None:
 def study_of(
     name: str, seeds: str | None, only: str | None, sets: list[str] | None, plugins: Sequence[Path] | None
 ) -> Study:
-    """The checked study as the options have it; broken plugins are said on stderr, whether or not it needs them."""
+    """The checked study with the options applied. Broken plugins are reported on stderr, needed or not."""
     from hfbench.config.load import load_study
 
     methods = [name.strip() for name in only.split(",")] if only is not None else []

@@ -15,10 +15,12 @@ Family = Annotated[str | None, typer.Argument(help="solver, preconditioner, sche
 
 def list_(
     family: Family = None,
-    load: Annotated[bool, typer.Option("--load", help="Import every part too, and show why one is broken.")] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Import every part, and show the error of each broken one.")
+    ] = False,
     plugin: Plugin = None,
 ) -> None:
-    """List parts and studies: name, what they do, and whose they are. Without --load no part is imported."""
+    """List parts and studies: name, purpose and owner. Without --load no part is imported."""
     from hfbench.commands.show import plain_console, print_list
     from hfbench.messages import did_you_mean
     from hfbench.parts import registry
@@ -34,7 +36,7 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study, or globalization.")],
+    name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study, or `globalization`.")],
     plugin: Plugin = None,
 ) -> None:
     """Show a part (formula, source, hyper-parameters), a shipped study, or the settings of globalization."""
@@ -68,9 +70,9 @@ def show(
 def new(
     family: Annotated[str, typer.Argument(help="solver, preconditioner, scheduler or task.")],
     name: Annotated[str, typer.Argument(help="The part's name: small letters, digits and -, such as my-solver.")],
-    into: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path(),
+    into: Annotated[Path, typer.Option(help="Folder in which the package is created.")] = Path(),
 ) -> None:
-    """Write a small package with a working part of your own, its contract test, and how to go on."""
+    """Write a small package: a working part to adapt, its contract test, and a study that compares it."""
     from hfbench.commands.new import write_package
     from hfbench.execution.screen import as_typed_here
 
@@ -82,10 +84,11 @@ def check(
     plugin: Plugin = None,
     data: Data = None,
     limit: Annotated[
-        float | None, typer.Option(min=1.0, help="Seconds for each check; 60 by default, 300 for tasks.")
+        float | None,
+        typer.Option(min=1.0, help="Time limit of each check in seconds; by default 60, and 300 for tasks."),
     ] = None,
 ) -> None:
-    """Check parts against the contracts of their families; status 1 if one is broken."""
+    """Check parts against the contracts of their families. Exit status 1 if one is broken."""
     from hfbench.commands.check import check_parts
     from hfbench.commands.show import plain_console
 

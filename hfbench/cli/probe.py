@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 WHOLE = ("--at", "--probes", "--batches")  # options that are counts
 
-probe_app = typer.Typer(cls=Commands, help="Look at frozen systems: solvers on the identical one.")
+probe_app = typer.Typer(
+    cls=Commands, help="Compare solvers, preconditioners and variance estimates on identical frozen systems."
+)
 
 Systems = Annotated[list[Path], typer.Argument(help="Files that `hfbench capture` wrote, or folders of them.")]
-Into = Annotated[Path | None, typer.Option(help="Folder for what is found; by default beside the systems.")]
+Into = Annotated[Path | None, typer.Option(help="Folder for the results; by default next to the systems.")]
 
 
 @probe_app.callback(invoke_without_command=True)
@@ -43,9 +45,11 @@ def _alone(ctx: typer.Context) -> None:
 
 def capture(
     study: StudyName,
-    at: Annotated[str, typer.Option(help="Iterations at which systems are frozen.")] = "2,8,32",
-    damping: Annotated[str, typer.Option(help="Factors of lambda: each system once with every one.")] = "1,0.01,100",
-    into: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("systems"),
+    at: Annotated[str, typer.Option(help="Outer iterations at which systems are frozen.")] = "2,8,32",
+    damping: Annotated[
+        str, typer.Option(help="Factors of lambda; each system is written once per factor.")
+    ] = "1,0.01,100",
+    into: Annotated[Path, typer.Option(help="Folder for the systems.")] = Path("systems"),
     seeds: Seeds = "0-0",
     only: Only = None,
     set_: Sets = None,
@@ -53,9 +57,9 @@ def capture(
     results: Results = Path("results"),
     data: Data = None,
 ) -> None:
-    """Freeze the systems that runs of a study meet: early, middle, late, with lambda as met and changed.
+    """Freeze linear systems of a study's runs: early, middle and late, with lambda unchanged and changed.
 
-    The runs are trained again from their start, as they were or would be recorded; no record is written or needed.
+    The runs are trained again from their start, exactly as `hfbench run` makes them. No record is needed or written.
     """
     from hfbench.commands.capture import capture_study
     from hfbench.execution.screen import Screen
@@ -68,21 +72,28 @@ def capture(
 @probe_app.command()
 def solvers(
     systems: Systems,
-    solvers: Annotated[str, typer.Option(help="Names; the others are compared with the first.")] = "cg,lsqr,lsmr",
-    preconditioners: Annotated[str | None, typer.Option(help="Names; by default that of the run.")] = None,
+    solvers: Annotated[str, typer.Option(help="Names of solvers; all are compared with the first.")] = "cg,lsqr,lsmr",
+    preconditioners: Annotated[str | None, typer.Option(help="Names of preconditioners; by default the run's.")] = None,
     precision: Annotated[str, typer.Option(help="Precisions of the curvature products.")] = "parameters",
     rhs: Annotated[
         str, typer.Option(help="Right-hand sides of the least-squares form: auto, residual, damping.")
     ] = "auto",
-    start: Annotated[str, typer.Option(help="warm, as in the run; zero; or previous, the step before.")] = "warm",
-    iterations: Annotated[int, typer.Option(min=1, help="Most inner iterations.")] = 150,
-    exact: Annotated[int, typer.Option(min=1, help="Most products in float64 for the exact solution.")] = 1000,
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Initial iterate: warm (as in the run), zero, or previous (the solution of the step before)."
+        ),
+    ] = "warm",
+    iterations: Annotated[int, typer.Option(min=1, help="Maximum number of inner iterations.")] = 150,
+    exact: Annotated[
+        int, typer.Option(min=1, help="Maximum number of float64 products for the exact solution.")
+    ] = 1000,
     into: Into = None,
     jobs: Jobs = None,
     plugin: Plugin = None,
     data: Data = None,
 ) -> None:
-    """Every solver on the identical systems: what each iterate is worth, and where each rule would stop."""
+    """Compare solvers on identical systems: the quality of each iterate, and where each rule would stop."""
     from hfbench.commands.probe_solvers import probe_solvers
     from hfbench.execution.screen import Screen
     from hfbench.probe.solver_on_system import arms_of
@@ -99,21 +110,27 @@ def solvers(
 def preconditioners(
     systems: Systems,
     preconditioners: Annotated[
-        str, typer.Option(help="Names; the others are compared with the first.")
+        str, typer.Option(help="Names of preconditioners; all are compared with the first.")
     ] = "identity,martens,chapelle-erhan,kfac",
-    probes: Annotated[str, typer.Option(help="Numbers of random probes to try, where there are any.")] = "1,2,4,8",
-    exponents: Annotated[str, typer.Option(help="Exponents alpha to try, where there is one.")] = "0.5,0.75,1",
-    solver: Annotated[str, typer.Option(help="The solver that is preconditioned.")] = "cg",
-    iterations: Annotated[int, typer.Option(min=1, help="Most inner iterations.")] = 1000,
-    exact: Annotated[int, typer.Option(min=1, help="Most products in float64 for the exact solution.")] = 1000,
+    probes: Annotated[
+        str, typer.Option(help="Numbers of random probes to try, for preconditioners that draw them.")
+    ] = "1,2,4,8",
+    exponents: Annotated[
+        str, typer.Option(help="Exponents alpha to try, for preconditioners that have one.")
+    ] = "0.5,0.75,1",
+    solver: Annotated[str, typer.Option(help="Solver to precondition.")] = "cg",
+    iterations: Annotated[int, typer.Option(min=1, help="Maximum number of inner iterations.")] = 1000,
+    exact: Annotated[
+        int, typer.Option(min=1, help="Maximum number of float64 products for the exact solution.")
+    ] = 1000,
     into: Into = None,
     jobs: Jobs = None,
     plugin: Plugin = None,
     data: Data = None,
 ) -> None:
-    """Every preconditioner on the identical systems: condition, iterations to given accuracy, what it costs to build.
+    """Compare preconditioners on identical systems: condition number, iterations to a given accuracy, cost to build.
 
-    Where systems of several iterations of one run are given, also what is built on the older for the newer.
+    If systems of several iterations of one run are given, preconditioners built on older ones are tried on newer ones.
     """
     from hfbench.commands.probe_preconditioners import probe_preconditioners, variants_of
     from hfbench.execution.screen import Screen
@@ -132,15 +149,15 @@ def preconditioners(
 @probe_app.command()
 def variance(
     systems: Systems,
-    batches: Annotated[str, typer.Option(help="Batch sizes.")] = "25,50,100,250,500,1000",
-    draws: Annotated[int, typer.Option(min=2, help="Batches of every size.")] = 200,
-    schedulers: Annotated[str, typer.Option(help="Names of schedulers that grow.")] = "dynamic,inner-product",
+    batches: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "25,50,100,250,500,1000",
+    draws: Annotated[int, typer.Option(min=2, help="Number of batches of each size.")] = 200,
+    schedulers: Annotated[str, typer.Option(help="Names of schedulers that grow the batch.")] = "dynamic,inner-product",
     into: Into = None,
     jobs: Jobs = None,
     plugin: Plugin = None,
     data: Data = None,
 ) -> None:
-    """What batches say about their own noise against the truth from all the data, and what a scheduler makes of it."""
+    """Compare a batch's estimate of its own noise with the truth from all the data, and the decisions of schedulers."""
     from hfbench.commands.probe_variance import check_schedulers, probe_variance
     from hfbench.execution.screen import Screen
 
@@ -158,7 +175,7 @@ def _beside(systems: list[Path]) -> Path:
 
 
 def _read(paths: list[Path]) -> list[FrozenSystem]:
-    """The systems in files and folders, in order of iteration and lambda. Raises StoreError for what is none."""
+    """The systems in files and folders, in order of iteration and lambda. Raises StoreError for a file that is none."""
     from hfbench.probe.frozen_system import SUFFIX, read_system
 
     files = [file for path in paths for file in (sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path])]
@@ -174,7 +191,7 @@ def _read(paths: list[Path]) -> list[FrozenSystem]:
 
 
 def _place(one: FrozenSystem) -> tuple[Any, ...]:
-    """By run, then by iteration, and the largest lambda first."""
+    """Sort key: run, then iteration, then lambda, the largest first."""
     return one.run["task"], one.run["method"]["name"], one.run["seed"], one.iteration, -one.damping
 
 
@@ -183,7 +200,7 @@ def _names(given: str) -> list[str]:
 
 
 def _numbers(option: str, given: str) -> list[float]:
-    """Positive numbers separated by commas; whole ones for options that count."""
+    """Positive numbers separated by commas; whole numbers for options that are counts."""
     kind = "whole numbers from 1" if option in WHOLE else "positive numbers"
     try:
         numbers = [float(number) for number in given.split(",")]

@@ -11,15 +11,15 @@ from hfbench.errors import ConfigError
 
 
 def simulate(
-    studies: Annotated[int, typer.Option(help="Simulated studies of each situation.")] = 1000,
+    studies: Annotated[int, typer.Option(help="Number of simulated studies in each situation.")] = 1000,
     seeds: Annotated[str, typer.Option(help="Numbers of paired seeds, separated by commas.")] = "7,10,20",
     jobs: Jobs = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> int:
-    """Simulate studies whose truth is known: how often verdicts are wrong, and right.
+    """Simulate studies whose truth is known, and count how often verdicts are wrong and right.
 
-    Runs are cut off, fail, are skewed or looked at twice, and are judged by the code that judges real ones. Exit status
-    1 if a rate of error is above what is promised by more than three standard errors.
+    The situations include censored runs, failed runs, skewed costs and two looks. The code that judges real studies
+    judges them. Exit status 1 if an error rate exceeds its promised level by more than three standard errors.
     """
     from hfbench.commands.simulate import simulate_studies
     from hfbench.execution.screen import Screen

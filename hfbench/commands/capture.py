@@ -31,12 +31,14 @@ def capture_study(
 ) -> int:
     """Trains every Hessian-free run of the study up to the last of the iterations `at` and freezes its systems.
 
-    Each is written once for every factor of lambda. Returns 0; 1 if some run ended before. Raises ConfigError where the
-    study has no Hessian-free method, and as a study's run does, before anything is written.
+    Each is written once for every factor of lambda. Returns 0, or 1 if some run ended earlier. Raises ConfigError,
+    before anything is written, if the study has no Hessian-free method; otherwise as `hfbench.commands.run.run_study`.
     """
     specs = [spec for spec in runs_of(study, data) if spec.method.optimizer is None]
     if not specs:
-        raise ConfigError(f"{study.name} has no Hessian-free method in what is asked for, so there are no systems.")
+        raise ConfigError(
+            f"{study.name} has no Hessian-free method among the methods asked for, so there are no systems."
+        )
     recorded = {spec.name: _recorded(spec, results) for spec in specs}
     preflight(specs, data)
     make_folder(into)
@@ -62,13 +64,13 @@ def _write(frozen: FrozenSystem, into: Path, console: Console) -> None:
 
 
 def _recorded(spec: RunSpec, results: Path) -> list[BatchPlan] | None:
-    """The batches that the run meets again, where it follows another's."""
+    """The recorded batches that the run replays, if it follows another run's."""
     if not spec.follows:
         return None
     folder = RunFolder(results, spec.follows)
     if not folder.trace_path.exists():
         raise StoreError(
-            f"{spec.name} meets again the batches of {spec.method.batches_of}, whose run is not recorded in {results}: "
+            f"{spec.name} replays the batches of {spec.method.batches_of}, whose run is not recorded in {results}: "
             "run the study first, or leave the method out with --only."
         )
     return plans(folder.rows())

@@ -38,7 +38,7 @@ Part = tuple[str, str]  # family and name
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one check of one part came out; `said`, by label, what was wrong, or why there was nothing to check."""
+    """Outcome of one check of one part. `said` gives, by label, the fault found, or why there was nothing to check."""
 
     check: str
     result: str
@@ -50,17 +50,18 @@ class Outcome:
 
     @property
     def of_wrong_kind(self) -> bool:
-        """Of a first check: whether it found the wrong kind, or waited in vain, and did not end in an exception."""
+        """For a first check: True if it found the wrong kind or ran out of time, rather than ending in an exception."""
         return self.result == BROKEN and ("expected", NO_EXCEPTION) not in self.said
 
 
 def check_parts(names: Sequence[str], console: Console, data: str | None = None, limit: float | None = None) -> int:
-    """Checks the parts of these names, and prints how it went; 1 if a contract is broken, else 0.
+    """Checks the parts of these names and prints the outcomes. Returns 1 if a contract is broken, else 0.
 
-    Without names, those that plugin files or a notebook added, or else all there are. A part that is broken or cannot
-    be loaded stops no other. A check that takes more than `limit` seconds (by default the contract's own `seconds`) is
-    broken. Raises UnknownPartError, before anything is checked, for a name that no part has; if a plugin file was
-    skipped, the part may be one of that file's: it is said, and counts as broken.
+    Without names, it checks the parts that plugin files or a notebook added, or all parts if there are none. A part
+    that is broken or cannot be loaded does not stop the others. A check that takes more than `limit` seconds (by
+    default the contract's `seconds`) counts as broken. Raises UnknownPartError, before anything is checked, for an
+    unknown name. If a plugin file was skipped, an unknown name may be a part of that file: it is reported and counts
+    as broken.
     """
     try:
         chosen = _chosen(names)
@@ -92,9 +93,9 @@ def outcomes_of(
 ) -> Iterator[Outcome]:
     """Runs the family's contract, all of it or some checks, on a part: its registered name, a class or an instance.
 
-    Where an answer is not of the kind that the contract's first check asks for, or never comes, the other checks are
-    not run: they would stumble over it, too. `before` is called with the name of each check that is about to run.
-    Raises as `registry.get` for a name.
+    If an answer is not of the kind that the contract's first check requires, or does not come in time, the other
+    checks are not run, because they would fail for the same reason. `before` is called with the name of each check
+    that is about to run. Raises as `registry.get` for a name.
     """
     part = registry.get(family, part) if isinstance(part, str) else part
     checked = {"part": part, "data": data}
@@ -148,7 +149,7 @@ def _outcome(contract: type[Contract], check: str, limit: float) -> Outcome:
 
 
 def _place(error: BaseException, part: Any) -> str:
-    """Where an exception arose: in the part's own file if it went through there, else outside of the contract."""
+    """Place of an exception: in the part's own file if its traceback passes there, else outside of the contract."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == _file(part)]
     outside = [frame for frame in frames if Path(frame.filename).parent not in CHECKING]
@@ -167,7 +168,7 @@ def _file(part: Any) -> str:
 
 
 def _told(console: Console, family: str, name: str, each: bool, **options: Any) -> list[Outcome]:
-    """Checks one part and prints its line, or one for `each` check, with all there is to say of broken ones."""
+    """Checks one part and prints its line, or a line for `each` check, with details of the broken ones."""
     title = f"{family} {name}"
     began = time.monotonic()
     outcomes: list[Outcome] = []
@@ -193,7 +194,7 @@ def _told(console: Console, family: str, name: str, each: bool, **options: Any) 
 
 @contextmanager
 def _busy(console: Console, title: str) -> Iterator[Callable[[str], object] | None]:
-    """A line that moves while a part is checked and names the check it is called with, on a terminal alone."""
+    """Progress line with the name of the running check, on a terminal only."""
     if not console.is_terminal:
         yield None
         return
@@ -209,7 +210,7 @@ def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:
 
 
 def _print_check(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """The line of the last one, and below it, each text under its label, what there is to say, unless it was said."""
+    """Prints the line of the last outcome and, below it, its details by label, unless they were printed before."""
     *earlier, outcome = outcomes
     again = outcome.result == BROKEN and any(outcome.said == before.said for before in earlier)
     console.print(f"  {outcome.result:<8} {outcome.words}{': the same' * again}", soft_wrap=True)

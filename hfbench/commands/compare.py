@@ -36,12 +36,12 @@ def compare_study(
     options: Sequence[str] = (),
     archive_file: Path | None = None,
 ) -> int:
-    """Statistics, figures and report of the runs that are recorded; says which are missing. Returns 0.
+    """Writes statistics, figures and report of the recorded runs, and lists the missing ones. Returns 0.
 
-    `options` are those of the command line that decide which runs belong to the study. The runs are those of
-    `archive_file` where it is given, PUBLISHED being the one that comes with hfbench, else those recorded in `results`,
-    and if there are none, the published ones. Raises StoreError if there is nothing to compare, before a report is
-    written. While another process runs the study, MLflow is left to that one.
+    `options` are the command-line options that decide which runs belong to the study. The runs come from, in order:
+    `archive_file` if it is given (PUBLISHED is the archive that comes with hfbench), `results`, the published archive.
+    Raises StoreError, before a report is written, if there is nothing to compare. While another process runs the study,
+    only that process writes to MLflow.
     """
     results = Path(results)
     recorded = recorded_runs(study, results, data, archive_file)
@@ -56,7 +56,7 @@ def compare_study(
 
 
 def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console: Console) -> Tracker | None:
-    """The study's place in MLflow, with every recorded run in it; None while another process runs the study."""
+    """The study's tracker in MLflow, with every recorded run logged; None while another process runs the study."""
     study, results = recorded.study, recorded.results
     try:
         held.enter_context(study_lock(results, study.name, "hfbench compare"))
@@ -72,7 +72,7 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
 
 
 def recorded_runs(study: Study, results: Path, data: str | None, archive_file: Path | None) -> RecordedStudy:
-    """The study's runs in `results`, or those of the archive, PUBLISHED or a file, unpacked there."""
+    """The study's runs in `results`, or those of the archive (PUBLISHED or a file), unpacked there."""
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     recorded = gather(study, specs, results)
     wanted = archive_file == PUBLISHED or (archive_file is None and not recorded.ended)

@@ -33,7 +33,7 @@ FEWEST_DIGITS = 4  # of a run's key that a prefix must have
 
 @dataclass(frozen=True)
 class Case:
-    """A signature as the runs of one method on one task show it."""
+    """Failure signature shown by the runs of one method on one task."""
 
     where: str
     seen: int
@@ -50,7 +50,7 @@ def diagnose_study(
     archive_file: Path | None = None,
     with_origin: bool = False,
 ) -> int:
-    """Reads the traces of all recorded runs and prints what they show. Returns 1 if that is anything, else 0."""
+    """Reads the traces of all recorded runs and prints the signatures they show. Returns 1 if there are any, else 0."""
     recorded = recorded_runs(study, Path(results), data, archive_file)
     if not recorded.ended:
         raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))
@@ -69,7 +69,7 @@ def diagnose_study(
 
 
 def diagnose_run(key: str, results: Path, console: Console) -> int:
-    """The same of one run, by its key or the beginning of it. Returns 1 if it shows anything, else 0."""
+    """The same for one run, by its key or the beginning of it. Returns 1 if it shows a signature, else 0."""
     folder = _folder(key, Path(results))
     config = read_json(folder.path / "config.json")
     if config is None or folder.result() is None:
@@ -87,7 +87,7 @@ def diagnose_run(key: str, results: Path, console: Console) -> int:
 
 
 def is_key(given: str, results: Path) -> bool:
-    """Whether this is what a run's key begins with, rather than a study's name."""
+    """True if this is the beginning of a run's key rather than a study's name."""
     plain = re.fullmatch(rf"[0-9a-f]{{{FEWEST_DIGITS},16}}", given) is not None
     return plain and any(Path(results).glob(f"runs/{given}*"))
 
@@ -151,7 +151,7 @@ def _uses(method: Method) -> str:
 
 
 def _rest(method: Method) -> Method:
-    """All but its name and preconditioner."""
+    """All settings of the method but its name and preconditioner."""
     return replace(method, name="", preconditioner=None)
 
 
@@ -172,6 +172,6 @@ def _worse(recorded: RecordedStudy, name: str, without: str) -> Iterator[Case]:
                 Finding(
                     "preconditioner worse than none",
                     f"{ratio:.2f} times the products to target of {without}, more at every one of {d.size} seeds.",
-                    "Another preconditioner or exponent; `hfbench probe preconditioners` tells which.",
+                    "Another preconditioner or exponent; `hfbench probe preconditioners` compares them.",
                 ),
             )  # fmt: skip

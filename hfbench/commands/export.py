@@ -14,7 +14,7 @@ from hfbench.records.recorded_study import gather
 
 
 def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:
-    """Writes the recorded runs of a study to an archive. Returns 0; raises StoreError if none is recorded."""
+    """Writes the recorded runs of a study to an archive. Returns 0. Raises StoreError if none is recorded."""
     recorded = gather(study, {spec.key(): spec for spec in runs_of(study, data)}, Path(results))
     n = write_archive(recorded, file)
     console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)

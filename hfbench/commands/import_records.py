@@ -29,13 +29,13 @@ def import_study(
     console: Console,
     options: Sequence[str] = (),
 ) -> int:
-    """Copies what the sources hold of the study's runs into `results`, and judges all that is recorded there.
+    """Copies the study's runs from the sources into `results`, and judges all runs recorded there.
 
-    A source is a results folder or an archive that `hfbench export` wrote. A run is taken under its key alone: it is
-    the same run, of the same settings, data and code. What has ended in `results` stays as it is; of a run that several
-    sources hold, the first that has ended is taken, else a checkpoint, from which `hfbench run` goes on. Returns 0; 1
-    if runs are missing still. Raises StoreError, before anything is copied, for a source that is neither or holds no
-    run of the study.
+    A source is a results folder or an archive that `hfbench export` wrote. Runs are identified by their keys alone: the
+    same key means the same settings, data and code. A run that has ended in `results` is not changed. If several
+    sources hold a run, the first one that has ended is taken, or else a checkpoint, from which `hfbench run` continues.
+    Returns 0, or 1 if runs are still missing. Raises StoreError, before anything is copied, for a source that is
+    neither, or that holds no run of the study.
     """
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     held = {source: _held(source, specs, study.name) for source in sources}
@@ -51,7 +51,7 @@ def import_study(
 
 
 def _took(folder: RunFolder, contents: Contents) -> bool:
-    """Whether the contents were put there: not in place of a run that has ended, nor a checkpoint for a checkpoint."""
+    """Writes the contents and returns True, unless a run has ended there or a checkpoint would replace a folder."""
     if folder.is_complete() or (folder.path.exists() and contents.ended is None):
         return False
     folder.put(contents)

@@ -30,7 +30,7 @@ HF = ('solver = "cg"', 'preconditioner = "martens"', 'scheduler = { use = "fixed
 
 @dataclass(frozen=True)
 class Frame:
-    """What the generated package of a family is, beside its templates."""
+    """Texts and settings that fill in the templates of one family."""
 
     example: str  # what the part does as generated
     question: str
@@ -66,10 +66,10 @@ FRAMES = {
 
 
 def write_package(family: str, name: str, into: Path = Path()) -> str:
-    """Writes the package `into`/`name` and returns what to do next.
+    """Writes the package `into`/`name` and returns the next steps as text.
 
-    Raises ConfigError for a family without template, a name that cannot name a part and a module, or a folder that is
-    there; DuplicatePartError for a name that is taken. Nothing is left half-written.
+    Raises ConfigError for a family without template, for a name that cannot name a part and a module, and if the folder
+    exists; DuplicatePartError if the name is taken. The package is written whole or not at all.
     """
     family = family.removesuffix("s")
     if family not in FRAMES:
@@ -83,15 +83,15 @@ def write_package(family: str, name: str, into: Path = Path()) -> str:
         )
     folder = into / name
     if not into.is_dir():
-        raise ConfigError(f"--into: must name a folder that is there, but got {into}.")
+        raise ConfigError(f"--into: must name a folder that exists, but got {into}.")
     if folder.exists():
-        raise ConfigError(f"NAME: {folder} is there already; choose another name, or another folder by --into.")
+        raise ConfigError(f"NAME: {folder} exists already; choose another name, or another folder by --into.")
     _move_into_place(_files(family, name, module), folder)
     return _next_steps(family, name, module, folder)
 
 
 def _module(name: str) -> str:
-    """The module's name of a part's, `my_solver` of `my-solver`."""
+    """Module name for a part name: `my_solver` for `my-solver`."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         better = "-".join(re.findall(r"[a-z]+[0-9]*|[0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()))
         hint = f", such as {better}" if re.match(r"[a-z]", better) else ", such as my-solver"
@@ -100,7 +100,7 @@ def _module(name: str) -> str:
         raise ConfigError(f"NAME: must have at most {LONGEST} characters, but has {len(name)}.")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
-        raise ConfigError(f"NAME: must not be a word of Python's own, but got {name!r}.")
+        raise ConfigError(f"NAME: must not be a keyword of Python, but got {name!r}.")
     if module == "conftest" or module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
         raise ConfigError(f"NAME: there is a module {module} already, which {name!r} would hide; choose another name.")
     return module
@@ -131,7 +131,7 @@ def _files(family: str, name: str, module: str) -> dict[str, str]:
 
 
 def _class(family: str, module: str) -> str:
-    """`MySolver` of `my_solver`; with the family at its end where the template uses that name for something else."""
+    """Class name: `MySolver` for `my_solver`; the family is appended if the template already uses that name."""
     name = "".join(word.capitalize() for word in module.split("_"))
     tree = ast.parse(_template(f"{family}.py").replace("$Class", "_"))
     used = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
@@ -140,7 +140,7 @@ def _class(family: str, module: str) -> str:
 
 
 def _mine(frame: Frame, name: str) -> list[str]:
-    """The lines of the method with the new part; on a new task, those of the quickstart's."""
+    """The method's lines in the study file, with the new part; for a new task, those of the quickstart's method."""
     if frame.replaces is None:
         return ['solver = "lsmr"', 'preconditioner = "chapelle-erhan"', 'scheduler = { use = "dynamic", start = 0.05 }']
     return [f'{frame.replaces} = "{name}"' if line.startswith(frame.replaces) else line for line in HF]
@@ -155,7 +155,7 @@ def _template(name: str) -> str:
 
 
 def _move_into_place(files: dict[str, str], folder: Path) -> None:
-    """All of the folder or nothing. Raises ConfigError where it cannot be written."""
+    """Moves the whole folder, or nothing. Raises ConfigError if it cannot be written."""
     made = None
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -180,7 +180,7 @@ def _next_steps(family: str, name: str, module: str, folder: Path) -> str:
     width = max(map(len, files))
     return "\n".join(
         [
-            f"{folder}/ holds a {family} that works as it is ({FRAMES[family].example}):",
+            f"{folder}/ holds a {family} that works as generated ({FRAMES[family].example}):",
             *(f"  {file:<{width}}  {what}" for file, what in files.items()),
             "Next:",
             f"  {typed_path(sys.executable)} -m pip install -e {shlex.quote(str(folder))}",

@@ -36,7 +36,7 @@ def probe_preconditioners(
 ) -> int:
     """Tries every variant on every system, prints tables, and writes rows and figures to `into`.
 
-    The age of a preconditioner is tried where an older system of the same run is among the systems.
+    If an older system of the same run is among the systems, preconditioners built on it are tried as well.
     """
     make_folder(into)
     rows: list[Row] = []
@@ -56,9 +56,9 @@ def probe_preconditioners(
 
 
 def variants_of(names: Sequence[str], probes: Sequence[float], exponents: Sequence[float]) -> list[Variant]:
-    """Every preconditioner by its name, and with each number of probes and each exponent that it has a setting for.
+    """Variants: every preconditioner with its defaults, then with each number of probes and each exponent it can take.
 
-    Raises as `registry.build` does for a name or value that it cannot be.
+    Raises as `registry.build` does for an unknown name or a value that is not allowed.
     """
     made = [Variant((("use", name),)) for name in names]
     for kind, field, values in (("probes", "probes", probes), ("exponent", "exponent", exponents)):
@@ -83,7 +83,7 @@ def _examine(
     most_exact: int,
     data: str | None,
 ) -> tuple[Exact, list[Row], list[str]]:
-    """The exact solution, a row for each variant, and what is said of those that do not take the model."""
+    """The exact solution, a row for each variant, and a message for each variant that does not take the model."""
     judge = Judge(frozen, data)
     exact, rows, skipped = judge.solve_exactly(most_exact), list[Row](), list[str]()
     for variant, source in [*((variant, judge.opened) for variant in variants), *_aged(frozen, older, variants, data)]:
@@ -97,7 +97,7 @@ def _examine(
 
 
 def _older(frozen: FrozenSystem, systems: Sequence[FrozenSystem]) -> list[FrozenSystem]:
-    """The systems that the run met before, with lambda as it met it, the last first."""
+    """Earlier systems of the same run with unchanged lambda, the latest first."""
     found = [
         other
         for other in systems
@@ -109,7 +109,7 @@ def _older(frozen: FrozenSystem, systems: Sequence[FrozenSystem]) -> list[Frozen
 def _aged(
     frozen: FrozenSystem, older: Sequence[FrozenSystem], variants: Sequence[Variant], data: str | None
 ) -> Iterator[tuple[Variant, OpenedSystem]]:
-    """The plain variants as they were built on older systems."""
+    """The plain variants, built on older systems."""
     plain = [variant for variant in variants if variant.kind == "preconditioner" and variant.base != "identity"]
     for other in older:
         opened = other.open(data, "float64", preconditioner={"use": "identity"}, products="parameters")
@@ -121,7 +121,7 @@ def _aged(
 
 
 def condition_table(rows: Sequence[Row], solver: str) -> Any:
-    """The variants on one system: the build in units of work per case, condition, iterations and work to accuracy."""
+    """Table of the variants on one system: work per case to build, condition, iterations and work to each accuracy."""
     title = f"{solver} from zero: iterations to a 1 - q/q*, work per case to {MIDDLE:g}"
     grid = grid_of(Text(title, style="bold"))
     for head in ("preconditioner", "build", "kappa", *(f"to {gap:g}" for gap in GAPS[:2]), "stops", "work"):
@@ -138,7 +138,7 @@ def _count(k: int | None) -> str:
 
 
 def condition_summary(rows: Sequence[Row]) -> Any:
-    """Iterations and work until the middle gap, over those of the first preconditioner on the same system."""
+    """Table of iterations and work until the middle gap, relative to the first preconditioner on the same system."""
     grid = grid_of(Text(f"To 1 - q/q* = {MIDDLE:g}, over {rows[0]['variant']}", style="bold"))
     for head in ("preconditioner", "iterations", "95 % interval", "p", "work", "systems"):
         grid.add_column(head, justify="left" if head == "preconditioner" else "right")

@@ -32,7 +32,7 @@ def probe_solvers(
     data: str | None = None,
     jobs: int = 1,
 ) -> int:
-    """Follows every arm on every system, prints what came of it, and writes rows, verdicts and figures to `into`."""
+    """Runs every arm on every system, prints the results, and writes rows, verdicts and figures to `into`."""
     make_folder(into)
     solves: list[Solve] = []
     exacts: dict[str, Exact] = {}
@@ -51,7 +51,9 @@ def probe_solvers(
         if found:
             console.print(ratio_table(a[0].arm, b[0].arm, found))
         else:
-            said = f"{b[0].arm.name} over {a[0].arm.name}: nothing to compare, both solve all systems at once."
+            said = (
+                f"{b[0].arm.name} over {a[0].arm.name}: nothing to compare, both solve every system in one iteration."
+            )
             console.print(said, soft_wrap=True)
     for path in _write(into, systems, exacts, solves, duels):
         console.print(str(path), soft_wrap=True)
@@ -61,7 +63,7 @@ def probe_solvers(
 def _examine(
     frozen: FrozenSystem, arms: Sequence[Arm], most: int, most_exact: int, data: str | None
 ) -> tuple[Exact, list[Solve], list[str]]:
-    """The exact solution, the solves, and what is said of the arms that do not take the system."""
+    """The exact solution, the solves, and a message for each arm that does not take the system."""
     judge = Judge(frozen, data)
     exact, solves, skipped = judge.solve_exactly(most_exact), list[Solve](), list[str]()
     for arm in arms:
@@ -76,7 +78,7 @@ def _examine(
 
 
 def solve_table(solves: Sequence[Solve]) -> Any:
-    """Where the runs' rule stops each solver on one system, and what its iterate there is worth."""
+    """Table of the point where the runs' rule stops each solver on one system, and the quality of its iterate there."""
     grid = grid_of(Text("Stopped by relative progress", style="bold"))
     for head in ("solver", "k", "1 - q/q*", "residual", "orth.", "Δf train", "Δf test"):
         grid.add_column(head, justify="left" if head == "solver" else "right")
@@ -98,7 +100,7 @@ def _short(value: float | None) -> str:
 
 
 def ratio_table(a: Arm, b: Arm, found: Sequence[Ratio]) -> Any:
-    """b's over a's after equally many iterations."""
+    """Table of ratios b/a after equally many iterations."""
     grid = grid_of(Text(f"{b.name} over {a.name}, after equally many iterations", style="bold"))
     for head in ("measure", "k", "ratio", "95 % interval", "p_Holm", "systems", "verdict"):
         grid.add_column(head, justify="left" if head in ("measure", "verdict") else "right")
@@ -115,8 +117,10 @@ def ratio_table(a: Arm, b: Arm, found: Sequence[Ratio]) -> Any:
 
 
 def _duels(arms: Sequence[Arm], solves: Sequence[Solve]) -> Iterator[tuple[list[Solve], list[Solve]]]:
-    """Each arm against the first with the same preconditioner, products, right-hand side and start: their solves of the
-    systems that both took, in order."""
+    """Pairs of arms: each one and the first with the same preconditioner, products, right-hand side and start.
+
+    Each pair has the solves of the systems that both took, in order.
+    """
     leaders: dict[tuple[str, ...], Arm] = {}
     for arm in arms:
         rest = arm.preconditioner, arm.products, arm.right_hand_side, arm.start

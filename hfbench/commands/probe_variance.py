@@ -35,7 +35,7 @@ CHUNK = 2048  # cases in memory at once, of all the data
 
 @dataclass(frozen=True)
 class Noise:
-    """What a set of cases says: its gradient, decay included, and how its cases' gradients vary."""
+    """Gradient of a set of cases, weight decay included, and the variance of its cases' gradients."""
 
     gradient: Vector
     norm: float
@@ -43,7 +43,7 @@ class Noise:
     variance_inner: float
 
     def evidence(self, n: int) -> Evidence:
-        """As a scheduler gets it after a step with n cases, while validation improves."""
+        """Evidence as a scheduler gets it after a step with n cases, while the validation error improves."""
         return Evidence(1, n, self.norm, self.variance_l1, 1.0, self.variance_inner)
 
 
@@ -139,7 +139,7 @@ def _next(name: str, n: int, total: int, noise: Noise) -> int:
 
 
 def check_schedulers(names: Sequence[str]) -> None:
-    """Raises ConfigError for a scheduler that is unknown, or does not begin with a batch it is told and grow it."""
+    """Raises ConfigError for a scheduler that is unknown, or that does not grow a batch from a given start."""
     for name in names:
         registry.build("scheduler", {"use": name, "start": 10.0, "max_growth": 2.0}, "--schedulers")
 
@@ -148,7 +148,7 @@ def check_schedulers(names: Sequence[str]) -> None:
 
 
 def estimates(rows: Sequence[Row], frozen: FrozenSystem) -> Any:
-    """By batch size: what batches estimate, over the truth, and the noise that there is."""
+    """Table by batch size: the batches' estimates relative to the truth, and the noise."""
     title = f"{frozen.moment}: {rows[0]['draws']} batches of each size"
     grid = grid_of(Text(title, style="bold"))
     for head in ("cases", "V_S/V", "sd", "W_S/W", "sd", "|g_S|²/|g|²", "noise/|g|²"):
@@ -161,7 +161,7 @@ def estimates(rows: Sequence[Row], frozen: FrozenSystem) -> Any:
 
 
 def decisions(rows: Sequence[Row]) -> Any:
-    """By batch size: how often a scheduler's decision to grow is not the truth's, and the batch it asks for."""
+    """Table by batch size: how often a scheduler's decision to grow differs from the truth's, and its next batch."""
     grid = grid_of(Text("What schedulers do next, and should", style="bold"))
     for head in ("scheduler", "cases", "grows", "wrong", "next", "truth"):
         grid.add_column(head, justify="left" if head == "scheduler" else "right")

@@ -48,15 +48,15 @@ def run_study(
     checkpoint_every: float = CHECKPOINT_EVERY,
     engine: Engine | None = None,
 ) -> int:
-    """Runs what is not recorded yet and reports on all of it.
+    """Makes the runs that are not recorded yet, and reports on all of them.
 
-    Returns 0; 1 if some runs failed; 130 after Ctrl-C and 143 after SIGTERM.
+    Returns 0, 1 if some runs failed, 130 after Ctrl-C, or 143 after SIGTERM.
 
-    `options` are those of the command line that decide which runs belong to the study, for the report to repeat; the
-    runs are made by `engine`, or so many at a time on this machine.
-    The same command may be given again at any time: complete runs are not repeated, interrupted ones continue, failed
-    ones are tried anew. Nobody need read what is printed. Raises HfbenchError before anything is written if the study
-    cannot be run, as where another process is running it in the same folder.
+    `options` are the command-line options that decide which runs belong to the study; the report repeats them. `engine`
+    makes the runs, or else `jobs` processes on this machine. The same command may be given again at any time: complete
+    runs are not repeated, interrupted runs continue, failed runs are tried again. A closed stdout does no harm. Raises
+    HfbenchError, before anything is written, if the study cannot be run, for example because another process is running
+    it in the same folder.
     """
     results = Path(results)
     specs = {spec.key(): spec for spec in runs_of(study, data)}
@@ -106,7 +106,7 @@ def run_study(
 
 
 def _look_by_look(study: Study, missing: Mapping[str, RunSpec]) -> Iterator[dict[str, RunSpec]]:
-    """The missing runs up to each declared look, each once; then those beyond the last; all at once without looks."""
+    """The missing runs up to each declared look, each once, then those after the last; all together without looks."""
     begun: set[str] = set()
     for look in (*study.looks, None):
         seeds = {(task, seed) for task, on_task in study.on.items() for seed in on_task.seeds[:look]}
@@ -124,7 +124,7 @@ def _carry_out(
     console: Console,
     carried_out: Callable[[], Iterable[dict[str, Any]]],
 ) -> None:
-    """The runs that are missing, each logged as it ends, and a long one while it runs."""
+    """Makes the missing runs and logs each when it ends, and a long one while it runs."""
     done = len(specs) - len(missing)
     log = RunLogger(tracker, specs, setting, console)
     for key in specs:  # what ended before may not be logged under this study yet

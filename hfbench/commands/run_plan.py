@@ -1,10 +1,10 @@
 """`hfbench run --plan`: the cost of a study, from the first seconds of one run of every method on every task.
 
-A run begun for it is no waste: it is one of the study's own, and `hfbench run` goes on from there. Its pace, seconds
-per unit of each limit of the budget, is that of its last third, since steps grow dearer as lambda falls; where a run
-ends at its target, log test error is taken to fall on as it did there. The budget is the most that it can cost. Runs
-of other seeds are begun too, since seeds differ, as far as there is time. What is paid once is counted once: for every
-worker its start, for the command its own.
+The pilot runs are runs of the study, and `hfbench run` continues them. The pace of a run, in seconds per unit of each
+limit of the budget, is taken from its last third, since steps become more expensive as lambda falls. If a run ends at
+its target, log test error is extrapolated from the same rows. The budget is the upper bound. Runs of other seeds are
+started too, as far as time allows, since seeds differ. Fixed costs are counted once: the start of every worker, and
+those of the command.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ IMPORTS, WORKER, OPEN, LOGGED, REPORT, FIGURES = 1.9, 3.0, 5.0, 0.08, 2.5, 2.2
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one run of a method on a task will take."""
+    """Predicted cost of one run of a method on a task."""
 
     task: str
     method: str
@@ -72,7 +72,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FixedCosts:
-    """Seconds of what is paid once."""
+    """Fixed costs of a command, in seconds."""
 
     startup: float  # for each worker: until it is ready
     before: float  # for the command: until the first run is begun
@@ -81,9 +81,9 @@ class FixedCosts:
 
 
 def plan_study(study: Study, results: Path, jobs: int, data: str | None, console: Console) -> int:
-    """Begins one run for every method on every task that has none yet, and prints what all will take.
+    """Starts one run for every method on every task that has none yet, and prints the predicted cost of the study.
 
-    Returns 0; 1 if some method failed. Raises as `hfbench.commands.run.run_study` does.
+    Returns 0, or 1 if some method failed. Raises as `hfbench.commands.run.run_study` does.
     """
     pace = _pace(time.process_time())
     specs = {spec.key(): spec for spec in runs_of(study, data)}
@@ -99,7 +99,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     asked = {name: _chosen(members, missing) for name, members in groups.items() if not members[0][1].follows}
     turns = max(int(jobs * PATIENCE / max(PROBE * len(asked), 1.0)), 1)
     begun = sum(min(turns, len(runs)) for runs in asked.values())
-    said = f"{study.name}: beginning {count(begun, 'run')}, up to {PROBE:g} s each"
+    said = f"{study.name}: starting {count(begun, 'run')}, up to {PROBE:g} s each"
     console.print(escape(said), highlight=False, soft_wrap=True)
     for advice in seed_advice(study) if missing else ():
         console.print(escape(advice), highlight=False)
@@ -123,9 +123,9 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
 
 
 def _pace(imports: float) -> float:
-    """How many times the seconds of the command's own this machine takes, by those of a core that its imports took.
+    """Wall seconds per processor second of this command, measured on its imports.
 
-    In a process that has done other things they are no measure; hence the bounds.
+    In a process that has done other work the measure is unreliable; hence the bounds.
     """
     return min(max(imports / IMPORTS, 0.25), 2.0)
 
@@ -137,13 +137,13 @@ def _once(startup: float, checked: float, tasks: int, pace: float) -> FixedCosts
 
 
 def _chosen(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> list[tuple[str, RunSpec]]:
-    """Runs to look at, in this order: those that have ended, then the first that have not."""
+    """The runs to sample, in this order: those that have ended, then the first ones that have not."""
     ended = [member for member in members if member[0] not in missing]
     return [*ended, *(member for member in members if member[0] in missing)][: max(len(members) // SHARE, 1)]
 
 
 def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tuple[str, str]:
-    """Whose runs tell of it: its own, or those of the method whose batches it meets again."""
+    """The method whose runs predict its cost: itself, or the method whose batches it replays."""
     spec = members[0][1]
     return (name[0], str(spec.method.batches_of)) if spec.follows else name
 
@@ -152,7 +152,7 @@ def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tu
 
 
 def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample: Sample) -> Estimate:
-    """The mean of what the runs of the sample tell, each `at most` its budget."""
+    """Mean of the predictions from the runs of the sample, each at most its budget."""
     task, method = name
     error = next((run.error for run in sample.runs if run.error), "")
     if error:
@@ -167,7 +167,7 @@ def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample:
 
 
 def _whole(one: PilotRun, spec: RunSpec) -> tuple[float, float, float]:
-    """Seconds of the wall and steps that a run takes when it is whole, and seconds if it spends its budget."""
+    """Wall seconds and steps of a complete run, and its seconds if it spends its budget."""
     last = one.rows[-1]
     most = at_budget(one.rows, spec.budget)
     seconds = last["seconds"] if one.ended else most
@@ -188,7 +188,7 @@ def at_target(rows: Sequence[Row], target: float) -> float:
 
 
 def _reached(rows: Sequence[Row], measure: Sequence[float], limit: float) -> float:
-    """When the measure is at the limit, if it goes on as in the last third of the rows."""
+    """The time at which the measure reaches the limit, extrapolated from the last third of the rows."""
     if limit <= measure[-1]:
         return float(rows[-1]["seconds"])
     back = max(1, len(rows) // TAIL)
@@ -200,7 +200,7 @@ def _reached(rows: Sequence[Row], measure: Sequence[float], limit: float) -> flo
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
-    """When so many workers are done that take the longest runs first."""
+    """The time at which so many workers are done if they take the longest runs first."""
     free = [0.0] * workers
     for length in sorted(seconds, reverse=True):
         heapq.heapreplace(free, free[0] + length)
@@ -208,9 +208,9 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 def whole(seconds: Sequence[float], workers: int, once: FixedCosts) -> float:
-    """How long the command takes with so many workers, where a single one is its own process.
+    """Seconds of the whole command with so many workers; a single one is the command's own process.
 
-    Logging runs takes its share of the cores that workers have, and cannot be shared out among more of them.
+    Logging takes a share of the workers' cores, and cannot be divided among them.
     """
     startup = once.startup if workers > 1 and seconds else 0.0
     logging = once.logged * len(seconds)
@@ -219,7 +219,7 @@ def whole(seconds: Sequence[float], workers: int, once: FixedCosts) -> float:
 
 
 def _all(found: Sequence[Estimate]) -> Iterator[float]:
-    """The seconds of every run that is left; what is begun needs less."""
+    """The seconds of every run that is left; runs already started need less."""
     for estimate in found:
         for index in range(estimate.left):
             yield estimate.seconds - (estimate.done[index] if index < len(estimate.done) else 0.0)
@@ -229,7 +229,7 @@ def _all(found: Sequence[Estimate]) -> Iterator[float]:
 
 
 def run_table(found: Sequence[Estimate]) -> Any:
-    grid = grid_of(Text("What one run takes", style="bold"))
+    grid = grid_of(Text("Cost of one run", style="bold"))
     for head in ("task", "method", "left", "each", "at most", "steps", "memory", "disk"):
         named = head in ("task", "method")
         grid.add_column(head, justify="left" if named else "right", overflow="fold" if named else "ellipsis")
@@ -258,16 +258,16 @@ def plan_summary(found: Sequence[Estimate], total: int, jobs: int, once: FixedCo
     memory = jobs * max((estimate.memory for estimate in found), default=0)
     disk = sum(estimate.disk * estimate.left for estimate in found)
     yield f"{left} of {count(total, 'run')} left: {duration(seconds)} of one core, {size(disk)} of records"
-    yield f"{jobs} at a time take up to {size(memory)} of memory"
+    yield f"{count(jobs, 'run')} at a time take up to {size(memory)} of memory"
     beside = f"{duration(once.before)} before the first run, {duration(once.logged * left)} for MLflow"
-    yield f"beside them: {beside}, {duration(once.after)} for the report"
+    yield f"besides: {beside}, {duration(once.after)} for the report"
     if jobs > 1:
-        yield f"a worker takes {duration(once.startup)} to start"
+        yield f"each worker takes {duration(once.startup)} to start"
 
 
 def workers_table(found: Sequence[Estimate], jobs: int, once: FixedCosts) -> Any:
-    """When the command would be done with so many workers, up to where more are of no use."""
-    grid = grid_of(Text("When the report is there", style="bold"))
+    """Table of the finishing time by the number of workers, up to where more are of no use."""
+    grid = grid_of(Text("Time until the report", style="bold"))
     for head in ("workers", "in", "by"):
         grid.add_column(head, justify="right")
     seconds = list(_all(found))

@@ -1,7 +1,8 @@
 """`hfbench run --shard`: makes one share of a study's runs, independently of the other shares, and only records them.
 
-A shard has whole blocks of a task and a seed, so that all methods of a pair run on one machine, where their seconds
-compare, and a method that meets another's batches again finds them. It writes nothing to MLflow: `hfbench import` does.
+A shard has whole blocks of a task and a seed. All methods of a pair then run on one machine, so that their seconds
+can be compared and a method that replays another's batches finds them. A shard writes nothing to MLflow; `hfbench
+import` does.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def run_shard(
 ) -> int:
     """Makes the shard's runs that are not recorded yet. Returns as `hfbench.commands.run.run_study` does.
 
-    `options` are those of the command line that decide which runs belong to the study.
+    `options` are the command-line options that decide which runs belong to the study.
     """
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     mine = shard.of(specs)

@@ -28,14 +28,14 @@ from hfbench.messages import ranges
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.hyperparameters import Hyperparameter, first_line, hyperparameters
 
-UNOPENED = "Parts of other packages are listed unopened; `hfbench list --load` imports them."
+UNOPENED = "Parts of other packages are listed without being imported; `hfbench list --load` imports them."
 
 Row = tuple[str, str]
 Listing = tuple[str, list[Row]]  # a heading and its rows
 
 
 def plain_console() -> Console:
-    """What plugins and files say is printed as it is, never read as markup."""
+    """Console that prints the text of plugins and files literally, never as markup."""
     return Screen(markup=False, highlight=False, emoji=False)
 
 
@@ -43,9 +43,9 @@ def plain_console() -> Console:
 
 
 def print_list(console: Console, kinds: Sequence[str], load: bool = False) -> None:
-    """The names of each kind, a family or "study", with what they do in one line, under those they belong to.
+    """Prints the names of each kind (a family or "study") with one line of description each, grouped by owner.
 
-    Nothing is imported unless `load`: then a part that cannot be is shown with its traceback.
+    Nothing is imported unless `load` is set; a part whose import fails is then shown with its traceback.
     """
     groups = [group for kind in kinds for group in ([_studies()] if kind == "study" else _parts(kind, load))]
     width = max((len(name) for _, rows in groups for name, _ in rows), default=0)
@@ -81,12 +81,12 @@ def _owner(family: str, name: str) -> str:
 
 
 def _is_unopened(family: str, name: str) -> bool:
-    """Whether the part is another package's, so that it may yet turn out to be broken."""
+    """True if the part belongs to another package and is not imported yet, so that it may still prove broken."""
     return (family, name) not in registry.added() and _owner(family, name) != _own()
 
 
 def _line(family: str, name: str, load: bool) -> str:
-    """What the part does. A broken plugin says so, and hides no other."""
+    """One-line description of the part. A broken plugin is described as broken, and the others are still listed."""
     try:
         return first_line(registry.get(family, name)) if load else registry.one_line(family, name)
     except HfbenchError as error:
@@ -94,7 +94,7 @@ def _line(family: str, name: str, load: bool) -> str:
 
 
 def broken(error: HfbenchError) -> str:
-    """The message, and the way to the plugin's own exception where there is one."""
+    """The error message, with a way to the plugin's own exception if there is one."""
     cause = error.__cause__
     return "\n".join(filter(None, (str(error), plugin_errors.trace(cause) if cause is not None else "")))
 
@@ -112,14 +112,14 @@ def _print_rows(console: Console, rows: Iterable[Row], width: int = 0) -> None:
 
 
 def print_part(console: Console, family: str, name: str) -> None:
-    """What the part is, its formula and source as its docstring has them, its hyper-parameters, and its code."""
+    """Prints the part: description, formula and source from its docstring, hyper-parameters, and place of its code."""
     cls = registry.get(family, name)
     facts = [_facts_of_task(cls)] if family == "task" else [_requirements(family, cls)]
     _print_class(console, f"{family} {name}", cls, registry.origin(family, name), facts)
 
 
 def print_globalization(console: Console) -> None:
-    """The settings that every Hessian-free method has beside its parts."""
+    """Prints the settings that every Hessian-free method has besides its parts."""
     from hfbench.hessian_free.globalization import Globalization  # brings torch
 
     _print_class(console, "globalization", Globalization, _own(), [])
@@ -138,7 +138,7 @@ def _print_class(console: Console, title: str, cls: type, origin: str, facts: Se
 
 
 def _about(cls: type) -> str:
-    """What follows the first line of the class's docstring or, where that is all there is, of its module's."""
+    """The docstring of the class after its first line or, if there is no more, that of its module."""
     return _body(inspect.getdoc(cls)) or _body(inspect.getdoc(sys.modules[cls.__module__]))
 
 
@@ -147,7 +147,7 @@ def _body(doc: str | None) -> str:
 
 
 def _filled(text: str, width: int) -> str:
-    """Lines too long are broken, and go on below the text that follows a label."""
+    """Wraps long lines, indented to the text that follows a label."""
     filled = []
     for line in text.splitlines():
         label = re.match(r"\S+ {2,}| *", line)
@@ -160,19 +160,19 @@ def _filled(text: str, width: int) -> str:
 def _facts_of_task(cls: type) -> str:
     budget = _amounts(getattr(cls, "budget", {}))
     files = ", ".join(f"{file.path}{' (optional)' * file.optional}" for file in getattr(cls, "files", ()))
-    return f"Budget     {budget or 'none'}, unless the study sets one\nFiles      {files or 'none: it is generated'}"
+    return f"Budget     {budget or 'none'}, unless the study sets one\nFiles      {files or 'none: data are generated'}"
 
 
 def _requirements(family: str, cls: type) -> str:
-    """What a part asks of the others, or takes, as far as it declares it."""
+    """The requirements that a part declares: what it takes from other parts."""
     needs = ", ".join(getattr(cls, "needs", ()))
     if family == "solver":
         return f"Takes      {'any' if getattr(cls, 'takes_preconditioner', True) else 'no'} preconditioner"
     words = {
         "preconditioner": f"built on the {getattr(cls, 'cases', '')}'s cases",
-        "scheduler": f"of every step {needs}" if needs else "nothing of a step",
-        "rule": f"states with {needs}" if needs else "nothing of a state",
-        "optimizer": "nothing: it takes the place of solver, preconditioner and rules",
+        "scheduler": f"of every step {needs}" if needs else "nothing",
+        "rule": f"states with {needs}" if needs else "nothing",
+        "optimizer": "nothing; it replaces solver, preconditioner and rules",
     }
     return f"Requires   {words[family]}"
 
@@ -182,7 +182,7 @@ def _amounts(budget: Mapping[str, float]) -> str:
 
 
 def _hyperparameter(one: Hyperparameter) -> str:
-    """Default, meaning, allowed values and search range, the default as a study file has it."""
+    """Default (in the syntax of a study file), meaning, allowed values and search range."""
     unset = " (must be given)" if one.required else " (not set)" if one.default is None else ""
     default = unset or f" = {_toml(one.default)}"
     search = "not searched" if one.search is None else f"search: {one.search}"
@@ -190,12 +190,12 @@ def _hyperparameter(one: Hyperparameter) -> str:
 
 
 def _toml(value: Any) -> str:
-    """JSON writes strings, numbers, truth values and lists as TOML does."""
+    """The value in TOML: JSON writes strings, numbers, booleans and lists the same way."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _code(cls: type, origin: str) -> str:
-    """Where the class is: its name, its owner, and file and line, which editors open."""
+    """Place of the class: its name, its owner, and file and line, which editors open."""
     owner = origin if not os.path.exists(origin) else "added in this process"
     lines = f"Code       {cls.__module__}.{cls.__qualname__} ({owner})"
     try:
@@ -209,7 +209,7 @@ def _code(cls: type, origin: str) -> str:
 
 
 def print_study(console: Console, name: str) -> None:
-    """A shipped study: its question, what it fixes beforehand, its methods, and its file to copy."""
+    """Prints a shipped study: its question, the settings it fixes beforehand, its methods, and its file to copy."""
     study = load_study(name)
     console.print(f"study {name}\n{study.question}\n")
     _print_rows(
@@ -238,7 +238,7 @@ def print_study(console: Console, name: str) -> None:
 
 
 def _task(study: Study, task: str) -> str:
-    """What is run on it."""
+    """One line about a task: target, budget, methods and seeds."""
     on, target = study.on[task], study.targets[task]
     budget = _amounts(on.budget) or "its own budget"
     methods = f"{len(on.methods)} method{'s' * (len(on.methods) != 1)}"
@@ -246,7 +246,7 @@ def _task(study: Study, task: str) -> str:
 
 
 def _tuned(sweep: Sweep) -> str:
-    """What a sweep searches, and where."""
+    """One line about a sweep: method, tasks, trials and searched settings."""
     return f"{sweep.method} on {', '.join(sweep.tasks)}, {sweep.trials} trials: {', '.join(sweep.parameters)}"
 
 
@@ -257,7 +257,7 @@ def _expected(one: Hypothesis) -> str:
 
 
 def _method(study: Study, name: str) -> str:
-    """Its parts, with the settings that are not their defaults."""
+    """One line about a method: its parts, with the settings that differ from the defaults."""
     method = study.methods[name]
     parts = [_as_set(registry.get(family, settings["use"]), settings) for family, settings in method.parts()]
     follows = [f"the batches of {method.batches_of}"] if method.batches_of else []

@@ -16,14 +16,14 @@ from hfbench.statistics.simulation import ALPHA, MARGIN, POWER_AT, SD, SD_AT_MAR
 
 HEAD = ("situation", "n", "better", "worse", "equiv.", "covered", "power")
 ABOUT = (
-    f"Percent of studies. better, worse: called so where costs are equal. equiv.: called equivalent at a true ratio on "
-    f"the margin, {MARGIN:g}. covered: {100 * (1 - ALPHA):g} % intervals that hold the centre. power: called better at "
-    f"a true {POWER_AT:g}. Standard deviation of the log ratio {SD:g}, for equiv. {SD_AT_MARGIN:g}."
+    f"Percent of studies. better, worse: these verdicts at equal costs. equiv.: this verdict at a true ratio on the "
+    f"margin, {MARGIN:g}. covered: {100 * (1 - ALPHA):g} % intervals that hold the centre. power: a verdict better at "
+    f"a true ratio of {POWER_AT:g}. Standard deviation of the log ratio {SD:g}, for equiv. {SD_AT_MARGIN:g}."
 )
 
 
 def simulate_studies(seeds: Sequence[int], studies: int, jobs: int, console: Console, markdown: bool = False) -> int:
-    """Prints the rates of every situation with n = `seeds`; returns 1 where one breaks its promise, else 0."""
+    """Prints the rates of every situation with n = `seeds`. Returns 1 if a rate exceeds its promised level, else 0."""
     _check(seeds, studies)
     calls = [(situation, n, studies) for situation in SITUATIONS for n in sizes(situation, seeds)]
     found = list(parallel_map(rates, calls, jobs, console, "situation"))
@@ -38,7 +38,7 @@ def simulate_studies(seeds: Sequence[int], studies: int, jobs: int, console: Con
         f"{rate.situation.name}, n = {rate.n}: {', '.join(missed)}" for rate in found if (missed := rate.broken())
     ]
     for line in broken:
-        console.print(f"More than promised: {line}.", style="red", highlight=False, soft_wrap=True)
+        console.print(f"Above the promised level: {line}.", style="red", highlight=False, soft_wrap=True)
     return 1 if broken else 0
 
 
@@ -47,7 +47,7 @@ def _check(seeds: Sequence[int], studies: int) -> None:
         raise ConfigError(f"--studies: must be at least 1, but got {studies}.")
     for n in seeds:
         if n < LEAST_PAIRS:
-            raise ConfigError(f"--seeds: with fewer than {LEAST_PAIRS} seeds nothing is ever found, but got {n}.")
+            raise ConfigError(f"--seeds: with fewer than {LEAST_PAIRS} seeds no difference can be found, but got {n}.")
 
 
 def _errors(rate: Rates) -> list[float]:

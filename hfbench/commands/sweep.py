@@ -1,4 +1,4 @@
-"""`hfbench sweep`: tune on seeds A, test the best again on seeds B, freeze, and compare what was frozen on seeds C."""
+"""`hfbench sweep`: tunes on seeds A, re-tests the best on seeds B, freezes one, and compares it on seeds C."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ def sweep_study(
     storage: str | None = None,
     options: Sequence[str] = (),
 ) -> int:
-    """Runs the trials that are missing, tests again, freezes, compares and reports.
+    """Runs the missing trials, re-tests the best, freezes one, compares and reports.
 
-    Returns 0; 1 if some runs of the comparison failed; 130 after Ctrl-C and 143 after SIGTERM. The same command goes on
-    where it was interrupted. `storage` is an Optuna URL in place of `<results>/sweeps.db`; several processes, each with
-    results of its own, may work on one sweep in it. `options` are those of the command line, for the report to repeat.
+    Returns 0, 1 if some runs of the comparison failed, 130 after Ctrl-C, or 143 after SIGTERM. The same command
+    continues where it was interrupted. `storage` is an Optuna URL that replaces `<results>/sweeps.db`; several
+    processes, each with its own results folder, may share it to work on one sweep. `options` are the command-line
+    options, which the report repeats.
 
     Raises HfbenchError before anything is run if the study has no sweep or cannot be run.
     """
@@ -96,14 +97,14 @@ def _compare_frozen(
     data: str | None,
     console: Console,
 ) -> tuple[int, list[Cell]]:
-    """Runs what was frozen against the method as it stands, on fresh seeds: the exit status, and the matrix."""
+    """Compares the frozen settings with the unchanged method on fresh seeds; gives the exit status and the matrix."""
     frozen = {outcome.task.name: outcome.frozen for outcome in swept if outcome.frozen is not None}
     if not frozen:
-        console.print("Of several objectives none is frozen, so nothing is compared: choose from the front.")
+        console.print("With several objectives nothing is frozen or compared: choose from the front.")
         return 0, []
     drafted = frozen_study(study, frozen)
     if drafted is None:
-        console.print("Nothing that was tried is better than the method as it stands: there is nothing to compare.")
+        console.print("No trial was better than the unchanged method: there is nothing to compare.")
         return 0, []
     file = folder / "frozen.toml"
     write_atomically(file, lambda path: path.write_text(toml(drafted), encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""`hfbench ui`: the MLflow UI over the recorded runs, on this machine alone, quiet, and gone when it is ended."""
+"""`hfbench ui`: the MLflow UI of the recorded runs, on this machine only."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ PATIENCE = 5.0  # seconds the server has to end when asked
 
 
 def ui(results: Path, port: int = 5000) -> None:
-    """The MLflow UI on this machine alone, until Ctrl-C or a signal ends it, and all its processes with it.
+    """Runs the MLflow UI on this machine only, until Ctrl-C or a signal ends it and all its processes.
 
-    Raises StoreError if there is no store or the server ends by itself, ConfigError for a store behind a server or a
-    port that is out of range or taken.
+    Raises StoreError if there is no store or the server ends by itself; ConfigError if the store is behind a server, or
+    the port is out of range or taken.
     """
     uri = tracking_uri(results)
     if uri == local_uri(results) and not (Path(results) / "mlflow.db").exists():
         raise StoreError(f"no runs are recorded in {results}: there is no mlflow.db. Run a study first: `hfbench run`.")
     if is_behind_server(uri):
         raise ConfigError(
-            "MLFLOW_TRACKING_URI names a server, which has a UI of its own: open its address in a browser, or unset it "
+            "MLFLOW_TRACKING_URI names a server, which has its own UI: open its address in a browser, or unset it "
             f"to see what is recorded in {results}."
         )
     _check_port(port)
@@ -69,7 +69,7 @@ def ui_command(uri: str, port: int) -> list[str]:
 
 
 def ui_environment() -> dict[str, str]:
-    """One web worker and no job consumers, 2 processes instead of 15; no warnings that only its developers can mend."""
+    """Environment of the server: one web worker, no job consumers (2 processes instead of 15), no MLflow warnings."""
     quiet = {"MLFLOW_LOGGING_LEVEL": "WARNING", "PYTHONWARNINGS": "ignore"}
     fixed = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     return {**quiet, **os.environ, **fixed}
@@ -91,7 +91,7 @@ def _check_port(port: int) -> None:
 
 @contextlib.contextmanager
 def _caught_signals() -> Iterator[list[int]]:
-    """Ctrl-C, `kill` and a closed terminal only fill the list, unless they are ignored already (nohup)."""
+    """Collects Ctrl-C, `kill` and a closed terminal in the list, unless they are ignored already (nohup)."""
     caught: list[int] = []
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -106,7 +106,7 @@ def _caught_signals() -> Iterator[list[int]]:
 
 
 def _watch(process: subprocess.Popen[str], port: int, caught: list[int]) -> None:
-    """Until a signal has come or the server has ended; says where it is as soon as it answers."""
+    """Waits until a signal comes or the server ends, and prints the address once the server answers."""
     announced = False
     while not caught and process.poll() is None:
         if not announced and _answers(port):
@@ -144,7 +144,7 @@ def _relay(messages: IO[str]) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ends the server and all it started: asked first, then made to."""
+    """Ends the server and all its processes, first with SIGTERM, then with SIGKILL."""
     if sys.platform == "win32":
         process.terminate()
     else:
@@ -161,7 +161,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _signal_group(leader: int, number: int) -> bool:
-    """Whether anyone of the process group is left to be signalled; macOS refuses where all have ended."""
+    """Signals the process group. True if a process of it is left; macOS refuses once all have ended."""
     try:
         os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):

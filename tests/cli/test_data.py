@@ -41,7 +41,7 @@ def test_data_where_names_the_folders_in_order_and_the_files(
     assert (status, out.splitlines()) == (
         0,
         [
-            "Folders, in the order they are looked in:",
+            "Folders, in search order:",
             f"  {library} (--data)",
             f"  {tmp_path / 'gone'} (HFBENCH_DATA): does not exist",
             f"  {tmp_path / 'cache'} (user cache)",

@@ -137,4 +137,7 @@ def test_diagnose_of_a_study_and_of_one_run(typed, study: Path, tmp_path: Path) 
     status, out, _ = typed("diagnose", found["hf", 0].key()[:8], "--results", results)
     assert (status, out.splitlines()[-1]) == (0, "No failure signature.")
     status, _, err = typed("diagnose", found["hf", 0].key()[:8], "--origin", "--results", results)
-    assert (status, err) == (2, "hfbench: --origin: needs the study, whose run it trains again, but got a run's key.\n")
+    assert (status, err) == (
+        2,
+        "hfbench: --origin: needs the study, because it trains runs again, but got a run's key.\n",
+    )

@@ -1,4 +1,4 @@
-"""`hfbench new`: what it writes works as it is, for every family; a name that cannot be leaves nothing."""
+"""`hfbench new`: the package works as generated, for every family; an invalid name leaves nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_its_tests_pass_as_generated(family: str, tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-3000:]
-    assert "not installed yet: python -m pip install -e ." in ran.stdout  # every contract's check was run
+    assert "not installed yet: run python -m pip install -e ." in ran.stdout  # every contract's check was run
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -109,7 +109,7 @@ def test_everything_is_filled_in(family: str, tmp_path: Path) -> None:
         ("solver", "my_solver", "such as my-solver, but got 'my_solver'"),
         ("solver", "x" * 65, "^NAME: must have at most 64 characters, but has 65"),
         ("solver", "conftest", "^NAME: there is a module conftest already"),
-        ("solver", "class", "^NAME: must not be a word of Python's own, but got 'class'"),
+        ("solver", "class", "^NAME: must not be a keyword of Python, but got 'class'"),
         ("solver", "json", "^NAME: there is a module json already, which 'json' would hide"),
         ("solver", "torch", "^NAME: there is a module torch already"),
     ],
@@ -128,10 +128,10 @@ def test_a_taken_name_names_its_owner(tmp_path: Path) -> None:
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "work.txt").write_text("years of it")
-    with pytest.raises(ConfigError, match=r"mine is there already; choose another name, or another folder by --into"):
+    with pytest.raises(ConfigError, match=r"mine exists already; choose another name, or another folder by --into"):
         write_package("solver", "mine", tmp_path)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "work.txt"]
-    with pytest.raises(ConfigError, match=r"^--into: must name a folder that is there, but got .*gone"):
+    with pytest.raises(ConfigError, match=r"^--into: must name a folder that exists, but got .*gone"):
         write_package("solver", "mine", tmp_path / "gone")
 
 

@@ -97,8 +97,8 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     lines = list(plan_summary([found], 3, 2, FixedCosts(4.0, 7.0, 5.0, 0.5)))
     assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - sum(found.done))} of one core")
     assert lines[2:] == [
-        "beside them: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",
-        "a worker takes 4.0 s to start",
+        "besides: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",
+        "each worker takes 4.0 s to start",
     ]
 
 

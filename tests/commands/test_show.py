@@ -312,12 +312,12 @@ def test_one_line_on_a_class_leaves_the_rest_to_its_module(
     shown: Callable[[type], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "__doc__", "Module.\n\nSource     a paper\n")
-    assert shown(Short).startswith("rule toy\nOne line.\n\nSource     a paper\n\nRequires   nothing of a state\n\nIt ")
+    assert shown(Short).startswith("rule toy\nOne line.\n\nSource     a paper\n\nRequires   nothing\n\nIt ")
     assert "a paper" not in shown(Plain)
 
 
 def test_a_part_without_docstring_has_none_made_up(shown: Callable[[type], str]) -> None:
-    assert shown(Silent).startswith("rule toy\n\nRequires   nothing of a state\n\nIt has no hyper-parameters.\n\nCode ")
+    assert shown(Silent).startswith("rule toy\n\nRequires   nothing\n\nIt has no hyper-parameters.\n\nCode ")
 
 
 def test_a_study_shows_what_it_fixes_and_where_its_file_is(printed: Printed) -> None:

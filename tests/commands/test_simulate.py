@@ -42,7 +42,7 @@ def test_a_broken_promise_is_named_and_is_the_status(
 ) -> None:
     status, text = printed(monkeypatch, **rates)
     assert status == 1
-    assert f"More than promised: {SITUATION.name}, n = 7: {broken}." in text
+    assert f"Above the promised level: {SITUATION.name}, n = 7: {broken}." in text
 
 
 def test_markdown_is_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_markdown_is_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     ("options", "message"),
     [
         (["--studies", "0"], "--studies: must be at least 1, but got 0."),
-        (["--seeds", "5"], "--seeds: with fewer than 6 seeds nothing is ever found, but got 5."),
+        (["--seeds", "5"], "--seeds: with fewer than 6 seeds no difference can be found, but got 5."),
         (["--seeds", "7,x"], "--seeds: must be numbers separated by commas (7,10,20), but got '7,x'."),
     ],
 )

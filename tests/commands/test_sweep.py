@@ -146,7 +146,7 @@ def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Pat
     done = swept(study_file(tmp_path), results, "--set", both, "--set", "sweep.trials=4", drawn=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "a · the front, ratios to shf" in done.stdout
-    assert "Of several objectives none is frozen" in done.stdout
+    assert "With several objectives nothing is frozen" in done.stdout
     folder = results / "studies" / "tiny"
     assert (folder / "pareto-a.png").stat().st_size > 1000
     assert "The trials that no other beats in everything" in (folder / "sweep.md").read_text()
