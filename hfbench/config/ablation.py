@@ -32,12 +32,12 @@ Levels = tuple[int, ...]
 
 @part
 class AblationTable:
-    """The table as it is written."""
+    """The table as the study file has it."""
 
-    from_: Annotated[str, "the method to begin with"]
-    to: Annotated[str, "the method to end with"]
+    from_: Annotated[str, "the method at level 0 of every factor"]
+    to: Annotated[str, "the method at level 1 of every factor"]
     factors: Annotated[list[str], "key paths of a method's table, such as solver or globalization.line_search"]
-    design: Annotated[str, Choice(*DESIGNS), "which methods between the two ends are run"] = "factorial"
+    design: Annotated[str, Choice(*DESIGNS), "the methods between the two ends to run"] = "factorial"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Ablation:
 def expand(table: AblationTable, methods: Mapping[str, Method]) -> tuple[dict[str, Method], Ablation]:
     """The ablation's methods by name, its ends included, and their levels.
 
-    Raises ConfigError for an end that is no method, a factor that both ends do not have, that has one value only or
-    that is part of another factor, too many factors, and ends that differ in more than the factors.
+    Raises ConfigError if an end is no method, if a factor is missing in an end, has the same value in both or is part
+    of another factor, if there are too many factors, and if the ends differ in more than the factors.
     """
     start, end = (_method(methods, name, key) for name, key in ((table.from_, "from"), (table.to, "to")))
     factors = _factors(table.factors, start, end)
@@ -81,7 +81,7 @@ def _combinations(design: str, k: int) -> list[Levels]:
 
 
 def _between(start: Method, end: Method, factors: Sequence[str], levels: Levels, design: str) -> Method:
-    """The method at these levels, named after the end it departs from and what it has of the other."""
+    """The method at these levels, named after the end it starts from and the levels it takes from the other."""
     if all(levels):
         return end
     if not any(levels):
@@ -159,7 +159,7 @@ def _method(methods: Mapping[str, Method], name: str, key: str) -> Method:
 
 
 def _label(value: Any) -> str:
-    """A level for people: the part's name, on or off, or the value."""
+    """Label of a level: the part's name, on or off, or the value."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, Mapping):
@@ -181,7 +181,7 @@ def _labels(before: Any, after: Any) -> tuple[str, str]:
 
 
 def _name(factor: str, value: Any) -> str:
-    """What a method's name says of a factor: the part, or the last key with its value."""
+    """A factor's label in a method's name: the part, or the last key with its value."""
     label = _label(value)
     named = label if isinstance(value, Mapping | list | tuple) else f"{factor.rpartition('.')[2]}-{label}"
     return re.sub(r"[^A-Za-z0-9-]+", "-", named).strip("-")

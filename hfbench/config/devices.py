@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_device(name: str) -> str:
-    """The name, if it is cpu, cuda or cuda:<n>, whether or not this machine has that; otherwise a ConfigError."""
+    """Returns the name if it is cpu, cuda or cuda:<n>, present here or not. Raises ConfigError otherwise."""
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ConfigError(
             f"study.device: must be cpu, cuda (the first GPU that PyTorch sees) or cuda:<n>, but got {name!r}."
@@ -21,7 +21,7 @@ def check_device(name: str) -> str:
 
 
 def is_here(name: str) -> bool:
-    """Whether this machine has the device."""
+    """True if this machine has the device."""
     import torch
 
     device = torch.device(name)
@@ -29,19 +29,19 @@ def is_here(name: str) -> bool:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of that name. Raises ConfigError where this machine has none such."""
+    """The device of that name. Raises ConfigError if this machine does not have it."""
     import torch
 
     if not is_here(name):
         raise ConfigError(
             f"study.device: {name} must be a GPU that PyTorch finds here, but {_found()}. Give another device, such as "
-            "--set study.device=cpu, or run where there is one."
+            "--set study.device=cpu, or run on a machine that has it."
         )
     return torch.device(name)
 
 
 def gpu_of(name: str) -> dict[str, str]:
-    """What a record says of the device: the name of the GPU, if it is one that is there."""
+    """Name of the GPU for the records; empty for the CPU or an absent GPU."""
     import torch
 
     if name == "cpu" or not is_here(name):
@@ -53,6 +53,6 @@ def _found() -> str:
     import torch
 
     if torch.version.cuda is None and torch.version.hip is None:
-        return f"PyTorch {torch.__version__} was built for the CPU alone"
+        return f"PyTorch {torch.__version__} was built for the CPU only"
     names = [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
-    return f"it finds {', '.join(names)}" if names else "it finds no GPU: no driver, or none made visible"
+    return f"it finds {', '.join(names)}" if names else "it finds no GPU: there is no driver, or none is visible"

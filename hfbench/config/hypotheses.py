@@ -1,7 +1,7 @@
 """`[hypotheses.<name>]`: claims about one method against another, by one measure, declared before the runs.
 
-The `[hypotheses.<name>]` tables of a study file. Each is judged on every task that runs both methods, and all of them
-are one family of tests, beside that of the methods against the baseline.
+Each hypothesis is judged on every task that runs both methods. All of them form one family of tests, separate from
+the comparisons with the baseline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXPECTATIONS = ("better", "not-worse", "equivalent")
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """That `method` is better than, not worse than, or equivalent to `against` by `measure`."""
+    """The claim that `method` is better than, not worse than, or equivalent to `against` by `measure`."""
 
     name: str
     says: str  # the claim in words
@@ -36,14 +36,14 @@ class _HypothesisTable:
     says: Annotated[str, "the claim in words"] = ""
     method: Annotated[str, "the method it is about"]
     against: Annotated[str | None, "the method it is compared with, the baseline if not given"] = None
-    measure: Annotated[str, Choice(*MEASURES), "by what they are compared, lower being better"]
-    expects: Annotated[str, Choice(*EXPECTATIONS), "what would bear the claim out"] = "better"
+    measure: Annotated[str, Choice(*MEASURES), "the measure they are compared by, lower being better"]
+    expects: Annotated[str, Choice(*EXPECTATIONS), "the relation that is claimed"] = "better"
 
 
 def hypotheses(
     tables: Mapping[str, dict[str, Any]], methods: Mapping[str, Any], baseline: str
 ) -> tuple[Hypothesis, ...]:
-    """The checked hypotheses of a study file. Raises ConfigError with the key path of whatever is wrong."""
+    """The checked hypotheses of a study file. Raises ConfigError with the key path of an error."""
     return tuple(_hypothesis(name, table, methods, baseline) for name, table in tables.items())
 
 
@@ -54,7 +54,7 @@ def _hypothesis(name: str, table: dict[str, Any], methods: Mapping[str, Any], ba
     check_known(given.method, methods, f"{where}.method", "method")
     check_known(against, methods, f"{where}.against", "method")
     if given.method == against:
-        raise ConfigError(f"{where}.against: must be another method than {given.method}, which it is compared with.")
+        raise ConfigError(f"{where}.against: must differ from the method {given.method}.")
     without = [name for name in (given.method, against) if methods[name].optimizer is not None]
     if given.measure == "products_to_target" and without:
         raise ConfigError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def value_at(method: Method, path: str) -> Any:
-    """What the method has there. Raises ConfigError saying what there is where the path goes astray."""
+    """The method's value at the path. Raises ConfigError, with the known keys, for a path that does not exist."""
     value: Any = _table(method)
     for depth, key in enumerate(keys := path.split(".")):
         known = _entries(value)
@@ -33,7 +33,7 @@ def value_at(method: Method, path: str) -> Any:
 
 
 def with_values(method: Method, values: Mapping[str, Any], name: str) -> Method:
-    """The method under another name, with these values at these paths; whether parts allow them is not checked."""
+    """The method under another name, with these values at these paths; the values are not checked."""
     fields = _table(method)
     for path, value in values.items():
         fields = _with(fields, path.split("."), value)
@@ -41,7 +41,7 @@ def with_values(method: Method, values: Mapping[str, Any], name: str) -> Method:
 
 
 def declared_at(method: Method, path: str) -> Hyperparameter:
-    """The hyper-parameter a path names. Raises ConfigError where it names none, such as a whole part."""
+    """The hyper-parameter that a path names. Raises ConfigError if it names none, for example a whole part."""
     value_at(method, path)
     *above, name = path.split(".")
     for hyperparameter in hyperparameters(_part(method, above)):
@@ -51,7 +51,7 @@ def declared_at(method: Method, path: str) -> Hyperparameter:
 
 
 def _part(method: Method, keys: Sequence[str]) -> type:
-    """The class that declares what is right below these keys."""
+    """The class that declares the keys directly below these."""
     from hfbench.config.methods import MethodTable
     from hfbench.hessian_free.globalization import Globalization  # brings torch
 
@@ -77,7 +77,7 @@ def _entries(value: Any) -> Mapping[str, Any]:
 
 
 def _with(table: Any, keys: Sequence[str], value: Any) -> Any:
-    """The table with another value, as it is itself left."""
+    """A copy of the table with another value."""
     key, *below = keys
     if isinstance(table, tuple):
         return tuple(_with(entry, below, value) if entry["use"] == key else entry for entry in table)

@@ -8,7 +8,7 @@ from hfbench.config.measures import MEASURES
 
 
 def limit_advice(primary: str, budgets: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """A sentence for tasks whose runs another limit may end than one in the unit of the cost compared."""
+    """Advice for tasks whose runs may be ended by a limit in another unit than the cost compared."""
     unit = MEASURES[primary].limit
     without = [task for task, budget in budgets.items() if unit and unit not in budget]
     beside = [task for task, budget in budgets.items() if unit in budget and len(budget) > 1]

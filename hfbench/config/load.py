@@ -1,7 +1,7 @@
 """Loader of study files: TOML, every key checked, every default spelled out.
 
-What a part accepts is read from the part itself; a message names the file, the key path, what was given, what is
-allowed and the nearest known name.
+The settings a part accepts are read from the part itself. A message names the file, the key path, the value given, the
+values allowed and the nearest known name.
 """
 
 from __future__ import annotations
@@ -42,37 +42,37 @@ Positive = Annotated[float | None, Within("(0, inf)")]
 class _StudyTable:
     name: Annotated[str, "name of the study"]
     question: Annotated[str, "what the study asks"] = ""
-    notes: Annotated[str, "what a reader of the report must know besides, such as pilots"] = ""
+    notes: Annotated[str, "remarks for the readers of the report, such as pilot runs"] = ""
     tasks: Annotated[list[str], "names of tasks"]
-    seeds: Annotated[int | list[int], "how many seeds, or a list of them"]
-    budget: Annotated[dict[str, float], "where a run ends, whichever limit is met first"] = field(default_factory=dict)
+    seeds: Annotated[int | list[int], "number of seeds, or a list of seeds"]
+    budget: Annotated[dict[str, float], "limits of a run; the first one reached ends it"] = field(default_factory=dict)
     primary: Annotated[str, Choice(*costs()), "the cost that is compared"] = "work_to_target"
     targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
     margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
     alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05
-    test: Annotated[str, Choice("wilcoxon", "sign"), "of a difference; sign, where log ratios are skewed"] = "wilcoxon"
+    test: Annotated[str, Choice("wilcoxon", "sign"), "test of a difference; sign for skewed log ratios"] = "wilcoxon"
     looks: Annotated[list[int], "numbers of seeds at which it is judged, sharing alpha; once if not given"] = field(
         default_factory=list
     )
     baseline: Annotated[str, "the method the others are compared with"]
-    precision: Annotated[str, Choice("float32", "float64"), "of weights and data"] = "float32"
-    device: Annotated[str, "where model and data are: cpu, cuda or cuda:<n>"] = "cpu"
+    precision: Annotated[str, Choice("float32", "float64"), "precision of weights and data"] = "float32"
+    device: Annotated[str, "device of model and data: cpu, cuda or cuda:<n>"] = "cpu"
     stop_at_target: Annotated[bool, "whether reaching the target ends a run"] = True
 
 
 @part
 class _BudgetTable:
     passes: Annotated[Positive, "work: forward passes of every training case"] = None
-    seconds: Annotated[Positive, "time on the method's clock, evaluation and records not counted"] = None
+    seconds: Annotated[Positive, "time of the steps, without evaluation and records"] = None
     products: Annotated[Positive, "Gauss-Newton products"] = None
     iterations: Annotated[Positive, "steps"] = None
 
 
 @part
 class _OnTable:
-    methods: Annotated[list[str] | None, "the methods to run on the task, all if not given"] = None
-    seeds: Annotated[int | list[int] | None, "how many seeds on the task, or a list of them"] = None
-    budget: Annotated[dict[str, float] | None, "where a run on the task ends"] = None
+    methods: Annotated[list[str] | None, "the methods to run on the task; all if not given"] = None
+    seeds: Annotated[int | list[int] | None, "number of seeds on the task, or a list of seeds"] = None
+    budget: Annotated[dict[str, float] | None, "limits of a run on the task"] = None
 
 
 @part
@@ -95,10 +95,9 @@ def load_study(
     """The checked study of a shipped name or a file.
 
     `plugin_files` are loaded first, then those of the study file (hfbench/parts/plugin_files.py). `overrides` are
-    `key.path=value` with a TOML value, bare words being strings; `seeds` replaces the file's: a count, "3,5,8" or
-    "10-19"; `only` keeps these methods and the baseline.
-    Raises ConfigError or UnknownPartError with one message for whatever is wrong: it names the key, and says whether
-    it is the file's or an override's.
+    `key.path=value` with a TOML value; bare words are strings. `seeds` replaces the file's: a count, "3,5,8" or
+    "10-19". `only` keeps these methods and the baseline. Raises ConfigError or UnknownPartError with one message for
+    the first error, which names the key and says whether it comes from the file or from an override.
     """
     given = tuple(str(load_plugin(file)) for file in plugin_files)
     raw, source, label = _read(name_or_path)
@@ -126,7 +125,7 @@ def shipped_studies() -> dict[str, str]:
 
 
 def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
-    """The raw tables, the source to record, and the label messages begin with."""
+    """The raw tables, the source to record, and the label that begins messages."""
     path = Path(name_or_path)
     if path.suffix == ".toml" or os.sep in name_or_path:
         source = label = name_or_path
@@ -222,7 +221,7 @@ def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on:
 def _on_tasks(
     tables: Mapping[str, dict[str, Any]], tasks: Sequence[str], everywhere: OnTask, baseline: str
 ) -> dict[str, OnTask]:
-    """What is run on every task: all of the study, or what the task's own table says."""
+    """Methods, seeds and budget of every task, from the task's own table or else from the study."""
     for name in tables:
         check_known(name, tasks, f"on.{name}", "task")
     return {task: _on_task(tables.get(task, {}), f"on.{task}", everywhere, baseline) for task in tasks}
@@ -245,7 +244,7 @@ def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: st
 def _ablated(
     methods: dict[str, Method], raw: Mapping[str, Any], baseline: str
 ) -> tuple[dict[str, Method], Ablation | None]:
-    """The methods with those an `[ablation]` table adds; the others keep their places after them."""
+    """The methods and those that an `[ablation]` table adds, the added ones first."""
     if "ablation" not in raw:
         return methods, None
     written = dict(table_of(raw, "ablation"))
@@ -256,7 +255,7 @@ def _ablated(
     base = ablation.end if table.design == "leave-one-out" else ablation.start
     if baseline != base:
         raise ConfigError(
-            f"study.baseline: must be {base}, where the {table.design} ablation begins, but got {baseline!r}."
+            f"study.baseline: must be {base}, the first method of the {table.design} ablation, but got {baseline!r}."
         )
     return {**added, **{name: method for name, method in methods.items() if name not in added}}, ablation
 
@@ -271,7 +270,7 @@ def _check_comparable(methods: Mapping[str, Method], primary: str) -> None:
 
 
 def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """The tasks named, registered ones or variants that the file derives; all variants are checked, named or not."""
+    """The tasks named, registered ones or variants that the file derives. All variants are checked, used or not."""
     variants = {name: part_of("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
     for name in names:
         if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""Measures: all that methods are compared by, and the limits of a budget; each declared once, here."""
+"""Measures by which methods are compared, and the limits of a budget. Each is declared here, once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A number of a run's result of which less is better.
+    """A number in a run's result; less is better.
 
-    A cost to the target is what a run spent of `column` when it first met the target; null if it did not. The other
-    measures are there at the end of every run.
+    A cost to the target is the amount of `column` that a run had spent when it first reached the target; null if it did
+    not. Every run has the other measures at its end.
     """
 
     name: str  # field of a result

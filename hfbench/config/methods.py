@@ -1,8 +1,8 @@
 """`[methods.<name>]`: the methods of a study, resolved and checked.
 
-A method is a Hessian-free one, made of solver, preconditioner, stopping rules and globalisation, or a baseline that
-stands in for it (`optimizer`). Either decides its batches by a scheduler, or meets again those that another method of
-the study recorded at the same task and seed (`batches_of`).
+A method is either Hessian-free, made of solver, preconditioner, stopping rules and globalisation, or a baseline
+(`optimizer`). It takes its batches from a scheduler, or it replays the batches that another method of the study
+recorded at the same task and seed (`batches_of`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Method:
     solver: Resolved | None
     preconditioner: Resolved | None
     scheduler: Resolved | None  # None where `batches_of` is given
-    batches_of: str | None  # the method whose recorded batches are met again
+    batches_of: str | None  # the method whose recorded batches are replayed
     rules: tuple[Resolved, ...]
     globalization: dict[str, Any]
     right_hand_side: str  # "auto", "residual" or "damping"
@@ -56,32 +56,38 @@ class Method:
 
 @part
 class MethodTable:
-    """The table as it is written."""
+    """The table as the study file has it."""
 
-    optimizer: Annotated[Spec | None, "a baseline in place of solver and preconditioner"] = None
+    optimizer: Annotated[Spec | None, "a baseline, instead of solver and preconditioner"] = None
     solver: Annotated[Spec | None, "a name, or a table with `use` and settings"] = None
     preconditioner: Annotated[Spec | None, "a name, or a table with `use` and settings"] = None
     scheduler: Annotated[Spec | None, "a name, or a table with `use` and settings"] = None
-    batches_of: Annotated[str | None, "a method whose recorded batches are met again, in place of a scheduler"] = None
-    rules: Annotated[list[Any], "stopping rules, any of which ends a solve"] = field(default_factory=lambda: [*RULES])
+    batches_of: Annotated[str | None, "a method whose recorded batches are replayed, instead of a scheduler"] = None
+    rules: Annotated[list[Any], "stopping rules; the first one that holds ends a solve"] = field(
+        default_factory=lambda: [*RULES]
+    )
     globalization: Annotated[dict[str, Any], "settings of the globalisation"] = field(default_factory=dict)
-    right_hand_side: Annotated[str, Choice("auto", "residual", "damping"), "of the least-squares form"] = "auto"
-    max_inner: Annotated[int, Within("[1, inf)"), "most inner iterations of a step"] = 250
-    chunk: Annotated[int | None, Within("[1, inf)"), "most cases in memory at once"] = None
+    right_hand_side: Annotated[
+        str, Choice("auto", "residual", "damping"), "right-hand side of the least-squares form"
+    ] = "auto"
+    max_inner: Annotated[int, Within("[1, inf)"), "maximum number of inner iterations of a step"] = 250
+    chunk: Annotated[int | None, Within("[1, inf)"), "maximum number of cases in memory at once"] = None
     max_bytes: Annotated[
-        int | str | None, Within("[1, inf)"), 'most bytes of a step\'s tensors, "4GB" or "512MiB", say'
+        int | str | None, Within("[1, inf)"), 'maximum memory of a step\'s tensors, such as "4GB" or "512MiB"'
     ] = None
-    layout: Annotated[str, Choice("structured", "flat"), "vectors as blocks, or as one long block"] = "structured"
+    layout: Annotated[str, Choice("structured", "flat"), "layout of vectors: parameter blocks or one flat block"] = (
+        "structured"
+    )
     precision: Annotated[
         str,
         Choice("parameters", "auto", "float64", "float32", "tf32", "bfloat16"),
-        "of curvature products; the study's is that of weights and data",
+        "precision of curvature products; study.precision is that of weights and data",
     ] = "parameters"
-    stream: Annotated[int, Within("[0, inf)"), "another one draws other batches and probes"] = 0
+    stream: Annotated[int, Within("[0, inf)"), "number that selects other random batches and probes"] = 0
 
 
 def resolve(name: str, table: Mapping[str, Any]) -> Method:
-    """The method a table describes. Raises ConfigError with the key path of whatever is wrong."""
+    """The method that a table describes. Raises ConfigError with the key path of an error."""
     where = f"methods.{name}"
     given = hyperparameters.build_part(MethodTable, table, where)
     _check_batches(given, where)
@@ -137,12 +143,12 @@ def _check_batches(given: Any, where: str) -> None:
         stated = "neither is" if given.scheduler is None else "both are"
         raise ConfigError(
             f"{where}.scheduler: must be given (a name, or a table with `use` and settings), or else batches_of, "
-            f"a method whose batches are met again; {stated} there."
+            f"a method whose batches are replayed; {stated} there."
         )
 
 
 def check_followed(methods: Mapping[str, Method]) -> None:
-    """Raises ConfigError where `batches_of` names no method of the study with a scheduler of its own."""
+    """Raises ConfigError if `batches_of` does not name a method of the study that has a scheduler."""
     for method in methods.values():
         followed = method.batches_of
         if followed is None:
@@ -157,7 +163,7 @@ def check_followed(methods: Mapping[str, Method]) -> None:
 
 
 def part_of(family: str, spec: Any, where: str) -> tuple[Any, Resolved]:
-    """The built part, and `{"use": name, **settings}` of it. Raises as `registry.build`."""
+    """The built part, and its `{"use": name, **settings}`. Raises as `registry.build`."""
     built = registry.build(family, spec, where)
     return built, {"use": spec if isinstance(spec, str) else spec["use"], **settings_of(built)}
 

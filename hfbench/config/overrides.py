@@ -1,4 +1,4 @@
-"""`--set key.path=value`: values in place of a study file's, and messages that say which of the two is to blame."""
+"""`--set key.path=value`: overrides of a study file, and messages that say which of the two caused an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hfbench.errors import ConfigError, HfbenchError
 
 @contextmanager
 def blaming(label: str, overridden: Sequence[str]) -> Iterator[None]:
-    """Messages begin with a key path: says of the key that it came from `--set`, or else which file it is in."""
+    """Adds to messages, which begin with a key path, whether the key came from `--set` or from which file."""
     try:
         yield
     except HfbenchError as error:
@@ -31,12 +31,12 @@ def blaming(label: str, overridden: Sequence[str]) -> Iterator[None]:
 
 
 def _within(key: str, path: str) -> bool:
-    """Whether the key is the one at `path` or below it."""
+    """True if the key is the one at `path` or below it."""
     return re.match(rf"{re.escape(path)}($|[.\[])", key) is not None
 
 
 def override(raw: dict[str, Any], assignment: str) -> None:
-    """Sets one value in the raw tables; whether key and value are allowed is checked with the rest."""
+    """Sets one value in the raw tables; key and value are checked later, with the others."""
     path, equals, text = assignment.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):

@@ -1,4 +1,4 @@
-"""Run specification: task × method × seed × budget, and the key that its record has."""
+"""Run specification: task × method × seed × budget, and the key of its record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run before it is run; everything that decides its numbers, resolved."""
+    """Resolved settings that determine the numbers of a run."""
 
     task: str
     task_settings: Mapping[str, Any]  # {"use": name, **settings}
@@ -29,7 +29,7 @@ class RunSpec:
     device: str = "cpu"
     stop_at_target: bool = True
     files: Mapping[str, str] = field(default_factory=dict)  # checksums of the optional data files that were found
-    follows: str = ""  # key of the run whose recorded batches are met again
+    follows: str = ""  # key of the run whose recorded batches are replayed
 
     @property
     def name(self) -> str:

@@ -43,7 +43,7 @@ def _part_source(part: type) -> bytes:
 
 
 def _file(module: str) -> Path | None:
-    """Where a module's source is, whether or not it is loaded; None for what is no module or has no file."""
+    """Source file of a module, loaded or not; None if there is no such module or file."""
     loaded = getattr(sys.modules.get(module), "__file__", None)
     if loaded is None:
         with suppress(ImportError, ValueError):
@@ -53,7 +53,7 @@ def _file(module: str) -> Path | None:
 
 
 def _belongs(name: str, own: str) -> bool:
-    """Whether a module counts as the part's own: itself, its package, or a built-in part; the core is hashed anyway."""
+    """True for modules that belong to the part: itself, its package, or a built-in part; the core is hashed anyway."""
     top, *below = name.split(".")
     if top == "hfbench":
         return len(below) > 1 and below[0] in PART_FOLDERS
@@ -73,7 +73,7 @@ def _imports(name: str, file: Path) -> Iterator[str]:
 
 
 def _inline_source(part: type) -> bytes:
-    """For a class typed into a notebook or an interpreter: its text where Python kept it, else its name."""
+    """Hash for a class defined in a notebook or an interpreter: of its text if Python kept it, else of its name."""
     try:
         text = inspect.getsource(part)
     except (OSError, TypeError):

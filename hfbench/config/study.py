@@ -16,7 +16,7 @@ from hfbench.parts.hyperparameters import Choice
 
 @dataclass(frozen=True)
 class OnTask:
-    """What of a study is run on one task."""
+    """Methods, seeds and budget of a study on one task."""
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -25,10 +25,10 @@ class OnTask:
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared on what, how often, at which cost, and by which margin: all of it fixed beforehand.
+    """Resolved plan of a comparison, fixed before the runs: tasks, methods, seeds, budgets, measure, margin and level.
 
-    The budget is looked at after each outer iteration, so that a run may overshoot it by one. A target met beyond it
-    counts as not reached; what is known of the cost of such a run, `statistics/run_costs.py` says.
+    The budget is checked after each outer iteration, so that a run may overshoot it by one. A target reached beyond the
+    budget counts as not reached; `statistics/run_costs.py` gives the bounds on the cost of such a run.
     """
 
     name: str

@@ -50,12 +50,12 @@ def runs_of(study: Study, data: str | None = None) -> list[RunSpec]:
 
 
 def _following(spec: RunSpec, of_seed: Mapping[str, RunSpec]) -> RunSpec:
-    """The run with the key of the run whose batches it meets again, where it does."""
+    """The run, with the key of the run whose batches it replays, if it does."""
     followed = spec.method.batches_of
     return spec if followed is None else replace(spec, follows=of_seed[followed].key())
 
 
 def _optional_files(task: Task, data: str | None) -> dict[str, str]:
-    """What a task reads where it exists decides its numbers too; all other files have their checksum in the source."""
+    """Checksums of the optional files found, which decide a task's numbers too; other checksums are in its source."""
     paths = {file.path: find_file(file, data) for file in task.files if file.optional}
     return {name: checksum(path) for name, path in paths.items() if path is not None}

@@ -1,7 +1,7 @@
 """`[sweep]`: the settings of a method that are searched, the sampler, and the seeds.
 
-A sweep tunes a method on seeds A, tests the best trials again on fresh seeds B and freezes one; what that is worth is
-then measured on the study's own seeds C, which neither has seen.
+A sweep tunes a method on seeds A, re-tests the best trials on fresh seeds B and freezes one. The frozen settings are
+then compared on the study's seeds C, which neither phase has used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STARTUP = math.ceil(-math.log2(PRUNING_P))  # seeds before which no one-sided p 
 
 @dataclass(frozen=True)
 class Constraint:
-    """That the mean ratio of a measure to the method's own settings must not exceed a bound."""
+    """Upper bound on the mean ratio of a measure to that of the untuned method."""
 
     measure: str
     at_most: float
@@ -56,30 +56,32 @@ class Sweep:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What is kept of every run: the objectives, then what is constrained."""
+        """The measures kept of every run: first the objectives, then the constrained ones."""
         constrained = [self.constraint.measure] if self.constraint else []
         return tuple(dict.fromkeys([*self.objectives, *constrained]))
 
 
 @part
 class SweepTable:
-    """The table as it is written."""
+    """The table as the study file has it."""
 
-    method: Annotated[str, "the method to tune; as it stands it is the first trial"]
-    tasks: Annotated[list[str] | None, "tasks to tune on, each by itself; all of the study if not given"] = None
-    parameters: Annotated[dict[str, Any], "ranges by key path of the method, {} for the declared one"]
-    objective: Annotated[str | list[str] | None, "what is minimised, the study's primary cost if not given"] = None
-    constraint: Annotated[dict[str, Any] | None, "measure, and the largest ratio to the first trial"] = None
+    method: Annotated[str, "the method to tune; its own settings are the first trial"]
+    tasks: Annotated[list[str] | None, "tasks to tune on, each separately; all tasks of the study if not given"] = None
+    parameters: Annotated[dict[str, Any], "search ranges by key path of the method; {} is the declared range"]
+    objective: Annotated[str | list[str] | None, "measures to minimise; the study's primary cost if not given"] = None
+    constraint: Annotated[dict[str, Any] | None, "measure and its largest ratio to the first trial"] = None
     seeds: Annotated[int | list[int], "seeds of the trials: a count, from 1000 on, or a list"] = 5
     retest: Annotated[int | list[int], "fresh seeds for the best trials: a count, from 2000 on, or a list"] = 5
-    trials: Annotated[int, Within("[2, 10000]"), "how many trials"] = 40
-    hours: Annotated[float | None, Within("(0, inf)"), "no trial begins once those before took that long"] = None
-    ahead: Annotated[int, Within("[1, 100]"), "trials begun before the result of the first of them is used"] = 4
-    sampler: Annotated[str, Choice(*SAMPLERS), "of the settings to try; auto: gp for up to 5 numbers, else tpe"] = (
+    trials: Annotated[int, Within("[2, 10000]"), "number of trials"] = 40
+    hours: Annotated[float | None, Within("(0, inf)"), "no trial starts once the earlier ones have taken this long"] = (
+        None
+    )
+    ahead: Annotated[int, Within("[1, 100]"), "number of trials started before the result of the first is used"] = 4
+    sampler: Annotated[str, Choice(*SAMPLERS), "sampler of the settings; auto: gp for up to 5 numbers, else tpe"] = (
         "auto"
     )
     pruner: Annotated[str, Choice("auto", "wilcoxon", "none"), "ends trials that are worse than the best"] = "auto"
-    candidates: Annotated[int, Within("[1, 100]"), "how many of the best trials are tested again"] = 5
+    candidates: Annotated[int, Within("[1, 100]"), "number of the best trials to re-test"] = 5
 
 
 @part
@@ -87,12 +89,12 @@ class _Range:
     low: Annotated[float | None, "lower end"] = None
     high: Annotated[float | None, "upper end"] = None
     log: Annotated[bool | None, "search on a logarithmic scale"] = None
-    values: Annotated[list[Any] | None, "the values to choose from, in place of a range"] = None
+    values: Annotated[list[Any] | None, "the values to choose from, instead of a range"] = None
 
 
 @part
 class _ConstraintTable:
-    measure: Annotated[str, Choice(*MEASURES), "what is bounded"]
+    measure: Annotated[str, Choice(*MEASURES), "the measure to bound"]
     at_most: Annotated[float, Within("(0, inf)"), "largest mean ratio to the first trial"]
 
 
@@ -106,7 +108,7 @@ def sweep_of(
 ) -> Sweep:
     """The checked sweep of a study file; `compared` are the study's own seeds by task.
 
-    Raises ConfigError with the key path of whatever is wrong.
+    Raises ConfigError with the key path of an error.
     """
     given = hyperparameters.build_part(SweepTable, table, "sweep")
     check_known(given.method, methods, "sweep.method", "method")
@@ -117,7 +119,7 @@ def sweep_of(
     constraint = _constraint(given.constraint)
     if stops_at_target and "final_test_error" in (*objectives, constraint.measure if constraint else ""):
         raise ConfigError(
-            "sweep: final_test_error says nothing where runs stop at the target; set study.stop_at_target to false."
+            "sweep: final_test_error says nothing if runs stop at the target; set study.stop_at_target to false."
         )
     seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
     retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
@@ -163,7 +165,7 @@ def _constraint(given: Mapping[str, Any] | None) -> Constraint | None:
 
 
 def _check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mapping[str, Sequence[int]]) -> None:
-    """A setting that was chosen for its luck on some seeds keeps that luck on them."""
+    """Raises unless all seeds are distinct: a setting chosen for its luck on some seeds keeps that luck on them."""
     own = sorted({seed for seeds in compared.values() for seed in seeds})
     sets = {"sweep.seeds": seeds, "sweep.retest": retest, "the seeds that are compared (study.seeds, on.<task>)": own}
     for (name, of_name), (other, of_other) in combinations(sets.items(), 2):
@@ -171,7 +173,7 @@ def _check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mappi
         if common:
             raise ConfigError(
                 f"{name}: must have no seed in common with {other}, but both have {', '.join(map(str, common))}. "
-                "Tuning, testing again and comparing need fresh seeds each."
+                "Tuning, re-testing and comparing need fresh seeds each."
             )
 
 
@@ -185,7 +187,7 @@ def _parameters(given: Mapping[str, Any], method: Method, sampler: str) -> dict[
 
 
 def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """TOML makes nested tables of dotted keys: the ranges in them, by path."""
+    """The ranges by path; TOML makes nested tables of dotted keys."""
     known = {hyperparameter.name for hyperparameter in hyperparameters.hyperparameters(_Range)}
     for key, value in table.items():
         path = f"{above}{key}"
@@ -216,12 +218,12 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
 
 
 def searched(search: Search) -> str:
-    """Where a setting is looked for, in words."""
+    """Search range of a setting as text."""
     return ", ".join(map(shown, search.values)) if isinstance(search, Choice) else str(search)
 
 
 def shown(value: Any) -> str:
-    """A setting, to three digits."""
+    """Value of a setting as text, to three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -240,7 +242,7 @@ def _declared_search(declared: Hyperparameter, where: str) -> Search:
 
 
 def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | None:
-    """The range as written, what is not given taken from the declared one; None where nothing is."""
+    """The range as written, completed from the declared one; None if nothing is given."""
     if given.values is not None:
         if (given.low, given.high, given.log) != (None, None, None):
             raise ConfigError(f"{where}: must have either values or a range, but has both.")
@@ -285,7 +287,7 @@ def _sampler(given: str, parameters: Mapping[str, Search], objectives: Sequence[
 
 
 def _pruner(given: str, objectives: Sequence[str], seeds: Sequence[int]) -> str:
-    """The pruner ends a trial after three seeds at the earliest: with no more than these it would save nothing."""
+    """The pruner, or none. It ends a trial after three seeds at the earliest: with no more it would save nothing."""
     able = len(objectives) == 1 and len(seeds) > STARTUP
     if given == "wilcoxon" and not able:
         why = (

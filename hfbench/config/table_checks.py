@@ -40,7 +40,7 @@ def distinct(values: list[Any], where: str) -> list[Any]:
         raise ConfigError(f"{where}: must not be empty.")
     value, times = Counter(values).most_common(1)[0]
     if times > 1:
-        raise ConfigError(f"{where}: must not repeat a value, but {value!r} is there {times} times.")
+        raise ConfigError(f"{where}: must not repeat a value, but {value!r} occurs {times} times.")
     return values
 
 
@@ -49,7 +49,7 @@ def checked(value: Any, kind: type, within: Within | None, where: str) -> Any:
 
 
 def seeds_of(given: Any, where: str, first: int = 0) -> tuple[int, ...]:
-    """`first`, …, `first` + n − 1 for a count n, or the seeds of a list."""
+    """The seeds `first`, …, `first` + n − 1 for a count n, or those of a list."""
     if not isinstance(given, list):
         return tuple(range(first, first + checked(given, int, Within("[1, 10000]"), where)))
     natural = Within("[0, inf)")

@@ -1,4 +1,4 @@
-"""Study as a file: every default spelled out, so that it says the same when defaults change."""
+"""Study as a file, with every default spelled out, so that its meaning does not change with the defaults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def toml(study: Study) -> str:
 
 
 def _of_late(study: Study) -> list[tuple[str, Any, Any]]:
-    """Settings that are written where they are not their defaults: older versions do not know them."""
+    """Newer settings, written only if they differ from their defaults, since older versions do not know them."""
     return [("device", study.device, "cpu"), ("test", study.test, "wilcoxon"), ("looks", list(study.looks), [])]
 
 
@@ -47,7 +47,7 @@ def _method(method: Method) -> dict[str, Any]:
 
 
 def _given(value: Any) -> Any:
-    """Without what is None, for which TOML has no word: a key that is not there."""
+    """The table without keys whose value is None, which TOML cannot express."""
     if isinstance(value, Mapping):
         return {key: _given(entry) for key, entry in value.items() if entry is not None}
     return [_given(entry) for entry in value] if isinstance(value, list | tuple) else value

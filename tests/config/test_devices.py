@@ -53,7 +53,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_there_is(monkeypatch: pyte
     with pytest.raises(ConfigError, match=r"cuda must be a GPU that PyTorch finds here, but PyTorch .* for the CPU"):
         device_of("cuda")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    with pytest.raises(ConfigError, match=r"finds here, but it finds no GPU: no driver, or none made visible"):
+    with pytest.raises(ConfigError, match=r"finds here, but it finds no GPU: there is no driver, or none is visible"):
         device_of("cuda")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda n: f"Card {n}")

@@ -144,7 +144,7 @@ def test_a_study_with_a_sweep_is_plain_data(tmp_path: Path) -> None:
         (
             'objective = "final_test_error"',
             THETA,
-            "says nothing where runs stop at the target; set study.stop_at_target",
+            "says nothing if runs stop at the target; set study.stop_at_target",
         ),
         ('tasks = ["mnist"]', THETA, "sweep.tasks: must name a task of the study, but got 'mnist'"),
         ("trails = 3", THETA, "sweep.trails: unknown key (did you mean 'trials'?)"),

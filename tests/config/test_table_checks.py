@@ -34,7 +34,7 @@ def test_seeds_are_a_count_or_a_list() -> None:
         (lambda: tables_of({"methods": {"a": 3}}, "methods"), "methods.a: must be a table"),
         (lambda: check_known("hg", ["hf"], "study.baseline", "method"), "study.baseline: must name a method of the"),
         (lambda: distinct([], "seeds"), "seeds: must not be empty"),
-        (lambda: distinct([1, 2, 1], "seeds"), "seeds: must not repeat a value, but 1 is there 2 times"),
+        (lambda: distinct([1, 2, 1], "seeds"), "seeds: must not repeat a value, but 1 occurs 2 times"),
         (lambda: checked(0.0, float, Within("(0, inf)"), "margin"), r"margin: must lie in \(0, inf\)"),
         (lambda: seeds_of(0, "seeds"), r"seeds: must lie in \[1, 10000\]"),
         (lambda: seeds_of([1, -1], "seeds"), r"seeds\[1\]: must lie in \[0, inf\)"),
