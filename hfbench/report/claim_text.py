@@ -1,4 +1,4 @@
-"""Claims in words: a table of the answers, and the sentence behind each row."""
+"""Text of claims: a table of the answers, and a sentence for each row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TONES = {HOLDS: "good", FAILS: "bad"}
 
 
 def table(claims: Sequence[Claim], console: Console) -> None:
-    """Prints every claim on every task; fits 80 columns."""
+    """Prints every claim on every task, within 80 columns."""
     usual = claims[0].comparison.level
     grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
     grid.add_column("claim", overflow="fold", min_width=10)
@@ -37,21 +37,21 @@ def table(claims: Sequence[Claim], console: Console) -> None:
 
 
 def _explained(group: Sequence[Claim]) -> list[str]:
-    """What a claim says, and its answers that do not follow from the verdict alone."""
+    """Details of answers that do not follow from the verdict alone."""
     said = [f"{title(group[0])}."]
     for claim in group:
         c = claim.comparison
         if _by_the_margin(claim):
             said.append(f"On {c.task}, {_excluded(claim)}.")
         elif claim.answer == OPEN and c.verdict == "equivalent":
-            said.append(f"On {c.task}, the two are equivalent, and it is open which is the lower.")
+            said.append(f"On {c.task}, the two are equivalent, and it is open which one is lower.")
         elif claim.answer == OPEN and not c.enough_solved:
             said.append(f"On {c.task}, too few pairs reached the target to say more.")
     return said
 
 
 def _by_the_margin(one: Claim) -> bool:
-    """Whether it holds because it is not worse, though no better either."""
+    """True if the claim holds only because the method is not worse."""
     return one.answer == HOLDS and one.comparison.verdict.startswith("inconclusive") and not one.comparison.differs
 
 
@@ -72,7 +72,7 @@ def title(one: Claim) -> str:
 
 
 def meaning(one: Claim) -> str:
-    """What is claimed, in words where the study has them, and which numbers that is about."""
+    """The claim in words, if the study has them, and the measure and relation it is about."""
     h = one.hypothesis
     expected = {"better": "less", "not-worse": "not more", "equivalent": "as much"}[h.expects]
     measured = f"{h.method} against {h.against} by {MEASURES[h.measure].title}, expected {expected}"
@@ -80,7 +80,7 @@ def meaning(one: Claim) -> str:
 
 
 def sentence(one: Claim) -> str:
-    """What was found on the task, and what becomes of the claim."""
+    """The result on the task, and the answer to the claim."""
     c = one.comparison
     said = [sentences(c)]
     if _by_the_margin(one):

@@ -1,4 +1,4 @@
-"""Conclusion of a study: judged, drawn, written beside the runs and to MLflow, and printed."""
+"""Conclusion of a study: judges, draws, prints, and writes to the results folder and MLflow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOTE = 8000  # characters of a tag
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What was found, recorded already, and where."""
+    """Findings of a study that are written, with the folder they are in."""
 
     recorded: RecordedStudy
     found: Findings
@@ -67,7 +67,7 @@ def command_of(study: Study, options: Sequence[str] = (), results: Path | None =
 def conclude(
     recorded: RecordedStudy, tracker: Tracker | None, options: Sequence[str] = (), console: Console | None = None
 ) -> Conclusion:
-    """Judges, draws, and writes it all to `<results>/studies/<study>/` and, given a tracker, the MLflow parent run.
+    """Judges the study, draws it, and writes all to `<results>/studies/<study>/` and, given a tracker, to MLflow.
 
     `options` are those of the command line that decide which runs belong to the study. A console that is a terminal
     shows how far the drawing is.
@@ -95,7 +95,7 @@ def conclude(
 
 
 def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Path]:
-    """study.json, comparisons.json, runs.parquet, and verdicts.parquet and its like for every table with rows."""
+    """Writes study.json, comparisons.json, runs.parquet, and a file such as verdicts.parquet per table with rows."""
     import pandas as pd
 
     study_file, comparisons_file = folder / "study.json", folder / "comparisons.json"
@@ -119,7 +119,7 @@ def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list
 def write_report(
     recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, folder: Path
 ) -> list[Path]:
-    """report.html, which needs no other file, and report.md, which shows the figures beside it."""
+    """Writes report.html, which needs no other file, and report.md, which refers to the figures in its folder."""
     said = study_report.study_document(recorded, found, figures, command)
     texts = {folder / "report.html": html.html_page(said), folder / "report.md": document.document_markdown(said)}
     for file, text in texts.items():
@@ -131,7 +131,7 @@ def write_report(
 
 
 def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: Sequence[Path]) -> None:
-    """The parent's verdicts and files, and each child's verdict, by which the UI can group them."""
+    """Logs verdicts and files to the parent run, and each child's verdict as a tag, by which the UI can group."""
     study = recorded.study
     claims = claim_text.markdown(found.claims) if found.claims else ""
     effects = effect_text.markdown(found.effects, found.names) if found.effects else ""
@@ -152,7 +152,7 @@ def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: 
 
 
 def shortened(note: str) -> str:
-    """The lines of a note that MLflow has room for."""
+    """The first lines of a note, as many as MLflow stores."""
     if len(note) <= NOTE:
         return note
     rest = "\n\n… The rest is in report.md, under Artifacts."
@@ -163,7 +163,7 @@ def shortened(note: str) -> str:
 
 
 def show_conclusion(conclusion: Conclusion, console: Console) -> None:
-    """Prints the verdicts, what failed, is missing or left out, and where everything is."""
+    """Prints the verdicts, the failed, missing and left-out runs, and the paths of all files."""
     recorded, found = conclusion.recorded, conclusion.found
     console.print()
     table(found.comparisons, console, recorded.judged)
@@ -180,12 +180,12 @@ def show_conclusion(conclusion: Conclusion, console: Console) -> None:
     for line in gaps(recorded, conclusion.command):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if conclusion.unlogged:
-        console.print(escape(f"The verdict is not in MLflow yet, the same command logs it: {conclusion.unlogged}"))
+        console.print(escape(f"The verdict is not in MLflow yet; the same command logs it: {conclusion.unlogged}"))
     console.print(_where(conclusion), highlight=False, soft_wrap=True)
 
 
 def gaps(recorded: RecordedStudy, command: str) -> list[str]:
-    """What is not recorded, with the command for it, and which records are left out."""
+    """The missing runs, with the command for them, and the records that are left out."""
     absent = recorded.missing
     if not absent:
         return recorded.others.sentences()

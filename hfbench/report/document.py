@@ -1,6 +1,6 @@
-"""Document as plain data, and as Markdown: the contents of a report, apart from its looks.
+"""Document as plain data, and as Markdown: the content of a report without its layout.
 
-Every text is taken literally: names, questions and error messages come from files, and mean no markup anywhere.
+Every text is literal: names, questions and error messages come from files and are never read as markup.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MEANING = frozenset("\\|`*_[]#!~$")  # what Markdown would read as something els
 
 @dataclass(frozen=True)
 class Strong:
-    """Words that stand out, perhaps in the colour of a tone: good, bad, same, open or faint."""
+    """Emphasised text, optionally in the colour of a tone: good, bad, same, open or faint."""
 
     text: str
     tone: str = ""
@@ -26,7 +26,7 @@ class Strong:
 
 @dataclass(frozen=True)
 class Mono:
-    """Something to type, or a checksum."""
+    """Text in a fixed-width font: a command or a checksum."""
 
     text: str
 
@@ -55,7 +55,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells by row; the columns from `numbers` on are set right."""
+    """Cells by row; the columns from `numbers` on are right-aligned."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Text]]
@@ -67,7 +67,7 @@ class Table:
 
 @dataclass(frozen=True)
 class ImageBlock:
-    """A figure as PNG and SVG in the document's folder; `alt` says what it shows to who cannot see it."""
+    """A figure as PNG and SVG in the document's folder; `alt` describes it for readers who cannot see it."""
 
     png: Path
     svg: Path
@@ -90,7 +90,7 @@ class Document:
 
 
 def printable(text: str) -> str:
-    """The text without characters that cannot be seen or stored, each a replacement sign."""
+    """The text with a replacement character for each one that cannot be printed or stored."""
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
@@ -108,7 +108,7 @@ def document_markdown(document: Document) -> str:
 
 
 def literal(text: str) -> str:
-    """A text of one line as it is, whatever HTML or Markdown it would mean."""
+    """A text of one line, escaped so that HTML and Markdown in it have no effect."""
     escaped = html.escape(printable(text), quote=False).replace("\n", " ")
     signs = "".join(f"\\{sign}" if sign in MEANING else sign for sign in escaped)
     return re.sub(r"^(\s*\d*)([-+.)])(\s)", r"\1\\\2\3", signs)  # no list at the start of a line
@@ -140,7 +140,7 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def is_word(table: Table, column: int) -> bool:
-    """Whether a column is set left."""
+    """True if a column is left-aligned."""
     return column < table.numbers or column >= len(table.head) - table.words
 
 

@@ -32,7 +32,7 @@ def metrics(found: Findings) -> dict[str, float]:
 
 
 def tags(found: Findings) -> dict[str, str]:
-    """The verdict of every comparison and effect, how runs without the target ended, the answer to every claim."""
+    """The verdict of every comparison and effect, the ends of runs without the target, the answer to every claim."""
     compared = {
         f"verdict/{comparison.task}/{comparison.method}-vs-{comparison.baseline}": comparison.verdict
         for comparison in found.comparisons

@@ -1,4 +1,4 @@
-"""Document as one HTML file that needs no other: for screens light and dark, for phones, and for paper."""
+"""Document as one self-contained HTML file, for light and dark screens, phones and paper."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ summary { cursor: pointer; color: var(--link); }
 
 
 def html_page(document: Document) -> str:
-    """The whole file. Figures are read from their files; every text is escaped."""
+    """The text of the file. Figures are embedded from their files; every text is escaped."""
     sections = [block for block in document.blocks if isinstance(block, Heading) and block.level == 2]
     anchors = {id(heading): f"s{index}" for index, heading in enumerate(sections, start=1)}
     links = [f'<a href="#{anchors[id(section)]}">{_escaped(section.text)}</a>' for section in sections]
@@ -169,7 +169,7 @@ def _piece(one: Piece) -> str:
 
 
 def _data_uri(picture: ImageBlock) -> str:
-    """As an image of its own: the SVGs of one program share ids, and inline they would use one another's."""
+    """The figure as an image, not inline: SVGs of one program share ids, and inline ones would use each other's."""
     svg = picture.svg.read_bytes()
     kind, content = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", picture.png.read_bytes())
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""Section "How it was done" of a report: command, plan, methods, data, code and runs, for whoever repeats a study."""
+"""Section "How it was done" of a report: command, plan, methods, data, code and runs, for repeating a study."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_METHOD = ("right_hand_side", "max_inner", "chunk", "max_bytes", "layout", "pr
 
 
 def missing_note(recorded: RecordedStudy, command: str) -> list[Block]:
-    """What is not recorded yet, and the command that adds it."""
+    """The runs that are not recorded yet, and the command that adds them."""
     absent = recorded.missing
     if not absent:
         return []
@@ -36,15 +36,15 @@ def missing_note(recorded: RecordedStudy, command: str) -> list[Block]:
 
 
 def failed_note(recorded: RecordedStudy) -> list[Block]:
-    """Which runs failed, by their own method or by the machine, and what becomes of them."""
+    """The failed runs, by their own method or by the machine, and how they are counted."""
     if not recorded.failed:
         return []
-    said = f"{recorded.failure} Their errors are told under Runs."
+    said = f"{recorded.failure} Their errors are listed under Runs."
     return [Paragraph(said, "warning"), Bullets(missing_runs(recorded.failed))]
 
 
 def conduct(recorded: RecordedStudy, command: str) -> Iterator[Block]:
-    """The chapter."""
+    """The section."""
     yield Paragraph("The same command makes the runs that are not recorded, and this report.")
     yield Code(command)
     yield Heading("Fixed beforehand", 3)
@@ -69,7 +69,7 @@ def conduct(recorded: RecordedStudy, command: str) -> Iterator[Block]:
 def _plan(recorded: RecordedStudy) -> Iterator[Block]:
     study = recorded.study
     family = sum(len(on_task.methods) - 1 for on_task in study.on.values())
-    stops = "ends a run" if study.stop_at_target else "is noted, the run goes on to its budget"
+    stops = "ends a run" if study.stop_at_target else "is recorded, and the run continues to its budget"
     facts = [
         ("compared by", MEASURES[study.primary].title),
         ("baseline", study.baseline),
@@ -82,7 +82,7 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
         facts.append(("test", TESTS[study.test].title))
     if study.looks:
         levels = ", ".join(f"{look.seeds} at {look.alpha:.3g}" for look in shares(study))
-        facts.append(("judged at so many seeds, sharing the level", levels))
+        facts.append(("numbers of seeds at each look, with its level", levels))
     if study.device != "cpu":
         facts.append(("device", study.device))
     if study.ablation is not None:
@@ -105,7 +105,7 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
 
 def _methods(recorded: RecordedStudy) -> Table:
     rows = [[name, ", ".join(_parts(method)), _rest(method)] for name, method in recorded.study.methods.items()]
-    return Table(("method", "parts", "other settings"), rows, "Settings that are not their defaults.", numbers=3)
+    return Table(("method", "parts", "other settings"), rows, "Settings that differ from the defaults.", numbers=3)
 
 
 def _parts(method: Method) -> list[str]:
@@ -114,13 +114,13 @@ def _parts(method: Method) -> list[str]:
 
 
 def _part(family: str, settings: Mapping[str, Any]) -> str:
-    """A part's name, and the settings that are not its defaults."""
+    """A part's name, and its settings that differ from the defaults."""
     set_ = _changed(registry.get(family, settings["use"]), settings)
     return f"{settings['use']} ({set_})" if set_ else str(settings["use"])
 
 
 def _rest(method: Method) -> str:
-    """What a method sets beside its parts."""
+    """The settings of a method besides its parts."""
     plain = resolve("plain", {"solver": "cg", "preconditioner": "identity", "scheduler": "fixed"})
     own = {name: getattr(method, name) for name in OF_METHOD if getattr(method, name) != getattr(plain, name)}
     written = [f"{name} = {_toml(value)}" for name, value in own.items()]
@@ -138,7 +138,7 @@ def _changed(part: type, settings: Mapping[str, Any]) -> str:
 
 
 def _toml(value: Any) -> str:
-    """JSON writes strings, numbers, truth values and lists as TOML does."""
+    """The value in TOML: JSON writes strings, numbers, booleans and lists the same way."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -146,7 +146,7 @@ def _toml(value: Any) -> str:
 
 
 def _data(recorded: RecordedStudy) -> Iterator[Block]:
-    """The files of each task with the sha256 of what is in them, and which tasks have none."""
+    """The files of each task with the sha256 of their contents, and the tasks without files."""
     rows: list[list[Text]] = []
     generated = []
     for task, settings in recorded.study.tasks.items():
@@ -164,7 +164,7 @@ def _data(recorded: RecordedStudy) -> Iterator[Block]:
 
 
 def _broken(recorded: RecordedStudy) -> Iterator[Block]:
-    """Failed and diverged runs with their errors; then what was left out."""
+    """Failed and diverged runs with their errors, then the records left out."""
     for outcome in ("failed", "diverged"):
         lines = recorded.with_outcome(outcome)
         where = " Details: runs/<key>/error.txt in the results." if lines and outcome == "failed" else ""
@@ -176,7 +176,7 @@ def _broken(recorded: RecordedStudy) -> Iterator[Block]:
 
 
 def _runs(recorded: RecordedStudy) -> Table:
-    """Every run, with the key its record is kept under."""
+    """Every run, with the key of its record."""
     cost = recorded.study.primary
     rows: list[list[Text]] = [
         [

@@ -1,4 +1,4 @@
-"""Figures of a study: which there are, their captions, and how they are drawn from its records."""
+"""Figures of a study: the list of them, their captions, and the drawing from its records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OF_A_TASK = 5  # figures, about: what a bar counts with until the traces of a ta
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: of one task, or where there is none of all together."""
+    """A drawn figure, of one task or of all tasks together."""
 
     kind: str
     task: str
@@ -53,9 +53,9 @@ class Figure:
 def draw_figures(
     recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None = None
 ) -> list[Figure]:
-    """Draws every figure that the records allow into the folder, the same bytes for the same records.
+    """Draws every figure that the records allow into the folder; the same records give the same bytes.
 
-    Those that are there already, of the same records and by the same code, are not drawn again. A terminal shows a bar.
+    Figures that exist already, from the same records and code, are not drawn again. A terminal shows a bar.
     """
     drawn_from = _drawn_from(recorded, found)
     figures = _kept(folder, drawn_from)
@@ -69,7 +69,7 @@ def draw_figures(
 
 
 def _drawn_from(recorded: RecordedStudy, found: Findings) -> str:
-    """A digest of all that the figures show: the records, by their keys and results, and the code that draws them."""
+    """Digest of the records' keys and results, and of the code that draws them."""
     results = {key: dict(result) for key, result in recorded.ended.items()}
     shown = [to_dict(recorded.study), results, finite(tables(found)), version("matplotlib")]
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True, default=str).encode())
@@ -79,7 +79,7 @@ def _drawn_from(recorded: RecordedStudy, found: Findings) -> str:
 
 
 def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
-    """The figures of an earlier call if they were drawn from the same and are as they were written."""
+    """The figures of an earlier call, if their source is the same and their files are unchanged."""
     try:
         kept = read_json(folder / KEPT) or {}
         if kept.get("drawn_from") != drawn_from or kept["files"] != _digests(folder, kept["files"]):
@@ -130,7 +130,7 @@ def _drawn(recorded: RecordedStudy, found: Findings, folder: Path, console: Cons
 
 
 def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[Drawing]:
-    """Ratios, effects, who solved how much, and memory: drawn from the table of runs."""
+    """Figures from the table of runs: ratios, effects, profiles and memory."""
     study, runs = recorded.study, recorded.judged
     methods, cost, tasks = list(study.methods), study.primary, _tasks_with_runs(recorded)
     common: dict[str, Any] = {"cost": cost, "budget": limits(recorded)}
@@ -143,12 +143,12 @@ def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[
         about = f"Ratios of {measure}, every method to {study.baseline}, with intervals."
         yield made("forest", about, figures.comparisons_forest, found.comparisons, methods=methods)
     if found.effects:
-        about = f"What each factor, and each two together, do to {measure}."
+        about = f"Effect of each factor, and of each pair of factors, on {measure}."
         yield made(
             "effects", about, figures.forest, figures.effect_rows(found.effects), margin=study.margin,
             measure=f"{measure}, ratio", level=1 - study.alpha,
         )  # fmt: skip
-    yield made("reached", "Share of seeds at the target against the cost.", figures.reached, runs,
+    yield made("reached", "Share of seeds that reached the target, against the cost.", figures.reached, runs,
                methods=methods, tasks=tasks, **common)  # fmt: skip
     if len(runs) and runs.groupby(["task", "seed"])["method"].nunique().max() == runs["method"].nunique():
         about = "Performance profile: share of instances solved within a factor of the cheapest method's cost."
@@ -160,7 +160,7 @@ def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[
 
 
 def _of_task(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
-    """What happened on a task: drawn from the traces, and the interactions from the table of runs."""
+    """Figures of a task: courses from the traces, and interactions from the table of runs."""
     traces = recorded.traces(task)
     if traces:
         yield from _of_traces(recorded, task, traces, folder)
@@ -172,8 +172,8 @@ def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path)
     study = recorded.study
     shared: dict[str, Any] = {"title": task, "methods": list(study.methods)}
     sheets: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-        ("convergence", "test_error", "Test error against what it cost", {"target": study.targets[task]}),
-        ("objective", "validation_objective", "Objective on the validation cases against what it cost", {}),
+        ("convergence", "test_error", "Test error against cost", {"target": study.targets[task]}),
+        ("objective", "validation_objective", "Objective on the validation cases against cost", {}),
     )
     for kind, y, about, more in sheets:
         about = f"{about}: work, Gauss-Newton products, seconds, distinct cases."
@@ -183,7 +183,7 @@ def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path)
     left_out = dict.fromkeys(method for method, _ in traces if study.methods[method].optimizer is not None)
     if solving:
         # A first-order method takes a hundred times the iterations: beside it the others would be a dot.
-        without = f" Without {', '.join(left_out)}, whose iterations solve nothing." if left_out else ""
+        without = f" Without {', '.join(left_out)}: no inner iterations." if left_out else ""
         about = f"Batch sizes and the reasons for them.{without}"
         yield partial(_made, "batches", task, about, folder, figures.batches, solving, **shared)
         about = f"Inner iterations, damping and reduction ratio.{without}"
@@ -193,7 +193,7 @@ def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path)
 def _examples(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
     seed, shown = recorded.examples(task)
     if shown:
-        about = f"The first test cases, and what the runs of seed {seed} made of them at their end."
+        about = f"The first test cases, and their outputs at the end of the runs of seed {seed}."
         originals = next(iter(shown.values()))["originals"]
         images, errors = (
             {name: example[what] for name, example in shown.items()} for what in ("reconstructions", "errors")
@@ -208,7 +208,7 @@ def _interactions(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[
         return
     if set(ablation.levels) <= {*recorded.judged.loc[recorded.judged["task"] == task, "method"]}:
         yield partial(
-            _made, "interactions", task, "Do the factors' effects multiply? Parallel lines say so.", folder,
+            _made, "interactions", task, "Interactions of factors: parallel lines mean that their effects multiply.", folder,
             figures.interactions, recorded.judged, factors=ablation.factors, levels=ablation.levels,
             names=ablation.values, cost=study.primary, budget=limits(recorded), title=task, tasks=[task],
         )  # fmt: skip
@@ -227,7 +227,7 @@ def _tasks_with_runs(recorded: RecordedStudy) -> list[str]:
 
 
 def _cases(recorded: RecordedStudy, task: str, traces: Traces) -> int | None:
-    """The task's training cases, from a run that says how many it touched and which share of all that is."""
+    """Number of training cases of the task, from a run's record of distinct cases and their share."""
     runs = recorded.judged[recorded.judged["task"] == task]
     for method, seed, distinct in zip(runs["method"], runs["seed"], runs["distinct"].astype(float), strict=True):
         if distinct > 0 and (method, seed) in traces:

@@ -27,7 +27,7 @@ WITH_TABLES = ("forest", "effects", "interactions")  # kinds of figures that sta
 
 
 def study_document(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str) -> Document:
-    """The whole report; `command` is what was typed to make the runs."""
+    """The whole report; `command` is the command that made the runs."""
     study = recorded.study
     blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
     blocks += [Paragraph(_extent(recorded), "note"), *missing_note(recorded, command), *failed_note(recorded)]
@@ -63,13 +63,13 @@ def _answer(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
         )
         yield from figure_images(figures, "forest")
     else:
-        yield Paragraph(f"Nothing is compared: {recorded.study.baseline} is the only method.")
+        yield Paragraph(f"There is no comparison: {recorded.study.baseline} is the only method.")
     if found.effects:
         yield from figure_images(figures, "effects")
 
 
 def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
-    """The declared hypotheses: all answers at a glance, then each with its evidence."""
+    """The declared hypotheses: a table of all answers, then each one with its evidence."""
     first = claims[0].comparison
     yield Heading("The claims", 3)
     head = ("claim", "task", "ratio", f"{level_text(first.level)} CI", "p Holm", "verdict", "answer")
@@ -89,7 +89,7 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
 
 
 def _judged(sentence: str, verdict: str) -> tuple[Text, str]:
-    """A sentence up to its verdict, which stands out, and the remarks after it."""
+    """A sentence with its verdict emphasised, and the remarks after it."""
     before, _, remarks = sentence.partition(f": {verdict}.")
     return (f"{before}: ", marked(verdict), "."), remarks.strip()
 
@@ -135,7 +135,7 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
         for comparison in group
     ]
     about = f"{_capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
-    counted = "w/l/t: seeds won, lost and tied, and ? who is open; solved: seeds at the target, method/baseline."
+    counted = "w/l/t: seeds won, lost and tied, and ? undecided; solved: seeds at the target, method/baseline."
     told = comparison_text.endings(group)
     yield Table(head, rows, " ".join([about, counted, *([f"{_capital(told)}."] if told else [])]), words=1)
     remarks = [
@@ -166,9 +166,9 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     ]
     about = (
         f"{_capital(MEASURES[first.cost].title)} over the {first.cells} cells of the factorial, {first.n} seeds. "
-        "A main effect: what changing the factor multiplies the cost by. "
-        "An interaction (×): the cost of changing both over "
-        "what it would be if their effects multiplied. w/l/t: seeds below, above and at 1; cut off: runs without the "
+        "A main effect is the ratio by which changing the factor multiplies the cost. "
+        "An interaction (×) is the cost of changing both, "
+        "over the cost if their effects multiplied. w/l/t: seeds below, above and at 1; cut off: runs without the "
         "target."
     )
     yield Table(head, rows, about, words=1)
@@ -193,9 +193,9 @@ def _explored(group: Sequence[Exploratory], recorded: RecordedStudy) -> Iterator
         [method, *(_explored_cell(cells.get((method, name)), most, usual) for name in measures)] for method in methods
     ]
     about = (
-        f"Ratios to {group[0].baseline} with {level_text(usual)} intervals, over {most} pairs where "
-        "nothing else is said. Costs are those to the target; a run without it bounds its ratio by what it spent "
-        "itself. –: nothing is known. Not adjusted for their number, hence no verdicts."
+        f"Ratios to {group[0].baseline} with {level_text(usual)} intervals, over {most} pairs unless n is given. "
+        "Costs are those to the target; a run that missed it bounds its ratio by the cost it spent. "
+        "–: no data. Not adjusted for their number, hence no verdicts."
     )
     yield Table(("method", *(MEASURES[name].short for name in measures)), rows, about)
 
@@ -225,12 +225,14 @@ def _of_all(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
         ]  # fmt: skip
         yield Table(head, rows, "Each task counts once, by its mean log ratio.", words=1)
     elif tasks > 1:
-        yield Paragraph(f"Nothing is claimed across tasks: that takes {LEAST_TASKS} of them, here are {tasks}.", "note")
+        yield Paragraph(
+            f"There is no verdict across tasks: it takes {LEAST_TASKS} tasks, and there are {tasks}.", "note"
+        )
     yield from _other_figures(figures)
 
 
 def _other_figures(figures: Sequence[Figure], task: str = "") -> Iterator[ImageBlock]:
-    """The figures of a task, or of all together, that stand with no table; in the order they were drawn in."""
+    """The figures of a task, or of all tasks, that belong to no table, in drawing order."""
     for kind in dict.fromkeys(figure.kind for figure in figures if figure.task == task):
         if kind not in WITH_TABLES:
             yield from figure_images(figures, kind, task)

@@ -239,7 +239,7 @@ def test_a_verdict_mlflow_does_not_take_is_printed_all_the_same(
         status, screen = run_quietly(study, results)
     assert status == 0
     assert "shf needed" in screen
-    assert "not in MLflow yet, the same command logs it: ZeroDivisionError" in " ".join(screen.split())
+    assert "not in MLflow yet; the same command logs it: ZeroDivisionError" in " ".join(screen.split())
 
 
 # ---------------------------------------------------------------- processes
