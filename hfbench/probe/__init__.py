@@ -1,1 +1,1 @@
-"""Frozen systems under the microscope: every solver and preconditioner on the identical system."""
+"""Probes: solvers and preconditioners compared on identical frozen systems."""

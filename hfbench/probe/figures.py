@@ -36,7 +36,7 @@ FLOOR = 1e-15  # nothing below it is told apart
 
 
 def draw_solvers(solves: Sequence[Solve], into: Path) -> Iterator[Path]:
-    """A figure for each iteration of each run, a column for every lambda, in `into`."""
+    """Draws a figure for each iteration of each run into `into`, with a column for every lambda."""
     looks = styles(solve.arm.name for solve in solves)
     for moment in dict.fromkeys(solve.moment for solve in solves):
         yield from _draw_moment(
@@ -46,13 +46,13 @@ def draw_solvers(solves: Sequence[Solve], into: Path) -> Iterator[Path]:
 
 @theme()
 def _draw_moment(solves: Sequence[Solve], looks: Mapping[str, Style], path: Path) -> list[Path]:
-    """Residual, quadratic and true change of f against iterations; a marker where relative progress stops."""
+    """Draws residual, quadratic and true change of f against iterations; a marker where relative progress stops."""
     systems = {solve.system: solve.damping for solve in solves}
     figure, panels = new_page(
         (2.9, 1.75),
         (len(QUANTITIES), len(systems)),
         title=solves[0].moment,
-        caption="Markers: where relative progress stops. f is that of all the cases, not of the batch.",
+        caption="Markers: iteration at which relative progress stops. f is taken over all cases, not the batch.",
         legend=method_legend({name: look for name, look in looks.items() if name in {s.arm.name for s in solves}}),
         sharex="col",
     )
@@ -69,12 +69,12 @@ def _draw_moment(solves: Sequence[Solve], looks: Mapping[str, Style], path: Path
 
 @theme()
 def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: Path) -> list[Path]:
-    """Each duel's measures, the second's over the first's after equally many iterations: a line for every system."""
+    """Draws each pair's measures as ratios, second to first, after equally many iterations: a line for every system."""
     figure, panels = new_page(
         (2.5, 2.0),
         (len(duels), len(MEASURES)),
         caption="After equally many iterations on the same system; below 1 the first named is better. "
-        "A line for each system until it is solved, and their centre (Hodges-Lehmann) while there are three.",
+        "A line for each system until it is solved, and their Hodges-Lehmann centre while there are at least three.",
         sharex=True,
     )
     for line, (a, b) in zip(panels, duels, strict=True):
@@ -121,20 +121,20 @@ VARIED = {
     "preconditioner": "lambda",
     "probes": "probes",
     "exponent": "exponent alpha",
-    "age": "built so many steps ago",
+    "age": "age in steps",
 }
 DRAWN_GAPS = (1e-1, 1e-2)
 
 
 @theme()
 def draw_conditions(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Iterations to two gaps: of each preconditioner against lambda, and against each thing that was varied."""
+    """Draws iterations to two gaps: of each preconditioner against lambda, and against each setting that was varied."""
     kinds = [kind for kind in VARIED if any(row["kind"] == kind for row in rows)]
     looks = styles(row["base"] for row in rows)
     figure, panels = new_page(
         (3.2, 2.3),
         (len(DRAWN_GAPS), len(kinds)),
-        caption="Iterations from zero, in float64. One line for each system; none where the gap was not reached.",
+        caption="Iterations from zero, in float64. One line for each system, broken where the gap was not reached.",
         legend=method_legend(looks),
         sharex="col",
         sharey="row",
@@ -179,15 +179,15 @@ DECISIONS = ("grows (%)", "wrong decisions (%)", "next batch")
 
 @theme()
 def draw_variance(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Path]:
-    """Against the batch size: the estimates over the truth, and what each scheduler makes of them and should."""
+    """Draws, against the batch size, the estimates relative to the truth and the schedulers' decisions with both."""
     systems = list(dict.fromkeys(row["system"] for row in rows))
     looks = styles(systems)
     schedulers = list(dict.fromkeys(row["scheduler"] for row in rows))
     figure, panels = new_page(
         (3.2, 2.3),
         (1 + len(schedulers), 3),
-        caption="Above: means over batches, with standard deviations. Below: what a scheduler does next; grey dashes, "
-        "what it does with the truth.",
+        caption="Above: means over batches, with standard deviations. Below: the scheduler's decision; grey dashes, "
+        "its decision given the truth.",
         legend=method_legend(looks),
         sharex=True,
     )

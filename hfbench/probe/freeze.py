@@ -19,10 +19,10 @@ from hfbench.runs.run import LiveRun
 def frozen_systems(
     spec: RunSpec, at: Sequence[int], data: str | None = None, recorded: Sequence[BatchPlan] | None = None
 ) -> Iterator[FrozenSystem]:
-    """The systems of the iterations `at` (1, 2, …) of a run, as they are met; the run is the same as when recorded.
+    """The systems of the iterations `at` (1, 2, …) of a run, which takes the same steps as the recorded one.
 
-    `recorded` are the batches that a method with `batches_of` meets again. Fewer systems come where the run ends
-    before. Raises ConfigError for a baseline, which solves no system, and for an iteration below 1.
+    `recorded` are the batches that a method with `batches_of` replays. If the run ends earlier, fewer systems come.
+    Raises ConfigError for a baseline, which solves no system, and for an iteration below 1.
     """
     _check(spec, at)
     wanted = set(at)
@@ -53,7 +53,7 @@ def _frozen(live: LiveRun, iteration: int, before: Vector | None) -> FrozenSyste
 def _check(spec: RunSpec, at: Sequence[int]) -> None:
     if spec.method.optimizer is not None:
         raise ConfigError(
-            f"methods.{spec.method.name}: a system can be captured of a Hessian-free method, but this is a baseline, "
+            f"methods.{spec.method.name}: must be a Hessian-free method to have systems, but this is a baseline, "
             "which solves none; leave it out with --only."
         )
     if not at or min(at) < 1:

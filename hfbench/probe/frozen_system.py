@@ -1,8 +1,8 @@
 """Frozen system: the linear system of one outer iteration, in one small file that rebuilds it.
 
-A system is kept as what it is made of, not as a matrix: the weights, which cases, lambda, the warm start, the state of
-the preconditioner and of the generator that draws its probes, and the step before. The data come from the task, as
-they did in the run, and are checked to be the same.
+A system is stored by its inputs, not as a matrix: weights, indices of the cases, lambda, warm start, the state of the
+preconditioner and of the generator that draws its probes, and the previous step. The data come from the task, as they
+did in the run, and are checked to be the same.
 
 File    b"hfbench system 1\\n", the sha256 of all that follows as 64 hexadecimal digits and b"\\n", then tensors and
         plain data as `torch.save` writes them, read with `weights_only`: nothing in a file can execute code
@@ -42,7 +42,7 @@ SUFFIX = ".system"
 
 @dataclass(frozen=True)
 class FrozenSystem:
-    """What a run had in hand when it met the system of one outer iteration."""
+    """Inputs of the system of one outer iteration, taken from a run."""
 
     run: dict[str, Any]  # the run's configuration, `RunSpec.config`
     iteration: int  # 1, 2, …: the step that the system is of
@@ -65,16 +65,16 @@ class FrozenSystem:
 
     @property
     def name(self) -> str:
-        """The moment, and how lambda was changed, if it was."""
+        """The moment, and the factor of lambda if it was changed."""
         return self.moment if self.damping == self.met else f"{self.moment}-lambda-x{self.damping / self.met:g}"
 
     @property
     def told(self) -> str:
-        """The name, lambda and how many cases."""
+        """One line: name, lambda and number of cases."""
         return f"{self.name}: lambda {self.damping:.3g}, {len(self.gradient_cases)} cases"
 
     def damped(self, factor: float) -> FrozenSystem:
-        """The same system with `factor` times the lambda that the run met."""
+        """The same system with the run's lambda multiplied by `factor`."""
         if not 0 < factor < math.inf:
             raise ConfigError(f"lambda's factor must lie in (0, inf), but got {factor:g}.")
         return replace(self, damping=self.met * factor)
@@ -89,7 +89,7 @@ class FrozenSystem:
 
     @property
     def spec(self) -> RunSpec:
-        """The run. Raises StoreError where this version of hfbench knows no such run."""
+        """The run. Raises StoreError if this version of hfbench does not know such a run."""
         try:
             method = Method(**{**self.run["method"], "rules": tuple(self.run["method"]["rules"])})
             return RunSpec(**{**self.run, "method": method})
@@ -100,11 +100,11 @@ class FrozenSystem:
             ) from error
 
     def open(self, data: str | None = None, precision: str | None = None, **settings: Any) -> OpenedSystem:
-        """The system made again; `data` overrides where files are looked for.
+        """The system, built again; `data` is a folder to search for files first.
 
-        `precision` is the dtype of weights and data, the run's own if none is given. `settings` replace those of the
-        run's method: solver, preconditioner, right_hand_side, precision of products as `products`, layout, chunk.
-        Raises DataError for missing files and StoreError where data or model are not those that it was captured with.
+        `precision` is the dtype of weights and data, by default the run's. `settings` replace the method's: solver,
+        preconditioner, right_hand_side, precision of products as `products`, layout, chunk. Raises DataError
+        for missing files, and StoreError if data or model differ from those that it was captured with.
         """
         if "products" in settings:
             settings["precision"] = settings.pop("products")
@@ -148,7 +148,7 @@ def _digest_line(payload: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class OpenedSystem:
-    """A frozen system with task, data, model and optimiser as the run had them."""
+    """A frozen system with the task, data, model and optimiser of the run."""
 
     frozen: FrozenSystem
     spec: RunSpec
@@ -164,21 +164,21 @@ class OpenedSystem:
 
     @property
     def curvature(self) -> tuple[Tensor, Tensor] | None:
-        """Those of the curvature's cases, where they are others."""
+        """Inputs and targets of the curvature's cases; None if they are the gradient's."""
         cases = self.frozen.curvature_cases
         return None if cases is None else batches.take(self.data.train, cases)
 
     def system_at(self) -> tuple[StepSystem, Vector | None]:
-        """System, preconditioner and warm start as a step would have them."""
+        """System, preconditioner and warm start of a step."""
         return self.optimizer.system_at(*self.batch, self.curvature)
 
     def seen(self) -> dict[str, Any]:
-        """What `FrozenSystem.seen` holds, as it is here; the same on the same machine and libraries."""
+        """The observations of `FrozenSystem.seen`, made here; equal on the same machine with the same libraries."""
         return observed(self.system_at()[0])
 
     @property
     def previous_step(self) -> Vector | None:
-        """w - (w before the step before), a start of a solve."""
+        """w - (w before the previous step), an initial iterate."""
         blocks = self.frozen.previous_step
         if blocks is None:
             return None
@@ -195,7 +195,7 @@ def freeze(
     cases: tuple[Tensor, Tensor],
     previous_step: Vector | None,
 ) -> FrozenSystem:
-    """The system that the coming step on these cases, the gradient's and the curvature's, will meet."""
+    """Freezes the system of the coming step on these cases, the gradient's and the curvature's."""
     state = optimizer.state_dict()
     frozen = FrozenSystem(
         run=spec.config(),
@@ -216,7 +216,7 @@ def freeze(
 
 
 def observed(posed: StepSystem) -> dict[str, Any]:
-    """By what a replay is told to be the same."""
+    """Numbers by which a replay is recognised as the same."""
     digest = hashlib.sha256()
     for block in posed.system.gradient:
         digest.update(block.contiguous().cpu().numpy().tobytes())
@@ -224,7 +224,7 @@ def observed(posed: StepSystem) -> dict[str, Any]:
 
 
 def fingerprint(data: TaskData) -> dict[str, Any]:
-    """A digest of all cases, and sums that tell the same data from others where a digest is off by rounding."""
+    """A digest of all cases, and sums that recognise the same data if rounding changes the digest."""
     digest, sums = hashlib.sha256(), list[float]()
     for split in (data.train, data.validation, data.test):
         tensors = [split.inputs] if split.targets is split.inputs else [split.inputs, split.targets]
@@ -244,8 +244,8 @@ def _check_data(frozen: FrozenSystem, found: Mapping[str, Any]) -> None:
     )
     if known["sha256"] != found["sha256"] and not close:
         raise StoreError(
-            f"the system {frozen.name} must be opened with the data that it was captured with, but those of task "
-            f"{frozen.run['task']!r} are others here: another version of the task or of its files."
+            f"the system {frozen.name} must be opened with the data that it was captured with, but the data of task "
+            f"{frozen.run['task']!r} differ here: another version of the task or of its files."
         )
 
 
@@ -259,6 +259,6 @@ def _load(frozen: FrozenSystem, model: nn.Module, optimizer: HessianFree, keeps_
         optimizer.load_state_dict({"state": frozen.optimizer["state"], "param_groups": groups})
     except (RuntimeError, ConfigError, KeyError) as error:
         raise StoreError(
-            f"the system {frozen.name} must be opened with the model that it was captured with, but that of task "
-            f"{frozen.run['task']!r} is another here: {error}"
+            f"the system {frozen.name} must be opened with the model that it was captured with, but the model of task "
+            f"{frozen.run['task']!r} differs here: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Judge of a solve's iterates in float64: on the system, and on the objective behind it."""
+"""Float64 evaluation of a solve's iterates, on the system and on the objective."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FACTORED = ("kfac", "chapelle-erhan")  # preconditioners of the exact solve: the
 
 @dataclass(frozen=True)
 class Exact:
-    """The solution x* of a system, over-solved in float64."""
+    """The solution x* of a system, computed in float64 to high accuracy."""
 
     x: Vector
     q: float
@@ -40,7 +40,7 @@ class Exact:
 
     @property
     def told(self) -> str:
-        """How far it came, and what that means where it is not exact."""
+        """One line: the residual reached, and the bound on q* if it is not exact."""
         how = f"exact solution: residual {self.residual:.1e} after {self.products} products in float64"
         if self.reached:
             return how
@@ -63,7 +63,7 @@ class Judge:
     # ------------------------------------------------------------ the exact solution
 
     def solve_exactly(self, most: int) -> Exact:
-        """x* by conjugate gradients, started again where rounding stops them, with about `most` products at most."""
+        """x* by conjugate gradients, restarted when rounding stops them, with about `most` products at most."""
         M, cg = self._factor(), registry.build("solver", "cg")
         x, r, q, residual, products = self.g.zeros_like(), -self.g, 0.0, 1.0, 0
         while residual > REACHED and products < most:
@@ -97,7 +97,7 @@ class Judge:
     # ------------------------------------------------------------ an iterate
 
     def look(self, x: Vector, M: BuiltPreconditioner) -> dict[str, float]:
-        """What the iterate x is worth; `M` is the preconditioner that its solver had, in the precision that it had."""
+        """Quality of the iterate x; `M` is the preconditioner of its solver, in the solver's precision."""
         x64 = Vector(block.double() for block in x)
         Ax = self.system.forward(x64)
         rest = self.f - Ax
@@ -118,7 +118,7 @@ class Judge:
         return found | {f"f_{name}": value for name, value in after.items()} | changes
 
     def _objectives(self, step: Vector) -> dict[str, float]:
-        """f(w + step) on the batch, on all training cases, on the held-out ones and on the test's."""
+        """f(w + step) on the batch and on the training, validation and test cases."""
         opened = self.opened
         w = opened.optimizer.weights + opened.optimizer.layout.unpack(step)
         named = dict(zip(opened.optimizer.names, w, strict=True))
@@ -131,7 +131,7 @@ class Judge:
 
 
 class _Correction:
-    """A d = r in place of A x = b: the system that a correction d of an approximate x solves."""
+    """A d = r, the system solved by the correction d of an approximate x with A x = b."""
 
     def __init__(self, system: GaussNewtonSystem, gradient: Vector) -> None:
         self.system, self.gradient = system, gradient

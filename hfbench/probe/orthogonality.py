@@ -1,7 +1,7 @@
-"""Orthogonality of a solver's basis, measured by a preconditioner that watches it.
+"""Orthogonality of a solver's basis, measured through its preconditioner.
 
-Whatever the solver, what it gives to its preconditioner spans the Krylov space: CG and MINRES the residuals r_k, with
-r_jᵀM⁻¹r_k = 0 for j ≠ k, LSQR and LSMR the vectors v_k of the bidiagonalisation, with v_jᵀv_k = 0.
+The vectors that a solver passes to its preconditioner span the Krylov space. CG and MINRES pass the residuals r_k, with
+r_jᵀM⁻¹r_k = 0 for j ≠ k; LSQR and LSMR pass the vectors v_k of the bidiagonalisation, with v_jᵀv_k = 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hfbench.parts.protocols import BuiltPreconditioner
 
 
 class WatchedFactor:
-    """A built preconditioner that remembers what was last given to `solve` or `solve_factor_t`."""
+    """A built preconditioner that remembers the last argument of `solve` or `solve_factor_t`."""
 
     def __init__(self, factor: BuiltPreconditioner) -> None:
         self.factor, self._watching = factor, True
@@ -43,7 +43,7 @@ class WatchedFactor:
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
-        """For whoever asks for an iterate, which is no part of the algorithm."""
+        """Suspends the watch, for a request of an iterate, which is no part of the algorithm."""
         self._watching = False
         try:
             yield
@@ -51,7 +51,7 @@ class WatchedFactor:
             self._watching = True
 
     def take(self) -> tuple[Vector, Vector] | None:
-        """The last vector with what it is orthogonal against, once."""
+        """The last vector and the one that it is orthogonal against, once."""
         pair, self._pair = self._pair, None
         return pair
 
@@ -60,7 +60,7 @@ LEAST = 1e-12  # of the first vector's norm; what is smaller is rounding, of a s
 
 
 class Basis:
-    """The vectors so far, each as one row, normed."""
+    """The vectors so far, as normalised rows."""
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []

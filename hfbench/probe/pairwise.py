@@ -1,8 +1,8 @@
 """Two solvers after equally many iterations on the same systems: ratio, interval and verdict.
 
-For every system one ratio; d = log ratio. The centre and interval are Hodges and Lehmann's, p is the exact Wilcoxon's,
-adjusted by Holm over all that is asked at once. Systems of one run are not independent of each other, so a p tells
-how consistent a difference is over these systems, not over runs.
+Every system gives one ratio; d = log ratio. Centre and interval are Hodges and Lehmann's. p is that of the exact
+Wilcoxon test, adjusted by Holm over all comparisons of one call. Systems of one run are not independent, so that p
+measures the consistency of a difference over these systems, not over runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Ratio:
-    """B's over A's of one measure after k iterations, over n systems."""
+    """Ratio B/A of one measure after k iterations, over n systems."""
 
     measure: str
     k: int
@@ -52,7 +52,7 @@ class Ratio:
 
 
 def ratios_of_solves(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:
-    """All measures at all budgets that some pair of solves has come to; a and b are of the same systems, in order."""
+    """Ratios of all measures at all iterations that some pair of solves reached; a and b are of the same systems."""
     found = [
         one for measure in MEASURES for k in BUDGETS if (one := _ratio(a, b, measure, nearest_judged(k))) is not None
     ]
@@ -61,7 +61,7 @@ def ratios_of_solves(a: Sequence[Solve], b: Sequence[Solve]) -> list[Ratio]:
 
 
 def nearest_judged(k: int) -> int:
-    """The iteration that every solve is judged at, which comes next to k."""
+    """The iteration nearest to k at which every solve is judged."""
     return min(judged_iterations(2 * k), key=lambda j: abs(j - k))
 
 
@@ -72,7 +72,7 @@ def _ratio(a: Sequence[Solve], b: Sequence[Solve], measure: str, k: int) -> Rati
 
 
 def paired(a: Solve, b: Solve, measure: str) -> dict[int, tuple[float, float]]:
-    """By iteration, of those that both were judged at, the two positive values; not where both have come to the end."""
+    """Pairs of positive values by iteration, where both were judged; none once both solves have ended."""
     judged = {row["k"]: row for row in a.rows if row["k"] > 0}
     both = [(judged[row["k"]], row) for row in b.rows if row["k"] in judged]
     return {
@@ -83,7 +83,7 @@ def paired(a: Solve, b: Solve, measure: str) -> dict[int, tuple[float, float]]:
 
 
 def centre(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float, float | None]:
-    """Of y/x over positive pairs (x, y): the centre, the ends of its 95 % interval, and p, None for too few pairs."""
+    """Centre of y/x over positive pairs (x, y), the ends of its 95 % interval, and p; None for too few pairs."""
     d = np.array([math.log(y / x) for x, y in pairs])
     middle, low, high = (math.exp(value) for value in hodges_lehmann(d))
     return middle, low, high, wilcoxon_pratt(d) if np.count_nonzero(d) >= LEAST_PAIRS else None

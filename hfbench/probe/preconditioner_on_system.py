@@ -1,6 +1,6 @@
 """One preconditioner on one frozen system: condition, iterations and cost.
 
-All in float64, so that what is seen is the preconditioner's and not rounding's. The solves begin at zero.
+All is in float64, so that differences come from the preconditioner and not from rounding. The solves start from zero.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PER_PRODUCT = 4  # units of work of a product per case: J v and Jᵀu
 
 @dataclass(frozen=True)
 class Variant:
-    """A preconditioner as it is tried: its settings, and how many iterations ago it was built."""
+    """A preconditioner to try: its settings, and its age in iterations."""
 
     settings: tuple[tuple[str, Any], ...]
     kind: str = "preconditioner"  # or what is varied: "probes", "exponent", "age"
@@ -45,9 +45,9 @@ class Variant:
 
 
 def conditioned(judge: Judge, variant: Variant, built_on: OpenedSystem, solver: str, most: int) -> Row:
-    """What the variant, built on the weights and cases of `built_on`, does for the judge's system.
+    """Effect of the variant, built on the weights and cases of `built_on`, on the judge's system.
 
-    `build` is in units of work per case. Raises ConfigError where it does not take the model.
+    `build` is in units of work per case. Raises ConfigError if it does not take the model.
     """
     M, build = _built(judge, variant, built_on)
     system, g = judge.system, judge.g
@@ -76,7 +76,7 @@ def _built(judge: Judge, variant: Variant, on: OpenedSystem) -> tuple[BuiltPreco
 
 
 def _iterations(judge: Judge, M: BuiltPreconditioner, solver: str, most: int) -> Row:
-    """k at which q first comes within every gap of q*, and at which the rule stops; None where it does not."""
+    """The k at which q first comes within each gap of q*, and at which the rule stops; None if it never does."""
     exact = judge.exact
     assert exact is not None
     found: Row = dict.fromkeys([f"to_{gap:g}" for gap in GAPS])
@@ -96,7 +96,7 @@ def _iterations(judge: Judge, M: BuiltPreconditioner, solver: str, most: int) ->
 
 
 class _Enough:
-    """A rule that ends the solve when all that is asked for is known."""
+    """A rule that ends the solve once all results are known."""
 
     needs: ClassVar[tuple[str, ...]] = ("k",)
 
@@ -108,6 +108,6 @@ class _Enough:
 
 
 def units(row: Row, gap: float) -> float | None:
-    """Units of work per case until the gap: the build, and four a product."""
+    """Units of work per case until the gap: those of the build, and four for each product."""
     k = row[f"to_{gap:g}"]
     return None if k is None else row["build"] + PER_PRODUCT * k

@@ -1,6 +1,6 @@
 """One solver on one frozen system: every iterate judged, and the iteration at which each stopping rule stops.
 
-Tracked is what the solver says itself, by its own recurrences and in its own precision; exact is what float64 says of
+Tracked quantities come from the solver's recurrences, in its precision. Exact quantities are computed in float64 from
 the same iterate.
 """
 
@@ -34,7 +34,7 @@ RULES = ("relative-progress", "residual", "backward-error")  # at their defaults
 
 @dataclass(frozen=True)
 class Arm:
-    """What solves the system: names or tables, as in a study file."""
+    """Combination that solves the system: solver, preconditioner and so on, as names or tables of a study file."""
 
     solver: str
     preconditioner: str
@@ -44,7 +44,7 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """Solver and preconditioner, and what is not usual about them."""
+        """Solver and preconditioner, and the settings that differ from the defaults."""
         usual = Arm(self.solver, self.preconditioner)
         more = [
             getattr(self, name)
@@ -56,7 +56,7 @@ class Arm:
 
 @dataclass
 class Solve:
-    """What came of an arm on a system."""
+    """Result of an arm on a system."""
 
     system: str
     moment: str  # the run and its iteration, whatever lambda is
@@ -70,13 +70,13 @@ class Solve:
         return next((row for row in self.rows if row["k"] == k), None)
 
     def stopped(self, rule: str) -> Row:
-        """The iterate at which the rule stops; where it never does, the last."""
+        """The iterate at which the rule stops, or the last one if it never does."""
         found = self.row_at(self.stops[rule]) if rule in self.stops else None
         return found or self.rows[-1]
 
 
 def solve_and_judge(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, data: str | None = None) -> Solve:
-    """The arm's iterates up to `most`, past every rule. Raises ConfigError where a part does not take the system."""
+    """The arm's iterates up to `most`, beyond every rule. Raises ConfigError if a part does not take the system."""
     opened = frozen.open(
         data,
         solver=_table("solver", arm.solver, frozen),
@@ -114,7 +114,7 @@ def judged_iterations(most: int) -> list[int]:
 
 
 class _Look:
-    """A recorder: asks the rules about every state, and the judge about some."""
+    """A recorder: applies the rules to every state, and the judge to some."""
 
     def __init__(self, made: Solve, judge: Judge, factor: WatchedFactor, most: int) -> None:
         self.made, self.judge, self.factor = made, judge, factor
@@ -143,13 +143,13 @@ class _Look:
 
 
 def _tests(state: SolverState) -> dict[str, Callable[[Any], Stop | None]]:
-    """Of the rules that read nothing but what the solver's states have."""
+    """The tests of all rules whose `needs` the solver's states have."""
     rules = {name: registry.build("rule", name) for name in RULES}
     return {name: rule.begin() for name, rule in rules.items() if all(hasattr(state, need) for need in rule.needs)}
 
 
 def _table(family: str, name: str, frozen: FrozenSystem) -> dict[str, Any]:
-    """The run's own settings where the run had this part, else its defaults."""
+    """The run's settings if the run used this part, else the defaults."""
     own = frozen.run["method"][family]
     return dict(own) if own["use"] == name else {"use": name}
 
@@ -161,7 +161,7 @@ def arms_of(
     right_hand_sides: Sequence[str],
     starts: Sequence[str],
 ) -> list[Arm]:
-    """Every combination. Raises ConfigError, with what there is, for a name that is unknown."""
+    """Every combination. Raises ConfigError, with the known names, for an unknown one."""
     for family, names in (("solver", solvers), ("preconditioner", preconditioners)):
         for name in names:
             registry.build(family, name, f"--{family}s")

@@ -1,8 +1,8 @@
-"""Carry-over: settings tuned on one task, run on the others.
+"""Carry-over: settings tuned on one task, compared on the others.
 
-The study compares the method as it stands with what was frozen on each task, on every task of the sweep's study and on
-the study's own seeds, which no tuning has seen. Its verdicts say where tuning pays. A second family of comparisons sets
-what was tuned elsewhere against what was tuned on the task itself.
+The study compares the unchanged method with the settings frozen on each task, on every task of the sweep's study and
+on the study's seeds, which the tuning has not used. Its verdicts say where tuning pays. A second family of comparisons
+is between settings tuned elsewhere and settings tuned on the task itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGEST = 64  # letters of a method's name
 
 @dataclass(frozen=True)
 class Cell:
-    """What was tuned on one task, run on another, against the method as it stands or against what was tuned there."""
+    """Comparison on one task: settings tuned on another, against the unchanged method or those tuned on this task."""
 
     tuned_on: str
     run_on: str
@@ -39,13 +39,13 @@ class Cell:
 
 
 def name_of(method: str, task: str) -> str:
-    """What the method with the settings frozen on a task is called; a long name keeps what tells it from others."""
+    """Name of the method with the settings frozen on a task; a digest keeps shortened names distinct."""
     name = f"{method}_for_{task}"
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def frozen_study(study: Study, frozen: Mapping[str, Winner]) -> Study | None:
-    """The comparison of what was frozen on each task; None where every task keeps the method as it stands."""
+    """The study that compares the settings frozen on each task; None if every task keeps the unchanged method."""
     assert study.sweep is not None
     base = study.methods[study.sweep.method]
     tuned = {
@@ -78,7 +78,7 @@ def _notes(study: Study) -> str:
 
 
 def carry_over_matrix(recorded: RecordedStudy, method: str, tasks: Sequence[str]) -> list[Cell]:
-    """All cells: against the defaults, one family, and against what was tuned on the task, another."""
+    """All cells, in two families: against the unchanged method, and against the settings tuned on the task."""
     study = recorded.study
     names = {name_of(method, task): task for task in tasks if name_of(method, task) in study.methods}
     cells = [

@@ -1,4 +1,4 @@
-"""Conclusion of a sweep: what it found, printed, drawn, and written beside the runs and to MLflow."""
+"""Conclusion of a sweep: prints and draws its findings, and writes them to the results folder and MLflow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hfbench.tracking.study_page import page_address
 
 
 def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console) -> None:
-    """Logs the trials that ended before and are not logged yet, and prints what was frozen on every task."""
+    """Logs the trials that have ended and are not logged yet, and prints the frozen settings of every task."""
     for outcome in swept:
         for trial in outcome.trials.values():
             log.ended(outcome.task, trial, outcome.trials[0])
@@ -41,7 +41,7 @@ def conclude_sweep(
     study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: TrialLogger, folder: Path, console: Console,
     options: Sequence[str],
 ) -> None:  # fmt: skip
-    """Writes and prints everything; `cells` are what the comparison of the frozen settings came to."""
+    """Writes and prints everything; `cells` are the comparisons of the frozen settings."""
     shares = {outcome.task.name: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
     found = SweepOutcome(study, swept, shares, cells, command)
@@ -62,7 +62,7 @@ def conclude_sweep(
 
 
 def _write_tables(found: SweepOutcome, folder: Path) -> list[Path]:
-    """trials.parquet, a row per stage, trial and seed, and sweep.json: what was frozen, matters, and carries over."""
+    """Writes trials.parquet, a row per stage, trial and seed, and sweep.json: winners, importance, carry-over."""
     import pandas as pd
 
     table = [row for outcome in found.swept for row in trial_rows(outcome.task.name, outcome.trials, outcome.again)]
@@ -99,20 +99,20 @@ def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder
     def path(kind: str) -> Path:
         return folder / f"{kind}-{safe_name(task)}"
 
-    yield made("history", "The trials in their order.", figures.history(trials, path("history"), **common))
-    about = "What each setting does: all trials, and their seeds."
+    yield made("history", "The trials in order.", figures.history(trials, path("history"), **common))
+    about = "Ratio against each setting: all trials, and their seeds."
     yield made("slices", about, figures.slices(trials, sweep.parameters, path("slices"), **common))
     if shares:
-        about = "Which settings matter, exploratory."
+        about = "Importance of the settings, exploratory."
         yield made("importance", about, figures.importance(shares, path("importance"), title=task))
         ranked = sorted(sweep.parameters, key=lambda setting: -next(iter(shares.values()))[setting])
         pairs = figures.pairs_of(ranked)
-        about = "The settings that matter most, two at a time."
+        about = "The most important settings, in pairs."
         yield made("contour", about, figures.contour(trials, sweep.parameters, pairs, path("contour"), **common))
     if len(sweep.objectives) == 2:
         again = {index: (ratios_again[0], ratios_again[1]) for index, ratios_again in one.retested().items()}
         measures = [MEASURES[objective].title for objective in sweep.objectives]
-        about = "Both objectives: what one costs of the other."
+        about = "Both objectives, and the trade-off between them."
         yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=task))
 
 
@@ -127,7 +127,7 @@ def _carried(found: SweepOutcome, folder: Path) -> Figure:
     paths = figures.carried(
         ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=MEASURES[found.study.primary].title
     )
-    return Figure("carry-over", "", paths[0], paths[1], "Whether what was tuned on one task serves another.")
+    return Figure("carry-over", "", paths[0], paths[1], "Settings tuned on one task, compared on the others.")
 
 
 def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Tables that a sweep prints: what was frozen, the front, and the carry-over."""
+"""Tables that a sweep prints: frozen settings, the front, and the carry-over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hfbench.sweep.trial_rows import front
 
 
 def show_frozen(one: TaskOutcome, console: Console) -> None:
-    """Prints what was frozen on a task beside what the method has, or the front of several objectives."""
+    """Prints the frozen settings of a task next to the method's own, or the front of several objectives."""
     console.print()
     if one.frozen is None:
         console.print(_front(one))
@@ -55,7 +55,7 @@ def _front(one: TaskOutcome) -> Any:
 
 
 def show_matrix(cells: Sequence[Cell], study: Study, console: Console) -> None:
-    """Prints where what was tuned on one task serves another."""
+    """Prints the carry-over: settings tuned on one task, compared on the others."""
     for against, said in report.YARDSTICKS.items():
         chosen = [cell for cell in cells if cell.against == against]
         if not chosen:

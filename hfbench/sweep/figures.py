@@ -34,10 +34,8 @@ BARS = {"fANOVA": BLUE, "PED-ANOVA": ORANGE}
 
 @theme()
 def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: int, title: str = "") -> list[Path]:
-    """Draws each trial's mean ratio to the first trial in their order, and the best complete one so far as a line."""
-    caption = (
-        "Ratio to the method as it stands, geometric mean over the seeds that a trial had. A cross was ended early."
-    )
+    """Draws each trial's mean ratio to the first trial, in order, and the best complete one so far as a line."""
+    caption = "Ratio to the untuned method, geometric mean over the seeds of a trial. Crosses: trials ended early."
     figure, panels = new_page((6.4, 3.2), title=title, caption=caption, legend=_legend(shown, frozen))
     axes = panels[0, 0]
     _marks(axes, shown, lambda one: one.index, frozen)
@@ -61,7 +59,7 @@ def slices(
     """Draws the ratio against each setting: a dot per trial, and faint ones for each of its seeds."""
     across = min(3, len(parameters))
     shape = math.ceil(len(parameters) / across), across
-    caption = "Large: trials, geometric mean over seeds. Small: their seeds. Dashed: the method as it stands."
+    caption = "Large: trials, geometric mean over seeds. Small: their seeds. Dashed: the untuned method."
     figure, panels = new_page(
         (3.0, 2.5), shape, title=title, caption=caption, legend=_legend(shown, frozen), sharey=True
     )
@@ -98,7 +96,7 @@ def contour(
     ratios = [point.ratios[0] for point in shown]
     ends = min(ratios), max(max(ratios), 1.01 * min(ratios))
     norm = LogNorm(*ends)
-    caption = "Between the trials the colour is interpolated, from few trials: look at the dots first."
+    caption = "Colours between the dots are interpolated from few trials: look at the dots first."
     figure, panels = new_page((3.3, 2.8), (1, len(pairs)), title=title, caption=caption)
     for axes, (x, y) in zip(panels.flat, pairs, strict=True):
         _surface(axes, shown, (x, y), parameters, norm)
@@ -143,8 +141,8 @@ def importance(shares: Mapping[str, Mapping[str, float]], path: str | Path, *, t
     """Draws the share of each setting by both evaluators."""
     settings = list(next(iter(shares.values())))
     caption = (
-        "Exploratory: of these trials, without a test. fANOVA: share in what the score varies by over the whole range; "
-        "PED-ANOVA: in what tells the best tenth of the trials from the rest."
+        "Exploratory, without a test. fANOVA: share of the variance of the score over the whole range; "
+        "PED-ANOVA: share in separating the best tenth of the trials from the rest."
     )
     from matplotlib.patches import Patch
 
@@ -167,11 +165,9 @@ def pareto(
     shown: Sequence[Point], again: Mapping[int, tuple[float, float]], path: str | Path, *,
     measures: Sequence[str], title: str = "",
 ) -> list[Path]:  # fmt: skip
-    """Draws both objectives of every trial, the front, and where its trials came when they were tested `again`."""
+    """Draws both objectives of every trial, the front, and the results `again` of its trials in the re-test."""
     best = front(shown)
-    caption = (
-        "Ratios to the method as it stands, which is at (1, 1). Arrows: where trials of the front came on fresh seeds."
-    )
+    caption = "Ratios to the untuned method, which is at (1, 1). Arrows: re-test of the front's trials on fresh seeds."
     figure, panels = new_page((4.8, 3.8), title=title, caption=caption)
     axes = panels[0, 0]
     axes.plot(*zip(*(point.ratios for point in shown), strict=True), **COMPLETE)
@@ -193,9 +189,9 @@ def carried(
     ratios: Mapping[str, Mapping[tuple[str, str], tuple[float, str, str]]], tuned_on: Sequence[str],
     run_on: Sequence[str], path: str | Path, *, measure: str,
 ) -> list[Path]:  # fmt: skip
-    """Draws heat maps, one for each yardstick: rows where settings were tuned, columns where they were run.
+    """Draws heat maps, one per yardstick: rows are tasks of the tuning, columns are tasks of the comparison.
 
-    `ratios` by yardstick and place: the number, how it is written, and the verdict on it.
+    `ratios` by yardstick and place: the number, its text, and its verdict.
     """
     from matplotlib.colors import LogNorm
 
@@ -256,7 +252,7 @@ def _legend(shown: Sequence[Point], frozen: int) -> list[tuple[Any, str]]:
 
 
 def _place(value: Any, search: Search) -> float:
-    """Where a value stands on its axis: a choice by its place among the values."""
+    """Position of a value on its axis; for a choice, its index among the values."""
     return float(search.values.index(value)) if isinstance(search, Choice) else float(value)
 
 
@@ -279,7 +275,7 @@ def _value(value: Any) -> str:
 
 
 def _short(setting: str) -> str:
-    """The last key of a path: what it is called."""
+    """The last key of a path, as its label."""
     return setting.rpartition(".")[2]
 
 

@@ -1,4 +1,4 @@
-"""Loop of a sweep: tune all tasks on one pool, then test the best trials again."""
+"""Loop of a sweep: tunes all tasks on one pool, then re-tests the best trials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: TrialLogg
 
 
 def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
-    """Runs the best trials, and the method as it stands, on the fresh seeds, and freezes one."""
+    """Runs the best trials and the untuned method on the fresh seeds, and freezes one."""
     task, sweep, trials = tuning.task, tuning.sweep, tuning.all
     chosen = candidates(trials, sweep)
     specs = {
@@ -62,5 +62,5 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
 
 
 def _began(folder: RunFolder, result: Mapping[str, Any]) -> float:
-    """The test error that a run began with."""
+    """The initial test error of a run."""
     return float(folder.rows()[0]["test_error"]) if result["outcome"] == "diverged" else float("nan")

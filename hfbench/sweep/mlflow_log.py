@@ -1,4 +1,4 @@
-"""Trials of a sweep in MLflow: each a run below the sweep's, with its settings and the result of every seed."""
+"""Trials of a sweep in MLflow: each is a child of the sweep's run, with its settings and the result of every seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hfbench.tracking.study_view import sweep_views
 
 
 class TrialLogger:
-    """Logs trials as they end; what fails to be logged is logged at the end or by the next invocation."""
+    """Logs trials as they end; if logging fails, it is repeated at the end or by the next invocation."""
 
     def __init__(self, study: Study, tasks: Sequence[TuningTask], results: Path, console: Console) -> None:
         self.console = console
@@ -55,7 +55,7 @@ class TrialLogger:
 
 
 def sweep_params(study: Study) -> dict[str, str]:
-    """What the sweep's own run shows: what is searched, and how."""
+    """Parameters of the sweep's run: the searched settings, sampler, pruner and seeds."""
     sweep = study.sweep
     assert sweep is not None
     plain = ("method", "objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
@@ -71,7 +71,7 @@ def _params(task: TuningTask, params: Params, index: int) -> dict[str, str]:
 
 
 def _metrics(task: TuningTask, trial: Trial, first: Trial) -> dict[str, float]:
-    """The objectives by seed and their geometric means, and the ratio to the first trial."""
+    """The objectives by seed, their geometric means, and the ratios to the first trial."""
     found: dict[str, float] = {"summary/seeds": len(trial.measures)}
     for measure in task.sweep.measures:
         logs = {seed: math.log(values[measure]) for seed, values in trial.measures.items()}

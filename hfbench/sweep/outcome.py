@@ -1,4 +1,4 @@
-"""Outcome of a sweep: what it found on one task, and all that its report shows."""
+"""Outcome of a sweep, on one task and on all, as its report shows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hfbench.sweep.tuning import Measures, TuningTask, mean, relative
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What a sweep found on one task."""
+    """Outcome of a sweep on one task."""
 
     task: TuningTask
     trials: Mapping[int, Trial]
@@ -30,11 +30,11 @@ class TaskOutcome:
 
     @property
     def index(self) -> int:
-        """Of the trial that is frozen; -1 if none is."""
+        """Index of the frozen trial; -1 if none is."""
         return -1 if self.frozen is None else self.frozen.index
 
     def retested(self) -> dict[int, tuple[float, ...]]:
-        """The ratios of the trials that were tested again, one for each objective."""
+        """The ratios of the re-tested trials, one for each objective."""
         base = self.again[0]
         return {
             index: tuple(
@@ -47,7 +47,7 @@ class TaskOutcome:
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """All that the report shows."""
+    """Outcome of a sweep on all tasks, with everything that the report shows."""
 
     study: Study
     swept: Sequence[TaskOutcome]

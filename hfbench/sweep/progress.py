@@ -1,4 +1,4 @@
-"""Progress of a sweep: a line for every trial that has ended, and on a terminal a bar for each task."""
+"""Progress of a sweep: a line for every trial that ends, and on a terminal a bar for each task."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from hfbench.sweep.tuning import Tuning, observation_of
 
 class Watcher(Protocol):
     def ended(self, tuning: Tuning, trial: Trial) -> None:
-        """A trial is over."""
+        """A trial has ended."""
         ...
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
-        """The best trials are about to be tested again in so many runs, of which some are done already."""
+        """The re-test of the best trials begins, with so many runs, some of which are done already."""
         ...
 
     def retested(self, tuning: Tuning) -> None:
-        """One of these runs is over."""
+        """A run of the re-test has ended."""
         ...
 
 
@@ -56,7 +56,7 @@ class TrialLines:
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
         already = f", {done} made already" if done else ""
-        said = f"{tuning.task.name}: the best are tested again, {runs} runs on fresh seeds{already}"
+        said = f"{tuning.task.name}: the best are re-tested, {runs} runs on fresh seeds{already}"
         self.console.print(escape(said), highlight=False, soft_wrap=True)
 
     def retested(self, tuning: Tuning) -> None:
@@ -64,7 +64,7 @@ class TrialLines:
 
 
 class TrialBars(Progress):
-    """A bar for each task above which the lines go by."""
+    """A bar for each task, below the lines of the trials."""
 
     def __init__(self, console: Console, tunings: Sequence[Tuning]) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
@@ -95,7 +95,7 @@ def describe_trial(tuning: Tuning, trial: Trial) -> str:
         return f"{head}: failed: {trial.why}"
     method, first = tuning.task.method.name, tuning.all[0]
     if trial.index == 0:
-        return f"{head}: {method} as it stands"
+        return f"{head}: {method} untuned"
     if not first.ended:
         return f"{head}: complete"
     values = observation_of(trial, first, tuning.sweep).values or ()
@@ -121,13 +121,13 @@ def best(tuning: Tuning) -> str:
 
 
 def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
-    """That the study's seeds are too few for any verdict on what will be frozen, if they are."""
+    """Warning if the study's seeds are too few for any verdict on the frozen settings."""
     study = tunings[0].task.study
     family = len(tunings) * len(study.tasks)
     seeds, least = min(len(on_task.seeds) for on_task in study.on.values()), least_pairs(study.alpha, family)
     if len(tunings[0].sweep.objectives) == 1 and seeds < least:
         comparisons = count(family, "comparison")
-        yield f"study.seeds has {seeds}: for a verdict with {comparisons}, as there may be, it takes {least}."
+        yield f"study.seeds has {seeds}: a verdict with up to {comparisons} needs {least}."
 
 
 def _announcement(tuning: Tuning) -> str:

@@ -1,4 +1,4 @@
-"""Report of a sweep: what was frozen and why, which settings matter, and where they carry over."""
+"""Report of a sweep: frozen settings and the reasons, importance of settings, and carry-over."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sweep_document(found: SweepOutcome) -> Document:
 
 
 def answer_alone(found: SweepOutcome) -> Document:
-    """For MLflow's description."""
+    """The answer of the report, for MLflow's description."""
     return Document(f"{found.study.name}: the sweep", [*_answer(found)])
 
 
@@ -61,21 +61,21 @@ def _answer(found: SweepOutcome) -> Iterator[Block]:
 
 
 def told(one: TaskOutcome) -> list[str]:
-    """What was frozen on a task and what it promises, and how much too good the tuning's winner looked."""
+    """The frozen settings of a task, their ratio in the re-test, and the optimism of the tuning's winner."""
     task, sweep = one.task, one.task.sweep
     done = [trial for trial in one.trials.values() if trial.ended]
     states = {state: sum(trial.state == state for trial in done) for state in (COMPLETE, PRUNED, FAILED)}
     made = f"On {task.name}, {count(len(done), 'trial')} ({states[COMPLETE]} complete, {states[PRUNED]} ended early"
     said = [made + (f", {states[FAILED]} failed)" if states[FAILED] else ")")]
     if one.frozen is None:
-        return [said[0] + "; of several objectives none is frozen: choose from the front."]
+        return [said[0] + "; with several objectives nothing is frozen: choose from the front."]
     frozen, cost = one.frozen, MEASURES[sweep.objectives[0]].noun
     if not frozen.candidates:
-        return [f"{said[0]}; none but the first is complete and allowed, so {task.method.name} is kept as it stands."]
+        return [f"{said[0]}; only the first is complete and allowed, so {task.method.name} is kept unchanged."]
     winner = min(frozen.candidates, key=lambda of: (of.tuning, of.index))
     seeds = count(len(sweep.retest), "fresh seed")
     if frozen.kept:
-        best = f"none of the best {len(frozen.candidates)} was better than {task.method.name} as it stands"
+        best = f"none of the best {len(frozen.candidates)} was better than {task.method.name} unchanged"
         said[0] += f"; {best} on {seeds}, so that is kept."
     else:
         chosen = next(candidate for candidate in frozen.candidates if candidate.index == frozen.index)
@@ -90,7 +90,7 @@ def told(one: TaskOutcome) -> list[str]:
     edges = at_ends(frozen.params, sweep.parameters)
     if edges and not frozen.kept:
         close = ", ".join(f"{path} {shown(frozen.params[path])} at {shown(end)}" for path, end in edges.items())
-        said.append(f"Close to the end of what was searched, so look beyond it: {close}.")
+        said.append(f"Close to the end of the search range, so extend it: {close}.")
     return said
 
 
@@ -98,16 +98,16 @@ def _matters(one: TaskOutcome, shares: Any) -> str:
     """The settings by importance, exploratory."""
     if not shares:
         what = f"{LEAST_TRIALS} trials with scores that differ, and two settings"
-        return f"What matters on {one.task.name} is not said: that takes {what}; there are {len(one.points)} trials."
+        return f"Importance on {one.task.name} is not estimated: it takes {what}; there are {len(one.points)} trials."
     said = []
     for name, share_of in shares.items():
         ranked = sorted(share_of, key=lambda setting: -share_of[setting])[:3]
         said.append(f"{name} {', '.join(f'{setting} {100 * share_of[setting]:.0f} %' for setting in ranked)}")
-    return f"What matters on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
+    return f"Importance on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
 
 
 def _carried(cells: Sequence[Cell], task: str) -> Text:
-    """Where the settings tuned on a task serve."""
+    """Carry-over of the settings tuned on a task."""
     said: list[Piece] = [f"Tuned on {task}."]
     for against, yardstick in YARDSTICKS.items():
         chosen = [cell for cell in cells if (cell.tuned_on, cell.against) == (task, against)]
@@ -160,9 +160,9 @@ def _candidates(one: TaskOutcome) -> Iterator[Block]:
         )
     if table:
         sweep = one.task.sweep
-        seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, tested again on {len(sweep.retest)} others"
+        seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, re-tested on {len(sweep.retest)} others"
         caption = (
-            f"The best of the complete trials, ratios to {one.task.method.name} as it stands, {seeds}. A run that "
+            f"The best of the complete trials, ratios to {one.task.method.name} unchanged, {seeds}. A run that "
             "missed its target counts as the budget, so that ratios to such runs are bounds."
         )
         yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1)
@@ -174,7 +174,7 @@ def _front(one: TaskOutcome) -> Table:
     for point in front(one.points):
         ratios = [*map(_ratio, point.ratios), *map(_ratio, again.get(point.index, [math.nan] * len(names)))]
         table.append([str(point.index), *ratios, _settings(point.params)])
-    caption = f"The trials that no other beats in everything, ratios to {one.task.method.name} as it stands."
+    caption = f"The trials that no other beats in every objective, ratios to {one.task.method.name} unchanged."
     return Table(("trial", *names, *(f"{name}, again" for name in names), "settings"), table, caption, words=1)
 
 
@@ -196,7 +196,7 @@ def _carry_over(found: SweepOutcome) -> Iterator[Block]:
                 for cell in chosen
             ]
             primary = MEASURES[found.study.primary].title.capitalize()
-            caption = f"{primary}, ratio to {said}, on seeds that no tuning has seen."
+            caption = f"{primary}, ratio to {said}, on seeds that the tuning has not used."
             head = ("tuned on", "run on", "ratio", f"{level_text(usual)} CI", "p Holm", "verdict")
             yield Table(head, table, caption, numbers=2, words=1)
     yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {found.study.name}-frozen.")
@@ -212,9 +212,9 @@ def _conduct(found: SweepOutcome) -> Iterator[Block]:
         ("objective", ", ".join(MEASURES[objective].title for objective in sweep.objectives)),
         ("constraint", "none" if bound is None else f"{MEASURES[bound.measure].title} at most {bound.at_most:g}x"),
         ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
-        ("seeds of the test again", ", ".join(map(str, sweep.retest))),
+        ("seeds of the re-test", ", ".join(map(str, sweep.retest))),
         ("seeds of the comparison", ", ".join(map(str, study.seeds))),
-        ("sampler", f"{sweep.sampler}; trial i rests on the trials up to i - {sweep.ahead}"),
+        ("sampler", f"{sweep.sampler}; trial i depends on the trials up to i - {sweep.ahead}"),
         ("pruner", sweep.pruner),
     ]
     yield Table(("", ""), facts, numbers=2)

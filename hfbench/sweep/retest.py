@@ -1,9 +1,8 @@
 """Retest: the best trials of a sweep run again on new seeds, and one frozen.
 
-The best of many noisy scores looks better than it is. How much, the optimism, is what the winner of the tuning loses
-when it is tested again: an unbiased estimate, since the fresh seeds took no part in choosing it. The setting that is
-frozen is the best of those tested again; its own score there is again a little too good, and what it is worth is what
-the comparison on the study's seeds says.
+The best of many noisy scores looks better than it is. The optimism is the loss of the tuning's winner in the re-test.
+This estimate is unbiased, since the fresh seeds took no part in the choice. The frozen setting is the best in the
+re-test; its score there is again a little too good. The comparison on the study's seeds gives its value.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from hfbench.sweep.tuning import Measures, feasible, mean, observation_of, relat
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial that was tested again. Scores are mean log ratios of the objective to the method as it stands."""
+    """A re-tested trial. Scores are mean log ratios of the objective to the untuned method."""
 
     index: int
     params: Params
@@ -38,7 +37,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Winner:
-    """What a sweep of one task ends with."""
+    """Result of the sweep of one task."""
 
     index: int
     params: Params
@@ -46,20 +45,20 @@ class Winner:
 
     @property
     def kept(self) -> bool:
-        """Whether no candidate was better than the method as it stands, which is kept then."""
+        """True if no candidate was better than the untuned method, which is then kept."""
         return self.index == 0
 
     @property
     def optimism(self) -> float:
-        """log of what the winner of the tuning was promised to cost over what it then cost; below 0: too good."""
+        """Tuning score of the winner minus its re-test score (a log ratio); below 0 the tuning looked too good."""
         winner = min(self.candidates, key=lambda one: (one.tuning, one.index))
         return winner.tuning - winner.retest
 
 
 def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
-    """The best complete trials that keep the constraint, the best first; never the first trial, the yardstick.
+    """The best complete trials that keep the constraint, the best first. The first trial is not among them.
 
-    Of several objectives those of the front, by the first objective; where it has too many, evenly over it.
+    With several objectives these are the trials of the front, by the first objective; if too many, evenly spread.
     """
     first = trials[0]
     complete = [trial for trial in trials.values() if trial.state == COMPLETE and trial.index > 0]
@@ -74,7 +73,7 @@ def candidates(trials: Mapping[int, Trial], sweep: Sweep) -> list[Trial]:
 
 
 def beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether no objective is worse and one is better."""
+    """True if no objective is worse and one is better."""
     return tuple(one) != tuple(other) and all(a <= b for a, b in zip(one, other, strict=True))
 
 
@@ -83,7 +82,7 @@ def score(measures: Measures, first: Measures, sweep: Sweep) -> float:
 
 
 def select(chosen: Sequence[Trial], again: Mapping[int, Measures], first: Trial, sweep: Sweep) -> Winner:
-    """The best of the trials when tested again, or the first trial where none is better; `again` is by index."""
+    """The best trial in the re-test, or the first trial if none is better; `again` is by index."""
     base = again[0]
     tested = [
         Candidate(

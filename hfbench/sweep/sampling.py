@@ -1,8 +1,8 @@
-"""Sampling and pruning of trials (Optuna): pure functions of the trials before.
+"""Sampling and pruning of trials (Optuna) as pure functions of the earlier trials.
 
-Optuna's samplers and pruner are asked anew for every trial, with the trials that have ended by then and a seed made of
-the sweep's identity and the trial's index. What they say depends on nothing else: not on how many workers there are,
-nor on whether the sweep was interrupted.
+Optuna's samplers and pruner are built anew for every trial, from the trials that have ended by then and a seed made of
+the sweep's identity and the trial's index. Their answers depend on nothing else: neither on the number of workers, nor
+on interruptions of the sweep.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Observation:
-    """A trial as the sampler sees it: its settings, and what they came to, which is to be small."""
+    """A trial as the sampler sees it: its settings and its score, to be minimised."""
 
     params: Params
     values: tuple[float, ...] | None  # one for each objective; None while it is under way
@@ -44,9 +44,9 @@ def suggest(
     identity: str,
     index: int,
 ) -> dict[str, Any]:
-    """The settings of the trial with that index, from 1 on; the trial 0 is the method as it stands.
+    """The settings of the trial with that index, from 1 on; trial 0 is the untuned method.
 
-    `seen` are the trials that have ended, and those under way, which the samplers keep away from.
+    `seen` are the trials that have ended and those that are running, which the samplers avoid.
     """
     if sampler == "grid":
         return grid(parameters, seen[0].params)[index - 1]
@@ -63,17 +63,17 @@ def suggest(
 
 
 def grid(parameters: Mapping[str, Search], first: Params) -> list[dict[str, Any]]:
-    """All combinations of the values but for that of the first trial."""
+    """All combinations of the values except that of the first trial."""
     values = {path: search.values for path, search in parameters.items() if isinstance(search, Choice)}
     combinations = (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
     return [combination for combination in combinations if combination != dict(first)]
 
 
 def is_hopeless(scores: Mapping[int, float], best: Mapping[int, float]) -> bool:
-    """Whether a trial is worse than the best so far on the seeds that it has: Optuna's one-sided Wilcoxon pruner.
+    """True if a trial is worse than the best so far on its seeds, by Optuna's one-sided Wilcoxon pruner.
 
-    Scores are by seed, to be small. Looking after every seed is not corrected for: that a good trial is lost now and
-    then costs less than bad ones run to their end.
+    Scores are by seed, to be minimised. The test after every seed is not corrected for repetition: losing a good trial
+    now and then costs less than completing bad ones.
     """
     import optuna
 
@@ -89,7 +89,7 @@ def is_hopeless(scores: Mapping[int, float], best: Mapping[int, float]) -> bool:
 
 
 def seed_order(seeds: Sequence[int], identity: str, index: int) -> list[int]:
-    """The order in which a trial meets the seeds: another one in each, or pruning would rest on the first few."""
+    """The order of a trial's seeds; it differs between trials, or pruning would depend on the same few seeds."""
     order = list(seeds)
     random.Random(draw_seed(identity, index)).shuffle(order)
     return order
@@ -136,7 +136,7 @@ def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without Optuna's report of every trial and its remarks on what may change in later versions."""
+    """Silences Optuna's report of every trial and its warnings about experimental features."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -20,7 +20,7 @@ EDGE = 0.05  # of a range: a best setting so close to its end may lie beyond it
 
 @dataclass(frozen=True)
 class Point:
-    """A trial that has ended, as figures show it: ratios to the first trial, one for each objective."""
+    """A completed or pruned trial for the figures: ratios to the first trial, one for each objective."""
 
     index: int
     params: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Point:
 
 
 def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
-    """The trials that have a score, in their order."""
+    """The trials that have a score, in order."""
     first, found = trials[0], []
     for index, trial in sorted(trials.items()):
         if trial.state == FAILED or not trial.measures:
@@ -56,9 +56,9 @@ def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
 
 
 def trial_rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) -> list[dict[str, Any]]:
-    """A row per stage, trial and seed, and one for a trial without any: all that was measured.
+    """Rows of all measurements, one per stage, trial and seed, and one for a trial without seeds.
 
-    The stages are "tuning", and "again" for what was tested again.
+    The stages are "tuning" and "again", the re-test.
     """
     table = []
     for index, trial in sorted(trials.items()):
@@ -70,15 +70,18 @@ def trial_rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measu
 
 
 def front(shown: Sequence[Point]) -> list[Point]:
-    """The complete and allowed points that no other beats in every objective, by the first objective."""
+    """The complete and allowed points that no other one beats in every objective, sorted by the first objective."""
     able = [point for point in shown if point.complete and point.allowed]
     best = [point for point in able if not any(beats(other.ratios, point.ratios) for other in able)]
     return sorted(best, key=lambda one: one.ratios)
 
 
 def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dict[str, dict[str, float]]:
-    """By evaluator, the share of each setting: fANOVA, in what varies of the score over the whole range, and PED-ANOVA,
-    in what tells the best tenth of the trials from the rest. Empty where too few trials or settings are there to tell.
+    """Share of each setting, by evaluator.
+
+    fANOVA gives the share of the score's variance over the whole range, PED-ANOVA the share in separating the best
+    tenth of the trials from the rest. Empty if there are too few trials or settings.
+
     """
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
@@ -102,7 +105,7 @@ def importances(shown: Sequence[Point], parameters: Mapping[str, Search]) -> dic
 
 
 def at_ends(params: Mapping[str, Any], parameters: Mapping[str, Search]) -> dict[str, float]:
-    """The settings that lie in the outermost twentieth of their range, each with the end it is close to."""
+    """The settings in the outermost twentieth of their range, each with the end it is close to."""
     found = {}
     for path, search in parameters.items():
         if not isinstance(search, Choice):
@@ -113,7 +116,7 @@ def at_ends(params: Mapping[str, Any], parameters: Mapping[str, Search]) -> dict
 
 
 def unit(values: Any, search: Search) -> Any:
-    """Values of a setting on the scale it is searched on, from 0 at the lower end to 1; of a choice, their places."""
+    """Values of a setting on its search scale, from 0 at the lower end to 1; for a choice, their indices."""
     import numpy as np
 
     if isinstance(search, Choice):

@@ -1,8 +1,8 @@
-"""Trials of a sweep in an Optuna storage: claimed by processes, told seed by seed, ended.
+"""Trials of a sweep in an Optuna storage: processes claim them, record their seeds and end them.
 
-A trial is known by its index, which is an attribute of it: Optuna's own numbers count attempts as well, since a trial
-whose process died elsewhere is begun anew with the settings and the seeds it had. Several processes may share a
-storage; each works on its own trials.
+A trial is identified by its index, which is an attribute of it. Optuna's numbers count attempts, since a trial whose
+process died elsewhere is started anew with the settings and seeds it had. Several processes may share a storage; each
+works on its own trials.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUNNING, COMPLETE, PRUNED, FAILED = "running", "complete", "pruned", "failed"
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of a method, and what its runs came to."""
+    """One setting of a method, and the results of its runs."""
 
     index: int
     number: int  # Optuna's
@@ -47,22 +47,22 @@ class Trial:
 
     @property
     def gone(self) -> bool:
-        """Whether its process is: then it has failed for no reason of its own."""
+        """True if its process is gone, so that the failure is not the trial's."""
         return self.state == FAILED and not self.why
 
 
 class TakenOver(Exception):
-    """Another process has begun the trial anew, having heard nothing of this one for `GRACE` seconds."""
+    """Another process has started the trial anew, after `GRACE` seconds without a sign of life from this one."""
 
 
 class Trials:
     """The trials of one sweep on one task."""
 
     def __init__(self, url: str, name: str, results: Path, home: str, objectives: int) -> None:
-        """Opens the storage, which is made if there is none. Raises StoreError if that cannot be done.
+        """Opens the storage, and creates it if there is none. Raises StoreError if that fails.
 
-        `home` names who works here: trials of the same home are taken up at once, others after `GRACE` seconds without
-        a sign of life.
+        `home` names the place of work: trials of the same home are resumed at once, others after `GRACE` seconds
+        without a sign of life.
         """
         self.home = home
         self._over, self._beating = threading.Event(), threading.Thread(target=self._keep_beating, daemon=True)
@@ -103,7 +103,7 @@ class Trials:
     # ------------------------------------------------------------ reading
 
     def all(self) -> dict[int, Trial]:
-        """Every trial by index; of those that were begun twice, the one that counts."""
+        """Every trial by index; of a trial that was started twice, the attempt that counts."""
         found: dict[int, Trial] = {}
         for trial in sorted(map(_read, self._frozen()), key=lambda one: one.number):
             before = found.get(trial.index)
@@ -117,18 +117,18 @@ class Trials:
     # ------------------------------------------------------------ writing
 
     def begin(self, index: int, params: Params, space: Mapping[str, Any]) -> Trial | None:
-        """The trial as this process's own; None if another one was first."""
+        """Claims the trial for this process; None if another process was first."""
         return self._begun(index, params, space, {})
 
     def take_up(self, trial: Trial, space: Mapping[str, Any]) -> Trial | None:
-        """A trial whose process is gone: while it is running its own home's as it is, else in a new attempt."""
+        """Resumes a trial whose process is gone: in place if it is running and of this home, else in a new attempt."""
         if trial.home == self.home and trial.state == RUNNING:
             self._keep(trial)
             return trial
         return self._begun(trial.index, trial.params, space, trial.measures)
 
     def fail_the_silent(self) -> None:
-        """Trials of processes that give no sign of life any more have failed, for `take_up` to begin them anew."""
+        """Fails the trials of processes without a sign of life, so that `take_up` starts them anew."""
         import optuna
 
         self._beat()  # this process may have slept
@@ -136,7 +136,7 @@ class Trials:
             optuna.storages.fail_stale_trials(self._study)
 
     def record(self, trial: Trial, seed: int, measures: Mapping[str, float], score: float) -> None:
-        """What the run of a seed came to; `score` is what the pruner compares, with several objectives nothing.
+        """Records the result of a seed's run; `score` is the pruner's value, unused with several objectives.
 
         Raises TakenOver, as `end` does.
         """
@@ -176,7 +176,7 @@ class Trials:
         counts = self.all()[index]
         own = next(trial for trial in map(_read, self._frozen()) if trial.token == token)
         if counts.token != token:  # another process added it first
-            self.end(own, FAILED, [], why="begun by another process at the same moment")
+            self.end(own, FAILED, [], why="started by another process at the same moment")
             return None
         self._keep(own)
         return own

@@ -1,4 +1,4 @@
-"""Tuning of a method on one task: the runs that can begin now, and the state of its trials.
+"""Tuning of a method on one task: the runs that can start now, and the state of its trials.
 
 Trial i is suggested when the trials up to i − `ahead` have ended, from these alone, and pruned against the best of
 them. So the trials, their seeds and their ends are the same for any number of workers and after any interruption.
@@ -29,7 +29,7 @@ Measures = Mapping[int, Mapping[str, float]]  # by seed
 
 
 class TuningTask:
-    """What a sweep does on one task, as far as it is fixed beforehand."""
+    """Plan of a sweep on one task, fixed beforehand."""
 
     def __init__(self, study: Study, task: str, data: str | None) -> None:
         assert study.sweep is not None
@@ -39,14 +39,14 @@ class TuningTask:
         self.identity = _identity(self.sweep, self.spec(self.first, self.sweep.seeds[0]))
 
     def method_of(self, params: Mapping[str, Any]) -> Method:
-        """The method with these settings, named after them; as it stands it keeps its name, and so its runs."""
+        """The method with these settings, named after them. The untuned method keeps its name, and so its runs."""
         if dict(params) == self.first:
             return self.method
         digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:8]
         return with_values(self.method, params, f"{self.method.name[:50]}_{digest}")
 
     def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
-        """The run of these settings at a seed, as a study would plan it."""
+        """The run of these settings at a seed, as in a study."""
         method = self.method_of(params)
         on = OnTask((method.name,), (seed,), self.study.on[self.name].budget)
         tasks = {self.name: self.study.tasks[self.name]}
@@ -57,7 +57,7 @@ class TuningTask:
 
 
 def _identity(sweep: Sweep, first: RunSpec) -> str:
-    """Of a sweep on a task: its settings, and the version of the numerics."""
+    """Identity of a sweep on a task: its settings, and the version of the numerics."""
     plain = asdict(sweep) | {"parameters": {path: _plain(search) for path, search in sweep.parameters.items()}}
     for name in ("tasks", "retest", "candidates", "trials", "hours"):  # a sweep may be extended
         del plain[name]
@@ -72,10 +72,10 @@ def _plain(search: Any) -> Any:
 
 
 def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str], began: float) -> dict[str, float]:
-    """The measures of a run that has ended, and its seconds: to be small, and all positive.
+    """The measures of a run that has ended, and its seconds; all positive, to be minimised.
 
-    A cost to a target that was not reached counts as the budget, or where that does not limit it as what was spent; the
-    test error of a run that diverged as the one it `began` with.
+    If the target was not reached, its cost counts as the budget, or as the amount spent if the budget has no limit on
+    it. The test error of a diverged run counts as `began`, its initial value.
     """
     found = {"seconds": float(result["seconds"])}
     for measure in measures:
@@ -90,7 +90,7 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
 
 
 def relative(trial: Measures, first: Measures, measure: str) -> dict[int, float]:
-    """log(measure / that of the first trial) by seed, on the seeds that the trial has."""
+    """log(measure / measure of the first trial) by seed, on the trial's seeds."""
     return {seed: math.log(values[measure] / first[seed][measure]) for seed, values in trial.items() if seed in first}
 
 
@@ -99,7 +99,7 @@ def mean(values: Mapping[int, float]) -> float:
 
 
 def observation_of(trial: Trial, first: Trial, sweep: Sweep) -> Observation:
-    """A trial that has ended, against the first."""
+    """The observation of a trial that has ended, relative to the first."""
     values = tuple(mean(relative(trial.measures, first.measures, objective)) for objective in sweep.objectives)
     bound = sweep.constraint
     excess = 0.0
@@ -117,7 +117,7 @@ def feasible(trial: Trial, first: Trial, sweep: Sweep) -> bool:
 
 @dataclass
 class Open:
-    """A trial that is worked on here."""
+    """A trial that this process works on."""
 
     trial: Trial
     order: list[int]
@@ -126,12 +126,12 @@ class Open:
 
     @property
     def known(self) -> int:
-        """How many seeds, in the order, have ended without a gap."""
+        """Number of leading seeds, in the trial's order, that have ended."""
         return next((index for index, seed in enumerate(self.order) if seed not in self.measures), len(self.order))
 
 
 class Tuning:
-    """The trials of one task while they are made."""
+    """The running tuning of one task."""
 
     def __init__(self, task: TuningTask, trials: Trials) -> None:
         self.task, self.sweep, self.trials = task, task.sweep, trials
@@ -141,16 +141,16 @@ class Tuning:
         self.all = self._known()
 
     def _known(self) -> dict[int, Trial]:
-        """The trials that the sweep is made of: the storage may hold more, if the sweep was a longer one before."""
+        """The trials of the sweep; the storage may hold more, from an earlier, longer sweep."""
         return {index: trial for index, trial in self.trials.all().items() if index < self.sweep.trials}
 
     @property
     def over(self) -> bool:
-        """Whether all trials there are to be have ended."""
+        """True if all trials of the sweep have ended."""
         return not self.open and all(trial.ended for trial in self.all.values()) and not self._more()
 
     def ready(self, wanted: int) -> list[tuple[str, RunSpec]]:
-        """Up to that many runs that can begin now, those of the earliest trials first."""
+        """Up to that many runs that can start now, those of the earliest trials first."""
         self.trials.fail_the_silent()
         self.all = self._known()
         self._take_up()
@@ -164,7 +164,7 @@ class Tuning:
         return found
 
     def ended(self, result: Mapping[str, Any], began: float) -> Trial | None:
-        """Takes in the result of a run; returns its trial if that has now ended."""
+        """Records the result of a run; returns its trial if that has now ended."""
         index, seed = self.runs.pop(result["key"])
         open_ = self.open.get(index)
         if open_ is None:  # it has ended meanwhile
@@ -197,7 +197,7 @@ class Tuning:
                     yield key, spec
 
     def _allowed(self, open_: Open) -> int:
-        """How many of a trial's seeds may have begun: none that the pruner might still spare."""
+        """Number of a trial's seeds that may have started, without those that the pruner may still save."""
         if self.sweep.pruner == "none" or open_.trial.index < self.sweep.ahead:
             return len(open_.order)
         return max(STARTUP, open_.known + 1)
@@ -205,14 +205,14 @@ class Tuning:
     # ------------------------------------------------------------ trials
 
     def _before(self, index: int) -> list[Trial] | None:
-        """The trials that trial `index` rests on, or None if they have not all ended."""
+        """The trials that trial `index` depends on, or None if they have not all ended."""
         before = [self.all.get(number) for number in range(index - self.sweep.ahead + 1)]
         return (
             None if any(trial is None or not trial.ended for trial in before) else [trial for trial in before if trial]
         )
 
     def _more(self) -> bool:
-        """Whether another trial is wanted."""
+        """True if another trial is to be started."""
         index = len(self.all)
         if index >= self.sweep.trials:
             return False
@@ -223,7 +223,7 @@ class Tuning:
         return spent < 3600 * self.sweep.hours
 
     def _begin(self) -> bool:
-        """Begins the next trial if there is to be one and those it rests on have ended."""
+        """Starts the next trial, if there is one and those it depends on have ended."""
         index = len(self.all)
         before = self._before(index)
         if before is None or not self._more():
@@ -245,7 +245,7 @@ class Tuning:
         )  # fmt: skip
 
     def _take_up(self) -> None:
-        """Trials that were left by a process that is gone."""
+        """Resumes trials that a dead process left behind."""
         for index, trial in self.all.items():
             left = trial.gone or (trial.state == RUNNING and trial.home == self.trials.home)
             if left and index not in self.open:
@@ -260,7 +260,7 @@ class Tuning:
         self._decide(open_)
 
     def _decide(self, open_: Open) -> Trial | None:
-        """Ends a trial that has all its seeds, or no hope; returns it then."""
+        """Ends a trial that has all its seeds or is hopeless, and returns it then."""
         if open_.known == len(open_.order):
             return self._end(open_, COMPLETE)
         return self._end(open_, PRUNED) if self._hopeless(open_) else None
@@ -276,7 +276,7 @@ class Tuning:
         return is_hopeless(scores, of_best)
 
     def _best(self, index: int) -> Trial | None:
-        """The best complete trial of those that trial `index` rests on, if they allow one."""
+        """The best complete and allowed trial among those that trial `index` depends on, if any."""
         first = self.all[0]
         complete = [
             trial
@@ -299,7 +299,7 @@ class Tuning:
         del self.open[index]
         self.all = self._known()
         if state == FAILED and index == 0:
-            raise StoreError(f"{self.task.method.name} on {self.task.name} fails as it stands: {why}.")
+            raise StoreError(f"the untuned {self.task.method.name} fails on {self.task.name}: {why}.")
         return self.all[index]
 
     @property

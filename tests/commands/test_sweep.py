@@ -35,8 +35,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Path, str]) -> None:
     results, screen = whole
     folder = results / "studies" / "tiny"
-    assert "study.seeds has 2: for a verdict with 2 comparisons, as there may be, it takes " in screen
-    for said in ("a: 7 trials of shf", "a trial 0/6: shf as it stands", "tested again, 6 runs", "a · settings of shf"):
+    assert "study.seeds has 2: a verdict with up to 2 comparisons needs " in screen
+    for said in ("a: 7 trials of shf", "a trial 0/6: shf untuned", "re-tested, 6 runs", "a · settings of shf"):
         assert said in screen
     summary = read_json(folder / "sweep.json") or {}
     assert set(summary["frozen"]) == {"a"}
@@ -54,7 +54,7 @@ def test_a_sweep_tunes_tests_again_freezes_compares_and_reports(whole: tuple[Pat
     assert max(map(len, screen.splitlines())) <= 120
     for name in ("sweep.html", "sweep.md", "history-a.png", "slices-a.svg"):
         assert (folder / name).stat().st_size > 1000
-    assert "What matters on a is not said: that takes 10 trials" in (folder / "sweep.md").read_text()
+    assert "Importance on a is not estimated: it takes 10 trials" in (folder / "sweep.md").read_text()
     assert "Do &lt;thresholds&gt; matter?" in (folder / "sweep.html").read_text()
 
 
@@ -149,7 +149,7 @@ def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Pat
     assert "With several objectives nothing is frozen" in done.stdout
     folder = results / "studies" / "tiny"
     assert (folder / "pareto-a.png").stat().st_size > 1000
-    assert "The trials that no other beats in everything" in (folder / "sweep.md").read_text()
+    assert "The trials that no other beats in every objective" in (folder / "sweep.md").read_text()
     assert set(trials(results)["state"]) == {"complete"}
     assert not (folder / "frozen.toml").exists()
 

@@ -35,7 +35,7 @@ def trial(
 def test_a_trial_is_told_in_one_line() -> None:
     shown = tuning(trial(0, 10.0), trial(1, 5.0), trial(2, 20.0, PRUNED, seeds=SEEDS[:1]), trial(3, 8.0))
     told = [describe_trial(shown, shown.all[index]) for index in range(4)]
-    assert told[0] == "bowl trial 0/4: shf as it stands"
+    assert told[0] == "bowl trial 0/4: shf untuned"
     assert told[1] == "bowl trial 1/4: 0.50x of shf; best 0.50x, trial 1"
     assert told[2] == "bowl trial 2/4: ended after 1 seeds at 2.00x of shf; best 0.50x, trial 1"
     failed = replace(trial(4, 1.0), state=FAILED, why="it broke")
@@ -63,5 +63,5 @@ def test_lines_are_neither_wrapped_nor_taken_for_markup() -> None:
     lines.retests(shown, 10, 4)
     assert screen.getvalue().splitlines() == [
         "bowl trial 1/4: failed: [bold]a long reason[/bold] that goes on",
-        "bowl: the best are tested again, 10 runs on fresh seeds, 4 made already",
+        "bowl: the best are re-tested, 10 runs on fresh seeds, 4 made already",
     ]

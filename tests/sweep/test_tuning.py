@@ -149,7 +149,7 @@ def test_a_method_that_fails_as_it_stands_ends_the_sweep() -> None:
         def result(self, spec: Any) -> dict[str, Any]:
             return super().result(spec) | {"outcome": "failed", "error": "boom"}
 
-    with pytest.raises(StoreError, match="shf on bowl fails as it stands: seed 100[0-4]: boom"):
+    with pytest.raises(StoreError, match="the untuned shf fails on bowl: seed 100[0-4]: boom"):
         tuned(Fails(sweep()), Memory())
 
 
