@@ -1,9 +1,9 @@
-"""Archive: all records of a study in one file, to publish, to send, and to read under another version of the code.
+"""Archive: all records of a study in one file, to publish, to send, and to read with another version of the code.
 
-A row per run: its key, configuration and result as JSON, when it ended, and its trace, a list with a row per outer
-iteration. Whoever writes an archive takes the runs of one version of the code, so that those of an archive belong
-together; whoever reads it tells them by their configurations, since another version would give other keys. Pictures of
-test cases are left out: they are part of the data.
+An archive has a row per run: its key, its configuration and result as JSON, the time it ended, and its trace, a list
+with a row per outer iteration. All runs of an archive come from one version of the code. When an archive is read, runs
+are identified by their configurations, since another version would give other keys. Pictures of test cases are left
+out, because they are part of the data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def write_archive(recorded: RecordedStudy, file: Path) -> int:
-    """Writes every ended run to `file`; returns how many. Raises StoreError if there is none, or no place for it."""
+    """Writes every ended run to `file` and returns their number. Raises StoreError if there is none, or no folder."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -46,17 +46,17 @@ def write_archive(recorded: RecordedStudy, file: Path) -> int:
 
 
 def published(study: str) -> Path | None:
-    """The archive that is shipped for a study, if one is."""
+    """The archive that is shipped for a study, or None."""
     file = Path(str(resources.files("hfbench.studies") / "results" / study / "records.parquet"))
     return file if file.is_file() else None
 
 
 def unpack(file: Path, name: str, planned: Mapping[str, RunSpec], results: Path) -> tuple[Path, dict[str, RunSpec]]:
-    """The folder below `results` that the archive's runs are put into, and the planned runs by their keys there.
+    """Unpacks an archive below `results`; returns the folder, and the planned runs by their keys there.
 
-    A run that the archive does not hold, or holds with other settings, keeps its own key. Records already in the folder
-    are left alone. Raises StoreError, before anything is written, for a file that cannot be read or is no archive, and
-    if it holds none of the planned runs.
+    A run that the archive does not hold, or holds with other settings, keeps its key. Records already in the folder are
+    not changed. Raises StoreError, before anything is written, if the file cannot be read, is no archive, or holds none
+    of the planned runs.
     """
     rows = {row["key"]: row for row in _read(file)}
     configs = {key: json.loads(row["config"]) for key, row in rows.items()}
@@ -79,7 +79,7 @@ def unpack(file: Path, name: str, planned: Mapping[str, RunSpec], results: Path)
 
 
 def archived_contents(file: Path, planned: Mapping[str, RunSpec]) -> dict[str, Contents]:
-    """What the archive holds of the planned runs under their very keys. Raises StoreError for what is no archive."""
+    """Contents of the planned runs that the archive holds under the same keys. Raises StoreError for another file."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="hfbench-import-") as temporary:
         for row in _read(file):
@@ -125,7 +125,7 @@ def _schema() -> pa.Schema:
 
 
 def _is_readable(schema: pa.Schema) -> bool:
-    """Whether a table has an archive's columns; its traces may lack those that a later version added."""
+    """True if a table has an archive's columns; its traces may lack columns that a later version added."""
     import pyarrow as pa
 
     ours = _schema()
@@ -145,5 +145,5 @@ def _read(file: Path) -> list[dict[str, Any]]:
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{wanted}: {str(error).rstrip('.')}.") from error
     if not _is_readable(table.schema):
-        raise StoreError(f"{wanted} its columns are others.")
+        raise StoreError(f"{wanted} its columns differ.")
     return list(table.to_pylist())

@@ -1,4 +1,4 @@
-"""Files of records: written atomically, safely named, read as JSON."""
+"""Files of records: atomic writes, safe names, JSON."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from hfbench.errors import ConfigError, StoreError
 
 
 def prepare(results: Path) -> None:
-    """Makes the results folder and tries to write in it. Raises StoreError if that fails."""
+    """Creates the results folder and tries to write in it. Raises StoreError if that fails."""
     make_folder(results / "runs")
     with _writing(results), tempfile.TemporaryFile(dir=results) as probe:
         probe.write(b"hfbench")
 
 
 def safe_name(name: str) -> str:
-    """A name from a file as the name of a folder. Raises ConfigError where it could lead anywhere else."""
+    """The name, if it is safe as the name of a folder. Raises ConfigError otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(
             f"a name that becomes a folder must be letters, digits, '.', '_' and '-' (at most 100, a letter or digit "
@@ -40,7 +40,7 @@ def make_folder(path: Path) -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` fills a temporary file beside `path`, which then takes its place in one move."""
+    """Calls `write` on a temporary file in the same folder, then moves that file to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     with _writing(path.parent):
         try:
@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def finite(value: Any) -> Any:
-    """The same plain data with None for numbers JSON cannot hold."""
+    """The same plain data with None for numbers that JSON cannot hold."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

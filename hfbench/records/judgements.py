@@ -1,7 +1,7 @@
-"""Judgements of a study, kept beside its report: which seeds were judged when, and what came out.
+"""Judgements of a study, stored next to its report: the seeds judged, the time, and the verdicts.
 
-Looking at a verdict, adding seeds and looking again errs more often than one look does, unless the looks were declared.
-So the study remembers every look.
+A study that is judged, extended by seeds and judged again errs more often than one that is judged once, unless the
+looks were declared. The study therefore records every look.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILE = "judgements.json"
 
 @dataclass(frozen=True)
 class Judged:
-    """One comparison or claim, as it was judged."""
+    """Verdict of one comparison or claim."""
 
     settings: str  # a digest of the two methods, task, target and cost: other settings are another question
     rule: str  # test, level and margin
@@ -31,7 +31,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that was judged at once, by name."""
+    """All verdicts of one look, by name."""
 
     when: str
     looks: tuple[int, ...]  # that the study declared
@@ -39,7 +39,7 @@ class Judgement:
 
 
 def judged_before(folder: Path) -> list[Judgement]:
-    """The judgements recorded in a study's folder, the first one first. Raises StoreError where they are damaged."""
+    """The judgements recorded in a study's folder, in order of time. Raises StoreError if they are damaged."""
     try:
         found = read_json(folder / FILE)
         return [_read(row) for row in found["judgements"]] if found is not None else []
@@ -65,7 +65,7 @@ def _read(row: Mapping[str, Any]) -> Judgement:
 
 
 def remember(folder: Path, before: list[Judgement], looks: tuple[int, ...], judged: Mapping[str, Judged]) -> None:
-    """Adds a judgement, unless the last one was the same."""
+    """Appends a judgement, unless the last one was the same."""
     if before and (before[-1].looks, dict(before[-1].judged)) == (looks, dict(judged)):
         return
     now = Judgement(datetime.now(UTC).isoformat(timespec="seconds"), looks, judged)

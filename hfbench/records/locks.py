@@ -1,6 +1,6 @@
-"""Locks between processes: the kernel frees one when its holder ends, even by `kill -9`.
+"""Locks between processes. The kernel frees a lock when its holder ends, even by `kill -9`.
 
-Some network file systems have no such locks: there, nothing keeps two processes apart.
+Some network file systems have no such locks; two processes are not kept apart there.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class TakenError(StoreError):
 
 
 class Lock(AbstractContextManager["Lock"]):
-    """Held from the making of it to the end of its block; `path` is the file in which its holder signs.
+    """Lock, held from its construction to the end of its block; `path` is the file that names the holder.
 
-    The lock is a file beside it, since some systems let nobody read a locked file.
+    The locked file is another one, since some systems let nobody read a locked file.
     """
 
     def __init__(self, path: Path, wait: bool) -> None:
-        """Waits for who holds it, or else raises BlockingIOError."""
+        """Waits for the lock, or raises BlockingIOError if it is not to wait."""
         make_folder(path.parent)
         self._path = path
         # A marker in place of the kernel's lock would outlive a killed holder.
@@ -52,7 +52,7 @@ class Lock(AbstractContextManager["Lock"]):
                 raise StoreError(f"{path} must be writable, but: {error.strerror}.") from error
 
     def sign(self, holder: dict[str, Any]) -> None:
-        """Says in the file who holds it."""
+        """Writes the holder's name into the file."""
         self._path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
 
     def __exit__(self, *of: object) -> None:
@@ -60,7 +60,7 @@ class Lock(AbstractContextManager["Lock"]):
 
 
 def study_lock(results: Path, study: str, command: str) -> Lock:
-    """The right to run a study in a results folder, or to log it. Raises TakenError naming who has it."""
+    """Lock for running or logging a study in a results folder. Raises TakenError, which names the holder."""
     path = results / FOLDER / f"study-{safe_name(study)}"
     try:
         lock = Lock(path, wait=False)
@@ -77,7 +77,7 @@ def study_lock(results: Path, study: str, command: str) -> Lock:
 
 
 def store_lock(results: Path) -> Lock:
-    """The right to make or migrate the MLflow store of a results folder; waits for it."""
+    """Lock for creating or migrating the MLflow store of a results folder; waits for it."""
     return Lock(results / FOLDER / "store", wait=True)
 
 

@@ -32,26 +32,26 @@ ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods th
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Records of this study's name that are not among its runs, and are left out."""
+    """Counts of records with this study's name that are not among its runs, and are left out."""
 
     settings: int = 0  # a run of the study with other settings, or on other data
     version: int = 0  # a run of the study by another version of the code
     not_requested: int = 0  # of a task, method or seed that is not asked for
 
     def other_settings(self) -> list[str]:
-        """A sentence for each reason why a run of the study has records beside its own."""
+        """A sentence for each reason why a run of the study has further records."""
         kinds = ((self.version, "by another version of the code"), (self.settings, "with other settings or data"))
         return [f"{count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
 
     def sentences(self) -> list[str]:
-        """A sentence for each kind there is."""
+        """A sentence for each kind of leftover."""
         others = f"{count(self.not_requested, 'record')} of tasks, methods or seeds that are not asked for left out."
         return [*self.other_settings(), *([others] if self.not_requested else [])]
 
 
 @dataclass(frozen=True)
 class RecordedStudy:
-    """The planned runs of a study by key, and the results of those that have ended, in the order of the plan."""
+    """The planned runs of a study, by key, and the results of those that have ended, in the order of the plan."""
 
     study: Study
     specs: Mapping[str, RunSpec]
@@ -62,7 +62,7 @@ class RecordedStudy:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row per ended run, the columns of result.json and what its trace adds; it may be another study's run."""
+        """One row per ended run: the columns of result.json, and one from its trace. Studies may share a run."""
         import pandas as pd
 
         frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
@@ -71,7 +71,7 @@ class RecordedStudy:
         return frame
 
     def _stopped_early(self, key: str) -> float:
-        """The test error where the validation error was least: that of training which is stopped there."""
+        """The test error at the smallest validation error, as of training stopped there."""
         import pandas as pd
 
         path = self.folder(key).trace_path
@@ -82,7 +82,7 @@ class RecordedStudy:
 
     @cached_property
     def judged(self) -> pd.DataFrame:
-        """The runs that say something of their method: not those that the machine ended, which are made again."""
+        """The runs that count for their method, without those that the machine ended, which are made again."""
         lost = {key for key, result in self.ended.items() if _is_lost(result)}
         return self.runs[[key not in lost for key in self.ended]]
 
@@ -92,7 +92,7 @@ class RecordedStudy:
 
     @property
     def budgets(self) -> dict[str, Mapping[str, float]]:
-        """Where a run ends, by task."""
+        """Limits of a run, by task."""
         return {spec.task: spec.budget for spec in self.specs.values()}
 
     @property
@@ -106,7 +106,7 @@ class RecordedStudy:
 
     @property
     def failure(self) -> str:
-        """That runs failed, if some did, and what becomes of them."""
+        """Message about failed runs and how they are counted; empty if there are none."""
         lost, own = len(self.lost), len(self.failed) - len(self.lost)
         if not self.failed:
             return ""
@@ -118,7 +118,7 @@ class RecordedStudy:
         )
 
     def with_outcome(self, outcome: str) -> list[str]:
-        """One line, its name and its error, for each run that ended so."""
+        """One line, with name and error, for each run with this outcome."""
         found = [
             (self.specs[key].name, result) for key, result in self.ended.items() if result.get("outcome") == outcome
         ]
@@ -126,12 +126,12 @@ class RecordedStudy:
 
     @property
     def details(self) -> list[Path]:
-        """Where the traceback of each failed run is, in the order of `with_outcome`; archives need not hold it."""
+        """Paths of the failed runs' tracebacks, in the order of `with_outcome`; archives need not hold them."""
         broken = [key for key, result in self.ended.items() if result.get("outcome") == "failed"]
         return [self.folder(key).path / "error.txt" for key in broken]
 
     def environments(self) -> list[tuple[str, int]]:
-        """The versions that runs were made with, and how many runs, the most frequent first."""
+        """The versions that runs were made with, and the number of runs, the most frequent first."""
         made = Counter(_versions(result) for result in self.ended.values())
         return sorted(made.items(), key=lambda one: (-one[1], one[0]))
 
@@ -156,7 +156,7 @@ class RecordedStudy:
         return seed, {method: examples for method, examples in shown.items() if examples is not None}
 
     def first_seeds(self, n: int) -> RecordedStudy:
-        """The study as it was when it had the first n seeds of every task."""
+        """The study restricted to the first n seeds of every task."""
         study = self.study.first_seeds(n)
         specs = {key: spec for key, spec in self.specs.items() if spec.seed in study.on[spec.task].seeds}
         ended = {key: result for key, result in self.ended.items() if key in specs}
@@ -167,9 +167,9 @@ class RecordedStudy:
 
 
 def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> RecordedStudy:
-    """Reads the result of every planned run that has ended, and counts what else there is of the study.
+    """Reads the result of every planned run that has ended, and counts the study's other records.
 
-    `records` is where the runs' folders are, if not in `results`.
+    `records` is the folder of the runs' folders, if it is not `results`.
     """
     place = results if records is None else records
     found = {key: result for key in specs if (result := RunFolder(place, key).result()) is not None}
@@ -185,7 +185,7 @@ def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
 
 
 def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftovers:
-    """Told apart by their configuration: the same one under another key has another version's numerics."""
+    """Counts by configuration: the same configuration under another key comes from another version of the numerics."""
     planned = {(spec.task, spec.method.name, spec.seed): spec for spec in specs.values()}
     counts: Counter[str] = Counter()
     for key in _keys(results):
@@ -224,12 +224,12 @@ def _seed(result: Mapping[str, Any]) -> int:
 
 
 def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
-    """Whether two runs have the same settings; the run that is followed has another key in another version."""
+    """True if two runs have the same settings, except for the key of the run whose batches they replay."""
     return _comparable(config or {}) == _comparable(planned)
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that came later than a record had their defaults when it was made."""
+    """The settings, with defaults for those that were added after the record was made."""
     return {"device": "cpu", **config, "follows": "", "method": {**ADDED, **config.get("method", {})}}
 
 

@@ -1,4 +1,4 @@
-"""Results folder, study and data folder: what all runs of a study share."""
+"""Results folder, study and data folder, which all runs of a study share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHECKPOINT_EVERY = 4.0  # seconds; one takes 15 to 30 ms
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """What all jobs of a study share."""
+    """Settings that all jobs of a study share."""
 
     results: Path
     study: str

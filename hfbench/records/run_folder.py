@@ -1,7 +1,7 @@
 """Run folders: `<results>/runs/<key>/` with config.json, trace.parquet and result.json.
 
-Each file is written whole or not at all, result.json last: where it is, the run is over. Nothing that is read back can
-execute code: JSON, Parquet, and tensors loaded with `weights_only`.
+Each file is written atomically, and result.json last, so that its presence means that the run has ended. Reading a file
+cannot execute code: the formats are JSON, Parquet, and tensors loaded with `weights_only`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ FILES = ("config.json", "trace.parquet", "examples.npz", "error.txt", "checkpoin
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a run's folder, to be put elsewhere."""
+    """The files of a run's folder, to be copied elsewhere."""
 
     files: Mapping[str, bytes]
     ended: float | None  # seconds of the system's clock; None for a run that has not
 
 
 class RunFolder:
-    """The record of one run, and its checkpoint while it is running."""
+    """The record of one run, and its checkpoint while it runs."""
 
     def __init__(self, results: Path, key: str) -> None:
         self.key = key
@@ -46,7 +46,7 @@ class RunFolder:
         self._examples = self.path / "examples.npz"
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Makes the folder and states what is being run."""
+        """Creates the folder and writes the configuration."""
         make_folder(self.path)
         write_json(self.path / "config.json", config)
 
@@ -55,7 +55,7 @@ class RunFolder:
         return read_json(self.path / "result.json")
 
     def is_complete(self) -> bool:
-        """Whether the run has ended with an outcome that is not tried again."""
+        """True if the run has ended with an outcome that is final."""
         result = self.result()
         return result is not None and result.get("outcome") in COMPLETE
 
@@ -65,7 +65,7 @@ class RunFolder:
         result: Mapping[str, Any],
         examples: Mapping[str, npt.NDArray[np.float32]] | None = None,
     ) -> None:
-        """Writes trace, examples where there are some, and result, then drops the checkpoint."""
+        """Writes trace, examples if there are any, and result, then deletes the checkpoint."""
         import pyarrow.parquet
 
         from hfbench.records import trace
@@ -86,7 +86,7 @@ class RunFolder:
         self._progress.unlink(missing_ok=True)
 
     def reopen(self) -> None:
-        """Takes back the result of a failed run that is tried again."""
+        """Removes the result of a failed run that is tried again."""
         (self.path / "result.json").unlink(missing_ok=True)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
@@ -95,7 +95,7 @@ class RunFolder:
         write_atomically(self._checkpoint, lambda path: torch.save(dict(state), path))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The state of the interrupted run, or None where there is none that can be read."""
+        """The state of the interrupted run, or None if there is none, or it cannot be read."""
         import torch
 
         if not self._checkpoint.exists():
@@ -106,7 +106,7 @@ class RunFolder:
         return None
 
     def beside(self, key: str) -> RunFolder:
-        """The folder of another run of the same results."""
+        """The folder of another run in the same results folder."""
         return RunFolder(self.path.parent.parent, key)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ class RunFolder:
         return self._examples.exists()
 
     def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """Pictures of some test cases and of what the run made of them, as `finish` was given them."""
+        """Pictures of some test cases and their reconstructions, as passed to `finish`."""
         import numpy as np
 
         if not self.has_examples():
@@ -128,13 +128,13 @@ class RunFolder:
             return dict(arrays)
 
     def contents(self) -> Contents:
-        """What is in the folder now."""
+        """The current contents of the folder."""
         held = {name: self.path / name for name in FILES}
         files = {name: path.read_bytes() for name, path in held.items() if path.is_file()}
         return Contents(files, held["result.json"].stat().st_mtime if "result.json" in files else None)
 
     def put(self, contents: Contents) -> None:
-        """Makes the folder one of these contents; the result comes last, so that it never stands for less."""
+        """Writes these contents into the folder, the result last, so that it implies all other files."""
         make_folder(self.path)
         for name in FILES:
             path, held = self.path / name, contents.files.get(name)
@@ -146,7 +146,7 @@ class RunFolder:
             os.utime(self.path / "result.json", (contents.ended, contents.ended))
 
     def report(self, progress: Mapping[str, Any]) -> None:
-        """Tells whoever watches how far the run is."""
+        """Writes the progress of the run, for observers in other processes."""
         write_json(self._progress, progress)
 
     def progress(self, since: float = 0.0) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from hfbench.errors import ConfigError
     [
         ('method = "shf"', "hypotheses.it.measure: must be given"),
         ('method = "sfh"\nmeasure = "peak_memory"', "it.method: must name a method of the study, but got 'sfh'"),
-        ('method = "shf"\nagainst = "shf"\nmeasure = "peak_memory"', "hypotheses.it.against: must differ from the method"),
+        ('method = "shf"\nagainst = "shf"\nmeasure = "peak_memory"', "hypotheses.it.against: must differ from"),
         ('method = "shf"\nmeasure = "memory"', "hypotheses.it.measure: must be one of 'work_to_target'"),
         ('method = "shf"\nmeasure = "peak_memory"\nexpects = "best"', "hypotheses.it.expects: must be one of 'better'"),
         ('method = "adam"\nmeasure = "products_to_target"', "adam needs no Gauss-Newton products"),

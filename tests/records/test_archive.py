@@ -140,7 +140,7 @@ def test_a_version_with_fewer_columns_is_read(made: tuple[Study, Path, Path], re
     study, there, file = made
     compared(study, results, with_columns(file, tmp_path / "older.parquet", without="variance_inner"))
     assert reports(results)["comparisons.json"] == reports(there)["comparisons.json"]
-    with pytest.raises(StoreError, match="its columns are others"):
+    with pytest.raises(StoreError, match="its columns differ"):
         compared(study, results, with_columns(file, tmp_path / "newer.parquet", more="variance_outer"))
 
 
@@ -165,7 +165,7 @@ def test_what_is_no_archive_is_refused(made: tuple[Study, Path, Path], results: 
         with pytest.raises(StoreError, match="must be an archive written by `hfbench export`"):
             compared(study, results, other)
     pd.DataFrame({"key": ["a"]}).to_parquet(other)
-    with pytest.raises(StoreError, match="its columns are others"):
+    with pytest.raises(StoreError, match="its columns differ"):
         compared(study, results, other)
     with pytest.raises(StoreError, match="must be an archive"):
         compared(study, results, tmp_path / "nowhere.parquet")
