@@ -1,6 +1,6 @@
 """Interchangeable parts: protocols, hyper-parameters, registry, families and plugin files.
 
-Plugins import from here: the names below, each loaded when it is first asked for.
+Plugins import the names below from here. Each is loaded at its first use.
 """
 
 from __future__ import annotations

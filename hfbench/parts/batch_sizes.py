@@ -6,9 +6,9 @@ from hfbench.errors import ConfigError
 
 
 def cases(size: float, total: int, setting: str) -> int:
-    """A size given as a fraction of the `total` training cases (up to 1) or as a number of cases (above 1).
+    """Number of cases for a size, which is a fraction of the `total` training cases (up to 1) or a number (above 1).
 
-    Raises ConfigError, which begins with the name of the scheduler's setting, if there are fewer cases.
+    Raises ConfigError, with the name of the scheduler's setting, if the batch exceeds the training cases.
     """
     number = round(size * total) if size <= 1 else round(size)
     if number > total:

@@ -1,9 +1,9 @@
-"""Data files: found in the user's folders or the cache, downloaded otherwise, and never used unverified.
+"""Data files: found in the user's folders or the cache, downloaded otherwise, and always verified.
 
-Looked for in this order: the folder given (`--data`), the folder named by HFBENCH_DATA, the user cache; what is in none
-of them is downloaded into the cache, mirror after mirror. Checksums are of the *decompressed* bytes, so a re-compressed
-copy is as good as the original. A damaged file in a folder of the user is an error, never replaced behind their back;
-a damaged file in the cache is ours and is fetched again.
+The folders are searched in this order: the folder given (`--data`), the folder named by HFBENCH_DATA, the user cache.
+A file that none of them has is downloaded into the cache, from the first mirror that works. Checksums are of the
+*decompressed* bytes, so that a re-compressed copy is as good as the original. A damaged file in a folder of the user is
+an error and is never replaced; a damaged file in the cache is downloaded again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _verified: set[tuple[str, int, int, str]] = set()  # path, mtime, size, sha256: 
 class DataFile:
     """A file of a data set: `path` below any data folder, sha256 of its decompressed bytes, mirrors in order.
 
-    An empty sha256 means that no checksum is known: whoever reads the file must check what is in it. An `optional` file
-    is used where it exists and not missed elsewhere. Raises DataError for a path that could leave its folder, something
-    that is no sha256, and an address that is not http(s).
+    An empty sha256 means that no checksum is known; the reader of the file must check its contents. An `optional` file
+    is used if it exists, and is not required. Raises DataError for a path that could leave its folder, for a malformed
+    sha256, and for an address that is not http(s).
     """
 
     path: str
@@ -56,7 +56,7 @@ class DataFile:
                 raise DataError(f"{self.path}: a mirror must be an http or https address, but got {url!r}.")
 
     def below(self, folder: Path) -> Path:
-        """Where the file is if it is in `folder`."""
+        """Path of the file in `folder`."""
         return folder.joinpath(*PurePosixPath(self.path).parts)
 
 
@@ -65,28 +65,28 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that is looked in, and who named it."""
+    """A folder to search, and the source of its name."""
 
     folder: Path
     named_by: str
 
     def __str__(self) -> str:
-        """The folder, and what is wrong with it; the cache may not exist yet."""
+        """The folder, and the problem with it, if any; the cache may not exist yet."""
         wrong = ""
         if self.named_by != CACHE and not self.folder.is_dir():
-            wrong = ": is no folder" if self.folder.exists() else ": does not exist"
+            wrong = ": is not a folder" if self.folder.exists() else ": does not exist"
         return f"{self.folder} ({self.named_by}){wrong}"
 
 
 def cache_folder() -> Path:
-    """The user cache, where downloads go."""
+    """The user cache, the folder of downloads."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("hfbench", appauthor=False))
 
 
 def where(data: str | None = None) -> list[Place]:
-    """The folders looked in, in order. Raises DataError if `data` is given and is no folder."""
+    """The folders to search, in order. Raises DataError if `data` is given and is not a folder."""
     return [*_of_the_user(data), Place(cache_folder(), CACHE)]
 
 
@@ -98,7 +98,7 @@ def _of_the_user(data: str | None) -> list[Place]:
 
 
 def present(file: DataFile, data: str | None = None) -> Path | None:
-    """The first copy in the folders, whatever is in it. Raises DataError as `where` does."""
+    """The first copy in the folders, not verified; None if there is none. Raises DataError as `where` does."""
     paths = (file.below(place.folder) for place in where(data))
     return next((path for path in paths if path.exists()), None)
 
@@ -126,20 +126,20 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system says, without the path that it may repeat."""
+    """The system's error message, without the path that it may repeat."""
     return (getattr(error, "strerror", None) or str(error)).rstrip(".")
 
 
 @dataclass(frozen=True)
 class _Damage:
-    """What is wrong with a file: in two words, and what was found in place of the checksum."""
+    """Damage of a file: a short description, and the checksum found instead."""
 
     brief: str
     found: str
 
 
 def _damage(file: DataFile, path: Path) -> _Damage | None:
-    """What is wrong with the file at `path`, or None; a file found good is not hashed again until it changes."""
+    """Damage of the file at `path`, or None. A good file is not hashed again until it changes."""
     try:
         status = path.stat()
         seal = (str(path.absolute()), status.st_mtime_ns, status.st_size, file.sha256)
@@ -147,7 +147,7 @@ def _damage(file: DataFile, path: Path) -> _Damage | None:
             return None
         found = hashlib.sha256(_unpacked(path)).hexdigest()
     except _UNREADABLE as error:
-        return _Damage("cut short or corrupt", f"nothing that can be read: {_reason(error)}")
+        return _Damage("cut short or corrupt", f"not readable: {_reason(error)}")
     if file.sha256 and found != file.sha256:
         return _Damage("wrong checksum", f"sha256 {found}")
     _verified.add(seal)
@@ -180,9 +180,9 @@ def read_file(file: DataFile, data: str | None = None) -> bytes:
 
 
 def verify(file: DataFile, data: str | None = None) -> Path | None:
-    """The file, hashed anew whatever is remembered of it, or None if it is optional and absent. Downloads nothing.
+    """The file, always hashed anew, or None if it is optional and absent. Downloads nothing.
 
-    Raises DataError if it is damaged, in the cache too, or is missing and not optional.
+    Raises DataError if it is damaged, even in the cache, or if it is missing and not optional.
     """
     for place in where(data):
         path = file.below(place.folder)
@@ -227,7 +227,7 @@ def _download(file: DataFile, data: str | None) -> Path:
 
 
 def _fetched(file: DataFile, url: str, fresh: Path) -> str | None:
-    """Why the copy of a mirror is none, or None where it is at `fresh` and good."""
+    """Reason why a mirror's copy cannot be used, or None if it was written to `fresh` and is good."""
     from hfbench.parts.download import FAILURES, reason_of
 
     try:
@@ -250,7 +250,7 @@ def _get(url: str, target: Path) -> None:
 def _damaged(file: DataFile, place: Place, damage: _Damage) -> str:
     expected = f"sha256 {file.sha256}" if file.sha256 else "a file that can be read"
     if place.named_by == CACHE and file.urls:
-        cure = "It is in the cache and is fetched again when it is needed; `hfbench data fetch` does so now."
+        cure = "It is in the cache and is downloaded again when it is needed; `hfbench data fetch` does so now."
     elif file.urls:
         cure = "Replace it, or delete it: it is then taken from the next folder that has it, or downloaded."
     else:
@@ -264,7 +264,7 @@ def _damaged(file: DataFile, place: Place, damage: _Damage) -> str:
 
 
 def missing_files(files: Sequence[DataFile], data: str | None = None, failed: Sequence[str] = ()) -> str:
-    """The message on files that are in no folder, and on the mirrors that `failed` to give them, with the reasons."""
+    """Message about files that no folder has, and about the mirrors that `failed` to provide them, with the reasons."""
     paths = [file.path for file in files]
     subject = f"{paths[0]} is" if len(paths) == 1 else f"{len(paths)} data files are"
     lines = [f"{subject} in none of the data folders{' and could not be downloaded' if failed else ''}."]
@@ -285,6 +285,6 @@ def _indented(lines: Iterable[str]) -> list[str]:
 
 
 def _copy_in(files: Sequence[DataFile], place: Place) -> str:
-    """Only the cache's copy may be damaged: in a folder of the user that is an error of its own."""
+    """A note if the cache's copy is damaged; a damaged file in a folder of the user is a separate error."""
     damaged = any(file.below(place.folder).exists() for file in files)
     return ": the copy there is damaged" if damaged else ""

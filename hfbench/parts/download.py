@@ -1,4 +1,4 @@
-"""Download of one address into a file, and why it failed in a few words."""
+"""Download of one address into a file, with a short reason if it fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BROKEN = (IncompleteRead, ConnectionResetError, gzip.BadGzipFile, EOFError, zlib
 
 
 class PatientConnection(HTTPConnection):
-    """Waits longer for an answer than for the connection."""
+    """Connection with a longer timeout for the answer than for connecting."""
 
     def connect(self) -> None:
         super().connect()
@@ -37,7 +37,7 @@ class OpenHTTPS(HTTPSHandler):
 
 
 def download(url: str, target: Path) -> None:
-    """Fills `target` with what the address gives, or raises one of FAILURES."""
+    """Downloads the address into `target`, or raises one of FAILURES."""
     request = Request(url, headers={"User-Agent": "hfbench"})  # some servers refuse Python's own name
     with build_opener(OpenHTTP, OpenHTTPS).open(request, timeout=CONNECT) as response:
         body = response.read()
@@ -46,7 +46,7 @@ def download(url: str, target: Path) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """A failure in a few words; urllib wraps what happens before the answer in a URLError."""
+    """Short reason for a failure; urllib wraps errors before the answer in a URLError."""
     if isinstance(error, HTTPError):
         return f"HTTP {error.code}"
     cause = error.reason if isinstance(error, URLError) else error

@@ -1,4 +1,4 @@
-"""Families of parts: the methods, values and hyper-parameters that each must have, checked before any run."""
+"""Families of parts: required methods, values and hyper-parameters, checked before any run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAMILIES = tuple(PROMISED)
 
 
 def check_part(family: str, name: str, cls: Any) -> type[Any]:
-    """The class, if it is a part and keeps what its family promises. Raises HfbenchError saying what it lacks."""
+    """Returns the class if it is a part of the family. Raises HfbenchError, which names the members it lacks."""
     check_name(name, family)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise HfbenchError(
@@ -62,12 +62,12 @@ def _check_hyperparameters(cls: type[Any]) -> None:
 
 
 def lacking(family: str, part: Any) -> list[str]:
-    """What the family promises and the part, a class or a built one, does not have."""
+    """Members that the family requires and the part, a class or an instance, does not have."""
     return [promise for promise in PROMISED[family] if not _keeps(part, promise)]
 
 
 def _keeps(part: Any, promise: str) -> bool:
-    """Whether the part has the value or method promised, and the method can be called so: `begin(total)`."""
+    """True if the part has the required value or method, and the method accepts the call: `begin(total)`."""
     name, call, arguments = promise.rstrip(")").partition("(")
     if not call:
         return hasattr(part, name) or name in getattr(part, "__dataclass_fields__", ())
@@ -86,7 +86,7 @@ def _keeps(part: Any, promise: str) -> bool:
 
 
 def described(spec: Any) -> str:
-    """What was given in place of a part; of a built part of another family, which."""
+    """Description of a value given instead of a part; for a part of another family, with that family."""
     built = dataclasses.is_dataclass(spec) and not isinstance(spec, type)
     other = next((family for family in FAMILIES if built and not lacking(family, spec)), None)
     return f"{spec!r}, which is a {other}" if other else repr(spec)
@@ -97,7 +97,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def file_of(cls: type[Any]) -> str:
-    """The file a class is from, without detours; where there is none, its module and name."""
+    """The file of a class as a plain path, or its module and name if it has no file."""
     try:
         return plugin_errors.plain_path(inspect.getfile(cls))
     except (OSError, TypeError):  # classes typed at a prompt have no file

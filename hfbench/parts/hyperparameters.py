@@ -1,14 +1,14 @@
-"""Hyper-parameters: declared once, on the part's frozen dataclass, and read from there by everything else.
+"""Hyper-parameters: declared once, on the part's frozen dataclass, and read from there everywhere.
 
     @part
     class RelativeProgress:
-        '''One line on what the part does.'''
+        '''One line that describes the part.'''
 
         epsilon: Annotated[float, Log(1e-5, 1e-2), Within("(0, 1)"), "least relative gain per step"] = 5e-4
 
-The annotation carries the search range (`Log`, `Linear`, `Integers`, `Choice`), the values that are allowed at all
-(`Within`, an interval; `Choice` allows its own values only) and the meaning in one line. `@part` makes the class a
-frozen keyword-only dataclass that refuses values of a wrong type or out of range, whoever constructs it.
+The annotation gives the search range (`Log`, `Linear`, `Integers`, `Choice`), the allowed values (`Within`, an
+interval; `Choice` allows its own values only) and the meaning in one line. `@part` makes the class a frozen
+keyword-only dataclass that raises ConfigError for values of a wrong type or out of range.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ Search = Log | Linear | Integers | Choice
 
 
 class Within:
-    """The values allowed at all, as an interval in the usual notation: `Within("(0, 1]")`, `Within("[0, inf)")`."""
+    """The allowed values, as an interval in the usual notation: `Within("(0, 1]")`, `Within("[0, inf)")`."""
 
     def __init__(self, interval: str) -> None:
         parts = re.fullmatch(r"([(\[])([^,]+),([^,]+)([)\]])", interval)
@@ -122,7 +122,7 @@ class Within:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One field of a part: what it is called, may be, is by default, and means."""
+    """One field of a part: name, type, default, allowed values, search range and meaning."""
 
     name: str
     type: Any
@@ -172,7 +172,7 @@ def _read(field: dataclasses.Field[Any], hint: Any) -> Hyperparameter:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def part(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen keyword-only dataclass that checks its fields against their declarations."""
+    """Class decorator: makes a frozen keyword-only dataclass that checks its fields against their declarations."""
     own_check = getattr(cls, "__post_init__", None)  # its own, or the one of a part it derives from
 
     def __post_init__(self: Any) -> None:
@@ -189,14 +189,14 @@ def part(cls: type[T]) -> type[T]:
 
 
 def check_defaults(part: type) -> None:
-    """Raises ConfigError, naming the hyper-parameter, where a default is of another type or range than declared."""
+    """Raises ConfigError, which names the hyper-parameter, if a default has another type or range than declared."""
     for hyperparameter in hyperparameters(part):
         if not hyperparameter.required:
             check_value(hyperparameter, hyperparameter.default, f"the default of {hyperparameter.name}")
 
 
 def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
-    """The value as its declared type (whole numbers pass for floats), or a ConfigError naming `where`."""
+    """The value as its declared type; whole numbers pass for floats. Raises ConfigError, which names `where`."""
     name = where or declared.name
     if not _is_a(value, declared.type):
         raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {value!r}.")
@@ -217,7 +217,7 @@ def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
 
 
 def _is_a(value: Any, expected: Any, exact: bool = False) -> bool:
-    """Whether the value has the expected type; unless `exact`, whole numbers pass for floats."""
+    """True if the value has the expected type; unless `exact`, whole numbers pass for floats."""
     if get_origin(expected) in (Union, UnionType):
         return any(_is_a(value, option, exact) for option in get_args(expected))
     if get_origin(expected) is Literal:
@@ -245,7 +245,7 @@ def _type_name(expected: Any) -> str:
 
 @contextmanager
 def located(where: str) -> Iterator[None]:
-    """Prefixes the messages of the errors raised inside by where they come from, a file or a key path."""
+    """Prefixes the messages of errors raised inside with their origin, a file or a key path."""
     try:
         yield
     except HfbenchError as error:
@@ -278,10 +278,10 @@ def build_part(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
 
 
 def blame(part: type, where: str, error: HfbenchError) -> tuple[str, str]:
-    """The key path an error of a part is about, and what is wrong there.
+    """The key path that an error of a part is about, and the problem.
 
-    A part does not know where it stands: it begins a message with the name of its setting, `size: must …`, or with
-    none. The path is `where.size`, or `where`.
+    A part does not know its key path. Its message begins with the name of its setting, `size: must …`, or with none.
+    The path is `where.size`, or `where`.
     """
     setting, _, problem = str(error).partition(": ")
     if any(setting == hyperparameter.name for hyperparameter in hyperparameters(part)):

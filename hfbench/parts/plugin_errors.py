@@ -15,7 +15,7 @@ PYTHON = Path(traceback.__file__).parent
 
 
 def reason(error: BaseException) -> str:
-    """`ZeroDivisionError: division by zero (/home/me/plugin.py:3)`: one line, no full stop, and where it arose."""
+    """One line with the place, without full stop: `ZeroDivisionError: division by zero (/home/me/plugin.py:3)`."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
     said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
@@ -24,9 +24,9 @@ def reason(error: BaseException) -> str:
 
 
 def plugin_traceback(error: BaseException) -> str:
-    """The traceback from the first foreign line on: the importing that led there says nothing.
+    """The traceback from the first foreign line on, without the imports that led there.
 
-    An error of ours says what is wrong in the last foreign line, and is not followed to where it is raised.
+    For an error that hfbench raises, it ends at the last foreign line, which caused it.
     """
     full = traceback.TracebackException.from_exception(error)
     foreign = [index for index, frame in enumerate(full.stack) if not _is_ours(frame.filename)]
@@ -39,9 +39,9 @@ def plugin_traceback(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The report without the exception, for a message that said it in one line by `reason`; "" if nothing is left.
+    """The report without the exception, for a message that already has its `reason`; "" if nothing is left.
 
-    Of what one line cannot hold all is there: more lines than one, and the place in a file that is no Python.
+    It has all that one line cannot hold: a chain of foreign lines, and the place in a file that is not Python.
     """
     if isinstance(error, SyntaxError) or "\n" in str(error).strip():
         return plugin_traceback(error)
@@ -50,14 +50,15 @@ def trace(error: BaseException) -> str:
 
 
 def plain_path(file: str) -> str:
-    """The path of a file without detours by `..`; what is no file, such as `<string>`, is as it is."""
+    """The path of a file without `..`; other names, such as `<string>`, are unchanged."""
     return os.path.realpath(file) if os.path.exists(file) else file
 
 
 def _places(error: BaseException) -> list[traceback.FrameSummary]:
-    """The foreign lines that led to an exception; those of shipped parts only where there are no others.
+    """The foreign lines that led to an exception; lines of shipped parts only if there are no others.
 
-    What an error of ours says is meant for whoever wrote the other lines: it needs no place in a shipped part.
+    The message of an error that hfbench raises is for the author of the foreign lines, so a place in a shipped part is
+    not needed.
     """
     foreign = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     others = [frame for frame in foreign if CORE not in Path(frame.filename).parents]
@@ -65,7 +66,7 @@ def _places(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def _is_ours(file: str) -> bool:
-    """Whether a file is the core's, Python's or torch's; the plugin folders and what else is installed are foreign."""
+    """True for files of the core, Python and torch; plugin folders and other installed packages are foreign."""
     path = Path(file)
     pythons = PYTHON in path.parents and "site-packages" not in path.parts
     backport = "importlib_metadata" in path.parts  # which others may have put in the place of Python's

@@ -4,9 +4,8 @@ The file adds its parts itself, as a notebook does:
 
     hfbench.registry.add("solver", "steepest", SteepestDescent)
 
-It runs once per process, whatever names it by, as a module of its own, and once more when it has changed. One that
-fails is skipped whole: nothing it had added stays, what it raised is kept in `registry.skipped`, and other parts are
-not affected.
+The file runs once per process, as a separate module, and again when it has changed. A file that fails is skipped as a
+whole: nothing it added stays, its exception is kept in `registry.skipped`, and other parts are not affected.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from hfbench.parts import plugin_errors, registry
 
 
 def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
-    """Runs a plugin file; its absolute path is returned. One that fails is noted in `registry.skipped`.
+    """Runs a plugin file and returns its absolute path. A file that fails is noted in `registry.skipped`.
 
-    Raises ConfigError, beginning with `where`, if there is no such file or it is no Python file, and DuplicatePartError
-    if it claims a name that is taken: which part is meant must not depend on what could be loaded.
+    Raises ConfigError, which begins with `where`, if there is no such file or it is not a Python file. Raises
+    DuplicatePartError if it claims a name that is taken.
     """
     path = Path(os.path.expanduser(file))  # which leaves a user it does not know alone
     if not path.is_file():
@@ -50,7 +49,7 @@ def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
 
 
 def _run(path: Path) -> None:
-    """Imports the file unless it has been. Of one that fails nothing stays."""
+    """Imports the file unless it was imported before. Nothing stays of a file that fails."""
     name = module_name(path)
     if name in sys.modules:
         return
@@ -63,14 +62,14 @@ def _run(path: Path) -> None:
 
 
 def module_name(path: Path) -> str:
-    """The name a plugin file is imported under: other folders and other contents make other modules."""
+    """The module name of a plugin file; it differs by folder and contents."""
     identity = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:8]
     word = re.sub(r"\W", "_", path.stem)
     return f"hfbench_plugin_{word}_{identity}"
 
 
 def import_file(name: str, path: str | Path) -> None:
-    """Runs a Python file as the module `name`, which is known by that name unless it fails."""
+    """Runs a Python file as the module `name`, which is registered under that name unless it fails."""
     spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     assert spec is not None  # it has a loader
     assert spec.loader is not None
@@ -83,7 +82,7 @@ def import_file(name: str, path: str | Path) -> None:
 
 
 class _Source(SourceFileLoader):
-    """Runs what the file says now, where bytecode of another state is told from it by whole seconds and size alone."""
+    """Loader that always compiles the current file, since cached bytecode is checked by whole seconds and size only."""
 
     def get_code(self, fullname: str) -> CodeType | None:
         return self.source_to_code(self.get_data(self.path), self.path)

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class Breakdown(Enum):
-    """Why an algorithm could not continue; the value is the message."""
+    """Reason why an algorithm could not continue; the value is the message."""
 
     NONPOSITIVE_CURVATURE = "pᵀAp <= 0: A is not positive definite along p"
     ZERO_RIGHT_HAND_SIDE = "the gradient is zero: there is nothing to solve"
 
 
 class Stop(Enum):
-    """Why an inner solve ended; the value is the message."""
+    """Reason why an inner solve ended; the value is the message."""
 
     RELATIVE_PROGRESS = "the quadratic gained less than k*epsilon over the last k steps"
     RESIDUAL = "the relative residual is below its tolerance"
     BACKWARD_ERROR = "the backward error is below its tolerance"
-    FIXED_ITERATIONS = "the fixed number of inner iterations was done"
+    FIXED_ITERATIONS = "the fixed number of inner iterations was reached"
     FIXED_WORK = "the fixed number of products was spent"
     MAX_ITERATIONS = "the maximum number of inner iterations was reached"
     BREAKDOWN = "the algorithm could not continue"
@@ -49,7 +49,7 @@ class Stop(Enum):
 class System(Protocol):
     """The damped Gauss-Newton system A x = -g, A = G + mu D + lambda I, also as the least-squares problem min ‖Ãx - b̃‖.
 
-    ÃᵀÃ = A and Ãᵀb̃ = -g. Vectors of the residual space have one block more than there are parameters.
+    ÃᵀÃ = A and Ãᵀb̃ = -g. Vectors of the residual space have one block more than the parameters.
     """
 
     @property
@@ -75,9 +75,9 @@ class System(Protocol):
 class BuiltPreconditioner(Protocol):
     """A built preconditioner M = E Eᵀ, symmetric and positive, approximating A.
 
-    One whose solves are the same operations on the same memory whatever v holds, and change nothing but the counts of
-    the linearisation's ledger, may say `replayable: ClassVar[bool] = True`: on a GPU an iteration is then replayed
-    as one CUDA graph (`hfbench.inner_solve.iteration`).
+    It may declare `replayable: ClassVar[bool] = True` if its solves are the same operations on the same memory for
+    every v, and change nothing but the counts of the linearisation's ledger. On a GPU an iteration is then replayed as
+    one CUDA graph (`hfbench.inner_solve.iteration`).
     """
 
     def solve(self, v: Vector) -> Vector:
@@ -94,7 +94,7 @@ class BuiltPreconditioner(Protocol):
 
 
 class SolverState(Protocol):
-    """What every solver knows after k steps. Rules may ask for more and say so in `needs`."""
+    """State of a solver after k steps. Rules may need more entries, which they name in `needs`."""
 
     @property
     def k(self) -> int: ...
@@ -112,7 +112,7 @@ class SolverState(Protocol):
 
     @property
     def products(self) -> float:
-        """Products with A so far; one with Ã and one with Ãᵀ make one."""
+        """Products with A so far; one with Ã and one with Ãᵀ count as one."""
         ...
 
     @property
@@ -122,8 +122,9 @@ class SolverState(Protocol):
 class InnerSolver(Protocol):
     """A `@part` class. `iterates` is the paper's algorithm as a generator; it knows no tolerance, clock or printing.
 
-    `monotone` names what of its states never increases from one to the next, but for rounding. A solver that has no use
-    for a preconditioner says `takes_preconditioner: ClassVar[bool] = False`, and then meets only trivial ones.
+    `monotone` names the entries of its states that never increase from one to the next, except by rounding. A solver
+    that uses no preconditioner declares `takes_preconditioner: ClassVar[bool] = False`, and then gets trivial ones
+    only.
     """
 
     monotone: ClassVar[tuple[str, ...]]  # names of state attributes, such as "q"
@@ -144,9 +145,9 @@ class Rule(Protocol):
 class Preconditioner(Protocol):
     """A `@part` class that builds M once per outer iteration.
 
-    `cases` says on which batch: "gradient" (Martens) or "curvature" (Chapelle-Erhan). One that does nothing says
-    `trivial: ClassVar[bool] = True` and goes with every solver. One that keeps something from step to step has
-    `begin` as well (`StatefulPreconditioner`); its `build` is then the first step's.
+    `cases` names the batch it is built on: "gradient" (Martens) or "curvature" (Chapelle-Erhan). One that does nothing
+    declares `trivial: ClassVar[bool] = True` and goes with every solver. One that keeps a state from step to step has
+    `begin` as well (`StatefulPreconditioner`); its `build` is then that of the first step.
     """
 
     cases: ClassVar[str]
@@ -157,10 +158,10 @@ class Preconditioner(Protocol):
 
 
 class StatefulPreconditioner(Preconditioner, Protocol):
-    """One whose M depends on the steps before; its `begin` gives the state of one run, as a scheduler's does."""
+    """A preconditioner whose M depends on earlier steps. Its `begin` gives the state of one run, as for a scheduler."""
 
     def begin(self, model: nn.Module) -> PreconditionerState:
-        """The start of a run. Raises ConfigError for a model it cannot precondition, as far as the model shows it."""
+        """The state at the start of a run. Raises ConfigError for a model that it visibly cannot precondition."""
         ...
 
 
@@ -172,11 +173,11 @@ class PreconditionerState(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data and tensors, which later builds do not change; empty if nothing is kept."""
+        """Plain data and tensors that later builds do not change; empty if there is no state."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a state, an empty one being the start. Raises ConfigError, and loads nothing, for another's."""
+        """Continues from a state; an empty one is the start. Raises ConfigError and loads nothing if it is foreign."""
         ...
 
 
@@ -184,7 +185,7 @@ class PreconditionerState(Protocol):
 
 
 class StepRecord(Protocol):
-    """What one outer iteration did, as plain values by trace column."""
+    """Record of one outer iteration, as plain values by trace column."""
 
     def to_row(self) -> dict[str, Any]:
         """At least `gradient_norm` and `objective_after`, which may be None."""
@@ -192,7 +193,7 @@ class StepRecord(Protocol):
 
 
 class Optimizer(Protocol):
-    """One optimiser at work on one model: `hfbench.HessianFree`, or what a baseline begins."""
+    """An optimiser of one model: `hfbench.HessianFree`, or the one that a baseline begins."""
 
     ledger: Ledger
     mu_D: tuple[float, ...]  # the weight decay of f, one number per parameter block
@@ -204,9 +205,9 @@ class Optimizer(Protocol):
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
     ) -> StepRecord:
-        """One outer iteration on the cases given; its record has the entries of `STEP_EVIDENCE` that are asked for.
+        """One outer iteration on the given cases. Its record has the entries of `STEP_EVIDENCE` that `needs` names.
 
-        Raises ConfigError for evidence it cannot give.
+        Raises ConfigError for evidence that it cannot give.
         """
         ...
 
@@ -216,7 +217,7 @@ class Optimizer(Protocol):
 
 @runtime_checkable
 class SupportsPrepare(Protocol):
-    """An optimiser that checks and measures what is new about a batch before a step's time begins."""
+    """An optimiser that checks a new kind of batch, and measures its memory, before the timed step begins."""
 
     def prepare(
         self,
@@ -228,7 +229,7 @@ class SupportsPrepare(Protocol):
 
 
 class Baseline(Protocol):
-    """A `@part` class: what a user would pick instead of a Hessian-free method."""
+    """A `@part` class: an optimiser to compare Hessian-free methods with."""
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> Optimizer:
         """The optimiser of f(w) = (1/n) Σ loss(z_i, t_i) + (1/2) wᵀ(mu D)w for this model."""
@@ -240,7 +241,7 @@ class Baseline(Protocol):
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How many cases the next step's gradient and curvature see, how they are drawn, and why."""
+    """Plan of the next step's batch: numbers of cases of gradient and curvature, their order, and the reason."""
 
     gradient: int
     curvature: int
@@ -250,7 +251,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a step showed about its batch; entries a scheduler does not name in `needs` may be None."""
+    """Evidence of a step about its batch. Entries that a scheduler does not name in `needs` may be None."""
 
     iteration: int
     batch: int  # gradient cases of the step
@@ -264,7 +265,7 @@ STEP_EVIDENCE = ("variance_l1", "variance_inner")  # measured by the step itself
 
 
 class Scheduler(Protocol):
-    """A `@part` class; its `begin` gives the stateful plan of one run."""
+    """A `@part` class that plans batch sizes; its `begin` gives the stateful schedule of one run."""
 
     needs: ClassVar[tuple[str, ...]]  # among STEP_EVIDENCE and "validation_objective"
 
@@ -282,7 +283,7 @@ class Schedule(Protocol):
         ...
 
     def next(self, evidence: Evidence) -> BatchPlan:
-        """The plan of the step after the one the evidence comes from."""
+        """The plan of the step after the one that gave the evidence."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -294,7 +295,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Cases of one part of a data set: inputs (cases × features) and targets."""
+    """Cases of one split of a data set: inputs (cases × features) and targets."""
 
     inputs: Tensor
     targets: Tensor
@@ -315,7 +316,7 @@ class TaskData:
 class Task(Protocol):
     """A `@part` class: data, model, loss, and the target and budget fixed beforehand.
 
-    `files` lists what `load` reads from disk; empty for generated data. `generator`s come from named streams of the
+    `files` lists the files that `load` reads; it is empty for generated data. Generators come from named streams of the
     run's seed, so that all methods of a study share split and initial weights.
     """
 
@@ -327,7 +328,7 @@ class Task(Protocol):
     budget: ClassVar[Mapping[str, float]]  # default budget: passes, seconds, products or iterations
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
-        """The data as float32; `generator` draws the validation split; `data` overrides where files are looked for."""
+        """The data as float32; `generator` draws the validation split; `data` is a folder to search first."""
         ...
 
     def model(self, generator: torch.Generator) -> nn.Module:
@@ -341,8 +342,8 @@ class Task(Protocol):
 
 @runtime_checkable
 class HasPictures(Protocol):
-    """A task whose outputs can be looked at: a report shows some of them beside their targets."""
+    """A task whose outputs are images; a report shows some of them next to their targets."""
 
     def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What outputs and targets (cases × …) look like: two of (cases × height × width), usually in [0, 1]."""
+        """Images of outputs and of targets (cases × …): two tensors (cases × height × width), usually in [0, 1]."""
         ...

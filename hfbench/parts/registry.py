@@ -1,4 +1,4 @@
-"""Registry of parts by name: built-in and third-party ones are entry points alike, imported only when asked for.
+"""Registry of parts by name. Built-in and third-party parts are entry points, imported at first use.
 
 The group of a family is `hfbench.solvers`, `hfbench.preconditioners`, `hfbench.schedulers`, `hfbench.tasks`,
 `hfbench.rules` or `hfbench.optimizers`. `add` registers a class for this process alone, as a notebook does.
@@ -26,7 +26,7 @@ GROUPS = {f"{PREFIX}{family}s": family for family in FAMILIES}
 
 
 class FailedPlugin(NamedTuple):
-    """Why a plugin file could not be loaded (hfbench/parts/plugin_files.py)."""
+    """Reason why a plugin file could not be loaded (hfbench/parts/plugin_files.py)."""
 
     why: str  # in one line
     traceback: str
@@ -52,10 +52,10 @@ def families_of(name: str) -> list[str]:
 
 
 def get(family: str, name: str) -> type[Any]:
-    """The class registered under `name`, imported now.
+    """The class registered under `name`, imported by this call.
 
-    Raises UnknownPartError, with the nearest and all known names; DuplicatePartError, naming both owners; HfbenchError,
-    chained to the original exception, if the plugin cannot be imported or is no part of this family.
+    Raises UnknownPartError, with the nearest and all known names; DuplicatePartError, with both owners; HfbenchError,
+    chained to the original exception, if the plugin cannot be imported or is not a part of this family.
     """
     found = _find(family, name)
     if isinstance(found, type):
@@ -76,10 +76,9 @@ def get(family: str, name: str) -> type[Any]:
 def add(family: str, name: str, cls: type[Any]) -> None:
     """Registers a class for this process.
 
-    The same class (by file and qualified name) may be added again, as re-running a notebook cell does, and one that an
-    entry point of this name names already.
-    Raises ConfigError for a name with other characters than letters, digits, - and _, DuplicatePartError if the name is
-    taken, HfbenchError if `cls` is no part of the family.
+    The same class (by file and qualified name) may be added again, for example by a notebook cell, or if an entry point
+    of this name already names it. Raises ConfigError for a name with other characters than letters, digits, - and _;
+    DuplicatePartError if the name is taken; HfbenchError if `cls` is not a part of the family.
     """
     _check_family(family)
     families.check_part(family, name, cls)
@@ -109,13 +108,13 @@ def added() -> dict[tuple[str, str], type[Any]]:
 
 
 def forget() -> None:
-    """Takes back every class added in this process."""
+    """Removes every class added in this process."""
     _added.clear()
 
 
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """Undoes what was added in a block that an exception ends."""
+    """Removes the parts added in a block that an exception ends."""
     before = dict(_added)
     try:
         yield
@@ -126,13 +125,13 @@ def all_or_none() -> Iterator[None]:
 
 
 def origin(family: str, name: str) -> str:
-    """Who owns the name: distribution and version, or the file of an added class. Imports nothing; raises as `get`."""
+    """Owner of the name: distribution and version, or the file of an added class. Imports nothing; raises as `get`."""
     found = _find(family, name)
     return families.file_of(found) if isinstance(found, type) else _owner(found)
 
 
 def provenance(family: str, name: str) -> tuple[str, str]:
-    """Who owns the name, in which state: a distribution and its version, or a file and the start of its sha256.
+    """Owner of the name with its state: a distribution and its version, or a file and the start of its sha256.
 
     Imports nothing; raises as `get`.
     """
@@ -147,7 +146,7 @@ def provenance(family: str, name: str) -> tuple[str, str]:
 def one_line(family: str, name: str) -> str:
     """The first line of the part's docstring, read from its source: imports nothing.
 
-    Raises as `get`, as far as that can be told without importing; see hfbench/parts/source_docstrings.py.
+    Raises as `get`, as far as the source shows it; see hfbench/parts/source_docstrings.py.
     """
     found = _find(family, name)
     if isinstance(found, type):
@@ -159,10 +158,10 @@ def one_line(family: str, name: str) -> str:
 
 
 def build(family: str, spec: Any, where: str = "") -> Any:
-    """A part from its name, from a table `{"use": name, **settings}`, or as it is if already built.
+    """A part from its name or from a table `{"use": name, **settings}`; a built part is returned unchanged.
 
-    `where`, the key path the spec comes from, prefixes every message. Raises as `get`, and ConfigError for settings
-    the part does not accept.
+    `where`, the key path of the spec, prefixes every message. Raises as `get`, and ConfigError for settings that the
+    part does not accept.
     """
     _check_family(family)
     if isinstance(spec, str):
@@ -185,7 +184,7 @@ def build(family: str, spec: Any, where: str = "") -> Any:
 
 @cache
 def _installed(path: tuple[str, ...]) -> dict[tuple[str, str], tuple[metadata.EntryPoint, ...]]:
-    """Entry points by (family, name). `path` is sys.path, so that a changed one is read anew."""
+    """Entry points by (family, name). `path` is sys.path, so that they are read anew when it changes."""
     points = metadata.entry_points()
     found: dict[tuple[str, str], tuple[metadata.EntryPoint, ...]] = {}
     for group, family in GROUPS.items():
@@ -196,7 +195,7 @@ def _installed(path: tuple[str, ...]) -> dict[tuple[str, str], tuple[metadata.En
 
 @cache
 def _strays(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
-    """Entry points of groups that look like ours and are none."""
+    """Entry points of groups that begin with `hfbench.` but are no family."""
     points = metadata.entry_points()
     groups = [group for group in sorted(points.groups) if group.startswith(PREFIX) and group not in GROUPS]
     return tuple(point for group in groups for point in points.select(group=group))
@@ -223,7 +222,7 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
 
 
 def _target(point: metadata.EntryPoint, family: str) -> tuple[str, str]:
-    """The module and the class that an entry point names. Raises HfbenchError if it is not written so."""
+    """The module and the class of an entry point. Raises HfbenchError if it is malformed."""
     found = point.pattern.match(point.value)
     if found is None or not found["attr"]:
         raise HfbenchError(
@@ -233,9 +232,9 @@ def _target(point: metadata.EntryPoint, family: str) -> tuple[str, str]:
 
 
 def cure(name: str, near: str) -> str:
-    """Why a part of this name may not be known, for the end of a message: whose file was skipped, or what to do.
+    """End of a message about an unknown part: the plugin file that was skipped, or the remedy.
 
-    `near` is what `did_you_mean` found.
+    `near` is the result of `did_you_mean`.
     """
     if skipped:
         return "".join(f" The plugin {file} was skipped: {failed.why}." for file, failed in skipped.items())
@@ -247,7 +246,7 @@ def cure(name: str, near: str) -> str:
 
 
 def misspelt_groups() -> list[str]:
-    """A sentence on every entry point of a group `hfbench.…` that no family has, and that is read by nobody."""
+    """A sentence on every entry point of a group `hfbench.…` that is no family, and is therefore ignored."""
     return [_misspelt(point) for point in _strays(tuple(sys.path))]
 
 
@@ -269,6 +268,6 @@ def _owner(point: metadata.EntryPoint) -> str:
 
 @cache
 def _name_of(package: metadata.Distribution) -> str:
-    """Name and version, for which the whole of the package's metadata is parsed: once, not for each of its parts."""
+    """Name and version of a distribution, cached, since it takes parsing all of its metadata."""
     told = package.metadata
     return f"{told['Name']} {told['Version']}"

@@ -1,7 +1,7 @@
 """First docstring lines of classes, read from source without importing it.
 
-A plugin may bring torch, take seconds, or fail; none of it happens here. What can be told without importing is told: a
-module that is not there, a file that is no Python, a class that its module does not have.
+Importing a plugin may import torch, take seconds, or fail; reading its source does not. Errors that the source shows
+are reported: a missing module, a file that is not Python, a class that its module does not have.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ REEXPORTS = 8  # how often a name may be imported onward before it is given up
 
 
 def first_line_in_source(module: str, name: str) -> str:
-    """The first line of the docstring of the class `name` of a module; "" where the source cannot tell.
+    """The first line of the docstring of the class `name` of a module; "" if the source does not show it.
 
-    Raises HfbenchError if the module cannot be found or is no Python, or defines and imports no such name.
+    Raises HfbenchError if the module cannot be found or is not Python, or neither defines nor imports the name.
     """
     if not name.isidentifier():  # a class inside a class, or none at all
         return ""
@@ -46,7 +46,7 @@ def first_line_in_source(module: str, name: str) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module, found as an import finds it, but without importing the packages above it."""
+    """The file of a module, found as by an import, but without importing its parent packages."""
     path: Sequence[str] | None = None
     parts = module.split(".")
     for depth in range(len(parts)):
@@ -75,7 +75,7 @@ def _parsed(source: Path) -> ast.Module:
 
 
 def _imported(tree: ast.Module, name: str, module: str, is_package: bool) -> tuple[str, str] | None:
-    """Module and name that a top-level `from … import …` takes the name from."""
+    """Module and original name of a name imported by a top-level `from … import …`."""
     package = module if is_package else module.rpartition(".")[0]
     for node in tree.body:
         if not isinstance(node, ast.ImportFrom):
@@ -88,7 +88,7 @@ def _imported(tree: ast.Module, name: str, module: str, is_package: bool) -> tup
 
 
 def _assigned(tree: ast.Module, name: str) -> bool:
-    """Whether the name may be there all the same: assigned, or imported by a star or in a nested block."""
+    """True if the name may still exist: assigned, imported by a star, or imported in a nested block."""
     nodes = list(ast.walk(tree))
     imported = {
         alias.asname or alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names

@@ -177,13 +177,13 @@ def test_verify_of_a_corrupt_cache_says_that_it_is_fetched_again(cache):
     with pytest.raises(DataError) as caught:
         verify(DataFile(PLAIN.path, SHA, ("http://127.0.0.1/cases.gz",)))
     assert str(caught.value).startswith(f"{path} is damaged or is another file.\n")
-    assert str(caught.value).endswith("is fetched again when it is needed; `hfbench data fetch` does so now.")
+    assert str(caught.value).endswith("is downloaded again when it is needed; `hfbench data fetch` does so now.")
 
 
 @pytest.mark.parametrize("keep", [12, -9])
 def test_truncated_gzip(tmp_path, keep):
     path = put(tmp_path, gzip.compress(CONTENT)[:keep])
-    message = f"(?s)expected  sha256 {SHA}.*nothing that can be read: Compressed file"
+    message = f"(?s)expected  sha256 {SHA}.*not readable: Compressed file"
     with pytest.raises(DataError, match=message) as caught:
         find_file(PLAIN, str(tmp_path))
     assert str(caught.value).count(str(path)) == 1
@@ -201,7 +201,7 @@ def test_gzip_with_flipped_bits(tmp_path):
 def test_folder_in_place_of_the_file(tmp_path):
     path = tmp_path / PLAIN.path
     path.mkdir(parents=True)
-    with pytest.raises(DataError, match="found     nothing that can be read: Is a directory\n"):
+    with pytest.raises(DataError, match="found     not readable: Is a directory\n"):
         find_file(PLAIN, str(tmp_path))
     with pytest.raises(DataError, match=f"^{path}: cannot be read: Is a directory\\.$"):
         decompressed(path)
