@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a trace; what records, MLflow, figures and the reference say of it is read here."""
+    """A column of a trace, with the texts that records, MLflow, figures and the reference use."""
 
     name: str
     type: type
@@ -34,7 +34,7 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="seconds", type=float, unit="s", metric="cost/seconds", label="training time (s)",
-            meaning="on the clock of the method: evaluation and records do not count",
+            meaning="time of the steps, without evaluation and records",
         ),
         Column(
             name="work", type=float, unit="passes", metric="cost/work", label="work (passes over the training cases)",
@@ -47,15 +47,15 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="cases_gradient", type=int, unit="cases", metric="cost/cases_gradient",
-            meaning="cases put through so far for the gradient",
+            meaning="cases used so far for the gradient, repeated ones included",
         ),
         Column(
             name="cases_curvature", type=int, unit="cases", metric="cost/cases_curvature",
-            meaning="cases put through so far for the curvature",
+            meaning="cases used so far for the curvature, repeated ones included",
         ),
         Column(
             name="distinct_cases", type=int, unit="cases", metric="cost/distinct_cases",
-            label="distinct cases touched", meaning="training cases touched at least once",
+            label="distinct cases touched", meaning="training cases used at least once",
         ),
         Column(
             name="batch_gradient", type=int, unit="cases", metric="cost/batch_gradient", label="gradient batch",
@@ -66,7 +66,7 @@ COLUMNS: dict[str, Column] = {
             meaning="cases of this step for the curvature",
         ),
         Column(name="batch_order", type=str, meaning="how the cases of this step were drawn"),
-        Column(name="batch_reason", type=str, meaning="why the batch of this step has its size"),
+        Column(name="batch_reason", type=str, meaning="reason for the batch size of this step"),
         Column(
             name="train_objective_batch", type=float, metric="train/objective_batch",
             label="objective on the step's batch",
@@ -90,11 +90,11 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="variance_l1", type=float, metric="train/variance_l1", of_step=True,
-            meaning="‖Var(∇fᵢ)‖₁ on the gradient batch, where the schedule asks for it",
+            meaning="‖Var(∇fᵢ)‖₁ on the gradient batch, if the schedule needs it",
         ),
         Column(
             name="variance_inner", type=float, metric="train/variance_inner", of_step=True,
-            meaning="Var(∇fᵢᵀ∇f) on the gradient batch, where the schedule asks for it",
+            meaning="Var(∇fᵢᵀ∇f) on the gradient batch, if the schedule needs it",
         ),
         Column(
             name="damping", type=float, metric="opt/damping", label="damping lambda", of_step=True,
@@ -130,15 +130,15 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="product_mode", type=str, of_step=True,
-            meaning="how J v was taken: `chain`, `transpose` or `forward`",
+            meaning="how J v was computed: `chain`, `transpose` or `forward`",
         ),
         Column(
             name="precision", type=str, of_step=True,
-            meaning="of the step's products, as taken: `float64`, `float32`, `tf32` or `bfloat16`",
+            meaning="precision used for the step's products: `float64`, `float32`, `tf32` or `bfloat16`",
         ),
         Column(
             name="peak_memory", type=int, unit="bytes", metric="cost/peak_memory",
-            meaning="peak of the process since the run began; of the GPU where the run is on one",
+            meaning="peak of the process since the run began; of the GPU if the run is on one",
         ),
         Column(
             name="predicted_memory", type=int, unit="bytes", metric="cost/predicted_memory", of_step=True,
@@ -146,20 +146,20 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="step_memory", type=int, unit="bytes", metric="cost/step_memory",
-            meaning="peak of the process during the step, above what it held with the data alone; null where the "
-            "system cannot tell (anything but Linux and GPUs)",
+            meaning="peak of the process during the step, above its memory with the data alone; measured on "
+            "Linux and GPUs only, elsewhere null",
         ),
     )
 }  # fmt: skip
 
 
 def of_step() -> tuple[str, ...]:
-    """The columns that a step gives."""
+    """The columns taken from the record of a step."""
     return tuple(name for name, column in COLUMNS.items() if column.of_step)
 
 
 def row(values: Mapping[str, Any]) -> Row:
-    """A full row: every column, in order, as plain Python values; what is not given is None."""
+    """A full row: every column, in order, as plain Python values; missing values are None."""
     return {name: None if values.get(name) is None else column.type(values[name]) for name, column in COLUMNS.items()}
 
 

@@ -1,4 +1,4 @@
-"""Attempt at a run: from its last checkpoint to its result, failures included."""
+"""Attempt at a run, from its last checkpoint to its result or failure."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def attempt(
 ) -> dict[str, Any]:
     """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
 
-    A complete run is not repeated: its result is read. An exception becomes the outcome "failed" with its cause, its
-    message and the place where it arose; the traceback lies beside the result in error.txt. `limit` seconds of the wall
-    after its first step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before it.
+    A complete run is not repeated; its result is read. An exception becomes the outcome "failed" with its cause, its
+    message and its place; the traceback is in error.txt next to the result. After `limit` wall seconds from its first
+    step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before that step.
     """
     result = folder.result() or {}
     if folder.is_complete():
@@ -67,14 +67,14 @@ def attempt(
 def record_failure(
     spec: RunSpec, folder: RunFolder, study: str, error: str, details: str, cause: str = MACHINE
 ) -> dict[str, Any]:
-    """Writes the result of a run that could not be carried out, and returns it; `cause` as in `failure_causes`."""
+    """Writes and returns the result of a run that could not be made; `cause` as in `failure_causes`."""
     result = identity(spec, folder.key, study) | {"outcome": "failed", "cause": cause, "error": error}
     folder.fail(result, details)
     return result
 
 
 def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
-    """The run as its last checkpoint left it, or at its start."""
+    """The run at its last checkpoint, or at its start."""
     trace.import_writers()  # else its libraries, 100 MiB, would count for every run but a process's first
     reset_peak_memory()
     folder.create(spec.config())
@@ -90,20 +90,20 @@ def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
 
 
 def _recorded(spec: RunSpec, folder: RunFolder) -> list[BatchPlan] | None:
-    """The batches of the run that is followed, if one is."""
+    """The recorded batches that the run replays, if it replays another run's."""
     if not spec.follows:
         return None
     followed = folder.beside(spec.follows)
     if not followed.trace_path.exists():
         raise StoreError(
-            f"{spec.name} meets again the batches of {spec.method.batches_of}, whose run {spec.follows} has no trace: "
+            f"{spec.name} replays the batches of {spec.method.batches_of}, whose run {spec.follows} has no trace: "
             "it must have ended without failing first."
         )
     return plans(followed.rows())
 
 
 def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float, limit: float) -> None:
-    """Iterates until the run has an outcome, or time is up; saves checkpoints and reports progress on the way."""
+    """Iterates until the run has an outcome or the time is up, saving checkpoints and reporting progress."""
     began = saved = reported = now = time.monotonic()
     while live.outcome is None and (now - began < limit or len(live.rows) <= LEAST_STEPS):
         live.advance()
@@ -117,7 +117,7 @@ def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float, limit: 
 
 
 def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:
-    """Which run a result belongs to, and where it was made."""
+    """Columns of a result that identify the run, and the machine and versions it was made with."""
     libraries = {name: version(name) for name in ("hfbench", "torch", "numpy")}
     return {
         "key": key,
@@ -136,7 +136,7 @@ def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:
 
 
 def _provenance(spec: RunSpec) -> Iterator[tuple[str, str]]:
-    """Whose the parts of the run are, as far as they could be loaded."""
+    """Owners of the run's parts, as far as they could be loaded."""
     for family, settings in spec.parts():
         with suppress(HfbenchError):
             yield registry.provenance(family, settings["use"])
@@ -144,7 +144,7 @@ def _provenance(spec: RunSpec) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """One torch thread, so that runs beside each other neither slow nor flatter one another."""
+    """One torch thread, so that parallel runs do not affect each other's seconds."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,7 @@
-"""Batch replay: the recorded batches of one method as the schedule of another.
+"""Batch replay: a schedule that repeats the recorded batches of another method.
 
-Sizes and order come from the trace, the cases themselves from the seed's stream of the iteration, so that two methods
-of one seed see identical batches. Nothing is measured and nothing decided: no variance, no validation.
+Sizes and order come from the trace, and the cases from the seed's stream of the iteration, so that two methods of one
+seed see identical batches. A replay measures and decides nothing: it needs no variance and no validation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hfbench.parts.protocols import BatchPlan, Evidence
 
 
 class Replay:
-    """The recorded plans in order; after their end the last one is kept."""
+    """The recorded plans in order; after the last one, it is repeated."""
 
     def __init__(self, recorded: Sequence[BatchPlan]) -> None:
         """Raises ConfigError for a trace without a step."""

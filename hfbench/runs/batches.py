@@ -1,4 +1,4 @@
-"""Batches: the cases that a step sees. Schedulers decide sizes, this module draws."""
+"""Batches: the cases of a step. Schedulers decide the sizes, and this module draws the cases."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ORDERS = ("cyclic", "random")
 
 
 def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Indices of the gradient's and of the curvature's cases in step `iteration` (1, 2, …) of a set of `total`.
+    """Indices of the gradient's and the curvature's cases in step `iteration` (1, 2, …), out of `total`.
 
-    The curvature's cases are among the gradient's; where both are equally many, the same tensor is given twice.
+    The curvature's cases are among the gradient's; if both are equally many, the same tensor is returned twice.
     "cyclic": consecutive windows that wrap around; the curvature's window moves inside the gradient's. With the
     gradient on everything and a curvature of total/c cases this is the chunk (iteration - 1) mod c of Martens' code.
-    "random": a fresh permutation per step, of which both take the beginning, so that two methods that share the
-    generator see the same cases as far as their sizes agree.
+    "random": a fresh permutation per step, from whose beginning both take their cases, so that two methods that share
+    the generator see the same cases up to the smaller size.
     """
     if not 0 < plan.curvature <= plan.gradient <= total:
         raise ConfigError(
@@ -39,7 +39,7 @@ def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Gen
 
 
 def take(split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """The cases' inputs and targets. Consecutive cases are no copy, and targets that are the inputs no second one."""
+    """The cases' inputs and targets. Consecutive cases are a view; targets that are the inputs are not copied twice."""
     first = int(indices[0])
     consecutive = torch.equal(indices, torch.arange(first, first + len(indices)))
     where = slice(first, first + len(indices)) if consecutive else indices

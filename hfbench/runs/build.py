@@ -1,4 +1,4 @@
-"""Builders of one run: task, data, model, optimiser and schedule of its specification."""
+"""Builders of the task, data, model, optimiser and schedule of a run from its specification."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_task(spec: RunSpec) -> Task:
 def load_data(spec: RunSpec, data: str | None = None) -> TaskData:
     """The run's data in its precision and on its device; the split depends on the seed alone.
 
-    Raises ConfigError, naming the task's setting, where the data do not allow it, or where the device is not there, and
+    Raises ConfigError if the data do not allow a setting of the task, which it names, or if the device does not exist;
     DataError for missing files.
     """
     task, device = build_task(spec), device_of(spec.device)
@@ -58,7 +58,7 @@ def build_model(task: Task, spec: RunSpec) -> nn.Module:
 
 
 def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
-    """The optimiser of the run's method: a baseline, or the Hessian-free one."""
+    """The optimiser of the run's method: a baseline's, or `HessianFree`."""
     method = spec.method
     if method.optimizer is not None:
         baseline: Baseline = registry.build("optimizer", method.optimizer, where=f"methods.{method.name}.optimizer")
@@ -87,17 +87,17 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
 
 
 def stream(spec: RunSpec, name: str) -> str:
-    """The name of a random stream of the method's own; methods with the same `stream` setting share it."""
+    """The name of a method's random stream; methods with the same `stream` setting share it."""
     return f"{name}/{spec.method.stream}" if spec.method.stream else name
 
 
 def begin_schedule(
     spec: RunSpec, total: int, recorded: Sequence[BatchPlan] | None = None
 ) -> tuple[Schedule, tuple[str, ...]]:
-    """The schedule of the run's method for `total` training cases, and what it needs to know of every step.
+    """The schedule of the run's method for `total` training cases, and the evidence it needs of every step.
 
-    `recorded` are the batches to be met again, where the method has no scheduler of its own.
-    Raises ConfigError, naming method, setting and task, for batches that the task has not enough cases for.
+    `recorded` are the batches to replay, if the method has no scheduler. Raises ConfigError, which names method,
+    setting and task, for batches that are larger than the task's training set.
     """
     if recorded is not None:
         return Replay(recorded), ()

@@ -1,4 +1,4 @@
-"""Evaluation of a model on a split: its error, in chunks that do not set the peak of memory; example pictures."""
+"""Evaluation of a model on a split: mean error, in chunks that stay below the memory peak of a step, and pictures."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ EXAMPLES = 8  # cases shown
 
 @torch.no_grad()
 def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float:
-    """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if an output is not.
+    """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if any output is not finite.
 
-    `max_bytes` is the most bytes of tensors, the cases not counted.
+    `max_bytes` limits the bytes of tensors, the cases not counted.
     """
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:

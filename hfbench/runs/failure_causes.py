@@ -1,7 +1,7 @@
-"""Cause of a failed run: its own method, or the machine that it was made on.
+"""Cause of a failed run: its method, or the machine that it was made on.
 
-What a method ends by itself says something of it: the run counts as one that never reaches the target. What the machine
-ends says nothing: the run is left out of all comparisons until it is made again.
+A run that its own method ends (exception, divergence) counts as not having reached the target. A run that the machine
+ends (killed, memory, disk, data) is left out of all comparisons until it is made again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ BROKEN_DEVICE = ("ECC error", "CUDA driver")
 
 
 def cause_of(error: BaseException, before: str = "") -> str:
-    """MACHINE where memory, disk, data or records are not what a run needs; METHOD for any other exception.
+    """MACHINE if memory, disk, data or records are not sufficient for a run; METHOD for any other exception.
 
-    A run that lacks memory for the second time, `before` being the error of its last attempt, needs too much by its
-    method: left out again and again, it would be missing just where the method is at its worst.
+    If a run lacks memory for the second time (`before` is the error of its last attempt), the cause is its method:
+    otherwise the run would always be left out just where the method does worst.
     """
     if _lacks_memory(error, str(error)):
         return METHOD if _lacks_memory(None, before) else MACHINE

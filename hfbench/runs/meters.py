@@ -15,9 +15,9 @@ import torch
 
 
 class Stopwatch(AbstractContextManager["Stopwatch"]):
-    """Seconds spent inside `with stopwatch:`; everything outside (evaluation, checkpoints, records) is free.
+    """Seconds spent inside `with stopwatch:`; time outside (evaluation, checkpoints, records) does not count.
 
-    Waits for the GPU, where one is in use, before it starts and before it stops.
+    It waits for the GPU, if one is in use, before it starts and before it stops.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -49,9 +49,9 @@ _before = 0  # the highest peak since the run began, of those that were forgotte
 
 
 def reset_peak_memory() -> None:
-    """Forgets earlier peaks, so that a process that runs several runs reports each one's own. Linux and GPUs only.
+    """Resets the peak, so that a process that makes several runs reports each one's own. Linux and GPUs only.
 
-    What earlier runs left behind would count for later ones: it is collected, and freed memory given back.
+    Garbage of earlier runs is collected, and freed memory returned to the system, since it would count for later runs.
     """
     global _before
     gc.collect()
@@ -64,17 +64,17 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Peak memory in bytes: of the GPU where one is in use, otherwise the resident set of this process.
+    """Peak memory in bytes: of the GPU if one is in use, else the resident set of this process.
 
-    Where the system cannot forget a peak (anything but Linux) it is the peak since the process began.
+    If the system cannot reset its peak (all but Linux), it is the peak since the process began.
     """
     return max(_before, _peak())
 
 
 class PeakMemory(AbstractContextManager["PeakMemory"]):
-    """`bytes` is the peak inside `with memory:` above what was in use when this was made; None where none can be told.
+    """`bytes` is the peak inside `with memory:` above the memory in use at construction; None if it is not measurable.
 
-    On a GPU the bytes of tensors; otherwise what the process grew by, on Linux. `peak_memory` knows of all peaks still.
+    On a GPU it counts bytes of tensors, otherwise the growth of the process, on Linux. `peak_memory` keeps all peaks.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ def _peak() -> int:
 
 
 def _forget_peak() -> bool:
-    """Whether the peak is from now on that of what follows."""
+    """Resets the system's peak; True if that succeeded."""
     if _uses_gpu():
         torch.cuda.reset_peak_memory_stats()
         return True
@@ -116,7 +116,7 @@ def _forget_peak() -> bool:
 
 
 def _status(name: str) -> int | None:
-    """A number of bytes that Linux keeps of this process."""
+    """A number of bytes from Linux's status of this process."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith(f"{name}:"):

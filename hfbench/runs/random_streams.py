@@ -1,6 +1,6 @@
-"""Named random streams: one seed fixes split, initial weights, batch order and probes, each by its own stream.
+"""Named random streams: a seed fixes split, initial weights, batch order and probes, each by a separate stream.
 
-All methods of a study share a seed's streams, so that runs are paired; drawing more from one stream moves no other.
+All methods of a study share a seed's streams, so that runs are paired; drawing more from one stream changes no other.
 """
 
 from __future__ import annotations

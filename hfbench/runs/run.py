@@ -1,4 +1,4 @@
-"""One run between two outer iterations: data, batch, step, schedule, evaluation, trace row."""
+"""One run, step by step: data, batch, step, schedule, evaluation, trace row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LiveRun:
         self.error: str | None = None
 
     def begin(self) -> None:
-        """Row 0: the initial errors. Raises NonFiniteError if they are not finite."""
+        """Records row 0, the initial errors. Raises NonFiniteError if they are not finite."""
         first = self._evaluate(None)
         if not math.isfinite(first["test_error"]):
             raise NonFiniteError(
@@ -53,7 +53,7 @@ class LiveRun:
         self._record({"iteration": 0, **first})
 
     def advance(self) -> None:
-        """One outer iteration, and its row."""
+        """Makes one outer iteration and records its row."""
         iteration, plan = len(self.rows), self.schedule.plan
         try:
             with self.memory:
@@ -103,12 +103,12 @@ class LiveRun:
         return step.to_row(), sizes
 
     def cases_of(self, iteration: int, plan: BatchPlan) -> tuple[Tensor, Tensor]:
-        """Which training cases gradient and curvature of a step see, one tensor where they are the same."""
+        """Training cases of a step's gradient and curvature; one tensor if they are the same."""
         draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
         return batches.draw_cases(plan, iteration, self.total, draws)
 
     def _scheduler_validation(self) -> float | None:
-        """The validation objective where the schedule asks for it: then it is part of the method, and is counted."""
+        """The validation objective, if the schedule needs it; it is then part of the method, and is counted."""
         if "validation_objective" not in self.needs:
             return None
         self.optimizer.ledger.count("evaluation", len(self.data.validation))
@@ -120,7 +120,7 @@ class LiveRun:
         return objective(*of, method.chunk, max_bytes=method.max_bytes)
 
     def _evaluate(self, validation: float | None) -> dict[str, float]:
-        """Off the clock and the ledger."""
+        """Evaluates the run; neither clock nor ledger counts this."""
         known = self._objective(self.data.validation) if validation is None else validation
         limit = self.spec.method.max_bytes
         return {
@@ -151,7 +151,7 @@ class LiveRun:
     def _reached(self) -> trace.Row | None:
         """The first row after a step whose test error is at the target, if the budget still covered it.
 
-        A step that leaves the objective infinite has not met the target, whatever the error says.
+        A step that leaves the objective infinite has not reached the target, whatever the error.
         """
         met = (row for row in self.rows[1:] if row["test_error"] <= self.spec.target and not _not_finite(row))
         first = next(met, None)
@@ -162,13 +162,13 @@ class LiveRun:
         return {name: (row[LIMITS[name]] or 0.0) / limit for name, limit in self.spec.budget.items()}
 
     def progress(self) -> dict[str, Any]:
-        """The last row, and how near the end it is."""
+        """The last row, and the share of the budget used."""
         last = self.rows[-1]
         spent = max(self._spent(last).values(), default=0.0)
         return {**last, "name": self.spec.name, "target": self.spec.target, "spent": spent}
 
     def result(self) -> dict[str, Any]:
-        """What the run cost and came to; costs to the target are None where it was not reached."""
+        """Costs and final errors of the run; costs to the target are None if it was not reached."""
         last, reached = self.rows[-1], self._reached()
         diverged = self.outcome == "diverged"
         return {
@@ -210,9 +210,9 @@ class LiveRun:
 
 
 def _not_finite(row: trace.Row) -> list[str]:
-    """What of a row is not finite; the batch's objective may not have been needed.
+    """Messages about a row's entries that are not finite; the batch's objective may be None.
 
-    Errors can be finite where outputs are not: sigmoid(inf) is 1.
+    An error can be finite even if outputs are not: sigmoid(inf) is 1.
     """
     watched = ("train_objective_batch", "validation_objective", "validation_error", "test_error")
     return [f"{name} is {row[name]}" for name in watched if not math.isfinite(row[name] or 0.0)]

@@ -204,7 +204,7 @@ def test_a_follower_without_its_leader_fails_with_a_reason(tmp_path: Path) -> No
     follower = specs(tiny(tmp_path, extra=FOLLOWS))["follower", 0]
     result = attempt(follower, tmp_path)
     assert result["outcome"] == "failed"
-    assert "meets again the batches of shf, whose run" in result["error"]
+    assert "replays the batches of shf, whose run" in result["error"]
 
 
 def test_another_stream_draws_otherwise_from_the_same_start(tmp_path: Path) -> None:
