@@ -24,7 +24,7 @@ from hfbench.linalg.vector import Vector
 
 
 class AutogradTape:
-    """The model's own graph: its parameters, as they are."""
+    """Tape from the model's graph, in the parameters' dtype."""
 
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
         self.model, self.inputs = model, inputs
@@ -36,12 +36,12 @@ class AutogradTape:
 
     @property
     def mode(self) -> str:
-        """How J v is taken."""
+        """Mode of J v: "transpose" or "forward"."""
         return "forward" if self.forward_mode else "transpose"
 
     @property
     def is_recorded(self) -> bool:
-        """Whether J v needs nothing more recorded."""
+        """True if J v needs no further recording."""
         return self.forward_mode or "_transpose" in vars(self)
 
     def vjp(self, u: Tensor) -> Vector:
@@ -61,14 +61,14 @@ class AutogradTape:
         return self._forward_mode(v)
 
     def free(self) -> None:
-        """Lets go of everything recorded."""
+        """Frees everything recorded."""
         self.__dict__.clear()
 
     @cached_property
     def _transpose(self) -> tuple[Tensor, list[GradientEdge], list[int]]:
-        """A dummy u, where in its graph the blocks of Jᵀu that depend on it are, and their positions.
+        """A dummy u, the blocks of Jᵀu in its graph that depend on it, and their positions.
 
-        u is zero and so are the deltas and blocks: of them the graph is kept, and not the values.
+        u, the deltas and the blocks are zero; their graph is kept, not their values.
         """
         u = torch.zeros_like(self.z, requires_grad=True)
         with torch.enable_grad(), saved_tensors_hooks(_without_zeros, _with_zeros):
@@ -106,10 +106,10 @@ class AutogradTape:
 
 
 class CastGraph(AutogradTape):
-    """The graph of the model in another dtype: weights, buffers and inputs are cast once, v and u at every product.
+    """Tape in another dtype: weights, buffers and inputs are cast once, v and u at every product.
 
-    Cast are floating inputs and what has the trained parameters' dtype; integers and what is of a third dtype are the
-    model's own affair. Both products are of one recorded map, so that they are transposes up to that dtype's rounding.
+    Floating inputs and all tensors of the trained parameters' dtype are cast; integers and tensors of a third dtype are
+    not. Both products come from one recorded map, so that they are transposes up to that dtype's rounding.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
@@ -139,7 +139,7 @@ class CastGraph(AutogradTape):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Says of what the dtype does not run through that it is the precision's doing."""
+        """Explains an error in the cast model by the precision."""
         try:
             yield
         except torch.OutOfMemoryError:
@@ -157,9 +157,9 @@ Saved = Tensor | tuple[Tensor, torch.Size]
 
 
 def _without_zeros(saved: Tensor) -> Saved:
-    """A tensor that a graph saves, or a single zero and its shape where there is nothing else in it.
+    """A tensor that a graph saves, or its shape and a single zero if all entries are zero.
 
-    Detached: a tensor that holds the node which saves it would never be freed. Unpacked, it is attached again.
+    The tensor is detached, since one that holds the node which saves it would never be freed. Unpacking attaches it.
     """
     saved = saved.detach()
     if saved.layout != torch.strided or not saved.is_floating_point() or saved.numel() < 2 or bool(saved[0].any()):

@@ -15,7 +15,7 @@ from hfbench.linalg.vector import Vector
 
 
 class ReplayedChain(Chain):
-    """A `Chain` on a GPU, its products replayed; inside `launched` they are those of a `Chain`."""
+    """A `Chain` on a GPU whose products are replayed; inside `launched` they are those of a `Chain`."""
 
     def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
         super().__init__(model, links, inputs, dtype)
@@ -24,7 +24,7 @@ class ReplayedChain(Chain):
 
     @contextmanager
     def launched(self) -> Iterator[None]:
-        """Inside, products are launched kernel by kernel: to be recorded as a part of something else."""
+        """Inside, products are launched kernel by kernel, so that they can be captured as part of another graph."""
         self.inside += 1
         try:
             yield

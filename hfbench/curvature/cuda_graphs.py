@@ -1,11 +1,11 @@
 """CUDA graphs of products with J and Jᵀ: captured once, then one launch instead of about sixty.
 
-A solve's iterations are recorded whole where its solver allows it (`hfbench.inner_solve.iteration`); this serves all
-other products. A product with J or Jᵀ is always the same kernels on the same memory, but for its argument. The first
-two of a kind run as they are, which also makes what libraries make at first (and a step of a solver that is recorded
-whole needs no more beside it: its gradient, and the residual at its start); the third is recorded; from then on the
-argument is copied to where the recorded kernels read it, they are replayed, and what they leave is copied out, so that
-it is the caller's. Chains of dense layers alone are replayed: what autograd runs is its own affair.
+If the solver allows it, whole iterations of a solve are captured (`hfbench.inner_solve.iteration`); this module serves
+all other products. Except for its argument, a product with J or Jᵀ is always the same kernels on the same memory. The
+first two of a kind are launched normally, which also lets libraries create their handles. (A step whose solve is
+captured whole needs no more than these two: the gradient, and the residual at the start.) The third is captured. From
+then on the argument is copied to the graph's input, the kernels are replayed, and the result is copied out, so that the
+caller owns it. Only chains of dense layers are replayed; autograd's kernels are not under our control.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _streams: dict[torch.device, torch.cuda.Stream] = {}  # to record on, which the 
 
 
 class CudaGraph(Protocol):
-    """What was recorded."""
+    """A captured CUDA graph."""
 
     def replay(self) -> None:
-        """The recorded kernels, once more, on the same memory."""
+        """Launches the captured kernels again, on the same memory."""
 
 
 def capture_graph(call: Callable[[], Made], device: torch.device) -> tuple[CudaGraph, Made]:
-    """The kernels that the call would launch, and what it returns: memory that holds it after each `replay`.
+    """Captures the call's kernels; returns the graph and the call's results, whose memory each `replay` fills.
 
-    Not by `torch.cuda.graph`, which empties the caches of the whole process first.
+    `torch.cuda.graph` is not used, because it first empties the caches of the whole process.
     """
     if device not in _streams:
         _streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -55,14 +55,14 @@ def capture_graph(call: Callable[[], Made], device: torch.device) -> tuple[CudaG
 
 
 class Replayed:
-    """A function of tensors whose shapes stay the same."""
+    """A function of tensors with fixed shapes, captured at its third call."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.graph: CudaGraph | None = None
 
     def __call__(self, call: Callable[[list[Tensor]], list[Tensor]], given: Sequence[Tensor]) -> list[Tensor]:
-        """call(given); it is the same function each time, and not kept, since it may own what keeps this."""
+        """call(given). `call` must be the same function each time; it is not stored, since it may own this object."""
         self.calls += 1
         if self.calls <= LAUNCHED:
             return call(list(given))
@@ -74,7 +74,7 @@ class Replayed:
         return list(torch._foreach_mul(self.left, 1))  # a copy in one launch
 
     def _counted(self, call: Callable[[list[Tensor]], list[Tensor]], given: list[Tensor]) -> list[Tensor]:
-        """call(given), beside the memory of what is copied to and from the graph."""
+        """call(given), counted together with the memory of the copies to and from the graph."""
         left = call(given)
         if self.calls == LAUNCHED + 1:
             reserve(sum(tensor.numel() * tensor.element_size() for tensor in (*given, *left)))

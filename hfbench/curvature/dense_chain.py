@@ -7,9 +7,9 @@ Formula    s_l = W_l a_{l-1} + b_l,   a_l = φ_l(s_l),   a_0 the inputs,   z = a
 Source     Pearlmutter (1994), "Fast exact multiplication by the Hessian"; Schraudolph (2002), "Fast curvature
            matrix-vector products for second-order gradient descent", sections 3.1 and 3.2
 
-That is four matrix products per layer, two in the first, sums inside of them, and an elementwise pass per layer and
-direction: what no product can do without. A recorded graph (`hfbench.curvature.autograd_tape`) takes the same for any
-model, and beside it a pass to transpose itself and a tensor for each sum.
+These are four matrix products per layer (two in the first), sums inside them, and an elementwise pass per layer and
+direction, which no Gauss-Newton product can avoid. A recorded graph (`hfbench.curvature.autograd_tape`) takes the same
+for any model, and in addition a pass to transpose itself and a tensor for each sum.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 @dataclass(frozen=True)
 class Link:
-    """A dense layer with the activation after it, if any."""
+    """A dense layer and the activation after it, if any."""
 
     layer: nn.Linear
     activation: nn.Module | None
@@ -51,7 +51,7 @@ class Link:
 
 @dataclass(frozen=True)
 class PassedLayer:
-    """A link as a batch has passed it."""
+    """A link with the tensors of one batch's pass."""
 
     link: Link
     weight: int  # positions in a vector
@@ -61,7 +61,7 @@ class PassedLayer:
     activated: Tensor  # φ(s)
 
     def slope(self, g: Tensor, into: Tensor | None = None) -> Tensor:
-        """φ'∘g, written into a tensor if one is given; g itself where there is no activation."""
+        """φ'∘g, written into a tensor if one is given; g itself if there is no activation."""
         if self.link.activation is None:
             return g
         into = torch.empty_like(g) if into is None else into
@@ -70,7 +70,7 @@ class PassedLayer:
 
 
 def links_of(model: nn.Module, inputs: Tensor) -> list[Link] | None:
-    """The model as a chain that these inputs can pass; None where it is another, or part of it is not trained."""
+    """The model as a chain for these inputs; None if it is not a chain, or a part of it is not trained."""
     links: list[Link] = []
     for module in _in_order(model):
         if type(module) is nn.Linear:
@@ -88,7 +88,7 @@ def links_of(model: nn.Module, inputs: Tensor) -> list[Link] | None:
 
 
 def _in_order(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules inside of nested sequences."""
+    """The modules of nested sequences, in order."""
     if type(module) is not nn.Sequential:  # a subclass may do anything
         yield module
         return
@@ -97,7 +97,7 @@ def _in_order(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether a call of the module does something besides its class's `forward`."""
+    """True if a call of the module does more than its class's `forward`."""
     return "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
 
 
@@ -108,10 +108,10 @@ def _is_trained_on(inputs: Tensor, p: Tensor) -> bool:
 class Chain:
     """One batch's pass, in the weights' dtype or another: weights and inputs are cast once, v and u at every product.
 
-    What Jᵀu adds up over cases is not rounded to a dtype of fewer digits again
+    The sums over cases in Jᵀu are not rounded again to a dtype of fewer digits
     (`hfbench.linalg.precision.sum_of_outer`).
 
-    A `hfbench.curvature.tape.Tape`, and its own `hfbench.curvature.layer_io.LayerIOSource`.
+    Implements `hfbench.curvature.tape.Tape` and `hfbench.curvature.layer_io.LayerIOSource`.
     """
 
     mode = "chain"
@@ -159,11 +159,11 @@ class Chain:
         return Vector(blocks)
 
     def free(self) -> None:
-        """Lets go of all tensors."""
+        """Frees all tensors."""
         self.__dict__.clear()
 
     def _deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
-        """The links with their δ_l, the last first."""
+        """The links with their δ_l, the last link first."""
         self.check_same()
         g, fresh = u.to(self.dtype), False
         for index in reversed(range(len(self.passed))):
@@ -174,10 +174,10 @@ class Chain:
                 g, fresh = delta @ one.W, True
 
     def check_same(self) -> None:
-        """Raises ConfigError where weights have changed in place: W and a would be of different ones."""
+        """Raises ConfigError if weights were changed in place, so that W and a would not belong together."""
         if [p._version for p in self.trained] != self.versions:
             raise ConfigError(
-                "the weights must stay as they were when the model was linearised, but were changed in place since: "
+                "the weights must not change after the model was linearised, but were changed in place: "
                 "linearise it again."
             )
 
@@ -185,7 +185,7 @@ class Chain:
 
     @property
     def capture(self) -> Chain:
-        """What the layers saw."""
+        """Inputs and deltas of the layers."""
         return self
 
     def problem(self, z: Tensor) -> str:
@@ -193,7 +193,7 @@ class Chain:
         return ""
 
     def explains(self, z: Tensor) -> bool:
-        """Each case's gradient is made of the layers' rows."""
+        """Always true: the layers' rows make up each case's gradient."""
         return True
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:

@@ -1,9 +1,9 @@
-"""Switch of a model's forward pass to kernels that can be differentiated twice.
+"""Switch of a model's forward pass to twice differentiable kernels.
 
 The product J v differentiates a recorded backward pass, or else takes forward mode. Some fast kernels allow neither:
 fused attention, the fast path of `nn.MultiheadAttention` and `nn.TransformerEncoderLayer`, cuDNN's recurrent layers
-and compiled graphs. Each has a plain twin that computes the same function up to rounding; that is taken here, for
-every pass of a step alike, so that all of its objectives come from one computation.
+and compiled graphs. Each has a plain twin that computes the same function up to rounding. The twin is used for
+every pass of a step, so that all of its objectives come from one computation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _entered = False  # the switches are the process's own, and so is this
 
 @contextmanager
 def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Inside, the model runs by kernels that have second derivatives; nested, it costs nothing."""
+    """Inside, the model runs with kernels that have second derivatives; nesting costs nothing."""
     global _entered
     if _entered:
         yield
@@ -56,7 +56,7 @@ def _no_fast_attention() -> Iterator[None]:
 
 @contextmanager
 def _no_cudnn() -> Iterator[None]:
-    """Not `torch.backends.cudnn.flags`, which sets its other flags to their defaults as well."""
+    """Switches cuDNN off; `torch.backends.cudnn.flags` would also reset other flags to their defaults."""
     before = torch.backends.cudnn.enabled
     torch.backends.cudnn.enabled = False
     try:
@@ -67,7 +67,7 @@ def _no_cudnn() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without PyTorch's remarks on its own rules for forward mode and batching: nothing a caller could mend."""
+    """Silences PyTorch's warnings about its rules for forward mode and batching, which a caller cannot remedy."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)

@@ -1,13 +1,13 @@
 """Kronecker factors of a layer's block of the Gauss-Newton matrix, summed over cases.
 
 With the rows of `hfbench.curvature.layer_io`, case i's gradient of ⟨u_i, z_i⟩ by a layer's weights is Σ_t l_it r_itᵀ.
-For u = B v with random signs v its second moment is the layer's block of G in expectation, which K-FAC takes for a
-product:
+For u = B v with random signs v, its second moment is the layer's block of G in expectation. K-FAC approximates it by a
+Kronecker product:
     mean_i (Σ_t l_it r_itᵀ)²  ≈  L ⊗ R,    R = mean_i Σ_t r_it r_itᵀ,    L = mean_i mean_t l_it l_itᵀ
 Source: Martens and Grosse (2015), section 3, for one row per case; Grosse and Martens (2016), section 3, for
-convolutions, whose rows at different places are taken to be uncorrelated and alike.
-A bias joins its weight as one more column of R, the homogeneous coordinate, where it meets the same l; the bias of a
-transposed convolution, which meets δ, is a block of its own, and so is one whose weight is not trained.
+convolutions, whose rows at different places are assumed uncorrelated and identically distributed.
+A bias is one more column of R, the homogeneous coordinate, if it multiplies the same l as its weight. The bias of a
+transposed convolution, which multiplies δ, is a separate block, and so is one whose weight is not trained.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SLICE_ENTRIES = 2**22  # of a layer's windows at a time
 
 @dataclass
 class LayerFactors:
-    """One block's factors, still sums over cases: Σ_i mean_t l_it l_itᵀ (p × p) and Σ_i Σ_t r_it r_itᵀ (q × q)."""
+    """Factors of one block, as sums over cases: Σ_i mean_t l_it l_itᵀ (p × p) and Σ_i Σ_t r_it r_itᵀ (q × q)."""
 
     weight: int | None  # positions among the trained parameters; the block is the weight's, the bias's, or of both
     bias: int | None
@@ -38,7 +38,7 @@ class LayerFactors:
 
     @property
     def position(self) -> int:
-        """Of the parameter whose damping is the block's: the weight where there is one."""
+        """Position of the parameter whose damping the block has: the weight, if there is one."""
         position = self.bias if self.weight is None else self.weight
         assert position is not None
         return position
@@ -54,29 +54,29 @@ class LayerFactors:
         return torch.cat(columns, 1) if len(columns) > 1 else columns[0]
 
     def put(self, V: Tensor, parts: list[Tensor]) -> None:
-        """Puts a matrix's entries where `take` took them from."""
+        """Writes a matrix's entries to the places that `take` reads."""
         columns = torch.split(V, [V.shape[1] - 1, 1], 1) if self.weight is not None and self.bias is not None else [V]
         for i, entries in zip([i for i in (self.weight, self.bias) if i is not None], columns, strict=True):
             parts[i] = entries.reshape(parts[i].shape).contiguous()
 
     def towards(self, old: LayerFactors, share: float) -> LayerFactors:
-        """share·old + (1 - share)·self, in tensors of its own."""
+        """share·old + (1 - share)·self, in new tensors."""
         left, right = (a.lerp(b.to(a), share) for a, b in ((self.left, old.left), (self.right, old.right)))
         return replace(self, left=left, right=right)
 
     def add_(self, other: LayerFactors) -> None:
-        """Adds the sums over other cases. Raises ConfigError where those have another number of places."""
+        """Adds the sums over other cases. Raises ConfigError if those have another number of places."""
         if other.places != self.places:
             raise ConfigError(
-                f"Kronecker factors need a layer's places to be as many for every case, but trained parameter "
-                f"{self.position} has {self.places:g} per case in one chunk and {other.places:g} in another: does its "
-                "layer see something that is the same for all cases? A diagonal preconditioner takes any layer."
+                f"Kronecker factors need the same number of places of a layer for every case, but trained parameter "
+                f"{self.position} has {self.places:g} per case in one chunk and {other.places:g} in another: is an "
+                "input of its layer the same for all cases? A diagonal preconditioner takes any layer."
             )
         self.left.add_(other.left)
         self.right.add_(other.right)
 
     def mean_(self, n: int) -> LayerFactors:
-        """Makes means over cases of the sums: L and R."""
+        """Divides the sums by the number of cases, in place: L and R."""
         self.left.div_(n)
         self.right.div_(n)
         return self
@@ -88,7 +88,7 @@ class LayerFactors:
 
 
 def layer_factors(z: Tensor, capture: LayerIOSource, probes: Sequence[Tensor]) -> list[LayerFactors]:
-    """The sums over one batch, a block per layer or two; raises ConfigError where layers are of another kind."""
+    """The sums over one batch, one or two blocks per layer. Raises ConfigError for layers of another kind."""
     if fault := capture.problem(z):
         raise ConfigError(_refused(fault))
     places = {id(p): i for i, p in enumerate(capture.trained)}
@@ -101,7 +101,7 @@ def layer_factors(z: Tensor, capture: LayerIOSource, probes: Sequence[Tensor]) -
 
 
 def check_factors(model: nn.Module) -> None:
-    """Raises ConfigError naming the first layer that Kronecker factors do not cover, as far as the model shows it."""
+    """Raises ConfigError, which names it, for the first layer that Kronecker factors visibly do not cover."""
     try:
         covered_layers(model)
     except LookupError as error:
@@ -111,13 +111,13 @@ def check_factors(model: nn.Module) -> None:
 def _refused(fault: str) -> str:
     kinds = ", ".join(kind.__name__ for kind in KINDS)
     return (
-        f"Kronecker factors need every trained parameter in a layer of its own ({kinds}; groups=1) that is called once "
+        f"Kronecker factors need every trained parameter in exactly one layer ({kinds}; groups=1) that is called once "
         f"per forward pass, but {fault}; a diagonal preconditioner takes any layer."
     )
 
 
 def _blocks(seens: Sequence[LayerIO], cases: int, where: dict[int, int]) -> Iterator[LayerFactors]:
-    """A layer's weight with its bias, or the two apart; one `LayerIO` per probe."""
+    """Blocks of a layer: weight and bias together, or one each; one `LayerIO` per probe."""
     first = seens[0]
     layer, share = first.layer, 1 / len(seens)
     weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
@@ -138,7 +138,7 @@ def _blocks(seens: Sequence[LayerIO], cases: int, where: dict[int, int]) -> Iter
 
 
 def _gram(seens: Sequence[LayerIO], rows_of: Callable[[LayerIO], Tensor], column: bool = False) -> Tensor:
-    """Σ x xᵀ over the rows x of all cases and places, with a column of ones beside them if wanted."""
+    """Σ x xᵀ over the rows x of all cases and places, extended by a column of ones if wanted."""
     total: Tensor | None = None
     for seen in seens:
         for some in (seen,) if isinstance(seen.layer, nn.Linear) else seen.slices(SLICE_ENTRIES):

@@ -1,14 +1,14 @@
 """Inputs a_i and output gradients δ_i of every layer in one pass, δ_i the derivative of ⟨u_i, z_i⟩ by its outputs.
 
-A layer that is applied at T places per case (the rows of a sequence, the windows of a picture) has, for case i,
+For a layer applied at T places per case (rows of a sequence, windows of a picture), case i gives
     ∂⟨u_i, z_i⟩/∂W = Σ_t l_it r_itᵀ,    ∂⟨u_i, z_i⟩/∂bias = Σ_t δ_it
 with rows l_it and r_it, one of them made of δ_i and the other of a_i:
     Linear              l = δ    r = a                    T rows; one for a plain dense layer
     Conv1d, Conv2d      l = δ    r = windows of a         T places of the output
     ConvTranspose1d, 2d l = a    r = windows of δ         T places of the input
-`Capture` says of a pass whether these are all of z's gradient, and if not, which layer is in the way. Whether row i of
-a layer belongs to case i is tried: sizes cannot tell, since a model may put its places first, as many as there are
-cases. z_i depends on case i alone, so that for a u that is zero at some cases δ must be zero at their rows.
+`Capture` checks that these are the whole gradient of z in a pass, and otherwise names the layer that prevents it. It
+tests that row i of a layer belongs to case i, because sizes do not show it: a model may have its places first, and as
+many as cases. z_i depends on case i only, so that for a u that is zero at some cases, δ must be zero in their rows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LayerIO:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is one row per case."""
+        """True if there is one row per case."""
         return isinstance(self.layer, nn.Linear) and self.a.dim() == 2
 
     @property
@@ -57,26 +57,26 @@ class LayerIO:
         return (self.delta if isinstance(self.layer, Convolution) else self.a)[0, 0].numel()
 
     def slices(self, entries: int) -> Iterator[LayerIO]:
-        """Some cases at a time, so that neither their gradients nor their rows have more entries; one at least."""
+        """Slices of cases whose gradients and rows do not exceed this number of entries; at least one case each."""
         size = max(1, entries // (self.layer.weight[0].numel() * max(len(self.layer.weight), self.places)))
         for part in allocations.case_slices(len(self.a), size, bounded=True):
             yield LayerIO(self.layer, self.a[part], self.delta[part])
 
     @property
     def of_inputs(self) -> Tensor:
-        """The rows made of a: n × T × q, or for a transposed convolution n × T × p."""
+        """The rows from a: n × T × q, or for a transposed convolution n × T × p."""
         if isinstance(self.layer, nn.Linear):
             return _rows(self.a)
         return windows(self.a, self.layer) if isinstance(self.layer, Convolution) else _places(self.a)
 
     @property
     def of_deltas(self) -> Tensor:
-        """The rows made of δ: n × T × p, or for a transposed convolution n × T × q."""
+        """The rows from δ: n × T × p, or for a transposed convolution n × T × q."""
         return windows(self.delta, self.layer) if isinstance(self.layer, Transposed) else self.units
 
     @property
     def units(self) -> Tensor:
-        """δ by unit, n × T × units: what a bias sees, once per place of the output."""
+        """δ by unit, n × T × units: the gradient of a bias, once per place of the output."""
         return _rows(self.delta) if isinstance(self.layer, nn.Linear) else _places(self.delta)
 
     def rows(self) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ class LayerIO:
 
 
 def _row_count(layer: Layer, inputs: Tensor, outputs: Tensor) -> int:
-    """Rows of all cases together."""
+    """Number of rows of all cases together."""
     if isinstance(layer, Transposed):
         return inputs.numel() // layer.in_channels
     return outputs.numel() // (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
@@ -103,7 +103,7 @@ def _places(x: Tensor) -> Tensor:
 
 
 def windows(x: Tensor, layer: Convolution | Transposed) -> Tensor:
-    """What the layer's kernel meets of x at each place, n × T × (channels · kernel)."""
+    """Entries of x under the layer's kernel at each place, n × T × (channels · kernel)."""
     x = functional.pad(x, _pads(layer), mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
     kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
     if len(kernel) == 1:  # a picture of one row
@@ -120,7 +120,7 @@ def _pads(layer: Convolution | Transposed) -> list[int]:
 
 
 def is_covered(module: nn.Module) -> TypeGuard[Layer]:
-    """Whether the module is a plain layer whose gradient is of rows, as above."""
+    """True if the module is a plain layer whose gradient consists of rows, as above."""
     if type(module) not in KINDS:  # a subclass may do anything
         return False
     if isinstance(module, nn.Linear):
@@ -136,9 +136,9 @@ def trained_of(layer: Layer) -> list[nn.Parameter]:
 
 
 def covered_layers(model: nn.Module) -> dict[str, Layer]:
-    """The layers with trained parameters, by name, if those are all of the model's and each is one layer's own.
+    """The layers with trained parameters, by name, if they have all of the model's and share none.
 
-    Raises LookupError saying which layer or parameter is in the way.
+    Raises LookupError, which names the layer or parameter that prevents this.
     """
     trained = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     layers: dict[str, Layer] = {}
@@ -166,25 +166,25 @@ def _named(name: str, module: nn.Module) -> str:
 
 
 class LayerIOSource(Protocol):
-    """What the layers saw in one pass, whoever noted it."""
+    """Source of the layers' inputs and deltas in one pass."""
 
     cases: int
     trained: list[nn.Parameter]
 
     def problem(self, z: Tensor) -> str:
-        """Why the layers' rows are not all of z's gradient; empty where they are."""
+        """Reason why the layers' rows are not the whole gradient of z; empty if they are."""
 
     def explains(self, z: Tensor) -> bool:
-        """Whether each case's gradient is made of the layers' rows."""
+        """True if the layers' rows make up each case's gradient."""
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
         """Every layer's inputs and deltas for ⟨u, z⟩, in an order that is the same for every u."""
 
 
 class Capture:
-    """Notes each layer's input, and where its output sits in the graph, during one forward pass.
+    """Records each layer's input, and the place of its output in the graph, during one forward pass.
 
-    Only the place of the output is kept, not its values: nothing is held that the graph does not hold anyway.
+    Only the place of the output is kept, not its values, so that no tensor is held that the graph does not hold.
     """
 
     def __init__(self, model: nn.Module, cases: int) -> None:
@@ -237,7 +237,7 @@ class Capture:
         self.fault = self.fault or f"{_named(self.names[layer], layer)} {what}"
 
     def problem(self, z: Tensor) -> str:
-        """Why the layers' rows are not all of z's gradient; empty where they are, and no weight is used elsewhere."""
+        """Reason why the layers' rows are not the whole gradient of z (a weight may be used elsewhere); else empty."""
         if not self.fault:
             uses = _uses(z)
             for layer in self.names:
@@ -246,9 +246,9 @@ class Capture:
         return self.fault
 
     def explains(self, z: Tensor) -> bool:
-        """Whether each case's gradient is made of the layers' rows.
+        """True if the layers' rows make up each case's gradient.
 
-        The first answer takes a backward pass, a check that is no part of any method and is not in the work ledger.
+        The first call takes a backward pass, a check that belongs to no method and is not counted in the work ledger.
         """
         if self.problem(z) or not self.by_case:
             return False
@@ -257,7 +257,7 @@ class Capture:
         return self._apart
 
     def _are_apart(self, z: Tensor) -> bool:
-        """Whether deltas of half of the cases, drawn at random, are at their own rows alone."""
+        """True if deltas of half of the cases, drawn at random, are nonzero in their own rows only."""
         generator = torch.Generator().manual_seed(0)
         others = torch.randperm(self.cases, generator=generator)[self.cases // 2 :].to(z.device)
         u = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
@@ -273,7 +273,7 @@ class Capture:
 
 
 def _uses(z: Tensor) -> Counter[int]:
-    """How often each leaf of z's graph enters it, by id; a tied weight enters twice."""
+    """Number of uses of each leaf in z's graph, by id; a tied weight is used twice."""
     uses: Counter[int] = Counter()
     seen, waiting = set(), [z.grad_fn]
     while waiting:

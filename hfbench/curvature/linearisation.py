@@ -1,19 +1,18 @@
 """A model linearised at its weights and a batch: products with J = dz/dw, Jᵀ and the Gauss-Newton matrix.
 
-A chain of dense layers and activations has its products written out (`hfbench.curvature.dense_chain`). Of any other
-differentiable module J·v is taken as the transpose of the transpose. One backward pass of z with a dummy u is recorded
-(`create_graph`); it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with two matrix
-products per dense layer and nothing retraced. Fused kernels give way to their plain twins
-(`hfbench.curvature.double_backward`). Where an operation has no second derivative still, J·v falls back to forward mode
-(one more forward pass per product) and `product_mode` says so.
+A chain of dense layers and activations has its products written out (`hfbench.curvature.dense_chain`). For any other
+differentiable module, J·v is computed as the transpose of the transpose. One backward pass of z with a dummy u is
+recorded (`create_graph`); it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with
+two matrix products per dense layer and no retracing. Fused kernels are replaced by their plain twins
+(`hfbench.curvature.double_backward`). If an operation still has no second derivative, J·v falls back to forward mode
+(one more forward pass per product), and `product_mode` is "forward".
 
 The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
-With `chunk`, batches are streamed: no graph outlives its chunk, each product rebuilds them (one more forward pass and,
-for J v, one more recorded transpose, both counted), and the results are the same up to the order of summation.
+With `chunk`, batches are streamed: no graph outlives its chunk, and each product rebuilds the graphs (one more forward
+pass and, for J v, one more recorded transpose, both counted). The results are the same up to the order of summation.
 
-With a `precision` of another dtype (`hfbench.linalg.precision`) products have a graph of their own, recorded in it by
-one more forward pass; outputs, loss, gradient and second moments are of the weights' own dtype whatever the products
-are in.
+With a `precision` of another dtype (`hfbench.linalg.precision`), one more forward pass records a separate graph for the
+products. Outputs, loss, gradient and second moments always have the weights' dtype.
 """
 
 from __future__ import annotations
@@ -58,12 +57,14 @@ def linearize(
 ) -> Linearisation:
     """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
 
-    `chunk` streams the batch so many cases at a time, `max_bytes` ("4GB", say) so many that weights, batch and what a
-    product or moment makes stay below it; with the layout "flat" vectors have one long block. `precision` is that of
-    the products: "parameters", as the weights, "auto", "float64", "float32", "tf32" or "bfloat16".
-    Raises ConfigError for an unknown loss, targets that it is not defined for, a precision that this machine has no
-    units for, a limit that one case does not fit in or a model whose curvature would be wrong (dropout in training
-    mode, say), NonFiniteError, when `value` is asked for, for outputs that are not finite.
+    `chunk` streams the batch in chunks of so many cases. `max_bytes` (such as "4GB") chooses the chunk such that
+    weights, batch and the tensors of a product or moment stay below it. With `layout` "flat", vectors have one long
+    block. `precision` is that of the products: "parameters" (that of the weights), "auto", "float64", "float32", "tf32"
+    or "bfloat16".
+
+    Raises ConfigError for an unknown loss, targets that the loss is not defined for, a precision that this machine does
+    not support, a limit too small for one case, and a model whose curvature would be wrong (such as dropout in training
+    mode). `value` raises NonFiniteError if the outputs are not finite.
     """
     check_model(model)
     check_layers(model, trainable(model))
@@ -80,7 +81,7 @@ def linearize(
 def _use(
     model: nn.Module, loss: str, settings: dict[str, Any], inputs: Tensor, targets: Tensor, chunk: int | None
 ) -> None:
-    """All that a linearisation is for, once."""
+    """Uses everything of a linearisation once."""
     at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
     at.gauss_newton(at.gradient)
     at.vjp(at.jvp(at.gradient))
@@ -95,9 +96,9 @@ class Linearisation:
     output-space tensors have the shape of the model's outputs, cases first. Everything is counted in `ledger`, by the
     units of the model's passes (`hfbench.curvature.pass_units`).
 
-    With `ranks` the batch is what all of them hold together: n, objective, gradient, products Jᵀu and G v, second
-    moments and variances are those of all cases, on every rank the same; output-space tensors, and what the ledger
-    counts, are of the cases here.
+    With `ranks`, the batch is divided among them: n, objective, gradient, products Jᵀu and G v, second moments and
+    variances are those of all cases, the same on every rank. Output-space tensors and the counts of the ledger are
+    those of the rank's own cases.
     """
 
     def __init__(
@@ -144,16 +145,16 @@ class Linearisation:
 
     @cached_property
     def kept(self) -> Tape | None:
-        """The graph of the whole batch, in the weights' own dtype; None where the batch is streamed."""
+        """The graph of the whole batch, in the weights' dtype; None if the batch is streamed."""
         return self._record(self.slices[0]) if len(self.slices) == 1 else None
 
     @cached_property
     def kept_cast(self) -> Tape | None:
-        """The same in the products' dtype, where that is another."""
+        """The same in the products' dtype, if it differs."""
         return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
 
     def keep_for_products(self) -> None:
-        """Frees the graph that products have no use for, where theirs is in another dtype."""
+        """Frees the graph in the weights' dtype if products use another one."""
         if self.casts:
             _ = self.loss_at  # has what is known of the outputs
             vars(self).pop("kept", None)
@@ -171,7 +172,7 @@ class Linearisation:
         return recorded
 
     def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Tape]]:
-        """The chunks' graphs: the kept one, or each rebuilt in turn and dropped after its turn."""
+        """The chunks' graphs: the kept one, or each one rebuilt in turn and then freed."""
         if len(self.slices) == 1:
             yield self.slices[0], self._kept(products)
             return
@@ -194,7 +195,7 @@ class Linearisation:
 
     @cached_property
     def loss_at(self) -> LossAt:
-        """Raises ConfigError for targets that the loss is not defined for: once, whatever is asked for then."""
+        """The loss at the outputs. Raises ConfigError for targets that the loss is not defined for, checked once."""
         return self.share.ranks.together(self._loss_here)
 
     def _loss_here(self) -> LossAt:
@@ -202,7 +203,7 @@ class Linearisation:
 
     @cached_property
     def value(self) -> float:
-        """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError where that is not a finite number."""
+        """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError if it is not finite."""
         value = self.share.mean(float(self.loss_at.value().mean(dtype=torch.float64)))
         if value - value != 0:
             raise NonFiniteError(
@@ -255,7 +256,7 @@ class Linearisation:
 
     @property
     def replayed(self) -> ReplayedChain | None:
-        """What products come from, where they are the same kernels on the same memory each time, as a CUDA graph is."""
+        """The tape if its products are always the same kernels on the same memory, which CUDA graphs require."""
         if len(self.slices) > 1 or self.share.ranks is not ALONE:
             return None
         kept = self._kept(products=True)
@@ -280,15 +281,15 @@ class Linearisation:
         return self.share.total(sum(each))
 
     def signs(self, generator: torch.Generator) -> Tensor:
-        """±1 at random for every output of every case; of these the rows of the cases here."""
+        """Random signs ±1 for every output of every case; returns the rows of this rank's cases."""
         z = self.outputs
         drawn = torch.randint(0, 2, (self.n, *z.shape[1:]), generator=generator, dtype=z.dtype)
         return self.share.rows(drawn).to(z.device).mul_(2).sub_(1)
 
     def kronecker_factors(self, probes: Sequence[Tensor]) -> list[LayerFactors]:
-        """L and R of every layer's block of G ≈ L ⊗ R, means over cases, and over probes u in the outputs' shape.
+        """L and R of every layer's block of G ≈ L ⊗ R, means over cases and over probes u, shaped like the outputs.
 
-        Raises ConfigError naming a layer that they do not cover (`hfbench.curvature.kronecker_factors`).
+        Raises ConfigError, which names the layer, if they do not cover one (`hfbench.curvature.kronecker_factors`).
         """
         totals: list[LayerFactors] = []
         for rows, graph in self._graphs():
@@ -306,7 +307,7 @@ class Linearisation:
     def variance_l1(self) -> float:
         """‖Var_i(∇f_i)‖₁ = (Σ_i ‖g_i‖² - n‖ḡ‖²)/(n - 1), the sample variance of Byrd et al. (2012), section 3.
 
-        Weight decay is the same for every case and drops out. NaN where a gradient is. Raises ConfigError for a single
+        Weight decay is the same for every case and drops out. NaN if a gradient is NaN. Raises ConfigError for a single
         case.
         """
         self._check_variance()
@@ -317,8 +318,9 @@ class Linearisation:
     def variance_along(self, v: Sequence[Tensor]) -> float:
         """Var_i(g_iᵀv), the sample variance of the cases' slopes along v, summed in float64.
 
-        g_iᵀv = r_iᵀ(J v)_i, so that one product J v gives all of them. It counts as a pass, but, being no part of an
-        inner solve, not among the ledger's `products`. NaN where a gradient is. Raises ConfigError for a single case.
+        One product J v gives all of them: g_iᵀv = r_iᵀ(J v)_i. It counts as a pass, but not among the ledger's
+        `products`, since it is no part of an inner solve. NaN if a gradient is NaN. Raises ConfigError for a single
+        case.
         """
         self._check_variance()
         blocks = self._blocks_of(v)
@@ -360,7 +362,7 @@ class Linearisation:
         return self.layout.pack(total)
 
     def _joined(self, parts: Iterable[Tensor]) -> Tensor:
-        """The chunks' rows in one tensor, each copied there as it comes."""
+        """The chunks' rows in one tensor, each copied when it is computed."""
         outputs: Tensor | None = vars(self).get("outputs")  # has the shape beforehand
         joined = None if outputs is None or len(self.slices) == 1 else torch.empty_like(outputs)
         coming = iter(parts)
@@ -381,7 +383,7 @@ class Linearisation:
 
 
 def check_chunk(chunk: int | None) -> int | None:
-    """A number of cases from 1, or None; otherwise a ConfigError."""
+    """Raises ConfigError unless the chunk is None or at least one case."""
     if chunk is not None and chunk < 1:
         raise ConfigError(f"chunk: must be at least one case, but got {chunk}.")
     return chunk

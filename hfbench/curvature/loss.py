@@ -12,7 +12,7 @@ For n cases with outputs z and targets t, a loss is evaluated once per batch and
     softmax cross-entropy          p = softmax(z), r = p - t,  B = diag(√p)(I - q qᵀ), q = √p
 
 The last bracket is a projection, so B Bᵀ = diag(p) - p pᵀ exactly. Square roots of probabilities are taken from
-log-probabilities: they stay positive in float32 where p itself has rounded to 0 or 1.
+log-probabilities: they stay positive in float32 even if p has rounded to 0 or 1.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Logistic:
         return self._power(1)
 
     def _power(self, exponent: int) -> Tensor:
-        """The deviation or its square; kept is the one last asked for, since a solve asks for one of them alone."""
+        """The deviation or its square; the last one is cached, since a solve uses only one of them."""
         if self._kept is None or self._kept[0] != exponent:
             deviation = (functional.logsigmoid(self.z) + functional.logsigmoid(-self.z)).mul_(0.5).exp_()
             self._kept = exponent, deviation if exponent == 1 else deviation.mul_(deviation)
@@ -143,7 +143,7 @@ LOSSES: dict[str, type[LeastSquares] | type[Logistic] | type[Softmax]] = {
 
 
 def check_loss(name: str) -> str:
-    """The name of a known loss, or a ConfigError."""
+    """Returns the name of a known loss. Raises ConfigError for another one."""
     if name not in LOSSES:
         raise ConfigError(f"loss: must be one of {', '.join(LOSSES)}, but got {name!r}{did_you_mean(name, LOSSES)}.")
     return name
@@ -155,11 +155,11 @@ SUM_TO_ONE = 1e-4  # how far the probabilities of a case may be off by rounding
 
 
 def check_targets(loss: str, z: Tensor, targets: Tensor) -> Tensor:
-    """The targets, if the loss is defined for them; what is NaN passes, and makes the objective NaN.
+    """The targets, if the loss is defined for them. NaN passes, and makes the objective NaN.
 
-    A step asks once per batch: beyond these values the objective has no lower bound, and nothing shows it. Raises
-    ConfigError for logistic targets outside [0, 1], and with softmax for one class, for class indices that are none,
-    and for what is negative or does not sum to one within `SUM_TO_ONE`.
+    A step checks this once per batch, because for other targets the objective has no lower bound, without any sign of
+    it. Raises ConfigError for logistic targets outside [0, 1]; with softmax for a single class, for invalid class
+    indices, and for probabilities that are negative or do not sum to one within `SUM_TO_ONE`.
     """
     if loss == "logistic":
         _check_within_one(_same_shape(targets, z))
@@ -235,6 +235,6 @@ def _as_probabilities(targets: Tensor, z: Tensor) -> Tensor:
 
 
 def mean_loss(z: Tensor, targets: Tensor, loss: str) -> float:
-    """(1/n) Σ loss(z_i, t_i), cases added up in float64."""
+    """(1/n) Σ loss(z_i, t_i), summed over cases in float64."""
     with torch.no_grad():
         return float(LOSSES[loss](z, targets).value().mean(dtype=torch.float64))

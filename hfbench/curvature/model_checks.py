@@ -1,9 +1,9 @@
-"""Checks of a model, its batches and its outputs, without which the curvature would be wrong.
+"""Checks of a model, its batches and its outputs that prevent a wrong curvature.
 
-The Gauss-Newton matrix, the reduction ratio and the line search all take f(w) for a function of the weights that is a
-mean over cases. Noise in the forward pass, statistics of the batch and hooks that change gradients break that without
-a sign of it, so they are refused. What is checked here can be read off the model; what shows only when it runs is
-`hfbench.hessian_free.model_guard`'s.
+The Gauss-Newton matrix, the reduction ratio and the line search all assume that f(w) is a function of the weights and
+a mean over cases. Noise in the forward pass, batch statistics and hooks that change gradients violate this silently, so
+they raise errors. This module checks what the model itself shows; `hfbench.hessian_free.model_guard` checks what shows
+only when the model runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EVAL = "call model.eval() for the step (or set its probability to 0)"
 
 
 def check_model(model: Any) -> None:
-    """Raises ConfigError for what is no plain module with trained parameters of one precision on one device."""
+    """Raises ConfigError unless it is a plain module with trained parameters of one precision on one device."""
     if not isinstance(model, nn.Module):
         raise ConfigError(
             f"model: must be an nn.Module, but got {_kind(model)}. Pass the model itself, HessianFree(model, …), not "
@@ -49,7 +49,7 @@ def check_model(model: Any) -> None:
 
 
 def _unwrap(module: nn.Module) -> str:
-    """What to pass in place of a wrapper; empty for other modules."""
+    """Advice on the module to pass instead of a wrapper; empty for other modules."""
     if isinstance(module, torch.jit.ScriptModule):
         return "pass the Python module it was scripted or traced from"
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -101,7 +101,7 @@ SUSPECTS = (
 
 
 def check_layers(model: nn.Module, trained: Mapping[str, nn.Parameter]) -> tuple[bool, ...]:
-    """The layers' modes; raises ConfigError for ones that are random or mix cases in them, and for gradient hooks."""
+    """The layers' modes. Raises ConfigError for layers that are random or mix cases, and for gradient hooks."""
     modes = []
     for module in model.modules():
         if isinstance(module, SUSPECTS) and (fault := _fault(module)):
@@ -116,7 +116,7 @@ def check_layers(model: nn.Module, trained: Mapping[str, nn.Parameter]) -> tuple
 
 
 def _fault(module: nn.Module) -> str | None:
-    """Why a layer does not compute one function of each case by itself, and what to do; None where it does."""
+    """Reason why a layer is not a function of each case alone, with the remedy; None if it is."""
     on = module.training
     if isinstance(module, _DropoutNd):
         return _noise(f"drops entries at random (p={module.p})", EVAL) if on and module.p > 0 else None
@@ -193,9 +193,9 @@ def _hint(given: Any) -> str:
 
 
 def outputs_of(call: Callable[[Tensor], Any], inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """call(inputs), checked, for a model or what calls it; inputs that fail in another precision are refused for that.
+    """call(inputs), checked, for a model or its caller. An error due to the inputs' precision is explained as such.
 
-    A model may cast its inputs, or have frozen layers of another precision: whether these will do shows in the pass.
+    A model may cast its inputs, or have frozen layers of another precision, so that only the pass shows the error.
     """
     try:
         z = call(inputs)

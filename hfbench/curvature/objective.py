@@ -1,4 +1,4 @@
-"""Objective f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw on any cases, in chunks where memory is limited."""
+"""Objective f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw on any cases, in chunks if memory is limited."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def objective(
 ) -> float:
     """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's.
 
-    `chunk` is the most cases in the model at once, `max_bytes` the most bytes of tensors, the cases not counted;
-    raises ConfigError where a single case takes more. With `ranks` the cases are those that all of them hold together.
+    `chunk` limits the cases in the model at once, and `max_bytes` the bytes of tensors, the cases not counted. Raises
+    ConfigError if a single case takes more. With `ranks`, f is over the cases of all ranks together.
     """
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
 

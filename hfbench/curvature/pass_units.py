@@ -1,13 +1,13 @@
-"""Units of a network's passes: what each kind of pass takes of matrix products, in forward passes of one case.
+"""Units of a network's passes: the matrix products of each kind of pass, in forward passes of one case.
 
-A chain of dense layers has the units of `hfbench.curvature.work_ledger`. The passes of any other network are tried once
-on a few cases, and their operations counted from the shapes of their matrix products and convolutions; no time is
-taken, so that the units are the same on every machine. For example J v, the transpose of a recorded transpose, takes a
-convolution four in place of two; a recurrent net's squared gradients take the pass of each case by itself, forward
-too, and an outer product per place.
+A chain of dense layers has the units of `hfbench.curvature.work_ledger`. The passes of any other network are run once
+on a few cases, and their operations are counted from the shapes of their matrix products and convolutions. Times are
+not measured, so that the units are the same on every machine. For example, J v as the transpose of a recorded transpose
+costs four units for a convolution instead of two. The squared gradients of a recurrent net cost a pass of each case
+alone, including the forward one, and an outer product per place.
 
-A pass needs no deltas of its inputs, which saves the first layer a product in every pass but the forward one. The
-convention counts it all the same, here as in a chain: the operations that deltas of the inputs would take are added.
+A pass needs no deltas of its inputs, which saves the first layer a product in every pass but the forward one. By
+convention this product is counted all the same, here as in a chain: the operations for the inputs' deltas are added.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _known: WeakKeyDictionary[nn.Module, dict[Any, Mapping[str, float]]] = WeakKeyDi
 def units_of(model: nn.Module, inputs: Tensor) -> Mapping[str, float]:
     """Units by kind of pass for this model and inputs like these (n × …); the model is left as it was.
 
-    Those of a pass that the model cannot make are the convention's: whoever asks for that pass is told why.
+    A pass that the model cannot make has the units of the convention; asking for that pass raises an error.
     """
     if is_counting() or links_of(model, inputs) is not None:  # work of a rehearsal counts for nothing
         return UNITS
@@ -52,7 +52,7 @@ def units_of(model: nn.Module, inputs: Tensor) -> Mapping[str, float]:
 
 
 def _measured(model: nn.Module, x: Tensor) -> dict[str, float]:
-    """The units that can be told."""
+    """The units that can be measured."""
     tapes: list[AutogradTape] = []
     forward = _operations(lambda: tapes.append(AutogradTape(model, x)))
     if not forward:  # of nothing but sums and the like; or no pass, which the step itself reports
@@ -77,7 +77,7 @@ def _measured(model: nn.Module, x: Tensor) -> dict[str, float]:
 
 
 def _deltas_of_inputs(model: nn.Module, x: Tensor, backward: int) -> int:
-    """Operations that derivatives by the inputs would add to a backward pass; none where there are no such."""
+    """Operations that derivatives by the inputs would add to a backward pass; none if there are no such derivatives."""
     if not x.is_floating_point():
         return 0
     tape = AutogradTape(model, x.clone().requires_grad_())
@@ -86,7 +86,7 @@ def _deltas_of_inputs(model: nn.Module, x: Tensor, backward: int) -> int:
 
 
 def _traits(model: nn.Module, inputs: Tensor) -> tuple[Any, ...]:
-    """What the passes depend on."""
+    """Properties that the passes depend on."""
     parameters = tuple((p.shape, p.dtype, p.requires_grad) for p in model.parameters())
     modes = tuple(module.training for module in model.modules())
     return parameters, modes, inputs.shape[1:], inputs.dtype, inputs.device.type
@@ -94,7 +94,7 @@ def _traits(model: nn.Module, inputs: Tensor) -> tuple[Any, ...]:
 
 @contextmanager
 def _left_alone(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Generators, and the model's buffers, are afterwards what they were."""
+    """Restores generators and the model's buffers afterwards."""
     kept = [(module, dict(module._buffers)) for module in model.modules()]
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
@@ -111,7 +111,7 @@ def _left_alone(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _operations(act: Callable[[], object]) -> int | None:
-    """Floating-point operations of the matrix products and convolutions in it; None where it fails."""
+    """Floating-point operations of the matrix products and convolutions of a call; None if it fails."""
     with _Operations() as counted:
         try:
             act()
@@ -121,7 +121,7 @@ def _operations(act: Callable[[], object]) -> int | None:
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up operations from shapes, as `torch.utils.flop_counter` does, of kernels that it leaves out as well."""
+    """Counter of operations by shape, like `torch.utils.flop_counter`, which also has the kernels missing there."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -143,7 +143,7 @@ def _product(M: Tensor, v: Tensor) -> int:
 
 
 def _lstm(inputs: Tensor, W: Tensor, R: Tensor) -> int:
-    """A layer of oneDNN: W (gates × inputs) and R (gates × units) at every step of every case."""
+    """Operations of an LSTM layer of oneDNN: W (gates × inputs) and R (gates × units) at every step of every case."""
     return int(2 * inputs[..., 0].numel() * (W.numel() + R.numel()))
 
 

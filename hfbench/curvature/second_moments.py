@@ -1,4 +1,4 @@
-"""Sums over cases of squared per-case gradients, without forming a per-case gradient where layers are plainly dense.
+"""Sums over cases of squared per-case gradients; for plain dense layers no per-case gradient is formed.
 
 For a dense layer with inputs a_i and deltas δ_i (the derivative of ⟨u_i, z_i⟩ by the layer's output), case i's
 gradient is δ_i a_iᵀ, so that
@@ -6,7 +6,7 @@ gradient is δ_i a_iᵀ, so that
     Σ_i ‖δ_i a_iᵀ‖²  = Σ_i ‖δ_i‖²(‖a_i‖² + 1)      none at all (the 1 is the bias)
 A layer at T places per case (`hfbench.curvature.layer_io`) has Σ_t l_it r_itᵀ: one batched matrix product, in slices of
 cases. Models with other layers or shared weights use batched per-case gradients (`torch.func`), or one case at a time
-where an operation cannot be batched (recurrent layers, hand-written functions): slower, and right.
+if an operation cannot be batched (recurrent layers, hand-written functions), which is slower.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _squared_norm(seen: LayerIO) -> float:
 
 
 def _per_case(seen: LayerIO) -> Iterator[Tensor]:
-    """The weight's gradients Σ_t l_it r_itᵀ (cases × p × q), some cases at a time."""
+    """The weight's gradients Σ_t l_it r_itᵀ (cases × p × q), in slices of cases."""
     for some in seen.slices(SLICE_ENTRIES):
         left, right = some.rows()
         yield left.transpose(1, 2) @ right
@@ -86,7 +86,7 @@ def _total_square(per_case: list[Tensor]) -> list[Tensor]:
 
 
 def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: list[nn.Parameter]) -> Vector:
-    """`reduce` of the per-case gradients J_iᵀu_i, added up over slices of the batch."""
+    """`reduce` of the per-case gradients J_iᵀu_i, summed over slices of the batch."""
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:

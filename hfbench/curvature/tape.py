@@ -1,4 +1,4 @@
-"""Tape: one pass of a batch through a model, kept for its products; written out for a dense chain, else a graph."""
+"""Tape: one pass of a batch through a model, kept for products; explicit for a dense chain, else an autograd graph."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Tape(Protocol):
 
     @property
     def mode(self) -> str:
-        """How J v is taken: "chain", "transpose" or, with a forward pass in each, "forward"."""
+        """Mode of J v: "chain", "transpose" or, with a forward pass in each product, "forward"."""
 
     @property
     def is_recorded(self) -> bool:
-        """Whether J v needs nothing more recorded: the first one of a graph records its transpose before."""
+        """True if J v needs no further recording; the first one of a graph first records the transpose."""
 
     @property
     def capture(self) -> LayerIOSource:
-        """What the layers saw."""
+        """Inputs and deltas of the layers."""
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
@@ -39,11 +39,11 @@ class Tape(Protocol):
         """Jᵀu."""
 
     def free(self) -> None:
-        """Lets go of everything kept."""
+        """Frees everything kept."""
 
 
 def record_tape(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Tape:
-    """The pass in the weights' dtype, or for products in another. Raises ConfigError where the model does not run."""
+    """Records the pass in the weights' dtype, or in another for products. Raises ConfigError if the model fails."""
     if (links := links_of(model, inputs)) is not None:
         chain = ReplayedChain if inputs.device.type == "cuda" and torch.version.hip is None else Chain
         return chain(model, links, inputs, dtype)

@@ -25,7 +25,7 @@ def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tu
 
 
 def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:
-    """(mu/2) wᵀDw, blocks added up in float64."""
+    """(mu/2) wᵀDw, summed over blocks in float64."""
     if not any(mu_D):
         return 0.0
     return 0.5 * sum(mu * squared for mu, squared in zip(mu_D, Vector(parameters).dots(parameters), strict=True) if mu)
