@@ -1,4 +1,4 @@
-"""Backtracking: which iterates are kept, and the walk back over them."""
+"""Backtracking: the kept iterates, and the choice among them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class KeptIterates:
 def backtrack(states: list[SolverState], f: Objective) -> tuple[SolverState, float]:
     """The state chosen among the kept ones, and f(w + x) there.
 
-    From the last one down while the objective of the lower iterate is not larger; Martens (2010), section 4.6.
-    An objective that is not finite is left behind whatever the lower one's. States are taken off the list, so that
-    none is kept that was left behind.
+    Goes down from the last one while the objective of the lower iterate is not larger; Martens (2010), section 4.6. An
+    iterate whose objective is not finite is always passed over. States are removed from the list as they are passed,
+    which frees them.
     """
     chosen = states.pop()
     best = f(chosen.x)

@@ -15,7 +15,7 @@ def reduction_ratio(before: float, after: float, q_undamped: float) -> float:
 
 
 def update_damping(switches: Globalization, damping: float, rho: float | None) -> float:
-    """lambda ×3/2 if rho < ¼, ×2/3 if rho > ¾, else the same; Martens (2010), section 4.1."""
+    """The new lambda: ×3/2 if rho < ¼, ×2/3 if rho > ¾, else unchanged; Martens (2010), section 4.1."""
     if rho is None or not switches.adapt_damping:
         return damping
     if rho < switches.rho_low:

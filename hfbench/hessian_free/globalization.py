@@ -19,17 +19,21 @@ class Globalization:
     """Warm start, backtracking over kept iterates, Levenberg-Marquardt damping, and line search of Martens (2010)."""
 
     warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate)"] = 0.95
-    backtracking: Annotated[bool, "go back to earlier kept iterates while the objective does not rise"] = True
+    backtracking: Annotated[bool, "return to earlier kept iterates while the objective does not rise"] = True
     keep_start: Annotated[int, Integers(1, 20), Within("[1, inf)"), "first inner iteration that is kept"] = 5
-    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, inf)"), "growth of the iterations kept"] = 1.3
+    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, inf)"), "growth factor of the kept iterations"] = (
+        1.3
+    )
     adapt_damping: Annotated[bool, "change lambda by the reduction ratio rho"] = True
     initial_damping: Annotated[float, Log(1e-2, 1e3), Within("[0, inf)"), "lambda_0"] = 45.0
     damping_growth: Annotated[float, Linear(1.1, 3.0), Within("[1, inf)"), "lambda's factor when rho is low"] = 1.5
     damping_decay: Annotated[float, Linear(0.3, 0.95), Within("(0, 1]"), "lambda's factor when rho is high"] = 2 / 3
-    min_damping: Annotated[float, Log(1e-12, 1e-2), Within("[0, inf)"), "lambda is not lowered below this"] = 1e-10
+    min_damping: Annotated[float, Log(1e-12, 1e-2), Within("[0, inf)"), "lower bound of lambda"] = 1e-10
     rho_low: Annotated[float, Linear(0.05, 0.5), Within("(0, 1)"), "rho below this raises lambda"] = 0.25
     rho_high: Annotated[float, Linear(0.5, 0.95), Within("(0, 1)"), "rho above this lowers lambda"] = 0.75
     line_search: Annotated[bool, "shorten the step until the objective decreases enough"] = True
-    armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "part of the predicted decrease to reach"] = 0.01
-    shrink: Annotated[float, Linear(0.5, 0.9), Within("(0, 1)"), "line search's factor per try"] = 0.8
-    max_tries: Annotated[int, Integers(5, 100), Within("[1, inf)"), "line search's tries; then no step is taken"] = 60
+    armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "fraction of the predicted decrease to reach"] = 0.01
+    shrink: Annotated[float, Linear(0.5, 0.9), Within("(0, 1)"), "factor of the step length per try"] = 0.8
+    max_tries: Annotated[
+        int, Integers(5, 100), Within("[1, inf)"), "maximum number of tries; no step is taken after them"
+    ] = 60

@@ -10,7 +10,7 @@ from hfbench.linalg.vector import Vector
 
 @dataclass(frozen=True)
 class LineStep:
-    """A step length along p (0: none taken) and the objective there."""
+    """A step length along p (0 if no step is taken) and the objective there."""
 
     length: float
     value: float
@@ -19,7 +19,7 @@ class LineStep:
 def line_search(rules: Globalization, f: Objective, p: Vector, f_0: float, f_1: float, slope: float) -> LineStep:
     """The first length 1, 0.8, 0.64, … with f(w + length·p) <= f_0 + 0.01·length·gᵀp; none after 60 tries.
 
-    f_1 is f(w + p), known already; `slope` is gᵀp. A direction that is not one of descent gives no step.
+    f_1 is f(w + p), which is already known; `slope` is gᵀp. If p is not a descent direction, no step is taken.
     """
     if slope > 0:
         return LineStep(0.0, f_0)

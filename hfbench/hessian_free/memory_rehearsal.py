@@ -1,4 +1,4 @@
-"""Rehearsal of a step on a few cases, for the memory it takes (`hfbench.memory.forecast`)."""
+"""Rehearsal of a step on a few cases, which measures its memory (`hfbench.memory.forecast`)."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def plan_of_step(
     max_bytes: int | None,
     forecasts: MutableMapping[Any, Forecast],
 ) -> ChunkPlan:
-    """How the next step on these cases is to be carried out: the chunk that keeps it below `max_bytes`, and its peak.
+    """Plan of the next step on these cases: the chunk that keeps it below `max_bytes`, and its memory peak.
 
-    `forecasts` keeps what was rehearsed, by the shapes it was rehearsed for. Without a limit, the peak of a step that
-    cannot be rehearsed stays unknown: what is wrong, the step itself will say.
+    `forecasts` caches rehearsals by shapes. Without a limit, the peak of a step that cannot be rehearsed stays unknown;
+    the step itself reports the error.
     """
     pairs = {"gradient": batch} if curvature is None else {"gradient": batch, "curvature": curvature}
     tensors = [tensor for pair in pairs.values() for tensor in pair]
@@ -63,7 +63,7 @@ def plan_of_step(
 def _rehearsal(
     settings: StepSettings, damping: float, pairs: Mapping[str, Batch], evidence: Collection[str]
 ) -> Callable[[Sizes], None]:
-    """A step of so many cases that goes on for `ITERATIONS` inner iterations and moves nothing."""
+    """Makes a step of so many cases with `ITERATIONS` inner iterations, without moving the weights."""
     first = {name: (first_cases(inputs), first_cases(targets)) for name, (inputs, targets) in pairs.items()}
 
     def rehearse(sizes: Sizes) -> None:
@@ -84,14 +84,14 @@ def _rehearsal(
 
 
 def _some_iterate(settings: StepSettings) -> Vector | None:
-    """A last iterate of the step before, which every step but the first has."""
+    """A stand-in for the last iterate of the previous step, which every step but the first has."""
     if not settings.globalization.warm_start:
         return None
     return settings.layout.unpack(settings.layout.pack(settings.weights.zeros_like()))
 
 
 def _shortened(settings: StepSettings) -> StepSettings:
-    """The same step, shorter, with all that a step changes its own."""
+    """The settings of a shortened step, with copies of all that a step changes."""
     # One try of the line search is the same whatever the cases.
     globalization = replace(settings.globalization, max_tries=1, keep_start=ITERATIONS + 2)
     return replace(
@@ -107,7 +107,7 @@ def _shortened(settings: StepSettings) -> StepSettings:
 
 
 class _Short:
-    """The solver of a step, ended soon, with the memory of the iterates that it would keep in the end."""
+    """The solver of a step, stopped early, with the memory of the iterates that it would keep at its end."""
 
     monotone: ClassVar[tuple[str, ...]] = ()
 
@@ -127,7 +127,7 @@ class _Short:
 
 
 def _kept(settings: StepSettings) -> int:
-    """How many iterates a solve keeps by its last of `max_inner` iterations, beside the two between which it is."""
+    """Number of iterates that a solve of `max_inner` iterations keeps, besides the two that it works on."""
     switches = settings.globalization
     if not switches.backtracking:
         return 0

@@ -1,14 +1,14 @@
-"""Guard of a model under training: it is still the model that was given, and a function of each case.
+"""Checks of a model during training: it is still the model that was given, and a function of each case.
 
-What can be read off the model is read at every step (`hfbench.curvature.model_checks`). What shows only when it runs is
-tried on a few cases at the first step, and again when layers have changed between train() and eval():
+Properties that the model itself shows are checked at every step (`hfbench.curvature.model_checks`). Properties that
+show only when it runs are tried on a few cases at the first step, and again after train() or eval():
     twice the same outputs       no noise of the model's own; bit for bit on a CPU, up to rounding on an accelerator
     no buffer changed            no running statistics or counters
-    no random number drawn       noise too rare to be met in two passes
+    no random number drawn       noise too rare to show in two passes
     each case by itself          its outputs do not change when the other cases are left out
     the same by its layers       no hook of all modules changes what a chain of them computes
-    ⟨u, J v⟩ = ⟨Jᵀu, v⟩          no backward pass that leaves something unrecorded, no hook inside
-These few passes are no part of the method and are not in the work ledger. Generators and buffers are left as they were.
+    ⟨u, J v⟩ = ⟨Jᵀu, v⟩          no backward pass with an unrecorded part, no hook inside
+These passes are not part of the method and are not counted in the work ledger. Generators and buffers are restored.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Guard:
         self.tried: tuple[bool, ...] | None = None  # the layers' modes when the model was last tried
 
     def check(self, loss: str, inputs: Any, targets: Any, curvature: Any = None) -> None:
-        """Raises ConfigError where a step on these cases would not be what it claims."""
+        """Raises ConfigError if a step on these cases would be wrong."""
         first = next(iter(self.trained.values()))
         check_context(first.device)
         check_batch(inputs, targets, first)
@@ -62,7 +62,7 @@ class Guard:
             self.tried = modes
 
     def _check_same(self) -> None:
-        """The trained parameters are those of the construction, with their shapes, precision and device."""
+        """Raises unless the trained parameters are still those given, with the same shapes, precision and device."""
         now = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         again = "construct HessianFree anew; load_state_dict carries damping and warm start over"
         if now.keys() != self.trained.keys():
@@ -96,9 +96,10 @@ def _of(traits: Traits) -> str:
 
 
 def try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> bool:
-    """Tries the model on a few cases; raises ConfigError for what the module's docstring lists.
+    """Tries the model on a few cases. Raises ConfigError for the faults in the module's docstring.
 
-    False where that says nothing: one case alone, or outputs that are not finite, which the step itself reports.
+    Returns False if the trial is not conclusive: for a single case, or for outputs that are not finite, which the step
+    itself reports.
     """
     few = torch.linspace(0, len(inputs) - 1, min(CASES, len(inputs))).long().to(inputs.device)
     x, t = inputs.detach()[few], targets[few]
@@ -158,7 +159,7 @@ def _check_forward(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _pass(model: nn.Module, x: Tensor) -> Tensor:
-    """The outputs; the pass works on copies of the buffers, which it must not change."""
+    """The outputs. The pass uses copies of the buffers, which it must not change."""
     used = {name: buffer.clone() for name, buffer in model.named_buffers()}
     trained = [p for p in model.parameters() if p.requires_grad]
     z = outputs_of(lambda inputs: functional_call(model, used, (inputs,)), x, trained)
@@ -173,7 +174,7 @@ def _pass(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _check_cases_apart(model: nn.Module, x: Tensor, z: Tensor) -> None:
-    """Without the first and the last case, the outputs of the others stay what they were."""
+    """Raises unless the outputs of the other cases stay the same without the first and the last case."""
     inner = slice(1, -1) if len(x) > 2 else slice(0, 1)
     if len(x) > 1 and not _agree(_pass(model, x[inner]), z[inner], TOLERANCE[z.dtype], float(z.abs().max())):
         raise ConfigError(
@@ -184,7 +185,7 @@ def _check_cases_apart(model: nn.Module, x: Tensor, z: Tensor) -> None:
 
 
 def _agree(a: Tensor, b: Tensor, tolerance: float, scale: float | None = None) -> bool:
-    """Equal up to tolerance·scale, by default max |b|; what is NaN in both agrees."""
+    """True if equal up to tolerance·scale, by default max |b|; NaN agrees with NaN."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     same = (a == b) | ((a != a) & (b != b))
@@ -195,7 +196,7 @@ def _agree(a: Tensor, b: Tensor, tolerance: float, scale: float | None = None) -
 
 
 def check_products(at: Linearisation) -> None:
-    """Raises ConfigError unless ⟨u, J v⟩ = ⟨Jᵀu, v⟩ for a random v and u along J v, where a part left out shows."""
+    """Raises ConfigError unless ⟨u, J v⟩ = ⟨Jᵀu, v⟩ for a random v and u along J v, where a missing part shows."""
     generator = torch.Generator().manual_seed(0)
     v = Vector(torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device) for p in at.blocks)
     u = at.jvp(v)

@@ -54,20 +54,21 @@ class HessianFree(torch.optim.Optimizer):
         for inputs, targets in batches:
             result = optimizer.step(inputs, targets)
 
-    Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu, of the blocks that
-    `decay_mask` says: "weights" (two or more dimensions), "all" or "none"; or a mapping from parameters' names to each
-    one's own mu. `chunk` streams batches through the model so many cases at a time, `max_bytes` (4_000_000_000, "4GB",
-    "512MiB") so many that a step's tensors stay below it; with both, both hold. `layout` "flat" solves with one long
-    vector instead of blocks. `precision` is that of the curvature products: "parameters", as the weights, "auto",
-    "float64", "float32", "tf32" or "bfloat16" (`hfbench.linalg.precision`). Work is counted in `ledger`.
+    Parts are given by name, as {"use": name, **hyper-parameters}, or as instances. `decay` is mu, for the blocks that
+    `decay_mask` selects: "weights" (two or more dimensions), "all" or "none"; or it maps each parameter's name to its
+    mu. `chunk` streams batches through the model in chunks of so many cases. `max_bytes` (4_000_000_000, "4GB",
+    "512MiB") chooses the chunk such that a step's tensors stay below it; with both, both limits hold. `layout` "flat"
+    solves with one long vector instead of blocks. `precision` is that of the curvature products: "parameters" (that of
+    the weights), "auto", "float64", "float32", "tf32" or "bfloat16" (`hfbench.linalg.precision`). `ledger` counts the
+    work.
 
-    With a `process_group` of `torch.distributed` (gloo or nccl) each of its ranks gives `step` cases of its own, and
-    all take the step of all cases together (`hfbench.linalg.data_parallel`): same model, same settings, any numbers of
-    cases. Every call is one of all ranks; the ledger counts a rank's own cases.
+    With a `process_group` of `torch.distributed` (gloo or nccl), each rank passes its own cases to `step`, and all
+    ranks take the step of all cases together (`hfbench.linalg.data_parallel`). Model and settings must be the same on
+    all ranks; the numbers of cases may differ. All ranks must make every call. The ledger counts a rank's own cases.
 
-    Trained are the parameters with requires_grad at the construction, in float32 or float64 and on one device. The
-    model must be the same function of each case at every pass: no dropout or batch statistics, which eval() switches
-    off. What cannot be right is refused with a ConfigError (`hfbench.curvature.model_checks`,
+    The optimiser trains the parameters that have requires_grad at construction, in float32 or float64 and on one
+    device. The model must be the same function of each case at every pass, without dropout or batch statistics, which
+    eval() switches off. A model that violates this raises ConfigError (`hfbench.curvature.model_checks`,
     `hfbench.hessian_free.model_guard`).
     """
 
@@ -121,7 +122,7 @@ class HessianFree(torch.optim.Optimizer):
 
     @property
     def settings(self) -> StepSettings:
-        """All that the next step is made with, but for its state."""
+        """All settings of the next step; its state is separate."""
         return StepSettings(
             model=self.model,
             parameters=self._named,
@@ -160,11 +161,11 @@ class HessianFree(torch.optim.Optimizer):
 
     @property
     def names(self) -> list[str]:
-        """Of the trained parameters, as the model has them, in the order of `weights`."""
+        """Names of the trained parameters in the model, in the order of `weights`."""
         return list(self._named)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights: lambda, warm start, random generator, iteration, what a preconditioner keeps."""
+        """The state without the weights: lambda, warm start, random generator, iteration, preconditioner's state."""
         self.param_groups[0]["generator"] = self.generator.get_state()
         self.param_groups[0].pop("preconditioner", None)
         if kept := self.preconditioning.state_dict():
@@ -172,9 +173,9 @@ class HessianFree(torch.optim.Optimizer):
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises ConfigError, and loads nothing, unless it is of a HessianFree for parameters of the same shapes.
+        """Raises ConfigError, and loads nothing, unless it comes from a HessianFree for parameters of the same shapes.
 
-        A preconditioner that keeps something from step to step must be the one that the state is of.
+        A preconditioner with a state must be the one that the state was saved with.
         """
         check_state(state_dict, self.param_groups[0]["shapes"])
         with located("state_dict"):
@@ -190,7 +191,7 @@ class HessianFree(torch.optim.Optimizer):
         self.param_groups = [ParameterGroup(group) for group in self.param_groups]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """For the constructor alone; afterwards raises ConfigError."""
+        """Raises ConfigError after construction; only the constructor adds the group."""
         if self.param_groups:
             raise ConfigError(
                 "HessianFree solves one system for all trained parameters of its model, so none can be added to it: "
@@ -199,7 +200,7 @@ class HessianFree(torch.optim.Optimizer):
         super().add_param_group(ParameterGroup(param_group))
 
     def _last_iterate(self) -> list[Tensor] | None:
-        """The last iterate of the step before, a block for each parameter; None at first."""
+        """The last iterate of the previous step, a block for each parameter; None before the first step."""
         return [self.state[p]["warm_start"] for p in self._named.values()] if self.state else None
 
     def _keep_for_warm_start(self, x: Vector) -> None:
@@ -217,10 +218,10 @@ class HessianFree(torch.optim.Optimizer):
     ) -> StepResult:
         """One outer iteration: gradient on (inputs, targets), curvature on `curvature` or the same cases.
 
-        `evidence` asks for "variance_l1", ‖Var_i(∇f_i)‖₁ over the gradient's cases, or "variance_inner",
-        Var_i(∇f_iᵀ∇f). Raises NonFiniteError if outputs, loss or gradient at the present weights are not finite, and
-        ConfigError for other evidence, a batch that does not fit, or a model that cannot be stepped right. After any
-        error weights and state are what they were; work that was done stays counted.
+        `evidence` requests "variance_l1", ‖Var_i(∇f_i)‖₁ over the gradient's cases, or "variance_inner",
+        Var_i(∇f_iᵀ∇f). Raises NonFiniteError if outputs, loss or gradient at the present weights are not finite;
+        ConfigError for other evidence, for a batch that does not fit, and for a model on which a step would be wrong.
+        After an error, weights and state are unchanged; the work done stays counted.
         """
         planned = self.prepare(inputs, targets, curvature, evidence)
         assert inputs is not None  # which has seen to both
@@ -257,9 +258,9 @@ class HessianFree(torch.optim.Optimizer):
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
     ) -> ChunkPlan:
-        """How `step` is to take this batch, and the memory it will need; long only for the first batch of a shape.
+        """Plan of `step` on this batch, with its predicted memory; slow only for the first batch of a shape.
 
-        `step` asks by itself. Asked before, it keeps what is tried and rehearsed once out of a step's time. Raises
+        `step` calls it itself. An earlier call keeps the checks and the rehearsal out of a step's time. Raises
         ConfigError as `step` does; nothing changes.
         """
         check_evidence(evidence)
@@ -285,10 +286,10 @@ class HessianFree(torch.optim.Optimizer):
     def system_at(
         self, inputs: Tensor, targets: Tensor, curvature: tuple[Tensor, Tensor] | None = None
     ) -> tuple[StepSystem, Vector | None]:
-        """The system that a `step` on these cases would solve, its preconditioner built, and the start of the solve.
+        """The system that a `step` on these cases would solve, its built preconditioner, and the initial iterate.
 
-        Nothing changes: the step after it draws what it would have drawn. The start is None for zero. Raises as `step`
-        does.
+        Nothing changes: the next step draws the same random numbers. The initial iterate is None for zero. Raises as
+        `step` does.
         """
         planned = self.prepare(inputs, targets, curvature)
         drawn, kept = self.generator.get_state(), self.preconditioning.state_dict()

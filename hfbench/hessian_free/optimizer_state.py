@@ -1,4 +1,4 @@
-"""State of HessianFree in `torch.optim`: one group of parameters, saved and loaded whole.
+"""State of HessianFree in the format of `torch.optim`: one group of parameters, saved and loaded as a whole.
 
 The group holds lambda, the iteration, the random generator's state and the parameters' shapes; the state of a
 parameter is its block of the warm start.
@@ -19,7 +19,7 @@ KEYS = ("params", "damping", "iteration", "generator", "shapes")
 
 
 class ParameterGroup(dict[str, Any]):
-    """A parameter group that says why there is no learning rate to schedule."""
+    """A parameter group whose error message says why there is no learning rate to schedule."""
 
     def __missing__(self, key: str) -> Any:
         if key == "lr":
@@ -72,7 +72,7 @@ def _generator_problem(state: Any) -> str:
 
 
 def _warm_start_problem(given: Mapping[str, Any], wanted: Sequence[Sequence[int]]) -> str:
-    """Empty before the first step and after one that overflowed; else a block per parameter."""
+    """Problem of the warm start: it must be empty (before the first step, after an overflow) or have all blocks."""
     state, ids = given.get("state"), given["param_groups"][0]["params"]
     if not isinstance(state, Mapping) or (state and set(state) != set(ids)) or len(ids) != len(wanted):
         return "state must be empty or have an entry per parameter"

@@ -1,4 +1,4 @@
-"""Settings of HessianFree's constructor: checked, resolved, and the same on all ranks."""
+"""Checks of the settings of HessianFree's constructor, also across ranks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def globalization_of(given: Globalization | Mapping[str, Any] | None) -> Globali
 
 
 def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:
-    """The diagonal mu D, one number per parameter: one mu for what the mask says, or each parameter's own by name."""
+    """The diagonal mu D, one number per parameter: one mu for the blocks of the mask, or one for each name."""
     each = decay if isinstance(decay, Mapping) else {"": decay}
     for name, mu in each.items():
         where = f"decay[{name!r}]" if name else "decay"
@@ -68,7 +68,7 @@ def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], ma
 
 
 def generator_of(seed: Any) -> torch.Generator:
-    """The CPU generator given, or a new one of this seed."""
+    """The CPU generator given, or a new one with this seed."""
     if isinstance(seed, torch.Generator) and seed.device.type == "cpu":
         return seed
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -80,7 +80,7 @@ def generator_of(seed: Any) -> torch.Generator:
 
 
 def check_settings(settings: StepSettings) -> None:
-    """Raises ConfigError on all ranks unless they run the same code with the same settings on the same weights."""
+    """Raises ConfigError on all ranks unless all have the same code, settings and weights."""
     if settings.ranks is ALONE:
         return
     parts = [settings.solver, settings.preconditioner, *settings.rules, settings.globalization]
@@ -103,6 +103,6 @@ def check_settings(settings: StepSettings) -> None:
 
 
 def _code_of(parts: Iterable[Any]) -> list[str]:
-    """Digests of the core and of the files that the parts come from."""
+    """Digests of the core and of the parts' files."""
     files = {*Path(__file__).parents[1].rglob("*.py"), *(inspect.getsourcefile(type(part)) for part in parts)}
     return sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file)

@@ -39,9 +39,9 @@ Batch = tuple[Tensor, Tensor]  # inputs and targets
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
-    """All that a step is made with, the same for every step of a run.
+    """Settings of a step, the same for every step of a run.
 
-    A step draws from `generator`, counts in `ledger` and updates `preconditioning`; it changes nothing else.
+    A step draws from `generator`, counts in `ledger` and updates `preconditioning`. It changes nothing else.
     """
 
     model: nn.Module
@@ -79,7 +79,7 @@ class StepSettings:
         )
 
     def objective_on(self, cases: Batch, chunk: int | None) -> Objective:
-        """Step p ↦ f(w + p) on these cases, without touching the weights; each evaluation is counted."""
+        """The function p ↦ f(w + p) on these cases. It leaves the weights unchanged, and each evaluation is counted."""
 
         def f(p: Vector) -> float:
             self.ledger.count("evaluation", len(cases[0]))
@@ -92,7 +92,7 @@ class StepSettings:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """A step that is computed and not taken: its direction p, and the inner solve that led to it."""
+    """A step that is computed but not taken: its direction p, and the inner solve that gave it."""
 
     result: StepResult
     p: Vector
@@ -108,11 +108,11 @@ def compute_step(
     evidence: Collection[str] = (),
     chunk: int | None = None,
 ) -> StepOutcome:
-    """The step from the present weights, which stay where they are; Martens (2010), algorithm 2 and section 4.
+    """Computes the step from the present weights, which do not change; Martens (2010), algorithm 2 and section 4.
 
-    Gradient and objective are of `batch`, curvature of `curvature` or the same cases, `chunk` cases at a time.
-    `damping` is lambda, `last_iterate` the last iterate of the step before (None at first), `evidence` as in
-    `HessianFree.step`. Raises NonFiniteError if the gradient is not finite. The result's `iteration` is 0.
+    Gradient and objective are over `batch`, the curvature over `curvature` or the same cases, `chunk` cases at a time.
+    `damping` is lambda; `last_iterate` is that of the previous step, or None; `evidence` is as in `HessianFree.step`.
+    Raises NonFiniteError if the gradient is not finite. The result's `iteration` is 0.
     """
     shared = curvature is None
     linear = system_at(settings, damping, batch, curvature, evidence, chunk)  # linearise and precondition
@@ -189,7 +189,7 @@ def system_at(
 
 
 def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
-    """zeta times the last iterate of the step before; None at first or when switched off."""
+    """zeta times the last iterate of the previous step; None before the first step or when switched off."""
     zeta = settings.globalization.warm_start
     return None if zeta == 0 or last_iterate is None else settings.layout.pack(last_iterate) * zeta
 
@@ -205,7 +205,7 @@ def _preconditioner_at(settings: StepSettings, at: Linearisation, damping: float
 def _solve(
     settings: StepSettings, linear: StepSystem, last_iterate: Sequence[Tensor] | None
 ) -> tuple[list[SolverState], Solution]:
-    """The kept iterates and the end of the inner solve."""
+    """Runs the inner solve; gives the kept iterates and its result."""
     switches = settings.globalization
     kept = KeptIterates(switches.keep_start, switches.keep_growth)
     solution = solve(
@@ -221,7 +221,7 @@ def _solve(
 
 
 def _what_was_used(settings: StepSettings, system: GaussNewtonSystem) -> dict[str, Any]:
-    """How the system was solved, by the names of `StepResult`."""
+    """Fields of `StepResult` about the solve of the system."""
     least_squares = "right_hand_side_form" in vars(system)
     return {
         "preconditioner": type(settings.preconditioner).__name__,
@@ -234,7 +234,7 @@ def _what_was_used(settings: StepSettings, system: GaussNewtonSystem) -> dict[st
 def _backtrack(
     switches: Globalization, iterates: list[SolverState], f: Objective, shared: bool
 ) -> tuple[SolverState, float]:
-    """The chosen iterate and f there: NaN where no switch asks for it, rho's being on other cases if not shared."""
+    """The chosen iterate and f there: NaN if not needed, as for rho when gradient and curvature have other cases."""
     if switches.backtracking or switches.line_search or (switches.adapt_damping and shared):
         return backtrack(iterates, f)
     return iterates[-1], math.nan
@@ -248,7 +248,7 @@ def _reduction_ratio(
     f: Objective,
     after: float | None,
 ) -> float | None:
-    """rho for the chosen iterate; None where damping is not adapted. `after` is f(p) if it is known already."""
+    """rho of the chosen iterate; None if damping is not adapted. `after` is f(p) if it is already known."""
     if not switches.adapt_damping:
         return None
     p = chosen.x

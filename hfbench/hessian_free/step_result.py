@@ -11,7 +11,7 @@ from hfbench.parts.protocols import BuiltPreconditioner
 
 @dataclass(frozen=True)
 class StepSystem:
-    """The system of one outer iteration, its preconditioner, and what was seen on the way to them."""
+    """The system of one outer iteration, its preconditioner, and the evidence gathered with them."""
 
     system: GaussNewtonSystem
     preconditioner: BuiltPreconditioner
@@ -22,7 +22,7 @@ class StepSystem:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did. Objectives are f on the gradient batch, weight decay included."""
+    """Result of one step. Objectives are f on the gradient batch, weight decay included."""
 
     iteration: int
     objective_before: float

@@ -1,14 +1,14 @@
-"""Inner iteration without end or branch: run step by step, or recorded once on a GPU and replayed.
+"""Inner iteration without end or branch: run step by step, or captured once on a GPU and replayed.
 
-A solver writes its iteration as a generator, each step of which yields what it keeps for the next and what it tells:
+A solver writes its iteration as a generator. Each step yields the tensors it keeps for the next step, and its results:
     yield (x, r, p, ry), (pAp, x, gain, ry)              vectors, and numbers made of them (`hfbench.linalg.scalars`)
-The next step depends on what was kept and on nothing else that changes. On a CPU the generator just runs. On a GPU two
-of its steps are launched kernel by kernel, after which all that is made once has been made; the third is recorded as a
-CUDA graph that ends by putting what is kept where it was found, and every later step is one launch of that graph. The
-generator is then asked for nothing more.
+The next step depends on the kept tensors and on nothing else that changes. On a CPU the generator just runs. On a GPU
+its first two steps are launched kernel by kernel, so that everything that is made once exists. The third is captured as
+a CUDA graph that ends by copying the kept tensors to their old place, and every later step is one launch of that graph.
+The generator is not used any more.
 
-That takes a system and a preconditioner whose work is the same kernels on the same memory, whatever the numbers are;
-they say so by `replayable`, and others run step by step there too.
+This requires a system and a preconditioner that launch the same kernels on the same memory, whatever the numbers. They
+declare it by `replayable`; with others the steps run one by one on a GPU too.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ Process = Iterator[tuple[Entries, Entries]]
 
 
 def follow(process: Process, system: System, preconditioner: BuiltPreconditioner) -> Iterator[tuple[Any, ...]]:
-    """What the steps of the process tell, one after the other, numbers as floats (`hfbench.linalg.scalars.read`)."""
+    """Results of the process's steps in order, with numbers as floats (`hfbench.linalg.scalars.read`)."""
     if all(getattr(part, "replayable", False) for part in (system, preconditioner)):
         return read(replay(process, cast("GaussNewtonSystem", system)))
     return read(told for _, told in process)
 
 
 def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
-    """What the steps tell, from the third on replayed. Raises TypeError where a step keeps or tells what would not be.
+    """Results of the steps, replayed from the third on. Raises TypeError for entries that cannot be replayed.
 
-    What is told is a copy, since the next step is made in the same memory.
+    The results are copies, since the next step uses the same memory.
     """
     at, chain = system.linearisation, system.linearisation.replayed
     assert chain is not None  # or the system is not replayable
@@ -67,7 +67,7 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
 
 
 def _advanced(process: Process, given: list[list[Tensor]]) -> Entries:
-    """What a step tells that begins with what is given, and leaves there what it keeps."""
+    """Results of a step from the given kept tensors, which it overwrites with the new ones."""
     kept, told = next(process)
     places = {_place(tensor) for block in given for tensor in block}
     told = tuple(_like(entry, _apart(_tensors(entry), places)) for entry in told)
@@ -78,29 +78,29 @@ def _advanced(process: Process, given: list[list[Tensor]]) -> Entries:
 
 
 def _tensors(entry: Any) -> list[Tensor]:
-    """What an entry of a step is made of."""
+    """Tensors of an entry of a step."""
     if isinstance(entry, Vector):
         return list(entry)
     if isinstance(entry, Tensor):
         return [entry]
     raise TypeError(
-        "a process that is replayed must keep and tell vectors and numbers of the device, but a step has a "
-        f"{type(entry).__name__}: what does not change belongs before the first step."
+        "a replayed process must keep and yield vectors and numbers of the device, but a step has a "
+        f"{type(entry).__name__}: constants belong before the first step."
     )
 
 
 def _like(entry: Any, tensors: Sequence[Tensor]) -> Any:
-    """An entry of the same kind made of these."""
+    """An entry of the same kind, made of these tensors."""
     return entry.like(tensors) if isinstance(entry, Vector) else tensors[0]
 
 
 def _same(block: list[Tensor], left: list[Tensor]) -> bool:
-    """Whether what is left is what was given, changed in place or not at all."""
+    """True if the tensors left are those given, changed in place or not at all."""
     return all(mine is tensor for mine, tensor in zip(block, left, strict=True))
 
 
 def _apart(tensors: list[Tensor], places: set[int]) -> list[Tensor]:
-    """The tensors, copied where they share memory with what was given, which is about to be written to."""
+    """The tensors, copied if they share memory with the given ones, which will be overwritten."""
     return [tensor.clone() if _place(tensor) in places else tensor for tensor in tensors]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stateless:
-    """A preconditioner that is built anew at every step."""
+    """A preconditioner without state, built anew at every step."""
 
     part: Preconditioner
 
@@ -39,7 +39,7 @@ class Stateless:
 
 
 def begin_preconditioning(preconditioner: Preconditioner, model: nn.Module) -> PreconditionerState:
-    """The preconditioner over the steps of a run; raises ConfigError for a model that it says it cannot do."""
+    """The preconditioner over the steps of a run. Raises ConfigError for a model that it refuses."""
     start = getattr(preconditioner, "begin", None)
     if start is None:
         return Stateless(preconditioner)

@@ -1,4 +1,4 @@
-"""Loop over an inner solver's iterates: asks the rules, tells the recorders, refuses what is not finite."""
+"""Loop over an inner solver's iterates: applies the rules, calls the recorders, stops at non-finite states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hfbench.parts.protocols import BuiltPreconditioner, InnerSolver, Preconditi
 
 @dataclass(frozen=True)
 class Solution:
-    """The last state of a solve and why it was the last."""
+    """The last state of a solve, and the reason for its end."""
 
     last: SolverState
     stop: Stop
@@ -31,11 +31,10 @@ def solve(
     recorders: Sequence[Callable[[SolverState], None]] = (),
     max_iterations: int = 250,
 ) -> Solution:
-    """Runs the iterates until the first rule says stop, the maximum is reached, or they end by themselves.
+    """Runs the iterates until a rule stops them, the maximum is reached, or they end by themselves.
 
-    Recorders see every finite state. A state that is not finite ends the solve at the state before it, or at state 0
-    if that is the one (NONFINITE).
-    Raises ConfigError if a rule needs what the solver's states do not have.
+    Recorders see every finite state. A state that is not finite ends the solve (NONFINITE) at the state before it, or
+    at state 0 if it is the first. Raises ConfigError if a rule needs entries that the solver's states do not have.
     """
     tests = [rule.begin() for rule in rules]
     last: SolverState | None = None
@@ -62,10 +61,9 @@ def solve(
 
 
 def check_rules(rules: Iterable[Rule], solver: InnerSolver) -> None:
-    """Raises ConfigError for a rule that reads what the solver's states are declared not to have.
+    """Raises ConfigError for a rule that reads entries the solver's states are declared not to have.
 
-    Told from what `iterates` is annotated to yield, before anything is solved; where that says nothing, the first state
-    will (`solve`).
+    The return annotation of `iterates` shows this before any solve; otherwise the first state does (`solve`).
     """
     kind = _declared_state(solver)
     if kind is not None:
@@ -74,7 +72,7 @@ def check_rules(rules: Iterable[Rule], solver: InnerSolver) -> None:
 
 
 def check_preconditioner(solver: InnerSolver, preconditioner: Preconditioner) -> None:
-    """Raises ConfigError for a preconditioner that does something beside a solver that takes none."""
+    """Raises ConfigError for a non-trivial preconditioner with a solver that takes none."""
     if getattr(solver, "takes_preconditioner", True) or getattr(preconditioner, "trivial", False):
         return
     raise ConfigError(
@@ -84,7 +82,7 @@ def check_preconditioner(solver: InnerSolver, preconditioner: Preconditioner) ->
 
 
 def _declared_state(solver: InnerSolver) -> type | None:
-    """The class of states that `iterates` says it yields; None for Any, a protocol, or what cannot be told."""
+    """The class of states in the annotation of `iterates`; None for Any, a protocol, or no usable annotation."""
     try:
         yielded = get_args(get_type_hints(type(solver).iterates).get("return"))
     except (NameError, TypeError, AttributeError):  # names imported for type checkers alone

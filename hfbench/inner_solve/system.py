@@ -6,8 +6,8 @@
         residual   b̃ = (-B⁺r/√n, -(mu D + lambda I)^(-½) mu D w)    when gradient and curvature share their cases
         damping    b̃ = (0, -(mu D + lambda I)^(-½) g)               always, while the diagonal is positive
 In exact arithmetic LSMR's and LSQR's iterates depend on b̃ only through Ãᵀb̃, so both give the same iterates. In
-float32 they round differently, and B⁺ divides by a saturated B; "auto" takes the residual form where it is valid and
-its entries are moderate, and `right_hand_side_form` records what was taken.
+float32 they round differently, and B⁺ divides by a saturated B; "auto" takes the residual form if it is valid and
+its entries are moderate, and `right_hand_side_form` gives the form taken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORMS = ("auto", "residual", "damping")
 
 
 class GaussNewtonSystem:
-    """System (1) at a linearisation on the curvature batch, with the gradient of a possibly other batch."""
+    """System (1) at a linearisation on the curvature batch, with the gradient of the same or another batch."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class GaussNewtonSystem:
 
     @property
     def replayable(self) -> bool:
-        """Whether `multiply`, `forward` and `adjoint` may be part of a CUDA graph (`hfbench.inner_solve.iteration`)."""
+        """True if `multiply`, `forward` and `adjoint` may be part of a CUDA graph (`hfbench.inner_solve.iteration`)."""
         return self.linearisation.replayed is not None
 
     # ------------------------------------------------------------ as a matrix
@@ -74,12 +74,12 @@ class GaussNewtonSystem:
         return self.linearisation.layout.spread([math.sqrt(mu + self.damping) for mu in self.mu_D])
 
     def _mean(self, made: Tensor, source: Tensor) -> Tensor:
-        """made/√n; in place, unless it is the tensor that it was made from."""
+        """made/√n, in place unless `made` is its source tensor."""
         return made.div(self.root_n) if made is source else made.div_(self.root_n)
 
     @property
     def right_hand_side(self) -> Vector:
-        """b̃ with Ãᵀb̃ = -g; made anew, since nothing needs it but the start of a solve."""
+        """b̃ with Ãᵀb̃ = -g. It is computed at each call, since only the start of a solve needs it."""
         return self._residual_form() if self.right_hand_side_form == "residual" else self._damping_form()
 
     def _residual_form(self) -> Vector:
@@ -95,7 +95,7 @@ class GaussNewtonSystem:
 
     @cached_property
     def right_hand_side_form(self) -> str:
-        """The form taken, "residual" or "damping". Raises ConfigError where the wanted one is not valid."""
+        """The form taken, "residual" or "damping". Raises ConfigError if the wanted one is not valid."""
         wanted, damped = self.wanted_form, min(self.mu_D) + self.damping > 0
         if wanted not in FORMS:
             raise ConfigError(
@@ -119,6 +119,6 @@ class GaussNewtonSystem:
         return wanted
 
     def _residual_is_moderate(self) -> bool:
-        """Whether dividing by B keeps ‖b̃‖ below the damping form's: what is large only to cancel rounds badly."""
+        """True if ‖b̃‖ of the residual form is below the damping form's: large entries that cancel round badly."""
         norm = self._residual_form().norm()
         return math.isfinite(norm) and norm <= self._damping_form().norm()

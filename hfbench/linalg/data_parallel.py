@@ -1,13 +1,13 @@
-"""Data parallelism: the cases of a batch divided among processes, sums over cases all-reduced.
+"""Data parallelism: a batch's cases are divided among processes, and sums over cases are all-reduced.
 
 Each rank of a `torch.distributed` process group has all of the weights and some of the cases of every batch, in the
-order of the ranks. Solvers, preconditioners and rules do not know: all ranks do the same arithmetic on the same sums.
-What travels between the ranks, by all-reduce:
+order of the ranks. Solvers, preconditioners and rules are not aware of it: all ranks do the same arithmetic on the same
+sums. All-reduced are:
     one vector shaped like the parameters   for a gradient, a product Jᵀu or G v, or second moments
-    one number                              for an inner product in the residual space, whose output block is shared
-                                            out, for an objective, and for a variance
-    a few numbers                           for each batch (how many cases) and step (whether all agree)
-J v sends nothing: its rows belong to the cases.
+    one number                              for an inner product in the residual space, whose output block is
+                                            divided, for an objective, and for a variance
+    a few numbers                           for each batch (number of cases) and step (agreement)
+J v needs no communication: its rows belong to the cases.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Made = TypeVar("Made")
 
 
 class Ranks:
-    """One process with all cases: nothing travels."""
+    """One process with all cases, without communication."""
 
     def total(self, number: float) -> float:
         """The sum of the ranks' numbers, in float64."""
@@ -38,22 +38,22 @@ class Ranks:
         return v
 
     def share(self, cases: int) -> Share:
-        """What this rank has of a batch of which it holds so many cases. All ranks must ask."""
+        """Share of a batch of which this rank holds so many cases. All ranks must call it."""
         return Share(self, cases, cases, 0)
 
     def together(self, do: Callable[[], Made]) -> Made:
-        """do(); where it raises on some ranks, all raise. All ranks must ask."""
+        """do(). If it raises on some ranks, all raise. All ranks must call it."""
         return do()
 
     def check_alike(self, what: Mapping[str, Any], mend: str) -> None:
-        """Raises ConfigError on all ranks, naming the first of `what` that is not the same on all. All must ask."""
+        """Raises ConfigError on all ranks, with the first of `what` that differs. All ranks must call it."""
 
 
 ALONE = Ranks()
 
 
 class RankGroup(Ranks):
-    """The ranks of a process group whose backend takes tensors on this device."""
+    """Ranks of a process group whose backend takes tensors on this device."""
 
     def __init__(self, group: Any, device: torch.device) -> None:
         self.group, self.device = group, device
@@ -106,7 +106,7 @@ class RankGroup(Ranks):
 
 
 def ranks_of(group: Any, device: torch.device) -> Ranks:
-    """`RankGroup` of a process group, `ALONE` for None. Raises ConfigError for what is none, or not this process's."""
+    """`RankGroup` of a process group, `ALONE` for None. Raises ConfigError unless it is a group of this process."""
     if group is None:
         return ALONE
     if not (distributed.is_available() and distributed.is_initialized()):
@@ -137,7 +137,7 @@ class Share:
         return self.here == self.n
 
     def mean(self, mean: float) -> float:
-        """The mean over all cases, from that over those here."""
+        """The mean over all cases, from the mean over the rank's own."""
         return mean if self.whole else self.ranks.total(mean * self.here) / self.n
 
     def total(self, number: float) -> float:
@@ -147,30 +147,30 @@ class Share:
         return v if self.whole else self.ranks.sum(v)
 
     def sum_(self, parts: Iterable[Tensor]) -> None:
-        """The same for tensors, in place."""
+        """The mean of tensors over all cases, in place."""
         if not self.whole:
             parts = list(parts)
             for part, summed in zip(parts, self.ranks.sum(Vector(parts)), strict=True):
                 part.copy_(summed)
 
     def variance(self, numbers: Tensor) -> float:
-        """The sample variance over all cases of one number for each."""
+        """The sample variance over all cases of one number per case."""
         if self.whole:
             return float(numbers.var(correction=1))
         mean = self.ranks.total(float(numbers.sum())) / self.n
         return self.ranks.total(float((numbers - mean).square().sum())) / (self.n - 1)
 
     def rows(self, whole: Tensor) -> Tensor:
-        """Those of a tensor with a row for every case."""
+        """The rank's rows of a tensor with a row for every case."""
         return whole if self.whole else whole[self.start : self.start + self.here]
 
     def residual(self, outputs: Tensor, blocks: Sequence[Tensor]) -> Vector:
-        """A vector of the residual space: the output block, of the cases here, then blocks like the parameters."""
+        """A vector of the residual space: the output block of the rank's cases, then blocks like the parameters."""
         return Vector((outputs, *blocks)) if self.whole else SharedVector((outputs, *blocks), self.ranks)
 
 
 class SharedVector(Vector):
-    """A vector whose first block is shared out among the ranks; the other blocks are the same on all."""
+    """A vector whose first block is divided among the ranks; the other blocks are the same on all."""
 
     ranks: Ranks
 
@@ -188,5 +188,5 @@ class SharedVector(Vector):
         return [self.ranks.total(here), *same]
 
     def inner(self, other: Sequence[Tensor]) -> float:
-        """The ranks' sum is made on the hosts."""
+        """Σ self∘other over all ranks, summed on the hosts."""
         return self.dot(other)

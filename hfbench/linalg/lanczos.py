@@ -2,7 +2,7 @@
 
 Formula    beta_{k+1} v_{k+1} = A v_k - alpha_k v_k - beta_k v_{k-1}; the eigenvalues of the tridiagonal T of alpha
            and beta, Ritz values, approach A's from inside its spectrum, the extreme ones first
-Source     Lanczos (1950); orthogonalised twice against all v_j, as Parlett (1998), section 6.9, says is enough
+Source     Lanczos (1950); orthogonalised twice against all v_j, which is enough by Parlett (1998), section 6.9
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hfbench.linalg.vector import Vector
 
 
 def ritz_values(apply: Callable[[Vector], Vector], start: Vector, steps: int) -> Tensor:
-    """The Ritz values after so many steps from `start`, ascending, in float64; fewer where the space is exhausted.
+    """The Ritz values after so many steps from `start`, ascending, in float64; fewer if the space is exhausted.
 
     Takes memory for `steps` vectors in float64.
     """

@@ -1,8 +1,8 @@
 """Layout of vectors: blocks shaped like the parameters, or one flat block.
 
-Flattening exists here and nowhere else, so that an ablation can measure what it costs: every product packs its result
-(a copy of all parameters) and unpacks its argument (views), and diagonals of the system are as long as the vector.
-The numbers are the same up to the order of summation.
+Only this module flattens vectors, so that an ablation can measure the cost: every product packs its result (a copy of
+all parameters) and unpacks its argument (views), and diagonals of the system are as long as the vector. The numbers
+are the same up to the order of summation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAYOUTS = ("structured", "flat")
 
 
 class Layout(Protocol):
-    """Between blocks shaped like the parameters and the vectors that systems and solvers see."""
+    """Conversion between blocks shaped like the parameters and the vectors of systems and solvers."""
 
     def pack(self, blocks: Sequence[Tensor]) -> Vector:
         """The vector of these blocks."""
@@ -32,7 +32,7 @@ class Layout(Protocol):
         ...
 
     def spread(self, numbers: Sequence[float]) -> Shift:
-        """One number per block as something a vector can be scaled and shifted by."""
+        """One number per block, in the form that vectors are scaled and shifted by."""
         ...
 
 

@@ -1,11 +1,11 @@
-"""Precision of curvature products: float64, float32, TF32 or bfloat16, as far as this machine has units for it.
+"""Precision of curvature products: float64, float32, TF32 or bfloat16, if this machine has units for it.
 
-A product J v, Jᵀu or G v may be taken in other digits than the weights have; gradient, objective, second moments and
-the solvers' recurrences never are. A solve that ends at a relative progress of 5e-4 needs few digits, and matrix units
-for bfloat16 are several times faster than float32 arithmetic.
+A product J v, Jᵀu or G v may have another precision than the weights; gradient, objective, second moments and the
+solvers' recurrences always have that of the weights. A solve that ends at a relative progress of 5e-4 needs few digits,
+and matrix units for bfloat16 are several times faster than float32 arithmetic.
 
-    parameters   the weights' own dtype
-    auto         bfloat16 where the device has matrix units for it, else the weights' own dtype
+    parameters   the weights' dtype
+    auto         bfloat16 if the device has matrix units for it, else the weights' dtype
     float64      53 bits; slower than float32
     float32      24 bits, never TF32
     tf32         11 bits in matrix products, operands and results in float32: NVIDIA GPUs from compute capability 8
@@ -32,7 +32,7 @@ PRECISIONS = ("parameters", "auto", "float64", "float32", "tf32", "bfloat16")
 
 @dataclass(frozen=True)
 class Precision:
-    """What is taken: the dtype of the products' tensors, and whether their matrix products are in TF32."""
+    """Precision of products: the dtype of their tensors, and a switch for matrix products in TF32."""
 
     dtype: torch.dtype
     tf32: bool | None = None  # None: as PyTorch is set
@@ -45,8 +45,8 @@ class Precision:
 def precision_of(name: str, parameter: Tensor) -> Precision:
     """The precision of that name for weights such as `parameter`.
 
-    Raises ConfigError for an unknown name, and for bfloat16 or TF32 where the parameter's device has no matrix units
-    for it.
+    Raises ConfigError for an unknown name, and for bfloat16 or TF32 if the parameter's device has no matrix units for
+    it.
     """
     check_precision(name)
     device = parameter.device
@@ -64,7 +64,7 @@ def precision_of(name: str, parameter: Tensor) -> Precision:
 
 
 def check_precision(name: str) -> str:
-    """One of PRECISIONS; otherwise a ConfigError."""
+    """Returns one of PRECISIONS. Raises ConfigError for another name."""
     if name not in PRECISIONS:
         close = did_you_mean(name, PRECISIONS)
         raise ConfigError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {name!r}{close}.")
@@ -93,14 +93,14 @@ def _of(device: torch.device) -> str:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether PyTorch multiplies bfloat16 matrices on the device in units made for it."""
+    """True if PyTorch multiplies bfloat16 matrices on the device in dedicated units."""
     if device.type == "cpu":
         return _mkldnn_is_used() and _cpu_has_bfloat16()
     return device.type == "cuda" and (torch.version.hip is not None or _capability(device) >= (8, 0))
 
 
 def has_tf32(device: torch.device) -> bool:
-    """Whether PyTorch multiplies float32 matrices on the device in TF32 where it is told to."""
+    """True if PyTorch can multiply float32 matrices on the device in TF32."""
     return device.type == "cuda" and torch.version.hip is None and _capability(device) >= (8, 0)
 
 
@@ -110,7 +110,7 @@ def _mkldnn_is_used() -> bool:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """AVX-512 BF16, which every CPU with AMX for bfloat16 has too."""
+    """True with AVX-512 BF16, which every CPU with AMX for bfloat16 has too."""
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
@@ -124,10 +124,10 @@ def _capability(device: torch.device) -> tuple[int, int]:
 def sum_of_outer(d: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
     """Σ_i d_i a_iᵀ over cases, in `dtype`; d (cases × m) and a (cases × k) of one dtype, which may have fewer digits.
 
-    A product of bfloat16 matrices is added up in float32 and then rounded to bfloat16. That error is as large along
-    directions in which G is small as along any other, and there an inner solve divides it by little more than lambda.
-    On a CPU PyTorch (from 2.9) can leave the sums unrounded: it multiplies float32 matrices by rounding them to
-    bfloat16, which changes nothing about these.
+    A product of bfloat16 matrices is summed in float32 and then rounded to bfloat16. This error is equally large along
+    directions in which G is small, and there an inner solve divides it by little more than lambda. On a CPU, PyTorch
+    (from 2.9) can leave the sums unrounded: it multiplies float32 matrices by rounding them to bfloat16, which does not
+    change these.
     """
     matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul and d.dtype == torch.bfloat16 and d.device.type == "cpu" and has_bfloat16(d.device):
@@ -141,7 +141,7 @@ def sum_of_outer(d: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
 
 @contextmanager
 def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Inside, float32 matrix products on a GPU are in TF32, or are not, as the precision says; then as before."""
+    """Inside, float32 matrix products on a GPU are in TF32 or not, by the precision; the setting is restored after."""
     if precision.tf32 is None or device.type != "cuda":
         yield
         return
@@ -150,14 +150,14 @@ def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
 
 
 def in_tf32() -> bool:
-    """Whether float32 matrix products on a GPU are in TF32 now."""
+    """True if float32 matrix products on a GPU are now in TF32."""
     place, attribute, (_, on) = _places()[0]
     return bool(getattr(place, attribute) == on)
 
 
 @contextmanager
 def _set(settings: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Inside, attributes have these values; then as before."""
+    """Inside, attributes have these values, which are restored after."""
     before = [getattr(place, attribute) for place, attribute, _ in settings]
     try:
         for place, attribute, value in settings:
@@ -169,7 +169,7 @@ def _set(settings: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
 
 
 def _places() -> list[tuple[Any, str, tuple[Any, Any]]]:
-    """Where PyTorch keeps the setting, for matrix products, convolutions and recurrences, and its values off and on."""
+    """Places of PyTorch's setting for matrix products, convolutions and recurrences, with the values off and on."""
     backends: Any = torch.backends
     if hasattr(backends.cuda.matmul, "fp32_precision"):  # from PyTorch 2.9; reading the older switches may then raise
         places = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)

@@ -1,10 +1,10 @@
 """Scalars that a solver computes from vectors: read at once on a CPU, one step late on a GPU.
 
-On a CPU a number is a float. On a GPU it is a tensor without dimensions, in float64, that stays where the vectors are:
-what is made of it there waits for it in the device's own queue, and the host need not. A solver's steps are therefore
-written as an endless process without a branch on a number, and `read` gives their numbers as floats. On a GPU it does
-so one step late: while the host decides on step k, the device is at work on step k + 1, and neither waits. The step
-under way when the solve ends is made in vain, and counted.
+On a CPU a number is a float. On a GPU it is a float64 tensor without dimensions that stays on the device: operations on
+it wait in the device's queue, and the host does not wait. A solver's steps are therefore written as an endless process
+without a branch on a number, and `read` gives their numbers as floats. On a GPU it does so one step late: while the
+host decides on step k, the device computes step k + 1, and neither waits. The step that is running when the solve ends
+is discarded, and counted.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ AHEAD = 1  # steps that the device is ahead of the host; more would only be made
 
 
 def is_on_gpu(device: torch.device) -> bool:
-    """Whether numbers stay on the device: where asking for one makes the host wait until the device has caught up."""
+    """True if numbers stay on the device, where reading one would make the host wait for the device."""
     return device.type == "cuda"
 
 
 def sqrt(square: AnyNumber) -> AnyNumber:
-    """√ of what is not negative; 0 where rounding has left it below. NaN of NaN."""
+    """√ of a non-negative number; 0 if rounding has made it negative, NaN for NaN."""
     return square.clamp(min=0).sqrt() if isinstance(square, Tensor) else math.sqrt(max(square, 0.0))
 
 
 def divide(a: Number, b: Number) -> Number:
-    """a/b as IEEE 754 has it: infinite or NaN where b is 0."""
+    """a/b by IEEE 754: infinite or NaN if b is 0."""
     if isinstance(a, Tensor) or isinstance(b, Tensor) or b != 0:
         return a / b
     return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1.0, b)
 
 
 def inverse_of(norm: Number) -> Number:
-    """1/norm, by which a vector is normalised; 1 where the norm is not above 0, so that the vector stays."""
+    """1/norm, the factor that normalises a vector; 1 if the norm is not positive, so that the vector is unchanged."""
     if isinstance(norm, Tensor):
         return torch.where(norm > 0, 1 / norm, torch.ones_like(norm))
     return 1 / norm if norm > 0 else 1.0
 
 
 def read(steps: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """The steps of a process with their numbers as floats; on a GPU those of a step while the next is under way."""
+    """The steps of a process with their numbers as floats; on a GPU a step's are read while the next one runs."""
     under_way: deque[Transfer] = deque()
     for step in steps:
         if not any(isinstance(entry, Tensor) for entry in step):
@@ -61,7 +61,7 @@ def read(steps: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
 
 
 class Transfer:
-    """A step whose numbers are on their way to the host, in one transfer that waits for what they are made of alone."""
+    """Asynchronous transfer of a step's numbers to the host, which waits only for the operations they depend on."""
 
     def __init__(self, step: tuple[Any, ...]) -> None:
         self.step = step
@@ -73,7 +73,7 @@ class Transfer:
             self.event.record()
 
     def wait(self) -> tuple[Any, ...]:
-        """The step, with floats."""
+        """Waits for the transfer; returns the step with floats."""
         if self.event is not None:
             self.event.synchronize()
         step = list(self.step)

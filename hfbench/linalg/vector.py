@@ -2,7 +2,7 @@
 
 The residual space of the least-squares form uses the same class with one block more (outputs, then parameters).
 Arithmetic runs on `torch._foreach_*`, one fused call for all blocks. Methods ending in `_` work in place. Scalars may
-be numbers that stay on a GPU (`hfbench.linalg.scalars`), as `inner` gives them there.
+be numbers on a GPU (`hfbench.linalg.scalars`), which `inner` returns there.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ class Vector(tuple[Tensor, ...]):
         return self
 
     def scale_add_(self, beta: float, other: Blocks) -> Vector:
-        """self ← beta·self + other, in one pass where scaling and adding would take two."""
+        """self ← beta·self + other, in one pass instead of two."""
         for mine, block in zip(self, other, strict=True):
             torch.add(block, mine, alpha=beta, out=mine)
         return self
 
     def _each(self, number: Tensor) -> list[Tensor]:
-        """A number on the device, in the blocks' dtype, for each block."""
+        """A number for each block, on the device and in the blocks' dtype."""
         return [number.to(self[0].dtype)] * len(self)
 
     def shift_(self, scalars: Shift) -> Vector:
@@ -103,7 +103,7 @@ class Vector(tuple[Tensor, ...]):
         return _total(self.dots(other))
 
     def inner(self, other: Sequence[Tensor]) -> Number:
-        """Σ self∘other as `dot` has it, on a GPU as a number that stays there, added up in float64."""
+        """Σ self∘other like `dot`; on a GPU as a number that stays there, summed in float64."""
         if not is_on_gpu(self[0].device):
             return self.dot(other)
         entries = [product.reshape(-1) for product in torch._foreach_mul(self, list(other))]
@@ -130,7 +130,7 @@ Shift = Sequence[float] | Vector  # of a diagonal: one number per block, or one 
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a∘b, in pieces where a and b are long, since one sum in float32 would lose digits."""
+    """Σ a∘b, in pieces if a and b are long, since one sum in float32 would lose digits."""
     a, b = a.reshape(-1), b.reshape(-1)
     if a.device.type == "cuda":
         return (a * b).sum(dtype=torch.float64)  # a piece is a launch, of which each costs more than its sum
@@ -141,7 +141,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _total(numbers: list[float]) -> float:
-    """Their sum, rounded once; inf or NaN where it is not finite."""
+    """Their sum, rounded once; inf or NaN if it is not finite."""
     try:
         return math.fsum(numbers)
     except (OverflowError, ValueError):  # fsum refuses to overflow and to add inf to -inf
@@ -153,7 +153,7 @@ def _scalars(value: Any) -> Any:
 
 
 def as_vector(blocks: Iterable[Tensor], like: Sequence[Tensor]) -> Vector:
-    """Blocks as a Vector after checking that their shapes are those of `like`, in order."""
+    """The blocks as a Vector. Raises ConfigError unless their shapes are those of `like`, in order."""
     vector = blocks if isinstance(blocks, Vector) else Vector(blocks)
     given, wanted = [tuple(b.shape) for b in vector], [tuple(b.shape) for b in like]
     if given != wanted:

@@ -199,7 +199,7 @@ def test_what_would_be_frozen_is_refused(recorded: list[Recording]) -> None:
             yield (v, k), (v[0].sum(),)
 
     at = linearised()
-    with pytest.raises(TypeError, match="must keep and tell vectors and numbers of the device, but a step has a int"):
+    with pytest.raises(TypeError, match="must keep and yield vectors and numbers of the device, but a step has a int"):
         list(islice(replay(counting(at), system_of(at)), 4))
 
 
@@ -222,7 +222,7 @@ def test_weights_that_changed_are_seen_by_what_is_replayed(recorded: list[Record
     assert recorded[0].replays == 4
     with torch.no_grad():
         next(at.model.parameters()).add_(1)
-    with pytest.raises(ConfigError, match="weights must stay as they were"):
+    with pytest.raises(ConfigError, match="weights must not change after"):
         next(states)
 
 
