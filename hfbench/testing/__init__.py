@@ -1,11 +1,11 @@
-"""Contracts: what every part of a family must hold to, as checks for `hfbench check NAME` and for pytest.
+"""Contracts: properties that every part of a family must have, as checks for `hfbench check NAME` and for pytest.
 
     from hfbench.testing import SolverContract
 
     class TestMySolver(SolverContract):
         part = MySolver            # or an instance, MySolver(theta=0.5), to check other settings than the defaults
 
-Each `test_…` method is one check. A broken one says what was expected, what came, and why it matters.
+Each `test_…` method is one check. A broken check reports the expectation, the answer, and why it matters.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class ContractBroken(AssertionError):
-    """A check that does not hold: what was expected, what came, and why it matters."""
+    """A check that does not hold, with the expectation, the answer, and why it matters."""
 
     def __init__(self, expected: str, came: str, why: str) -> None:
         super().__init__(f"expected: {expected}\ncame:     {came}\nmatters:  {why}")
@@ -22,7 +22,7 @@ class ContractBroken(AssertionError):
 class Contract:
     """Checks of one part. A subclass names the part; pytest collects it if its name begins with `Test`.
 
-    The first check is of the kinds of the part's answers: where one is of another kind, nothing else can be said.
+    The first check tests the types of the part's answers; if one is wrong, the other checks are not meaningful.
     """
 
     part: ClassVar[Any]  # a class under @part, or an instance
@@ -30,12 +30,12 @@ class Contract:
     data: ClassVar[str | None] = None  # for tasks: a folder looked at before HFBENCH_DATA and the user cache
 
     def built(self) -> Any:
-        """The part, with its default settings if the class was given."""
+        """The part; of a class, an instance with default settings."""
         return self.part() if isinstance(self.part, type) else self.part
 
     @classmethod
     def checks(cls) -> list[str]:
-        """The names of the checks, in the order they are written."""
+        """The names of the checks, in order of definition."""
         named = {name: None for base in reversed(cls.__mro__) for name in vars(base) if name.startswith("test_")}
         return list(named)
 
@@ -47,7 +47,7 @@ def require(holds: bool, expected: str, came: str, why: str) -> None:
 
 
 def not_applicable(reason: str) -> NoReturn:
-    """Ends a check that has nothing to say of this part; pytest shows it as skipped."""
+    """Ends a check that does not apply to this part; pytest shows it as skipped."""
     raise unittest.SkipTest(reason)
 
 
@@ -68,7 +68,7 @@ def flat(blocks: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def global_random_state_kept(why: str) -> Iterator[None]:
-    """Refuses draws from torch's global generator inside the block."""
+    """Raises ContractBroken if the block draws from torch's global generator."""
     before = torch.get_rng_state()
     yield
     require(
@@ -81,7 +81,7 @@ def global_random_state_kept(why: str) -> Iterator[None]:
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Another state of torch's global generator inside the block: layers draw from it before they are set."""
+    """Seeds torch's global generator inside the block, since layers draw from it at construction."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

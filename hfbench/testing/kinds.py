@@ -1,4 +1,4 @@
-"""Kinds of a part's answers, checked first, so that no later check stumbles over another kind."""
+"""Types of a part's answers, checked first, so that no later check fails because of a wrong type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hfbench.testing.contract import require
 
 
 class Kind(NamedTuple):
-    """What a value must be, in words and as a test."""
+    """A requirement on a value, in words and as a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -62,7 +62,7 @@ def require_kind(what: str, value: Any, kind: Kind, why: str) -> None:
 
 
 def require_fields(what: str, answer: Any, fields: Mapping[str, Kind], why: str) -> None:
-    """Raises ContractBroken, with all fields that must be there and those that are not what they must be."""
+    """Raises ContractBroken, with all required fields and those that are wrong, unless the value has them."""
     wrong = [problem for name, kind in fields.items() if (problem := _problem(answer, name, kind))]
     said = answer_in_words(answer)
     require(
@@ -74,7 +74,7 @@ def require_fields(what: str, answer: Any, fields: Mapping[str, Kind], why: str)
 
 
 def require_state(state: Any, like: Vector, monotone: tuple[str, ...]) -> None:
-    """Raises ContractBroken unless this is a solver's state, with an x like the vector given and what is monotone."""
+    """Raises ContractBroken unless this is a solver's state, with an x like the given one and the monotone fields."""
     why = "stopping rules, backtracking, damping and the trace read every state"
     require_fields("a state", state, {**STATE, "x": vector_like(like)}, why)
     named = dict.fromkeys(monotone, NUMBER)
@@ -82,7 +82,7 @@ def require_state(state: Any, like: Vector, monotone: tuple[str, ...]) -> None:
 
 
 def answer_in_words(value: Any) -> str:
-    """What came, in a few words that are the same in every run."""
+    """Short description of an answer, the same in every run."""
     if value is None or isinstance(value, (bool, int, float, complex, str)):
         return repr(value) if value is None else f"{value!r:.80} ({type(value).__name__})"
     if isinstance(value, Tensor):
@@ -97,7 +97,7 @@ def answer_in_words(value: Any) -> str:
 
 
 def _problem(answer: Any, name: str, kind: Kind) -> str:
-    """What is wrong with a field, if anything."""
+    """Problem of a field, if there is one."""
     try:
         value = getattr(answer, name)
     except AttributeError as error:

@@ -1,4 +1,4 @@
-"""Time limit of a check: a part that waits for ever must not keep it waiting."""
+"""Time limit of a check, for parts that never return."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import NoReturn
 
 
 class TimeUp(BaseException):
-    """The block took too long. No Exception, which parts may catch."""
+    """The block took too long. It is not an Exception, which parts may catch."""
 
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """Raises TimeUp in the block once it took so long, and again after as long where that was swallowed.
+    """Raises TimeUp in the block after so many seconds, and again after as many if it was swallowed.
 
-    In the main thread and on POSIX, where a timer can interrupt Python; elsewhere the block takes what it takes. What
-    the signal did before, and a timer that was running, are restored afterwards.
+    The limit works in the main thread on POSIX, where a timer can interrupt Python; elsewhere there is none. The
+    signal's handler and a running timer are restored afterwards.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Operations of a computation, and those of them at which the host waits for a GPU."""
+"""Operations of a computation, and those at which the host waits for a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAITING = frozenset(
 
 
 class Operations(TorchFunctionMode):
-    """`with Operations() as made:` lists them in `made.names`, with the shapes of what they return."""
+    """`with Operations() as made:` lists operations in `made.names`, with the shapes of their results."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Contract of baselines: they lower the objective hfbench measures, count their work, and can be resumed."""
+"""Contract of baselines: they lower the objective that hfbench measures, count their work, and can be resumed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MANY = 200  # cases, beside which algebra on the weights alone is small
 
 
 class OptimizerContract(Contract):
-    """What a baseline must hold to (hfbench/parts/protocols.py, `Baseline` and `Optimizer`)."""
+    """Contract of a baseline (hfbench/parts/protocols.py, `Baseline` and `Optimizer`)."""
 
     def baseline(self) -> Baseline:
         baseline: Baseline = self.built()
         return baseline
 
     def test_begins_an_optimizer(self) -> None:
-        """What `begin`, `step` and `state_dict` return is of its kind."""
+        """`begin`, `step` and `state_dict` return values of the right type."""
         problem, _, optimizer = self._begun("logistic")
         self._row(problem, optimizer)
         why = "checkpoints keep it, and resumed runs go on with it"
@@ -164,7 +164,7 @@ class OptimizerContract(Contract):
 
 
 def _through_a_checkpoint(state: dict[str, Any]) -> dict[str, Any]:
-    """As runs save and load it: what is read back must not be able to execute code."""
+    """The state after saving and loading as runs do it, so that reading it cannot execute code."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)

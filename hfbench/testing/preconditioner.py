@@ -36,14 +36,14 @@ APPLIED = ("solve", "solve_factor", "solve_factor_t")
 
 
 class PreconditionerContract(Contract):
-    """What a preconditioner must hold to (hfbench/parts/protocols.py, `Preconditioner` and `BuiltPreconditioner`)."""
+    """Contract of a preconditioner (hfbench/parts/protocols.py, `Preconditioner` and `BuiltPreconditioner`)."""
 
     def preconditioner(self) -> Preconditioner:
         preconditioner: Preconditioner = self.built()
         return preconditioner
 
     def test_builds_a_factor(self) -> None:
-        """It has the three methods of `BuiltPreconditioner`, and each gives a vector for a vector."""
+        """M has the three methods of `BuiltPreconditioner`, and each maps a vector to a vector."""
         problem = Problem()
         v = problem.vector(random_vector(len(problem.solution)))
         factor = self._factor(problem)
@@ -104,7 +104,7 @@ class PreconditionerContract(Contract):
             )
 
     def test_follows_the_damping(self) -> None:
-        """G + mu D + lambda I tends to a multiple of I as lambda grows, so that M's condition must fall towards one."""
+        """G + mu D + lambda I tends to a multiple of I as lambda grows, so the condition of M must fall towards one."""
         dampings = (0.01, 1.0, 100.0)
         conditions = [self._condition(replace(Problem(), damping=damping)) for damping in dampings]
         falls = all(after <= before * (1 + 1e-9) for before, after in pairwise(conditions))
@@ -162,7 +162,7 @@ class PreconditionerContract(Contract):
     # ------------------------------------------------------------ from step to step
 
     def test_every_run_begins_alike(self) -> None:
-        """A run's steps, twice from `begin`; the first one is what `build` gives. Without `begin`, every step is."""
+        """Two runs from `begin` have the same steps, the first as by `build`; without `begin` all are as by `build`."""
         first = self._steps(self._begun(), range(3))
         again = self._steps(self._begun(), range(3))
         alone = self._solved(self.preconditioner(), 0)
@@ -206,9 +206,10 @@ class PreconditionerContract(Contract):
     # ------------------------------------------------------------ books and manners
 
     def test_counts_its_cost(self) -> None:
-        """The ledger against the floating-point operations of the matrix products that were really done.
+        """The ledger agrees with the floating-point operations of the matrix products done.
 
-        What both gain by more cases is compared: algebra on the matrix itself is not work in the ledger's sense.
+        Only the growth of both with the cases is compared: algebra on the matrix itself is not work in the ledger's
+        sense.
         """
         few, many = (self._cost(replace(Problem(sizes=(6, 6, 6, 6)), number=number)) for number in (CASES, 2 * CASES))
         done, told = ((after - before) / CASES for before, after in zip(few, many, strict=True))
@@ -246,7 +247,7 @@ class PreconditionerContract(Contract):
             )
 
     def test_is_replayable_if_it_says_so(self) -> None:
-        """The same operations whatever the vector holds, none of which the host waits for."""
+        """M has the same operations for every vector, and the host waits for none of them."""
         why = "on a GPU a solve's later iterations run what was recorded of the third, without asking again"
         for problem in (Problem(layout=layout) for layout in LAYOUTS):
             factor = self._factor(problem)
@@ -285,11 +286,11 @@ class PreconditionerContract(Contract):
         return run
 
     def _steps(self, run: PreconditionerState, steps: Iterable[int]) -> list[Tensor]:
-        """M⁻¹v at each of a run's steps."""
+        """M⁻¹v at each step of a run."""
         return [self._solved(run, k) for k in steps]
 
     def _solved(self, run: Preconditioner | PreconditionerState, k: int) -> Tensor:
-        """M⁻¹v at step k, which has cases, damping and random numbers of its own."""
+        """M⁻¹v at step k, with separate cases, damping and random numbers."""
         problem = replace(Problem(), damping=0.3 / (k + 1))
         at = problem.linearisation(2 + k)
         shift = at.layout.spread([mu + problem.damping for mu in problem.mu_D])
@@ -328,7 +329,7 @@ class PreconditionerContract(Contract):
         return float(eigenvalues.max() / eigenvalues.min())
 
     def _cost(self, problem: Problem) -> tuple[float, float]:
-        """Work done and told of when M is built."""
+        """Work done, and work counted, when M is built."""
         at = problem.linearisation()
         at.gauss_newton(at.gradient)  # records the graph that all products share
         return work(problem, at.ledger, lambda: self._build(problem, at))
@@ -348,7 +349,7 @@ def _operations(solve: Callable[[Vector], Vector], v: Vector) -> Operations:
 
 
 def _first_difference(runs: Sequence[Sequence[str]]) -> str:
-    """What the runs did where they first differed."""
+    """The first operations in which the runs differ."""
     turns = zip_longest(*runs, fillvalue="nothing")
     return next((" or ".join(dict.fromkeys(turn)) for turn in turns if len(set(turn)) > 1), "")
 
@@ -368,7 +369,7 @@ def _through_a_file(state: Any, why: str) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two states are equal, bit for bit."""
+    """True if two states are equal, bit for bit."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and torch.equal(a, b)
     if isinstance(a, Mapping):

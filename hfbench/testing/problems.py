@@ -1,7 +1,7 @@
-"""Small problems with known answers: a damped Gauss-Newton system beside its dense matrix in float64.
+"""Small problems with known answers: a damped Gauss-Newton system and its dense matrix in float64.
 
-The matrix is made by other means than the code under test: Jacobians by reverse mode, the Hessian of the loss by
-differentiating it twice, case by case.
+The matrix is computed by other means than the code under test: Jacobians by reverse mode, and the Hessian of the loss
+by double differentiation, case by case.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST, SLACK = 0.5, 1.05  # of work done to work told: what the first layer and 
 
 @dataclass(frozen=True)
 class Problem:
-    """System (1), (G + mu D + lambda I) p = -g, at a small network and batch."""
+    """System (1), (G + mu D + lambda I) p = -g, for a small network and batch."""
 
     loss: str = "logistic"
     damping: float = 0.3
@@ -77,7 +77,7 @@ class Problem:
         return decay_per_block(list(self.model.parameters()), self.decay, "weights")
 
     def system(self) -> GaussNewtonSystem:
-        """The system, made anew: nothing of an earlier solve is cached in it."""
+        """The system, built anew, so that it has no cached result of an earlier solve."""
         at = self.linearisation()
         gradient_at = at if self.shares_cases else self.linearisation(3)
         weights = [p.detach() for p in self.model.parameters()]
@@ -141,13 +141,13 @@ def _curvature(problem: Problem, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def shaped(entries: Tensor, like: Sequence[Tensor]) -> Vector:
-    """The entries as blocks shaped like those given."""
+    """The entries as blocks shaped like the given ones."""
     parts = torch.split(entries, [block.numel() for block in like])
     return Vector(part.reshape(block.shape) for part, block in zip(parts, like, strict=True))
 
 
 def work(problem: Problem, ledger: Ledger, act: Callable[[], object]) -> tuple[float, float]:
-    """Work done, by the matrix products that ran, and work told of in the ledger, in forward passes of one case."""
+    """Work done, by the matrix products that ran, and work counted in the ledger, in forward passes of one case."""
     per_case = 2 * sum(p.numel() for p in problem.model.parameters() if p.dim() == 2)
     before = ledger.work
     with FlopCounterMode(display=False) as counter:

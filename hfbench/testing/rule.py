@@ -1,4 +1,4 @@
-"""Contract of stopping rules: fresh for every solve, reading what they declare, answering with a reason."""
+"""Contract of stopping rules: fresh for every solve, reading only declared fields, answering with a reason."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KNOWN = ("k", "q", "relative_residual", "backward_error", "products")
 
 
 class RuleContract(Contract):
-    """What a stopping rule must hold to (hfbench/parts/protocols.py, `Rule`)."""
+    """Contract of a stopping rule (hfbench/parts/protocols.py, `Rule`)."""
 
     def rule(self) -> Rule:
         rule: Rule = self.built()
         return rule
 
     def test_begins_a_test(self) -> None:
-        """`needs` names what is read, and `begin` returns what is asked of every state."""
+        """`needs` names the fields that are read, and `begin` returns the test of every state."""
         self._needs()
         self._begun(self.rule())
 
@@ -76,7 +76,7 @@ class RuleContract(Contract):
         return test
 
     def _needs(self) -> tuple[str, ...]:
-        """The names it reads of a state."""
+        """The fields of a state that it reads."""
         needs: Any = getattr(self.rule(), "needs", None)
         why = "a solver whose states lack one is refused before the run, not in the middle of it"
         require_kind("`needs: ClassVar[tuple[str, ...]]`", needs, NAMES, why)
@@ -87,7 +87,7 @@ class RuleContract(Contract):
         return [test(state) for state in self._solve(rate)]
 
     def _solve(self, rate: float) -> Iterator[Any]:
-        """States of a solve that converges geometrically, with what the rule declares and nothing else."""
+        """States of a solve that converges geometrically, with the declared fields only."""
         needs = self._needs()
         foreign = [name for name in needs if name not in KNOWN]
         if foreign:

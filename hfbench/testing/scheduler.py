@@ -26,14 +26,14 @@ ENTRIES = tuple(field.name for field in dataclasses.fields(Evidence) if field.de
 
 
 class SchedulerContract(Contract):
-    """What a batch scheduler must hold to (hfbench/parts/protocols.py, `Scheduler` and `Schedule`)."""
+    """Contract of a batch scheduler (hfbench/parts/protocols.py, `Scheduler` and `Schedule`)."""
 
     def scheduler(self) -> Scheduler:
         scheduler: Scheduler = self.built()
         return scheduler
 
     def test_begins_a_schedule(self) -> None:
-        """What `begin` and `next` return is of its kind."""
+        """`begin` and `next` return values of the right type."""
         for total in self._totals():
             self._plans(self._begun(total), kind=0)
 
@@ -137,7 +137,7 @@ class SchedulerContract(Contract):
         )
 
     def test_refuses_what_cannot_be(self) -> None:
-        """One case alone is either a plan of one case or a clear refusal."""
+        """A single case gives a plan of one case or a ConfigError."""
         try:
             plan = self._begun(1).plan
         except ConfigError:
@@ -164,7 +164,7 @@ class SchedulerContract(Contract):
         return tuple(needs)
 
     def _totals(self) -> list[int]:
-        """The sizes of training sets that the settings allow; they may ask for more cases than there are."""
+        """The sizes of training sets that the settings allow; settings may require more cases."""
         allowed = []
         for total in TOTALS:
             try:
@@ -181,7 +181,7 @@ class SchedulerContract(Contract):
         return product(self._totals(), range(len(KINDS)))
 
     def _histories(self) -> Iterator[tuple[int, list[BatchPlan]]]:
-        """The plans met in training of every kind."""
+        """The plans during training of every kind."""
         for total, kind in self._settings():
             schedule = self._begun(total)
             yield total, [schedule.plan, *self._plans(schedule, kind)]
@@ -189,7 +189,7 @@ class SchedulerContract(Contract):
     def _evidence(
         self, schedule: Schedule, kind: int, steps: Iterable[int] = ALL, entries: Sequence[str] | None = None
     ) -> Iterator[Evidence]:
-        """Evidence of one kind of training: what is needed, or the entries given, and nothing else."""
+        """Evidence of one kind of training, with the declared or the given entries only."""
         for k in steps:
             norm, values = KINDS[kind](k, float(torch.rand((), generator=seeded_generator(k))))
             names = self._needs() if entries is None else entries
@@ -205,7 +205,7 @@ class SchedulerContract(Contract):
         return plans
 
     def _tried(self, total: int, kind: int, entries: Sequence[str]) -> list[BatchPlan] | str:
-        """The plans from this evidence, or the exception that it ends in."""
+        """The plans from this evidence, or the exception that was raised."""
         try:
             return self._plans(self._begun(total), kind, entries=entries)
         except Exception as error:
@@ -232,7 +232,7 @@ def _noisy(k: int, noise: float) -> Values:
 
 
 def _noisier(k: int, noise: float) -> Values:
-    """The noise grows little by little, so that a batch grows all the time without being full soon."""
+    """Slowly growing noise, so that a batch grows all the time without soon being full."""
     return _values(1.0, 0.5 * k + noise, 0.99**k, 0.5 * k + noise)
 
 
@@ -241,12 +241,12 @@ def _stalling(k: int, noise: float) -> Values:
 
 
 def _degenerate(k: int, noise: float) -> Values:
-    """No gradient to speak of."""
+    """A vanishing gradient."""
     return _values(0.0 if k % 2 else 1e-30, 1e30, 1e300, 1e30)
 
 
 def _diverging(k: int, noise: float) -> Values:
-    """The last step before a run ends as diverged is told of, too."""
+    """Evidence of a diverging run, whose last step is passed on too."""
     return _values(10.0**k, math.inf, math.nan if k % 2 else math.inf, math.inf)
 
 
@@ -262,5 +262,5 @@ def _told(needs: Sequence[str]) -> str:
 
 
 def _first_difference(a: Sequence[BatchPlan], b: Sequence[BatchPlan]) -> int:
-    """The place of the first plan that differs; their number if none does."""
+    """The index of the first plan that differs; their number if none does."""
     return next((index for index, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))

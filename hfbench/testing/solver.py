@@ -1,4 +1,4 @@
-"""Contract of inner solvers: the same problem for all, told truly at every step."""
+"""Contract of inner solvers: they solve the same problem, and report true values at every step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST = 500  # steps given to a slow solver; steepest descent takes less than 
 
 @dataclass(frozen=True)
 class SolverStep:
-    """A state as it was when it was yielded, and the products the system had counted by then."""
+    """A state when it was yielded, and the products that the system had counted by then."""
 
     state: SolverState
     x: Tensor
@@ -32,14 +32,14 @@ class SolverStep:
 
 
 class SolverContract(Contract):
-    """What an inner solver must hold to (hfbench/parts/protocols.py, `InnerSolver`)."""
+    """Contract of an inner solver (hfbench/parts/protocols.py, `InnerSolver`)."""
 
     def solver(self) -> InnerSolver:
         solver: InnerSolver = self.built()
         return solver
 
     def test_states_are_states(self) -> None:
-        """Every state has what the protocol promises, each of its kind; so it is in all other checks."""
+        """Every state has all fields of the protocol with the right types; all other checks test this as well."""
         for problem, x0, factor in self._variants():
             self._run(problem, x0, factor, steps=25, tolerance=1e-9)
 
@@ -140,7 +140,7 @@ class SolverContract(Contract):
                 )
 
     def test_reports_a_breakdown(self) -> None:
-        """On a matrix with a negative eigenvalue, where q has no minimum."""
+        """It reports a breakdown on a matrix with a negative eigenvalue, where q has no minimum."""
         entries = 20
         system = Indefinite(entries)
         try:
@@ -243,7 +243,7 @@ class SolverContract(Contract):
                 )
 
     def test_states_are_snapshots(self) -> None:
-        """What a state showed when it was yielded it shows for ever; the system is not changed either."""
+        """States never change after they are yielded, and the system does not change either."""
         problem = Problem()
         A, _ = problem.dense
         system = problem.system()
@@ -266,7 +266,7 @@ class SolverContract(Contract):
     # ------------------------------------------------------------ helpers
 
     def _variants(self) -> Iterator[tuple[Problem, Vector | None, DenseFactor]]:
-        """Problems, warm starts and preconditioners, each kind at least once."""
+        """Combinations of problems, warm starts and preconditioners, each kind at least once."""
         for index, loss in enumerate(LOSSES):
             problem = Problem(loss, shares_cases=index != 1)
             A, _ = problem.dense
@@ -276,7 +276,7 @@ class SolverContract(Contract):
     def _run(
         self, problem: Problem, x0: Vector | None, factor: DenseFactor, steps: int = LONGEST, tolerance: float = 0.0
     ) -> list[SolverStep]:
-        """The steps until the residual is small, a breakdown, the end of the iterates, or so many."""
+        """The steps until the residual is small, a breakdown, the end of the iterates, or a maximum number."""
         return self._steps(problem.system(), x0, self._factor(factor), steps, tolerance)
 
     def _factor(self, factor: DenseFactor) -> DenseFactor:
@@ -302,7 +302,7 @@ class SolverContract(Contract):
         return taken
 
     def _states(self, system: Any, x0: Vector | None, factor: DenseFactor) -> Iterator[SolverState]:
-        """What the solver yields, every one of it asked whether it is a state."""
+        """The solver's states, each one checked."""
         states: Any = self.solver().iterates(system, x0, factor)
         require(
             isinstance(states, Iterable),
@@ -315,12 +315,12 @@ class SolverContract(Contract):
             yield state
 
     def _monotone(self) -> tuple[str, ...]:
-        """The names that are declared; none where the declaration is of another kind."""
+        """The declared names; none if the declaration has another type."""
         declared: Any = getattr(self.solver(), "monotone", ())
         return declared if NAMES.holds(declared) else ()
 
     def _first_states(self, system: Any, x0: Vector | None, factor: DenseFactor, most: int) -> list[SolverState]:
-        """All states, at most so many more than the last number asked for: an algorithm may end by itself."""
+        """The states 0 to `most`, or fewer: an algorithm may end by itself."""
         states: list[SolverState] = []
         for state in self._states(system, x0, factor):
             states.append(state)

@@ -1,4 +1,4 @@
-"""Systems for the contract of solvers: one that counts products, and one that has no minimum."""
+"""Systems for the contract of solvers: one that counts products, and an indefinite one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hfbench.testing.problems import random_vector
 
 
 class Counted:
-    """A system that counts its products; in all else it is the system itself."""
+    """A system that counts its products and otherwise behaves like the given one."""
 
     def __init__(self, system: System) -> None:
         self.system, self.products = system, 0.0
@@ -42,9 +42,9 @@ class Counted:
 
 
 class Indefinite:
-    """A system whose matrix has one negative eigenvalue, which g is not orthogonal to, and so no square root Ã.
+    """A system whose matrix has a negative eigenvalue, with g not orthogonal to it, and hence no square root Ã.
 
-    What is asked of it beyond the protocol's matrix form raises MatrixAlone.
+    Anything beyond the matrix form of the protocol raises MatrixAlone.
     """
 
     def __init__(self, entries: int) -> None:
@@ -65,4 +65,4 @@ class Indefinite:
 
 
 class MatrixAlone(AttributeError):
-    """The solver asks for more than the matrix: for the least-squares form, or for the model behind the system."""
+    """The solver uses more than the matrix: the least-squares form, or the model behind the system."""

@@ -1,4 +1,4 @@
-"""Contract of tasks: data and model as promised, the same for one seed, splits apart, files checked."""
+"""Contract of tasks: data and model of the right form, the same for one seed, disjoint splits, checked files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAIRED = "all methods of a study share split and initial weights by seed: withou
 
 
 class TaskContract(Contract):
-    """What a task must hold to (hfbench/parts/protocols.py, `Task`)."""
+    """Contract of a task (hfbench/parts/protocols.py, `Task`)."""
 
     seconds: ClassVar[float] = 300.0  # real data are read and decompressed
     _loaded: ClassVar[dict[int, TaskData]]
@@ -52,7 +52,7 @@ class TaskContract(Contract):
         return task
 
     def test_gives_data_and_a_model(self) -> None:
-        """What `load`, `model` and `error` return is of its kind, and so is what the model makes of cases."""
+        """`load`, `model` and `error` return values of the right type, and so does the model."""
         model = self._model()
         inputs, targets = self._few()
         with torch.no_grad():
@@ -74,7 +74,7 @@ class TaskContract(Contract):
             require(bool(holds), f"`{what}`: {allowed}", repr(came), "studies are checked before they are run")
 
     def test_its_files_are_checked(self) -> None:
-        """Every file that must be there has a checksum; those that are there pass."""
+        """Every required file has a checksum, and the files that exist pass it."""
         files = self._files()
         if not files:
             not_applicable("it reads no files")
@@ -164,7 +164,7 @@ class TaskContract(Contract):
         require(kinds == {torch.float32}, "weights in float32", f"{kinds}", "precision is a setting of the study")
 
     def test_model_and_loss_fit_the_data(self) -> None:
-        """Finite loss, gradient and Gauss-Newton product at the initial weights."""
+        """Loss, gradient and Gauss-Newton product are finite at the initial weights."""
         task, model, (inputs, targets) = self.task(), self._model(), self._few()
         z = model(inputs)
         require(
@@ -260,7 +260,7 @@ class TaskContract(Contract):
         return self._loaded[0]
 
     def _load(self, seed: int) -> TaskData:
-        """The data; a check that needs files which are nowhere says nothing."""
+        """The data; the check does not apply if their files are missing."""
         lacking = [file.path for file in self._files() if not file.optional and present(file, self.data) is None]
         if lacking:
             not_applicable(f"its files are not here ({', '.join(lacking)}): hfbench data fetch")
@@ -285,7 +285,7 @@ class TaskContract(Contract):
         return files
 
     def _made(self, seed: int, of_torch: int) -> tuple[list[Tensor], Tensor]:
-        """A model's weights, and what state torch's global generator, seeded before, was left in."""
+        """A model's weights, and the final state of torch's global generator, which was seeded before."""
         with global_seed(of_torch):
             return list(self._model(seed).parameters()), torch.get_rng_state()
 
@@ -312,7 +312,7 @@ def _is_positive(value: object) -> bool:
 
 
 def _of_targets(targets: Tensor, loss: str) -> list[str]:
-    """What is wrong with them, if anything."""
+    """Problem of the targets, if there is one."""
     if loss == "softmax" and not targets.is_floating_point():
         return (
             []
@@ -332,5 +332,5 @@ def _of_targets(targets: Tensor, loss: str) -> list[str]:
 
 
 def _fingerprints(split: Split) -> list[bytes]:
-    """What a case's input is known by."""
+    """Fingerprint of a case's input."""
     return [row.numpy().tobytes() for row in split.inputs.reshape(len(split), -1)]
