@@ -18,14 +18,18 @@ def parser() -> argparse.ArgumentParser:
     known = "\n".join(f"  {name:12} {title}" for name, title in runner.titles().items())
     options = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measures what must be fast, as ratios within one process where it can.",
+        description="Measures times and memory, as ratios within one process if possible.",
         epilog=f"benchmarks:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("names", nargs="*", metavar="NAME", help="benchmarks, see below; all if none is given")
-    options.add_argument("--quick", action="store_true", help="few sizes and rounds: a look, no figures to quote")
+    options.add_argument(
+        "--quick", action="store_true", help="few sizes and rounds, for a first look; the figures are not to be quoted"
+    )
     options.add_argument("--threads", type=int, default=2, help="threads of torch; with 1, processor time is taken")
-    options.add_argument("--json", type=Path, metavar="FILE", help="written too; keeps other benchmarks it holds")
+    options.add_argument(
+        "--json", type=Path, metavar="FILE", help="file to write as well; its other benchmarks are kept"
+    )
     options.add_argument("--peer", type=Path, metavar="PATH", help="a clone of PyTorchHessianFree, to race against")
     options.add_argument("--data", metavar="DIR", help="the folder with MNIST and USPS")
     return options
@@ -41,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace) -> int:
-    """0, or 1 where a benchmark failed; the others are measured and kept. Raises ConfigError for bad input, at once."""
+    """Returns 0, or 1 if a benchmark failed; the others are measured and kept. Raises ConfigError for bad input."""
     names = runner.checked_names(given.names)
     if given.threads < 1:
         raise ConfigError(f"--threads: must be at least 1, but got {given.threads}.")

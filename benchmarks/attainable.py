@@ -1,12 +1,14 @@
 """Accuracy that inner solvers attain with products of few digits: CG, MINRES, LSQR and LSMR on one frozen system.
 
-The system is that of an autoencoder after some steps of training, 1000 cases, at two dampings lambda; recurrences are
-in float32 whatever the products are in, but for "exact", all in float64. All are judged in float64 at the same weights:
-    attained      the smallest ‖-g - A x_k‖ / ‖g‖ of 150 iterations, and at which of those looked at it was
-    stops         after so many iterations by the rule `relative-progress`, told by the q that the solver itself keeps
+The system is that of an autoencoder after some steps of training, with 1000 cases, at two dampings lambda. Recurrences
+are always in float32, except for "exact", which is all in float64. All iterates are judged in float64 at the same
+weights:
+    attained      the smallest ‖-g - A x_k‖ / ‖g‖ of 150 iterations, and the iteration, among those judged
+    stops         the iteration at which the rule `relative-progress` stops, by the solver's own q
     q / exact     the quadratic at that iterate over the one where the same solver stops in the exact system: 1 means
-                  that nothing was lost, 0 that nothing was gained
-LSMR and LSQR work with Ã, whose condition is the square root of A's: does that help where digits are few?
+                  no loss, 0 no gain
+LSMR and LSQR work with Ã, whose condition number is the square root of A's. The question is whether that helps with few
+digits.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ EXACT = "exact"
 
 @dataclass(frozen=True)
 class Frozen:
-    """A network after some training, and the cases of the system."""
+    """A network after some training, with the cases of the system."""
 
     name: str
     task: Task
@@ -82,7 +84,7 @@ def rows(options: Options) -> Iterator[Row]:
 
 
 def trained(data: str | None, cases: int, steps: int) -> Frozen:
-    """USPS, or CURVES where its files are not there, after some steps with fresh batches."""
+    """USPS, or CURVES if the files of USPS are missing, after some steps with fresh batches."""
     name, task, train = _data(data)
     model = task.model(generator(SEED, "weights"))
     optimizer = HessianFree(
@@ -97,7 +99,7 @@ def trained(data: str | None, cases: int, steps: int) -> Frozen:
 
 
 def _data(data: str | None) -> tuple[str, Task, torch.Tensor]:
-    """The first of the tasks whose files are there."""
+    """The data of the first task whose files exist."""
     missing: DataError | None = None
     for name in TASKS:
         task: Task = registry.build("task", name)
@@ -130,7 +132,7 @@ def _compared(
 
 @dataclass
 class Path:
-    """What became of a solve, in float64."""
+    """Course of a solve, judged in float64."""
 
     attained: float = float("inf")
     at: int = 0
@@ -141,7 +143,7 @@ class Path:
 def follow(
     system: GaussNewtonSystem, exact: GaussNewtonSystem, solver_name: str, preconditioner: str, most: int
 ) -> Path:
-    """The solver's iterates on `system`, on past the rule to `most`, judged by `exact`."""
+    """The solver's iterates on `system`, beyond the rule up to `most`, judged by `exact`."""
     solver: InnerSolver = registry.build("solver", solver_name, "solver")
     factory: Preconditioner = registry.build("preconditioner", preconditioner, "preconditioner")
     M = factory.build(system.linearisation, system.shift, generator(SEED, "probes"))

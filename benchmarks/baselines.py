@@ -1,10 +1,10 @@
 """Adam and L-BFGS as baselines of a study, against a plain loop with `torch.optim`.
 
-They are the opponents in the race: what slows them down would flatter the Hessian-free method. One side goes once
-through the cases with the baseline of a study (Adam; for L-BFGS an outer iteration of ten updates), the other does the
-same in plain torch: loss, `backward()`, `step()`. Both take weight decay; of plain Adam's kernels, torch's default and
-its fused ones, the faster are taken. L-BFGS begins anew every time: once rounding has parted two paths, their line
-searches evaluate another number of times.
+The baselines are the opponents of the Hessian-free method, which overhead in them would favour. One side goes once
+through the cases with the baseline of a study (Adam; for L-BFGS an outer iteration of ten updates). The other does the
+same in plain torch: loss, `backward()`, `step()`. Both use weight decay. Of plain Adam's kernels, torch's default and
+its fused ones, the faster ones count. L-BFGS starts anew every time, since after paths differ by rounding, their line
+searches need different numbers of evaluations.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _settings(minibatch: int | None) -> dict[str, object]:
 
 
 def plain_adam(model: nn.Module, x: Tensor, t: Tensor, minibatch: int, fused: bool | None) -> Callable[[], object]:
-    """Once through the cases; decay of the weights, not the biases, as in our objective."""
+    """Goes once through the cases; weights decay and biases do not, as in our objective."""
     weights, biases = ([p for p in model.parameters() if (p.dim() > 1) is wanted] for wanted in (True, False))
     groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": MU}, {"params": biases}]
     adam = torch.optim.Adam(groups, lr=1e-3, fused=fused)
@@ -106,7 +106,7 @@ def plain_adam(model: nn.Module, x: Tensor, t: Tensor, minibatch: int, fused: bo
 
 
 def plain_lbfgs(model: nn.Module, x: Tensor, t: Tensor) -> Callable[[], object]:
-    """As many updates on all cases as an outer iteration of the baseline makes."""
+    """Makes as many updates on all cases as an outer iteration of the baseline."""
     lbfgs = torch.optim.LBFGS(
         model.parameters(), max_iter=UPDATES, history_size=20, tolerance_grad=0.0, tolerance_change=0.0,
         line_search_fn="strong_wolfe",

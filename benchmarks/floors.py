@@ -5,9 +5,9 @@ For a dense layer z = a Wᵀ + b, a direction V of its weights, a direction Ra o
     J v     a Vᵀ and Ra Wᵀ
     Jᵀ u    dᵀ a and d W
 
-without the second of each where a does not depend on parameters, as in the first layer. A convolution has the same
-four: two convolutions, by V and by W, and its gradients for the weights and for the inputs. A recurrent layer has the
-dense four at every time step; those without W could be joined over the steps, which is not counted on.
+If a does not depend on parameters, as in the first layer, the second of each is not needed. A convolution has the same
+four: two convolutions, by V and by W, and its gradients for weights and inputs. A recurrent layer has the dense four at
+every time step; those without W could be joined over the steps, which the floor does not assume.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpo
 
 @dataclass(frozen=True)
 class Layer:
-    """One use of a layer: its inputs a, its weights W, the shape of z, and whether a depends on parameters."""
+    """One use of a layer: its inputs a, its weights W, the shape of z, and the dependence of a on parameters."""
 
     inputs: Tensor
     weight: Tensor
@@ -67,7 +67,7 @@ class Layer:
 
 
 class Recorder(TorchFunctionMode):
-    """Notes every dense layer and convolution of a forward pass, whether a module or a function applies it."""
+    """Records every dense layer and convolution of a forward pass, applied by a module or a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Recorder(TorchFunctionMode):
 
 
 def _settings(func: Any, given: Sequence[Any]) -> tuple[Any, ...]:
-    """From the order of the function, as modules call it, to that of aten::convolution."""
+    """The arguments of a convolution in the order of aten::convolution."""
     if func in CONVOLUTIONS:
         stride, padding, dilation, groups = given
         return stride, padding, dilation, False, [0] * len(stride), groups

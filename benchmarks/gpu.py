@@ -1,11 +1,10 @@
 """GPU: a product against its matrix products, and an inner iteration against its product.
 
-The network is MNIST's. The floor is that of the benchmark `product`, in the precision of the row, recorded as a CUDA
-graph, so that no launch is waited for; peak is the rate of one large square product in that precision, of which the
-product's own operations have a share. "launched" is the product as PyTorch runs it, kernel by kernel, over the product
-as it is replayed (`hfbench/curvature/cuda_graphs.py`). The columns of the solvers are an inner iteration over the
-product, with a diagonal preconditioner in the flat layout, numbers read as in a solve. Times are between events on the
-device, medians.
+The network is MNIST's. The floor is that of the benchmark `product`, in the precision of the row, captured as a CUDA
+graph, so that launches take no time. The peak is the rate of one large square product in that precision; the product's
+operations are given as a share of it. "launched" is the product launched kernel by kernel, over the replayed product
+(`hfbench/curvature/cuda_graphs.py`). The columns of the solvers are an inner iteration over the product, with a
+diagonal preconditioner in the flat layout, and numbers read as in a solve. Times are medians between device events.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ SQUARE = 8192
 
 
 def check_options(options: Options) -> None:
-    """Raises ConfigError where there is no GPU."""
+    """Raises ConfigError if there is no GPU."""
     if not torch.cuda.is_available():
         raise ConfigError("gpu: this benchmark needs a GPU, but PyTorch finds none; name the others.")
 
@@ -97,7 +96,7 @@ def on_gpu(one: Problem) -> Problem:
 
 
 def milliseconds(call: Callable[[], object], times: int = STEPS) -> float:
-    """What one of so many calls in a row takes on the device."""
+    """Milliseconds of one call on the device, from many calls in a row."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     begin.record()
     for _ in range(times):
@@ -121,7 +120,7 @@ def floor_in(precision: str, one: Problem) -> Callable[[], None]:
 
 
 def recorded(call: Callable[[], None]) -> Callable[[], None]:
-    """The call as a CUDA graph."""
+    """The call, captured as a CUDA graph."""
     call()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -152,7 +151,7 @@ def states(name: str, at: Linearisation) -> Iterator[Any]:
 
 
 def operations(one: Problem) -> float:
-    """Multiplications and additions of a product, in 10⁹: what the floor has."""
+    """Multiplications and additions of a product, in 10⁹, counted in its floor."""
     sizes = [p.numel() for p in one.model.parameters() if p.dim() == 2]
     return 2 * len(one.inputs) * (4 * sum(sizes) - 2 * sizes[0]) / 1e9
 

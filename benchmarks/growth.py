@@ -1,10 +1,10 @@
 """Growth of the cost of an outer iteration: with cases, with parameters, and with seeds.
 
-One iteration of the USPS network with ten inner iterations of CG and Martens' preconditioner, backtracking and line
-search as always. Work is counted in multiply-adds of matrix products and convolutions by PyTorch's own counter, not by
-hfbench's ledger; seconds are medians of rounds in which all sizes take turns. The network's layers grow in width by a
-common factor, so that their parameters grow by its square, nearly. A seed costs an iteration of its own. The exponent
-beta of cost ∝ size^beta is fitted by least squares on the logarithms: 1 is linear.
+The unit is one iteration of the USPS network with ten inner iterations of CG, Martens' preconditioner, backtracking and
+line search. Work is counted in multiply-adds of matrix products and convolutions by PyTorch's counter, not by hfbench's
+ledger. Seconds are medians of rounds in which all sizes take turns. The layers grow in width by a common factor, so
+that their parameters grow nearly by its square. Each seed costs one iteration. The exponent beta of cost ∝ size^beta is
+fitted by least squares on the logarithms; 1 is linear.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def of_width(width: float, cases: int) -> tuple[int, Callable[[], object]]:
 
 
 def iteration(one: Problem, seed: int = 0) -> Callable[[], None]:
-    """An outer iteration, the same every time: what it changes is put back. What the first does once is done."""
+    """An outer iteration that is the same every time: its changes are undone, and one-time work is done before."""
     optimizer = HessianFree(
         one.model,
         one.loss,
@@ -99,7 +99,7 @@ def several(one: Problem, seeds: int) -> Callable[[], None]:
 
 
 def multiply_adds(call: Callable[[], object]) -> float:
-    """PyTorch counts an addition and a multiplication as two."""
+    """Multiply-adds of a call; PyTorch counts an addition and a multiplication as two."""
     with FlopCounterMode(display=False) as counter:
         call()
     return float(counter.get_total_flops() / 2)

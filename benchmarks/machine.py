@@ -1,4 +1,4 @@
-"""Description of the machine that figures were taken on; nothing that tells whose it is."""
+"""Description of the machine that figures were taken on, without anything that identifies its owner."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe(threads: int) -> dict[str, str | int]:
 
 
 def cores() -> int:
-    """Those that this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,11 +1,11 @@
-"""Memory of a step: predicted, counted in tensors, and seen by the system; by layout, solver and streaming.
+"""Memory of a step: predicted, counted in tensors, and measured by the system; by layout, solver and streaming.
 
-Every line is a process of its own, so that no allocator remembers another's peak. It takes three steps of 15 inner
-iterations (5 of all of MNIST): the first for what is made once, the second for how far the process grows above what it
-held before the model was made, the third under a tally of tensors (`hfbench.memory.allocations`). Told beforehand, held
-by tensors and seen by the system cover the same: weights, batch, warm start and what the step makes. A case's and a
-vector's share are slope and intercept of what was told, a vector being as long as the weights. Ratios are of what
-tensors held, to the line of the same network and solver with the structured layout and the whole batch.
+Every line is a separate process, so that no allocator keeps another's peak. It takes three steps of 15 inner iterations
+(5 for all of MNIST). The first step does the one-time work, the second measures the growth of the process over its size
+before the model was made, and the third counts tensors (`hfbench.memory.allocations`). The predicted, counted and
+measured bytes cover the same: weights, batch, warm start and the tensors of the step. The shares of a case and of a
+vector, as long as the weights, are slope and intercept of the prediction. Ratios are those of the counted bytes to the
+line of the same network and solver with the structured layout and the whole batch.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def rows(options: Options) -> Iterator[Row]:
 def compare(
     task: str, solver: str, cases: int, settings: dict[str, dict[str, Any]], options: Options, inner: int = INNER
 ) -> Iterator[Row]:
-    """A row per setting; the first is what the others are compared with."""
+    """A row per setting; the others are compared with the first."""
     first: float | None = None
     what = {"task": task, "solver": solver, "cases": cases, "inner": inner, "threads": options.threads}
     for name, setting in settings.items():
@@ -85,7 +85,7 @@ def compare(
 
 
 def apart(what: dict[str, Any]) -> dict[str, float]:
-    """`measured` in a process of its own."""
+    """`measured` in a separate process."""
     command = [sys.executable, "-m", __name__, json.dumps(what)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
@@ -93,7 +93,7 @@ def apart(what: dict[str, Any]) -> dict[str, float]:
 
 
 def measured(what: dict[str, Any]) -> dict[str, float | None]:
-    """Megabytes of a step as told, counted and seen, and what of it is per case and per parameter."""
+    """Megabytes of a step as predicted, counted and measured, with the shares per case and per parameter."""
     torch.set_num_threads(what["threads"])
     reset_peak_memory()
     memory = PeakMemory()
@@ -126,7 +126,7 @@ def measured(what: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _lines(optimizer: HessianFree, cases: int) -> tuple[float, float]:
-    """Of the peak at so many cases: what it would be without any, and what one more adds; beside weights and batch."""
+    """Intercept and slope of the peak in the number of cases, without weights and batch."""
     (forecast,) = optimizer.forecasts.values()
     sizes = {"gradient": cases, "chunk": optimizer.chunk or 0}
     peak = forecast.peak(sizes)

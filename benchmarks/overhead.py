@@ -1,9 +1,9 @@
-"""Overhead of hfbench beside the training: start of a command, and records of a run.
+"""Overhead of hfbench besides the training: start of a command, and records of a run.
 
-Start-up is that of a fresh process, beside Python's own and torch's; `hfbench --help` imports neither torch nor MLflow.
-A run of real steps, each padded to the same length, is made by `hfbench run`'s own code: trace, checkpoints, reports,
-points while it runs, the final record. The time in these calls, wherever they are made, is a share of the run's wall
-time; on a busy machine the processor time of the calls says what their wall time hides.
+Start-up is the time of a fresh process, next to that of Python and of torch; `hfbench --help` imports neither torch nor
+MLflow. A run of real steps, each padded to the same length, is made by the code of `hfbench run`: trace, checkpoints,
+progress reports, points during the run, the final record. The time in all of these calls is given as a share of the
+run's wall time. On a busy machine the processor time of the calls is the better measure.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def rows(options: Options) -> Iterator[Row]:
 
 
 def start_up(what: str, command: list[str], repeats: int) -> Row:
-    """Medians over fresh processes, one more before they count."""
+    """Medians over fresh processes, after one that does not count."""
     spent = [_process(command) for _ in range(repeats + 1)][1:]
     wall, processor = (1e3 * statistics.median(times) for times in zip(*spent, strict=True))
     return {"of": "start-up", "what": what, "calls": 1, "wall": wall, "processor": processor}
 
 
 def _process(command: list[str]) -> tuple[float, float]:
-    """Seconds of a process on the wall and of the processor."""
+    """Wall and processor seconds of a process."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "NO_COLOR": "1"})
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -112,7 +112,7 @@ def _process(command: list[str]) -> tuple[float, float]:
 
 
 class Spent:
-    """Seconds in wrapped calls, by name: on the wall, and of the processor; calls within calls are counted once."""
+    """Wall and processor seconds in wrapped calls, by name; nested calls are counted once."""
 
     def __init__(self) -> None:
         self.wall: dict[str, float] = defaultdict(float)
@@ -139,7 +139,7 @@ class Spent:
 
 @contextlib.contextmanager
 def replaced(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Attributes of classes and modules, inside; put back after."""
+    """Replaces attributes of classes and modules inside, and restores them after."""
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
     for owner, name, new in changes:
         setattr(owner, name, new)

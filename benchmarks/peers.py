@@ -1,6 +1,6 @@
-"""Gauss-Newton products of other packages: same network, same tensors, and the same answer, which is checked first.
+"""Gauss-Newton products of other packages on the same network and tensors; equal answers are checked first.
 
-Every side may keep between products what its interface lets it keep, and takes its vector in the form it likes best:
+Every side may cache between products what its interface allows, and gets its vector in its preferred form:
 
     hfbench      the recorded map u ↦ Jᵀu, and its transpose
     BackPACK     `ggn_vector_product_from_plist`, what PyTorchHessianFree calls: a recorded forward pass with its loss
@@ -12,7 +12,7 @@ Every side may keep between products what its interface lets it keep, and takes 
                  forward over reverse under `torch.compile`, compiled before the clock starts
 
 Ratios are of their time to hfbench's, medians of rounds in which all take turns. A package that is not installed is
-said not to be: `pip install -e '.[bench]'` installs them.
+reported as missing; `pip install -e '.[bench]'` installs them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Missing(Exception):
 
 
 class WrongAnswerError(HfbenchError, ArithmeticError):
-    """A peer multiplied by another matrix, so that its time says nothing."""
+    """A peer multiplied by another matrix, so that its time is meaningless."""
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -74,7 +74,7 @@ def rows(options: Options) -> Iterator[Row]:
 
 
 def compare(one: Problem, options: Options, makers: Mapping[str, Maker] | None = None) -> Iterator[Row]:
-    """A row for hfbench and for each peer. Raises WrongAnswerError where a peer's product is another."""
+    """A row for hfbench and for each peer. Raises WrongAnswerError if a peer's product differs."""
     sides: dict[str, Product] = {"hfbench": ours(one)}
     notes = {}
     for name, make in (PEERS if makers is None else makers).items():

@@ -1,4 +1,4 @@
-"""Products in every precision that this machine has: their time and their error.
+"""Time and error of products in every precision that this machine has.
 
 Time is that of a Gauss-Newton product over that of its float32 floor (`benchmarks/floors.py`). The adjoint gap is
 |⟨u, J v⟩ - ⟨Jᵀu, v⟩| / (‖u‖ ‖J v‖), the largest of several random pairs; the error is ‖G v - exact‖ / ‖exact‖, exact
@@ -41,7 +41,7 @@ PAIRS = 5
 
 
 def precisions() -> list[str]:
-    """Those that differ, on this machine."""
+    """The distinct precisions of this machine."""
     return [name for name in available(torch.zeros(1)) if name not in ("parameters", "auto")]
 
 
@@ -80,7 +80,7 @@ def linearized(one: Problem, name: str) -> Linearisation:
 
 
 def adjoint_gap(at: Linearisation) -> float:
-    """The largest |⟨u, J v⟩ - ⟨Jᵀu, v⟩| / (‖u‖ ‖J v‖), added up in float64, of several random u and v."""
+    """The largest |⟨u, J v⟩ - ⟨Jᵀu, v⟩| / (‖u‖ ‖J v‖), summed in float64, of several random u and v."""
     draw = generator(0, "pairs")
     gaps = []
     for _ in range(PAIRS):

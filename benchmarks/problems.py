@@ -1,4 +1,4 @@
-"""Networks that products are measured on, with generated cases: the cost of a product does not depend on them."""
+"""Networks for measuring products, with generated cases, on which the cost of a product does not depend."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One Gauss-Newton product against its floor: the matrix products that it cannot avoid, and nothing else.
+"""One Gauss-Newton product against its floor, the matrix products that it cannot avoid.
 
-The floor is made of bare products of the same shapes on the model's own layer inputs (`benchmarks/floors.py`): up to
-four for each dense layer or convolution, of a recurrent layer at every time step. Product and floor take turns; the
-ratio is the median of the rounds'. What is above 1 is everything else: activations, the loss, what autograd does. In
-the recurrent network's tiny products that is most of the time.
+The floor consists of bare products of the same shapes on the model's own layer inputs (`benchmarks/floors.py`): up to
+four for each dense layer or convolution, and for a recurrent layer at every time step. Product and floor take turns;
+the ratio is the median over rounds. The excess above 1 is everything else: activations, the loss, autograd. For the
+recurrent network with its tiny products it is most of the time.
 """
 
 from __future__ import annotations

@@ -1,22 +1,23 @@
 """Seconds of training until USPS reaches test error 13, against PyTorchHessianFree (a clone of it given by `--peer`).
 
 Both run Martens' method in float32: CG, warm start 0.95, relative progress 5e-4, at most 250 iterations, backtracking,
-Levenberg-Marquardt damping, line search; all else is each one's own. The same for both: initial weights and batches of
-a seed (1000 fresh cases a step for objective, gradient and curvature), the objective (logistic loss summed over pixels,
-mean over cases, without weight decay, which the peer leaves to its users), and a clock that stands still while the test
-error is evaluated after each step. The first lambda is the same too: each one's default, 45 and 1, has a race of its
-own, and "best" compares each side at the one that suits it better. (At 45 the peer's lambda runs away: its reduction
-ratio is taken from the warm start to the end of CG, lambda's term included, and is negative step after step.)
+Levenberg-Marquardt damping, line search. Each uses its own code for all else. Both have the same initial weights and
+batches of a seed (1000 fresh cases a step for objective, gradient and curvature), the same objective (logistic loss
+summed over pixels, mean over cases, without weight decay, which the peer leaves to its users), and a clock that stops
+while the test error is evaluated after each step. The first lambda is the same too: the defaults of both, 45 and 1,
+have separate races, and "best" compares each side at its better one. (At 45 the peer's lambda grows without bound: its
+reduction ratio is taken from the warm start to the end of CG, lambda's term included, and is negative at every step.)
 
-The peer's `get_preconditioner` has no return statement, so its CG runs without one. It is raced as its README shows it,
-without, and not charged for what would be thrown away; and, its defect mended, with Martens' preconditioner made of
-its own parts (`diag_EF_backpack` and `diag_to_preconditioner`), the diagonal scaled to the objective above.
+The peer's `get_preconditioner` has no return statement, so that its CG runs without preconditioner. It runs in two
+forms: as in its README, without one, and without the cost of building what it would discard; and with the defect fixed,
+with Martens' preconditioner from its own functions (`diag_EF_backpack` and `diag_to_preconditioner`) and the diagonal
+scaled to the objective above.
 
-hfbench runs in float32 and, where this machine can, with products in bfloat16; and both once more with the Kronecker
-factors `kfac` in place of Martens' diagonal, which is no longer the peer's method but what its user would change to.
+hfbench runs in float32 and, if this machine can, with products in bfloat16. Both run also with the Kronecker factors
+`kfac` instead of Martens' diagonal, which the peer's method does not have.
 
-Ratios are to hfbench's seconds with the same seed: their median and the least over seeds; a side that does not arrive
-counts as the limit of 100 seconds.
+Ratios are to hfbench's seconds with the same seed, as median and minimum over seeds. A side that does not reach the
+target counts as the limit of 100 seconds.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ Run = tuple[Outcome, int]  # and its CG iterations
 
 
 def check_options(options: Options) -> None:
-    """Raises ConfigError for a `--peer` that is not the peer."""
+    """Raises ConfigError for a `--peer` folder without the peer."""
     if options.peer is not None:
         load_peer(options.peer)
 
@@ -112,7 +113,7 @@ def rows(options: Options) -> Iterator[Row]:
 def race(
     sides: Mapping[str, Maker], damping: float, seeds: range, target: float, options: Options
 ) -> dict[str, list[Run]]:
-    """The runs of each side, one for each seed; the side that begins is another with every seed."""
+    """The runs of each side, one for each seed; the order of the sides changes with every seed."""
     ran: dict[str, list[Run]] = {side: [] for side in sides}
     task: Task = registry.build("task", TASK)
     plan, names = BatchPlan(CASES, CASES, "random", "fixed"), list(sides)
@@ -128,7 +129,7 @@ def race(
 
 
 def better(races: Mapping[float, Mapping[str, list[Run]]], side: str) -> list[Run]:
-    """The runs of a side from the lambda that suits it better."""
+    """The runs of a side from its better lambda."""
     return min((ran[side] for ran in races.values()), key=median_seconds)
 
 
@@ -154,7 +155,7 @@ def summary(runs: list[Run], base: list[Run]) -> Row:
 
 
 def ours(task: Task, seed: int, damping: float, settings: Mapping[str, Any]) -> Contestant:
-    """Raises ConfigError where this machine has no products in the precision of the settings."""
+    """Our contestant. Raises ConfigError if this machine has no products in the precision of the settings."""
     optimizer = HessianFree(
         task.model(generator(seed, "weights")),
         loss=task.loss,
@@ -175,7 +176,7 @@ def ours(task: Task, seed: int, damping: float, settings: Mapping[str, Any]) -> 
 
 
 def load_peer(path: Path) -> tuple[Any, Any]:
-    """Its modules `hessianfree.optimizer` and `hessianfree.preconditioners`, from the folder given and no other."""
+    """The peer's modules `hessianfree.optimizer` and `hessianfree.preconditioners`, from the given folder only."""
     if not (path / "hessianfree" / "optimizer.py").is_file():
         raise ConfigError(
             f"--peer: must be a folder with the source of {PEER}, but {path} has no hessianfree/optimizer.py: clone "
@@ -197,7 +198,7 @@ def load_peer(path: Path) -> tuple[Any, Any]:
 
 
 def peers(path: Path) -> dict[str, Maker]:
-    """The peer as its README shows it, and with its preconditioner mended."""
+    """The peer as in its README, and with its preconditioner fixed."""
     optimizer, preconditioners = load_peer(path)
 
     def plain(task: Task, seed: int, damping: float) -> Contestant:

@@ -28,7 +28,7 @@ Row = dict[str, Value]
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks of a benchmark."""
+    """Options of the command line for a benchmark."""
 
     threads: int = 2
     quick: bool = False  # fewer sizes, fewer rounds: a look, no figure to quote
@@ -37,7 +37,7 @@ class Options:
 
 
 class Benchmark(Protocol):
-    """A module of this folder. Where an option may be wrong it has `check_options(options)`, called before any runs."""
+    """A module of this folder. It may have `check_options(options)`, which is called before any benchmark runs."""
 
     TITLE: str
     COLUMNS: dict[str, str]  # key of a row: heading; in order
@@ -49,15 +49,15 @@ class Benchmark(Protocol):
 
 
 def titles() -> dict[str, str]:
-    """Every benchmark by name with its title; none is imported."""
+    """Every benchmark by name, with its title; none is imported."""
     found = {path.stem: _constant(path, "TITLE") for path in sorted(FOLDER.glob("*.py"))}
     return {name: title for name, title in found.items() if title}
 
 
 def checked_names(given: Sequence[str]) -> list[str]:
-    """The benchmarks asked for, each once; where none is, all that this machine can make.
+    """The benchmarks asked for, each once; by default all that this machine can run.
 
-    Raises ConfigError for a name that there is not.
+    Raises ConfigError for an unknown name.
     """
     known = list(titles())
     for name in given:
@@ -89,7 +89,7 @@ def _constant(path: Path, name: str) -> str:
 
 
 def measure(name: str, options: Options, report: Callable[[Row], None] = lambda row: None) -> dict[str, Any]:
-    """Title, columns and rows of one benchmark, and how busy the machine was; `report` gets each row at once."""
+    """Title, columns and rows of one benchmark, and the load of the machine; `report` gets each row at once."""
     benchmark = load(name)
     busy = busy_cores()
     rows: list[Row] = []
@@ -109,9 +109,9 @@ def _most(before: float | None, after: float | None) -> float | None:
 
 
 def busy_cores(seconds: float = 0.5) -> float | None:
-    """The cores that other work keeps busy, over a time in which this process waits; None where Linux does not tell.
+    """The number of cores that other work keeps busy, over a time in which this process waits; None except on Linux.
 
-    Not the system's load average, in which the benchmark before has its share for minutes.
+    The system's load average is not used, since it includes the previous benchmark for minutes.
     """
     before = _ticks()
     time.sleep(seconds)
@@ -124,7 +124,7 @@ def busy_cores(seconds: float = 0.5) -> float | None:
 
 
 def _ticks() -> list[int] | None:
-    """Time of all cores by what they did, in ticks: proc(5)."""
+    """Time of all cores by kind of work, in ticks: proc(5)."""
     try:
         first = Path("/proc/stat").read_text("ascii").split("\n", 1)[0]
     except OSError:
@@ -133,7 +133,7 @@ def _ticks() -> list[int] | None:
 
 
 def text(value: Value) -> str:
-    """As a table shows it: floats to three digits, a dash for what was not measured."""
+    """Text of a cell: floats to three digits, a dash for missing values."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -142,7 +142,7 @@ def text(value: Value) -> str:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """Numbers to the right, words to the left; lines break between words. What no row has is no column."""
+    """The table: numbers right-aligned, words left-aligned, lines broken between words, without empty columns."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="", show_edge=False)
     rows = found["rows"]
     filled = {key for row in rows for key, value in row.items() if value is not None}
@@ -166,9 +166,10 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def read(file: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file holds of earlier benchmarks, which is kept; empty if there is no file.
+    """Earlier benchmarks in a file, which are kept; empty if there is no file.
 
-    Raises ConfigError if it is of another machine, or nothing that was written here: figures of two are not one table.
+    Raises ConfigError if the file is from another machine or of another kind, since figures of two machines are not
+    comparable.
     """
     if not file.exists():
         if not file.absolute().parent.is_dir():
@@ -189,7 +190,7 @@ def read(file: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(file: Path, held: Mapping[str, Any]) -> None:
-    """A row on a line of its own, so that a change shows as one; whole or not at all."""
+    """Writes the file atomically, with a line per row, so that diffs show changed rows."""
     new = file.with_name(f".{file.name}.new")
     new.write_text(_json(held) + "\n", "utf-8")
     new.replace(file)

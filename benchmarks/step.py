@@ -1,13 +1,13 @@
-"""A whole optimiser step against the pieces that it cannot avoid, side by side in one process.
+"""A whole optimiser step against its unavoidable parts, side by side in one process.
 
-The pieces of a step are as many products as it made (with G, or with J and Jᵀ for solvers of the least-squares form),
-the gradient (a forward and a backward pass), as many evaluations of the objective as its method prescribes (the ledger
-counts both), and the squared gradients of its preconditioner. Each is timed by itself after the step, on the same
-cases, so that a machine that slows down slows both; the ratio is the median of the steps'. With one thread time is the
-thread's own, which other processes disturb less.
+These parts are as many products as the step made (with G, or with J and Jᵀ for solvers of the least-squares form), the
+gradient (a forward and a backward pass), as many evaluations of the objective as its method prescribes (the ledger
+counts both), and the squared gradients of its preconditioner. Each is timed separately after the step, on the same
+cases, so that a machine that slows down slows both. The ratio is the median over steps. With one thread, time is the
+thread's processor time, which other processes disturb less.
 
-What goes into the vector algebra of solver, preconditioner and system is told apart in further steps, which are slower
-by the telling; "other" is what remains beyond the pieces and that. Both are parts of the step.
+Further steps, which measuring slows down, give the share of vector algebra of solver, preconditioner and system.
+"other" is the rest beyond the parts above and that. Both are shares of the step.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def compare(task_name: str, solver: str, preconditioner: str, cases: int, steps:
 
 
 def images(cases: int, model: nn.Module) -> Tensor:
-    """Grey values in (0, 1) with ten hidden causes."""
+    """Images with grey values in (0, 1) from ten hidden factors."""
     features = next(module for module in model.modules() if isinstance(module, nn.Linear)).in_features
     draws = generator(0, "inputs")
     return (torch.randn(cases, 10, generator=draws) @ torch.randn(10, features, generator=draws)).sigmoid()
@@ -97,7 +97,7 @@ def step_and_pieces(optimizer: HessianFree, x: Tensor, clock: Clock) -> dict[str
 
 
 def pieces(optimizer: HessianFree, x: Tensor, clock: Clock) -> dict[str, float]:
-    """Seconds of one of each, at the present weights."""
+    """Seconds of one of each part, at the present weights."""
     model, loss = optimizer.model, optimizer.loss
     at = Linearisation(model, loss, x, x)
     v, u = at.gradient, at.residual
@@ -133,7 +133,7 @@ def seconds(call: Callable[[], Any], clock: Clock) -> tuple[float, Any]:
 
 
 class Shares:
-    """Adds up the time of calls by kind; a call inside another one counts for that one."""
+    """Sums of the time of calls by kind; a call inside another one counts for the outer one."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.spent, self.inside = clock, defaultdict[str, float](float), False
@@ -159,7 +159,7 @@ class Shares:
 
 
 def share_of_vectors(optimizer: HessianFree, x: Tensor, clock: Clock, steps: int) -> float:
-    """The part of the time of some steps that went into vector algebra outside of passes through the model."""
+    """Share of the time of some steps for vector algebra, outside of passes through the model."""
     shares = Shares(clock)
     with ExitStack() as stack:
         shares.watch(stack, Linearisation, PASSES, "passes")

@@ -1,8 +1,8 @@
 """Seconds of training until USPS reaches test error 7.0, with batches of 1000 cases.
 
-The clock counts the optimiser's steps and stands still while the test error is evaluated, after each. The gradient sees
-a fresh random batch of 1000 cases at every step, the curvature a quarter of it, the share of Martens' code. "tuned" are
-settings for such batches: Martens' own stop late and damp hard, which suits full gradients.
+The clock counts the optimiser's steps and stops while the test error is evaluated after each. The gradient uses a fresh
+random batch of 1000 cases at every step, the curvature a quarter of it, as in Martens' code. "tuned" are settings for
+such batches: Martens' settings stop late and damp strongly, which suits full gradients.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Time to list, compare and log a thousand finished runs.
 
-The runs, of five tasks, ten methods and twenty seeds, are made up, but written, read, judged, drawn and logged as any
-other.
+The runs of five tasks, ten methods and twenty seeds are invented, but they are written, read, judged, drawn and logged
+like real ones.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def rows(options: Options) -> Iterator[Row]:
 
 
 class Timed:
-    """Calls, each timed once into a row."""
+    """Timer of calls; each is timed once and gives a row."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -100,7 +100,7 @@ def write(specs: dict[str, RunSpec], results: Path) -> None:
 
 
 def make_up(spec: RunSpec, key: str, results: Path) -> None:
-    """A run of 100 iterations that reached its target at a cost that depends a little on its method."""
+    """Writes a run of 100 iterations that reached its target at a cost that depends slightly on its method."""
     draw = random.Random(key)
     work = draw.lognormvariate(5 + 0.02 * int(spec.method.name[1:]), 0.2)
     trace = [

@@ -1,7 +1,7 @@
-"""Timing of several sides that do the same: they take turns, so that a machine that slows down slows all of them.
+"""Timing of several sides that do the same in turns, so that a machine that slows down slows all of them.
 
-A ratio is the median of the ratios within rounds, not the ratio of medians: what a neighbour takes from one round, both
-sides of the pair lack.
+A ratio is the median of the ratios within rounds, not the ratio of medians, since other processes disturb both sides of
+a round alike.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Clock = Callable[[], float]
 
 
 def clock(threads: int) -> Clock:
-    """Of one thread, its own processor time, which neighbours leave alone; of several, the time on the wall."""
+    """Processor time of a single thread, which other processes do not disturb; wall time for several threads."""
     return time.thread_time if threads == 1 else time.perf_counter
 
 
 def seconds(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
-    """What one call takes, the GPU waited for."""
+    """Seconds of one call, including the wait for the GPU."""
     _synchronise()
     start = clock()
     call()
@@ -33,7 +33,7 @@ def seconds(call: Callable[[], object], clock: Clock = time.perf_counter) -> flo
 
 @dataclass(frozen=True)
 class Quantiles:
-    """The middle of repeated measurements, and the middle half."""
+    """Median and quartiles of repeated measurements."""
 
     low: float
     median: float
@@ -41,7 +41,7 @@ class Quantiles:
 
 
 def quantiles(values: Iterable[float]) -> Quantiles:
-    """25 %, 50 % and 75 % of at least one value."""
+    """The quartiles of at least one value."""
     ordered = sorted(values)
     if len(ordered) == 1:
         return Quantiles(*(ordered * 3))
@@ -71,7 +71,7 @@ def take_turns(
     warm_up: int = 2,
     clock: Clock = time.perf_counter,
 ) -> Rounds:
-    """At least `least` rounds, and as many more as begin within `budget` seconds; the order turns by one each round."""
+    """Runs at least `least` rounds, and more while within `budget` seconds; the order rotates by one each round."""
     for _ in range(warm_up):
         for call in sides.values():
             call()

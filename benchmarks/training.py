@@ -1,4 +1,4 @@
-"""Training until a test error is reached, on a clock that counts the steps alone."""
+"""Training until a test error is reached, on a clock that counts the steps only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Step = Callable[[Tensor, Tensor, Cases | None], object]  # the gradient's, and t
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a training ended: at the target, or at the limit of seconds."""
+    """End of a training: at the target, or at the limit of seconds."""
 
     seconds: float
     steps: int
@@ -31,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Course:
-    """What is the same for all who train: task, data, batches by seed and step, target and limit."""
+    """Settings common to all sides: task, data, batches by seed and step, target and limit."""
 
     task: Task
     data: TaskData
@@ -42,7 +42,7 @@ class Course:
     clock: Clock
 
     def run(self, model: nn.Module, step: Step) -> Outcome:
-        """Steps until the test error is at most the target; it is evaluated after each, while the clock stands."""
+        """Steps until the test error is at most the target. It is evaluated after each step, with the clock stopped."""
         train, spent, error, done = self.data.train, 0.0, float("inf"), 0
         while not error <= self.target and spent < self.limit:
             done += 1
