@@ -4,7 +4,7 @@ Variance     ‖Var_i(∇f_i)‖₁/n · c <= theta²‖∇f_S‖² must hold fo
              n of N cases, c = (N - n)/(N - 1) with `correction`, else 1. If
              not, the next n is the smallest that would pass: without
              correction ‖Var_i(∇f_i)‖₁/(theta²‖∇f_S‖²)
-Validation   the validation objective must decrease by the part `tolerance`
+Validation   the validation objective must decrease by the fraction `tolerance`
              over `window` steps. If not, the next n is growth·n. The window
              begins anew after each change of size
 Limits       n never shrinks, grows at most by the factor `max_growth` per
@@ -33,24 +33,26 @@ class Dynamic:
     """Batches that grow by gradient variance and validation."""
 
     needs: ClassVar[tuple[str, ...]] = ("variance_l1", "validation_objective")
-    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or above 1 a number"] = 0.05
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or a number above 1"] = 0.05
     theta: Annotated[float, Linear(0.1, 1.5), Within("(0, inf)"), "noise allowed, relative to the gradient"] = 0.5
     tolerance: Annotated[float, Log(1e-4, 0.1), Within("[0, 1)"), "least relative decrease of validation"] = 0.01
-    window: Annotated[int, Integers(1, 20), Within("[1, inf)"), "steps over which that decrease is taken"] = 5
+    window: Annotated[int, Integers(1, 20), Within("[1, inf)"), "steps over which that decrease is measured"] = 5
     growth: Annotated[float, Linear(1.1, 3.0), Within("(1, inf)"), "gamma: growth when validation stalls"] = 1.5
-    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "most growth in one step"] = 4.0
+    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "largest growth factor of one step"] = 4.0
     correction: Annotated[bool, "count a batch of all cases as free of noise: the factor (N - n)/(N - 1)"] = True
-    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's part of the gradient's cases"] = 1.0
+    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's fraction of the gradient's cases"] = (
+        1.0
+    )
     order: Annotated[str, Choice("random", "cyclic"), "a fresh permutation per step, or consecutive windows"] = "random"
 
     def begin(self, total: int) -> DynamicSchedule:
-        """Starts at `start`, with two cases at least: one case has no variance."""
+        """Starts at `start`, but with at least two cases, since one case has no variance."""
         return DynamicSchedule(self, total, max(2, cases(self.start, total, "start")))
 
 
 @final
 class DynamicSchedule:
-    """The batch size of one run, and the validation objectives since it last changed."""
+    """Schedule of one run: the batch size, and the validation objectives since its last change."""
 
     def __init__(self, rules: Dynamic, total: int, batch: int) -> None:
         if total < 2:
@@ -64,7 +66,7 @@ class DynamicSchedule:
         return growth.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
-        """Applies both tests to the step's evidence; "variance+validation" when both fire."""
+        """Applies both tests to the step's evidence; the reason is "variance+validation" if both fail."""
         wanted = {"variance": self._variance_test(evidence), "validation": self._validation_test(evidence)}
         fired = [name for name, size in wanted.items() if size > self.batch]
         most = max(math.floor(self.rules.max_growth * self.batch), self.batch + 1)
@@ -77,7 +79,7 @@ class DynamicSchedule:
         return self.plan
 
     def _variance_test(self, evidence: Evidence) -> int:
-        """The smallest batch that would pass, or the present one if it does."""
+        """The smallest batch that would pass, or the present one if it passes."""
         if evidence.variance_l1 is None:
             raise ConfigError("the dynamic scheduler needs the gradient's variance of every step, but got none.")
         allowed = (self.rules.theta * evidence.gradient_norm) ** 2

@@ -1,7 +1,7 @@
-"""Batches that grow by a constant factor, whatever the steps show.
+"""Batches that grow by a constant factor, independently of the steps.
 
 Formula    n ← min(⌈rate·n⌉, N) at every step, from n = start of N cases; the
-           curvature sees a constant part of the gradient's cases
+           curvature sees a constant fraction of the gradient's cases
 Source     Friedlander and Schmidt (2012), "Hybrid deterministic-stochastic
            methods for data fitting": a gradient error that falls geometrically
            keeps the full gradient's linear rate. The experiments there take
@@ -24,9 +24,11 @@ class Geometric:
     """Batches that grow geometrically: Friedlander & Schmidt."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or above 1 a number"] = 0.05
-    rate: Annotated[float, Log(1.01, 2.0), Within("(1, inf)"), "growth of each step"] = 1.1
-    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's part of the gradient's cases"] = 1.0
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or a number above 1"] = 0.05
+    rate: Annotated[float, Log(1.01, 2.0), Within("(1, inf)"), "growth factor of each step"] = 1.1
+    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's fraction of the gradient's cases"] = (
+        1.0
+    )
     order: Annotated[str, Choice("random", "cyclic"), "a fresh permutation per step, or consecutive windows"] = "random"
 
     def begin(self, total: int) -> GeometricSchedule:
@@ -36,7 +38,7 @@ class Geometric:
 
 @final
 class GeometricSchedule:
-    """The batch size of one run."""
+    """Schedule of one run: the batch size."""
 
     def __init__(self, rules: Geometric, total: int, batch: int) -> None:
         self.rules, self.total = rules, total
@@ -47,7 +49,7 @@ class GeometricSchedule:
         return growth.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
-        """Grows, until all cases are taken."""
+        """Grows the batch until it has all cases."""
         self.reason = "full" if self.batch == self.total else "growth"
         self.batch = math.ceil(min(self.rules.rate * self.batch, self.total))
         return self.plan

@@ -1,7 +1,7 @@
 """Growing batches: the smallest batch that passes a test on its noise, and the plan of a batch.
 
-Formula    a batch S of n of N cases passes where V/n · c <= allowed, V the sample variance over its cases of what the
-           test looks at, c = (N - n)/(N - 1) with `correction`, else 1: without replacement, all cases have no noise
+Formula    a batch S of n of N cases passes where V/n · c <= allowed, V the sample variance over its cases of the
+           tested quantity, c = (N - n)/(N - 1) with `correction`, else 1: without replacement, all cases have no noise
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from hfbench.parts import BatchPlan
 
 
 def smallest_batch(variance: float, allowed: float, n: int, N: int, correction: bool) -> int:
-    """The smallest batch that would pass, or n if it does; everything where the variance is not finite.
+    """The smallest batch that would pass, or n if it passes; all cases if the variance is not finite.
 
-    Without correction it is V/allowed, at most N; with it, V N/(allowed (N - 1) + V).
+    Without correction this is V/allowed, at most N; with it, V N/(allowed (N - 1) + V).
     """
     factor = (N - n) / (N - 1) if correction else 1.0
     if variance / n * factor <= allowed:
@@ -27,5 +27,5 @@ def smallest_batch(variance: float, allowed: float, n: int, N: int, correction: 
 
 
 def plan(batch: int, curvature: float, order: str, reason: str) -> BatchPlan:
-    """`batch` cases for the gradient and the part `curvature` of them, one at least, for the curvature."""
+    """Plan of `batch` cases for the gradient, and the fraction `curvature` of them, at least one, for the curvature."""
     return BatchPlan(batch, max(1, round(curvature * batch)), order, reason)

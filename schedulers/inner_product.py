@@ -12,7 +12,7 @@ Limits     n never shrinks, grows at most by the factor `max_growth` per step
 Source     Bollapragada, Byrd and Nocedal (2018), "Adaptive sampling strategies
            for stochastic optimization": the augmented inner product test, and
            theta and nu of the experiments. The paper's mean of past gradients,
-           for a test that noise itself lets pass, is left out
+           for tests that pass by noise, is left out
 Cost       one product with J on the gradient's cases per step, besides the
            gradient variance: the second variance is ‖Var_i(g_i)‖₁ less
            Var_i(g_iᵀg_S)/‖g_S‖²
@@ -37,22 +37,24 @@ class InnerProduct:
     """Batches that grow by noise along and across the gradient."""
 
     needs: ClassVar[tuple[str, ...]] = ("variance_l1", "variance_inner")
-    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or above 1 a number"] = 0.05
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or a number above 1"] = 0.05
     theta: Annotated[float, Linear(0.1, 1.5), Within("(0, inf)"), "noise allowed along the gradient"] = 0.9
     nu: Annotated[float, Log(0.5, 10.0), Within("(0, inf)"), "noise allowed across the gradient"] = 5.84
-    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "most growth in one step"] = 4.0
+    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "largest growth factor of one step"] = 4.0
     correction: Annotated[bool, "count a batch of all cases as free of noise: the factor (N - n)/(N - 1)"] = True
-    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's part of the gradient's cases"] = 1.0
+    curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's fraction of the gradient's cases"] = (
+        1.0
+    )
     order: Annotated[str, Choice("random", "cyclic"), "a fresh permutation per step, or consecutive windows"] = "random"
 
     def begin(self, total: int) -> InnerProductSchedule:
-        """Starts at `start`, with two cases at least: one case has no variance."""
+        """Starts at `start`, but with at least two cases, since one case has no variance."""
         return InnerProductSchedule(self, total, max(2, cases(self.start, total, "start")))
 
 
 @final
 class InnerProductSchedule:
-    """The batch size of one run."""
+    """Schedule of one run: the batch size."""
 
     def __init__(self, rules: InnerProduct, total: int, batch: int) -> None:
         if total < 2:
@@ -65,7 +67,7 @@ class InnerProductSchedule:
         return growth.plan(self.batch, self.rules.curvature, self.rules.order, self.reason)
 
     def next(self, evidence: Evidence) -> BatchPlan:
-        """Applies both tests to the step's evidence; "inner-product+orthogonality" when both fail."""
+        """Applies both tests to the step's evidence; the reason is "inner-product+orthogonality" if both fail."""
         wanted = self._tests(evidence)
         failed = [name for name, size in wanted.items() if size > self.batch]
         most = max(math.floor(self.rules.max_growth * self.batch), self.batch + 1)
@@ -77,7 +79,7 @@ class InnerProductSchedule:
         return self.plan
 
     def _tests(self, evidence: Evidence) -> dict[str, int]:
-        """The smallest batch that would pass each test, or the present one if it does."""
+        """The smallest batch that would pass each test, or the present one if it passes."""
         if evidence.variance_l1 is None or evidence.variance_inner is None:
             raise ConfigError("the inner-product scheduler needs both variances of every step, but got none.")
         norm2 = evidence.gradient_norm * evidence.gradient_norm

@@ -22,7 +22,7 @@ from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector
 
 @dataclass(frozen=True)
 class Substitution:
-    """x = x0 + E⁻ᵀ y. States keep this, not the system: its graph is large and they may outlive the solve."""
+    """x = x0 + E⁻ᵀ y. States hold this and not the system, whose graph is large: they may outlive the solve."""
 
     x0: Vector | None
     preconditioner: BuiltPreconditioner
@@ -33,13 +33,13 @@ class Substitution:
         return step if self.x0 is None else step + self.x0
 
     def relative(self, residual: float) -> float:
-        """residual / ‖g‖; zero where the gradient is."""
+        """residual / ‖g‖; zero if the gradient is zero."""
         return residual / self.reference if self.reference > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class BidiagonalState:
-    """What LSQR and LSMR know after k steps. x is formed only when asked for."""
+    """State of LSQR and LSMR after k steps. x is formed only when it is read."""
 
     k: int
     substitution: Substitution
@@ -67,7 +67,7 @@ class BidiagonalState:
 
 
 class ShiftedProblem:
-    """min ‖B y - f‖ for a system, a start x0 (None: zero) and a preconditioner, with q at the start."""
+    """min ‖B y - f‖ for a system, an initial iterate x0 (None: zero) and a preconditioner, with q at x0."""
 
     def __init__(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> None:
         reference = preconditioner.solve_factor(system.gradient).norm()
@@ -92,7 +92,7 @@ class ShiftedProblem:
 
 
 def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]]:
-    """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta: the Krylov space is exhausted."""
+    """(beta_k, v_k, alpha_k) for k = 1, 2, …; ends after a vanishing alpha or beta, which exhausts the Krylov space."""
     for beta, v, alpha in follow(_bidiagonalise(problem), problem.system, problem.preconditioner):
         yield beta, v, alpha
         if alpha == 0 or beta == 0:  # NaN goes on, for the driver to see
@@ -100,7 +100,7 @@ def golub_kahan(problem: ShiftedProblem) -> Iterator[tuple[float, Vector, float]
 
 
 def _bidiagonalise(problem: ShiftedProblem) -> Process:
-    """The same without end, in numbers that may stay on the device; u, v and alpha are kept."""
+    """The same without end, with numbers that may stay on the device; the process keeps u, v and alpha."""
     u = problem.f
     del problem.f  # changed in place from here on
     beta = _normalise(u)

@@ -29,7 +29,7 @@ from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 
 @dataclass(frozen=True)
 class CGState:
-    """What CG knows after k steps."""
+    """State of CG after k steps."""
 
     k: int
     x: Vector
@@ -82,7 +82,7 @@ class CG:
 
 
 def steps(system: System, preconditioner: BuiltPreconditioner, x: Vector, r: Vector, y: Vector, ry: Number) -> Process:
-    """Keeps x, r, p, rᵀy and tells (pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …; r is changed."""
+    """Process that keeps x, r, p, rᵀy and yields (pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …; r is changed."""
     p = y.clone()
     while True:
         Ap = system.multiply(p)

@@ -4,7 +4,7 @@ Problem    minimise q(x) = gᵀx + ½ xᵀAx, A = G + mu D + lambda I symmetric
            positive definite; the minimiser solves Ax = b, b = -g
 Formula    A e_j for every unit vector e_j makes A as a matrix, A = LLᵀ by
            Cholesky, and x = L⁻ᵀL⁻¹b, all of it in float64
-Source     none: what the iterative solvers are measured against
+Source     none: the reference for the iterative solvers
 Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping, P
            parameters
 Monotone   q: state 0 is the start, state 1 the minimiser
@@ -28,7 +28,7 @@ from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, Within
 
 @dataclass(frozen=True)
 class DenseState:
-    """The start (k = 0) or the solution (k = 1)."""
+    """State with the initial iterate (k = 0) or the solution (k = 1)."""
 
     k: int
     x: Vector
@@ -48,9 +48,10 @@ class Dense:
     most: Annotated[int, Within("[1, inf)"), "largest number P of parameters accepted"] = 2000
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[DenseState]:
-        """x_0 is the start, x_1 the minimiser of q. Ends with a Breakdown if A is not positive definite.
+        """x_0 is the initial iterate, x_1 the minimiser of q. Ends with a Breakdown if A is not positive definite.
 
-        The preconditioner measures the residual and changes nothing else. Raises ConfigError if P is above `most`.
+        The preconditioner defines the norm of the residual and has no other effect. Raises ConfigError if P exceeds
+        `most`.
         """
         b = -system.gradient
         self._check(b.numel())
@@ -87,7 +88,7 @@ class Dense:
 
 
 def dense_matrix(system: System) -> Tensor:
-    """A in float64, P × P, from P products; symmetric in spite of rounding."""
+    """A in float64, P × P, from P products, made exactly symmetric."""
     like = system.gradient
     P = like.numel()
     A = torch.empty(P, P, dtype=torch.float64, device=like[0].device)
@@ -104,7 +105,7 @@ def _column(v: Vector) -> Tensor:
 
 
 def _like(v: Vector, column: Tensor) -> Vector:
-    """The column's entries in blocks like v's."""
+    """The column's entries in blocks like those of v."""
     pieces = torch.split(column, [block.numel() for block in v])
     return Vector(piece.reshape(block.shape).to(block.dtype) for piece, block in zip(pieces, v, strict=True))
 

@@ -37,11 +37,11 @@ from .bidiagonalisation import BidiagonalState, ShiftedProblem, golub_kahan, sym
 
 
 class RotatedResidual:
-    """Section 5.1: the right-hand side beta_1 e_1 under the rotations, and how much of it the iterate matches.
+    """Section 5.1: the right-hand side beta_1 e_1 under the rotations, and the part of it that the iterate matches.
 
     ‖r̃‖² is the sum of (betatilde_i - tautilde_i)² = 0 for i < k, (betadot - taudot)² and betaddot². The norm matched,
-    ‖f‖² - ‖r̃‖², is therefore Σ betatilde_i² + betadot² - (betadot - taudot)², which is added up here directly:
-    subtracting the two norms loses every digit when ‖f‖ is large, as it is for a small lambda.
+    ‖f‖² - ‖r̃‖², is therefore Σ betatilde_i² + betadot² - (betadot - taudot)², which is summed here directly:
+    subtracting the two norms loses all digits if ‖f‖ is large, as for a small lambda.
     """
 
     def __init__(self, beta: float) -> None:
@@ -50,7 +50,7 @@ class RotatedResidual:
         self.zeta, self.settled = 0.0, 0.0
 
     def rotate(self, c: float, s: float, rhobar_old: float, thetabar: float, rhobar: float, zeta: float) -> None:
-        """Takes in step k: the rotation (c, s) of R, and rhobar_{k-1}, thetabar_k, rhobar_k, zeta_k of R̄."""
+        """Updates by step k: the rotation (c, s) of R, and rhobar_{k-1}, thetabar_k, rhobar_k, zeta_k of R̄."""
         betahat, self.betaddot = c * self.betaddot, -s * self.betaddot
         thetatilde_old = self.thetatilde
         ctilde, stilde, rhotilde = sym_ortho(self.rhodot, thetabar)

@@ -1,7 +1,7 @@
 """MINRES for the damped Gauss-Newton system.
 
 Problem    minimise ‖b - Ax‖ in the M⁻¹ norm over the Krylov spaces, b = -g,
-           A = G + mu D + lambda I symmetric; where A is positive definite its
+           A = G + mu D + lambda I symmetric; if A is positive definite, its
            limit minimises q(x) = gᵀx + ½ xᵀAx
 Step       Lanczos process, then two rotations, then two vectors:
            beta⁺w⁺ = Av - alpha w - beta w_old,  v⁺ = M⁻¹w⁺
@@ -13,10 +13,10 @@ Curvature  the residual r of the step before has, preconditioned, rᵀAr =
            curvature·‖r‖² with curvature = -c gamma. The first that is <= 0
            comes as soon as the Krylov space shows that A is not definite
 q          x_k = c² x'_k + s² x_(k-1) with CG's iterate x'_k, and x'_k differs
-           A-orthogonally from the solution; so, with gap how far q(x_(k-1))
-           is above q(x'_k),
+           A-orthogonally from the solution; so, with the gap q(x_(k-1)) -
+           q(x'_k),
            gap ← gap + ½ phi²/curvature,  q ← q - (1 - s⁴) gap,  gap ← s⁴ gap
-           in numbers alone, where what is added up has one sign
+           in scalars alone, as sums of terms of one sign
 Source     Paige and Saunders (1975), in the notation of Choi, Paige and
            Saunders (2011), section 2; curvature: Liu and Roosta (2022); that
            q falls: Fong and Saunders (2012), section 2
@@ -48,7 +48,7 @@ from .bidiagonalisation import sym_ortho
 
 @dataclass(frozen=True)
 class MINRESState:
-    """What MINRES knows after k steps."""
+    """State of MINRES after k steps."""
 
     k: int
     x: Vector
@@ -122,7 +122,7 @@ def lanczos(
 
 
 def _tridiagonalise(system: System, preconditioner: BuiltPreconditioner, r: Vector, y: Vector, beta: Number) -> Process:
-    """The same without end, in numbers that may stay on the device; w, p, y and beta are kept."""
+    """The same without end, with numbers that may stay on the device; the process keeps w, p, y and beta."""
     w, p = r.zeros_like(), r
     while True:
         w_old, w, v = w, p * (1 / beta), y * (1 / beta)

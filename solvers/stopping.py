@@ -1,6 +1,6 @@
-"""Stopping rules, shared by all inner solvers: frozen settings, and a fresh test per solve.
+"""Stopping rules, shared by all inner solvers: frozen settings, and a new test per solve.
 
-A rule sees every state in order and answers with a reason to stop or None. `needs` names what it reads of a state.
+A rule sees every state in order and returns a reason to stop, or None. `needs` names the fields that it reads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RelativeProgress:
     needs: ClassVar[tuple[str, ...]] = ("q",)
     epsilon: Annotated[float, Log(5e-5, 5e-3), Within("(0, 1)"), "relative gain per step below which to stop"] = 5e-4
     k_min: Annotated[int, Integers(2, 30), Within("[1, inf)"), "shortest window, in steps"] = 10
-    k_fraction: Annotated[float, Linear(0.0, 0.5), Within("[0, 1)"), "window as a part of the steps done"] = 0.1
+    k_fraction: Annotated[float, Linear(0.0, 0.5), Within("[0, 1)"), "window as a fraction of the steps done"] = 0.1
 
     def begin(self) -> Test:
         qs: list[float] = []
@@ -52,7 +52,7 @@ class Residual:
 
     Formula    stop when ‖b - Ax‖ <= rtol·‖b‖, ‖r‖² = rᵀM⁻¹r
     Source     the usual test of Krylov methods; Martens (2010), section 4.4, says
-               why it serves Hessian-free optimisation less well
+               why it is less suitable for Hessian-free optimisation
     Symbols    A = G + mu D + lambda I, b = -g, M preconditioner
     """
 
@@ -69,7 +69,7 @@ class BackwardError:
     """Stop when ‖Ãᵀr̃‖ <= atol·‖Ã‖·‖r̃‖ (LSMR and LSQR only).
 
     Formula    stop when ‖Ãᵀr̃‖ <= atol·‖Ã‖·‖r̃‖, r̃ = b̃ - Ãx: x then
-               solves exactly a problem whose Ã differs by a part of atol at most
+               solves exactly a problem whose Ã differs by a relative atol at most
     Source     Fong and Saunders (2011), section 3.2
     Symbols    Ã, b̃ least-squares form of the system; ‖Ã‖ Frobenius norm as far as
                bidiagonalised
@@ -88,7 +88,7 @@ class FixedIterations:
     """Stop after a fixed number of inner iterations.
 
     Formula    stop when k >= iterations
-    Source     none: makes solvers comparable step by step
+    Source     none: for comparing solvers step by step
     Symbols    k inner iterations done
     """
 
@@ -105,8 +105,8 @@ class FixedWork:
     """Stop after a fixed number of Gauss-Newton products.
 
     Formula    stop when the products with A, those of the start-up included, are
-               `products` or more; one with Ã and one with Ãᵀ make one
-    Source     none: makes solvers comparable at equal work
+               `products` or more; one with Ã and one with Ãᵀ count as one
+    Source     none: for comparing solvers at equal work
     """
 
     needs: ClassVar[tuple[str, ...]] = ("products",)

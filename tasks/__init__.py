@@ -1,1 +1,1 @@
-"""Tasks: data sets, autoencoders and the losses they are trained with."""
+"""Tasks: data sets, networks and the losses they are trained with."""

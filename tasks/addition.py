@@ -6,10 +6,10 @@ Sequence   T steps of (number, marker): numbers uniform in [0, 1), markers zero
 Network    h_t = tanh(W_hx x_t + W_hh h_{t-1} + b_h), z = W_yh h_T + b_y; one
            output after the last step
 Loss       ½(z - t)², t the sum of the two numbers at the marks
-Error      (z - t)², mean over the test cases. To answer 1 always, the mean,
-           has 1/6
+Error      (z - t)², mean over the test cases. The constant answer 1, the mean,
+           has error 1/6
 Target     0.0016, an error of 0.04, the tolerance of Hochreiter and
-           Schmidhuber; Martens' method gets there in 3000 to 5000 passes
+           Schmidhuber; Martens' method reaches it in 3000 to 5000 passes
 Start      15 incoming weights per unit from N(0, 1/15) in W_hh and W_yh, both
            in W_hx from N(0, 1/240); h_0, trained as well, from N(0, 1/15);
            biases zero
@@ -102,7 +102,7 @@ class Addition:
     decay_mask: DecayMask = "weights"
     target: Target = 0.0016
     validation: Validation = 500
-    cases: Annotated[int, Within("[1, inf)"), "training cases, of 12 000 less those of validation"] = 2000
+    cases: Annotated[int, Within("[1, inf)"), "training cases, out of 12 000 minus the validation cases"] = 2000
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Sequences (cases × T × 2) and sums (cases × 1); `generator` draws validation and training cases."""

@@ -4,7 +4,7 @@ Network   pixels - layers - mirrored - pixels; dense, logistic units, but the co
           pre-activation z (the logistic loss is convex in z; sigmoid(z) is the picture)
 Source    Hinton and Salakhutdinov (2006), Science 313; initialisation of Martens (2010), section 5
 
-Functions to compose, no base class: a task is its own `@part` and calls them.
+Tasks compose these functions instead of inheriting: a task is its own `@part` and calls them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def square_pictures(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def split_pictures(
     images: Tensor, test: Tensor, validation: int, cases: int | None, generator: torch.Generator
 ) -> TaskData:
-    """Training, validation and test cases, each its own target; `generator` draws from the images of the training file.
+    """Training, validation and test cases, with targets equal to inputs; `generator` draws from the training file.
 
     Raises ConfigError as `common.drawn` does.
     """

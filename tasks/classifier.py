@@ -31,5 +31,5 @@ def classifier_network(pixels: int, layers: Sequence[int], generator: torch.Gene
 
 
 def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
-    """1 where the largest output is not the case's class, else 0: (cases × classes), (cases,) to (cases,)."""
+    """1 if the largest output is not the case's class, else 0: (cases × classes), (cases,) to (cases,)."""
     return (outputs.argmax(dim=1) != targets).to(outputs.dtype)

@@ -15,9 +15,9 @@ FAN_IN = 15  # incoming weights of a unit that start non-zero (Martens 2010, sec
 
 Decay = Annotated[float, Log(1e-7, 1e-3), Within("[0, inf)"), "weight decay mu"]
 DecayMask = Annotated[str, Choice("weights", "all", "none"), "which parameters decay (Martens' program: all)"]
-Target = Annotated[float, Within("(0, inf)"), "test error at which a run has reached its goal"]
+Target = Annotated[float, Within("(0, inf)"), "test error at which a run has reached its target"]
 Validation = Annotated[int, Within("[1, inf)"), "cases set aside from the training file for validation"]
-CaseLimit = Annotated[int | None, Within("[1, inf)"), "use only so many training cases (all if not given)"]
+CaseLimit = Annotated[int | None, Within("[1, inf)"), "number of training cases to use (all if not given)"]
 
 
 def whole_numbers(setting: str, given: Sequence[int]) -> tuple[int, ...]:
@@ -50,16 +50,16 @@ def sparse_linear(fan_in: int, units: int, generator: torch.Generator) -> nn.Lin
 
 
 def drawn(count: int, validation: int, cases: int | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which of `count` cases train and which validate; `generator` shuffles them.
+    """Indices of the training and the validation cases out of `count`; `generator` shuffles them.
 
-    The first `validation` of the shuffled cases validate, the next `cases` (all if None) train, so that smaller
-    training sets are subsets of larger ones. Raises ConfigError if there are not so many.
+    The first `validation` of the shuffled cases are for validation, the next `cases` (all if None) for training, so
+    that smaller training sets are subsets of larger ones. Raises ConfigError if there are too few cases.
     """
     left = count - validation
     if left < 1:
         raise ConfigError(f"validation: must be less than the {count} cases there are, but got {validation}.")
     if cases is not None and cases > left:
-        raise ConfigError(f"cases: must be at most {left}, the training cases beside validation, but got {cases}.")
+        raise ConfigError(f"cases: must be at most {left}, the training cases without validation, but got {cases}.")
     order = torch.randperm(count, generator=generator)
     return order[validation:][:cases], order[:validation]
 

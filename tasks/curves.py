@@ -56,7 +56,7 @@ def quadratic(points: Floats) -> Floats:
 def draw_curves(curves: Floats, side: int) -> npt.NDArray[np.uint8]:
     """Curves (steps × cases × 2, in pixels) as pictures of `side` × `side` pixels, a row of grey levels each.
 
-    Sums, products and one rounding only, no library function: the same levels on every machine.
+    It uses only sums, products and one rounding, without library functions, so that all machines give the same levels.
     """
     cases, width = curves.shape[1], side + 2 * PEN
     canvas = np.full(cases * width * width, np.inf)  # squared distances, with a border for the pen to overlap
@@ -92,7 +92,7 @@ def generated(side: int, train: int, test: int) -> tuple[Tensor, Tensor]:
 def original(content: bytes, name: str = ORIGINAL.path) -> tuple[Tensor, Tensor]:
     """The training and test pictures of Hinton and Salakhutdinov's file, float32, (cases × 784) each.
 
-    Raises DataError, naming the file, if it is no MATLAB file of version 5 or the variables are not such pictures.
+    Raises DataError, which names the file, if it is not a MATLAB file of version 5 or has other variables.
     """
     from scipy.io import loadmat
 

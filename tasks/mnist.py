@@ -49,7 +49,7 @@ TEST = mnist_file("t10k-images-idx3-ubyte.gz", "0fa7898d509279e482958e8ce81c8e77
 def parse_idx(content: bytes, name: str = "IDX") -> Tensor:
     """The array of an IDX file of unsigned bytes, uint8, shaped as its header says.
 
-    Raises DataError, naming the file, if the header is not that of such a file or the length contradicts it.
+    Raises DataError, which names the file, if the header is another one or the length contradicts it.
     """
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or content[3] == 0:
         raise DataError(

@@ -3,9 +3,9 @@
 Network    784-100-50-10: dense, logistic units; the output is linear, the
            pre-activation z; initialised as in Martens (2010), section 5
 Loss       softmax: -log softmax(z)_t of the digit t, convex in z
-Error      1 where the largest z is not the digit's, else 0; its mean over the
+Error      1 if the largest z is not the digit's, else 0; its mean over the
            test cases is the error rate, 0.03 is 3 %
-Target     0.04; Martens' method gets there in about 700 passes
+Target     0.04; Martens' method reaches it in about 700 passes
 Source     LeCun, Bottou, Bengio and Haffner (1998), Proc. IEEE 86(11): 3.05 %
            for the dense network 784-300-100-10
 Format     pictures as of the task mnist; labels likewise, one dimension

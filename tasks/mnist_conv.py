@@ -6,15 +6,15 @@ Network    28×28 - 8 maps of 14×14 - 16 maps of 7×7 - 24 - and back: 4×4
            output, the pre-activation z
 Loss       logistic, of sigmoid(z) against the picture t, convex in z
 Error      ‖sigmoid(z) - t‖², summed over pixels, mean over the test cases
-Target     10; a grey picture has 181, the mean digit 53. Martens' method gets
-           there in about 600 passes, with 2000 cases
+Target     10; a grey picture has 181, the mean digit 53. Martens' method
+           reaches it in about 600 passes, with 2000 cases
 Start      weights of every layer from N(0, 2/(fan-in + fan-out)), biases zero:
            the normalised initialisation of Glorot and Bengio (2010), AISTATS
            13, which keeps tanh units from saturating. The fans are the
            connections that a unit has, at stride 2: 4×4 per map on the finer
            side of a layer, 2×2 per map on the coarser one
 Source     network after Masci, Meier, Cireşan and Schmidhuber (2011), ICANN,
-           with strides in place of pooling; pictures as of the task mnist
+           with strides instead of pooling; pictures as of the task mnist
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class MNISTConv:
     decay_mask: DecayMask = "weights"
     target: Target = 10.0
     validation: Validation = 1000
-    cases: Annotated[int, Within("[1, inf)"), "training cases, of 60 000 less those of validation"] = 4000
+    cases: Annotated[int, Within("[1, inf)"), "training cases, out of 60 000 minus the validation cases"] = 4000
 
     def __post_init__(self) -> None:
         channels = whole_numbers("channels", self.channels)

@@ -46,7 +46,7 @@ TEST = _file("zip.test.gz", "a48ccdba0c641995485853441e09eadd2305ffc39230cd16f6c
 def parse(text: bytes, name: str = "USPS") -> tuple[Tensor, Tensor]:
     """Pictures (cases × 256, float32, scaled from [-1, 1] to [0, 1]) and labels (cases,) of a file in the text format.
 
-    Raises DataError, naming the file, if the text is not rows of 257 numbers or the numbers are out of range.
+    Raises DataError, which names the file, if the text is not rows of 257 numbers or a number is out of range.
     """
     if not text.strip():
         raise DataError(f"{name}: must hold rows of 257 numbers, but is empty.")

@@ -3,10 +3,10 @@
 Network    256-100-50-10: dense, logistic units; the output is linear, the
            pre-activation z; initialised as in Martens (2010), section 5
 Loss       softmax: -log softmax(z)_t of the digit t, convex in z
-Error      1 where the largest z is not the digit's, else 0; its mean over the
+Error      1 if the largest z is not the digit's, else 0; its mean over the
            test cases is the error rate, 0.06 is 6 %
-Target     0.07, near the best that this network comes to; Martens' method gets
-           there in 700 to 1000 passes
+Target     0.07, close to the best of this network; Martens' method reaches it
+           in 700 to 1000 passes
 Source     LeCun et al. (1990), NIPS 2; files as of the task usps. The test
            digits are harder than those to train on: people err on 2.5 % of
            them (Bromley and Säckinger 1991)

@@ -1,1 +1,1 @@
-"""Baselines: optimisers of `torch.optim` behind the step that studies take."""
+"""Baselines: optimisers of `torch.optim` with the step interface of studies."""

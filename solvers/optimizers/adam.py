@@ -1,4 +1,4 @@
-"""Adam on minibatches, behind the step that studies take.
+"""Adam on minibatches, as a baseline of studies.
 
 Problem    minimise f(w) = (1/n) Σ loss(z_i, t_i) + ½ wᵀ(mu D)w, the Hessian-
            free methods' objective: weight decay is part of f and of its
@@ -33,7 +33,7 @@ class Adam:
     eps: Annotated[float, Log(1e-10, 1e-4), Within("(0, inf)"), "added to the root mean square"] = 1e-8
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
-        """One outer iteration is one pass over the scheduler's cases, in the order drawn."""
+        """Begins the optimiser. One outer iteration is one pass over the scheduler's cases, in the order drawn."""
         settings: dict[str, Any] = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps}
         fused = all(w.is_contiguous() for w in trainable(model).values())  # otherwise its kernels take wrong entries
         return FirstOrder(model, loss, mu_D, torch.optim.Adam, self.minibatch, **settings, fused=fused or None)

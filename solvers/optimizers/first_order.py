@@ -1,4 +1,4 @@
-"""Any `torch.optim` optimiser behind the step that studies take: given f and its gradient, with every pass counted."""
+"""Adapter of `torch.optim` optimisers to the step of studies: supplies f and its gradient, and counts every pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hfbench.parts import Vector
 
 @dataclass(frozen=True)
 class FirstOrderStep:
-    """One outer iteration of a first-order method."""
+    """Record of one outer iteration of a first-order method."""
 
     gradient_norm: float  # of the last gradient taken, at the weights before its update
     step_norm: float
@@ -32,10 +32,10 @@ class FirstOrderStep:
 
 
 class FirstOrder:
-    """A `torch.optim` optimiser that is given f and its gradient, with every pass counted.
+    """A `torch.optim` optimiser that gets f and its gradient; every pass is counted.
 
-    It goes through the cases a `minibatch` at a time. An optimiser with a `weight_decay` is given mu as that: it adds
-    mu D w to the gradient while it reads it, and has no use for f itself, of which its steps then see the loss alone.
+    It goes through the cases in minibatches of `minibatch`. An optimiser with a `weight_decay` gets mu as that: it adds
+    mu D w to the gradient itself, and does not use f, of which its steps then see the loss only.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class FirstOrder:
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
     ) -> FirstOrderStep:
-        """Goes once through the cases, a minibatch at a time; `curvature` is of no use here.
+        """Goes once through the cases in minibatches; `curvature` is not used.
 
-        Stops where f is no longer finite, which the errors after the step then show. Raises ConfigError for evidence:
-        gradients are taken at other weights for every minibatch.
+        It stops when f is no longer finite; the errors after the step then show it. Raises ConfigError for evidence,
+        because the gradient of every minibatch is taken at other weights.
         """
         if evidence:
             raise ConfigError(
@@ -79,7 +79,7 @@ class FirstOrder:
         return FirstOrderStep(self.gradient_norm, (self._w - before).norm())
 
     def _objective(self, x: Tensor, t: Tensor, last: bool) -> float:
-        """f on these cases, its gradient in the weights' `grad`; both without the decay that `inner` adds itself."""
+        """f on these cases, its gradient being in the weights' `grad`; both without the decay that `inner` adds."""
         n = len(x)
         self.ledger.count("forward", n)
         self.ledger.count("backward", n)
@@ -109,13 +109,13 @@ class FirstOrder:
 
 
 def _gradient(w: nn.Parameter) -> Tensor:
-    """The weight's gradient: zero, not none, where the model does not use it."""
+    """The weight's gradient, which is zero, not None, if the model does not use the weight."""
     if w.grad is None:
         w.grad = torch.zeros_like(w)
     return w.grad
 
 
 def _groups(weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[dict[str, Any]]:
-    """The weights of equal mu together, with mu as their `weight_decay`."""
+    """Groups of the weights with equal mu, which is their `weight_decay`."""
     of = list(zip(weights, mu_D, strict=True))
     return [{"params": [w for w, mu in of if mu == value], "weight_decay": value} for value in dict.fromkeys(mu_D)]

@@ -1,4 +1,4 @@
-"""L-BFGS with a strong Wolfe line search, behind the step that studies take.
+"""L-BFGS with a strong Wolfe line search, as a baseline of studies.
 
 Problem    minimise f(w) = (1/n) Σ loss(z_i, t_i) + ½ wᵀ(mu D)w, the Hessian-
            free methods' objective: weight decay is part of f and of its
@@ -32,7 +32,7 @@ class LBFGS:
     updates: Annotated[int, Integers(1, 50, log=True), Within("[1, inf)"), "updates in one outer iteration"] = 10
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
-        """One outer iteration is `updates` updates on the scheduler's cases: give it all of them (gradient = 1.0)."""
+        """Begins the optimiser. An outer iteration makes `updates` updates on the scheduler's cases, best all."""
         settings: dict[str, Any] = {"lr": self.lr, "history_size": self.history, "max_iter": self.updates}
         exact: dict[str, Any] = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
         return FirstOrder(model, loss, mu_D, torch.optim.LBFGS, **settings, **exact)

@@ -8,7 +8,7 @@ Symbols    J_i Jacobian of the o outputs of case i, B_i B_iᵀ Hessian of its
            loss in them, ∘ entry by entry, lambda damping, mu D weight decay,
            alpha `exponent`
 Cost       one pass of squared gradients per output and outer iteration:
-           dear where outputs are many, as an autoencoder's are
+           expensive for many outputs, as of an autoencoder
 """
 
 from __future__ import annotations

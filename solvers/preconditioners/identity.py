@@ -1,7 +1,7 @@
 """No preconditioning.
 
 Formula    M = I, so that the solvers run as their papers have them
-Source     none: what the other preconditioners are measured against
+Source     none: the reference for the other preconditioners
 Cost       none
 """
 

@@ -40,7 +40,7 @@ from .kronecker_blocks import ExactBlock, KroneckerBlock, KroneckerFactor, Spect
 
 @contextmanager
 def or_instead() -> Iterator[None]:
-    """Says of layers that are not covered what to use in place of K-FAC."""
+    """Adds to an error about layers that are not covered the preconditioners to use instead of K-FAC."""
     try:
         yield
     except ConfigError as error:
@@ -57,22 +57,24 @@ class KFAC:
         "split"
     )
     probes: Annotated[int, Integers(1, 8, log=True), Within("[1, inf)"), "random sign vectors per case"] = 1
-    refresh: Annotated[int, Integers(1, 32, log=True), Within("[1, inf)"), "steps that factors are kept for"] = 1
-    memory: Annotated[float, Linear(0.0, 0.99), Within("[0, 1)"), "share of the old in averages of the factors"] = 0.0
+    refresh: Annotated[
+        int, Integers(1, 32, log=True), Within("[1, inf)"), "number of steps for which factors are kept"
+    ] = 1
+    memory: Annotated[float, Linear(0.0, 0.99), Within("[0, 1)"), "weight of the old factors in averages"] = 0.0
 
     def begin(self, model: nn.Module) -> KroneckerAverages:
-        """The factors over the steps of a run. Raises ConfigError for a layer they do not cover."""
+        """The averaged factors of a run. Raises ConfigError for a layer that they do not cover."""
         with or_instead():
             check_factors(model)
         return KroneckerAverages(self)
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
-        """The first step's M."""
+        """M of the first step."""
         return self.begin(linearisation.model).build(linearisation, shift, generator)
 
 
 class KroneckerAverages:
-    """Factors kept for `refresh` steps, and averaged: ε old + (1 - ε) new with ε = min(1 - 1/k, memory) at the k-th."""
+    """Factors kept for `refresh` steps and averaged: ε old + (1 - ε) new, ε = min(1 - 1/k, memory) at build k."""
 
     def __init__(self, settings: KFAC) -> None:
         self.settings, self.steps = settings, 0
@@ -80,7 +82,7 @@ class KroneckerAverages:
         self._spectra: list[tuple[Spectrum, Spectrum]] = []
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
-        """M of this step: the damping is always the present one, the factors may be those of a step before."""
+        """M of this step. The damping is always the present one; the factors may come from an earlier step."""
         if self.steps % self.settings.refresh == 0:
             with or_instead():
                 new = linearisation.kronecker_factors(self._probes(linearisation, generator))
@@ -100,13 +102,13 @@ class KroneckerAverages:
         return KroneckerFactor(blocks, linearisation.layout, linearisation.ledger)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data and tensors that later builds do not change; empty where every build is by itself."""
+        """Plain data and tensors that later builds do not change; empty if no build depends on another."""
         if self.settings.refresh == 1 and self.settings.memory == 0:
             return {}
         return {"steps": self.steps, "factors": [dict(vars(factor)) for factor in self.factors]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ConfigError, and loads nothing, for what is no `state_dict` of these settings' kind."""
+        """Raises ConfigError, and loads nothing, unless it is a `state_dict` for the same kind of settings."""
         steps, factors = _checked(state)
         self.steps, self.factors, self._spectra = steps, factors, []
 
@@ -115,7 +117,7 @@ class KroneckerAverages:
         return [at.loss_at.factor(at.signs(generator)) for _ in range(self.settings.probes)]
 
     def _averaged(self, new: list[LayerFactors]) -> list[LayerFactors]:
-        """The average at the k-th time that factors are built, in tensors of its own."""
+        """The average at the k-th build of factors, in new tensors."""
         k = self.steps // self.settings.refresh + 1
         share = min(1 - 1 / k, self.settings.memory)
         if share == 0:

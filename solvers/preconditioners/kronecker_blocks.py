@@ -1,6 +1,6 @@
 """Blocks of a Kronecker-factored preconditioner, by eigenvectors: M = E Eᵀ in two ways to damp L ⊗ R.
 
-"split"    (L + √γ/π I) ⊗ (R + π√γ I): two matrix products for M⁻¹v, by inverses that are formed at the first one
+"split"    (L + √γ/π I) ⊗ (R + π√γ I): two matrix products for M⁻¹v, by inverses formed at the first one
 "exact"    L ⊗ R + γ I: four, to the eigenvectors and back
 and two for E⁻¹v or E⁻ᵀv with either. A vector's block is a matrix V (p × q), on which L ⊗ R acts as L V R.
 """
@@ -35,7 +35,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(F: Tensor) -> Spectrum:
-    """Of a symmetric matrix without negative eigenvalues, but for rounding: those are taken for zero."""
+    """Spectrum of a positive semidefinite matrix; eigenvalues that rounding made negative become zero."""
     if not bool(F.isfinite().all()):
         raise NonFiniteError("a Kronecker factor must be finite, but has entries that are not.")
     try:
@@ -107,9 +107,9 @@ class ExactBlock:
 
 
 def damping_of(left: float, right: float, gamma: float) -> tuple[float, float]:
-    """What is added to each factor, √γ/π to L and π√γ to R, from their mean eigenvalues: π² = right / left.
+    """Damping of each factor, √γ/π for L and π√γ for R, from their mean eigenvalues: π² = right / left.
 
-    A factor that is zero has none to compare; then π = 1.
+    If a factor is zero, π = 1.
     """
     pi = math.sqrt(right / left) if left > 0 and right > 0 else 1.0
     return math.sqrt(gamma) / pi, math.sqrt(gamma) * pi
@@ -129,7 +129,7 @@ def _positive(eigenvalues: Tensor) -> Tensor:
 
 
 def pass_cost(factors: Sequence[LayerFactors]) -> float:
-    """Multiplications of one case's forward pass, C."""
+    """C, the multiplications of one case's forward pass."""
     return sum(factor.pass_cost for factor in factors)
 
 
