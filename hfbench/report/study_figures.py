@@ -207,8 +207,9 @@ def _interactions(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[
     if ablation is None or ablation.design != "factorial" or len(ablation.factors) < 2:
         return
     if set(ablation.levels) <= {*recorded.judged.loc[recorded.judged["task"] == task, "method"]}:
+        about = "Interactions of factors: parallel lines mean that their effects multiply."
         yield partial(
-            _made, "interactions", task, "Interactions of factors: parallel lines mean that their effects multiply.", folder,
+            _made, "interactions", task, about, folder,
             figures.interactions, recorded.judged, factors=ablation.factors, levels=ablation.levels,
             names=ablation.values, cost=study.primary, budget=limits(recorded), title=task, tasks=[task],
         )  # fmt: skip
