@@ -119,10 +119,11 @@ def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder
 def _carried(found: SweepOutcome, folder: Path) -> Figure:
     ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
     for cell in found.cells:
-        if math.isfinite(cell.comparison.ratio):
-            written = ratio_text(cell.comparison.ratio_low, cell.comparison.ratio_high)
+        c = cell.comparison
+        if c.n:
+            written, number = ratio_text(c.ratio_low, c.ratio_high), c.ratio if 0 < c.ratio < math.inf else math.nan
             of = ratios.setdefault(report.YARDSTICKS[cell.against], {})
-            of[cell.tuned_on, cell.run_on] = cell.comparison.ratio, written, cell.comparison.verdict
+            of[cell.tuned_on, cell.run_on] = number, written, c.verdict
     tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))
     paths = figures.carried(
         ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=MEASURES[found.study.primary].title

@@ -191,7 +191,7 @@ def carried(
 ) -> list[Path]:  # fmt: skip
     """Draws heat maps, one per yardstick: rows are tasks of the tuning, columns are tasks of the comparison.
 
-    `ratios` by yardstick and place: the number, its text, and its verdict.
+    `ratios` by yardstick and place: the number, NaN where bounds leave its side of 1 open, its text, and its verdict.
     """
     from matplotlib.colors import LogNorm
 
@@ -208,8 +208,8 @@ def carried(
             if (row, column) in cells:
                 ratio, written, verdict = cells[row, column]
                 weight = "bold" if verdict and not verdict.startswith("inconclusive") else "normal"
-                ink = "white" if abs(math.log(ratio)) > 0.65 * math.log(MOST_COLOUR) else INK
-                axes.text(j, i, written, ha="center", va="center", weight=weight, color=ink)
+                ink = "white" if abs(math.log(ratio)) > 0.65 * math.log(MOST_COLOUR) else INK  # NaN: no colour
+                axes.text(j, i, written.replace("-", "-\n"), ha="center", va="center", weight=weight, color=ink)
             if row == column:
                 axes.add_patch(_frame(i, j))
         axes.set_xticks(range(len(run_on)), [wrapped(name, 14) for name in run_on], fontsize="small")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hfbench.sweep.carry_over import Cell
     from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
 
-YARDSTICKS = {"defaults": "the method as it stands", "own": "what was tuned on the task itself"}
+YARDSTICKS = {"defaults": "the unchanged method", "own": "what was tuned on the task itself"}
 
 
 def sweep_document(found: SweepOutcome) -> Document:
@@ -138,7 +138,7 @@ def _of_task(found: SweepOutcome, one: TaskOutcome) -> Iterator[Block]:
             [path, shown(one.task.first[path]), shown(frozen[path]), searched(search)]
             for path, search in parameters.items()
         ]
-        yield Table(("setting", "as it stands", "frozen", "searched"), table, words=1)
+        yield Table(("setting", "unchanged", "frozen", "searched"), table, words=1)
         yield from _candidates(one)
     else:
         yield _front(one)

@@ -116,12 +116,15 @@ def test_the_heat_map_has_a_row_where_settings_were_tuned_and_a_column_where_the
     ratios = {
         "the method": {("a", "a"): (0.1, "≤0.10x", "clearly better"), ("a", "b"): (1.1, "1.10x", "inconclusive")},
         "its own": {("a", "b"): (3.0, "3.00x", "clearly worse")},
+        "no side": {("a", "b"): (math.nan, "0.96-1.05x", "inconclusive")},
     }
     figure = drawn(carried, ratios, ["a"], ["a", "b"], measure="work")
-    above, below = figure.axes[:2]
+    above, below, last = figure.axes[:3]
     assert [(text.get_text(), text.get_weight()) for text in above.texts] == [("≤0.10x", "bold"), ("1.10x", "normal")]
     assert [text.get_position() for text in above.texts] == [(0, 0), (1, 0)]
     assert [text.get_text() for text in below.texts] == ["3.00x"]
+    assert [text.get_text() for text in last.texts] == ["0.96-\n1.05x"]
+    assert last.images[0].get_array().mask.all()
     np.testing.assert_allclose(above.images[0].get_array(), [[0.1, 1.1]])
     assert below.images[0].get_array().mask.tolist() == [[True, False]]
     assert [len(axes.patches) for axes in (above, below)] == [1, 1]  # the frame of a's own
