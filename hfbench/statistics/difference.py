@@ -15,7 +15,7 @@ from hfbench.statistics.paired_tests import holm, rank_biserial
 from hfbench.statistics.pairs import LEAST_PAIRS, PerSeed
 from hfbench.statistics.planning import least_pairs
 
-LOOKED_AT = ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high")
+LOOKED_AT = ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "ci_level")
 LEAST_SOLVED = (
     0.8  # share of pairs in which both methods reached the target, from which more seeds tell more than a budget
 )

@@ -119,4 +119,4 @@ def test_a_store_that_takes_no_page_does_not_end_the_study(
     monkeypatch.setattr("hfbench.report.mlflow_page.write_page", lambda *of: 1 / 0)
     status, screen = run_quietly(tiny(tmp_path), results)
     assert status == 0
-    assert "not in MLflow yet, the same command logs it: ZeroDivisionError" in " ".join(screen.split())
+    assert "not in MLflow yet; the same command logs it: ZeroDivisionError" in " ".join(screen.split())

@@ -74,5 +74,5 @@ def test_rows_are_plain_json_and_metrics_are_numbers():
     assert row["ratio"] == c.ratio
     metrics = c.metrics()
     assert metrics["stat/ratio"] == c.ratio
-    assert set(metrics) == {f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low")}
+    assert set(metrics) == {f"stat/{name}" for name in ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_level")}
     assert all(type(value) is float for value in metrics.values())
