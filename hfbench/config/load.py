@@ -255,7 +255,7 @@ def _ablated(
     base = ablation.end if table.design == "leave-one-out" else ablation.start
     if baseline != base:
         raise ConfigError(
-            f"study.baseline: must be {base}, the first method of the {table.design} ablation, but got {baseline!r}."
+            f"study.baseline: must be {base}, the starting method of the {table.design} ablation, but got {baseline!r}."
         )
     return {**added, **{name: method for name, method in methods.items() if name not in added}}, ablation
 

@@ -120,7 +120,7 @@ scheduler = "fixed"
         (HEAD.replace('solver = "cg"', ""), "study.margin=1.1", r"methods\.hf\.solver: must be given .*known: cg"),
         (HEAD, "methods.hf.layout=falt", r"methods\.hf\.layout: .*flat"),
         (HEAD, "methods.hf.solver=dense", r"methods\.hf\.preconditioner: solver Dense takes no .* got Martens"),
-        (ABLATION, "ablation.design=leave-one-out", r"study\.baseline: must be new, where the leave-one-out"),
+        (ABLATION, "ablation.design=leave-one-out", r"study\.baseline: must be new, the starting method of"),
         (ABLATION, "ablation.design=all", r"ablation\.design: must be"),
         (ABLATION.replace('from = "hf"', ""), "study.margin=1.1", r"ablation\.from: must be given"),
         (ABLATION, "ablation.factors=[]", r"ablation\.factors: must be 1 to 6"),
