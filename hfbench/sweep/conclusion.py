@@ -143,6 +143,6 @@ def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None
     files = [*written, *(path for figure in found.figures for path in figure.paths)]
     try:
         log.tracker.log_study(shortened(note), metrics, tags, files)
-        mlflow_page.write_answer(log.tracker, found.study, report.headline(found), log.views)
+        mlflow_page.write_answer(log.tracker, found.study, report.sweep_headline(found), log.views)
     except Exception as error:  # the report on disk is complete
         log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))

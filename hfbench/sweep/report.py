@@ -42,7 +42,7 @@ def answer_alone(found: SweepOutcome) -> Document:
     return Document(f"{found.study.name}: the sweep", [*_answer(found)])
 
 
-def headline(found: SweepOutcome) -> Headline:
+def sweep_headline(found: SweepOutcome) -> Headline:
     """What was frozen on every task, and where it serves: for the page in MLflow."""
     first, *rest = (told(outcome)[0] for outcome in found.swept)
     tuned_on = dict.fromkeys(cell.tuned_on for cell in found.cells)
