@@ -134,7 +134,7 @@ def plain(text: Text) -> str:
     return printable("".join(piece if isinstance(piece, str) else piece.text for piece in pieces(text)))
 
 
-def headline_note(head: Headline, question: str) -> str:
+def headline_markdown(head: Headline, question: str) -> str:
     """The headline and the question as Markdown. MLflow shows the first line until the rest is asked for."""
     lines = [inline_markdown(line) for line in (head.line, *head.details)]
     return "\n\n".join([*lines, *([literal(question)] if question.strip() else [])])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hfbench.config.study import Study
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report.document import literal
-from hfbench.report.headline import Headline, headline, headline_note, plain
+from hfbench.report.headline import Headline, headline, headline_markdown, plain
 from hfbench.statistics.findings import Findings
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import ANSWER, JUDGED, QUESTION, STATUS, TASKS, last_answer, write_page
@@ -38,6 +38,6 @@ def views_of(tracker: Tracker, study: Study) -> list[View]:
 def _write(tracker: Tracker, study: Study, head: Headline, views: Sequence[View], about: Mapping[str, str]) -> None:
     paths = {view.task: page_path(tracker.experiment, view.key) for view in views if view.task}
     links = " · ".join(f"[{literal(task)}]({path})" for task, path in paths.items())
-    shown = [headline_note(head, study.question), *([f"By task: {links}"] if links else [])]
+    shown = [headline_markdown(head, study.question), *([f"By task: {links}"] if links else [])]
     known = {QUESTION: plain(study.question), TASKS: "\n".join(paths)}
     write_page(tracker, views, "\n\n".join(shown), {**known, **about})

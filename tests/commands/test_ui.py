@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from hfbench.commands import ui as ui_module
 from hfbench.commands.ui import ui, ui_command, ui_environment
 from hfbench.errors import ConfigError, StoreError
 from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.study_page import ANSWER, JUDGED, QUESTION, STATUS, write_page
+from hfbench.tracking.study_view import study_views
 
 Start = Callable[[str], "subprocess.Popen[str]"]
 
@@ -56,6 +59,7 @@ def test_the_ui_stays_on_this_machine_and_small_and_quiet() -> None:
     command, environment = ui_command("sqlite:///x.db", 5001), ui_environment()
     assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
     options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--app-name"] == "hfbench"
     assert (options["--host"], options["--port"], options["--workers"]) == ("127.0.0.1", "5001", "1")
     assert options["--backend-store-uri"] == options["--registry-store-uri"] == "sqlite:///x.db"
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
@@ -142,10 +146,16 @@ def test_a_server_that_ends_by_itself_is_an_error(start_ui: Start) -> None:
 def test_the_real_server_is_quiet_shows_the_study_and_ends_with_the_command(
     start_ui: Start, results: Path, port: int, number: int
 ) -> None:
-    Tracker(results, "tiny", "k1")
-    process = start_ui("")
-    assert lines_until(process, "MLflow UI") == [f"MLflow UI at http://127.0.0.1:{port} (Ctrl-C ends it)"]
-    assert b"<html" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    tracker = Tracker(results, "tiny", "k1")
+    views = study_views(tracker.parent, ["usps"], "work_to_target")
+    write_page(tracker, views, "", {QUESTION: "Is it?", ANSWER: "lsmr won.", STATUS: JUDGED})
+    process, origin = start_ui(""), f"http://127.0.0.1:{port}"
+    assert lines_until(process, "tiny ") == [
+        f"MLflow UI at {origin} (Ctrl-C ends it)",
+        f"tiny   {origin}/studies/tiny",
+    ]
+    assert b"<html" in urllib.request.urlopen(f"{origin}/").read()
+    assert b"lsmr won." in urllib.request.urlopen(f"{origin}/studies").read()
     search = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search",
         data=b'{"max_results": 10}',
@@ -158,3 +168,14 @@ def test_the_real_server_is_quiet_shows_the_study_and_ends_with_the_command(
     assert (process.returncode, out, err) == (0, "", "")
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
+
+
+@pytest.mark.slow
+def test_the_start_page_is_shown_to_nobody_by_another_name(start_ui: Start, results: Path, port: int) -> None:
+    """As of a page elsewhere whose host's name was made to lead here."""
+    Tracker(results, "tiny", "k1")
+    lines_until(start_ui(""), "tiny ")
+    for path in ("studies", "studies.txt", "studies/tiny"):
+        stranger = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(stranger)

@@ -11,7 +11,7 @@ import pytest
 from support.result_tables import runs, simulated
 
 from hfbench.config.hypotheses import Hypothesis
-from hfbench.report.headline import Headline, headline, headline_note, plain
+from hfbench.report.headline import Headline, headline, headline_markdown, plain
 from hfbench.statistics.claims import Claim
 from hfbench.statistics.comparisons import compare
 from hfbench.statistics.findings import Findings
@@ -40,7 +40,7 @@ def test_who_is_better_won() -> None:
     figure = "0.50x the work of hf (95 % CI 0.50-0.50, Wilcoxon p_Holm = .008, 8 seeds): clearly better"
     assert plain(said.line) == f"lsmr won: {figure}."
     assert (
-        headline_note(said, "Is it?")
+        headline_markdown(said, "Is it?")
         == f"**lsmr won**: {figure.replace('p_Holm', chr(92).join(['p', '_Holm']))}.\n\nIs it?"
     )
 
@@ -94,7 +94,7 @@ def test_of_several_tasks_the_line_has_a_word_and_a_ratio_for_each() -> None:
     said = of(pd.concat(tables, ignore_index=True))
     assert plain(said.line) == "lsmr won on usps (0.50x), mnist (0.25x); hf won on curves (2.00x)."
     assert [plain(line).partition(": ")[0] for line in said.details] == ["On usps", "On mnist", "On curves"]
-    assert headline_note(said, "").startswith(
+    assert headline_markdown(said, "").startswith(
         "**lsmr won** on usps (0.50x), mnist (0.25x); **hf won** on curves (2.00x).\n\n"
     )
 
@@ -112,7 +112,7 @@ def test_claims_are_answered_first() -> None:
     "evil", ["<img src=x onerror=alert(1)>", "![x](http://x.example/y.png)", "a\n\n# b\x1b[31m\u202e"]
 )
 def test_texts_are_no_markup(evil: str) -> None:
-    said = headline_note(Headline(evil, [evil]), evil)
+    said = headline_markdown(Headline(evil, [evil]), evil)
     assert "<img" not in said
     assert "![x](" not in said
     assert not any(line.startswith("#") for line in said.splitlines())

@@ -29,6 +29,7 @@ FLAGS = (
 )  # fmt: skip
 ENTRY = "//*[@role='menuitemcheckbox' or @role='button'][normalize-space()={0}] | //button[normalize-space()={0}]"
 AT_FIRST = "localStorage.clear()"  # every page is opened as if for the first time
+LIST = "(//*[contains(@class, 'segmented')]//input | //*[@role='radio'])[1]/ancestor-or-self::label[1]"
 TEXT = "//*[normalize-space(text())={0}]"
 
 
@@ -43,12 +44,13 @@ def missing() -> str | None:
 class Pages:
     """MLflow's pages over one results folder, as a person reads and clicks them."""
 
-    def __init__(self, driver: Any, address: str, results: Path) -> None:
+    def __init__(self, driver: Any, address: str, printed: dict[str, str], results: Path) -> None:
+        """`printed` are the addresses of studies, by name, that `hfbench ui` printed."""
         from mlflow.tracking import MlflowClient
 
         from hfbench.tracking.mlflow_store import local_uri
 
-        self.driver, self.address = driver, address
+        self.driver, self.address, self.printed = driver, address, printed
         client = MlflowClient(tracking_uri=local_uri(results))
         (experiment,) = client.search_experiments()
         self.experiment, self.study = experiment.experiment_id, experiment.name
@@ -146,12 +148,13 @@ class Pages:
 def pages(results: Path) -> Iterator[Pages]:
     """`hfbench ui` over the results and a browser with an empty profile; both have ended afterwards, come what may."""
     profile = tempfile.TemporaryDirectory(prefix="hfbench-browser-", ignore_cleanup_errors=True)
-    with profile as folder, _ui(results) as address, _browser(folder) as driver:
-        yield Pages(driver, address, results)
+    with profile as folder, _ui(results) as (address, printed), _browser(folder) as driver:
+        yield Pages(driver, address, printed, results)
 
 
 @contextlib.contextmanager
-def _ui(results: Path) -> Iterator[str]:
+def _ui(results: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of the server, and what it printed of every study."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -162,7 +165,8 @@ def _ui(results: Path) -> Iterator[str]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("MLflow UI at"), "hfbench ui did not start"
-            yield f"http://127.0.0.1:{port}"
+            name, address = process.stdout.readline().split()
+            yield f"http://127.0.0.1:{port}", {name: address}
         finally:
             process.terminate()
 
@@ -185,12 +189,17 @@ def _browser(profile: str) -> Iterator[Any]:
 
 
 def take_pictures(results: Path, folder: Path) -> None:
+    """As anyone sees them who opens what `hfbench ui` prints."""
     with pages(results) as shown:
-        shown.open_runs()
-        shown.group_by("method")
-        wanted = ("summary/work_to_target", "preconditioner", "scheduler", "solver", "verdict")
-        shown.choose_columns(*wanted, instead_of=("Dataset", "Source", "Models"))
-        shown.wait(*wanted)
+        shown.driver.set_window_size(1500, 1250)
+        shown.driver.get(shown.address)
+        shown.wait("Studies", shown.study)
+        shown.shoot(folder / "mlflow-start.png")
+        shown.driver.get(shown.printed[shown.study])
+        shown.until(lambda: len(shown.driver.find_elements("css selector", ".js-plotly-plot")) >= 5, "five charts")
+        shown.shoot(folder / "mlflow-view.png")
+        shown.click("Runs in a list", LIST)
+        shown.wait("verdict", "stat/ratio")
         shown.shoot(folder / "mlflow-runs.png")
         shown.open_comparison(*list(shown.runs)[:4])
         shown.click("Show diff only", "//*[@role='switch']")  # of the params

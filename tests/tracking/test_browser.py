@@ -27,6 +27,51 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             yield opened
 
 
+@pytest.fixture(scope="module")
+def won(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A study with a winner, in a browser that nobody has used before."""
+    folder = tmp_path_factory.mktemp("won")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        run_quietly(tiny(folder, "study.seeds=8"), results_folder(folder / "results"))
+        with pages(folder / "results") as opened:
+            yield opened
+
+
+def test_the_printed_address_opens_on_the_answer(won: Pages, tmp_path: Path) -> None:
+    won.driver.get(won.printed["tiny"])
+    text = won.wait("shf won", "Who won", "Group: hf", "Group: shf", "16 matching runs", "shf (test/error)")
+    won.until(lambda: len(won.driver.find_elements("css selector", ".js-plotly-plot")) == 5, "five charts")
+    won.shoot(tmp_path / "view.png")
+    headline = next(line for line in text.splitlines() if line.startswith("shf won"))
+    ratio = r"(between 0\.\d+x and )?0\.\d+x the work of hf \(95 % CI .*, Wilcoxon p_Holm = \.008, 8 seeds\)"
+    assert re.fullmatch(rf"shf won: {ratio}: clearly better\.", headline)
+    assert won.driver.find_element("xpath", "//*[normalize-space()='Model training']").is_displayed()
+    for absent in ("Traces 0", "Ask questions about", "Additional runs", "stat (", "cost/products"):
+        assert absent not in text
+    shut = re.findall(r"^(\w+)\n\((\d+)\)$", text, re.MULTILINE)
+    assert ("validation", "2") in shut
+
+
+def test_the_server_begins_with_the_studies_and_their_verdicts(won: Pages, tmp_path: Path) -> None:
+    won.driver.get(won.address)
+    text = won.wait("Studies", "tiny", "Does <LSMR> need less *work*?", "shf won: ")
+    won.shoot(tmp_path / "start.png")
+    assert won.driver.current_url == f"{won.address}/studies"
+    assert "clearly better." in text
+    won.click("tiny", "//a[normalize-space()={0}]")
+    won.wait("shf won", "16 matching runs")
+
+
+def test_a_click_on_the_study_in_mlflow_opens_its_runs(won: Pages, tmp_path: Path) -> None:
+    won.driver.get("about:blank")
+    won.driver.get(f"{won.address}/#/experiments")
+    won.click("tiny", "//a[normalize-space()={0}]")
+    text = won.wait("Runs", "matching runs", "shf won")
+    won.shoot(tmp_path / "clicked.png")
+    assert "Ask questions about" not in text
+
+
 def test_the_runs_can_be_grouped_and_told_apart_by_what_differs(shown: Pages, tmp_path: Path) -> None:
     shown.open_runs()
     shown.wait("tiny", "5 matching runs")
