@@ -88,7 +88,7 @@ def study_views(parent: str, tasks: Sequence[str], primary: str) -> list[View]:
     """
     below = f"tags.`mlflow.parentRunId` = '{parent}'"
     columns = {
-        "metrics.`stat/ratio`": 100, f"metrics.`summary/{primary}`": 190, "metrics.`summary/final_test_error`": 190,
+        "metrics.`stat/ratio`": 100, f"metrics.`summary/{primary}`": 170, "metrics.`summary/final_test_error`": 170,
         "tags.`verdict`": 150, "tags.`outcome`": 90, "params.`seed`": 80, "params.`task`": 140,
     }  # fmt: skip
     one = View(KEY, ANSWER, below, columns, _charts_of(primary), ("method",))

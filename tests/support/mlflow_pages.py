@@ -29,7 +29,6 @@ FLAGS = (
 )  # fmt: skip
 ENTRY = "//*[@role='menuitemcheckbox' or @role='button'][normalize-space()={0}] | //button[normalize-space()={0}]"
 AT_FIRST = "localStorage.clear()"  # every page is opened as if for the first time
-LIST = "(//*[contains(@class, 'segmented')]//input | //*[@role='radio'])[1]/ancestor-or-self::label[1]"
 TEXT = "//*[normalize-space(text())={0}]"
 
 
@@ -191,14 +190,15 @@ def _browser(profile: str) -> Iterator[Any]:
 def take_pictures(results: Path, folder: Path) -> None:
     """As anyone sees them who opens what `hfbench ui` prints."""
     with pages(results) as shown:
-        shown.driver.set_window_size(1500, 1250)
+        shown.driver.set_window_size(1100, 460)
         shown.driver.get(shown.address)
         shown.wait("Studies", shown.study)
         shown.shoot(folder / "mlflow-start.png")
+        shown.driver.set_window_size(1500, 1250)
         shown.driver.get(shown.printed[shown.study])
         shown.until(lambda: len(shown.driver.find_elements("css selector", ".js-plotly-plot")) >= 5, "five charts")
         shown.shoot(folder / "mlflow-view.png")
-        shown.click("Runs in a list", LIST)
+        shown.open(f"experiments/{shown.experiment}/runs", "viewStateShareKey=hfbench")  # the button of the list
         shown.wait("verdict", "stat/ratio")
         shown.shoot(folder / "mlflow-runs.png")
         shown.open_comparison(*list(shown.runs)[:4])
