@@ -170,7 +170,7 @@ def _label(value: Any) -> str:
 
 
 def _labels(before: Any, after: Any) -> tuple[str, str]:
-    """Both levels of a factor; one part with two settings is told apart by what differs."""
+    """Both levels of a factor; one part with two settings is distinguished by the settings that differ."""
     labels = _label(before), _label(after)
     if labels[0] != labels[1] or not isinstance(before, Mapping):
         return labels

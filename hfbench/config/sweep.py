@@ -47,7 +47,7 @@ class Sweep:
     constraint: Constraint | None
     seeds: tuple[int, ...]
     retest: tuple[int, ...]
-    trials: int  # the first, the unchanged method, included
+    trials: int  # the first, the untuned method, included
     hours: float | None
     ahead: int
     sampler: str

@@ -15,17 +15,17 @@ from hfbench.tracking.study_view import View, page_path, study_views
 
 
 def write_judged(tracker: Tracker, recorded: RecordedStudy, found: Findings) -> None:
-    """What the study came to, above its runs."""
+    """Writes the answer of a judged study above its runs."""
     write_answer(tracker, recorded.study, headline(recorded, found), views_of(tracker, recorded.study))
 
 
 def write_answer(tracker: Tracker, study: Study, head: Headline, views: Sequence[View]) -> None:
-    """The headline, and links to the views of the tasks."""
+    """Writes the headline, and links to the views of the tasks."""
     _write(tracker, study, head, views, {ANSWER: plain(head.line), STATUS: JUDGED})
 
 
 def write_status(tracker: Tracker, study: Study, status: str, views: Sequence[View]) -> None:
-    """What becomes of a study that is not judged yet, `Under way, 3 of 14 runs recorded`, and its last verdict."""
+    """Writes the state of a study that is not judged yet, `Under way, 3 of 14 runs recorded`, and its last verdict."""
     before = last_answer(tracker)
     said = f"{status}. The last verdict: {before}" if before else f"{status}; there is no verdict yet."
     _write(tracker, study, Headline(said), views, {STATUS: status})

@@ -31,7 +31,7 @@ def show_frozen(one: TaskOutcome, console: Console) -> None:
         return
     grid = grid_of(Text.assemble((one.task.name, "bold"), f" · settings of {one.task.method.name}"))
     grid.add_column("setting", overflow="fold")
-    for name in ("unchanged", "frozen"):
+    for name in ("untuned", "frozen"):
         grid.add_column(name, justify="right", no_wrap=True)
     grid.add_column("searched", overflow="fold")
     for path, search in one.task.sweep.parameters.items():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hfbench.sweep.carry_over import Cell
     from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
 
-YARDSTICKS = {"defaults": "the unchanged method", "own": "what was tuned on the task itself"}
+YARDSTICKS = {"defaults": "the untuned method", "own": "the settings tuned on the task itself"}
 
 
 def sweep_document(found: SweepOutcome) -> Document:
@@ -43,7 +43,7 @@ def answer_alone(found: SweepOutcome) -> Document:
 
 
 def sweep_headline(found: SweepOutcome) -> Headline:
-    """What was frozen on every task, and where it serves: for the page in MLflow."""
+    """Headline of the page in MLflow: the frozen settings of every task, and their carry-over."""
     first, *rest = (told(outcome)[0] for outcome in found.swept)
     tuned_on = dict.fromkeys(cell.tuned_on for cell in found.cells)
     return Headline(first, [*rest, *(_carried(found.cells, task) for task in tuned_on)])
@@ -138,7 +138,7 @@ def _of_task(found: SweepOutcome, one: TaskOutcome) -> Iterator[Block]:
             [path, shown(one.task.first[path]), shown(frozen[path]), searched(search)]
             for path, search in parameters.items()
         ]
-        yield Table(("setting", "unchanged", "frozen", "searched"), table, words=1)
+        yield Table(("setting", "untuned", "frozen", "searched"), table, words=1)
         yield from _candidates(one)
     else:
         yield _front(one)

@@ -62,7 +62,7 @@ class RuleContract(Contract):
             beside.append(one(state))
         require(
             alone == beside == self._answers(rule, 0.9),
-            "the same answers in every solve, whatever others came before or run beside it",
+            "the same answers in every solve, whatever others came before or run at the same time",
             "others",
             "a rule that remembers ends a solve for what another one did",
         )

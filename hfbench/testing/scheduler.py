@@ -105,7 +105,7 @@ class SchedulerContract(Contract):
                 first == again,
                 "the same plans from the same evidence",
                 f"others from step {_first_difference(first, again)} on",
-                "runs of one scheduler are beside one another in one process, and are repeated",
+                "a process has several runs of one scheduler, and runs are repeated",
             )
 
     def test_state_goes_through_json(self) -> None:

@@ -206,7 +206,7 @@ class TaskContract(Contract):
         off = largest_difference(half, together[: FEW // 2])
         require(
             off <= 1e-4,
-            "a case's output to be the same whatever cases are beside it",
+            "a case's output to be the same whatever other cases are in the batch",
             f"a difference of {off:.1e}: a layer that mixes cases, such as batch norm",
             why,
         )
