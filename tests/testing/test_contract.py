@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from faulty import honest, optimizers, preconditioners, rules, schedulers, solvers, tasks
 
 from hfbench import testing
-from hfbench.commands.check import BROKEN, HELD, NOT_RUN, SKIPPED, Outcome, outcomes_of
+from hfbench.commands.check import BROKEN, NOT_RUN, SKIPPED, Outcome, outcomes_of
 from hfbench.testing import CONTRACTS
 
 FAMILIES = {
@@ -111,16 +110,6 @@ def test_a_check_that_says_nothing_of_a_part_is_skipped(family: str, part: type[
     (outcome,) = outcomes_of(family, part, checks=[check])
     assert outcome.result == SKIPPED
     assert dict(outcome.said)["because"]
-
-
-def test_readme_s_solver_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    block = next(part for part in readme.split("```python\n")[1:] if "class SteepestDescent" in part)
-    module = ModuleType("readme_s_solver")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(compile(block.partition("```")[0], "README.md", "exec", dont_inherit=True), vars(module))
-    found = outcomes("solver", module.SteepestDescent)
-    assert {one.result for one in found.values()} == {HELD}
 
 
 def test_checks_leave_torch_s_generator_as_it_was() -> None:
