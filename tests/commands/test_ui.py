@@ -41,7 +41,7 @@ def test_the_ui_needs_a_store(tmp_path: Path, port: int) -> None:
 
 def test_a_store_behind_a_server_has_its_own_ui(results: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
-    with pytest.raises(ConfigError, match="UI of its own"):
+    with pytest.raises(ConfigError, match="its own UI"):
         ui(results, port)
 
 
