@@ -64,6 +64,7 @@ def sweep_study(
     prepare(results)
     with study_lock(results, study.name, "hfbench sweep"), ignore_broken_pipe(console), ExitStack() as stack:
         stack.enter_context(sigterm_interrupts())
+        log: TrialLogger | None = None
         try:
             url = storage or f"sqlite:///{results / 'sweeps.db'}"
             pool = stack.enter_context(Pool(ResultsFolder(results, study.name, data), jobs, parts))
@@ -74,6 +75,8 @@ def sweep_study(
                 tune(tunings, pool, watcher, log)
                 found = [retest(tuning, pool, watcher) for tuning in tunings]
         except KeyboardInterrupt as interrupt:
+            if log is not None:
+                log.say("Interrupted")
             console.print("Interrupted. The same command goes on where it stopped.")
             return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     folder = make_folder(results / "studies" / safe_name(study.name))

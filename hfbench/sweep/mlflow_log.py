@@ -27,16 +27,21 @@ class TrialLogger:
     """Logs trials as they end; if logging fails, it is repeated at the end or by the next invocation."""
 
     def __init__(self, study: Study, tasks: Sequence[TuningTask], results: Path, console: Console) -> None:
-        self.console = console
+        self.console, self.study = console, study
         params = sweep_params(study)
         key = study_key(study, [task.identity for task in tasks], params)
         self.tracker = Tracker(results, study.name, key, params, by="hfbench sweep")
         self.known = set(self.tracker.logged())
         self.tracker.begin()
-        assert study.sweep is not None
-        self.views = sweep_views(self.tracker.parent, study.sweep.measures, list(study.sweep.parameters))
+        sweep = study.sweep
+        assert sweep is not None
+        self.views = sweep_views(self.tracker.parent, sweep.tasks, sweep.measures, list(sweep.parameters))
+        self.say("Under way")
+
+    def say(self, status: str) -> None:
+        """What becomes of the sweep, above its trials."""
         with suppress(Exception):  # no trouble with the page may end the sweep
-            write_status(self.tracker, study, "Under way", self.views)
+            write_status(self.tracker, self.study, status, self.views)
 
     def ended(self, task: TuningTask, trial: Trial, first: Trial) -> None:
         key = f"{task.identity}-{trial.index}"

@@ -21,6 +21,7 @@ from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 if TYPE_CHECKING:
     from hfbench.sweep.carry_over import Cell
     from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
+    from hfbench.sweep.retest import Winner
 
 YARDSTICKS = {"defaults": "the untuned method", "own": "the settings tuned on the task itself"}
 
@@ -43,10 +44,21 @@ def answer_alone(found: SweepOutcome) -> Document:
 
 
 def sweep_headline(found: SweepOutcome) -> Headline:
-    """Headline of the page in MLflow: the frozen settings of every task, and their carry-over."""
-    first, *rest = (told(outcome)[0] for outcome in found.swept)
-    tuned_on = dict.fromkeys(cell.tuned_on for cell in found.cells)
-    return Headline(first, [*rest, *(_carried(found.cells, task) for task in tuned_on)])
+    """What was frozen on every task, and where it serves: for the page in MLflow."""
+    told_of = [told(outcome)[0] for outcome in found.swept]
+    carried = [_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)]
+    if len(told_of) == 1:
+        return Headline(told_of[0], carried)
+    line = "; ".join(f"{outcome.task.name}: {_frozen(outcome.frozen)}" for outcome in found.swept)
+    return Headline(f"Frozen on {line}.", [*told_of, *carried])
+
+
+def _frozen(winner: Winner | None) -> str:
+    """`trial 4 (0.46x)`, the ratio on fresh seeds; `nothing` where the method is kept as it is."""
+    if winner is None or winner.kept:
+        return "nothing"
+    ratio = next(candidate.retest for candidate in winner.candidates if candidate.index == winner.index)
+    return f"trial {winner.index} ({digits(math.exp(ratio))}x)"
 
 
 # ---------------------------------------------------------------- the answer

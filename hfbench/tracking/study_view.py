@@ -21,7 +21,8 @@ from hfbench.records.trace import COLUMNS
 
 KEY = "hfbench"  # of the view, and what the keys of the views of single tasks begin with
 TAG = "mlflow.sharedViewState."
-ANSWER = "Who won"  # name of the view, and of its open section
+ANSWER = "Who won"
+OPEN = "open"  # id of the section of charts that is not shut
 # Sections of further charts, shut until they are opened: MLflow sorts a chart by what stands before the slash.
 SHUT = ("validation", "train", "opt", "cost", "summary", "stat")
 
@@ -40,6 +41,10 @@ class View:
     charts: Sequence[Mapping[str, Any]]
     group_by: Sequence[str] = ()
     task: str = ""  # whose runs alone it shows
+    # MLflow shows the first hundred: the same seeds of every method. Ordered by time, parents would come too.
+    order: str = "params.`seed`"
+    title: str = ANSWER  # of the open section
+    shut: Sequence[str] = SHUT
 
     def packed(self) -> str:
         """The state as MLflow's page unpacks it: a tag may have 20 000 characters."""
@@ -63,15 +68,17 @@ class View:
         grouping = [{"mode": "param", "groupByData": name} for name in self.group_by]
         return {
             "searchFilter": self.filter,
-            # MLflow shows the first hundred: the same seeds of every method. Ordered by time, parents would come too.
-            "orderByKey": "params.`seed`",
+            "orderByKey": self.order,
             "orderByAsc": True,
             "selectedColumns": list(self.columns),
             "columnOrder": list(self.columns),
             "columnWidths": dict(self.columns),
             "runsHiddenMode": "SHOW_ALL",
             "compareRunCharts": charts,
-            "compareRunSections": [_section(ANSWER, True), *(_section(name, False) for name in SHUT)],
+            "compareRunSections": [
+                _section(OPEN, self.title, True),
+                *(_section(name, name, False) for name in self.shut),
+            ],
             "isAccordionReordered": True,  # or sections are sorted by name
             "groupBy": {"aggregateFunction": "average", "groupByKeys": grouping} if grouping else None,
             "autoRefreshEnabled": True,
@@ -91,27 +98,35 @@ def study_views(parent: str, tasks: Sequence[str], primary: str) -> list[View]:
         "metrics.`stat/ratio`": 100, f"metrics.`summary/{primary}`": 170, "metrics.`summary/final_test_error`": 170,
         "tags.`verdict`": 150, "tags.`outcome`": 90, "params.`seed`": 80, "params.`task`": 140,
     }  # fmt: skip
-    one = View(KEY, ANSWER, below, columns, _charts_of(primary), ("method",))
-    if len(tasks) == 1:
-        return [one]
-    return [
-        replace(
-            one, key=task_key(task, tasks), name=f"{ANSWER} on {task}", task=task,
-            filter=f"{below} and params.task = '{task}'",
-        )
-        for task in tasks
-    ]  # fmt: skip
+    return _by_task(View(KEY, ANSWER, below, columns, _charts_of(primary), ("method",)), tasks)
 
 
-def sweep_views(parent: str, measures: Sequence[str], paths: Sequence[str]) -> list[View]:
-    """The view of a sweep's trials: the best first, and what each setting does."""
+def sweep_views(parent: str, tasks: Sequence[str], measures: Sequence[str], paths: Sequence[str]) -> list[View]:
+    """The views of a sweep's trials, the best first: what each setting does; of several tasks one each."""
     names = ["metrics.`summary/ratio`", *(f"metrics.`summary/{measure}`" for measure in measures), "tags.`outcome`"]
     names += [*(f"params.`{name}`" for name in ("trial", *paths, "task"))]
     charts = [
         _chart("PARALLEL", selectedParams=list(paths), selectedMetrics=["summary/ratio"]),
         *(_chart("BAR", metricKey=name) for name in ("summary/ratio", *(f"summary/{measure}" for measure in measures))),
     ]
-    return [View(KEY, "Trials", f"tags.`mlflow.parentRunId` = '{parent}'", dict.fromkeys(names, 150), charts)]
+    one = View(
+        key=KEY, name="Trials", title="Trials", filter=f"tags.`mlflow.parentRunId` = '{parent}'",
+        columns=dict.fromkeys(names, 150), charts=charts, order="metrics.`summary/ratio`", shut=("summary", *measures),
+    )  # fmt: skip
+    return _by_task(one, tasks)
+
+
+def _by_task(one: View, tasks: Sequence[str]) -> list[View]:
+    """The view itself, or of several tasks one each."""
+    if len(tasks) == 1:
+        return [one]
+    return [
+        replace(
+            one, key=task_key(task, tasks), name=f"{one.name} on {task}", task=task,
+            filter=f"{one.filter} and params.task = '{task}'",
+        )
+        for task in tasks
+    ]  # fmt: skip
 
 
 def _envelope(tag: str) -> dict[str, Any]:
@@ -152,10 +167,10 @@ def _line(metric: str, x: str) -> dict[str, Any]:
 
 def _chart(kind: str, **more: Any) -> dict[str, Any]:
     # Neither deleted nor generated: MLflow then makes no chart of its own of this metric, and leaves this one alone.
-    common = {"runsCountToCompare": 20, "metricSectionId": ANSWER, "deleted": False, "isGenerated": False}
+    common = {"runsCountToCompare": 20, "metricSectionId": OPEN, "deleted": False, "isGenerated": False}
     return {"type": kind, **common, **more}
 
 
-def _section(name: str, shown: bool) -> dict[str, Any]:
-    own = {"uuid": name, "name": name, "display": shown, "columns": 3, "cardHeight": 300}  # six charts on a screen
+def _section(uuid: str, name: str, shown: bool) -> dict[str, Any]:
+    own = {"uuid": uuid, "name": name, "display": shown, "columns": 3, "cardHeight": 300}  # six charts on a screen
     return {**own, "isReordered": False, "deleted": False, "isGenerated": False}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,10 @@ from support.tiny_sweep import command, environment, runs, study_file, swept, tr
 
 from hfbench.config.load import load_study
 from hfbench.records.files import read_json
+from hfbench.sweep import report
+from hfbench.sweep.retest import Candidate, Winner
+from hfbench.tracking.study_page import ANSWER, JUDGED, STATUS
+from hfbench.tracking.study_view import KEY, TAG, sweep_views
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -81,7 +87,7 @@ def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]
 
     from hfbench.tracking.mlflow_store import local_uri
 
-    results, _ = whole
+    results, screen = whole
     client = MlflowClient(tracking_uri=local_uri(results))
     experiment = client.get_experiment_by_name("tiny")
     found = client.search_runs([experiment.experiment_id])
@@ -100,6 +106,14 @@ def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]
     assert parent.data.params["range.scheduler.theta"] == "0.1 to 1.5"
     attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
     assert {"sweep.html", "sweep.json", "trials.parquet", "history-a.png"} <= attached
+    page = experiment.tags
+    assert page[STATUS] == JUDGED
+    assert page[ANSWER].startswith("On a, 7 trials")
+    assert "page     http://127.0.0.1:5000/studies/tiny\n" in screen
+    (view,) = sweep_views(
+        parent.info.run_id, ["a"], ["work_to_target"], ["scheduler.theta", "globalization.initial_damping"]
+    )
+    assert json.loads(page[f"{TAG}{KEY}"])["state"] == view.packed()
 
 
 @pytest.mark.slow
@@ -203,3 +217,16 @@ def test_a_study_without_a_sweep_says_so(tmp_path: Path) -> None:
     assert (
         "quickstart has no [sweep] table, which says what to tune; `hfbench run` compares its methods." in done.stderr
     )
+
+
+def test_the_headline_of_several_tasks_names_what_was_frozen_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = [Candidate(4, {}, math.log(0.3), math.log(0.5), 0.0), Candidate(2, {}, math.log(0.4), math.log(0.6), 0.0)]
+    frozen = {"a": Winner(4, {}, again), "b": Winner(0, {}, again), "c": None}
+    swept_on = [SimpleNamespace(task=SimpleNamespace(name=name), frozen=winner) for name, winner in frozen.items()]
+    monkeypatch.setattr(report, "told", lambda outcome: [f"On {outcome.task.name}, all of it."])
+    found: Any = SimpleNamespace(swept=swept_on, cells=[])
+    head = report.sweep_headline(found)
+    assert head.line == "Frozen on a: trial 4 (0.50x); b: nothing; c: nothing."
+    assert list(head.details) == ["On a, all of it.", "On b, all of it.", "On c, all of it."]
+    alone: Any = SimpleNamespace(swept=swept_on[:1], cells=[])
+    assert report.sweep_headline(alone).line == "On a, all of it."

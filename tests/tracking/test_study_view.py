@@ -72,8 +72,8 @@ def test_several_tasks_have_a_view_each_and_the_study_opens_on_the_first() -> No
 
 def test_a_tag_is_far_below_what_mlflow_takes() -> None:
     names = [f"{'a-very-long-name-' * 3}{i:02}" for i in range(60)]
-    views = [*study_views("f" * 32, names, "distinct_to_target"), *sweep_views("f" * 32, list(MEASURES), names)]
-    assert len(views) == 61
+    views = [*study_views("f" * 32, names, "distinct_to_target"), *sweep_views("f" * 32, names, list(MEASURES), names)]
+    assert len(views) == 120
     assert max(len(view.tag("", 1_700_000_000_000)) for view in views) < 5_000
 
 
@@ -91,9 +91,11 @@ def test_the_same_view_is_the_same_tag_and_another_keeps_its_beginning() -> None
 
 
 def test_trials_are_shown_with_what_was_searched() -> None:
-    (view,) = sweep_views("abc", ["work_to_target", "peak_memory"], ["rules.x.epsilon", "solver"])
+    (view,) = sweep_views("abc", ["usps"], ["work_to_target", "peak_memory"], ["rules.x.epsilon", "solver"])
     state = unpacked(view.tag("", 5))
     assert state["groupBy"] is None
+    assert state["orderByKey"] == "metrics.`summary/ratio`"
+    assert {"work_to_target", "peak_memory", "summary"} < {one["name"] for one in state["compareRunSections"]}
     parallel, *bars = state["compareRunCharts"]
     assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (
         ["rules.x.epsilon", "solver"],
