@@ -120,7 +120,8 @@ def _figure(c: Comparison) -> str:
     measure, phrase = MEASURES[c.cost], ratio_phrase(c.ratio_low, c.ratio_high)
     if c.n and not c.unsolved and phrase:
         who = "" if c.verdict.endswith("better") else f"{c.method} {measure.verb} "
-        about = ", ".join([*sureness(c), count(c.n, "seed")])
+        sure = sureness(c)  # with n, where that is too small for the usual level
+        about = ", ".join(sure if f"n = {c.n}" in sure else [*sure, count(c.n, "seed")])
         return f"{who}{phrase} {measure.noun} of {c.baseline} ({about}): {c.verdict}"
     said = sentences(c).partition(f": {c.verdict}.")[0]
     return f"{said.partition('), ')[2] or said.partition(', ')[2]}: {c.verdict}"

@@ -51,6 +51,12 @@ def test_of_several_the_least_ratio_won_and_the_others_are_named_by_their_verdic
     assert said.endswith(": clearly better. Clearly better: adam 0.80x. Clearly worse: lsqr 2.00x.")
 
 
+def test_few_seeds_are_counted_once() -> None:
+    records = times(lsmr=0.5)
+    said = plain(of(records[records["seed"] < 3]).line)
+    assert "(75 % CI 0.50-0.50, n = 3): inconclusive (n too small)." in said
+
+
 def test_a_baseline_that_beats_all_won() -> None:
     assert plain(of(times(lsmr=2.0)).line).startswith("hf won: lsmr needed 2.00x the work of hf (95 % CI")
     said = plain(of(times(lsmr=3.0, adam=2.0)).line)
