@@ -43,7 +43,7 @@ def test_more_seeds_of_long_runs_are_begun_where_there_is_time(tmp_path: Path, m
         monkeypatch.setattr(run_plan, "PATIENCE", patience)
         results = tmp_path / f"results-{seeds}"
         status, text = planned(study, results)
-        assert (status, "12 of 12 runs left" in text, f"beginning {2 * seeds} runs" in text) == (0, True, True)
+        assert (status, "12 of 12 runs left" in text, f"starting {2 * seeds} runs" in text) == (0, True, True)
         begun = [RunFolder(results, specs(study)["hf", seed].key()).load_checkpoint() for seed in range(3)]
         assert [one is not None for one in begun] == [seed < seeds for seed in range(3)]
 

@@ -9,6 +9,7 @@ from support.declared import DECLARED, answered, study
 from support.result_tables import runs, simulated
 from support.tiny_study import results_folder, run_quietly, tiny, uses_mlflow
 
+from hfbench.records.files import read_json
 from hfbench.statistics import claims
 
 
@@ -103,4 +104,5 @@ def test_claims_are_printed_reported_and_tracked(tmp_path: Path) -> None:
     (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")
     (parent,) = client.search_runs([experiment.experiment_id], "tags.study_key LIKE '%'")
     assert parent.data.tags["claim/tiny-curves/lean"] == "open"
-    assert parent.data.metrics["claim/tiny-curves/lean/n"] == 2
+    kept = read_json(results / "studies" / "tiny" / "comparisons.json") or {}
+    assert [(row["claim"], row["n"]) for row in kept["claims"]] == [("lean", 2)]
