@@ -48,6 +48,11 @@ class Bounds:
         return int(self.low.size)
 
 
+def open_where_unknown(low: Array, high: Array) -> Bounds:
+    """Bounds without an end where that is NaN, rounded to 12 digits so that ties are ties."""
+    return Bounds(np.where(np.isnan(low), -math.inf, low).round(12), np.where(np.isnan(high), math.inf, high).round(12))
+
+
 def nearest_to_zero(low: float, high: float) -> float:
     """The number in [low, high] nearest to 0; NaN where both signs, or none, are possible and it is no point."""
     if low == high:

@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
-from hfbench.statistics.bounds import Array, Bounds
+from hfbench.statistics.bounds import Array, Bounds, open_where_unknown
 from hfbench.statistics.difference import LEAST_SOLVED, Difference, adjust, finite_values, summary_of
 from hfbench.statistics.location_tests import TESTS
 from hfbench.statistics.paired_tests import holm
 from hfbench.statistics.pairs import PerSeed, check_records, known
 from hfbench.statistics.planning import pairs_needed, pairs_to_differ, sd_to_plan_with
-from hfbench.statistics.run_costs import REACHED, RunCost, costs_by_seed
+from hfbench.statistics.run_costs import REACHED, costs_by_seed, log_bounds
 from hfbench.statistics.verdict import verdict
 
 if TYPE_CHECKING:
@@ -186,20 +186,11 @@ def block(records: pd.DataFrame, task: str, design: Design, cost: str, limit: fl
     seeds = sorted(set.intersection(*map(set, cells)))
     rows = [[cell[seed] for cell in cells] for seed in seeds]
     shape = len(seeds), len(cells)
+    y = log_bounds([cell for row in rows for cell in row])
     missed = np.array([[cell.low >= most for cell in row] for row in rows], dtype=bool).reshape(shape)
     solved = np.array([[cell.ended == REACHED for cell in row] for row in rows], dtype=bool).reshape(shape)
     missing = len(set.union(*map(set, cells))) - len(seeds)
-    return BlockedRuns(task, cost, limit, missing, _logs(rows, len(cells)), missed, solved)
-
-
-def _logs(rows: Sequence[Sequence[RunCost]], cells: int) -> Bounds:
-    """Of log T, shape (n, cells)."""
-    low, high = (
-        np.array([[getattr(cost, end) for cost in row] for row in rows], dtype=float).reshape(len(rows), cells)
-        for end in ("low", "high")
-    )
-    with np.errstate(divide="ignore"):  # 0, of a cost that is not told, gives -inf
-        return Bounds(np.log(low), np.log(high))
+    return BlockedRuns(task, cost, limit, missing, Bounds(y.low.reshape(shape), y.high.reshape(shape)), missed, solved)
 
 
 @dataclass(frozen=True)
@@ -243,9 +234,7 @@ def _matched_pairs(block: BlockedRuns, design: Design, effect: tuple[str, ...]) 
         lows.append(np.where(tie, 0.0, d.low))
         highs.append(np.where(tie, 0.0, d.high))
     with np.errstate(invalid="ignore"):
-        low, high = np.mean(lows, axis=0), np.mean(highs, axis=0)
-    low, high = np.where(np.isnan(low), -math.inf, low), np.where(np.isnan(high), math.inf, high)
-    return Bounds(low.round(12), high.round(12))
+        return open_where_unknown(np.mean(lows, axis=0), np.mean(highs, axis=0))
 
 
 def _weighed(y: Bounds, weights: Array) -> Bounds:
@@ -254,8 +243,7 @@ def _weighed(y: Bounds, weights: Array) -> Bounds:
     with np.errstate(invalid="ignore"):
         low = _sums(y.low, plus) - _sums(y.high, minus)
         high = _sums(y.high, plus) - _sums(y.low, minus)
-    low, high = np.where(np.isnan(low), -math.inf, low), np.where(np.isnan(high), math.inf, high)
-    return Bounds(low.round(12), high.round(12))
+    return open_where_unknown(low, high)
 
 
 def _sums(y: Array, weights: Array) -> Array:

@@ -77,12 +77,12 @@ def _judge(study: Study, runs: pd.DataFrame, recorded: RecordedStudy, look: Look
     """All families at one look: its seeds, its share of alpha."""
     runs = looks.seen_at(look, study, runs)
     study = replace(study, alpha=look.alpha)
-    budgets = recorded.budgets
-    pairs = _pairs(study, runs, limits(recorded))
+    limit = limits(recorded)
+    pairs = _pairs(study, runs, limit)
     return _Judged(
         judge_pairs(pairs, study.margin, study.alpha, study.test),
-        claims.answer(study, runs, budgets),
-        _effects(study, runs, limits(recorded)),
+        claims.answer(study, runs, recorded.budgets),
+        _effects(study, runs, limit),
         across_tasks(pairs, study.alpha, study.test) or [],
     )
 

@@ -21,9 +21,9 @@ import numpy as np
 from hfbench.config.measures import MEASURES, costs
 from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean
-from hfbench.statistics.bounds import Array, Bounds
+from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.location_tests import TESTS, LocationTest
-from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost, column, costs_by_seed
+from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost, column, costs_by_seed, log_bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +104,13 @@ def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str
     runs = records[records["task"] == task]
     most = math.inf if limit is None else limit
     both = [costs_by_seed(runs[runs["method"] == name], cost, most) for name in (method, baseline)]
-    return _matched((task, method, baseline, cost), limit, *both)
+    return matched((task, method, baseline, cost), limit, *both)
 
 
-def _matched(
+def matched(
     names: tuple[str, str, str, str], limit: float | None, own: Mapping[Any, RunCost], others: Mapping[Any, RunCost]
 ) -> Pairs:
+    """The costs of two methods by seed as pairs; `names` are those of task, method, baseline and cost."""
     seeds = sorted(own.keys() & others.keys())
     mine, theirs = [own[seed] for seed in seeds], [others[seed] for seed in seeds]
     d, within = log_ratios(mine, theirs), within_limit(mine, theirs, math.inf if limit is None else limit)
@@ -130,20 +131,14 @@ def within_limit(costs: Sequence[RunCost], others: Sequence[RunCost], limit: flo
 
 def log_ratios(costs: Sequence[RunCost], others: Sequence[RunCost]) -> Bounds:
     """Bounds of log(T/T'), anywhere where neither run ever gets to the target, and 0 where both costs are 0."""
-    (low, high), (other_low, other_high) = _logs(costs), _logs(others)
-    never, other_never = low == math.inf, other_low == math.inf
+    y, other = log_bounds(costs), log_bounds(others)
+    never, other_never = y.low == math.inf, other.low == math.inf
     with np.errstate(invalid="ignore"):  # of inf - inf, put right below
-        below, above = low - other_high, high - other_low
-    below = np.where(np.isnan(below) | (never & (other_high == math.inf)), 0.0, below)  # a tie at the least
-    above = np.where(np.isnan(above) | (other_never & (high == math.inf)), 0.0, above)
+        below, above = y.low - other.high, y.high - other.low
+    below = np.where(np.isnan(below) | (never & (other.high == math.inf)), 0.0, below)  # a tie at the least
+    above = np.where(np.isnan(above) | (other_never & (y.high == math.inf)), 0.0, above)
     both = never & other_never
     return Bounds(np.where(both, -math.inf, below).round(12), np.where(both, math.inf, above).round(12))
-
-
-def _logs(costs: Sequence[RunCost]) -> tuple[Array, Array]:
-    with np.errstate(divide="ignore"):  # 0, of a cost that is not told, or of an error, gives -inf
-        low, high = (np.log(np.array([getattr(cost, end) for cost in costs], dtype=float)) for end in ("low", "high"))
-    return low, high
 
 
 def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Pairs:
@@ -154,7 +149,7 @@ def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measu
     """
     runs = records[records["task"] == task]
     both = [_at_end(runs[runs["method"] == name], measure) for name in (method, baseline)]
-    return _matched((task, method, baseline, measure), None, *both)
+    return matched((task, method, baseline, measure), None, *both)
 
 
 def _at_end(runs: pd.DataFrame, measure: str) -> Mapping[Any, RunCost]:

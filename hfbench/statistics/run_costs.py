@@ -8,6 +8,7 @@ infinity    if its own method ended it, by an exception or by divergence: it nev
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from hfbench.config.measures import MEASURES
 from hfbench.errors import ConfigError
-from hfbench.statistics.bounds import Array
+from hfbench.statistics.bounds import Array, Bounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,13 @@ def _run_cost(to_target: float, spent: float, outcome: str, limit: float) -> Run
         return RunCost(math.inf, math.inf, outcome)
     at_least = np.fmin(spent, to_target)  # NaN where a method has no such cost
     return RunCost(float(at_least) if at_least > 0 else 0.0, math.inf, CUT_OFF)
+
+
+def log_bounds(costs: Sequence[RunCost]) -> Bounds:
+    """Bounds of log T, shape (n,); 0, of a cost that is not told, gives -inf."""
+    low, high = (np.array([getattr(cost, end) for cost in costs], dtype=float) for end in ("low", "high"))
+    with np.errstate(divide="ignore"):
+        return Bounds(np.log(low), np.log(high))
 
 
 def column(runs: pd.DataFrame, name: str) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from hfbench.statistics.bounds import Array
 from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.looks import spend
-from hfbench.statistics.pairs import Pairs, log_ratios, within_limit
+from hfbench.statistics.pairs import Pairs, matched
 from hfbench.statistics.run_costs import CUT_OFF, FAILED, REACHED, RunCost
 
 SEED_SD, SD = 0.3, 0.3  # of log costs between seeds; of d
@@ -134,9 +134,8 @@ def _verdicts(situation: Situation, n: int, ratio: float, rng: np.random.Generat
 
 def simulated_pairs(own: Sequence[RunCost], others: Sequence[RunCost], limit: float | None) -> Pairs:
     """Pairs as `pairs.pair` makes them of a table of results."""
-    d, within = log_ratios(own, others), within_limit(own, others, math.inf if limit is None else limit)
-    endings = (tuple(cost.ended for cost in costs) for costs in (own, others))
-    return Pairs("simulated", "method", "baseline", "work_to_target", limit, 0, d, within, *endings)
+    names = "simulated", "method", "baseline", "work_to_target"
+    return matched(names, limit, dict(enumerate(own)), dict(enumerate(others)))
 
 
 # ---------------------------------------------------------------- costs, limits, failures
