@@ -10,7 +10,7 @@ Matrix algebra outside of passes is counted if it has the same order: that of a 
 units of the multiplications of a forward pass, C = Σ_layers T·p·q for layers p × q at T places per case:
     factors of n cases           n Σ T(p² + q²) / C                l lᵀ and r rᵀ summed; p² once per probe
     eigendecompositions          4.5 Σ (p³ + q³) / C               9 m³ operations: Golub and Van Loan (2013), 8.3
-    inverses from them         Σ (p³ + q³) / C
+    inverses from them           Σ (p³ + q³) / C
     M⁻¹v by inverses, or E⁻¹v    Σ pq(p + q) / C
     M⁻¹v by eigenvectors         2 Σ pq(p + q) / C
 """
