@@ -75,12 +75,13 @@ class Tracker:
             with contextlib.nullcontext() if _is_remote(tracking_uri(self.results)) else store_lock(self.results):
                 self.client, self.experiment = self._open()
                 self.parent = self._parent(study_key, params)
-        except _mlflow_errors() as error:
+        except mlflow_errors() as error:
             raise StoreError(f"the MLflow store {tracking_uri(self.results)} must be usable, but: {error}") from error
 
     def _open(self) -> tuple[Any, str]:
         from mlflow.tracking import MlflowClient
 
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # else two addresses for every run
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # creating a store is not news
         uri = tracking_uri(self.results)
         if uri == local_uri(self.results):
@@ -98,7 +99,7 @@ class Tracker:
         place = None if _is_remote(uri) else make_folder(self.results / "mlflow-artifacts" / self.study).as_uri()
         try:
             made = str(client.create_experiment(self.study, artifact_location=place))
-        except _mlflow_errors():
+        except mlflow_errors():
             known = client.get_experiment_by_name(self.study)
             if known is None:
                 raise
@@ -305,7 +306,8 @@ def _hide_default(client: Any) -> None:
         client.delete_experiment("0")
 
 
-def _mlflow_errors() -> tuple[type[Exception], ...]:
+def mlflow_errors() -> tuple[type[Exception], ...]:
+    """What a store may raise: MLflow's exceptions and the database's."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hfbench.tracking.mlflow_store import Tracker, is_behind_server, tracking_uri
+from hfbench.tracking.mlflow_store import Tracker, is_behind_server, mlflow_errors, tracking_uri
 from hfbench.tracking.study_view import KEY, TAG, View, page_path
 
 NOTE = "mlflow.note.content"  # of an experiment: Markdown above its runs
@@ -53,10 +53,26 @@ def write_page(tracker: Tracker, views: Sequence[View], note: str, about: Mappin
     if changed:
         changed[CHANGED] = f"{now:.0f}"
     for name, value in changed.items():
-        tracker.client.set_experiment_tag(tracker.experiment, name, value)
+        _set_tag(tracker, name, value)
     for name in there:
         if _is_own(name) and name not in wanted:  # of a task that the study no longer has
-            tracker.client.delete_experiment_tag(tracker.experiment, name)
+            _delete_tag(tracker, name)
+
+
+def _set_tag(tracker: Tracker, name: str, value: str) -> None:
+    """Sets a tag of the experiment, a second time if another process has made it at the same moment."""
+    try:
+        tracker.client.set_experiment_tag(tracker.experiment, name, value)
+    except mlflow_errors():
+        tracker.client.set_experiment_tag(tracker.experiment, name, value)
+
+
+def _delete_tag(tracker: Tracker, name: str) -> None:
+    try:
+        tracker.client.delete_experiment_tag(tracker.experiment, name)
+    except mlflow_errors():
+        if name in tracker.client.get_experiment(tracker.experiment).tags:  # else another process was faster
+            raise
 
 
 def last_answer(tracker: Tracker) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 from support.tiny_study import uses_mlflow
 
 from hfbench.tracking.mlflow_store import Tracker, local_uri
@@ -48,6 +49,34 @@ def test_what_is_written_is_found_again(results: Path) -> None:
     assert (entry.name, entry.question, entry.answer, entry.status) == ("tiny", "Is it?", "lsmr won.", JUDGED)
     assert (entry.tasks, entry.has_view, entry.experiment) == (("usps", "mnist"), True, tracker.experiment)
     assert entry.changed > 1e9
+
+
+def test_a_tag_that_another_process_makes_or_deletes_at_the_same_moment(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(results, "tiny", "k1")
+    write(tracker, tasks=("usps", "mnist"))
+    set_tag, delete_tag = tracker.client.set_experiment_tag, tracker.client.delete_experiment_tag
+
+    def beaten(*of: str) -> None:  # as two inserts into one database end: the other's is there, ours is refused
+        if tags_of(tracker).get(of[1]) != "of the other":
+            set_tag(of[0], of[1], "of the other")
+            raise MlflowException("duplicate key value violates unique constraint")
+        set_tag(*of)
+
+    def deleted_twice(*of: str) -> None:
+        delete_tag(*of)
+        delete_tag(*of)
+
+    monkeypatch.setattr(tracker.client, "set_experiment_tag", beaten)
+    monkeypatch.setattr(tracker.client, "delete_experiment_tag", deleted_twice)
+    write(tracker, "anew", **{ANSWER: "hf won."})
+    tags = tags_of(tracker)
+    assert (tags[NOTE], tags[ANSWER]) == ("anew", "hf won.")
+    assert not [name for name in tags if name.startswith(f"{TAG}{KEY}-")]
+    monkeypatch.setattr(tracker.client, "set_experiment_tag", lambda *of: delete_tag(tracker.experiment, "none"))
+    with pytest.raises(MlflowException):
+        write(tracker, "and again")
 
 
 def test_the_same_page_is_not_written_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
