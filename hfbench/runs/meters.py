@@ -54,13 +54,18 @@ def reset_peak_memory() -> None:
     Garbage of earlier runs is collected, and freed memory returned to the system, since it would count for later runs.
     """
     global _before
+    return_freed_memory()
+    _forget_peak()
+    _before = 0
+
+
+def return_freed_memory() -> None:
+    """Returns freed memory to the system, which otherwise counts as this process's if it was part of a larger block."""
     gc.collect()
     if _uses_gpu():
         torch.cuda.empty_cache()
     with suppress(OSError, AttributeError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
-    _forget_peak()
-    _before = 0
 
 
 def peak_memory() -> int:
