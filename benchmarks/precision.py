@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from hfbench.curvature.linearisation import Linearisation, linearize
+from hfbench.curvature.checked_linearisation import linearize
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.linalg.precision import available
 from hfbench.linalg.vector import Vector
 from hfbench.runs.random_streams import generator

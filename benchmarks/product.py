@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hfbench.curvature.linearisation import linearize
+from hfbench.curvature.checked_linearisation import linearize
 
 from .floors import floor
 from .problems import problem

@@ -13,7 +13,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 moved_imports.install()
 
 if TYPE_CHECKING:
-    from hfbench.curvature.linearisation import linearize
+    from hfbench.curvature.checked_linearisation import linearize
     from hfbench.hessian_free.globalization import Globalization
     from hfbench.hessian_free.optimizer import HessianFree
     from hfbench.linalg.vector import Vector
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Globalization", "HessianFree", "Vector", "__version__", "linearize", "registry"]
 
 _HOMES = {
-    "linearize": "hfbench.curvature.linearisation",
+    "linearize": "hfbench.curvature.checked_linearisation",
     "HessianFree": "hfbench.hessian_free.optimizer",
     "Vector": "hfbench.linalg.vector",
     "Globalization": "hfbench.hessian_free.globalization",

@@ -6,12 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hfbench.curvature.linearisation import Linearisation, linearize
+    from hfbench.curvature.checked_linearisation import linearize
+    from hfbench.curvature.linearisation import Linearisation
 
+PLACES = {"Linearisation": "linearisation", "linearize": "checked_linearisation"}
 __all__ = ["Linearisation", "linearize"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in PLACES:
         raise AttributeError(f"module 'hfbench.curvature' has no attribute {name!r}")
-    return getattr(importlib.import_module("hfbench.curvature.linearisation"), name)
+    return getattr(importlib.import_module(f"hfbench.curvature.{PLACES[name]}"), name)

@@ -18,20 +18,22 @@ from torch.func import functional_call, jvp
 
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import Capture
-from hfbench.curvature.model_checks import outputs_of, trainable
+from hfbench.curvature.model_checks import outputs_of
+from hfbench.curvature.weights_by_name import Weights, leaves_of
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
 
 class AutogradTape:
-    """Tape from the model's graph, in the parameters' dtype."""
+    """Tape from the model's graph at the weights given by name, in their dtype."""
 
-    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+    def __init__(self, model: nn.Module, inputs: Tensor, weights: Weights) -> None:
         self.model, self.inputs = model, inputs
-        self.parameters: Mapping[str, Tensor] = trainable(model)
+        self.parameters = leaves_of(weights)
         self.fixed: Mapping[str, Tensor] = {}  # what else of the model is replaced in a call of it
-        with torch.enable_grad(), twice_differentiable(model), Capture(model, len(inputs)) as self.capture:
-            self.z = outputs_of(model, inputs, list(self.parameters.values()))
+        self.capture = Capture(model, len(inputs), self.parameters)
+        with torch.enable_grad(), twice_differentiable(model), self.capture:
+            self.z = outputs_of(lambda x: self._outputs(self.parameters, x), inputs, list(self.parameters.values()))
         self.forward_mode = False
 
     @property
@@ -88,7 +90,7 @@ class AutogradTape:
         tangents = dict(zip(weights, v, strict=True))
         try:
             with twice_differentiable(self.model), quiet():
-                Jv: Tensor = jvp(self._outputs, (weights,), (tangents,))[1]
+                Jv: Tensor = jvp(lambda w: self._outputs(w, self.inputs), (weights,), (tangents,))[1]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -99,9 +101,9 @@ class AutogradTape:
             ) from error
         return Jv
 
-    def _outputs(self, weights: Mapping[str, Tensor]) -> Tensor:
+    def _outputs(self, weights: Weights, inputs: Tensor) -> Tensor:
         """The model's outputs with these weights."""
-        z: Tensor = functional_call(self.model, {**self.fixed, **weights}, (self.inputs,))
+        z: Tensor = functional_call(self.model, {**self.fixed, **weights}, (inputs,))
         return z
 
 
@@ -112,21 +114,20 @@ class CastGraph(AutogradTape):
     not. Both products come from one recorded map, so that they are transposes up to that dtype's rounding.
     """
 
-    def __init__(self, model: nn.Module, inputs: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, inputs: Tensor, weights: Weights, dtype: torch.dtype) -> None:
         self.model, self.dtype = model, dtype
         self.inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
-        trained = trainable(model)
-        self.own = next(iter(trained.values())).dtype
+        self.own = next(iter(weights.values())).dtype
         rest = [*model.named_parameters(), *model.named_buffers()]
         with self._named():
             self.fixed = {
                 name: tensor.detach().to(dtype)
                 for name, tensor in rest
-                if name not in trained and tensor.dtype == self.own
+                if name not in weights and tensor.dtype == self.own
             }
-            self.parameters = {name: p.detach().to(dtype).requires_grad_() for name, p in trained.items()}
+            self.parameters = leaves_of({name: w.to(dtype) for name, w in weights.items()})
             with torch.enable_grad(), twice_differentiable(model):
-                self.z = self._outputs(self.parameters)
+                self.z = self._outputs(self.parameters, self.inputs)
         self.forward_mode = False
 
     def vjp(self, u: Tensor) -> Vector:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfbench.curvature.layer_io import LayerIO
-from hfbench.errors import ConfigError
+from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.precision import sum_of_outer
 from hfbench.linalg.vector import Vector
 
@@ -117,27 +117,28 @@ class Chain:
     mode = "chain"
     is_recorded = True
 
-    def __init__(self, model: nn.Module, links: list[Link], inputs: Tensor, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, links: list[Link], inputs: Tensor, weights: Weights, dtype: torch.dtype | None = None
+    ) -> None:
         self.inputs, self.cases, self.own = inputs, len(inputs), inputs.dtype
         self.dtype = dtype or self.own
         self.wider = torch.promote_types(self.dtype, self.own)
         self.trained = list(model.parameters())
-        self.versions = [p._version for p in self.trained]
         places = {id(p): i for i, p in enumerate(self.trained)}
+        own = list(weights.values())  # in the order of the parameters, since all of them are trained
         self.passed: list[PassedLayer] = []
         self.z = inputs.to(self.dtype)
         with torch.no_grad():
             for link in links:
-                weight, bias = link.layer.weight, link.layer.bias
-                W = weight.detach().to(self.dtype)
-                b = None if bias is None else bias.detach().to(self.dtype)
+                weight, bias = places[id(link.layer.weight)], places.get(id(link.layer.bias))
+                W = own[weight].to(self.dtype)
+                b = None if bias is None else own[bias].to(self.dtype)
                 a, s = self.z, functional.linear(self.z, W, b)
                 self.z = s if link.activation is None else link.activation.forward(s)  # past hooks of all modules
-                self.passed.append(PassedLayer(link, places[id(weight)], places.get(id(bias)), W, a, self.z))
+                self.passed.append(PassedLayer(link, weight, bias, W, a, self.z))
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
-        self.check_same()
         v = Vector(block.to(self.dtype) for block in v)
         Ra: Tensor | None = None
         for layer in self.passed:
@@ -164,7 +165,6 @@ class Chain:
 
     def _deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
         """The links with their δ_l, the last link first."""
-        self.check_same()
         g, fresh = u.to(self.dtype), False
         for index in reversed(range(len(self.passed))):
             one = self.passed[index]
@@ -172,14 +172,6 @@ class Chain:
             yield one, delta
             if index:
                 g, fresh = delta @ one.W, True
-
-    def check_same(self) -> None:
-        """Raises ConfigError if weights were changed in place, so that W and a would not belong together."""
-        if [p._version for p in self.trained] != self.versions:
-            raise ConfigError(
-                "the weights must not change after the model was linearised, but were changed in place: "
-                "linearise it again."
-            )
 
     # ------------------------------------------------------------ rows of gradients
 

@@ -9,39 +9,56 @@ every pass of a step, so that all of its objectives come from one computation.
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-_entered = False  # the switches are the process's own, and so is this
+
+class _Shared:
+    """A switch of the whole process: the first that enters throws it, the last that leaves puts it back."""
+
+    def __init__(self, switch: Callable[[], AbstractContextManager[None]]) -> None:
+        self.switch, self.inside = switch, 0
+        self.lock, self.thrown = threading.Lock(), ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self.lock:
+            if self.inside == 0:
+                self.thrown.enter_context(self.switch())
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if self.inside == 0:
+                    self.thrown.close()
 
 
 @contextmanager
 def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Inside, the model runs with kernels that have second derivatives; nesting costs nothing."""
-    global _entered
-    if _entered:
-        yield
-        return
+    """Inside, the model runs with kernels that have second derivatives; other threads may be inside, too."""
     with ExitStack() as stack:
-        _entered = True
-        stack.callback(_leave)
+        stack.enter_context(_plain_kernels.held())
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(_plain_recurrence.held())
+        yield
+
+
+@contextmanager
+def _switch_kernels() -> Iterator[None]:
+    with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_no_fast_attention())
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(_no_cudnn())
         if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-
-
-def _leave() -> None:
-    global _entered
-    _entered = False
 
 
 @contextmanager
@@ -63,6 +80,9 @@ def _no_cudnn() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.enabled = before
+
+
+_plain_kernels, _plain_recurrence = _Shared(_switch_kernels), _Shared(_no_cudnn)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 
+from hfbench.curvature.model_checks import trainable
+from hfbench.curvature.weights_by_name import Weights
 from hfbench.memory import allocations
 
 Convolution = nn.Conv1d | nn.Conv2d
@@ -187,8 +189,11 @@ class Capture:
     Only the place of the output is kept, not its values, so that no tensor is held that the graph does not hold.
     """
 
-    def __init__(self, model: nn.Module, cases: int) -> None:
-        self.cases, self.trained = cases, [p for p in model.parameters() if p.requires_grad]
+    def __init__(self, model: nn.Module, cases: int, leaves: Weights) -> None:
+        """`leaves` are the weights that the pass is made with, by name."""
+        trained = trainable(model)
+        self.cases, self.trained = cases, list(trained.values())
+        self.leaf_of = {id(p): leaves[name] for name, p in trained.items()}
         self.seen: dict[Layer, tuple[Tensor, GradientEdge, torch.Size]] = {}
         self.fault = ""  # the first reason why rows are not all of the gradient
         self.by_case = True  # whether each layer's first dimension is as long as there are cases
@@ -241,7 +246,7 @@ class Capture:
         if not self.fault:
             uses = _uses(z)
             for layer in self.names:
-                if any(uses[id(p)] > 1 for p in trained_of(layer)):
+                if any(uses[id(self.leaf_of[id(p)])] > 1 for p in trained_of(layer)):
                     self._say(layer, "has a parameter that the model uses outside of it as well")
         return self.fault
 
@@ -259,8 +264,8 @@ class Capture:
     def _are_apart(self, z: Tensor) -> bool:
         """True if deltas of half of the cases, drawn at random, are nonzero in their own rows only."""
         generator = torch.Generator().manual_seed(0)
-        others = torch.randperm(self.cases, generator=generator)[self.cases // 2 :].to(z.device)
-        u = torch.randn(z.shape, generator=generator, dtype=z.dtype).to(z.device)
+        others = torch.randperm(self.cases, generator=generator, device="cpu")[self.cases // 2 :].to(z.device)
+        u = torch.randn(z.shape, generator=generator, dtype=z.dtype, device="cpu").to(z.device)
         u[others] = 0.0
         return not any(bool(seen.delta[others].any()) for seen in self.passes(z, u))
 

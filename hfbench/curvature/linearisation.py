@@ -19,20 +19,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
-from hfbench.curvature.model_checks import check_batch, check_layers, check_model, outputs_of, trainable
+from hfbench.curvature.model_checks import check_batch, outputs_of
 from hfbench.curvature.pass_units import units_of
 from hfbench.curvature.second_moments import squared_norms, squared_sums
 from hfbench.curvature.tape import Tape, record_tape
+from hfbench.curvature.watched_tensors import Watched, not_trained
+from hfbench.curvature.weights_by_name import (
+    checksums,
+    own_weights,
+    weights_changed,
+)
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.linalg.data_parallel import ALONE, Ranks
@@ -40,53 +46,6 @@ from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import Precision, arithmetic, precision_of
 from hfbench.linalg.vector import Vector, as_vector
 from hfbench.memory.allocations import case_slices
-from hfbench.memory.byte_sizes import bytes_of
-from hfbench.memory.forecast import plan_of, resident_bytes
-
-
-def linearize(
-    model: nn.Module,
-    loss: str,
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    chunk: int | None = None,
-    max_bytes: int | str | None = None,
-    layout: str = "structured",
-    precision: str = "parameters",
-) -> Linearisation:
-    """The model linearised at its present weights on a batch, with the loss "least-squares", "logistic" or "softmax".
-
-    `chunk` streams the batch in chunks of so many cases. `max_bytes` (such as "4GB") chooses the chunk such that
-    weights, batch and the tensors of a product or moment stay below it. With `layout` "flat", vectors have one long
-    block. `precision` is that of the products: "parameters" (that of the weights), "auto", "float64", "float32", "tf32"
-    or "bfloat16".
-
-    Raises ConfigError for an unknown loss, targets that the loss is not defined for, a precision that this machine does
-    not support, a limit too small for one case, and a model whose curvature would be wrong (such as dropout in training
-    mode). `value` raises NonFiniteError if the outputs are not finite.
-    """
-    check_model(model)
-    check_layers(model, trainable(model))
-    settings: dict[str, Any] = {"layout": layout, "precision": precision}
-    if (limit := bytes_of(max_bytes)) is not None:
-        check_batch(inputs, targets)
-        held = resident_bytes(model, (inputs, targets))
-        chunk = plan_of(partial(_use, model, loss, settings), inputs, targets, held, chunk, limit).chunk
-    at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
-    _ = at.loss_at  # checks the targets
-    return at
-
-
-def _use(
-    model: nn.Module, loss: str, settings: dict[str, Any], inputs: Tensor, targets: Tensor, chunk: int | None
-) -> None:
-    """Uses everything of a linearisation once."""
-    at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
-    at.gauss_newton(at.gradient)
-    at.vjp(at.jvp(at.gradient))
-    at.squared_sums(at.residual)
-    at.squared_norms(at.residual)
 
 
 class Linearisation:
@@ -116,7 +75,8 @@ class Linearisation:
     ) -> None:
         check_batch(inputs, targets)
         self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
-        self.blocks = Vector(p.detach() for p in trainable(model).values())
+        self.weights = own_weights(model)  # copies: what happens to the model's own later is nothing to this point
+        self.blocks = Vector(self.weights.values())
         self.layout = layout_of(layout, self.blocks)
         self.inputs, self.targets, self.here = inputs.detach(), targets.detach(), len(inputs)
         self.share = ranks.share(self.here)
@@ -128,8 +88,10 @@ class Linearisation:
         self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
         self.ledger.units = units_of(model, self.inputs)
         self.product_mode = "transpose"
+        self.rewritten: list[str] | None = None  # weights that a forward pass changed, once there was one
         if not self.casts:  # else it may not be needed
             _ = self.kept
+        self.watched = Watched({"the inputs": inputs, "the targets": targets, **not_trained(model)})
 
     # ------------------------------------------------------------ the pieces everything is made of
 
@@ -162,12 +124,24 @@ class Linearisation:
     def _kept(self, products: bool) -> Tape:
         kept = self.kept_cast if products and self.casts else self.kept
         assert kept is not None  # asked for where the batch is whole
+        self.check_unchanged()
         return kept
+
+    def check_unchanged(self) -> None:
+        """Raises ConfigError if a tensor that products read was changed in place, or weights by the forward pass."""
+        self.watched.check()
+        if self.rewritten:
+            raise ConfigError(weights_changed(self.rewritten))
 
     def _record(self, one: slice, cast: bool = False) -> Tape:
         self.ledger.count("forward", one.stop - one.start)
         inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
-        recorded = record_tape(self.model, inputs, self.precision.dtype if cast else None)
+        first = self.rewritten is None and not cast
+        before = checksums(self.weights) if first else None
+        recorded = record_tape(self.model, inputs, self.weights, self.precision.dtype if cast else None)
+        if before is not None:
+            differ = (checksums(self.weights) != before).tolist()
+            self.rewritten = [name for name, differs in zip(self.weights, differ, strict=True) if differs]
         self.product_mode = recorded.mode
         return recorded
 
@@ -178,6 +152,7 @@ class Linearisation:
             return
         for part in case_slices(self.here, self.chunk):
             graph = self._record(part, cast=products and self.casts)
+            self.check_unchanged()
             yield part, graph
             graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
 
@@ -187,10 +162,12 @@ class Linearisation:
         if (kept := vars(self).get("kept")) is not None:
             z: Tensor = kept.z.detach()
             return z
+        self.watched.check()
         self.ledger.count("forward", self.here)
         with torch.no_grad(), twice_differentiable(self.model):
             return self._joined(
-                outputs_of(self.model, self.inputs[part], self.blocks) for part in case_slices(self.here, self.chunk)
+                outputs_of(lambda x: functional_call(self.model, self.weights, (x,)), self.inputs[part], self.blocks)
+                for part in case_slices(self.here, self.chunk)
             )
 
     @cached_property
@@ -199,6 +176,7 @@ class Linearisation:
         return self.share.ranks.together(self._loss_here)
 
     def _loss_here(self) -> LossAt:
+        self.watched.check()
         return LOSSES[self.loss](self.outputs, check_targets(self.loss, self.outputs, self.targets))
 
     @cached_property
@@ -269,21 +247,22 @@ class Linearisation:
         self.ledger.count("squares", self.here)
         total = self.blocks.zeros_like()
         for rows, graph in self._graphs():
-            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[rows]))
+            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[rows], self.weights))
         return self.share.sum(self.layout.pack(total))
 
     def squared_norms(self, u: Tensor) -> float:
         """Σ_i ‖J_iᵀu_i‖², summed in float64."""
         self.ledger.count("norms", self.here)
         each = (
-            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[rows]) for rows, graph in self._graphs()
+            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[rows], self.weights)
+            for rows, graph in self._graphs()
         )
         return self.share.total(sum(each))
 
     def signs(self, generator: torch.Generator) -> Tensor:
         """Random signs ±1 for every output of every case; returns the rows of this rank's cases."""
         z = self.outputs
-        drawn = torch.randint(0, 2, (self.n, *z.shape[1:]), generator=generator, dtype=z.dtype)
+        drawn = torch.randint(0, 2, (self.n, *z.shape[1:]), generator=generator, dtype=z.dtype, device=generator.device)
         return self.share.rows(drawn).to(z.device).mul_(2).sub_(1)
 
     def kronecker_factors(self, probes: Sequence[Tensor]) -> list[LayerFactors]:

@@ -40,8 +40,14 @@ def check_model(model: Any) -> None:
                 f"{_where(name)} must be a plain nn.Module, but is {_kind(module)}, whose forward pass cannot be "
                 f"given other weights or differentiated twice: {remedy}."
             )
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse and module.weight.requires_grad:
-            raise ConfigError(f"{_where(name)} has sparse gradients, but vectors here are dense: take sparse=False.")
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.weight.requires_grad:
+            if module.sparse:
+                raise ConfigError(f"{_where(name)} has sparse gradients, but vectors are dense: take sparse=False.")
+            if module.scale_grad_by_freq:
+                raise ConfigError(
+                    f"{_where(name)} divides its gradients by how often a word occurs in the batch, so that they are "
+                    "not the derivatives of its outputs: take scale_grad_by_freq=False."
+                )
     for name, parameter in model.named_parameters():
         if fault := _unusable(parameter):
             raise ConfigError(f"parameter {name!r} {fault}.")

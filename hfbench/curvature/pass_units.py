@@ -26,7 +26,9 @@ from torch.utils.flop_counter import flop_registry
 from hfbench.curvature.autograd_tape import AutogradTape
 from hfbench.curvature.dense_chain import links_of
 from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.random_draws import draws_undone
 from hfbench.curvature.second_moments import squared_norms, squared_sums
+from hfbench.curvature.weights_by_name import Weights, own_weights
 from hfbench.curvature.work_ledger import UNITS
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import is_counting
@@ -54,7 +56,8 @@ def units_of(model: nn.Module, inputs: Tensor) -> Mapping[str, float]:
 def _measured(model: nn.Module, x: Tensor) -> dict[str, float]:
     """The units that can be measured."""
     tapes: list[AutogradTape] = []
-    forward = _operations(lambda: tapes.append(AutogradTape(model, x)))
+    weights = own_weights(model)
+    forward = _operations(lambda: tapes.append(AutogradTape(model, x, weights)))
     if not forward:  # of nothing but sums and the like; or no pass, which the step itself reports
         return {}
     tape = tapes[0]
@@ -66,21 +69,21 @@ def _measured(model: nn.Module, x: Tensor) -> dict[str, float]:
         "vjp": backward,
         "transpose": None if first is None or jvp is None else first - jvp,
         "jvp": jvp,
-        "squares": _operations(lambda: squared_sums(model, x, tape.z, tape.capture, u)),
-        "norms": _operations(lambda: squared_norms(model, x, tape.z, tape.capture, u)),
+        "squares": _operations(lambda: squared_sums(model, x, tape.z, tape.capture, u, weights)),
+        "norms": _operations(lambda: squared_norms(model, x, tape.z, tape.capture, u, weights)),
         "deltas": None if tape.capture.problem(tape.z) else _operations(lambda: list(tape.capture.passes(tape.z, u))),
     }
-    saved = dict.fromkeys(operations, _deltas_of_inputs(model, x, backward or 0))
+    saved = dict.fromkeys(operations, _deltas_of_inputs(model, x, weights, backward or 0))
     if tape.forward_mode:  # which saves nothing
         saved["jvp"] = 0
     return {kind: (count + saved[kind]) / forward for kind, count in operations.items() if count is not None}
 
 
-def _deltas_of_inputs(model: nn.Module, x: Tensor, backward: int) -> int:
+def _deltas_of_inputs(model: nn.Module, x: Tensor, weights: Weights, backward: int) -> int:
     """Operations that derivatives by the inputs would add to a backward pass; none if there are no such derivatives."""
     if not x.is_floating_point():
         return 0
-    tape = AutogradTape(model, x.clone().requires_grad_())
+    tape = AutogradTape(model, x.clone().requires_grad_(), weights)
     tape.parameters = {**tape.parameters, "the inputs": tape.inputs}
     return max(0, (_operations(lambda: tape.vjp(torch.ones_like(tape.z))) or 0) - backward)
 
@@ -96,8 +99,7 @@ def _traits(model: nn.Module, inputs: Tensor) -> tuple[Any, ...]:
 def _left_alone(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Restores generators and the model's buffers afterwards."""
     kept = [(module, dict(module._buffers)) for module in model.modules()]
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+    with draws_undone(device):
         try:
             for module, buffers in kept:
                 module._buffers.update({name: b if b is None else b.clone() for name, b in buffers.items()})

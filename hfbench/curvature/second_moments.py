@@ -21,7 +21,8 @@ from torch.func import functional_call, vjp, vmap
 
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import LayerIO, LayerIOSource
-from hfbench.curvature.model_checks import check_outputs
+from hfbench.curvature.model_checks import check_outputs, trainable
+from hfbench.curvature.weights_by_name import Weights, leaves_of
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import case_slices
 
@@ -29,11 +30,12 @@ PER_CASE_ENTRIES = 2**25  # entries of per-case gradients held at a time by the 
 SLICE_ENTRIES = 2**20  # of per-case gradients, or of windows, of one layer: more would only leave the cache
 
 
-def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSource, u: Tensor) -> Vector:
+def squared_sums(
+    model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSource, u: Tensor, weights: Weights
+) -> Vector:
     """Σ_i (J_iᵀu_i)∘(J_iᵀu_i), shaped like the parameters."""
-    trained = [p for p in model.parameters() if p.requires_grad]
     if not capture.explains(z):
-        return _general(model, inputs, u, lambda g: [block.square().sum(0) for block in g], trained)
+        return _general(model, inputs, u, lambda g: [block.square().sum(0) for block in g], weights)
     sums: dict[int, Tensor] = {}
     for seen in capture.passes(z, u):
         layer = seen.layer
@@ -41,14 +43,15 @@ def squared_sums(model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSo
             sums[id(layer.weight)] = _squared(seen).view(layer.weight.shape)
         if layer.bias is not None and layer.bias.requires_grad:
             sums[id(layer.bias)] = seen.units.sum(1).square().sum(0)
-    return Vector(sums[id(p)] for p in trained)
+    return Vector(sums[id(p)] for p in trainable(model).values())
 
 
-def squared_norms(model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSource, u: Tensor) -> float:
+def squared_norms(
+    model: nn.Module, inputs: Tensor, z: Tensor, capture: LayerIOSource, u: Tensor, weights: Weights
+) -> float:
     """Σ_i ‖J_iᵀu_i‖², summed in float64."""
-    trained = [p for p in model.parameters() if p.requires_grad]
     if not capture.explains(z):
-        return sum(float(s) for s in _general(model, inputs, u, _total_square, trained))
+        return sum(float(s) for s in _general(model, inputs, u, _total_square, weights))
     return sum(_squared_norm(seen) for seen in capture.passes(z, u))
 
 
@@ -85,15 +88,15 @@ def _total_square(per_case: list[Tensor]) -> list[Tensor]:
     return [block.square().sum(dtype=torch.float64) for block in per_case]
 
 
-def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: list[nn.Parameter]) -> Vector:
+def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: Weights) -> Vector:
     """`reduce` of the per-case gradients J_iᵀu_i, summed over slices of the batch."""
-    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    weights = dict(weights)
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
         pullback = vjp(lambda w: functional_call(model, w, (x[None],))[0], weights)[1]
         return list(pullback(u_i)[0].values())
 
-    size = max(1, PER_CASE_ENTRIES // sum(p.numel() for p in trained))
+    size = max(1, PER_CASE_ENTRIES // sum(w.numel() for w in weights.values()))
     total: Vector | None = None
     for rows in case_slices(len(inputs), size, bounded=True):
         x, u_x = inputs[rows], u[rows]
@@ -103,18 +106,19 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, trained: 
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:  # an operation without a batching rule, or one that writes in place
-                gradients = _one_by_one(model, x, u_x, trained)
+                gradients = _one_by_one(model, x, u_x, weights)
         part = reduce(gradients)
         total = Vector(part) if total is None else total.add_(part)
     assert total is not None  # a batch is never empty
     return total
 
 
-def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, trained: list[nn.Parameter]) -> list[Tensor]:
+def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights) -> list[Tensor]:
     """J_iᵀu_i for every case, stacked, from a graph per case."""
-    rows = []
+    rows, leaves = [], leaves_of(weights)
+    trained = list(leaves.values())
     for i in range(len(inputs)):
         with torch.enable_grad():
-            z = check_outputs(model(inputs[i : i + 1]), 1, trained)
+            z = check_outputs(functional_call(model, leaves, (inputs[i : i + 1],)), 1, trained)
         rows.append(grad(z, trained, u[i : i + 1], allow_unused=True, materialize_grads=True))
     return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]

@@ -11,6 +11,7 @@ from hfbench.curvature.autograd_tape import AutogradTape, CastGraph
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain, links_of
 from hfbench.curvature.layer_io import LayerIOSource
+from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.vector import Vector
 
 
@@ -42,9 +43,12 @@ class Tape(Protocol):
         """Frees everything kept."""
 
 
-def record_tape(model: nn.Module, inputs: Tensor, dtype: torch.dtype | None = None) -> Tape:
-    """Records the pass in the weights' dtype, or in another for products. Raises ConfigError if the model fails."""
+def record_tape(model: nn.Module, inputs: Tensor, weights: Weights, dtype: torch.dtype | None = None) -> Tape:
+    """Records the pass at these weights, in their dtype or in another for products.
+
+    Raises ConfigError if the model fails.
+    """
     if (links := links_of(model, inputs)) is not None:
         chain = ReplayedChain if inputs.device.type == "cuda" and torch.version.hip is None else Chain
-        return chain(model, links, inputs, dtype)
-    return AutogradTape(model, inputs) if dtype is None else CastGraph(model, inputs, dtype)
+        return chain(model, links, inputs, weights, dtype)
+    return AutogradTape(model, inputs, weights) if dtype is None else CastGraph(model, inputs, weights, dtype)

@@ -5,10 +5,13 @@ show only when it runs are tried on a few cases at the first step, and again aft
     twice the same outputs       no noise of the model's own; bit for bit on a CPU, up to rounding on an accelerator
     no buffer changed            no running statistics or counters
     no random number drawn       noise too rare to show in two passes
+    no weight changed            no masks, clamps or norms that forward writes into its parameters
+    weights reached by name      other weights given by name change the outputs as they do in the model itself
     each case by itself          its outputs do not change when the other cases are left out
     the same by its layers       no hook of all modules changes what a chain of them computes
     ⟨u, J v⟩ = ⟨Jᵀu, v⟩          no backward pass with an unrecorded part, no hook inside
-These passes are not part of the method and are not counted in the work ledger. Generators and buffers are restored.
+These passes are not part of the method and are not counted in the work ledger. Weights and buffers are left as they
+were. Random numbers are looked for in this thread's operations, so that other threads may draw from the generators.
 """
 
 from __future__ import annotations
@@ -24,10 +27,18 @@ from torch.func import functional_call
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.model_checks import check_batch, check_context, check_layers, check_model, outputs_of, trainable
+from hfbench.curvature.random_draws import draws_undone
+from hfbench.curvature.weights_by_name import (
+    changed,
+    check_memory,
+    check_reached_by_name,
+    few_of,
+    own_weights,
+    weights_changed,
+)
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
-CASES = 4
 TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-6}  # above any rounding, TF32's too; below what a fault amounts to
 
 NOISE = "model.eval() does for layers, training=self.training for functional.dropout"
@@ -41,6 +52,7 @@ class Guard:
     def __init__(self, model: nn.Module) -> None:
         check_model(model)
         self.model, self.trained = model, trainable(model)
+        check_memory(self.trained)
         self.traits = [_traits(p) for p in self.trained.values()]
         self.tried: tuple[bool, ...] | None = None  # the layers' modes when the model was last tried
 
@@ -101,9 +113,8 @@ def try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> boo
     Returns False if the trial is not conclusive: for a single case, or for outputs that are not finite, which the step
     itself reports.
     """
-    few = torch.linspace(0, len(inputs) - 1, min(CASES, len(inputs))).long().to(inputs.device)
-    x, t = inputs.detach()[few], targets[few]
-    with _generators_kept(x.device), twice_differentiable(model):
+    x, t = few_of(inputs.detach()), few_of(targets)
+    with _weights_kept(model), twice_differentiable(model):
         try:
             z = _check_forward(model, x)
         except (ConfigError, torch.OutOfMemoryError):
@@ -111,6 +122,8 @@ def try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> boo
         except Exception as error:
             error.add_note(f"(raised by the model on {len(x)} of the {len(inputs)} cases, tried before the first step)")
             raise
+        if names := check_reached_by_name(model, x):
+            raise ConfigError(weights_changed(names))
         if not bool(z.isfinite().all()):
             return False
         at = Linearisation(model, loss, x, t)
@@ -125,32 +138,29 @@ def try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> boo
 
 
 @contextmanager
-def _generators_kept(device: torch.device) -> Iterator[None]:
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+def _weights_kept(model: nn.Module) -> Iterator[None]:
+    """Puts the weights back if a pass wrote into the model's own, which it must have reached otherwise than by name."""
+    trained, before = trainable(model), own_weights(model)
+    try:
         yield
-
-
-def _random_states(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if device.type != "cpu":
-        states.append(torch.get_device_module(device).get_rng_state(device))
-    return states
+    finally:
+        with torch.no_grad():
+            for name in changed(trained, before):
+                trained[name].copy_(before[name])
 
 
 @torch.no_grad()
 def _check_forward(model: nn.Module, x: Tensor) -> Tensor:
     """The outputs of these cases, after the checks of the forward pass."""
-    before = _random_states(x.device)
-    z = _pass(model, x)
-    drawn = any(not torch.equal(a, b) for a, b in zip(before, _random_states(x.device), strict=True))
-    again = _pass(model, x)
+    with draws_undone(x.device) as draws:
+        z = _pass(model, x)
+        again = _pass(model, x)
     if not _agree(again, z, 0.0 if x.device.type == "cpu" else TOLERANCE[z.dtype]):
         raise ConfigError(
             "the model must be deterministic, but two passes on the same cases gave different outputs: switch its "
             f"noise off, {NOISE}, and let it keep no state between passes."
         )
-    if drawn:
+    if draws.found:
         raise ConfigError(
             f"the model must be deterministic, but its forward pass draws random numbers: switch that off, {NOISE}."
         )
@@ -159,14 +169,15 @@ def _check_forward(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def _pass(model: nn.Module, x: Tensor) -> Tensor:
-    """The outputs. The pass uses copies of the buffers, which it must not change."""
-    used = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    z = outputs_of(lambda inputs: functional_call(model, used, (inputs,)), x, trained)
-    changed = [name for name, buffer in model.named_buffers() if not _agree(used[name], buffer, 0.0)]
-    if changed:
+    """The outputs. The pass uses copies of weights and buffers, which it must not change."""
+    used = own_weights(model) | {name: buffer.clone() for name, buffer in model.named_buffers()}
+    trained = trainable(model)
+    z = outputs_of(lambda inputs: functional_call(model, used, (inputs,)), x, list(trained.values()))
+    if names := changed(trained, used):
+        raise ConfigError(weights_changed(names))
+    if names := [name for name, buffer in model.named_buffers() if not _agree(used[name], buffer, 0.0)]:
         raise ConfigError(
-            f"the forward pass must not change the model, but it changed the buffers {', '.join(changed)}: a step "
+            f"the forward pass must not change the model, but it changed the buffers {', '.join(names)}: a step "
             "makes many passes, which would leave another model than they measured. Call model.eval() for the step, or "
             "keep statistics outside of forward."
         )
@@ -198,7 +209,7 @@ def _agree(a: Tensor, b: Tensor, tolerance: float, scale: float | None = None) -
 def check_products(at: Linearisation) -> None:
     """Raises ConfigError unless ⟨u, J v⟩ = ⟨Jᵀu, v⟩ for a random v and u along J v, where a missing part shows."""
     generator = torch.Generator().manual_seed(0)
-    v = Vector(torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device) for p in at.blocks)
+    v = Vector(torch.randn(p.shape, generator=generator, dtype=p.dtype, device="cpu").to(p.device) for p in at.blocks)
     u = at.jvp(v)
     left = float(u.norm(dtype=torch.float64))
     if left == 0:

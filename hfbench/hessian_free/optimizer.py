@@ -68,8 +68,8 @@ class HessianFree(torch.optim.Optimizer):
 
     The optimiser trains the parameters that have requires_grad at construction, in float32 or float64 and on one
     device. The model must be the same function of each case at every pass, without dropout or batch statistics, which
-    eval() switches off. A model that violates this raises ConfigError (`hfbench.curvature.model_checks`,
-    `hfbench.hessian_free.model_guard`).
+    eval() switches off. Its forward must read parameters by name and not write into them. A model that violates this
+    raises ConfigError (`hfbench.curvature.model_checks`, `hfbench.hessian_free.model_guard`).
     """
 
     def __init__(

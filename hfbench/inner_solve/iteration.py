@@ -60,7 +60,7 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
         counted = at.ledger.since(before)
         at.ledger.load_state_dict(before)  # it is done, and counted, at each replay
         while True:
-            chain.check_same()  # as a product does
+            at.check_unchanged()  # as a product does
             at.ledger.add(counted)
             graph.replay()
             yield _copied(told)

@@ -34,8 +34,8 @@ def ritz_values(apply: Callable[[Vector], Vector], start: Vector, steps: int) ->
             break
         betas.append(beta)
         basis.append(w / beta)
-    T = torch.diag(torch.tensor(alphas, dtype=torch.float64))
-    off = torch.tensor(betas[: len(alphas) - 1], dtype=torch.float64)
+    T = torch.diag(torch.tensor(alphas, dtype=torch.float64, device="cpu"))
+    off = torch.tensor(betas[: len(alphas) - 1], dtype=torch.float64, device="cpu")
     values: Tensor = torch.linalg.eigvalsh(T + torch.diag(off, 1) + torch.diag(off, -1))
     return values
 

@@ -30,8 +30,8 @@ def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Gen
         close = did_you_mean(plan.order, ORDERS)
         raise ConfigError(f"a batch's order must be one of {', '.join(ORDERS)}, but got {plan.order!r}{close}.")
     if plan.order == "random":
-        gradient = torch.randperm(total, generator=generator)[: plan.gradient]
-        inner = torch.arange(plan.curvature)
+        gradient = torch.randperm(total, generator=generator, device="cpu")[: plan.gradient]
+        inner = torch.arange(plan.curvature, device="cpu")
     else:
         gradient = _window(iteration - 1, plan.gradient, total)
         inner = _window(iteration - 1, plan.curvature, plan.gradient)
@@ -41,11 +41,11 @@ def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Gen
 def take(split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
     """The cases' inputs and targets. Consecutive cases are a view; targets that are the inputs are not copied twice."""
     first = int(indices[0])
-    consecutive = torch.equal(indices, torch.arange(first, first + len(indices)))
+    consecutive = torch.equal(indices, torch.arange(first, first + len(indices), device="cpu"))
     where = slice(first, first + len(indices)) if consecutive else indices
     inputs = split.inputs[where]
     return inputs, inputs if split.targets is split.inputs else split.targets[where]
 
 
 def _window(step: int, size: int, total: int) -> Tensor:
-    return (torch.arange(size) + step * size) % total
+    return (torch.arange(size, device="cpu") + step * size) % total

@@ -36,7 +36,7 @@ class LiveRun:
         self.model = build_model(self.task, spec)
         self.optimizer = build_optimizer(self.model, self.task, spec)
         self.clock = Stopwatch()
-        self.touched = torch.zeros(self.total, dtype=torch.bool)
+        self.touched = torch.zeros(self.total, dtype=torch.bool, device="cpu")
         self.cases = {"cases_gradient": 0, "cases_curvature": 0}
         self.rows: list[trace.Row] = []
         self.outcome: str | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.config.measures import LIMITS
-from hfbench.curvature.linearisation import linearize
+from hfbench.curvature.checked_linearisation import linearize
 from hfbench.curvature.loss import LOSSES
 from hfbench.curvature.weight_decay import MASKS
 from hfbench.errors import DataError

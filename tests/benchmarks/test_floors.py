@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.floors import floor, layers
 from benchmarks.problems import INPUTS, problem
-from hfbench.curvature.linearisation import linearize
+from hfbench.curvature.checked_linearisation import linearize
 
 CASES = 7
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks import growth, peers, product
 from benchmarks.problems import INPUTS, Problem, problem
 from benchmarks.runner import Options
-from hfbench.curvature.linearisation import linearize
+from hfbench.curvature.checked_linearisation import linearize
 from hfbench.linalg.vector import Vector
 
 QUICK = Options(threads=1, quick=True)

@@ -149,7 +149,7 @@ def test_interrupt_is_status_130(hf: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_public_names_are_those_of_their_modules() -> None:
-    from hfbench.curvature.linearisation import linearize
+    from hfbench.curvature.checked_linearisation import linearize
     from hfbench.hessian_free.globalization import Globalization
     from hfbench.hessian_free.optimizer import HessianFree
     from hfbench.linalg.vector import Vector

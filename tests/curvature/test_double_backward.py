@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -310,3 +311,24 @@ def test_products_and_squares_on_a_gpu(which: str, training: bool) -> None:
     squares = torch.einsum("no,nop->np", u, J).square().sum(0)
     found = Vector(block.cpu() for block in at.squared_sums(u.cuda()))
     torch.testing.assert_close(torch.from_numpy(flat(found)), squares, rtol=1e-8, atol=1e-10)
+
+
+def test_kernels_stay_plain_until_the_last_thread_leaves() -> None:
+    recurrent, dense = nn.LSTM(2, 2), nn.Linear(2, 2)
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with twice_differentiable(recurrent):
+            inside.set()
+            leave.wait()
+
+    before = torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn.enabled
+    thread = threading.Thread(target=stay)
+    with twice_differentiable(dense):
+        thread.start()
+        inside.wait()
+        assert not torch.backends.cudnn.enabled, "for the other's model, though this one came first"
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn.enabled) == (False, False)
+    leave.set()
+    thread.join()
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn.enabled) == before

@@ -25,7 +25,7 @@ def test_rows_add_up_to_the_gradients_of_autograd(name: str, entries: int) -> No
     layer, shape = LAYERS[name]
     model = nn.Sequential(layer.double(), nn.Tanh())
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    with Capture(model, CASES) as capture:
+    with Capture(model, CASES, dict(model.named_parameters())) as capture:
         z = model(x)
     u = torch.randn(z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     assert capture.explains(z)
@@ -45,11 +45,11 @@ def test_cases_are_found_by_deltas_once_a_pass() -> None:
     """With as many places as cases, or rows cut anew, shapes are alike; what is asked for once is kept."""
     for name in MISPLACED:
         model, x = batch_of(name)
-        with Capture(model, len(x)) as capture:
+        with Capture(model, len(x), dict(model.named_parameters())) as capture:
             z = model(x)
         assert not capture.explains(z) or name == "lone-case", name  # which has cases first but with one alone
     model, x = nn.Conv1d(2, 3, 2).double(), torch.ones(CASES, 2, CASES, dtype=torch.float64)
-    with Capture(model, CASES) as capture:
+    with Capture(model, CASES, dict(model.named_parameters())) as capture:
         z = model(x)
     assert capture.explains(z)
     capture.passes = None  # would be called
@@ -72,11 +72,11 @@ def test_a_layer_called_twice_and_one_never_called_are_faults() -> None:
     twice = nn.Linear(3, 3)
     x = torch.ones(CASES, 3)
     model = nn.Sequential(twice, twice)
-    with Capture(model, CASES) as capture:
+    with Capture(model, CASES, dict(model.named_parameters())) as capture:
         z = model(x)
     assert "is called more than once in a forward pass" in capture.problem(z)
     model = nn.Sequential(twice, nn.Linear(3, 3))
-    with Capture(model, CASES) as capture:
+    with Capture(model, CASES, dict(model.named_parameters())) as capture:
         z = twice(x)
     assert "layer '1' (Linear) is not called in the model's forward pass" in capture.problem(z)
     assert not twice._forward_hooks

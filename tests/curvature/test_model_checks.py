@@ -82,6 +82,8 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "meta": (on_meta, "meta device"),
     "inference": (inferred, "parameter 'weight' was made under torch.inference_mode"),
     "sparse": (lambda: nn.Embedding(5, 3, sparse=True), "sparse=False"),
+    "by frequency": (lambda: nn.Embedding(5, 3, scale_grad_by_freq=True), "scale_grad_by_freq=False"),
+    "bag by frequency": (lambda: nn.EmbeddingBag(5, 3, scale_grad_by_freq=True), "scale_grad_by_freq=False"),
     "half": (lambda: nn.Linear(4, 2).half(), "'weight' must be torch.float32 or torch.float64, but is torch.float16"),
     "bfloat16": (lambda: nn.Linear(4, 2).bfloat16(), r"is torch.bfloat16: .*model.float\(\)"),
     "complex": (lambda: nn.Linear(4, 2, dtype=torch.complex64), "complex64.*not defined for complex"),

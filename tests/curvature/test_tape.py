@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, prune
 
 from hfbench.curvature.autograd_tape import AutogradTape
 from hfbench.curvature.tape import record_tape
+from hfbench.curvature.weights_by_name import own_weights
 
 
 class Doubled(nn.Linear):
@@ -94,6 +95,6 @@ NO_CHAINS: dict[str, Callable[[], nn.Module]] = {
 def test_what_is_no_chain_is_recorded(which: str) -> None:
     torch.manual_seed(0)
     model, x = NO_CHAINS[which](), torch.randn(5, 3)
-    graph = record_tape(model, x)
+    graph = record_tape(model, x, own_weights(model))
     assert isinstance(graph, AutogradTape)
     assert torch.equal(graph.z, model(x))

@@ -30,6 +30,39 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
+# ---------------------------------------------------------------- whatever the process is set to
+
+DEFAULTS: list[tuple[str, torch.dtype]] = [("meta", torch.float32), ("cpu", torch.float64), ("cpu", torch.float16)]
+WAYS: list[dict[str, Any]] = [
+    *({"solver": solver} for solver in ("cg", "lsmr", "lsqr", "minres")),
+    {"solver": "dense", "preconditioner": "identity"},
+    *({"preconditioner": name} for name in (*PRECONDITIONERS, "exact-diagonal", "kfac")),
+    {"chunk": 5}, {"layout": "flat"}, {"max_bytes": "1MB"}, {"precision": "float64"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_default_device_and_dtype_change_nothing(way: dict[str, Any]) -> None:
+    x, t = batch(torch.float32)
+    found = []
+    for device, dtype in [("cpu", torch.float32), *DEFAULTS]:
+        model = nn.Sequential(network((4, 3), 0), nn.Tanh(), nn.Linear(3, 2)).float()
+        nn.init.constant_(model[2].weight, 0.1)
+        nn.init.zeros_(model[2].bias)
+        torch.set_default_device(device)
+        torch.set_default_dtype(dtype)
+        try:
+            optimizer = HessianFree(model, LOSS, **way)
+            for _ in range(2):
+                optimizer.step(x, t, evidence=("variance_l1", "variance_inner"))
+            optimizer.load_state_dict(optimizer.state_dict())
+        finally:
+            torch.set_default_device(None)
+            torch.set_default_dtype(torch.float32)
+        found.append(model)
+    assert all(same(model, found[0]) for model in found)
+
+
 # ---------------------------------------------------------------- the trained part
 
 
