@@ -155,9 +155,8 @@ def test_the_interval_holds_the_shifts_the_test_does_not_reject(values):
     assert wilcoxon_pratt(d - (high + width)) <= 0.05
 
 
-@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_holm_equals_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist(), abs=1e-12)
 

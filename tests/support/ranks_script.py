@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -141,6 +142,8 @@ def main(out: Path) -> None:
             found[key] = trained(group, PARTS[rank], curvature, settings)
             found[f"{key}-alone"] = trained(None, slice(0, CASES), curvature, settings)
     out.with_suffix(f".{rank}").write_text(json.dumps(found))
+    del group
+    gc.collect()  # the optimizers hold it in cycles, and its threads must end before Python does
     distributed.destroy_process_group()
 
 
