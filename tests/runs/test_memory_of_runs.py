@@ -97,20 +97,22 @@ from hfbench.runs.random_streams import generator
 task = registry.build("task", {"use": "mnist", "validation": 1})
 train = task.load(generator(0, "split")).train
 model = task.model(generator(0, "weights"))
-optimizer = HessianFree(model, "logistic", solver="SOLVER", preconditioner="PRECONDITIONER",
-                        decay=1e-5, rules=[], max_inner=1, max_bytes="3GB")
+settings = {"decay": 1e-5, "rules": [], "max_inner": 1, "max_bytes": "3GB"}
+other = HessianFree(model, "logistic", solver="cg", preconditioner="martens", **settings)
+planned = other.prepare(train.inputs, train.targets)
+optimizer = HessianFree(model, "logistic", solver="lsmr", preconditioner="chapelle-erhan", **settings)
 result = optimizer.step(train.inputs, train.targets)
-print(len(train), result.objective_after < result.objective_before, result.predicted_memory, peak_memory())
+decreased = result.objective_after < result.objective_before
+print(len(train), decreased, planned.peak, result.predicted_memory, peak_memory())
 """
 
 
 @pytest.mark.slow
 @pytest.mark.data
-@pytest.mark.parametrize(("solver", "preconditioner"), [("cg", "martens"), ("lsmr", "chapelle-erhan")])
-def test_a_step_on_all_of_mnist_fits_in_4_gb(solver: str, preconditioner: str) -> None:
-    program = FULL.replace("SOLVER", solver).replace("PRECONDITIONER", preconditioner)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    cases, decreased, predicted, peak = done.stdout.split()
+def test_a_step_on_all_of_mnist_fits_in_4_gb() -> None:
+    """That of another solver is planned alone: `test_memory_rehearsal.py` holds plans against steps."""
+    done = subprocess.run([sys.executable, "-c", FULL], capture_output=True, text=True, check=True)
+    cases, decreased, planned, predicted, peak = done.stdout.split()
     assert (cases, decreased) == ("59999", "True")
-    assert int(predicted) <= 3e9
+    assert max(int(planned), int(predicted)) <= 3e9
     assert int(peak) <= 4e9
