@@ -143,7 +143,7 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
         return tomllib.loads(read().decode("utf-8")), source, label
     except OSError as error:
         raise ConfigError(f"{label}: the study file cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{label}: must be TOML in UTF-8: {error}.") from error
 
 

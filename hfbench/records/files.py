@@ -1,4 +1,4 @@
-"""Files of records: atomic writes, safe names, JSON."""
+"""Files of records: atomic writes, safe names, JSON, and one error for whatever a decoder raises."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import Any
 
 from hfbench.errors import ConfigError, StoreError
 
+DEEPEST = 24  # levels of nesting in a JSON file; records have five
+LONGEST = 200  # characters of a message that is not ours
+
 
 def prepare(results: Path) -> None:
     """Creates the results folder and tries to write in it. Raises StoreError if that fails."""
@@ -23,9 +26,14 @@ def prepare(results: Path) -> None:
         probe.write(b"hfbench")
 
 
+def is_safe_name(name: object) -> bool:
+    """True for a name that may become that of a folder."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
+
+
 def safe_name(name: str) -> str:
     """The name, if it is safe as the name of a folder. Raises ConfigError otherwise."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not is_safe_name(name):
         raise ConfigError(
             f"a name that becomes a folder must be letters, digits, '.', '_' and '-' (at most 100, a letter or digit "
             f"first), but got {name!r}."
@@ -50,22 +58,71 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def json_bytes(values: Mapping[str, Any]) -> bytes:
+    """The values as the text of a JSON file, None for numbers that JSON cannot hold."""
+    return (json.dumps(finite(values), indent=1, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    text = json.dumps(finite(values), indent=1, allow_nan=False)
-    write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    written = json_bytes(values)
+    write_atomically(path, lambda temporary: temporary.write_bytes(written))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The mapping in a JSON file, or None if there is no file. Raises StoreError if it holds something else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        held = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} must be readable JSON, but: {error}. Delete it to run that run again.") from error
+    except OSError as error:
+        raise StoreError(f"{path} must be readable, but: {error.strerror or error}.") from error
+    return json_object(held, path)
+
+
+def json_object(held: bytes | str, path: Path | str) -> dict[str, Any]:
+    """The mapping that a JSON text holds; `path` names it. Raises StoreError for anything else.
+
+    Refused are also NaN, text that is no Unicode, and values nested more than `DEEPEST` levels: what reads the mapping
+    next may go through it by recursion and print it.
+    """
+    with decoding(path, "readable JSON"):
+        text = held if isinstance(held, str) else held.decode()
+        values = json.loads(text, parse_constant=_no_number)
+        if "\\u" in text:
+            json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair can be read but not written
+        if _is_deeper(values, DEEPEST):
+            raise ValueError(f"its values are nested more than {DEEPEST} levels")
     if not isinstance(values, dict):
-        raise StoreError(f"{path} must hold a JSON object, but holds {type(values).__name__}. Delete it to run again.")
+        raise StoreError(f"{path} must hold a JSON object, but holds {type(values).__name__}.")
     return values
+
+
+@contextmanager
+def decoding(path: Path | str, what: str) -> Iterator[None]:
+    """Turns whatever a decoder raises for a damaged file into a StoreError: its exceptions are not documented."""
+    try:
+        yield
+    except Exception as error:
+        said = printable_line(str(error)) or type(error).__name__
+        raise StoreError(f"{path} must be {what}, but: {said.rstrip('.')}.") from error
+
+
+def printable_line(text: str) -> str:
+    """The beginning of a text from a file or a library, without signs that a terminal would act on."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(shown.split())[:LONGEST]
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """True if lists and mappings are nested more than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(entry, levels - 1) for entry in inner)
 
 
 def finite(value: Any) -> Any:

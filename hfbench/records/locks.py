@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hfbench.errors import StoreError
-from hfbench.records.files import make_folder, safe_name
+from hfbench.records.files import make_folder, printable_line, safe_name
 
 FOLDER = ".locks"  # in the results folder
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # answers of a file system that has none
@@ -84,8 +84,9 @@ def store_lock(results: Path) -> Lock:
 def _holder(path: Path) -> str:
     """`hfbench run`, process 12 on alpha, since 2026-01-31 12:00:00."""
     for _ in range(20):  # it may just be signing
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             said = json.loads(path.read_text(encoding="utf-8"))
-            return f"`{said['command']}`, process {said['process']} on {said['host']}, since {said['since']}"
+            holder = f"`{said['command']}`, process {said['process']} on {said['host']}, since {said['since']}"
+            return printable_line(holder)
         time.sleep(0.05)
     return "another process"

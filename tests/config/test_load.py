@@ -243,6 +243,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"[study]\nname = '\xe9'")
     with pytest.raises(ConfigError, match=r"latin\.toml: must be TOML in UTF-8"):
         load_study(str(tmp_path / "latin.toml"))
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 10_000)
+    with pytest.raises(ConfigError, match=r"deep\.toml: must be TOML in UTF-8"):
+        load_study(str(tmp_path / "deep.toml"))
     with pytest.raises(UnknownPartError, match=r"no study 'quikstart' \(did you mean 'quickstart'\?\); shipped: "):
         load_study("quikstart")
 

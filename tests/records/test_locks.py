@@ -83,9 +83,13 @@ def test_the_lock_of_the_store_is_waited_for(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
-def test_a_holder_that_has_not_signed_is_another_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[]", '{"command": "x"}'])
+def test_a_holder_that_has_not_signed_is_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     with study_lock(tmp_path, "tiny", "hfbench run"):
-        (tmp_path / ".locks" / "study-tiny").write_text("{")
+        (tmp_path / ".locks" / "study-tiny").write_text(text)
         with pytest.raises(TakenError, match="by another process"):
             study_lock(tmp_path, "tiny", "hfbench run")
 
