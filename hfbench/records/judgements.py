@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hfbench.errors import StoreError
-from hfbench.records.files import read_json, write_json
+from hfbench.records.sealed import read_sealed_json, write_sealed_json
 
 FILE = "judgements.json"
 
@@ -41,8 +41,10 @@ class Judgement:
 def judged_before(folder: Path) -> list[Judgement]:
     """The judgements recorded in a study's folder, in order of time. Raises StoreError if they are damaged."""
     try:
-        found = read_json(folder / FILE)
-        return [_read(row) for row in found["judgements"]] if found is not None else []
+        found = read_sealed_json(folder / FILE)
+        if found is not None and (found.keys() != {"judgements"} or not isinstance(found["judgements"], list)):
+            raise TypeError("it must have a list of judgements and nothing else")
+        return [_judgement_of(row) for row in found["judgements"]] if found is not None else []
     except (KeyError, TypeError, AttributeError, StoreError) as error:
         raise StoreError(
             f"{folder / FILE}: must hold the judgements of the study, but it cannot be read ({type(error).__name__}). "
@@ -50,18 +52,30 @@ def judged_before(folder: Path) -> list[Judgement]:
         ) from error
 
 
-def _read(row: Mapping[str, Any]) -> Judgement:
+def _judgement_of(row: Mapping[str, Any]) -> Judgement:
     judged = {
         name: Judged(
-            str(entry["settings"]),
-            str(entry["rule"]),
-            tuple(entry["planned"]),
-            tuple(entry["seeds"]),
-            str(entry["verdict"]),
+            settings=_text(entry["settings"]),
+            rule=_text(entry["rule"]),
+            planned=_seeds(entry["planned"]),
+            seeds=_seeds(entry["seeds"]),
+            verdict=_text(entry["verdict"]),
         )
         for name, entry in row["judged"].items()
     }
-    return Judgement(str(row["when"]), tuple(row["looks"]), judged)
+    return Judgement(_text(row["when"]), _seeds(row["looks"]), judged)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be text, but is {type(value).__name__}")
+    return value
+
+
+def _seeds(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list) or any(type(value) is not int for value in values):
+        raise TypeError("must be a list of whole numbers")
+    return tuple(values)
 
 
 def remember(folder: Path, before: list[Judgement], looks: tuple[int, ...], judged: Mapping[str, Judged]) -> None:
@@ -69,4 +83,4 @@ def remember(folder: Path, before: list[Judgement], looks: tuple[int, ...], judg
     if before and (before[-1].looks, dict(before[-1].judged)) == (looks, dict(judged)):
         return
     now = Judgement(datetime.now(UTC).isoformat(timespec="seconds"), looks, judged)
-    write_json(folder / FILE, {"judgements": [asdict(judgement) for judgement in (*before, now)]})
+    write_sealed_json(folder / FILE, {"judgements": [asdict(judgement) for judgement in (*before, now)]})

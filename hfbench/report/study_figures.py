@@ -19,8 +19,9 @@ from hfbench import figures
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
 from hfbench.errors import StoreError
-from hfbench.records.files import finite, read_json, safe_name, write_json
+from hfbench.records.files import finite, safe_name
 from hfbench.records.recorded_study import RecordedStudy
+from hfbench.records.sealed import read_sealed_json, write_sealed_json
 from hfbench.report.finding_tables import tables
 from hfbench.statistics.findings import Findings, limits
 
@@ -81,21 +82,21 @@ def _drawn_from(recorded: RecordedStudy, found: Findings) -> str:
 def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
     """The figures of an earlier call, if their source is the same and their files are unchanged."""
     try:
-        kept = read_json(folder / KEPT) or {}
+        kept = read_sealed_json(folder / KEPT) or {}
         if kept.get("drawn_from") != drawn_from or kept["files"] != _digests(folder, kept["files"]):
             return None
         return [
             Figure(row["kind"], row["task"], folder / row["png"], folder / row["svg"], row["about"])
             for row in kept["figures"]
         ]
-    except (StoreError, OSError, KeyError, TypeError):  # written by another version, or gone
+    except (StoreError, OSError, KeyError, TypeError, ValueError):  # written by another version, or gone
         return None
 
 
 def _keep(folder: Path, drawn_from: str, figures: list[Figure]) -> None:
     rows = [asdict(figure) | {"png": figure.png.name, "svg": figure.svg.name} for figure in figures]
     files = _digests(folder, [path.name for figure in figures for path in figure.paths])
-    write_json(folder / KEPT, {"drawn_from": drawn_from, "files": files, "figures": rows})
+    write_sealed_json(folder / KEPT, {"drawn_from": drawn_from, "files": files, "figures": rows})
 
 
 def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:

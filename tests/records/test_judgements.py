@@ -22,6 +22,13 @@ def test_judgements_are_kept_in_their_order_and_the_same_one_once(tmp_path: Path
     assert first.when <= second.when
 
 
+def test_a_changed_verdict_is_noticed(tmp_path: Path) -> None:
+    remember(tmp_path, [], (), ENTRY)
+    (tmp_path / FILE).write_text((tmp_path / FILE).read_text().replace("better", "bitter"))
+    with pytest.raises(StoreError, match=FILE):
+        judged_before(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["{}", '{"judgements": [{"looks": []}]}', '{"judgements": 3}', "nonsense", "[1]"])
 def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
