@@ -8,6 +8,7 @@ works on its own trials.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import uuid
@@ -64,7 +65,7 @@ class Trials:
         `home` names the place of work: trials of the same home are resumed at once, others after `GRACE` seconds
         without a sign of life.
         """
-        self.home = home
+        self.home, self._shown = home, _shown(url)
         self._over, self._beating = threading.Event(), threading.Thread(target=self._keep_beating, daemon=True)
         self._mine: set[int] = set()  # Optuna's ids of the trials that are worked on here
         try:
@@ -78,7 +79,7 @@ class Trials:
             said = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
             driver = " PostgreSQL's driver: `pip install 'psycopg[binary]'`." if isinstance(error, ImportError) else ""
             raise StoreError(
-                f"the Optuna storage {_shown(url)} must be reachable and writable, but: {said[0].rstrip('.')}.{driver} "
+                f"the Optuna storage {self._shown} must be reachable and writable, but: {said[0].rstrip('.')}.{driver} "
                 "--storage names another one."
             ) from error
 
@@ -103,16 +104,28 @@ class Trials:
     # ------------------------------------------------------------ reading
 
     def all(self) -> dict[int, Trial]:
-        """Every trial by index; of a trial that was started twice, the attempt that counts."""
+        """Every trial by index; of a trial that was started twice, the attempt that counts.
+
+        Raises StoreError if what the storage holds cannot be read.
+        """
         found: dict[int, Trial] = {}
-        for trial in sorted(map(_read, self._frozen()), key=lambda one: one.number):
+        for trial in sorted(self._attempts(), key=lambda one: one.number):
             before = found.get(trial.index)
             if before is None or before.gone:
                 found[trial.index] = trial
         return found
 
-    def _frozen(self) -> list[Any]:
-        return [trial for trial in self._study.get_trials(deepcopy=False) if "index" in trial.user_attrs]
+    def _attempts(self) -> list[Trial]:
+        try:
+            held = self._study.get_trials(deepcopy=False)
+            return [_trial_of(frozen) for frozen in held if "index" in frozen.user_attrs]
+        except Exception as error:  # what a database raises is its own
+            said = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+            raise StoreError(
+                f"the Optuna storage {self._shown} must hold the trials of this sweep, but they cannot be read: "
+                f"{type(error).__name__}: {said}. Move it away, or name another with --storage, to begin the sweep "
+                "anew; runs that are recorded are not repeated."
+            ) from error
 
     # ------------------------------------------------------------ writing
 
@@ -174,7 +187,7 @@ class Trials:
             )
         )
         counts = self.all()[index]
-        own = next(trial for trial in map(_read, self._frozen()) if trial.token == token)
+        own = next(trial for trial in self._attempts() if trial.token == token)
         if counts.token != token:  # another process added it first
             self.end(own, FAILED, [], why="started by another process at the same moment")
             return None
@@ -208,21 +221,30 @@ def _ours() -> Iterator[None]:
         raise TakenOver from error
 
 
-def _read(trial: optuna.trial.FrozenTrial) -> Trial:
+def _trial_of(frozen: optuna.trial.FrozenTrial) -> Trial:
+    """The trial that an attempt is of. Raises KeyError, TypeError or ValueError for attributes that are not ours."""
     from optuna.trial import TrialState
 
     states = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED, TrialState.FAIL: FAILED}
-    attributes = trial.user_attrs
-    measures = {int(name.removeprefix(SEED)): value for name, value in attributes.items() if name.startswith(SEED)}
+    attributes = frozen.user_attrs
+    measures = {
+        int(name.removeprefix(SEED)): {measure: float(value) for measure, value in values.items()}
+        for name, values in attributes.items()
+        if name.startswith(SEED)
+    }
+    if not all(0 <= value < math.inf for values in measures.values() for value in values.values()):
+        raise ValueError("a measure is no number from 0")
+    if type(attributes["index"]) is not int:
+        raise TypeError("an index is no whole number")
     return Trial(
         index=attributes["index"],
-        number=trial.number,
-        params=trial.params,
-        state=states.get(trial.state, RUNNING),
-        home=attributes["home"],
-        token=attributes["token"],
+        number=frozen.number,
+        params=frozen.params,
+        state=states.get(frozen.state, RUNNING),
+        home=str(attributes["home"]),
+        token=str(attributes["token"]),
         measures=measures,
-        why=attributes.get("why", ""),
+        why=str(attributes.get("why", "")),
     )
 
 

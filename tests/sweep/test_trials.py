@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.sweep_stand_ins import Bowl, Memory, sweep, tuned
 
+from hfbench.errors import StoreError
 from hfbench.sweep import trials as trials_module
 from hfbench.sweep.trials import Trials
 from hfbench.sweep.tuning import Tuning
@@ -65,3 +68,36 @@ def test_a_process_that_slept_goes_on_without_what_another_has_taken_over(
     assert slow.ready(3) == []
     assert slow.over
     assert outcome(asleep) == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key LIKE 'seed/%'",
+        "UPDATE trial_user_attributes SET value_json = '{\"work\": -1}' WHERE key LIKE 'seed/%'",
+        "UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'home'",
+        "UPDATE trial_user_attributes SET value_json = '\"x\"' WHERE key = 'index'",
+        "DELETE FROM trial_user_attributes WHERE key = 'token'",
+        "UPDATE trials SET state = 'LOST'",
+        "DROP TABLE trial_params",
+    ],
+)
+def test_a_storage_that_was_changed_is_one_message(tmp_path: Path, change: str) -> None:
+    task = Bowl(sweep(trials=2))
+    with stored(tmp_path, task) as trials:
+        tuned(task, trials)
+    with closing(sqlite3.connect(tmp_path / "sweeps.db")) as connection, connection:
+        connection.execute(change)
+    with pytest.raises(StoreError, match="the Optuna storage .*sweeps.db must"):
+        stored(tmp_path, task).all()
+
+
+def test_a_torn_storage_is_one_message(tmp_path: Path) -> None:
+    task, file = Bowl(sweep(trials=2)), tmp_path / "sweeps.db"
+    with stored(tmp_path, task) as trials:
+        tuned(task, trials)
+    held = file.read_bytes()
+    for part in (held[: len(held) // 2], held[:50], b"no database"):
+        file.write_bytes(part)
+        with pytest.raises(StoreError, match="the Optuna storage .*sweeps.db must"):
+            stored(tmp_path, task).all()
