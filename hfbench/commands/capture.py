@@ -68,7 +68,7 @@ def _recorded(spec: RunSpec, results: Path) -> list[BatchPlan] | None:
     if not spec.follows:
         return None
     folder = RunFolder(results, spec.follows)
-    if not folder.trace_path.exists():
+    if not folder.is_complete():
         raise StoreError(
             f"{spec.name} replays the batches of {spec.method.batches_of}, whose run is not recorded in {results}: "
             "run the study first, or leave the method out with --only."

@@ -21,7 +21,6 @@ from hfbench.diagnosis.run_trace import Finding, Run
 from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
 from hfbench.messages import count
-from hfbench.records.files import read_json
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import RunFolder
 from hfbench.report.conclusion import command_of
@@ -58,6 +57,8 @@ def diagnose_study(
             for key, spec in recorded.specs.items() if key in recorded.ended}  # fmt: skip
     cases = [*_cases(recorded, runs), *_preconditioners(recorded)]
     console.print(escape(f"{study.name}: {count(len(runs), 'run')} looked at"), highlight=False)
+    for line in recorded.others.damaged():
+        console.print(escape(line), highlight=False, soft_wrap=True)
     for case in cases:
         said = f"{case.where}, {case.seen} of {count(case.of, 'run')}" if case.of > 1 else case.where
         _print(console, f"{case.finding.signature}: {said}", case.finding)
@@ -71,7 +72,9 @@ def diagnose_study(
 def diagnose_run(key: str, results: Path, console: Console) -> int:
     """The same for one run, by its key or the beginning of it. Returns 1 if it shows a signature, else 0."""
     folder = _folder(key, Path(results))
-    config = read_json(folder.path / "config.json")
+    if fault := folder.fault():
+        raise StoreError(f"the record cannot be used: {fault} The command that made the run makes it again.")
+    config = folder.config()
     if config is None or folder.result() is None:
         raise StoreError(f"the run {folder.key} has not ended yet; there is nothing to diagnose.")
     name = f"{config['method']['name']}/{config['task']}/s{config['seed']}"

@@ -17,5 +17,7 @@ def export_study(study: Study, results: Path, data: str | None, console: Console
     """Writes the recorded runs of a study to an archive. Returns 0. Raises StoreError if none is recorded."""
     recorded = gather(study, {spec.key(): spec for spec in runs_of(study, data)}, Path(results))
     n = write_archive(recorded, file)
+    for line in recorded.others.damaged():
+        console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +15,11 @@ from hfbench.config.study_runs import runs_of
 from hfbench.errors import StoreError
 from hfbench.messages import count
 from hfbench.records import archive
-from hfbench.records.files import prepare, read_json
+from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
-from hfbench.records.recorded_study import gather, same_settings
+from hfbench.records.recorded_study import gather
 from hfbench.records.run_folder import Contents, RunFolder
+from hfbench.records.validation import check_planned
 
 
 def import_study(
@@ -34,11 +35,12 @@ def import_study(
     A source is a results folder or an archive that `hfbench export` wrote. Runs are identified by their keys alone: the
     same key means the same settings, data and code. A run that has ended in `results` is not changed. If several
     sources hold a run, the first one that has ended is taken, or else a checkpoint, from which `hfbench run` continues.
-    Returns 0, or 1 if runs are still missing. Raises StoreError, before anything is copied, for a source that is
-    neither, or that holds no run of the study.
+    A damaged record in a folder is left out, with a line. Returns 0, or 1 if runs are still missing. Raises StoreError,
+    before anything is copied, for a source that is neither, that is a damaged archive, or that holds no sound run of
+    the study.
     """
     specs = {spec.key(): spec for spec in runs_of(study, data)}
-    held = {source: _held(source, specs, study.name) for source in sources}
+    held = {source: _held(source, specs, study.name, console) for source in sources}
     prepare(results)
     with study_lock(results, study.name, "hfbench import"):
         for source, found in held.items():
@@ -58,10 +60,11 @@ def _took(folder: RunFolder, contents: Contents) -> bool:
     return True
 
 
-def _held(source: Path, specs: Mapping[str, RunSpec], name: str) -> dict[str, Contents]:
+def _held(source: Path, specs: Mapping[str, RunSpec], name: str, console: Console) -> dict[str, Contents]:
     """The study's runs in a source, by key."""
+    faults: list[str] = []
     if (source / "runs").is_dir():
-        found = dict(_in_folder(source, specs))
+        found, faults = _in_folder(source, specs)
     elif source.is_file():
         found = archive.archived_contents(source, specs)
     else:
@@ -70,20 +73,28 @@ def _held(source: Path, specs: Mapping[str, RunSpec], name: str) -> dict[str, Co
             f"a source must be a results folder or an archive that `hfbench export` wrote, but {source} {what}."
         )
     if not found:
+        told = "".join(f" {fault}" for fault in faults[:1])
         raise StoreError(
             f"{source} holds none of the {len(specs)} runs of {name}, with these settings, data and version of hfbench."
+            f"{told}"
         )
+    for fault in faults:
+        console.print(escape(fault), highlight=False, soft_wrap=True)
     return found
 
 
-def _in_folder(source: Path, specs: Mapping[str, RunSpec]) -> Iterator[tuple[str, Contents]]:
+def _in_folder(source: Path, specs: Mapping[str, RunSpec]) -> tuple[dict[str, Contents], list[str]]:
+    """The sound runs in a results folder, ended or under way, and a sentence for each that is damaged."""
+    found: dict[str, Contents] = {}
+    faults = []
     for key, spec in specs.items():
         folder = RunFolder(source, key)
-        if not folder.path.is_dir():
+        contents = folder.contents()
+        if "config.json" not in contents.files and contents.ended is None:
             continue
-        config = read_json(folder.path / "config.json")
-        if config is None:
-            continue
-        if not same_settings(config, spec.config()):
-            raise StoreError(f"{folder.path} must hold the run of its name, but its config.json is another's.")
-        yield key, folder.contents()
+        try:
+            check_planned(key, contents.files, spec.config())
+            found[key] = contents
+        except StoreError as error:
+            faults.append(f"{spec.name} is left out: {folder.path}: {error}")
+    return found, faults

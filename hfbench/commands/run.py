@@ -27,7 +27,7 @@ from hfbench.execution.progress import progress
 from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
-from hfbench.records.recorded_study import gather
+from hfbench.records.recorded_study import gather, set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.report.conclusion import conclude, show_conclusion
 from hfbench.report.mlflow_page import views_of, write_status
@@ -68,6 +68,8 @@ def run_study(
     prepare(results)
     setting = ResultsFolder(results, study.name, data, checkpoint_every)
     with study_lock(results, study.name, "hfbench run"), ignore_broken_pipe(console):
+        for line in set_aside(specs, results):
+            console.print(escape(line), highlight=False, soft_wrap=True)
         missing = missing_of(specs, results)  # who held the lock before may have run some
         tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)

@@ -28,6 +28,7 @@ from hfbench.execution.progress import progress
 from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
+from hfbench.records.recorded_study import set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.report.conclusion import command_of
 
@@ -89,6 +90,8 @@ def run_shard(
         already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
         said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
         console.print(escape(said), highlight=False, soft_wrap=True)
+        for line in set_aside(missing, results):
+            console.print(escape(line), highlight=False, soft_wrap=True)
         try:
             with sigterm_interrupts(), progress(console, results, missing, len(mine) - len(missing), len(mine)) as bars:
                 for result in run_all(missing, setting, jobs):

@@ -11,6 +11,7 @@ import numpy as np
 
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.records.run_folder import RunFolder
+from hfbench.records.trace_file import read_trace
 from hfbench.statistics.bounds import Array
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Run:
         """A run that has ended. Raises StoreError where its files cannot be read."""
         import pandas as pd
 
-        rows = pd.read_parquet(folder.trace_path) if folder.trace_path.exists() else pd.DataFrame()
+        rows = read_trace(folder.trace_path).to_pandas() if folder.trace_path.exists() else pd.DataFrame()
         return cls(name, method, folder.result() or {}, rows.iloc[1:].reset_index(drop=True))
 
     def __len__(self) -> int:

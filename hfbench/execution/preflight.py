@@ -13,7 +13,7 @@ from hfbench.records.run_folder import RunFolder
 
 
 def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
-    return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete()}
+    return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete(spec.config())}
 
 
 def preflight(specs: Iterable[RunSpec], data: str | None) -> None:

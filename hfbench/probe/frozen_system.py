@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
@@ -31,7 +30,8 @@ from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import StepSystem
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Task, TaskData
-from hfbench.records.files import write_atomically
+from hfbench.records.sealed import unseal, write_sealed
+from hfbench.records.validation import check_config
 from hfbench.runs import batches
 from hfbench.runs.build import build_model, build_optimizer, build_task, load_data
 
@@ -81,10 +81,8 @@ class FrozenSystem:
 
     def save(self, path: Path) -> Path:
         """Writes the file, whole or not at all."""
-        payload = io.BytesIO()
-        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, payload)
-        held = payload.getvalue()
-        write_atomically(path, lambda temporary: temporary.write_bytes(MAGIC + _digest_line(held) + held))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_sealed(path, MAGIC, lambda file: torch.save(values, file))
         return path
 
     @property
@@ -131,19 +129,17 @@ def read_system(path: str | Path) -> FrozenSystem:
         raise StoreError(
             f"{path} is not a system that this version of hfbench captured; `hfbench capture` writes them."
         )
-    stated, payload = held[len(MAGIC) :][:65], held[len(MAGIC) + 65 :]
-    if _digest_line(payload) != stated:
+    payload = unseal(MAGIC, held)
+    if payload is None:
         raise StoreError(f"{path} is damaged: what it holds does not have the sha256 that it states. Capture it again.")
     try:
-        return FrozenSystem(**torch.load(io.BytesIO(payload), weights_only=True))
-    except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        system = FrozenSystem(**torch.load(io.BytesIO(payload), weights_only=True))
+        check_config(system.run, "its run")
+        return system
+    except Exception as error:  # what a decoder raises is not documented
         raise StoreError(
             f"{path} is of another version of hfbench: {error}. Capture it again with this one."
         ) from error
-
-
-def _digest_line(payload: bytes) -> bytes:
-    return hashlib.sha256(payload).hexdigest().encode() + b"\n"
 
 
 @dataclass(frozen=True)

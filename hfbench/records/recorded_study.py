@@ -6,7 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.messages import count, ranges
-from hfbench.records.files import read_json
+from hfbench.records.files import is_safe_name
 from hfbench.records.run_folder import RunFolder
+from hfbench.records.trace_file import read_trace
+from hfbench.records.validation import same_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +29,27 @@ RESULT_COLUMNS = (
     "final_validation_error", "final_objective", "peak_memory", "threads",
 )  # fmt: skip
 EARLY = "test_error_at_best_validation"
-ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
+REMEDY = "The same command of `hfbench run` makes it again."
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Counts of records with this study's name that are not among its runs, and are left out."""
+    """Records with this study's name that are left out: those not among its runs, and those that are damaged."""
 
     settings: int = 0  # a run of the study with other settings, or on other data
     version: int = 0  # a run of the study by another version of the code
     not_requested: int = 0  # of a task, method or seed that is not asked for
+    faults: Mapping[str, str] = field(default_factory=dict)  # what is wrong with a run's record, by the run's name
 
     def other_settings(self) -> list[str]:
-        """A sentence for each reason why a run of the study has further records."""
+        """A sentence for each record of a run of the study that cannot be used, or kind of records made otherwise."""
         kinds = ((self.version, "by another version of the code"), (self.settings, "with other settings or data"))
-        return [f"{count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
+        counted = [f"{count(n, 'record')} of this study made {how} left out." for n, how in kinds if n]
+        return [*self.damaged(), *counted]
+
+    def damaged(self) -> list[str]:
+        """A sentence for each damaged record of a run of the study."""
+        return [f"{name} is set aside: {fault} {REMEDY}" for name, fault in self.faults.items()]
 
     def sentences(self) -> list[str]:
         """A sentence for each kind of leftover."""
@@ -72,12 +80,10 @@ class RecordedStudy:
 
     def _stopped_early(self, key: str) -> float:
         """The test error at the smallest validation error, as of training stopped there."""
-        import pandas as pd
-
         path = self.folder(key).trace_path
         if not path.exists():
             return math.nan
-        errors = pd.read_parquet(path, columns=["validation_error", "test_error"]).dropna()
+        errors = read_trace(path, columns=["validation_error", "test_error"]).to_pandas().dropna()
         return float(errors["test_error"][errors["validation_error"].idxmin()]) if len(errors) else math.nan
 
     @cached_property
@@ -137,10 +143,8 @@ class RecordedStudy:
 
     def traces(self, task: str) -> dict[tuple[str, int], pd.DataFrame]:
         """The traces of a task's runs by method and seed; a run that failed has none."""
-        import pandas as pd
-
         return {
-            (spec.method.name, spec.seed): pd.read_parquet(path)
+            (spec.method.name, spec.seed): read_trace(path).to_pandas()
             for key, spec in self.specs.items()
             if spec.task == task and key in self.ended and (path := self.folder(key).trace_path).exists()
         }
@@ -169,11 +173,27 @@ class RecordedStudy:
 def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> RecordedStudy:
     """Reads the result of every planned run that has ended, and counts the study's other records.
 
-    `records` is the folder of the runs' folders, if it is not `results`.
+    A damaged record is left out, and told. `records` is the folder of the runs' folders, if it is not `results`.
     """
     place = results if records is None else records
-    found = {key: result for key in specs if (result := RunFolder(place, key).result()) is not None}
-    return RecordedStudy(study, specs, results, place, found, _others(study, specs, place))
+    faults = faults_of(specs, place)
+    sound = {key: RunFolder(place, key).result() for key in specs if key not in faults}
+    ended = {key: result for key, result in sound.items() if result is not None}
+    told = {specs[key].name: fault for key, fault in faults.items()}
+    return RecordedStudy(study, specs, results, place, ended, replace(_others(study, specs, place), faults=told))
+
+
+def faults_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, str]:
+    """What is wrong with the records of these runs, by key; sound records and runs that have not ended have none."""
+    found = {key: RunFolder(results, key).fault(spec.config()) for key, spec in specs.items()}
+    return {key: fault for key, fault in found.items() if fault}
+
+
+def set_aside(specs: Mapping[str, RunSpec], results: Path) -> list[str]:
+    """Sets the damaged records of these runs aside, so that they are made again; a line for each."""
+    faults = faults_of(specs, results)
+    moved = {key: RunFolder(results, key).set_aside() for key in faults}
+    return [f"{specs[key].name} is set aside in {moved[key]}: {fault} {REMEDY}" for key, fault in faults.items()]
 
 
 def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
@@ -193,7 +213,7 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftov
             continue
         folder = RunFolder(results, key)
         try:
-            result, config = folder.result(), read_json(folder.path / "config.json")
+            result, config = folder.result(), folder.config()
         except StoreError:  # not this study's to mend
             continue
         if result is None or result.get("study") != study.name:
@@ -209,7 +229,7 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftov
 def _keys(results: Path) -> list[str]:
     """The names of the run folders."""
     try:
-        return sorted(entry.name for entry in os.scandir(results / "runs") if entry.is_dir() and entry.name[0] != ".")
+        return sorted(entry.name for entry in os.scandir(results / "runs") if is_safe_name(entry.name))
     except OSError:
         return []
 
@@ -221,16 +241,6 @@ def _is_lost(result: Mapping[str, Any]) -> bool:
 def _seed(result: Mapping[str, Any]) -> int:
     seed = result.get("seed")
     return seed if isinstance(seed, int) else -1
-
-
-def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
-    """True if two runs have the same settings, except for the key of the run whose batches they replay."""
-    return _comparable(config or {}) == _comparable(planned)
-
-
-def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with defaults for those that were added after the record was made."""
-    return {"device": "cpu", **config, "follows": "", "method": {**ADDED, **config.get("method", {})}}
 
 
 def _versions(result: Mapping[str, Any]) -> str:

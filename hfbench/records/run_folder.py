@@ -1,13 +1,15 @@
-"""Run folders: `<results>/runs/<key>/` with config.json, trace.parquet and result.json.
+"""Run folders: `<results>/runs/<key>/` with config.json, trace.parquet, manifest.json and result.json.
 
-Each file is written atomically, and result.json last, so that its presence means that the run has ended. Reading a file
-cannot execute code: the formats are JSON, Parquet, and tensors loaded with `weights_only`.
+Each file is written atomically, and result.json last, so that its presence means that the run has ended. The manifest
+lists the sha256 of every file of the record, of the result too: a record is what its manifest says, or it is set aside.
+Reading a file cannot execute code: the formats are JSON, Parquet, and tensors loaded with `weights_only`.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,14 +18,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import StoreError
-from hfbench.records.files import make_folder, read_json, safe_name, write_atomically, write_json
+from hfbench.records import trace
+from hfbench.records.files import decoding, json_bytes, make_folder, read_json, safe_name, write_atomically, write_json
+from hfbench.records.sealed import unseal, write_sealed
+from hfbench.records.trace_file import read_trace, trace_bytes
+from hfbench.records.validation import (
+    ANOTHER,
+    MANIFEST,
+    check_record,
+    checked_progress,
+    manifest_of,
+    read_examples,
+    same_settings,
+)
+from hfbench.records.validation import COMPLETE as COMPLETE
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
-FILES = ("config.json", "trace.parquet", "examples.npz", "error.txt", "checkpoint.pt", "result.json")  # of a run
+RECORD = ("config.json", "trace.parquet", "examples.npz", "error.txt", MANIFEST, "result.json")  # in order of writing
+FILES = ("checkpoint.pt", *RECORD)  # of a run
+SET_ASIDE = "set-aside"  # in the results folder
+RECENT = 0.1  # seconds since a file was written, within which a file system may give two writes the same time
+
+_faults: dict[Path, tuple[object, str]] = {}  # by folder, with the state of its files: read once per process
 
 
 @dataclass(frozen=True)
@@ -39,25 +58,102 @@ class RunFolder:
 
     def __init__(self, results: Path, key: str) -> None:
         self.key = key
-        self.path = Path(results).absolute() / "runs" / safe_name(key)
+        self.results = Path(results).absolute()
+        self.path = self.results / "runs" / safe_name(key)
         self.trace_path = self.path / "trace.parquet"
         self._checkpoint = self.path / "checkpoint.pt"
         self._progress = self.path / "progress.json"
         self._examples = self.path / "examples.npz"
+        self._magic = f"hfbench checkpoint 1 of {key}\n".encode()  # the checkpoint of another run is none
 
-    def create(self, config: Mapping[str, Any]) -> None:
-        """Creates the folder and writes the configuration."""
-        make_folder(self.path)
-        write_json(self.path / "config.json", config)
+    def beside(self, key: str) -> RunFolder:
+        """The folder of another run in the same results folder."""
+        return RunFolder(self.results, key)
+
+    # ------------------------------------------------------------ the record of a run that has ended
+
+    def config(self) -> dict[str, Any] | None:
+        """The configuration, or None if there is none. Raises StoreError if the file holds no JSON object."""
+        return read_json(self.path / "config.json")
 
     def result(self) -> dict[str, Any] | None:
-        """The result, or None if the run has not ended."""
+        """The result, or None if the run has not ended. Raises StoreError if the file holds no JSON object."""
         return read_json(self.path / "result.json")
 
-    def is_complete(self) -> bool:
-        """True if the run has ended with an outcome that is final."""
-        result = self.result()
-        return result is not None and result.get("outcome") in COMPLETE
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the trace of a run that has ended. Raises StoreError if it cannot be read."""
+        return list(read_trace(self.trace_path).to_pylist())
+
+    def has_examples(self) -> bool:
+        return self._examples.exists()
+
+    def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Pictures of some test cases and their reconstructions, as passed to `finish`."""
+        return read_examples(self._examples.read_bytes(), str(self._examples)) if self.has_examples() else None
+
+    def fault(self, planned: Mapping[str, Any] | None = None) -> str:
+        """Reason why the record of an ended run cannot be used; empty if it can, or if the run has not ended.
+
+        The files must be those of the manifest, fit the schema and each other, and hold the planned configuration if
+        one is given.
+        """
+        state = self._state()
+        if "result.json" not in state:
+            return ""
+        known_state, found = _faults.get(self.path, (None, ""))
+        if known_state != state:
+            found = self._found_fault()
+            if state != self._state():  # another process was writing
+                return self.fault(planned)
+            if time.time() - max(state.values())[0] > RECENT:
+                _faults[self.path] = state, found
+        if found or planned is None or same_settings(self.config(), planned):
+            return found
+        return f"runs/{self.key}: {ANOTHER}"
+
+    def sound_result(self, planned: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """The result if the run has ended and `fault` finds none, else None."""
+        return None if self.fault(planned) else self.result()
+
+    def is_complete(self, planned: Mapping[str, Any] | None = None) -> bool:
+        """True if the run has ended with an outcome that is final, and `fault` finds none."""
+        return (self.sound_result(planned) or {}).get("outcome") in COMPLETE
+
+    def set_aside(self) -> Path:
+        """Moves the folder below `<results>/set-aside/`, so that the run can be made again; the path it has then."""
+        away, n = make_folder(self.results / SET_ASIDE), 1
+        while (target := away / f"{self.key}-{n}").exists():
+            n += 1
+        try:
+            os.rename(self.path, target)
+        except OSError as error:
+            raise StoreError(f"{self.path} must be movable to {target}, but: {error.strerror or error}.") from error
+        return target
+
+    def _state(self) -> dict[str, tuple[float, int, int]]:
+        """Time, size and number of each file of the record, which tell whether one has changed."""
+        state = {}
+        for name in RECORD:
+            with suppress(OSError):
+                status = (self.path / name).stat()
+                state[name] = status.st_mtime, status.st_size, status.st_ino
+        return state
+
+    def _found_fault(self) -> str:
+        try:
+            check_record(self.key, self._held(RECORD))
+        except StoreError as error:
+            return f"runs/{self.key}: {error}"
+        return ""
+
+    # ------------------------------------------------------------ writing a record
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Creates the folder and writes the configuration; a damaged record that is there is set aside."""
+        if self.fault(config):
+            self.set_aside()
+        make_folder(self.path)
+        write_json(self.path / "config.json", config)
 
     def finish(
         self,
@@ -66,84 +162,53 @@ class RunFolder:
         examples: Mapping[str, npt.NDArray[np.float32]] | None = None,
     ) -> None:
         """Writes trace, examples if there are any, and result, then deletes the checkpoint."""
-        import pyarrow.parquet
-
-        from hfbench.records import trace
-
-        table = trace.arrow_table([dict(row) for row in rows])
-        write_atomically(self.trace_path, lambda path: pyarrow.parquet.write_table(table, path))
+        files = {"trace.parquet": trace_bytes(trace.arrow_table([dict(row) for row in rows]))}
         if examples is not None:
-            write_atomically(self._examples, lambda path: _save_arrays(path, examples))
-        write_json(self.path / "result.json", result)
+            files["examples.npz"] = _array_bytes(examples)
+        self._end({**files, "result.json": json_bytes(result)})
         for leftover in (self._checkpoint, self._progress, self.path / "error.txt"):
             leftover.unlink(missing_ok=True)
 
     def fail(self, result: Mapping[str, Any], details: str) -> None:
         """Writes the result of a failed run; its checkpoint stays, for the next attempt."""
         make_folder(self.path)
-        write_atomically(self.path / "error.txt", lambda path: path.write_text(details, encoding="utf-8"))
-        write_json(self.path / "result.json", result)
+        self._end({"error.txt": details.encode("utf-8", "replace"), "result.json": json_bytes(result)})
         self._progress.unlink(missing_ok=True)
 
     def reopen(self) -> None:
-        """Removes the result of a failed run that is tried again."""
+        """Removes the result: the run has not ended, and is tried again."""
         (self.path / "result.json").unlink(missing_ok=True)
+
+    def _end(self, files: Mapping[str, bytes]) -> None:
+        """Writes these files, and a manifest of them and of the configuration."""
+        listed = {**self._held(["config.json"]), **files}
+        self._write({**files, MANIFEST: manifest_of(listed)})
+
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        """Writes these files, the result last, so that it implies all others."""
+        self.reopen()
+        for name in FILES:
+            if name in files:
+                write_atomically(self.path / name, partial(Path.write_bytes, data=files[name]))
+
+    # ------------------------------------------------------------ a run that goes on
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         import torch
 
-        write_atomically(self._checkpoint, lambda path: torch.save(dict(state), path))
+        write_sealed(self._checkpoint, self._magic, lambda file: torch.save(dict(state), file))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The state of the interrupted run, or None if there is none, or it cannot be read."""
+        """The state of the interrupted run, or None if there is none, or it is damaged or another run's."""
         import torch
 
-        if not self._checkpoint.exists():
-            return None
         # A checkpoint torn by a power cut is no loss: the run begins again and comes to the same numbers.
-        with suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-            return dict(torch.load(self._checkpoint, weights_only=True))
+        with suppress(OSError):
+            payload = unseal(self._magic, self._checkpoint.read_bytes())
+            if payload is not None:
+                with decoding(self._checkpoint, "a checkpoint"):
+                    return dict(torch.load(io.BytesIO(payload), weights_only=True))
         return None
-
-    def beside(self, key: str) -> RunFolder:
-        """The folder of another run in the same results folder."""
-        return RunFolder(self.path.parent.parent, key)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of the trace of a run that has ended."""
-        import pyarrow.parquet
-
-        return list(pyarrow.parquet.read_table(self.trace_path).to_pylist())
-
-    def has_examples(self) -> bool:
-        return self._examples.exists()
-
-    def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """Pictures of some test cases and their reconstructions, as passed to `finish`."""
-        import numpy as np
-
-        if not self.has_examples():
-            return None
-        with np.load(self._examples, allow_pickle=False) as arrays:
-            return dict(arrays)
-
-    def contents(self) -> Contents:
-        """The current contents of the folder."""
-        held = {name: self.path / name for name in FILES}
-        files = {name: path.read_bytes() for name, path in held.items() if path.is_file()}
-        return Contents(files, held["result.json"].stat().st_mtime if "result.json" in files else None)
-
-    def put(self, contents: Contents) -> None:
-        """Writes these contents into the folder, the result last, so that it implies all other files."""
-        make_folder(self.path)
-        for name in FILES:
-            path, held = self.path / name, contents.files.get(name)
-            if held is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_atomically(path, partial(Path.write_bytes, data=held))
-        if contents.ended is not None:
-            os.utime(self.path / "result.json", (contents.ended, contents.ended))
 
     def report(self, progress: Mapping[str, Any]) -> None:
         """Writes the progress of the run, for observers in other processes."""
@@ -151,14 +216,43 @@ class RunFolder:
 
     def progress(self, since: float = 0.0) -> dict[str, Any] | None:
         """The last report if it was made after `since` (seconds of the system's clock), else None."""
-        with suppress(OSError, StoreError):
+        with suppress(OSError):
             if self._progress.stat().st_mtime >= since:
-                return read_json(self._progress)
+                report = read_json(self._progress)
+                return None if report is None else checked_progress(report, self.key)
         return None
 
+    # ------------------------------------------------------------ all files
 
-def _save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def contents(self) -> Contents:
+        """The current contents of the folder."""
+        files = self._held(FILES)
+        return Contents(files, (self.path / "result.json").stat().st_mtime if "result.json" in files else None)
+
+    def put(self, contents: Contents) -> None:
+        """Writes these contents into the folder in place of what is there; a damaged record is set aside."""
+        if self.fault():
+            self.set_aside()
+        make_folder(self.path)
+        self._write(contents.files)
+        for name in FILES:
+            if name not in contents.files:
+                (self.path / name).unlink(missing_ok=True)
+        if contents.ended is not None:
+            os.utime(self.path / "result.json", (contents.ended, contents.ended))
+
+    def _held(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The contents of the files of these names that are there. Raises StoreError if one cannot be read."""
+        paths = {name: self.path / name for name in names}
+        try:
+            return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+        except OSError as error:
+            raise StoreError(f"{self.path} must be readable, but: {error.strerror or error}.") from error
+
+
+def _array_bytes(arrays: Mapping[str, npt.NDArray[np.float32]]) -> bytes:
     import numpy as np
 
-    with path.open("wb") as file:  # given a name, NumPy would add a suffix to it
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    sink = io.BytesIO()
+    np.savez_compressed(sink, allow_pickle=False, **arrays)
+    return sink.getvalue()

@@ -23,6 +23,7 @@ class Column:
     metric: str = ""  # in MLflow, where the text before the slash is the section it is shown in; "" if it is not there
     label: str = ""  # on an axis of a figure; its name if not given
     of_step: bool = False  # whether the optimiser's step gives it, in `StepResult`
+    cumulative: bool = False  # whether it counts from the run's beginning: finite, at least 0, never decreasing
 
 
 COLUMNS: dict[str, Column] = {
@@ -33,28 +34,29 @@ COLUMNS: dict[str, Column] = {
             meaning="outer iterations done; 0 is the state before the first step",
         ),
         Column(
-            name="seconds", type=float, unit="s", metric="cost/seconds", label="training time (s)",
+            name="seconds", type=float, unit="s", cumulative=True, metric="cost/seconds", label="training time (s)",
             meaning="time of the steps, without evaluation and records",
         ),
         Column(
-            name="work", type=float, unit="passes", metric="cost/work", label="work (passes over the training cases)",
+            name="work", type=float, unit="passes", cumulative=True, metric="cost/work",
+            label="work (passes over the training cases)",
             meaning="forward passes of one case, divided by the number of training cases; a backward pass, J·v or "
             "Jᵀ·u counts 2",
         ),
         Column(
-            name="products", type=float, unit="products", metric="cost/products", label="Gauss-Newton products",
-            meaning="Gauss-Newton products so far",
+            name="products", type=float, unit="products", cumulative=True, metric="cost/products",
+            label="Gauss-Newton products", meaning="Gauss-Newton products so far",
         ),
         Column(
-            name="cases_gradient", type=int, unit="cases", metric="cost/cases_gradient",
+            name="cases_gradient", type=int, unit="cases", cumulative=True, metric="cost/cases_gradient",
             meaning="cases used so far for the gradient, repeated ones included",
         ),
         Column(
-            name="cases_curvature", type=int, unit="cases", metric="cost/cases_curvature",
+            name="cases_curvature", type=int, unit="cases", cumulative=True, metric="cost/cases_curvature",
             meaning="cases used so far for the curvature, repeated ones included",
         ),
         Column(
-            name="distinct_cases", type=int, unit="cases", metric="cost/distinct_cases",
+            name="distinct_cases", type=int, unit="cases", cumulative=True, metric="cost/distinct_cases",
             label="distinct cases touched", meaning="training cases used at least once",
         ),
         Column(
@@ -163,13 +165,19 @@ def row(values: Mapping[str, Any]) -> Row:
     return {name: None if values.get(name) is None else column.type(values[name]) for name, column in COLUMNS.items()}
 
 
+def arrow_schema() -> pa.Schema:
+    """The columns with their types in Arrow."""
+    import pyarrow as pa
+
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    return pa.schema([(name, types[column.type]) for name, column in COLUMNS.items()])
+
+
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
     """Rows as an Arrow table with fixed column types, missing entries null."""
     import pyarrow as pa
 
-    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    schema = pa.schema([(name, types[column.type]) for name, column in COLUMNS.items()])
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema())
 
 
 def import_writers() -> None:

@@ -19,7 +19,7 @@ from hfbench.errors import HfbenchError, StoreError
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
-from hfbench.records.run_folder import RunFolder
+from hfbench.records.run_folder import COMPLETE, RunFolder
 from hfbench.runs.batch_replay import plans
 from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
@@ -44,8 +44,8 @@ def attempt(
     message and its place; the traceback is in error.txt next to the result. After `limit` wall seconds from its first
     step a run is left with a checkpoint, and the outcome is ""; `start` are the seconds before that step.
     """
-    result = folder.result() or {}
-    if folder.is_complete():
+    result = folder.sound_result(spec.config()) or {}
+    if result.get("outcome") in COMPLETE:
         return result
     before = str(result.get("error") or "")
     try:
@@ -69,6 +69,7 @@ def record_failure(
 ) -> dict[str, Any]:
     """Writes and returns the result of a run that could not be made; `cause` as in `failure_causes`."""
     result = identity(spec, folder.key, study) | {"outcome": "failed", "cause": cause, "error": error}
+    folder.create(spec.config())  # it may have ended before it had one
     folder.fail(result, details)
     return result
 
@@ -94,7 +95,7 @@ def _recorded(spec: RunSpec, folder: RunFolder) -> list[BatchPlan] | None:
     if not spec.follows:
         return None
     followed = folder.beside(spec.follows)
-    if not followed.trace_path.exists():
+    if not followed.is_complete():
         raise StoreError(
             f"{spec.name} replays the batches of {spec.method.batches_of}, whose run {spec.follows} has no trace: "
             "it must have ended without failing first."

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfbench.execution.pool import Pool
+from hfbench.records.recorded_study import set_aside
 from hfbench.records.run_folder import RunFolder
 from hfbench.sweep.mlflow_log import TrialLogger
 from hfbench.sweep.outcome import TaskOutcome
@@ -48,6 +49,8 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
         for spec in [task.spec(trial.params, seed)]
     }
     again: dict[int, dict[int, dict[str, float]]] = {trial.index: {} for trial in [trials[0], *chosen]}
+    for line in set_aside({key: spec for key, (_, spec) in specs.items()}, pool.setting.results):
+        watcher.say(line)
     done = sum(pool.setting.folder(key).is_complete() for key in specs)
     watcher.retests(tuning, len(specs), done)
     for result in pool.results({key: spec for key, (_, spec) in specs.items()}):

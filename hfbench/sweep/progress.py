@@ -32,6 +32,10 @@ class Watcher(Protocol):
         """A run of the re-test has ended."""
         ...
 
+    def say(self, line: str) -> None:
+        """A line about neither."""
+        ...
+
 
 @contextmanager
 def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
@@ -62,6 +66,9 @@ class TrialLines:
     def retested(self, tuning: Tuning) -> None:
         pass
 
+    def say(self, line: str) -> None:
+        self.console.print(escape(line), highlight=False, soft_wrap=True)
+
 
 class TrialBars(Progress):
     """A bar for each task, below the lines of the trials."""
@@ -86,6 +93,9 @@ class TrialBars(Progress):
 
     def retested(self, tuning: Tuning) -> None:
         self.advance(self.bars[tuning.task.name])
+
+    def say(self, line: str) -> None:
+        self.lines.say(line)
 
 
 def describe_trial(tuning: Tuning, trial: Trial) -> str:

@@ -137,3 +137,36 @@ def test_records_made_otherwise_are_counted_and_left_out(results: Path, tmp_path
     assert "2 records of this study made by another version" in str(caught.value)
     assert f"`hfbench run {study.source} --results {results}` runs them" in str(caught.value)
     assert written(results) == written_before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_damaged_record_is_named_left_out_and_made_again(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    run_quietly(study, results)
+    whole = pd.read_parquet(folder_of(results) / "runs.parquet")
+    key = specs(study)["shf", 1].key()
+    file = results / "runs" / key / "result.json"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b'"seed": 1', b'"seed": 7'))
+
+    _, screen = compare_quietly(study, results)
+    line = (
+        f"shf/tiny-curves/s1 is set aside: runs/{key}: result.json must have the sha256 that manifest.json lists, but "
+        "has another. The same command of `hfbench run` makes it again."
+    )
+    assert line in screen
+    assert f"1 of 4 runs are not recorded; `hfbench run {study.source} --results {results}` runs them:" in screen
+    assert line in (folder_of(results) / "report.md").read_text().replace("\\", "")
+    left = pd.read_parquet(folder_of(results) / "runs.parquet")
+    pd.testing.assert_frame_equal(left, whole[whole["key"] != key].reset_index(drop=True))
+    assert file.exists()  # to be looked at
+
+    status, screen = run_quietly(study, results)
+    assert status == 0
+    assert f"shf/tiny-curves/s1 is set aside in {results / 'set-aside' / key}-1: runs/{key}: result.json" in screen
+    assert b'"seed": 7' in (results / "set-aside" / f"{key}-1" / "result.json").read_bytes()
+    made = json.loads(file.read_text())
+    measured = ("peak_memory", "seconds", "seconds_to_target", "versions")
+    same = {name: value for name, value in json.loads(before).items() if name not in measured}
+    assert same.items() <= made.items()
+    assert "set aside" not in run_quietly(study, results)[1]

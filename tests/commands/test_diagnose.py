@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from support.made_records import records
 from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
 
 from hfbench import registry
@@ -204,6 +205,18 @@ def test_a_run_that_has_not_ended_and_a_study_without_runs_are_refused(tmp_path:
         diagnose_run("abcd", tmp_path, Console(file=io.StringIO()))
     with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded"):
         diagnosed(tiny(tmp_path), tmp_path)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    folder = next(iter(records(study, tmp_path).values()))
+    (folder.path / "config.json").write_text("[" * 10_000)
+    screen = io.StringIO()
+    diagnose_study(study, tmp_path, None, Console(file=screen, width=80))
+    assert "tiny: 3 runs looked at" in screen.getvalue()
+    assert f"is set aside: runs/{folder.key}: config.json must have the sha256" in screen.getvalue()
+    with pytest.raises(StoreError, match=r"cannot be used: runs/.* config.json must have the sha256"):
+        diagnose_run(folder.key, tmp_path, Console(file=io.StringIO()))
 
 
 def test_a_baseline_is_asked_only_what_it_can_show(tmp_path: Path) -> None:

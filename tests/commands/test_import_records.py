@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.made_records import records
 from support.shards import comparisons, imported, shard
 from support.tiny_study import run_quietly, specs, tiny, uses_mlflow
 
@@ -72,6 +73,37 @@ def test_a_run_that_was_interrupted_elsewhere_goes_on_here(tmp_path: Path) -> No
     with pytest.raises(StoreError, match="none of the 4 runs of tiny is recorded"):
         imported(study, tmp_path / "here", tmp_path / "there")  # nothing to judge yet
     assert RunFolder(tmp_path / "here", spec.key()).load_checkpoint() == {"rows": []}
+
+
+def test_a_damaged_record_of_a_shard_is_named_and_the_others_are_taken(tmp_path: Path) -> None:
+    study, here = tiny(tmp_path), tmp_path / "here"
+    torn, *whole = records(study, tmp_path / "shard").values()
+    (torn.path / "result.json").write_bytes((torn.path / "result.json").read_bytes()[:-9])
+    status, text = imported(study, here, tmp_path / "shard")
+    assert status == 1
+    assert f"is left out: {torn.path}: result.json must have the sha256 that manifest.json lists" in text
+    assert f"{tmp_path / 'shard'}: 3 of 3 runs of tiny taken" in text
+    assert not RunFolder(here, torn.key).path.exists()
+    assert all(RunFolder(here, folder.key).contents() == folder.contents() for folder in whole)
+
+    records(study, tmp_path / "sound")
+    assert imported(study, here, tmp_path / "sound")[0] == 0
+    RunFolder(here, torn.key).trace_path.unlink()  # a damaged record here gives way to a sound one
+    assert imported(study, here, tmp_path / "sound")[0] == 0
+    assert not (here / "set-aside" / f"{torn.key}-1" / "trace.parquet").exists()
+    assert RunFolder(here, torn.key).fault() == ""
+
+
+def test_a_damaged_archive_is_refused_whole(tmp_path: Path) -> None:
+    study, file = tiny(tmp_path), tmp_path / "all.parquet"
+    records(study, tmp_path / "whole")
+    export_study(study, tmp_path / "whole", None, Console(file=io.StringIO()), file)
+    held = bytearray(file.read_bytes())
+    held[len(held) // 2] ^= 1
+    file.write_bytes(bytes(held))
+    with pytest.raises(StoreError, match="must be an archive written by `hfbench export`, but"):
+        imported(study, tmp_path / "here", file)
+    assert not (tmp_path / "here").exists()
 
 
 def test_foreign_sources_are_refused_before_anything_is_written(tmp_path: Path) -> None:

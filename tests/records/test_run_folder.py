@@ -4,26 +4,108 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.made_records import pictures, record, result_of, rows_of
+from support.tiny_study import specs, tiny
 
+from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records.run_folder import RunFolder
 
 
-def test_results_are_the_last_thing_written_and_leave_no_scratch(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, "abc")
-    folder.create({"a": 1})
+@pytest.fixture
+def run(tmp_path: Path) -> RunSpec:
+    return specs(tiny(tmp_path))["hf", 0]
+
+
+def finish(folder: RunFolder, run: RunSpec) -> None:
+    folder.finish(rows_of(run), result_of(run, folder.key, rows_of(run), "tiny"), pictures())
+
+
+def test_results_are_the_last_thing_written_and_leave_no_scratch(tmp_path: Path, run: RunSpec) -> None:
+    folder = RunFolder(tmp_path, run.key())
+    folder.create(run.config())
     assert folder.result() is None
     assert not folder.is_complete()
     folder.save_checkpoint({"x": torch.ones(2)})
     folder.report({"name": "n"})
-    folder.finish([{"iteration": 0}], {"outcome": "budget", "error": None})
+    finish(folder, run)
     assert folder.is_complete()
-    assert sorted(os.listdir(folder.path)) == ["config.json", "result.json", "trace.parquet"]
+    files = ["config.json", "examples.npz", "manifest.json", "result.json", "trace.parquet"]
+    assert sorted(os.listdir(folder.path)) == files
+
+
+@pytest.mark.parametrize("failed_before", [False, True])
+def test_a_process_that_dies_at_any_write_leaves_a_run_that_goes_on(
+    tmp_path: Path, run: RunSpec, monkeypatch: pytest.MonkeyPatch, failed_before: bool
+) -> None:
+    """Before the result is written the run has not ended, and its checkpoint is there; then its record is sound."""
+    folder, states = RunFolder(tmp_path, run.key()), []
+    folder.create(run.config())
+    folder.save_checkpoint({"x": torch.ones(2)})
+    identity = {"key": folder.key, "task": run.task, "method": "hf", "seed": 0, "study": "tiny", "threads": 1}
+    if failed_before:
+        folder.fail({**identity, "versions": {}, "outcome": "failed", "error": "boom"}, "details")
+        folder.create(run.config())
+        folder.reopen()
+    replace, unlink = os.replace, Path.unlink
+
+    def look() -> None:
+        states.append((folder.result() is not None, folder.load_checkpoint() is not None, folder.fault()))
+
+    def replaced(*of: Any) -> None:
+        look()
+        replace(*of)
+        look()
+
+    def unlinked(path: Path, **how: Any) -> None:
+        unlink(path, **how)
+        look()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replaced)
+        patch.setattr(Path, "unlink", unlinked)
+        finish(folder, run)
+    assert len(states) >= 10
+    assert all(fault == "" and (ended or resumable) for ended, resumable, fault in states)
+    assert [ended for ended, _, _ in states] == sorted(ended for ended, _, _ in states)
+    assert states[-1] == (True, False, "")
+
+
+def test_the_checkpoint_of_another_run_counts_as_none(tmp_path: Path) -> None:
+    own, other = RunFolder(tmp_path, "abc"), RunFolder(tmp_path, "abd")
+    for folder in (own, other):
+        folder.create({})
+    other.save_checkpoint({"x": torch.ones(2)})
+    shutil.copy(other.path / "checkpoint.pt", own.path / "checkpoint.pt")
+    assert own.load_checkpoint() is None
+    assert other.load_checkpoint() is not None
+
+
+def test_a_damaged_record_is_set_aside_by_what_writes_there(tmp_path: Path, run: RunSpec) -> None:
+    folder, sound = RunFolder(tmp_path, run.key()), record(run, tmp_path / "elsewhere").contents()
+    for n, write in enumerate((lambda: folder.create(run.config()), lambda: folder.put(sound)), start=1):
+        folder.put(sound)
+        (folder.path / "result.json").write_text("{")
+        assert not folder.is_complete()
+        write()
+        assert folder.fault() == ""
+        assert (tmp_path / "set-aside" / f"{run.key()}-{n}" / "result.json").read_text() == "{"
+    assert folder.contents() == sound
+
+
+def test_contents_that_are_put_replace_all_files(tmp_path: Path, run: RunSpec) -> None:
+    sound, folder = record(run, tmp_path / "elsewhere").contents(), RunFolder(tmp_path, run.key())
+    folder.create({})
+    folder.save_checkpoint({})
+    folder.put(sound)
+    assert folder.contents() == sound
+    assert sorted(os.listdir(folder.path)) == sorted(sound.files)
 
 
 def test_a_checkpoint_cannot_execute_code(tmp_path: Path) -> None:
@@ -55,4 +137,6 @@ def test_a_result_that_is_no_json_is_said(tmp_path: Path) -> None:
     folder.create({})
     (folder.path / "result.json").write_text("{")
     with pytest.raises(StoreError, match="must be readable JSON"):
-        folder.is_complete()
+        folder.result()
+    assert not folder.is_complete()
+    assert "result.json must be readable JSON" in folder.fault()

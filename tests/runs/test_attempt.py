@@ -125,7 +125,7 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, method: str, monkeypat
     unlike = {name for name in result if result[name] != whole[name]}
     assert unlike <= {"seconds", "seconds_to_target", "peak_memory"}
     files = sorted(path.name for path in folder.path.iterdir())
-    assert files == ["config.json", "examples.npz", "result.json", "trace.parquet"]
+    assert files == ["config.json", "examples.npz", "manifest.json", "result.json", "trace.parquet"]
 
 
 def test_a_complete_run_is_not_repeated_but_a_failed_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

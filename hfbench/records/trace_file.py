@@ -1,0 +1,113 @@
+"""Trace files: read whole, with the declared columns, and checked against the run that they are of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfbench.config.measures import costs
+from hfbench.errors import StoreError
+from hfbench.records.files import decoding
+from hfbench.records.trace import COLUMNS, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Fields of a result that repeat an entry of the last row, with the column of that entry.
+OF_LAST_ROW = {
+    **{cost.spent: cost.column for cost in costs().values() if not cost.per_case},
+    "iterations": "iteration", "final_test_error": "test_error", "final_validation_error": "validation_error",
+}  # fmt: skip
+
+
+def trace_bytes(table: pa.Table) -> bytes:
+    """The contents of a trace file."""
+    import pyarrow.parquet
+
+    sink = BytesIO()
+    pyarrow.parquet.write_table(table, sink)
+    return sink.getvalue()
+
+
+def read_trace(source: Path | bytes, name: str = "", columns: Sequence[str] | None = None) -> pa.Table:
+    """The trace in a file, or in the contents of one that is called `name`: these columns, or all.
+
+    Columns that a later version added are null. Raises StoreError for a file that cannot be read or has other columns.
+    """
+    import pyarrow.parquet
+
+    with decoding(name or str(source), "a readable trace"):
+        opened = BytesIO(source) if isinstance(source, bytes) else source
+        table = pyarrow.parquet.read_table(opened, columns=columns, use_threads=False)
+        table.validate(full=True)
+        return completed(table, columns or tuple(COLUMNS))
+
+
+def completed(table: pa.Table, names: Sequence[str] = tuple(COLUMNS)) -> pa.Table:
+    """The table with these columns of a trace. Raises ValueError for columns that no trace has."""
+    import pyarrow as pa
+
+    schema = arrow_schema()
+    for field in table.schema:
+        if table.schema.names.count(field.name) > 1 or not schema.names.count(field.name):
+            raise ValueError(f"it has a column {field.name!r}, which a trace has not")
+        if field.type != schema.field(field.name).type:
+            raise ValueError(f"its column {field.name!r} must hold {schema.field(field.name).type}, not {field.type}")
+    there = set(table.schema.names)
+    columns = {name: table[name] if name in there else pa.nulls(len(table), schema.field(name).type) for name in names}
+    return pa.table(columns)
+
+
+def check_trace(table: pa.Table, result: Mapping[str, Any], target: float) -> None:
+    """Raises StoreError if a trace is not that of a run with this result and target."""
+    if not len(table):
+        raise StoreError("trace.parquet must have a row for the state before the first step, but has none.")
+    _check_order(table)
+    last = table.slice(len(table) - 1).to_pylist()[0]
+    for field, column in OF_LAST_ROW.items():
+        if not _is_same(last[column], result.get(field)):
+            raise StoreError(
+                f"trace.parquet must end where result.json does, but its last {column} is {last[column]!r} and "
+                f"{field} is {result.get(field)!r}."
+            )
+    _check_reached(table, result, target)
+
+
+def _check_order(table: pa.Table) -> None:
+    """Iterations increase, and costs are counted on from row to row."""
+    import numpy as np
+
+    for column in COLUMNS.values():
+        if column.name != "iteration" and not column.cumulative:
+            continue
+        entries = table[column.name]
+        if column.name == "iteration" and entries.null_count:
+            raise StoreError("trace.parquet must number its rows, but some have no iteration.")
+        values = entries.drop_null().to_numpy()
+        steps = np.diff(values)
+        if not (np.isfinite(values).all() and (values >= 0).all() and (steps >= 0).all()):
+            raise StoreError(f"trace.parquet must count {column.name} from 0 without ever decreasing, but does not.")
+        if column.name == "iteration" and not (steps > 0).all():
+            raise StoreError("trace.parquet must number its rows in order, but an iteration occurs twice.")
+
+
+def _check_reached(table: pa.Table, result: Mapping[str, Any], target: float) -> None:
+    """Costs to the target are those of one row after a step, whose test error is at the target."""
+    told = {cost.column: result.get(name) for name, cost in costs().items() if not cost.per_case}
+    if all(value is None for value in told.values()):
+        return
+    rows = table.slice(1).select([*told, "test_error"]).to_pylist()
+    if not any(
+        row["test_error"] is not None and row["test_error"] <= target and told.items() <= row.items() for row in rows
+    ):
+        raise StoreError("trace.parquet must have a row at the target with the costs of result.json, but has none.")
+
+
+def _is_same(entry: Any, told: Any) -> bool:
+    """True if an entry of the trace is what the result says; JSON has null for a number that is not finite."""
+    if isinstance(entry, float) and not math.isfinite(entry):
+        return told is None
+    return bool(entry == told)

@@ -1,0 +1,251 @@
+"""Validation of a run's record: the files must be those of the manifest, and fit the schema and each other.
+
+A record of an earlier version has no manifest and is validated by the schema alone. Every function raises StoreError
+with the file, the field, what must hold and what was found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any
+
+from hfbench.config.measures import costs
+from hfbench.errors import StoreError
+from hfbench.records.files import decoding, json_bytes, json_object
+from hfbench.records.trace import COLUMNS
+from hfbench.records.trace_file import check_trace, read_trace
+
+COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
+OUTCOMES = (*COMPLETE, "failed")
+CAUSES = (None, "method", "machine")  # of a failed run; earlier versions named none
+LARGEST = 1e300  # of a number: beyond it sums and squares overflow
+ANOTHER = "must hold the run of its name, but its config.json is another's."
+MANIFEST = "manifest.json"
+EXAMPLES = ("originals", "reconstructions", "errors")
+ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
+
+
+# ---------------------------------------------------------------- a whole record
+
+
+def manifest_of(files: Mapping[str, bytes]) -> bytes:
+    """The manifest of a record: the sha256 of each of its files."""
+    return json_bytes({"sha256": {name: hashlib.sha256(held).hexdigest() for name, held in sorted(files.items())}})
+
+
+def check_record(key: str, files: Mapping[str, bytes]) -> None:
+    """Raises StoreError unless the files, by name, are the record of the run with this key, which has ended."""
+    listed = _check_manifest(files)
+    config = json_object(_held(files, "config.json"), "config.json")
+    result = json_object(_held(files, "result.json"), "result.json")
+    check_config(config)
+    check_result(result, key, config)
+    if result["outcome"] in COMPLETE:
+        check_trace(read_trace(_held(files, "trace.parquet"), "trace.parquet"), result, config["target"])
+    if "examples.npz" in files and "examples.npz" not in listed:
+        read_examples(files["examples.npz"], "examples.npz")
+
+
+def check_planned(key: str, files: Mapping[str, bytes], planned: Mapping[str, Any]) -> None:
+    """Raises StoreError unless the files are the record of the planned run, or what there is of it before its end."""
+    if "result.json" in files:
+        check_record(key, files)
+    if not same_settings(json_object(_held(files, "config.json"), "config.json"), planned):
+        raise StoreError(ANOTHER)
+
+
+def _held(files: Mapping[str, bytes], name: str) -> bytes:
+    if name not in files:
+        raise StoreError(f"{name} must be there, but is not.")
+    return files[name]
+
+
+def _check_manifest(files: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """The checksums that the manifest lists, by file; none where there is no manifest."""
+    if MANIFEST not in files:
+        return {}
+    listed = json_object(files[MANIFEST], MANIFEST).get("sha256")
+    if not isinstance(listed, Mapping):
+        raise StoreError(f"{MANIFEST} must list the sha256 of each file, but does not.")
+    for name, stated in listed.items():
+        if name not in files:
+            raise StoreError(f"{name} must be there, since {MANIFEST} lists it, but is not.")
+        if hashlib.sha256(files[name]).hexdigest() != stated:
+            raise StoreError(f"{name} must have the sha256 that {MANIFEST} lists, but has another.")
+    return listed
+
+
+# ---------------------------------------------------------------- configuration
+
+Kind = tuple[str, Callable[[Any], bool]]  # what a value must be, in words and as a test
+
+
+def _is_number(value: Any) -> bool:
+    """True for a finite number; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_table(value: Any, holds: Callable[[Any], bool] = lambda entry: True) -> bool:
+    """True for a mapping whose every entry passes the test."""
+    return isinstance(value, Mapping) and all(holds(entry) for entry in value.values())
+
+
+TEXT: Kind = ("text", lambda value: isinstance(value, str))
+NUMBER: Kind = ("a number", _is_number)
+AMOUNT: Kind = ("a number from 0", lambda value: _is_number(value) and value >= 0)
+COUNT: Kind = ("a whole number from 0", _is_count)
+TABLE: Kind = ("a table", _is_table)
+PART: Kind = ("a part", lambda value: _is_table(value) and isinstance(value.get("use"), str))
+LIMITS: Kind = (
+    "a table of numbers above 0",
+    lambda value: _is_table(value, lambda limit: _is_number(limit) and limit > 0),
+)
+SWITCHES: Kind = (
+    "a table of numbers and truth values",
+    lambda value: _is_table(value, lambda entry: isinstance(entry, bool) or _is_number(entry)),
+)
+VERSIONS: Kind = ("a table of texts", lambda value: _is_table(value, lambda version: isinstance(version, str)))
+
+
+def _maybe(kind: Kind) -> Kind:
+    words, holds = kind
+    return f"{words} or null", lambda value: value is None or holds(value)
+
+
+def _among(*values: Any) -> Kind:
+    return f"one of {', '.join(map(str, values))}", lambda value: isinstance(value, str | None) and value in values
+
+
+CONFIG: Mapping[str, Kind] = {
+    "task": TEXT, "task_settings": PART, "method": TABLE, "seed": COUNT, "budget": LIMITS, "target": NUMBER,
+}  # fmt: skip
+METHOD: Mapping[str, Kind] = {"name": TEXT, "optimizer": _maybe(PART), "globalization": SWITCHES, "max_inner": COUNT}
+
+
+def check_config(config: Mapping[str, Any], file: str = "config.json") -> None:
+    """Raises StoreError unless this is the configuration of a run."""
+    _check(config, CONFIG, file)
+    _check(config["method"], METHOD, f"{file}: method")
+    if config["method"]["optimizer"] is None:
+        _check(config["method"], {"solver": PART, "preconditioner": PART}, f"{file}: method")
+
+
+def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
+    """True if two runs have the same settings, except for the key of the run whose batches they replay."""
+    return _comparable(config or {}) == _comparable(planned)
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with defaults for those that were added after the record was made."""
+    method = config.get("method")
+    known = method if isinstance(method, Mapping) else {}
+    return {"device": "cpu", **config, "follows": "", "method": {**ADDED, **known}}
+
+
+# ---------------------------------------------------------------- result
+
+_COSTS: Mapping[str, Kind] = {
+    **{cost.spent: _maybe(AMOUNT) for cost in costs().values()},
+    **{name: _maybe(AMOUNT) for name in costs()},
+}
+RESULT: Mapping[str, Kind] = {
+    "key": TEXT, "study": TEXT, "task": TEXT, "method": TEXT, "seed": COUNT, "threads": COUNT, "versions": VERSIONS,
+    "outcome": _among(*OUTCOMES),
+}  # fmt: skip
+RESULT_OF_COMPLETE: Mapping[str, Kind] = {
+    "error": _maybe(TEXT), **_COSTS, "work": AMOUNT, "seconds": AMOUNT, "iterations": COUNT,
+    "final_test_error": _maybe(NUMBER), "final_validation_error": _maybe(NUMBER), "final_objective": _maybe(NUMBER),
+    "peak_memory": _maybe(AMOUNT),
+}  # fmt: skip
+
+
+def check_result(result: Mapping[str, Any], key: str, config: Mapping[str, Any], file: str = "result.json") -> None:
+    """Raises StoreError unless this is the result of the run with this key and configuration."""
+    _check(result, RESULT, file)
+    identity = {"key": key, "task": config["task"], "method": config["method"]["name"], "seed": config["seed"]}
+    for name, value in identity.items():
+        if result[name] != value:
+            raise StoreError(f"{file}: {name} must be {_shown(value)}, as of this run, but is {_shown(result[name])}.")
+    if result["outcome"] == "failed":
+        _check({"cause": None, **result}, {"error": TEXT, "cause": _among(*CAUSES)}, file)
+        return
+    _check(result, RESULT_OF_COMPLETE, file)
+    _check_target(result, file)
+
+
+def _check_target(result: Mapping[str, Any], file: str) -> None:
+    """Costs to the target are there if it was reached, and are at most those of the whole run."""
+    reached = result["work_to_target"] is not None
+    if result["outcome"] != "diverged" and reached != (result["outcome"] == "reached"):
+        found = "a number" if reached else "null"
+        raise StoreError(f"{file}: work_to_target of a run with outcome {result['outcome']} must not be {found}.")
+    if result["outcome"] != "diverged":
+        _check(result, {"final_test_error": NUMBER, "final_validation_error": NUMBER}, file)
+    for name, cost in costs().items():
+        spent, to_target = result[cost.spent], result[name]
+        if to_target is not None and (spent is None or to_target > spent):
+            raise StoreError(f"{file}: {name} must be at most {cost.spent}, but is {_shown(to_target)}.")
+
+
+def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], where: str) -> None:
+    for name, (words, holds) in schema.items():
+        if name not in values:
+            raise StoreError(f"{where}: {name} must be given, but is not.")
+        if not holds(values[name]):
+            raise StoreError(f"{where}: {name} must be {words}, but is {_shown(values[name])}.")
+
+
+def _shown(value: Any) -> str:
+    """A value from a file, short and without signs that a terminal would act on."""
+    return reprlib.repr(value)
+
+
+# ---------------------------------------------------------------- pictures of test cases
+
+
+def read_examples(held: bytes, file: str) -> dict[str, Any]:
+    """The arrays of `RunFolder.finish`. Raises StoreError for anything else."""
+    import numpy as np
+
+    with decoding(file, "a readable file of arrays"), np.load(BytesIO(held), allow_pickle=False) as arrays:
+        found = dict(arrays)
+    shapes = {name: found[name].shape for name in EXAMPLES if name in found}
+    pictures = shapes.get("originals", ())
+    wanted = {"originals": pictures, "reconstructions": pictures, "errors": pictures[:1]}
+    numbers = all(array.dtype.kind == "f" for array in found.values())
+    if found.keys() != wanted.keys() or shapes != wanted or len(pictures) != 3 or not numbers:
+        raise StoreError(f"{file} must hold pictures, their reconstructions and errors, but does not.")
+    return found
+
+
+# ---------------------------------------------------------------- progress of a run
+
+_OF_COLUMN: Mapping[type, Kind] = {
+    int: _maybe(("a whole number", lambda value: _is_number(value) and value % 1 == 0)),
+    float: _maybe(NUMBER),
+    str: _maybe(TEXT),
+}
+PROGRESS: Mapping[str, Kind] = {
+    **{name: _OF_COLUMN[column.type] for name, column in COLUMNS.items()},
+    "iteration": COUNT, "name": TEXT, "target": NUMBER, "spent": AMOUNT,
+}  # fmt: skip
+
+
+def checked_progress(report: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The report of a run's progress with all that observers show, or None if it is no report.
+
+    `name` stands for the run's if it is not given. A test error that JSON could not hold is not a number.
+    """
+    full = {"name": name, "target": math.nan, "spent": 0.0, **report}
+    known = {field: PROGRESS[field] for field in PROGRESS if field in report}
+    if "iteration" not in known or not all(holds(report[field]) for field, (_, holds) in known.items()):
+        return None
+    return full | ({"test_error": math.nan} if full.get("test_error", 0.0) is None else {})
