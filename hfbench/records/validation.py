@@ -244,8 +244,8 @@ def checked_progress(report: Mapping[str, Any], name: str) -> dict[str, Any] | N
 
     `name` stands for the run's if it is not given. A test error that JSON could not hold is not a number.
     """
-    full = {"name": name, "target": math.nan, "spent": 0.0, **report}
     known = {field: PROGRESS[field] for field in PROGRESS if field in report}
     if "iteration" not in known or not all(holds(report[field]) for field, (_, holds) in known.items()):
         return None
-    return full | ({"test_error": math.nan} if full.get("test_error", 0.0) is None else {})
+    error = {"test_error": math.nan} if report.get("test_error", 0.0) is None else {}
+    return {"name": name, **({"target": math.nan} if "test_error" in report else {}), **report, **error}

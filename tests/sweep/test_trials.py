@@ -79,7 +79,6 @@ def test_a_process_that_slept_goes_on_without_what_another_has_taken_over(
         "UPDATE trial_user_attributes SET value_json = '\"x\"' WHERE key = 'index'",
         "DELETE FROM trial_user_attributes WHERE key = 'token'",
         "UPDATE trials SET state = 'LOST'",
-        "DROP TABLE trial_params",
     ],
 )
 def test_a_storage_that_was_changed_is_one_message(tmp_path: Path, change: str) -> None:
