@@ -83,7 +83,7 @@ class RecordedStudy:
         path = self.folder(key).trace_path
         if not path.exists():
             return math.nan
-        errors = read_trace(path, columns=["validation_error", "test_error"]).to_pandas().dropna()
+        errors = read_trace(path, columns=["validation_error", "test_error"]).to_pandas(use_threads=False).dropna()
         return float(errors["test_error"][errors["validation_error"].idxmin()]) if len(errors) else math.nan
 
     @cached_property
@@ -144,7 +144,7 @@ class RecordedStudy:
     def traces(self, task: str) -> dict[tuple[str, int], pd.DataFrame]:
         """The traces of a task's runs by method and seed; a run that failed has none."""
         return {
-            (spec.method.name, spec.seed): read_trace(path).to_pandas()
+            (spec.method.name, spec.seed): read_trace(path).to_pandas(use_threads=False)
             for key, spec in self.specs.items()
             if spec.task == task and key in self.ended and (path := self.folder(key).trace_path).exists()
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def row(values: Mapping[str, Any]) -> Row:
     return {name: None if values.get(name) is None else column.type(values[name]) for name, column in COLUMNS.items()}
 
 
+@cache
 def arrow_schema() -> pa.Schema:
     """The columns with their types in Arrow."""
     import pyarrow as pa

@@ -37,11 +37,12 @@ def read_trace(source: Path | bytes, name: str = "", columns: Sequence[str] | No
 
     Columns that a later version added are null. Raises StoreError for a file that cannot be read or has other columns.
     """
+    import pyarrow as pa
     import pyarrow.parquet
 
     with decoding(name or str(source), "a readable trace"):
-        opened = BytesIO(source) if isinstance(source, bytes) else source
-        table = pyarrow.parquet.read_table(opened, columns=columns, use_threads=False)
+        held = source if isinstance(source, bytes) else source.read_bytes()
+        table = pyarrow.parquet.ParquetFile(pa.BufferReader(held)).read(columns, use_threads=False)
         table.validate(full=True)
         return completed(table, columns or tuple(COLUMNS))
 
@@ -51,12 +52,14 @@ def completed(table: pa.Table, names: Sequence[str] = tuple(COLUMNS)) -> pa.Tabl
     import pyarrow as pa
 
     schema = arrow_schema()
+    if table.schema.equals(schema):
+        return table
+    there = table.schema.names
     for field in table.schema:
-        if table.schema.names.count(field.name) > 1 or not schema.names.count(field.name):
+        if there.count(field.name) > 1 or field.name not in COLUMNS:
             raise ValueError(f"it has a column {field.name!r}, which a trace has not")
         if field.type != schema.field(field.name).type:
             raise ValueError(f"its column {field.name!r} must hold {schema.field(field.name).type}, not {field.type}")
-    there = set(table.schema.names)
     columns = {name: table[name] if name in there else pa.nulls(len(table), schema.field(name).type) for name in names}
     return pa.table(columns)
 
