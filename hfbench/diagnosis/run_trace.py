@@ -41,7 +41,9 @@ class Run:
         """A run that has ended. Raises StoreError where its files cannot be read."""
         import pandas as pd
 
-        rows = read_trace(folder.trace_path).to_pandas(use_threads=False) if folder.trace_path.exists() else pd.DataFrame()
+        rows = (
+            read_trace(folder.trace_path).to_pandas(use_threads=False) if folder.trace_path.exists() else pd.DataFrame()
+        )
         return cls(name, method, folder.result() or {}, rows.iloc[1:].reset_index(drop=True))
 
     def __len__(self) -> int:

@@ -1,13 +1,16 @@
 """Archives: what is exported is compared elsewhere, and under another version of the code, to the same bytes."""
 
 import io
+import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from rich.console import Console
+from support.made_records import records
 from support.tiny_study import results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench.commands import export
@@ -190,3 +193,49 @@ def test_a_key_in_an_archive_is_no_path(made: tuple[Study, Path, Path], results:
     pq.write_table(pq.read_table(file).from_pylist(rows, schema=pq.read_table(file).schema), other)
     with pytest.raises(Exception, match="must be letters"):
         compared(study, results, other)
+
+
+def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
+    """As by a tool that rewrites the file and keeps its metadata."""
+    import pyarrow.parquet as pq
+
+    study, file = tiny(tmp_path), tmp_path / "tiny.parquet"
+    planned = {spec.key(): spec for spec in specs(study).values()}
+    records(study, tmp_path / "results")
+    export.export_study(study, tmp_path / "results", None, Console(file=io.StringIO()), file)
+    assert archive.archived_contents(file, planned).keys() == planned.keys()
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[0]["result"] = rows[0]["result"].replace('"final_objective": 0.5', '"final_objective": 0.4')
+    pq.write_table(table.from_pylist(rows, schema=table.schema), file)
+    with pytest.raises(StoreError, match="its contents do not have the sha256 that it states"):
+        archive.archived_contents(file, planned)
+    pq.write_table(table.from_pylist(rows, schema=table.schema.remove_metadata()), file)  # of an earlier version
+    assert archive.archived_contents(file, planned).keys() == planned.keys()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("result", '{"outcome": "reached"}', "run 1 of 4 is damaged: result: key must be given"),
+        ("result", "[" * 50_000, "run 1 of 4 is damaged: result must be readable JSON"),
+        ("config", None, "run 1 of 4 is damaged: config must be readable JSON"),
+        ("config", "{}", "run 1 of 4 is damaged: config: task must be given"),
+        ("ended", math.inf, "run 1 of 4 is damaged: ended must be seconds of the system's clock"),
+        ("trace", None, "run 1 of 4 is damaged: trace must be the rows of a trace, but: some are null"),
+        ("trace", [None], "run 1 of 4 is damaged: trace must be the rows of a trace, but: some are null"),
+        ("trace", [], "run 1 of 4 is damaged: trace.parquet must have a row for the state before the first step"),
+    ],
+)
+def test_a_row_that_is_no_record_is_refused(tmp_path: Path, column: str, value: Any, message: str) -> None:
+    import pyarrow.parquet as pq
+
+    study, file = tiny(tmp_path), tmp_path / "tiny.parquet"
+    records(study, tmp_path / "results")
+    export.export_study(study, tmp_path / "results", None, Console(file=io.StringIO()), file)
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[0][column] = value
+    pq.write_table(table.from_pylist(rows, schema=table.schema), file)
+    with pytest.raises(StoreError, match=re.escape(message)):
+        archive.archived_contents(file, {})
