@@ -223,7 +223,7 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftov
             counts["not_requested"] += 1
         else:
             counts["version" if same_settings(config, spec.config()) else "settings"] += 1
-    return Leftovers(**counts)
+    return Leftovers(counts["settings"], counts["version"], counts["not_requested"])
 
 
 def _keys(results: Path) -> list[str]:
