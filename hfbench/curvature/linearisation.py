@@ -185,7 +185,8 @@ class Linearisation:
         value = self.share.mean(float(self.loss_at.value().mean(dtype=torch.float64)))
         if value - value != 0:
             raise NonFiniteError(
-                f"the loss of a batch must be finite, but is {value}: the model's outputs or targets are not finite."
+                f"the loss of a batch must be finite, but is {value}: the outputs, of up to "
+                f"{float(self.outputs.abs().max()):.3g} in size, or the targets are not finite, or too large for it."
             )
         return value
 

@@ -94,9 +94,15 @@ class Vector(tuple[Tensor, ...]):
         return self
 
     def dots(self, other: Sequence[Tensor]) -> list[float]:
-        """Σ self∘other of every block, in one transfer from an accelerator."""
+        """Σ self∘other of every block, in one transfer from an accelerator.
+
+        In float32 a product may overflow where the blocks are finite; it is then formed in float64.
+        """
         numbers: list[float] = torch.stack([_dot(a, b) for a, b in zip(self, other, strict=True)]).tolist()
-        return numbers
+        return [
+            number if math.isfinite(number) else float(_dot(a.double(), b.double()))
+            for number, a, b in zip(numbers, self, other, strict=True)
+        ]
 
     def dot(self, other: Sequence[Tensor]) -> float:
         """Σ self∘other as a Python float; blocks are summed in float64."""
@@ -114,7 +120,7 @@ class Vector(tuple[Tensor, ...]):
         return math.sqrt(self.dot(self))  # norm kernels add up a block in few partial sums: 1e-4 off for a million
 
     def isfinite(self) -> bool:
-        return math.isfinite(self.norm())
+        return math.isfinite(self.norm()) or all(bool(block.isfinite().all()) for block in self)
 
     def clone(self) -> Vector:
         return self.like(block.clone() for block in self)

@@ -19,10 +19,15 @@ class Diagonal:
     def __init__(self, d: Vector, shift: Shift, exponent: float) -> None:
         m = (d.shift_(shift)) ** exponent
         smallest = float(torch.stack([block.min() for block in m if block.numel()]).min())
-        if not (m.isfinite() and smallest > 0):
+        if not m.isfinite():
             raise NonFiniteError(
-                f"a preconditioner's diagonal must be finite and positive, but its smallest entry is {smallest}; "
-                "a larger damping or a smaller exponent keeps it so."
+                "a preconditioner's diagonal must be finite and positive, but has entries that are infinite or NaN; if "
+                f"inputs or targets are so large that squares overflow in {m[0].dtype}, scale them, or use float64."
+            )
+        if not smallest > 0:
+            raise NonFiniteError(
+                f"a preconditioner's diagonal must be finite and positive, but its smallest entry is {smallest}; a "
+                "larger damping or a smaller exponent keeps it so."
             )
         self.inverse = Vector(block.reciprocal() for block in m)
 

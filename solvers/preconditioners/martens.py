@@ -10,13 +10,16 @@ Cost       one pass of squared gradients per outer iteration
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, final
 
 import torch
 
-from hfbench.parts import Linear, Linearisation, Shift, Within, part
+from hfbench.parts import Linear, Linearisation, Shift, Vector, Within, part
 
 from .diagonal import Diagonal
+
+LARGEST = 1e30  # mean square of a case's gradient where it must be scaled: leaves room for a sum over cases
 
 
 @final
@@ -28,5 +31,14 @@ class Martens:
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 0.75
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Diagonal:
-        mean_square = linearisation.squared_sums(linearisation.residual).mul_(1 / linearisation.n)
+        u, n = linearisation.residual, linearisation.n
+        mean_square = linearisation.squared_sums(u).mul_(1 / n)
+        if not mean_square.isfinite():  # squares of gradients from 1e19 overflow in float32
+            scale = math.sqrt(LARGEST * n / linearisation.squared_norms(u))
+            mean_square = linearisation.squared_sums(u * scale).mul_(1 / n)
+            shift = _times(shift, scale * scale)  # M times a constant, of which no iterate depends
         return Diagonal(mean_square, shift, self.exponent)
+
+
+def _times(shift: Shift, factor: float) -> Shift:
+    return shift * factor if isinstance(shift, Vector) else [factor * number for number in shift]

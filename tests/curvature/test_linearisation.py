@@ -227,3 +227,11 @@ def test_bad_input() -> None:
         Linearisation(model, "logistic", x[:1], t[:1]).variance_along(tuple(model.parameters()))
     with pytest.raises(ConfigError, match="requires_grad"):
         hfbench.linearize(nn.Tanh(), "logistic", x, x)
+
+
+def test_a_loss_that_overflows_is_told_from_outputs_that_are_not_finite() -> None:
+    model, x, t = network((4, 3), 0, torch.float32), inputs_for(5, 4, 1, torch.float32), torch.zeros(5, 3)
+    with pytest.raises(
+        NonFiniteError, match=r"is inf: the outputs, of up to [0-9.]+e\+25 in size, .*or too large for it"
+    ):
+        _ = hfbench.linearize(model, "least-squares", 1e25 * x, t).value

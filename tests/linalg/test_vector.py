@@ -67,6 +67,26 @@ def test_in_place_methods_change_the_blocks_and_return_the_vector() -> None:
     assert np.array_equal(flat(w), b)
 
 
+@pytest.mark.parametrize("largest", [1e15, 1e25, 1e38])
+def test_finite_vectors_of_float32_have_finite_norms_and_products(largest: float) -> None:
+    v = draw([(2, 3), (4,)], 0, torch.float32) * (largest / 10)
+    wide = flat(v)
+    assert v.isfinite()
+    assert v.norm() == pytest.approx(float(np.linalg.norm(wide)), rel=1e-6)
+    assert v.dot(v) == v.inner(v) == pytest.approx(float(wide @ wide), rel=1e-6)
+    assert v.dots(v) == pytest.approx([float(flat(Vector([block])) @ flat(Vector([block]))) for block in v], rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_finite_is_told_by_the_entries(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    assert Vector([torch.full((3,), largest, dtype=dtype)]).isfinite()
+    for bad in (math.inf, -math.inf, math.nan):
+        v = Vector([torch.full((3,), largest, dtype=dtype), torch.tensor([1.0, bad], dtype=dtype)])
+        assert not v.isfinite()
+        assert not math.isfinite(v.norm())
+
+
 def test_clone_and_zeros_share_nothing() -> None:
     v = draw([(2, 2)], 0)
     copy, zeros = v.clone(), v.zeros_like()
@@ -116,7 +136,7 @@ def test_sums_that_are_not_finite_are_values_and_no_errors(blocks: list[float], 
     v = Vector(torch.tensor([value], dtype=torch.float64) for value in blocks)
     ones = Vector(torch.ones(1, dtype=torch.float64) for _ in blocks)
     assert v.dot(ones) == pytest.approx(expected, nan_ok=True)
-    assert not v.isfinite()
+    assert v.isfinite() == all(map(math.isfinite, blocks))
     assert Vector((torch.full((1,), 1e154, dtype=torch.float64),) * 2).norm() > 1e154
 
 

@@ -28,3 +28,19 @@ def test_martens_is_the_damped_mean_square(loss: str) -> None:
     full = flat(Vector(torch.full_like(b, s) for b, s in zip(at.parameters, shift, strict=True)))
     ones = Vector(torch.ones_like(b) for b in at.parameters)
     np.testing.assert_allclose(1 / flat(M.solve(ones)), ((per_case**2).mean(0) + full) ** 0.75, rtol=1e-10)
+
+
+@pytest.mark.parametrize("layout", ["structured", "flat"])
+@pytest.mark.parametrize("size", [1e9, 1e12, 1e14])
+def test_squares_that_overflow_in_float32_give_a_multiple_of_the_diagonal(size: float, layout: str) -> None:
+    """Raw features beside others of about 1: M is that of float64 times a constant, which changes no iterate."""
+    x = inputs_for(8, 4, 1) * torch.tensor([size, 1.0, 1.0, 1.0], dtype=torch.float64)
+    t, model = targets_for("least-squares", 8, 3, 2), network((4, 3), 0)
+    diagonals = []
+    for dtype in (torch.float64, torch.float32):
+        at = Linearisation(model.to(dtype), "least-squares", x.to(dtype), t.to(dtype), layout=layout)
+        M = Martens().build(at, at.layout.spread((0.5, 0.25)), torch.Generator())
+        diagonals.append(1 / flat(M.solve(at.parameters.zeros_like().shift_((1.0,) * len(at.parameters)))))
+    exact, ours = diagonals
+    ratio = ours / exact
+    np.testing.assert_allclose(ratio, np.full_like(ratio, ratio[0]), rtol=1e-4)
