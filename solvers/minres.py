@@ -1,33 +1,28 @@
-"""MINRES for the damped Gauss-Newton system.
+"""MINRES for the damped Gauss-Newton system, in the form of conjugate residuals.
 
 Problem    minimise ‖b - Ax‖ in the M⁻¹ norm over the Krylov spaces, b = -g,
            A = G + mu D + lambda I symmetric; if A is positive definite, its
            limit minimises q(x) = gᵀx + ½ xᵀAx
-Step       Lanczos process, then two rotations, then two vectors:
-           beta⁺w⁺ = Av - alpha w - beta w_old,  v⁺ = M⁻¹w⁺
-           delta2 = c delta + s alpha,  gamma = s delta - c alpha
-           (c⁺, s⁺) takes (gamma, beta⁺) to (gamma2, 0)
-           d⁺ = (v - delta2 d - epsilon d_old)/gamma2,  x ← x + c⁺phi d⁺
-           phi ← s⁺phi
-Curvature  the residual r of the step before has, preconditioned, rᵀAr =
-           curvature·‖r‖² with curvature = -c gamma. The first that is <= 0
-           comes as soon as the Krylov space shows that A is not definite
-q          x_k = c² x'_k + s² x_(k-1) with CG's iterate x'_k, and x'_k differs
-           A-orthogonally from the solution; so, with the gap q(x_(k-1)) -
-           q(x'_k),
-           gap ← gap + ½ phi²/curvature,  q ← q - (1 - s⁴) gap,  gap ← s⁴ gap
-           in scalars alone, as sums of terms of one sign
-Source     Paige and Saunders (1975), in the notation of Choi, Paige and
-           Saunders (2011), section 2; curvature: Liu and Roosta (2022); that
-           q falls: Fong and Saunders (2012), section 2
+Step       beta = zᵀAz/(the zᵀAz before),  p ← z + beta p,  Ap ← Az + beta Ap
+           alpha = zᵀAz/(Ap)ᵀM⁻¹Ap,  x ← x + alpha p
+           r ← r - alpha Ap,  z ← z - alpha M⁻¹Ap
+q          q ← q - alpha (rᵀp - ½ alpha pᵀAp), with the r before
+Rounding   x and r move along the same p, as in CG, so that r, and q with it,
+           stays true to x. With Lanczos vectors and rotations (Paige and
+           Saunders, 1975), which give the same x_k in exact arithmetic, x
+           comes from another recurrence than ‖b - Ax‖. Its error grows by
+           cond(A)², and neither ‖b - Ax‖ nor q tells: Sleijpen, van der Vorst
+           and Modersitzki (2000)
+Curvature  zᵀAz, that of the residual. The first that is <= 0 comes as soon as
+           the Krylov space shows that A is not definite: Liu and Roosta (2022)
+Source     Stiefel (1955); that these are MINRES's x_k if A is positive
+           definite, and that q falls: Fong and Saunders (2012), sections 1, 2
 Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping, M
-           preconditioner; v, w = Mv of the Lanczos process, vᵀw = 1, ⁺ the
-           next; alpha, beta entries of its tridiagonal T; d directions, x
-           iterate (all shaped like the parameters); c, s rotations; gamma2,
-           delta2, epsilon entries of R; phi = ‖b - Ax‖
+           preconditioner; x iterate, r = b - Ax residual, z = M⁻¹r, p
+           direction (all shaped like the parameters); alpha step along p
 Monotone   ‖b - Ax‖ in the M⁻¹ norm and, A being positive definite, q decrease
            at every step
-Cost       one product with A and one solve with M per step; seven vectors
+Cost       one product with A and one solve with M per step; six vectors
            besides x
 """
 
@@ -40,10 +35,8 @@ from itertools import count
 from typing import ClassVar, final
 
 from hfbench.inner_solve.iteration import Process, follow
-from hfbench.linalg.scalars import Number, sqrt
+from hfbench.linalg.scalars import Number, divide, sqrt
 from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
-
-from .bidiagonalisation import sym_ortho
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class MINRES:
     monotone: ClassVar[tuple[str, ...]] = ("relative_residual", "q")
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[MINRESState]:
-        """x_k has the least residual over x0 + span{v_1 … v_k}. Ends at an exact solution or rᵀAr <= 0 (Breakdown)."""
+        """x_k has the least residual over x0 + span{p_1 … p_k}. Ends at an exact solution or zᵀAz <= 0 (Breakdown)."""
         b = -system.gradient
         reference = math.sqrt(b.dot(preconditioner.solve(b)))
         if reference == 0:
@@ -82,53 +75,49 @@ class MINRES:
         else:
             x, r, products = x0, b - system.multiply(x0), 1
             q = -0.5 * (x.dot(b) + x.dot(r))
-        y = preconditioner.solve(r)
-        phi = sqrt(r.dot(y))
+        del b, x0  # no longer needed, and large
+        z = preconditioner.solve(r)
+        phi = sqrt(r.dot(z))
         yield MINRESState(0, x, q, phi, reference, products)
-        c, s, delta, epsilon, gap = -1.0, 0.0, 0.0, 0.0, 0.0
-        d = d_old = b.zeros_like()
-        for k, (v, alpha, beta) in zip(count(1), lanczos(system, preconditioner, r, y, phi), strict=False):
-            # the rotation of the step before, on column k of T
-            delta2, gamma = c * delta + s * alpha, s * delta - c * alpha
-            curvature = -c * gamma
-            if curvature <= 0:  # the optimiser decides what that is worth
+        if phi == 0:
+            return  # x solves the system
+        # Of norm 1, since the product with a large residual may overflow.
+        process = conjugate_residuals(system, preconditioner, x, r * (1 / phi), z * (1 / phi), phi)
+        del r, z
+        start = phi
+        for k, (zAz, ApMAp, x_k, gain, rz) in zip(count(1), follow(process, system, preconditioner), strict=False):
+            if zAz <= 0:  # the optimiser decides what that is worth
                 yield MINRESState(k, x, q, phi, reference, products + k, Breakdown.NONPOSITIVE_CURVATURE)
                 return
-            gap += 0.5 * phi * phi / curvature
-            epsilon_k, epsilon, delta = epsilon, s * beta, -c * beta
-            # the rotation that makes column k of R
-            c, s, gamma2 = sym_ortho(gamma, beta)
-            d, d_old = v.add(d, -delta2).add_(d_old, -epsilon_k).mul_(1 / gamma2), d
-            x = x.add(d, c * phi)
-            phi *= s
-            q -= c * c * (1 + s * s) * gap
-            gap *= s**4
+            if ApMAp <= 0:
+                return  # what is left of r is rounding
+            x, q, phi = x_k, q - start * start * gain, start * sqrt(rz)
             yield MINRESState(k, x, q, phi, reference, products + k)
+            if phi == 0:
+                return
 
 
-def lanczos(
-    system: System, preconditioner: BuiltPreconditioner, r: Vector, y: Vector, norm: float
-) -> Iterator[tuple[Vector, float, float]]:
-    """(v_k, alpha_k, beta_{k+1}) for k = 1, 2, …, from r, y = M⁻¹r and norm = √rᵀy; ends with the Krylov space.
+def conjugate_residuals(
+    system: System, preconditioner: BuiltPreconditioner, x: Vector, r: Vector, z: Vector, scale: float
+) -> Process:
+    """Process that keeps x, r, z, p, Ap, zᵀAz and yields (zᵀAz, (Ap)ᵀM⁻¹Ap, x, the decrease of q, the new rᵀz).
 
-    A V_k = W_k T_k + beta_{k+1} w_{k+1} e_kᵀ, W = M V and VᵀW = I.
+    r, z and p are those of the system divided by `scale`, and the decrease of q is divided by its square; r and z are
+    changed.
     """
-    if norm == 0:
-        return
-    for v, alpha, beta in follow(_tridiagonalise(system, preconditioner, r, y, norm), system, preconditioner):
-        yield v, alpha, beta
-        if beta == 0:  # NaN goes on, for the driver to see
-            return
-
-
-def _tridiagonalise(system: System, preconditioner: BuiltPreconditioner, r: Vector, y: Vector, beta: Number) -> Process:
-    """The same without end, with numbers that may stay on the device; the process keeps w, p, y and beta."""
-    w, p = r.zeros_like(), r
+    p, Ap = r.zeros_like(), r.zeros_like()
+    zAz: Number = math.inf
     while True:
-        w_old, w, v = w, p * (1 / beta), y * (1 / beta)
-        p = system.multiply(v).add(w_old, -beta)
-        alpha = v.inner(p)
-        p.add_(w, -alpha)
-        y = preconditioner.solve(p)
-        beta = sqrt(p.inner(y))
-        yield (w, p, y, beta), (v, alpha, beta)
+        Az = system.multiply(z)
+        zAz, zAz_old = z.inner(Az), zAz
+        beta = divide(zAz, zAz_old)
+        p, Ap = z.add(p, beta), Az.add(Ap, beta)
+        MAp = preconditioner.solve(Ap)
+        ApMAp = Ap.inner(MAp)
+        alpha = divide(zAz, ApMAp)
+        gain = alpha * (r.inner(p) - 0.5 * alpha * p.inner(Ap))
+        x = x.add(p, alpha * scale)
+        r.add_(Ap, -alpha)
+        z.add_(MAp, -alpha)
+        del Az, MAp  # not to be there beside the next ones
+        yield (x, r, z, p, Ap, zAz), (zAz, ApMAp, x, gain, r.inner(z))

@@ -1,7 +1,8 @@
 """Orthogonality of a solver's basis, measured through its preconditioner.
 
-The vectors that a solver passes to its preconditioner span the Krylov space. CG and MINRES pass the residuals r_k, with
-r_jᵀM⁻¹r_k = 0 for j ≠ k; LSQR and LSMR pass the vectors v_k of the bidiagonalisation, with v_jᵀv_k = 0.
+The vectors that a solver passes to its preconditioner at its steps are orthogonal: CG's residuals r_k, with
+r_jᵀM⁻¹r_k = 0 for j ≠ k, MINRES's A p_k, with (Ap_j)ᵀM⁻¹Ap_k = 0, and LSQR's and LSMR's v_k of the bidiagonalisation,
+with v_jᵀv_k = 0. The residual of the start, which CG and MINRES pass before their first step, is left out.
 """
 
 from __future__ import annotations
@@ -64,13 +65,15 @@ class Basis:
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
+        self._started = False
         self._first: float | None = None
 
     def loss(self, watched: WatchedFactor) -> float | None:
         """max_j |⟨v_j, v_k⟩| over all j < k, of the vector that has come since; None if there is none,
-        or nothing but rounding."""
+        or nothing but rounding. The first call is at state 0, and its vector is left out."""
         pair = watched.take()
-        if pair is None:
+        if pair is None or not self._started:
+            self._started = True
             return None
         v, dual = (torch.cat([block.reshape(-1) for block in vector]) for vector in pair)
         norm = math.sqrt(max(pair[0].dot(pair[1]), 0.0))

@@ -78,6 +78,29 @@ class SolverContract(Contract):
                         "stopping rules, backtracking and rho read it: a wrong one ends solves and damps wrongly",
                     )
 
+    def test_reports_true_values_in_float32(self) -> None:
+        """The same in float32, over many steps, where the matrix has a condition near 1e10."""
+        for loss in LOSSES:
+            problem = Problem(loss, damping=1e-10, decay=0.0, dtype=torch.float32)
+            A, b = problem.dense
+            scale = abs(problem.q(problem.solution))
+            for factor in (unit_factor(len(A)), self._factor(rough_factor(A))):
+                reference = math.sqrt(float(b @ torch.linalg.solve(factor.M, b)))
+                for step in self._run(problem, None, factor, steps=150):
+                    x = step.x.double()
+                    r = b - A @ x
+                    residual = math.sqrt(float(r @ torch.linalg.solve(factor.M, r))) / reference
+                    for name, told, true, size in (
+                        ("q", step.state.q, problem.q(x), scale),
+                        ("relative_residual", step.state.relative_residual, residual, 1.0),
+                    ):
+                        require(
+                            abs(told - true) <= 1e-4 * size + 1e-2 * abs(true),
+                            f"{name} = {true:.6g} at step {step.state.k} ({problem}), as recomputed from x in float64",
+                            f"{told:.6g}",
+                            "where lambda is small, recurrences for x and for what is told of it may drift apart",
+                        )
+
     def test_keeps_its_monotone_quantity(self) -> None:
         declared = getattr(self.solver(), "monotone", None)
         require(

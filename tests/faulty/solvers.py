@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -249,6 +250,32 @@ class PlainResidual(Honest):
 
     def relative_residual(self, preconditioner: BuiltPreconditioner, r: Vector, b: Vector, bMb: float) -> float:
         return r.norm() / b.norm()
+
+
+class DriftsApart(Honest):
+    """Takes x from another recurrence than the residual: MINRES by Lanczos vectors and rotations."""
+
+    caught_by, says = "test_reports_true_values_in_float32", "relative_residual = "
+
+    def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[State]:
+        b = -system.gradient
+        phi = reference = beta = b.norm()
+        x = d = d_old = v = b.zeros_like()
+        p = b
+        c, s, delta, epsilon = -1.0, 0.0, 0.0, 0.0
+        for k in count():
+            yield State(k, x, self.q(system, b, x, b - system.multiply(x)), phi / reference, 2 * k)
+            v_old, v = v, p * (1 / beta)
+            p = system.multiply(v).add(v_old, -beta)
+            alpha = v.dot(p)
+            p = p.add(v, -alpha)
+            beta = p.norm()
+            delta2, gamma = c * delta + s * alpha, s * delta - c * alpha
+            epsilon_k, epsilon, delta = epsilon, s * beta, -c * beta
+            gamma2 = math.hypot(gamma, beta)
+            c, s = gamma / gamma2, beta / gamma2
+            d, d_old = (v.add(d, -delta2).add(d_old, -epsilon_k)) * (1 / gamma2), d
+            x, phi = x.add(d, c * phi), s * phi
 
 
 class SaysNothing(Honest):

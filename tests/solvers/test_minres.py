@@ -1,4 +1,4 @@
-"""MINRES: its Lanczos process, its twin on the square root, and what it finds of an indefinite matrix."""
+"""MINRES: its conjugate residuals, its twin on the square root, and what it finds of an indefinite matrix."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from support.systems import Array, DenseSystem, DiagonalFactor, blocks, dense_system, flat
 
+from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Breakdown
 from hfbench.solvers.cg import CG
 from hfbench.solvers.lsmr import LSMR
-from hfbench.solvers.minres import MINRES, lanczos
+from hfbench.solvers.minres import MINRES, conjugate_residuals
 from hfbench.solvers.preconditioners.identity import Unit
 
 
@@ -55,20 +57,39 @@ def test_its_iterates_are_lsmrs_on_the_square_root(setting) -> None:
         assert ours.products + 0.5 == pytest.approx(theirs.products, abs=0.5)
 
 
-def test_lanczos_identities() -> None:
-    """VᵀMV = I, and VᵀAV is tridiagonal with alpha on its diagonal and beta beside it."""
+def test_identities_of_conjugate_residuals() -> None:
+    """r = b - Ax, z = M⁻¹r and Ap are what they are called, zᵀAz is diagonal, and the Ap are orthogonal in M⁻¹."""
     system = dense_system("tall", 20.0, 0.05)
     m = np.random.default_rng(2).uniform(0.5, 2.0, 42)
     M = DiagonalFactor(m)
-    r = -system.gradient
-    y = M.solve(r)
-    norm = r.dot(y) ** 0.5
-    steps = list(islice(lanczos(system, M, r, y, norm), 8))
-    V = np.stack([flat(v) for v, _, _ in steps], 1)
-    alphas, betas = [alpha for _, alpha, _ in steps], [beta for _, _, beta in steps][:-1]
-    assert np.allclose(V[:, 0], flat(y) / norm)
-    assert np.allclose(V.T @ (m[:, None] * V), np.eye(8), atol=1e-10)
-    assert np.allclose(V.T @ system.A @ V, np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1), atol=1e-10)
+    b, x0 = -flat(system.gradient), np.random.default_rng(3).standard_normal(42)
+    r = blocks(b - system.A @ x0)
+    process = conjugate_residuals(system, M, blocks(x0), r * 0.5, M.solve(r) * 0.5, 2.0)
+    Z, AP = [0.5 * flat(M.solve(r))], []
+    for (x, r, z, p, Ap, _), _ in islice(process, 8):
+        assert np.allclose(2 * flat(r), b - system.A @ flat(x), atol=1e-12)
+        assert np.allclose(flat(z), flat(r) / m, atol=1e-12)
+        assert np.allclose(flat(Ap), system.A @ flat(p), atol=1e-12)
+        Z.append(flat(z))
+        AP.append(flat(Ap) / np.sqrt(m))
+    for G in (np.array(Z) @ system.A @ np.array(Z).T, np.array(AP) @ np.array(AP).T):
+        scale = np.sqrt(np.outer(np.diag(G), np.diag(G)))
+        assert np.allclose(G / scale, np.eye(len(G)), atol=1e-9)
+
+
+def test_a_residual_whose_product_overflows_is_scaled_first() -> None:
+    """In float32, as of raw features: entries of 1e30 under a matrix of 1e10."""
+    entries = torch.linspace(1.0, 2.0, 6)
+
+    class Large:
+        gradient = Vector((1e30 * entries,))
+
+        def multiply(self, v: Vector) -> Vector:
+            return Vector((1e10 * entries * v[0],))
+
+    states = list(islice(MINRES().iterates(Large(), None, Unit()), 7))
+    torch.testing.assert_close(states[-1].x[0], torch.full((6,), -1e20))
+    assert states[-1].q == pytest.approx(-0.5e50 * float(entries.sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("negative", [-1.0, -0.05, -1e-3])

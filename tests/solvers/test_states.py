@@ -6,8 +6,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from support.systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat
+from support.systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat, single_system
 
+from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Breakdown
 from hfbench.solvers.cg import CG
 from hfbench.solvers.lsmr import LSMR
@@ -64,6 +65,28 @@ def test_state_tells_the_truth(name: str, setting) -> None:
         assert state.relative_residual == pytest.approx(expected, rel=1e-6, abs=1e-12)
         assert state.products == counting.halves / 2
         assert state.breakdown is None
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("condition", [1e4, 1e7, 1e10])
+@pytest.mark.parametrize("preconditioned", [False, True])
+def test_state_tells_the_truth_in_float32(name: str, condition: float, preconditioned: bool) -> None:
+    """Of an ill-conditioned A, over many more steps than its Krylov space has dimensions, in float64 from x.
+
+    What is told may miss what x's own rounding moves: ε‖A‖‖x‖, here up to 1e-3 of ‖b‖.
+    """
+    system = single_system(condition)
+    m = np.random.default_rng(1).uniform(0.5, 2.0, 42) if preconditioned else np.ones(42)
+    M = DiagonalFactor(m)
+    M.m = Vector(block.float() for block in M.m)
+    g, best = flat(system.gradient), abs(system.q(np.linalg.solve(system.A, -flat(system.gradient))))
+    states = list(islice(SOLVERS[name].iterates(system, None, M), 251))
+    assert states[-1].k >= 200
+    for state in states:
+        x = flat(state.x)
+        assert state.q == pytest.approx(system.q(x), abs=1e-4 * best)
+        residual = np.linalg.norm((g + system.A @ x) / np.sqrt(m)) / np.linalg.norm(g / np.sqrt(m))
+        assert state.relative_residual == pytest.approx(residual, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["lsqr", "lsmr"])

@@ -87,7 +87,7 @@ def muted(call: Any, mode: Traffic) -> Any:
     return wrapper
 
 
-CASES = [(CG(), 21, 22, 3), (LSQR(), 29, 31, 5), (LSMR(), 32, 34, 5), (MINRES(), 31, 32, 7)]
+CASES = [(CG(), 21, 22, 3), (LSQR(), 29, 31, 5), (LSMR(), 32, 34, 5), (MINRES(), 31, 32, 5)]
 
 
 @pytest.mark.parametrize(("solver", "structured", "flat", "made"), CASES)

@@ -76,6 +76,46 @@ def dense_system(shape: str, condition: float, damping: float = 0.0, seed: int =
     return DenseSystem(K, np.random.default_rng(seed + 1).standard_normal(rows), damping)
 
 
+@dataclass
+class SingleSystem(DenseSystem):
+    """The same in float32, damping 0: its A and q are those of the rounded K and b, in float64."""
+
+    def __post_init__(self) -> None:
+        self.K32, self.b32 = torch.tensor(self.K, dtype=torch.float32), torch.tensor(self.b, dtype=torch.float32)
+        self.K, self.b = self.K32.double().numpy(), self.b32.double().numpy()
+
+    @property
+    def gradient(self) -> Vector:
+        return self._shaped(-self.K32.T @ self.b32)
+
+    @property
+    def right_hand_side(self) -> Vector:
+        return Vector((self.b32.clone(), *self._shaped(torch.zeros(self.K.shape[1]))))
+
+    def multiply(self, v: Vector) -> Vector:
+        return self._shaped(self.K32.T @ (self.K32 @ _long(v)))
+
+    def forward(self, v: Vector) -> Vector:
+        return Vector((self.K32 @ _long(v), *(block * 0 for block in v)))
+
+    def adjoint(self, u: Vector) -> Vector:
+        return self._shaped(self.K32.T @ u[0])
+
+    def _shaped(self, x: Tensor) -> Vector:
+        split = 2 * (len(x) // 3)
+        return Vector((x[:split].reshape(2, -1), x[split:]))
+
+
+def _long(v: Vector) -> Tensor:
+    return torch.cat([block.reshape(-1) for block in v])
+
+
+def single_system(condition: float, seed: int = 0) -> SingleSystem:
+    """A of this condition, tall."""
+    K = with_spectrum(60, 42, condition**0.5, seed)
+    return SingleSystem(K, np.random.default_rng(seed + 1).standard_normal(60))
+
+
 class DiagonalFactor:
     """M = diag(m)."""
 
