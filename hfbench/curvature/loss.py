@@ -17,7 +17,8 @@ log-probabilities: they stay positive in float32 even if p has rounded to 0 or 1
 
 from __future__ import annotations
 
-from typing import Protocol
+import re
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -98,9 +99,13 @@ class Logistic:
 
 
 class Softmax:
-    """-Σ t log softmax(z) over the last dimension; targets are class indices or probabilities that sum to one."""
+    """-Σ t log softmax(z), the classes along the last dimension, summed over the dimensions between it and the cases.
+
+    Targets are class indices, or probabilities that sum to one.
+    """
 
     def __init__(self, z: Tensor, targets: Tensor) -> None:
+        _check_classes(z)
         self.z, self.t = z, _as_probabilities(targets, z)
         self._root: Tensor | None = None
 
@@ -142,11 +147,22 @@ LOSSES: dict[str, type[LeastSquares] | type[Logistic] | type[Softmax]] = {
 }
 
 
-def check_loss(name: str) -> str:
-    """Returns the name of a known loss. Raises ConfigError for another one."""
-    if name not in LOSSES:
-        raise ConfigError(f"loss: must be one of {', '.join(LOSSES)}, but got {name!r}{did_you_mean(name, LOSSES)}.")
-    return name
+# PyTorch's losses by their names, lower case, letters alone and without the word "loss".
+PYTORCH = {
+    **dict.fromkeys(("mse",), "least-squares"),
+    **dict.fromkeys(("bce", "bcewithlogits", "binarycrossentropy", "binarycrossentropywithlogits"), "logistic"),
+    **dict.fromkeys(("crossentropy", "nll"), "softmax"),
+}
+
+
+def check_loss(name: Any) -> str:
+    """Returns the name of a known loss. Raises ConfigError for another name, and for PyTorch's losses."""
+    if isinstance(name, str) and name in LOSSES:
+        return name
+    called = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
+    known = PYTORCH.get(re.sub("[^a-z]", "", called.lower()).removesuffix("loss"))
+    hint = did_you_mean(name, LOSSES) if known is None else f': take loss="{known}", and outputs without an activation'
+    raise ConfigError(f"loss: must be one of {', '.join(LOSSES)}, but got {name!r}{hint}.")
 
 
 # ---------------------------------------------------------------- what targets may be
@@ -164,16 +180,30 @@ def check_targets(loss: str, z: Tensor, targets: Tensor) -> Tensor:
     if loss == "logistic":
         _check_within_one(_same_shape(targets, z))
     elif loss == "softmax":
-        if z.dim() < 2 or z.shape[-1] < 2:
-            raise ConfigError(
-                'outputs: must have two classes or more along their last dimension for loss="softmax", but have shape '
-                f'{tuple(z.shape)}: take loss="logistic" for one probability, "least-squares" for regression.'
-            )
+        _check_classes(z)
         if targets.is_floating_point():
             _check_probabilities(_same_shape(targets, z))
         else:
             _check_indices(_one_per_case(targets, z), z.shape[-1])
     return targets
+
+
+def _check_classes(z: Tensor) -> None:
+    """Raises ConfigError unless the shape of the outputs shows that the classes are their last dimension.
+
+    PyTorch's own loss has the classes second, and takes the same shapes of outputs and targets if both are as long.
+    """
+    if z.dim() < 2 or z.shape[-1] < 2:
+        raise ConfigError(
+            'outputs: must have two classes or more along their last dimension for loss="softmax", but have shape '
+            f'{tuple(z.shape)}: take loss="logistic" for one probability, "least-squares" for regression.'
+        )
+    if z.dim() > 2 and z.shape[1] == z.shape[-1]:
+        raise ConfigError(
+            'outputs: must have the classes along their last dimension for loss="softmax", but shape '
+            f"{tuple(z.shape)} may have them second, as PyTorch's own loss has: return outputs.unsqueeze(1) with the "
+            "classes last (outputs.movedim(1, -1) first if they are second), and give targets.unsqueeze(1)."
+        )
 
 
 def _check_within_one(targets: Tensor) -> None:
@@ -200,9 +230,9 @@ def _check_probabilities(targets: Tensor) -> None:
     least, most = _range(targets.sum(-1))
     if low < 0 or least < 1 - SUM_TO_ONE or most > 1 + SUM_TO_ONE:
         raise ConfigError(
-            'targets: must be class indices or probabilities that sum to 1 over the classes for loss="softmax", but '
-            f"are numbers from {low:.4g} to {high:.4g} with sums from {least:.4g} to {most:.4g}: take "
-            'targets.long() of indices, loss="least-squares" for regression, "logistic" for labels side by side.'
+            "targets: must be class indices or probabilities that sum to 1 over the last dimension, the classes, for "
+            f'loss="softmax", but are numbers from {low:.4g} to {high:.4g} with sums from {least:.4g} to {most:.4g}: '
+            'take targets.long() of indices, loss="least-squares" for regression, "logistic" for labels side by side.'
         )
 
 
@@ -223,9 +253,19 @@ def _one_per_case(targets: Tensor, z: Tensor) -> Tensor:
     if targets.shape != z.shape[:-1]:
         wanted = tuple(z.shape[:-1])
         raise ConfigError(
-            f"class indices must have shape {wanted} (outputs without classes), but have {tuple(targets.shape)}."
+            f"targets: class indices must have shape {wanted}, that of the outputs without their last dimension, the "
+            f"classes, but have {tuple(targets.shape)}{_advice(targets, z)}."
         )
     return targets.long()
+
+
+def _advice(targets: Tensor, z: Tensor) -> str:
+    """Remedy for the two usual reasons why class indices have another shape; else empty."""
+    if targets.shape == z.shape:
+        return ": take targets.float() of ones and zeros"
+    if targets.shape == (z.shape[0], *z.shape[2:]):
+        return ": return outputs.movedim(1, -1) if the outputs have the classes second, as for PyTorch's own loss"
+    return ""
 
 
 def _as_probabilities(targets: Tensor, z: Tensor) -> Tensor:

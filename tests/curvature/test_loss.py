@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from support.systems import dense_hessian, inputs_for, targets_for
+from torch import nn
 
 from hfbench.curvature.loss import LOSSES, check_loss, check_targets, mean_loss
 from hfbench.errors import ConfigError
@@ -76,6 +80,74 @@ def test_bad_input() -> None:
         LOSSES["logistic"](torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ConfigError, match="class indices"):
         LOSSES["softmax"](torch.zeros(2, 3), torch.zeros(2, 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (nn.CrossEntropyLoss(), "softmax"), (nn.CrossEntropyLoss, "softmax"), (nn.functional.cross_entropy, "softmax"),
+        (nn.NLLLoss(), "softmax"), ("CrossEntropyLoss", "softmax"), ("cross-entropy", "softmax"),
+        (nn.BCEWithLogitsLoss(), "logistic"), (nn.BCELoss(), "logistic"), ("bce", "logistic"),
+        (nn.functional.binary_cross_entropy_with_logits, "logistic"),
+        (nn.MSELoss(), "least-squares"), (nn.functional.mse_loss, "least-squares"), ("mse", "least-squares"),
+    ],
+)  # fmt: skip
+def test_pytorchs_losses_are_refused_with_the_name_of_ours(given: Any, name: str) -> None:
+    with pytest.raises(ConfigError, match=f'loss: must be one of .*: take loss="{name}", and outputs without an'):
+        check_loss(given)
+
+
+@pytest.mark.parametrize("given", [nn.HuberLoss(), lambda z, t: z - t, None, 3, ["softmax"], {"use": "softmax"}])
+def test_what_is_no_loss(given: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"loss: must be one of least-squares, logistic, softmax, but got .*\.$"
+    ) as raised:
+        check_loss(given)
+    assert "take loss" not in str(raised.value)
+
+
+# ---------------------------------------------------------------- the dimension of the classes
+
+
+def test_classes_are_the_last_dimension() -> None:
+    """PyTorch's own loss has them second; places between are summed."""
+    z = inputs_for(6, 20, 0).reshape(6, 4, 5)
+    t = torch.randint(5, (6, 4), generator=torch.Generator().manual_seed(1))
+    theirs = nn.functional.cross_entropy(z.movedim(-1, 1), t, reduction="none").sum(1)
+    torch.testing.assert_close(LOSSES["softmax"](z, t).value(), theirs)
+    one_hot = nn.functional.one_hot(t, 5).double()
+    torch.testing.assert_close(LOSSES["softmax"](z, one_hot).value(), theirs)
+
+
+SHAPES = [(6, 5, 5), (6, 5, 2, 5)]
+AMBIGUOUS = (
+    r"outputs: must have the classes along their last dimension .*may have them second, .*outputs.unsqueeze\(1\)"
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_classes_that_may_be_second_are_refused(shape: tuple[int, ...], one_hot: bool) -> None:
+    """By every way to the loss, for indices and probabilities; `unsqueeze(1)` tells, and gives PyTorch's value."""
+    z = inputs_for(6, math.prod(shape[1:]), 0).reshape(shape)
+    t = torch.randint(5, shape[:-1], generator=torch.Generator().manual_seed(1))
+    targets = nn.functional.one_hot(t, 5).double() if one_hot else t
+    with pytest.raises(ConfigError, match=AMBIGUOUS):
+        check_targets("softmax", z, targets)
+    with pytest.raises(ConfigError, match=AMBIGUOUS):
+        mean_loss(z, targets, "softmax")
+    z, targets = z.unsqueeze(1), targets.unsqueeze(1)
+    assert check_targets("softmax", z, targets) is targets
+    theirs = nn.functional.cross_entropy(z[:, 0].movedim(-1, 1), t, reduction="sum") / 6
+    assert mean_loss(z, targets, "softmax") == pytest.approx(float(theirs), rel=1e-12)
+
+
+def test_class_indices_of_another_order_are_refused_with_what_to_do() -> None:
+    z = torch.zeros(6, 5, 4)
+    with pytest.raises(ConfigError, match=r"shape \(6, 5\), .*but have \(6, 4\): return outputs.movedim\(1, -1\)"):
+        check_targets("softmax", z, torch.zeros(6, 4, dtype=torch.long))
+    with pytest.raises(ConfigError, match=r"but have \(6, 5, 4\): take targets.float\(\) of ones and zeros"):
+        check_targets("softmax", z, torch.zeros(6, 5, 4, dtype=torch.long))
 
 
 # ---------------------------------------------------------------- targets
