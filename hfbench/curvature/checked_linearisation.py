@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.linearisation import Linearisation, check_chunk
+from hfbench.curvature.loss import check_loss
 from hfbench.curvature.model_checks import check_batch, check_layers, check_model, trainable
 from hfbench.curvature.weights_by_name import check_reached_by_name, few_of
 from hfbench.errors import ConfigError
@@ -44,6 +45,7 @@ def linearize(
     """
     check_model(model)
     check_layers(model, trainable(model))
+    loss, chunk = check_loss(loss), check_chunk(chunk)
     settings: dict[str, Any] = {"layout": layout, "precision": precision}
     if (limit := bytes_of(max_bytes)) is not None:
         check_batch(inputs, targets)

@@ -46,6 +46,7 @@ from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import Precision, arithmetic, precision_of
 from hfbench.linalg.vector import Vector, as_vector
 from hfbench.memory.allocations import case_slices
+from hfbench.number_checks import whole_number
 
 
 class Linearisation:
@@ -363,7 +364,5 @@ class Linearisation:
 
 
 def check_chunk(chunk: int | None) -> int | None:
-    """Raises ConfigError unless the chunk is None or at least one case."""
-    if chunk is not None and chunk < 1:
-        raise ConfigError(f"chunk: must be at least one case, but got {chunk}.")
-    return chunk
+    """The chunk, None or a number of cases. Raises ConfigError for any other."""
+    return None if chunk is None else whole_number(chunk, "chunk")

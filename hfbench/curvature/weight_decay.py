@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 from hfbench.messages import did_you_mean
+from hfbench.number_checks import non_negative_number
 
 MASKS = ("weights", "all", "none")
 
@@ -19,9 +19,8 @@ def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tu
     if mask not in MASKS:
         close = did_you_mean(mask, MASKS)
         raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{close}.")
-    if not 0 <= decay < math.inf:
-        raise ConfigError(f"decay: must lie in [0, inf), but got {decay}.")
-    return tuple(decay * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
+    mu = non_negative_number(decay, "decay")
+    return tuple(mu * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
 
 
 def decay_penalty(parameters: Sequence[Tensor], mu_D: Sequence[float]) -> float:

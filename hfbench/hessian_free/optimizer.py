@@ -21,22 +21,26 @@ from hfbench.hessian_free.model_guard import Guard
 from hfbench.hessian_free.optimizer_state import ParameterGroup, check_state, shapes
 from hfbench.hessian_free.settings import (
     check_evidence,
+    check_no_closure,
     check_no_other,
     check_settings,
     decay_of,
     generator_of,
     globalization_of,
+    rules_of,
 )
 from hfbench.hessian_free.step import StepSettings, compute_step, system_at, warm_start
 from hfbench.hessian_free.step_result import StepResult, StepSystem
 from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.inner_solve.solve import check_preconditioner, check_rules
+from hfbench.inner_solve.system import check_form
 from hfbench.linalg.data_parallel import ranks_of
 from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import precision_of
 from hfbench.linalg.vector import Vector
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import ChunkPlan, Forecast
+from hfbench.number_checks import whole_number
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import located
 from hfbench.parts.protocols import InnerSolver, Preconditioner, Rule, Stop
@@ -94,18 +98,16 @@ class HessianFree(torch.optim.Optimizer):
         **other: Never,
     ) -> None:
         check_no_other(other)
-        if max_inner < 1:
-            raise ConfigError(f"max_inner: must be at least 1, but got {max_inner}.")
         self._guard = Guard(model)
         self.model, self.loss = model, check_loss(loss)
         self.solver: InnerSolver = registry.build("solver", solver, "solver")
         self.preconditioner: Preconditioner = registry.build("preconditioner", preconditioner, "preconditioner")
-        self.rules: list[Rule] = [registry.build("rule", rule, "rules") for rule in rules]
+        self.rules = rules_of(rules)
         check_rules(self.rules, self.solver)
         check_preconditioner(self.solver, self.preconditioner)
         self.preconditioning = begin_preconditioning(self.preconditioner, model)
         self.globalization = globalization_of(globalization)
-        self.max_inner, self.right_hand_side = max_inner, right_hand_side
+        self.max_inner, self.right_hand_side = whole_number(max_inner, "max_inner"), check_form(right_hand_side)
         self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)
         self.forecasts: dict[Any, Forecast] = {}  # of the memory of steps, by the shapes they were rehearsed for
         self.generator = generator_of(seed)
@@ -215,6 +217,7 @@ class HessianFree(torch.optim.Optimizer):
         targets: Tensor | None = None,
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
+        **other: Never,
     ) -> StepResult:
         """One outer iteration: gradient on (inputs, targets), curvature on `curvature` or the same cases.
 
@@ -223,6 +226,7 @@ class HessianFree(torch.optim.Optimizer):
         ConfigError for other evidence, for a batch that does not fit, and for a model on which a step would be wrong.
         After an error, weights and state are unchanged; the work done stays counted.
         """
+        check_no_closure(other)
         planned = self.prepare(inputs, targets, curvature, evidence)
         assert inputs is not None  # which has seen to both
         assert targets is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -19,11 +18,15 @@ from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.step import StepSettings
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.messages import did_you_mean
+from hfbench.number_checks import as_python, non_negative_number
+from hfbench.parts import registry
 from hfbench.parts.hyperparameters import build_part
-from hfbench.parts.protocols import STEP_EVIDENCE
+from hfbench.parts.protocols import STEP_EVIDENCE, Rule
 
 
 def check_evidence(evidence: Collection[str]) -> None:
+    if isinstance(evidence, str) or not isinstance(evidence, Collection):
+        raise ConfigError(f'evidence: must be a list of names, such as ["variance_l1"], but got {evidence!r}.')
     for name in evidence:
         if name not in STEP_EVIDENCE:
             known = ", ".join(STEP_EVIDENCE)
@@ -36,14 +39,44 @@ def check_no_other(settings: Mapping[str, object]) -> None:
             f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
             "computed, by line search, and the damping adapts by itself."
         )
+    _refuse_others(settings, "__init__")
+
+
+def check_no_closure(settings: Mapping[str, object]) -> None:
+    """Raises ConfigError for the closure that trainers pass to `step`, TypeError for other keywords."""
+    if "closure" in settings:
+        raise ConfigError(
+            "closure: HessianFree takes none, since it runs the model itself: call optimizer.step(inputs, targets), "
+            "in Lightning from a training_step with automatic_optimization = False."
+        )
+    _refuse_others(settings, "step")
+
+
+def _refuse_others(settings: Mapping[str, object], method: str) -> None:
     for name in settings:  # as Python says it
-        raise TypeError(f"HessianFree.__init__() got an unexpected keyword argument {name!r}")
+        raise TypeError(f"HessianFree.{method}() got an unexpected keyword argument {name!r}")
 
 
-def globalization_of(given: Globalization | Mapping[str, Any] | None) -> Globalization:
+def globalization_of(given: Any) -> Globalization:
+    """The settings given as an instance or a table, or the defaults for None."""
     if isinstance(given, Globalization):
         return given
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(
+            'globalization: must be a table of settings, such as {"initial_damping": 1.0}, a Globalization, or None, '
+            f"but got {given!r}."
+        )
     return build_part(Globalization, given or {}, "globalization")
+
+
+def rules_of(given: Any) -> list[Rule]:
+    """The rules of a list of names, tables and instances."""
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise ConfigError(
+            f'rules: must be a list, such as ["relative-progress"], but got {given!r}: put a single rule in brackets; '
+            "[] leaves max_inner alone."
+        )
+    return [registry.build("rule", rule, "rules") for rule in given]
 
 
 def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:
@@ -51,8 +84,7 @@ def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], ma
     each = decay if isinstance(decay, Mapping) else {"": decay}
     for name, mu in each.items():
         where = f"decay[{name!r}]" if name else "decay"
-        if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
-            raise ConfigError(f"{where}: must be a number in [0, inf), but got {mu!r}.")
+        non_negative_number(mu, where)
         if name and name not in named:
             known = ", ".join(named)
             raise ConfigError(
@@ -64,19 +96,21 @@ def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], ma
         raise ConfigError(
             f"decay_mask: {mask!r} goes with one number for decay, but got a mapping, which says all: leave it out."
         )
-    return tuple(float(decay.get(name, 0.0)) for name in named)
+    return tuple(non_negative_number(decay.get(name, 0.0), "decay") for name in named)
 
 
 def generator_of(seed: Any) -> torch.Generator:
     """The CPU generator given, or a new one with this seed."""
     if isinstance(seed, torch.Generator) and seed.device.type == "cpu":
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    number = as_python(seed)
+    if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**64:
         what = f"a generator on {seed.device}" if isinstance(seed, torch.Generator) else repr(seed)
         raise ConfigError(
-            f"seed: must be an int or a torch.Generator on the CPU, which draws alike everywhere, but got {what}."
+            "seed: must be an int or a torch.Generator on the CPU, which draws alike everywhere, and an int must fit "
+            f"64 bits, but got {what}."
         )
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(number)
 
 
 def check_settings(settings: StepSettings) -> None:

@@ -26,6 +26,14 @@ from hfbench.messages import did_you_mean
 FORMS = ("auto", "residual", "damping")
 
 
+def check_form(name: str) -> str:
+    """Returns one of FORMS. Raises ConfigError for another name."""
+    if name not in FORMS:
+        close = did_you_mean(name, FORMS)
+        raise ConfigError(f"right_hand_side: must be one of {', '.join(FORMS)}, but got {name!r}{close}.")
+    return name
+
+
 class GaussNewtonSystem:
     """System (1) at a linearisation on the curvature batch, with the gradient of the same or another batch."""
 
@@ -96,11 +104,7 @@ class GaussNewtonSystem:
     @cached_property
     def right_hand_side_form(self) -> str:
         """The form taken, "residual" or "damping". Raises ConfigError if the wanted one is not valid."""
-        wanted, damped = self.wanted_form, min(self.mu_D) + self.damping > 0
-        if wanted not in FORMS:
-            raise ConfigError(
-                f"right_hand_side: must be one of {', '.join(FORMS)}, but got {wanted!r}{did_you_mean(wanted, FORMS)}."
-            )
+        wanted, damped = check_form(self.wanted_form), min(self.mu_D) + self.damping > 0
         if not damped and not self.shares_cases:
             raise ConfigError(
                 "a least-squares right-hand side needs lambda > 0 or gradient and curvature on the same cases; "

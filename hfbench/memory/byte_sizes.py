@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hfbench.errors import ConfigError
+from hfbench.number_checks import as_python
 
 UNITS = {"B": 1, **{f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}}
 UNITS |= {f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)}
@@ -13,17 +14,18 @@ _BY_LETTERS = {unit.lower(): factor for unit, factor in UNITS.items()}
 
 def bytes_of(given: int | str | None, where: str = "max_bytes") -> int | None:
     """The number of bytes of 4_000_000_000, "4GB", "512 MiB" or None; for others ConfigError, naming `where`."""
-    if given is None or (isinstance(given, int) and not isinstance(given, bool) and given >= 1):
-        return given
+    number = as_python(given)
+    if number is None or (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
+        return number
     parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", given.lower()) if isinstance(given, str) else None
     factor = _BY_LETTERS.get(parts[2]) if parts else None
-    number = round(float(parts[1]) * factor) if parts and factor else 0
-    if number < 1:
+    size = round(float(parts[1]) * factor) if parts and factor else 0
+    if size < 1:
         raise ConfigError(
             f'{where}: must be a number of bytes from 1, or one with its unit, "4GB" or "512MiB", say, but got '
             f"{given!r}; units: {', '.join(UNITS)}."
         )
-    return number
+    return size
 
 
 def in_words(number: float) -> str:

@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform,
 
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.messages import did_you_mean
+from hfbench.number_checks import as_python
 
 T = TypeVar("T")
 
@@ -196,8 +197,13 @@ def check_defaults(part: type) -> None:
 
 
 def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
-    """The value as its declared type; whole numbers pass for floats. Raises ConfigError, which names `where`."""
-    name = where or declared.name
+    """The value as its declared type; whole numbers pass for floats, and NumPy's numbers for Python's.
+
+    Raises ConfigError, which names `where`, for a value of another type or out of range.
+    """
+    name, value = where or declared.name, as_python(value)
+    if type(value) in (list, tuple):
+        value = type(value)(map(as_python, value))
     if not _is_a(value, declared.type):
         raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {value!r}.")
     if isinstance(value, int) and not isinstance(value, bool) and not _is_a(value, declared.type, exact=True):

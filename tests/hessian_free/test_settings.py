@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.small_steps import DTYPE, problem
@@ -13,6 +15,7 @@ from torch import nn
 
 from hfbench import HessianFree
 from hfbench.errors import ConfigError, UnknownPartError
+from hfbench.solvers.stopping import Residual
 
 
 @pytest.mark.parametrize(
@@ -25,7 +28,8 @@ from hfbench.errors import ConfigError, UnknownPartError
         ({"globalization": {"warmstart": 0.9}}, ConfigError, "globalization.warmstart: .*did you mean 'warm_start'"),
         ({"decay_mask": "weight"}, ConfigError, "did you mean 'weights'"),
         ({"decay": math.inf}, ConfigError, "decay"),
-        ({"max_inner": 0}, ConfigError, "max_inner"),
+        ({"max_inner": 0}, ConfigError, "max_inner: must be a whole number from 1, but got 0"),
+        ({"right_hand_side": "resid"}, ConfigError, "right_hand_side: must be one of .*did you mean 'residual'"),
     ],
 )
 def test_settings_that_do_not_exist(settings: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -91,11 +95,83 @@ def test_decay_by_name_leaves_out_what_is_not_named() -> None:
         ({"decay": [0.1]}, "decay: must be a number"),
         ({"seed": 1.5}, "seed: must be an int or a torch.Generator on the CPU.*got 1.5"),
         ({"seed": True}, "seed: must be an int"),
+        ({"seed": 2**64}, "seed: must be .*, and an int must fit 64 bits, but got 18446744073709551616"),
+        ({"max_inner": "10"}, "max_inner: must be a whole number from 1, but got '10'"),
+        ({"max_inner": 10.0}, "max_inner: must be a whole number from 1, but got 10.0"),
+        ({"chunk": 5.0}, "chunk: must be a whole number from 1, but got 5.0"),
+        ({"chunk": "5"}, "chunk: must be a whole number from 1, but got '5'"),
+        ({"rules": None}, r'rules: must be a list, such as \["relative-progress"\], but got None'),
+        ({"rules": "residual"}, "rules: must be a list, .*but got 'residual': put a single rule in brackets"),
+        ({"rules": {"use": "residual"}}, "rules: must be a list"),
+        ({"rules": Residual()}, r"rules: must be a list, .*but got Residual\(rtol=0.01\)"),
+        ({"rules": 3}, "rules: must be a list"),
+        ({"rules": [3]}, "rules: must be the name of a rule"),
+        ({"globalization": 3}, r"globalization: must be a table of settings, .*a Globalization, or None, but got 3"),
+        ({"globalization": False}, "globalization: must be a table of settings"),
+        ({"globalization": [("damping_growth", 2.0)]}, "globalization: must be a table of settings"),
+        ({"decay": "0.1", "decay_mask": "all"}, "decay: must be a number"),
+        ({"loss": ["softmax"]}, "loss: must be one of least-squares"),
+        ({"solver": None}, "solver: must be the name of a solver"),
+        ({"preconditioner": 3}, "preconditioner: must be the name of a preconditioner"),
+        ({"layout": None}, "layout: must be one of structured, flat, but got None"),
+        ({"precision": 32}, "precision: must be one of parameters, .*but got 32"),
+        ({"max_bytes": 4e9}, "max_bytes: must be a number of bytes"),
+        ({"process_group": "gloo"}, "process_group: needs torch.distributed"),
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         HessianFree(network((4, 3, 2), 0), **settings)
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    """The step is that of Python's own numbers, to the last bit."""
+    ends = []
+    for whole, real in (
+        (int, float),
+        (np.int64, np.float64),
+        (torch.tensor, lambda number: torch.tensor(number).double()),
+    ):
+        model, x, t = problem()
+        optimizer = HessianFree(
+            model,
+            rules=[{"use": "residual", "rtol": real(0.25)}],
+            globalization={"initial_damping": real(0.5), "max_tries": whole(30)},
+            decay={"0.weight": real(0.125)},
+            seed=whole(3),
+            max_inner=whole(7),
+            chunk=whole(5),
+            max_bytes=whole(10**9),
+            preconditioner={"use": "chapelle-erhan", "probes": whole(2)},
+        )
+        optimizer.step(x, t)
+        assert json.dumps(
+            [optimizer.damping, optimizer.mu_D, optimizer.max_inner, optimizer.chunk, optimizer.max_bytes]
+        )
+        ends.append(list(model.parameters()))
+    for others in ends[1:]:
+        assert all(torch.equal(p, q) for p, q in zip(ends[0], others, strict=True))
+    assert HessianFree(problem()[0], decay=np.float32(0.5)).mu_D[0] == 0.5
+
+
+def test_closures_are_refused_with_what_to_call() -> None:
+    model, x, t = problem()
+    optimizer = HessianFree(model)
+    message = r"closure: HessianFree takes none, .*call optimizer.step\(inputs, targets\), in Lightning"
+    with pytest.raises(ConfigError, match=message):
+        optimizer.step(closure=lambda: None)
+    with pytest.raises(ConfigError, match=message):
+        optimizer.step(x, t, closure=lambda: None)
+    with pytest.raises(TypeError, match=r"HessianFree.step\(\) got an unexpected keyword argument 'closur'"):
+        optimizer.step(x, t, closur=None)
+    assert optimizer.iteration == 0
+
+
+@pytest.mark.parametrize("evidence", ["variance_l1", None, 3])
+def test_evidence_is_a_list_of_names(evidence: Any) -> None:
+    model, x, t = problem()
+    with pytest.raises(ConfigError, match=r'evidence: must be a list of names, such as \["variance_l1"\], but got '):
+        HessianFree(model).step(x, t, evidence=evidence)
 
 
 @pytest.mark.gpu

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from hfbench.errors import ConfigError
 from hfbench.memory.byte_sizes import bytes_of, in_words
@@ -29,3 +31,9 @@ def test_others_are_refused(given: Any) -> None:
 
 def test_in_words() -> None:
     assert [in_words(n) for n in (12, 999, 1000, 1_234_567, 2.5e9)] == ["12 B", "999 B", "1 KB", "1.23 MB", "2.5 GB"]
+
+
+@pytest.mark.parametrize("given", [np.int64(4096), torch.tensor(4096)])
+def test_numbers_of_other_libraries(given: Any) -> None:
+    found = bytes_of(given)
+    assert (found, type(found)) == (4096, int)

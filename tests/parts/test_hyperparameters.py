@@ -5,7 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +152,17 @@ def test_missing_settings_are_named() -> None:
 def test_construction_in_python_is_checked_too() -> None:
     with pytest.raises(ConfigError, match="rate: must lie in"):
         Sample(rate=2.0)
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    given = {"rate": np.float32(0.5), "steps": np.int64(2), "cap": torch.tensor(3), "flag": np.bool_(True)}
+    settings = settings_of(Sample(**given, units=(np.int64(3), 1)))
+    assert settings == {"rate": 0.5, "steps": 2, "mode": "slow", "cap": 3.0, "flag": True, "units": (3, 1), "law": "a"}
+    kinds = {name: type(settings[name]) for name in given}
+    assert kinds == {"rate": float, "steps": int, "cap": float, "flag": bool}
+    assert {type(width) for width in settings["units"]} == {int}
+    with pytest.raises(ConfigError, match="steps: must be a whole number, but got 2.0"):
+        Sample(steps=np.float32(2.0))
 
 
 def test_own_check_of_a_part_runs_and_is_inherited() -> None:

@@ -1,0 +1,30 @@
+"""Checks of numbers given as settings: Python's own, NumPy's, or tensors that hold one number."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from hfbench.errors import ConfigError
+
+
+def as_python(value: Any) -> Any:
+    """The Python number that a NumPy scalar or a tensor without dimensions holds; any other value unchanged."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def whole_number(value: Any, where: str, least: int = 1) -> int:
+    """The value as an int, at least `least`. Raises ConfigError, which names `where`, for any other value."""
+    number = as_python(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ConfigError(f"{where}: must be a whole number from {least}, but got {value!r}.")
+    return number
+
+
+def non_negative_number(value: Any, where: str) -> float:
+    """The value as a float in [0, inf). Raises ConfigError, which names `where`, for any other value."""
+    number = as_python(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not (is_number and 0 <= number <= sys.float_info.max):
+        raise ConfigError(f"{where}: must be a number in [0, inf), but got {value!r}.")
+    return float(number)
