@@ -162,8 +162,15 @@ def _hooked(where: str) -> str:
 
 
 def check_batch(inputs: Any, targets: Any, parameter: Tensor | None = None) -> None:
-    """Raises ConfigError unless both are tensors with as many cases, at least one, on the parameters' device."""
+    """Raises ConfigError unless both are dense tensors with as many cases, at least one, on the parameters' device.
+
+    Targets must be real.
+    """
     for name, given in (("inputs", inputs), ("targets", targets)):
+        if isinstance(given, Tensor) and (given.layout != torch.strided or given.is_nested):
+            kind = "nested" if given.is_nested else str(given.layout)
+            mend = "pad the cases to one shape" if given.is_nested else f"use {name}.to_dense()"
+            raise ConfigError(f"{name}: must be a dense tensor, but got one of layout {kind}: {mend}.")
         if not isinstance(given, Tensor) or given.dim() == 0:
             what = "a tensor of no dimensions" if isinstance(given, Tensor) else _kind(given)
             raise ConfigError(
@@ -172,6 +179,11 @@ def check_batch(inputs: Any, targets: Any, parameter: Tensor | None = None) -> N
     if len(inputs) == 0 or len(inputs) != len(targets):
         raise ConfigError(
             f"inputs and targets must be equally many and not empty, but are {len(inputs)} and {len(targets)}."
+        )
+    if targets.is_complex():
+        raise ConfigError(
+            f"targets: must be real, since every loss is, but are {targets.dtype}: give real and imaginary parts side "
+            "by side (torch.view_as_real), and have the model give them so."
         )
     if parameter is None:
         return
@@ -199,22 +211,53 @@ def _hint(given: Any) -> str:
 
 
 def outputs_of(call: Callable[[Tensor], Any], inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """call(inputs), checked, for a model or its caller. An error due to the inputs' precision is explained as such.
+    """call(inputs), checked, for a model or its caller. An error due to the inputs' dtype is explained as such.
 
-    A model may cast its inputs, or have frozen layers of another precision, so that only the pass shows the error.
+    A model may cast its inputs, look up integers, or have frozen layers of another precision, so that only the pass
+    shows the error.
     """
     try:
         z = call(inputs)
-    except RuntimeError as error:
-        wanted = parameters[0].dtype
-        fits = inputs.dtype == wanted or not inputs.is_floating_point()
-        if fits or isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise ConfigError(
-            f"inputs: must have the dtype of the trained parameters, {wanted}, where the model does not cast them, but "
-            f"have {inputs.dtype}, with which it fails ({' '.join(str(error).split())}): use inputs.to({wanted})."
-        ) from error
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, IndexError) as error:
+        if reason := _reason_in_dtype(call, inputs, parameters[0].dtype, error):
+            raise ConfigError(f"inputs: {reason}") from error
+        raise
     return check_outputs(z, len(inputs), parameters)
+
+
+def _reason_in_dtype(call: Callable[[Tensor], Any], inputs: Tensor, wanted: torch.dtype, error: Exception) -> str:
+    """Reason why a model fails on these inputs, if their dtype or their integers are to blame; else empty."""
+    given, said = inputs.dtype, " ".join(str(error).split())
+    if given.is_complex:
+        return f"must be real where the model takes no complex ones, but are {given}, with which it fails ({said})."
+    if isinstance(error, IndexError):
+        if given.is_floating_point or "index out of range" not in said:
+            return ""
+        low, high = (int(end) for end in inputs.long().aminmax())
+        return (
+            "integers must be rows that the model's tables have, such as 0 to num_embeddings - 1 for nn.Embedding, but "
+            f"are from {low} to {high}, with which it fails ({said})."
+        )
+    if given != wanted and _runs(call, inputs.to(wanted)):
+        return (
+            f"must have the dtype of the trained parameters, {wanted}, where the model does not cast them, but have "
+            f"{given}, with which it fails ({said}): use inputs.to({wanted})."
+        )
+    if given != torch.int64 and _runs(call, inputs.long()):
+        return f"must be integers for this model, but are {given}, with which it fails ({said}): use inputs.long()."
+    return ""
+
+
+@torch.no_grad()
+def _runs(call: Callable[[Tensor], Any], inputs: Tensor) -> bool:
+    """True if the call accepts these inputs."""
+    try:
+        call(inputs)
+    except (RuntimeError, IndexError):
+        return False
+    return True
 
 
 def check_outputs(z: Any, cases: int, parameters: Sequence[Tensor]) -> Tensor:

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hfbench.curvature.loss import mean_loss
-from hfbench.curvature.model_checks import trainable
+from hfbench.curvature.linearisation import check_chunk
+from hfbench.curvature.loss import check_loss, check_targets, mean_loss
+from hfbench.curvature.model_checks import check_batch, outputs_of, trainable
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.memory.allocations import case_slices
+from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import plan_of, resident_bytes
 
 
@@ -25,7 +27,7 @@ def objective(
     mu_D: Sequence[float] = (),
     chunk: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
-    max_bytes: int | None = None,
+    max_bytes: int | str | None = None,
     ranks: Ranks = ALONE,
 ) -> float:
     """f(w) = (1/n) Σ loss(z_i, t_i) + (mu/2) wᵀDw, with `mu_D` of `decay_per_block` and `weights` for the model's.
@@ -33,6 +35,8 @@ def objective(
     `chunk` limits the cases in the model at once, and `max_bytes` the bytes of tensors, the cases not counted. Raises
     ConfigError if a single case takes more. With `ranks`, f is over the cases of all ranks together.
     """
+    check_batch(inputs, targets)
+    loss, chunk, max_bytes = check_loss(loss), check_chunk(chunk), bytes_of(max_bytes)
     named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
@@ -49,4 +53,5 @@ def objective(
 
 
 def _sum_of_losses(model: nn.Module, named: dict[str, Tensor], loss: str, inputs: Tensor, targets: Tensor) -> float:
-    return mean_loss(functional_call(model, named, (inputs,)), targets, loss) * len(inputs)
+    z = outputs_of(lambda x: functional_call(model, named, (x,)), inputs, list(named.values()))
+    return mean_loss(z, check_targets(loss, z, targets), loss) * len(inputs)

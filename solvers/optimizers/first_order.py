@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature.loss import LOSSES
-from hfbench.curvature.model_checks import trainable
+from hfbench.curvature.loss import LOSSES, check_loss, check_targets
+from hfbench.curvature.model_checks import check_batch, outputs_of, trainable
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
@@ -47,7 +47,7 @@ class FirstOrder:
         minibatch: int | None = None,
         **settings: Any,
     ) -> None:
-        self.model, self.loss, self.mu_D, self.ledger = model, LOSSES[loss], mu_D, Ledger()
+        self.model, self.loss, self.mu_D, self.ledger = model, check_loss(loss), mu_D, Ledger()
         self.weights, self.minibatch, self.gradient_norm = list(trainable(model).values()), minibatch, math.nan
         self.decays = "weight_decay" in inspect.signature(inner).parameters
         self.inner = inner(_groups(self.weights, mu_D) if self.decays else self.weights, **settings)
@@ -69,6 +69,7 @@ class FirstOrder:
                 f"a first-order baseline does not measure {', '.join(evidence)}, which its scheduler needs of every "
                 "step: use the scheduler fixed or geometric."
             )
+        check_batch(inputs, targets)
         before = self._w.clone()
         size = self.minibatch or len(inputs)
         for start in range(0, len(inputs), size):
@@ -84,7 +85,8 @@ class FirstOrder:
         self.ledger.count("forward", n)
         self.ledger.count("backward", n)
         self.inner.zero_grad()
-        value = self.loss(self.model(x), t).value().mean(dtype=torch.float64)  # torch's optimisers record gradients
+        z = outputs_of(self.model, x, self.weights)  # torch's optimisers record gradients
+        value = LOSSES[self.loss](z, check_targets(self.loss, z.detach(), t)).value().mean(dtype=torch.float64)
         torch.autograd.backward(value)
         g = Vector(_gradient(w) for w in self.weights)
         f = value.item()

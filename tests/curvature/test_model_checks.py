@@ -11,6 +11,7 @@ from support.systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree, linearize
+from hfbench.curvature.objective import objective
 from hfbench.errors import ConfigError
 
 DTYPE = torch.float64
@@ -239,6 +240,18 @@ def test_gradient_hooks_are_refused_until_they_are_removed(kind: str) -> None:
         (lambda x, t: (x.to("meta"), t), "inputs: must be on the model's device, cpu, but are on meta: use"),
         (lambda x, t: (x, t.to("meta")), "targets: must be on the model's device"),
         (lambda x, t: (x, t[:, :1]), "targets must have the shape"),
+        (
+            lambda x, t: (x.to_sparse(), t),
+            r"inputs: must be a dense tensor, .*torch.sparse_coo: use inputs.to_dense\(\)",
+        ),
+        (lambda x, t: (x, t.to_sparse()), r"targets: must be a dense tensor, .*use targets.to_dense\(\)"),
+        (lambda x, t: (x, t, (x.to_sparse(), t)), "inputs: must be a dense tensor"),
+        (lambda x, t: (torch.nested.as_nested_tensor(list(x), layout=torch.jagged), t), "layout nested: pad the cases"),
+        (lambda x, t: (x, t.to(torch.complex128)), "targets: must be real, .*torch.complex128: .*view_as_real"),
+        (lambda x, t: (x.to(torch.complex128), t), "inputs: must be real where .*complex128, with which it fails"),
+        (lambda x, t: (x.long(), t), r"have torch.int64, with which it fails .*: use inputs.to\(torch.float64\)"),
+        (lambda x, t: (x > 0, t), r"have torch.bool, with which it fails .*: use inputs.to\(torch.float64\)"),
+        (lambda x, t: (x, t, (x.int(), t)), r"have torch.int32, .*: use inputs.to\(torch.float64\)"),
     ],
 )
 def test_batches_that_do_not_fit(spoil: Callable[[Tensor, Tensor], tuple[Any, ...]], message: str) -> None:
@@ -287,6 +300,41 @@ def test_inputs_of_another_precision_are_refused_where_the_model_fails_on_them(
         assert optimizer.step(x, t).step_length > 0
     with pytest.raises(ConfigError, match=message):
         linearize(model, LOSS, other, t, chunk=chunk)
+
+
+@pytest.mark.parametrize("chunk", [None, 5])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_integers_are_right_where_the_model_looks_them_up(dtype: torch.dtype, chunk: int | None) -> None:
+    """And refused with the reason where they are not in the table, or are no integers."""
+    torch.manual_seed(0)
+    model, t = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 2)).to(DTYPE), batch()[1]
+    x = (torch.arange(24).reshape(12, 2) % 7).to(dtype)
+    optimizer = HessianFree(model, LOSS, chunk=chunk)
+    result = optimizer.step(x, t)
+    assert result.objective_after < result.objective_before
+    rows = r"inputs: integers must be rows that the model's tables have, .* but are from 0 to 7, with which it fails"
+    integers = rf"inputs: must be integers for this model, but are {DTYPE}, .*: use inputs.long\(\)"
+    late = x.clone()
+    late[-2, 0] = 7  # not among the cases that the model is tried on
+    for act in (optimizer.step, lambda *batch: linearize(model, LOSS, *batch, chunk=chunk)):
+        for given, message in ((late, rows), (x.to(DTYPE), integers)):
+            with pytest.raises(ConfigError, match=message):
+                act(given, t)
+    with pytest.raises(ConfigError, match=rows):
+        objective(model, LOSS, late, t)
+
+
+def test_errors_of_the_model_are_not_laid_at_the_inputs() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Embedding(7, 4, dtype=DTYPE), nn.Linear(3, 2, dtype=DTYPE)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.table(x))
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes"):
+        HessianFree(Broken(), LOSS).step(torch.arange(12) % 7, batch()[1])
 
 
 def test_a_model_may_cast_its_inputs_and_errors_of_its_own_stay() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.systems import inputs_for, network, targets_for
@@ -160,6 +161,30 @@ def test_evidence_is_refused(part: Any) -> None:
     optimizer, x, t = begun(part)
     with pytest.raises(ConfigError, match="does not measure variance_l1, which its scheduler needs"):
         optimizer.step(x, t, evidence=("variance_l1",))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_does_not_fit_is_refused(part: Any) -> None:
+    """As HessianFree does, with the weights as they were."""
+    optimizer, x, t = begun(part)
+    before = [w.clone() for w in optimizer.weights]
+    for inputs, targets, message in (
+        (x, 3 * t - 1, r"targets: must lie in \[0, 1\]"),
+        (x, t[:, :1], "targets must have the shape"),
+        (x, t + 0j, "targets: must be real"),
+        (x.long(), t, r"use inputs.to\(torch.float64\)"),
+        (x.to_sparse(), t, "inputs: must be a dense tensor"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            optimizer.step(inputs, targets)
+    assert all(torch.equal(w, old) for w, old in zip(optimizer.weights, before, strict=True))
+    with pytest.raises(ConfigError, match='take loss="softmax"'):
+        part.begin(problem()[0], nn.CrossEntropyLoss(), MU)
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    assert Adam(lr=np.float32(0.5), minibatch=np.int64(8)) == Adam(lr=0.5, minibatch=8)
+    assert LBFGS(history=torch.tensor(3)) == LBFGS(history=3)
 
 
 def test_a_step_too_long_ends_in_what_is_not_finite() -> None:
