@@ -11,7 +11,7 @@ if an operation cannot be batched (recurrent layers, hand-written functions), wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch.func import functional_call, vjp, vmap
 
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import LayerIO, LayerIOSource
-from hfbench.curvature.model_checks import check_outputs, trainable
+from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weights_by_name import Weights, leaves_of
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import case_slices
@@ -93,7 +93,7 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: 
     weights = dict(weights)
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
-        pullback = vjp(lambda w: functional_call(model, w, (x[None],))[0], weights)[1]
+        pullback = vjp(lambda w: _alone(lambda some: functional_call(model, w, (some,)), x, u_i.shape), weights)[1]
         return list(pullback(u_i)[0].values())
 
     size = max(1, PER_CASE_ENTRIES // sum(w.numel() for w in weights.values()))
@@ -116,9 +116,26 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: 
 def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights) -> list[Tensor]:
     """J_iᵀu_i for every case, stacked, from a graph per case."""
     rows, leaves = [], leaves_of(weights)
-    trained = list(leaves.values())
-    for i in range(len(inputs)):
+
+    def outputs(some: Tensor) -> Tensor:
+        z: Tensor = functional_call(model, leaves, (some,))
+        return z
+
+    for x, u_i in zip(inputs, u, strict=True):
         with torch.enable_grad():
-            z = check_outputs(functional_call(model, leaves, (inputs[i : i + 1],)), 1, trained)
-        rows.append(grad(z, trained, u[i : i + 1], allow_unused=True, materialize_grads=True))
+            z = _alone(outputs, x, u_i.shape)
+        rows.append(grad(z, list(leaves.values()), u_i, allow_unused=True, materialize_grads=True))
     return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]
+
+
+def _alone(call: Callable[[Tensor], Tensor], x: Tensor, shape: torch.Size) -> Tensor:
+    """Outputs of this shape of one case; a model that squeezes a batch of one case away gets the case twice."""
+    try:
+        z = call(x[None])
+        if z.shape == (1, *shape):
+            return z[0]
+    except torch.OutOfMemoryError:
+        raise
+    except (IndexError, RuntimeError):  # a later operation misses the cases' dimension
+        pass
+    return call(torch.stack((x, x)))[0]

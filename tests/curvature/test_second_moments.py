@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from support.misplaced_cases import MISPLACED, batch_of
@@ -221,6 +223,69 @@ def test_a_layers_first_dimension_is_not_taken_for_the_cases(name: str, chunk: i
         at = Linearisation(model, "least-squares", x, z + u, chunk=chunk)
         variance = float(by_hand(model, x, -u).var(0).sum())
         assert at.variance_l1 == pytest.approx(variance, rel=1e-9)
+
+
+# ---------------------------------------------------------------- one case alone, squeezed away
+
+
+class Squeezed(nn.Module):
+    """A layer before and one after a squeeze of all dimensions of one, or of those that are said."""
+
+    def __init__(self, before: nn.Module, after: nn.Module, dims: tuple[int, ...] | None) -> None:
+        super().__init__()
+        self.before, self.after, self.dims = before, after, dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.before(x)
+        return self.after(h.squeeze() if self.dims is None else h.squeeze(self.dims))
+
+
+class Last(nn.Module):
+    """The last hidden state of a recurrent layer, which no batch of per-case gradients can be made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0][:, -1:]
+
+
+class Flattened(nn.Module):
+    """Needs the dimension of the cases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+
+def pooled() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.AdaptiveAvgPool2d(1))
+
+
+SQUEEZED: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
+    "regression": (lambda: nn.Sequential(nn.Linear(4, 3), nn.PReLU(), nn.Linear(3, 1)), nn.Identity, (-1,), (4,)),
+    "pooled": (pooled, lambda: nn.Linear(4, 3), (2, 3), (1, 5, 5)),
+    "recurrent": (Last, lambda: nn.Linear(4, 2), (1,), (5, 3)),
+    "needs-cases": (lambda: nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), Flattened, (2,), (2, 1, 3)),
+    "needs-two": (lambda: nn.LayerNorm(3), lambda: nn.Softmax(1), (1,), (1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_models_that_squeeze_a_case_away_have_the_moments_of_those_that_do_not(name: str, chunk: int | None) -> None:
+    before, after, dims, shape = SQUEEZED[name]
+    model, twin = (filled(Squeezed(before(), after(), given)) for given in (None, dims))
+    x = torch.randn(8, *shape, generator=torch.Generator().manual_seed(1), dtype=DTYPE)
+    u = torch.randn(twin(x).shape, generator=torch.Generator().manual_seed(2), dtype=DTYPE)
+    found, wanted = (Linearisation(one, "least-squares", x, u, chunk=chunk) for one in (model, twin))
+    torch.testing.assert_close(torch.tensor(flat(found.squared_sums(u))), torch.tensor(flat(wanted.squared_sums(u))))
+    assert found.squared_norms(u) == pytest.approx(wanted.squared_norms(u), rel=1e-10)
+    assert found.variance_l1 == pytest.approx(wanted.variance_l1, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", MODELS)
