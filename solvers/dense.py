@@ -8,8 +8,9 @@ Source     none: the reference for the iterative solvers
 Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping, P
            parameters
 Monotone   q: state 0 is the start, state 1 the minimiser
-Cost       P products with A, P² numbers of memory and P³/3 multiplications
-           per solve, whatever the start; no preconditioner is of use
+Cost       P + 1 products with A, the last of which gives q and the residual,
+           P² numbers of memory and P³/3 multiplications per solve, whatever the
+           start; no preconditioner is of use
 """
 
 from __future__ import annotations
@@ -73,17 +74,15 @@ class Dense:
             yield DenseState(1, x, q, start.relative_residual, products, Breakdown.NONPOSITIVE_CURVATURE)
             return
         x = _like(b, torch.cholesky_solve(_column(b), L))
-        x64, b64 = _column(x), _column(b)
-        r64 = b64 - A @ x64  # of the x given out, which is rounded to its precision
-        q = -0.5 * float(x64.mul(b64 + r64).sum())
-        yield DenseState(1, x, q, _norm(_like(b, r64), preconditioner) / norm, products)
+        r = b - system.multiply(x)  # by a product of x's own: the matrix has the rounding of P others
+        yield DenseState(1, x, -0.5 * (x.dot(b) + x.dot(r)), _norm(r, preconditioner) / norm, products + 1)
 
     def _check(self, size: int) -> None:
         if size > self.most:
             raise ConfigError(
                 f"most: the dense solver takes at most {self.most} parameters, but the model has {size}; raise it if "
-                f"{size} products per solve and {8 * size**2 / 2**20:.0f} MiB per copy of the matrix are affordable, "
-                "or use another solver."
+                f"{size + 1} products per solve and {8 * size**2 / 2**20:.0f} MiB per copy of the matrix are "
+                "affordable, or use another solver."
             )
 
 
