@@ -40,6 +40,10 @@ class RunSpec:
         """Every part used, as (family, its settings)."""
         return [("task", dict(self.task_settings)), *self.method.parts()]
 
+    def used(self) -> list[tuple[str, str]]:
+        """Every part used, as (family, its name)."""
+        return [(family, settings["use"]) for family, settings in self.parts()]
+
     def config(self) -> dict[str, Any]:
         """The resolved configuration as plain data."""
         return dict(json.loads(json.dumps(asdict(self))))  # tuples become lists, as when read back
@@ -48,7 +52,7 @@ class RunSpec:
         """16 hexadecimal digits of the sha256 of the configuration and of the source of the numerics and parts."""
         digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode())
         digest.update(_core_source())
-        for family, settings in self.parts():
-            part: Any = registry.get(family, settings["use"])
+        for family, name in self.used():
+            part: Any = registry.get(family, name)
             digest.update(_part_source(part))
         return digest.hexdigest()[:16]

@@ -41,7 +41,7 @@ def by_key(study: Study) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("text", "outcome"),
     [
-        (PLUGIN + "\n# changed", CHANGED),
+        (PLUGIN.replace("= 1.0", "= 0.5"), CHANGED),
         (
             PLUGIN + "\n1 / 0",
             f"{UNLOADED} ZeroDivisionError: division by zero (FILE:{(PLUGIN + '/').count(chr(10)) + 2})",
