@@ -14,9 +14,9 @@ from hfbench.curvature.loss import LOSSES
 from hfbench.curvature.objective import objective
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
-from hfbench.parts.protocols import STEP_EVIDENCE, Baseline, Optimizer
+from hfbench.parts.protocols import STEP_EVIDENCE, Baseline, Optimizer, SupportsPrepare
 from hfbench.testing.contract import Contract, flat, global_random_state_kept, require
-from hfbench.testing.kinds import METHOD, Kind, is_number, require_fields, require_kind
+from hfbench.testing.kinds import METHOD, Kind, answer_in_words, is_number, require_fields, require_kind
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, work
 
 STEPS = 10
@@ -98,17 +98,51 @@ class OptimizerContract(Contract):
             f"one without {' and '.join(missing)}",
             "schedulers and traces read them",
         )
+        odd = [
+            name for name, value in row.items() if not (value is None or isinstance(value, bool | int | float | str))
+        ]
+        odd += ["gradient_norm"] * (row["gradient_norm"] is None)
+        require(
+            not odd,
+            "a row of plain values (numbers, text, None), with a number for gradient_norm",
+            ", ".join(f"{name} is {answer_in_words(row[name])}" for name in odd),
+            "a trace is a table of numbers, and a scheduler computes with the norm",
+        )
         for name in STEP_EVIDENCE:
             try:
                 row = self._row(problem, optimizer, evidence=(name,))
             except ConfigError:
                 continue
             require(
-                name in row,
-                f"{name} in the row of a step that is asked for it, or a ConfigError",
+                is_number(row.get(name)),
+                f"{name}, a number, in the row of a step that is asked for it, or a ConfigError",
                 "neither",
                 "a scheduler that needs it would be handed None",
             )
+
+    def test_takes_other_cases_for_the_curvature(self) -> None:
+        """A step takes batches of any size, and curvature cases that are not the gradient's."""
+        problem, _, optimizer = self._begun("logistic")
+        inputs, targets = problem.cases(3)
+        for few in (len(inputs), len(inputs) // 2):
+            optimizer.step(*problem.cases(2), (inputs[:few], targets[:few]), ())
+            optimizer.step(inputs[:few], targets[:few], None, ())
+
+    def test_prepares_without_a_step(self) -> None:
+        """`prepare`, if there is one, changes neither weights nor the steps that follow."""
+        problem, model, optimizer = self._begun("logistic")
+        if not isinstance(optimizer, SupportsPrepare):
+            return
+        before = flat(list(model.parameters()))
+        optimizer.prepare(*problem.cases(2), None, ())
+        moved = not torch.equal(flat(list(model.parameters())), before)
+        self._train(problem, optimizer, STEPS)
+        require(
+            not moved and torch.equal(flat(list(model.parameters())), self._weights_after(STEPS)),
+            "`prepare` to leave the weights alone, and the steps after it as they are without",
+            "other weights" + " at once" * moved,
+            "what it does is neither timed nor counted",
+        )
 
     def test_is_deterministic(self) -> None:
         why = "runs are paired by their named random streams"

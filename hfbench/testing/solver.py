@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 
@@ -153,6 +155,13 @@ class SolverContract(Contract):
                 f"a state {first.state.k} that differs from x0 by {largest_difference(first.x, flat(kept)):.1e}",
                 "a warm start that is dropped silently changes what is compared",
             )
+            cold = self._run(problem, None, rough_factor(A), steps=1)[0]
+            require(
+                cold.state.k == 0 and float(cold.x.norm()) == 0,
+                "state 0 at zero where no x0 is given",
+                f"a state {cold.state.k} with ‖x‖ = {float(cold.x.norm()):.3g}",
+                "the first step of a run, and every one without warm start, begins there for all solvers",
+            )
             at_solution = problem.vector(problem.solution)
             for step in self._run(problem, at_solution, rough_factor(A), steps=5):
                 require(
@@ -264,6 +273,18 @@ class SolverContract(Contract):
                     f"{step.state.products:g}",
                     "work is the axis on which solvers are compared",
                 )
+
+    def test_prints_nothing(self) -> None:
+        problem = Problem()
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+            self._run(problem, None, rough_factor(problem.dense[0]), steps=10)
+        said = (out.getvalue() + err.getvalue()).strip()
+        require(
+            not said,
+            "no printing: states say all",
+            f"{said.splitlines()[0] if said else ''!r:.60}",
+            "a study solves thousands of systems, and its screen shows its progress",
+        )
 
     def test_states_are_snapshots(self) -> None:
         """States never change after they are yielded, and the system does not change either."""

@@ -86,6 +86,14 @@ class HonestMomentum:
         return self.method(model, loss, mu_D)
 
 
+class HonestPreparation(HonestMomentum):
+    """Tries a batch, and keeps nothing of it."""
+
+    class method(Momentum):
+        def prepare(self, inputs: Tensor, targets: Tensor, *others: Any) -> None:
+            self.gradient(inputs, targets)
+
+
 class HonestDescent(HonestMomentum):
     """Without memory: nothing in its state."""
 
@@ -201,6 +209,69 @@ class IgnoresEvidence(HonestMomentum):
     class method(Momentum):
         def check(self, evidence: Collection[str]) -> None:
             pass
+
+
+class RowHoldsTensors(HonestMomentum):
+    """Leaves the gradient's norm a tensor."""
+
+    caught_by, says = "test_tells_of_its_step", "gradient_norm is a tensor of shape ()"
+
+    class method(Momentum):
+        def row(self, g: Vector) -> Row:
+            return Row(gradient_norm=torch.tensor(g.norm()), objective_after=None)
+
+
+class NormIsMissing(HonestMomentum):
+    """Has an entry for the gradient's norm, and nothing in it."""
+
+    caught_by, says = "test_tells_of_its_step", "gradient_norm is None"
+
+    class method(Momentum):
+        def row(self, g: Vector) -> Row:
+            return Row(gradient_norm=None, objective_after=None)
+
+
+class EvidenceIsNone(HonestMomentum):
+    """Has an entry for the evidence that it does not measure."""
+
+    caught_by, says = "test_tells_of_its_step", "variance_l1, a number"
+
+    class method(Momentum):
+        def check(self, evidence: Collection[str]) -> None:
+            pass
+
+        def row(self, g: Vector) -> Row:
+            return Row(gradient_norm=g.norm(), objective_after=None, variance_l1=None, variance_inner=None)
+
+
+class KnowsOneBatch(HonestMomentum):
+    """Has no place for curvature cases."""
+
+    caught_by, says = "test_takes_other_cases_for_the_curvature", "TypeError"
+
+    class method(Momentum):
+        def step(self, inputs: Tensor, targets: Tensor, evidence: Collection[str] = ()) -> Row:
+            return super().step(inputs, targets, None, evidence)
+
+
+class StepsToPrepare(HonestMomentum):
+    """Tries a batch by taking a step on it."""
+
+    caught_by, says = "test_prepares_without_a_step", "other weights at once"
+
+    class method(Momentum):
+        def prepare(self, *batch: Any) -> None:
+            self.step(*batch)
+
+
+class RemembersWhatItPrepared(HonestMomentum):
+    """Leaves the weights alone, and keeps the gradient that it tried."""
+
+    caught_by, says = "test_prepares_without_a_step", "other weights"
+
+    class method(Momentum):
+        def prepare(self, inputs: Tensor, targets: Tensor, *others: Any) -> None:
+            self.velocity = self.gradient(inputs, targets)
 
 
 class Noisy(HonestMomentum):

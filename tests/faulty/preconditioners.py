@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from hfbench.curvature.linearisation import Linearisation
+from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Shift, Vector
 from hfbench.parts.protocols import BuiltPreconditioner
 from hfbench.testing.contract import flat
@@ -110,6 +111,8 @@ class Average:
         return {} if self.kept is None else {"kept": list(self.kept)}
 
     def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        if set(state) > {"kept"} or (state and "kept" not in state):
+            raise ConfigError(f"the state must have kept, but has {', '.join(state)}.")
         self.kept = Vector(state["kept"]) if state else None
 
 
@@ -308,6 +311,60 @@ class TakesTurns(HonestDiagonal):
         return Turning(super().build(linearisation, shift, generator).m)
 
 
+class HasTwoMemories(HonestDiagonal):
+    """Says that it may be replayed, and takes turns with two copies of its diagonal."""
+
+    caught_by, says = "test_is_replayable_if_it_says_so", "on the same memory"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+        class Turning(Scaled):
+            replayable = True
+
+            def solve(self, v: Vector) -> Vector:
+                solved = super().solve(v)
+                self.m, self.other = self.other, self.m
+                return solved
+
+        built = Turning(super().build(linearisation, shift, generator).m)
+        built.other = built.m.clone()
+        return built
+
+
+class KeepsASum(HonestDiagonal):
+    """Says that it may be replayed, and adds up what it was given."""
+
+    caught_by, says = "test_is_replayable_if_it_says_so", "a tensor of shape () changed"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+        class Adding(Scaled):
+            replayable = True
+
+            def solve(self, v: Vector) -> Vector:
+                self.total.add_(v[0].sum())
+                return super().solve(v)
+
+        built = Adding(super().build(linearisation, shift, generator).m)
+        built.total = torch.zeros((), dtype=built.m[0].dtype)
+        return built
+
+
+class CountsItsSolves(HonestDiagonal):
+    """Says that it may be replayed, and counts its solves, of which a replay makes none."""
+
+    caught_by, says = "test_is_replayable_if_it_says_so", "solves changed"
+
+    def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+        class Counting(Scaled):
+            replayable = True
+            solves = 0
+
+            def solve(self, v: Vector) -> Vector:
+                self.solves += 1
+                return super().solve(v)
+
+        return Counting(super().build(linearisation, shift, generator).m)
+
+
 # ---------------------------------------------------------------- the same whatever the surroundings
 
 
@@ -452,6 +509,79 @@ class AveragesInPlace(HonestAverage):
             return Scaled(self.kept.clone().shift_(shift))
 
 
+class KnowsNoEmptyState(HonestAverage):
+    """Reads the entry that its own states always have."""
+
+    caught_by, says = "test_begins_again_from_an_empty_state", "KeyError: 'kept'"
+
+    class average(Average):
+        def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+            self.kept = Vector(state["kept"])
+
+
+class GoesOnFromNothing(HonestAverage):
+    """Takes an empty state for no news."""
+
+    caught_by, says = "test_begins_again_from_an_empty_state", "at step 1 after it"
+
+    class average(Average):
+        def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+            if state:
+                super().load_state_dict(state)
+
+
+class TakesAnyState(HonestAverage):
+    """Takes another's state for an empty one."""
+
+    caught_by, says = "test_refuses_a_foreign_state", "no exception"
+
+    class average(Average):
+        def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+            self.kept = Vector(state["kept"]) if "kept" in state else None
+
+
+class FailsAtAForeignState(HonestAverage):
+    """Refuses another's state by a KeyError."""
+
+    caught_by, says = "test_refuses_a_foreign_state", "KeyError: 'kept'"
+
+    class average(Average):
+        def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+            self.kept = Vector(state["kept"]) if state else None
+
+
+class LoadsHalf(HonestAverage):
+    """Loads what it finds before it refuses the rest."""
+
+    caught_by, says = "test_refuses_a_foreign_state", "the state before one that was refused"
+
+    class average(Average):
+        steps = 0
+
+        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+            self.steps += 1
+            return super().build(linearisation, shift, generator)
+
+        def state_dict(self) -> dict[str, object]:
+            return {"steps": self.steps, **super().state_dict()}
+
+        def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+            self.steps = state.get("steps", 0)
+            super().load_state_dict({name: held for name, held in state.items() if name != "steps"})
+            if state and "steps" not in state:
+                raise ConfigError("the state must have steps.")
+
+
+class WantsDenseLayers(HonestAverage):
+    """Looks for the first layer's weights, without asking if there is one."""
+
+    caught_by, says = "test_refuses_a_model_by_a_config_error", "TypeError"
+
+    def begin(self, model: nn.Module) -> Average:
+        self.units = len(model[0].weight)
+        return super().begin(model)
+
+
 # ---------------------------------------------------------------- books and manners
 
 
@@ -508,6 +638,29 @@ class ChangesTheResidual(HonestDiagonal):
 
     def diagonal(self, linearisation: Linearisation, generator: Generator) -> Vector:
         return linearisation.squared_sums(linearisation.residual.div_(linearisation.n**0.5))
+
+
+class SaysItIsTrivial(HonestDiagonal):
+    """Would go with a solver that takes no preconditioner."""
+
+    caught_by, says = "test_says_whether_it_does_nothing", "an M that is not I"
+    trivial = True
+
+
+class HonestNothing(HonestDiagonal):
+    """No preconditioning, and says so."""
+
+    trivial = True
+
+    def shifted(self, d: Vector, shift: Shift) -> Vector:
+        return Vector(torch.ones_like(block) for block in d)
+
+
+class HidesThatItIsTrivial(HonestNothing):
+    """Does nothing, and does not say so."""
+
+    caught_by, says = "test_says_whether_it_does_nothing", "trivial = False"
+    trivial = False
 
 
 class SaysNoCases(HonestDiagonal):

@@ -111,6 +111,28 @@ def upper_block(system: System, v: Vector) -> Vector:
     return system.adjoint(Vector((outputs, *Vector(rest).zeros_like())))
 
 
+# ---------------------------------------------------------------- manners
+
+
+class Prints(Honest):
+    """Tells how it goes."""
+
+    caught_by, says = "test_prints_nothing", "step alpha = "
+
+    def step(self, alpha: float) -> float:
+        print(f"step alpha = {alpha}")
+        return alpha
+
+
+class StartsAside(Honest):
+    """Starts at the scaled right-hand side where it is given no start."""
+
+    caught_by, says = "test_honours_the_warm_start_and_leaves_it_alone", "state 0 at zero where no x0 is given"
+
+    def start(self, system: System, b: Vector, x0: Vector | None) -> tuple[Vector, Vector, float]:
+        return super().start(system, b, b * 0.1 if x0 is None else x0)
+
+
 # ---------------------------------------------------------------- states
 
 

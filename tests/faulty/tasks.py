@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
-from hfbench.parts.data_files import DataFile
+from hfbench.parts.data_files import DataFile, read_file
 from hfbench.parts.protocols import Split, TaskData
 
 
@@ -207,6 +209,40 @@ class DamagedFile(HonestClasses):
     files = (DataFile("points/damaged.txt", "0" * 64),)
 
 
+class ReadsAnUnlistedFile(HonestClasses):
+    """Reads a file next to its own, and lists none."""
+
+    caught_by, says = "test_lists_the_files_that_it_reads", "not listed"
+
+    def inputs(self, fixed: Generator) -> Tensor:
+        scale = len(Path(__file__).with_name("scale.txt").read_text("utf-8"))
+        return super().inputs(fixed) * scale
+
+
+class RemembersTheFolder(HonestClasses):
+    """Looks for its file in the first folder that it was given: the test puts it there."""
+
+    caught_by, says = "test_searches_the_data_folder_first", "although `data` has a copy"
+    files = (DataFile("points/scale.txt", hashlib.sha256(b"2").hexdigest()),)
+
+    folders: list[str | None] = []
+
+    def load(self, generator: Generator, data: str | None = None) -> TaskData:
+        self.folders.append(data)
+        read_file(self.files[0], self.folders[0])
+        return super().load(generator, data)
+
+
+class HonestFile(HonestClasses):
+    """Reads the file that it lists, from the folder that it is given: the test puts it there."""
+
+    files = RemembersTheFolder.files
+
+    def load(self, generator: Generator, data: str | None = None) -> TaskData:
+        read_file(self.files[0], data)
+        return super().load(generator, data)
+
+
 # ---------------------------------------------------------------- data
 
 
@@ -295,7 +331,26 @@ class OtherDataEachTime(HonestClasses):
         return super().inputs(self.own)
 
 
+class OneSplit(HonestClasses):
+    """Splits by a generator of its own: the same validation cases for every seed."""
+
+    caught_by, says = "test_generator_draws_the_validation_cases", "other validation cases"
+
+    def splitting(self, generator: Generator) -> Generator:
+        return torch.Generator().manual_seed(2)
+
+
 # ---------------------------------------------------------------- model
+
+
+class OneModel(HonestClasses):
+    """Makes its model once, and sets its weights anew."""
+
+    caught_by, says = "test_model_is_the_same_for_a_seed", "those of an earlier model"
+    made = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
+    def layers(self) -> nn.Sequential:
+        return self.made
 
 
 class InitialisedByTorch(HonestClasses):
@@ -419,6 +474,31 @@ class ErrorByTheBatch(HonestRegression):
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return super().error(outputs, targets) / len(outputs)
+
+
+class PicturesAreRows(HonestRegression):
+    """Gives its pictures as rows of pixels."""
+
+    caught_by, says = "test_pictures_are_images", "(16, 1)"
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs, targets
+
+
+class OnePicture(HonestRegression):
+    """Gives the outputs alone."""
+
+    caught_by, says = "test_pictures_are_images", "16 images"
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.reshape(-1, 1, 1)
+
+
+class HonestPictures(HonestRegression):
+    """Small images of one pixel."""
+
+    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs.reshape(-1, 1, 1), targets.reshape(-1, 1, 1)
 
 
 class EasyTarget(HonestClasses):

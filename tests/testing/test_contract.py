@@ -44,10 +44,11 @@ HONEST = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data folder with a file that is not what its checksum says."""
+    """A data folder with a file that is not what its checksum says, and one that is."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "points").mkdir()
     (folder / "points" / "damaged.txt").write_text("0 0\n")
+    (folder / "points" / "scale.txt").write_text("2")
     return str(folder)
 
 
