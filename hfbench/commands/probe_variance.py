@@ -24,6 +24,7 @@ from hfbench.linalg.vector import Vector
 from hfbench.parts import registry
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
+from hfbench.probe.part_errors import parts_named
 from hfbench.records.files import make_folder, write_atomically
 from hfbench.report.wording import Name, digits, grid_of
 from hfbench.runs import batches
@@ -134,8 +135,9 @@ def _rows(
 def _next(name: str, n: int, total: int, noise: Noise) -> int:
     """The batch that the scheduler plans after one of n cases."""
     settings = {"use": name, "start": float(n), "max_growth": float(total)}
-    schedule: Schedule = registry.build("scheduler", settings, "--schedulers").begin(total)
-    return schedule.next(noise.evidence(n)).gradient
+    with parts_named([("scheduler", name)]):
+        schedule: Schedule = registry.build("scheduler", settings, "--schedulers").begin(total)
+        return schedule.next(noise.evidence(n)).gradient
 
 
 def check_schedulers(names: Sequence[str]) -> None:

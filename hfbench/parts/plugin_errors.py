@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 from hfbench.errors import HfbenchError
 
@@ -47,6 +48,25 @@ def trace(error: BaseException) -> str:
         return plugin_traceback(error)
     lines = plugin_traceback(error).splitlines()[:-1]
     return "\n".join(lines) if len(lines) > 1 else ""
+
+
+class FailingCall(NamedTuple):
+    """A call of a plugin's function, from which an exception came."""
+
+    file: str
+    name: str  # `Class.method`
+
+
+def failing_call(error: BaseException) -> FailingCall | None:
+    """The last call from shipped code into a plugin's that led to the exception; None if there is none."""
+    found, inside = None, False
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        foreign = not _is_ours(file) and CORE not in Path(file).parents
+        if foreign and not inside:
+            found = FailingCall(plain_path(file), frame.f_code.co_qualname)
+        inside = foreign
+    return found
 
 
 def plain_path(file: str) -> str:

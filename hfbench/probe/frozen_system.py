@@ -30,6 +30,7 @@ from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import StepSystem
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Task, TaskData
+from hfbench.probe.part_errors import parts_named
 from hfbench.records.sealed import unseal, write_sealed
 from hfbench.records.validation import check_config
 from hfbench.runs import batches
@@ -109,13 +110,14 @@ class FrozenSystem:
         spec = self.spec
         same = "preconditioner" not in settings or settings["preconditioner"] == spec.method.preconditioner
         spec = replace(spec, method=replace(spec.method, **settings), precision=precision or spec.precision)
-        task = build_task(spec)
-        loaded = load_data(spec, data)
-        _check_data(self, fingerprint(loaded))
-        model = build_model(task, spec)
-        optimizer = build_optimizer(model, task, spec)
-        assert isinstance(optimizer, HessianFree)  # a baseline has no systems to capture
-        _load(self, model, optimizer, keeps_preconditioner=same)
+        with parts_named(spec.used()):
+            task = build_task(spec)
+            loaded = load_data(spec, data)
+            _check_data(self, fingerprint(loaded))
+            model = build_model(task, spec)
+            optimizer = build_optimizer(model, task, spec)
+            assert isinstance(optimizer, HessianFree)  # a baseline has no systems to capture
+            _load(self, model, optimizer, keeps_preconditioner=same)
         return OpenedSystem(self, spec, task, loaded, model, optimizer)
 
 
@@ -252,9 +254,15 @@ def _load(frozen: FrozenSystem, model: nn.Module, optimizer: HessianFree, keeps_
     groups[0]["damping"] = frozen.damping
     try:
         model.load_state_dict(frozen.model)
-        optimizer.load_state_dict({"state": frozen.optimizer["state"], "param_groups": groups})
-    except (RuntimeError, ConfigError, KeyError) as error:
+    except RuntimeError as error:
         raise StoreError(
             f"the system {frozen.name} must be opened with the model that it was captured with, but the model of task "
             f"{frozen.run['task']!r} differs here: {error}"
+        ) from error
+    try:
+        optimizer.load_state_dict({"state": frozen.optimizer["state"], "param_groups": groups})
+    except ConfigError as error:
+        raise StoreError(
+            f"the system {frozen.name} must be opened with the optimiser that it was captured with, but it is another "
+            f"here: {error}"
         ) from error

@@ -16,6 +16,7 @@ from hfbench.parts import registry
 from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner, SolverState, Stop
 from hfbench.probe.frozen_system import OpenedSystem
 from hfbench.probe.judge import Judge
+from hfbench.probe.part_errors import parts_named
 from hfbench.runs.random_streams import generator
 
 Row = dict[str, Any]
@@ -49,6 +50,11 @@ def conditioned(judge: Judge, variant: Variant, built_on: OpenedSystem, solver: 
 
     `build` is in units of work per case. Raises ConfigError if it does not take the model.
     """
+    with parts_named([("preconditioner", variant.base), ("solver", solver), *judge.opened.spec.used()]):
+        return _conditioned(judge, variant, built_on, solver, most)
+
+
+def _conditioned(judge: Judge, variant: Variant, built_on: OpenedSystem, solver: str, most: int) -> Row:
     M, build = _built(judge, variant, built_on)
     system, g = judge.system, judge.g
     start = M.solve_factor(g)

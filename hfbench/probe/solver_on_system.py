@@ -23,6 +23,7 @@ from hfbench.parts.protocols import SolverState, Stop
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
 from hfbench.probe.judge import Judge
 from hfbench.probe.orthogonality import Basis, WatchedFactor
+from hfbench.probe.part_errors import parts_named
 from hfbench.runs.attempt import single_threaded
 
 Row = dict[str, Any]
@@ -85,13 +86,14 @@ def solve_and_judge(frozen: FrozenSystem, judge: Judge, arm: Arm, most: int, dat
         right_hand_side=arm.right_hand_side,
         rules=(),
     )
-    with single_threaded():  # as in the run
-        posed, warm = opened.system_at()
     made = Solve(frozen.name, frozen.moment, frozen.damping, arm)
-    factor = WatchedFactor(posed.preconditioner)
-    look = _Look(made, judge, factor, most)
-    solution = solve(opened.optimizer.solver, posed.system, _start(opened, arm, warm), factor, [], [look], most)
-    look.last(solution.last)
+    with parts_named(opened.spec.used()):
+        with single_threaded():  # as in the run
+            posed, warm = opened.system_at()
+        factor = WatchedFactor(posed.preconditioner)
+        look = _Look(made, judge, factor, most)
+        solution = solve(opened.optimizer.solver, posed.system, _start(opened, arm, warm), factor, [], [look], most)
+        look.last(solution.last)
     made.end = solution.stop.name.lower()
     return made
 
