@@ -64,7 +64,7 @@ def _pieces(text: ast.JoinedStr) -> Iterator[ast.expr]:
     before = ""
     for piece in text.values:
         if isinstance(piece, ast.Constant):
-            before += piece.value
+            before += str(piece.value)
             continue
         if before:
             yield ast.Constant(before)
