@@ -17,6 +17,8 @@ from hfbench.diagnosis.run_trace import Finding, Run
 
 LEAST = 8  # outer iterations, below which a trace says little
 FEW_INNER = 25  # a max_inner below is there to cut solves short
+FAR, FAR_STEPS = 5.0, 4  # the factor by which a first lambda is far off; 4 steps change it by 1.5⁴ = 5
+MIDDLE = 0.5  # 1 - rho in the middle between rho_low and rho_high
 MIB = 2**20
 
 
@@ -44,6 +46,11 @@ def _broken(run: Run) -> Finding:
 def _late(run: Run) -> slice:
     """The later half, when a start is over."""
     return slice(len(run) // 2, None)
+
+
+def _leading(flags: NDArray[Any]) -> int:
+    """How many are true before the first that is not."""
+    return int(np.argmin(flags)) if flags.size and not flags.all() else flags.size
 
 
 def _share(flags: NDArray[Any]) -> float:
@@ -103,6 +110,30 @@ def damping_at_bound(run: Run) -> Finding | None:
             "More cases in the curvature, a smaller max_inner, or warm_start = 0; look at rho.",
         )
     return None
+
+
+def damping_starts_far_off(run: Run) -> Finding | None:
+    """lambda begins far from where rho is between its bounds, and takes a good part of the run to come closer.
+
+    While steps are short, 1 - rho is about proportional to 1/lambda; so a first rho near 1 says how far off it is.
+    """
+    rules, damping, rho = run.globalization, run.column("damping"), run.column("rho")
+    high, low = (_leading(flags) for flags in (rho > rules.rho_high, rho < rules.rho_low))
+    least = max(FAR_STEPS, math.ceil(0.1 * len(run)))
+    start, now = damping[0], damping[min(max(high, low), len(run) - 1)]
+    if max(high, low) < least or max(now / start, start / now) < FAR:
+        return None
+    if high and rho[0] < 1 - (1 - rules.rho_high) / FAR:  # not far above the bound: training itself lowers lambda
+        return None
+    wanted = max(start * (1 - rho[0]) / MIDDLE, start / 100) if high else now
+    moved = "fell in each of the first" if high else "rose in each of the first"
+    return Finding(
+        "lambda starts far off",
+        f"lambda = {start:g} {moved} {max(high, low)} of {len(run)} steps, to {now:.3g}; "
+        f"the first rho was {rho[0]:.3g}.",
+        f"globalization.initial_damping = {wanted:.1g}, or what brings the first rho between {rules.rho_low:g} and "
+        f"{rules.rho_high:g}; `hfbench show globalization` says how to choose it.",
+    )
 
 
 def rho_out_of_range(run: Run) -> Finding | None:
@@ -217,6 +248,7 @@ def grows_in_memory(run: Run) -> Finding | None:
 
 Signature = Callable[[Run], Finding | None]
 OF_STEPS: tuple[Signature, ...] = (
-    stalled, backtracked, damping_at_bound, rho_out_of_range, rejected, grows_too_early, grows_too_late,
+    stalled, backtracked, damping_at_bound, damping_starts_far_off, rho_out_of_range, rejected, grows_too_early,
+    grows_too_late,
 )  # fmt: skip
 OF_ALL: tuple[Signature, ...] = (overfits, grows_in_memory)

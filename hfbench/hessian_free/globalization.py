@@ -16,7 +16,16 @@ Objective = Callable[[Vector], float]  # step p ↦ f(w + p)
 
 @part
 class Globalization:
-    """Warm start, backtracking over kept iterates, Levenberg-Marquardt damping, and line search of Martens (2010)."""
+    """Warm start, backtracking over kept iterates, Levenberg-Marquardt damping, and line search of Martens (2010).
+
+    lambda_0   `initial_damping` suits a task if the first step's rho lies between
+               rho_low and rho_high. While steps are short, 1 - rho is about
+               proportional to 1/lambda: if lambda_0 = 45 gives rho = 0.98, then
+               45 (1 - 0.98)/0.5 = 2 gives about 0.5. If rho is below rho_low,
+               take ten times as much. Martens' 45 is for deep autoencoders:
+               small tasks spend a dozen short steps, often half of the work to
+               the target, on coming down. `hfbench diagnose` tells of it
+    """
 
     warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate)"] = 0.95
     backtracking: Annotated[bool, "return to earlier kept iterates while the objective does not rise"] = True

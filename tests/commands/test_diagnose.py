@@ -59,6 +59,7 @@ PLANTED = {
             "methods.shf.globalization={initial_damping=3.0,damping_growth=1.0,damping_decay=1.0}",
         ],
     ),
+    "lambda starts far off": ("hf", 12, ["methods.hf.globalization={initial_damping=450.0}"]),
     "overfitting": (
         "hf", 60, ["tasks.tiny-curves.cases=12", "methods.hf.scheduler={use='fixed',gradient=1.0,curvature=1.0}"],
     ),
@@ -171,14 +172,27 @@ def replace_methods(study: Any, name: str) -> Any:
     return replace(study, methods={name: study.methods[name]}, baseline=name, on=on, seeds=(0,))
 
 
+NEAR = [f"methods.{name}.globalization.initial_damping=3.0" for name in ("hf", "shf-lsmr")]
+
+
 @pytest.mark.slow
 def test_ten_healthy_runs_show_nothing(tmp_path: Path) -> None:
-    study = load_study("quickstart", seeds="5")
+    """With a lambda_0 that suits the task; with Martens' all show that it does not."""
+    study = load_study("quickstart", NEAR, seeds="5")
     found = {spec.name: shown(spec, tmp_path) for spec in runs_of(study)}
     assert len(found) == 10
     assert found == dict.fromkeys(found, {})
     status, text = diagnosed(study, tmp_path)
     assert (status, text.splitlines()[-1]) == (0, "No failure signature in any of them.")
+
+
+@pytest.mark.slow
+def test_the_first_lambda_of_martens_is_far_off_on_a_small_task_and_costs_work(tmp_path: Path) -> None:
+    study, near = (load_study("quickstart", changes, seeds="2") for changes in ([], NEAR))
+    for spec, better in zip(runs_of(study), runs_of(near), strict=True):
+        assert list(shown(spec, tmp_path)) == ["lambda starts far off"]
+        works = [attempt(run, tmp_path)["work_to_target"] for run in (spec, better)]
+        assert works[1] < 0.95 * works[0]
 
 
 # ---------------------------------------------------------------- what there is to look at

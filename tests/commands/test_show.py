@@ -341,5 +341,6 @@ def test_a_study_shows_its_claims(printed: Printed) -> None:
 def test_the_settings_of_globalization_are_shown_as_those_of_a_part(printed: Printed) -> None:
     text = printed(print_globalization)
     assert text.startswith("globalization\nWarm start, backtracking")
+    assert "lambda_0   `initial_damping` suits a task if the first step's rho lies" in text
     assert "  initial_damping = 45.0\n    lambda_0\n" in text
     assert "Code       hfbench.hessian_free.globalization.Globalization" in text

@@ -29,13 +29,41 @@ def made_up(iterations: int = 30, **columns: Any) -> Run:
 def test_rows_without_fault_show_nothing_and_short_runs_are_not_judged() -> None:
     assert findings(made_up()) == []
     assert findings(made_up(4, step_length=0.0)) == []
-    assert len(OF_STEPS) + len(OF_ALL) == 9
+    assert len(OF_STEPS) + len(OF_ALL) == 10
 
 
 def test_lambda_that_runs_away_is_recognised() -> None:
     (found,) = findings(made_up(damping=[1.5**i for i in range(30)]))
     assert found.signature == "lambda runs away"
     assert found.evidence.startswith("lambda rose from 1 to ")
+
+
+FALLS = [45.0 * (2 / 3) ** min(i, 12) for i in range(30)]  # lambda over steps of which the first 12 have a high rho
+RISES = [0.01 * 1.5 ** min(i, 5) for i in range(30)]
+
+
+def test_lambda_that_starts_far_off_is_recognised_with_the_value_to_start_from() -> None:
+    (found,) = findings(made_up(damping=FALLS, rho=[0.98] * 12 + [0.6] * 18))
+    assert found.signature == "lambda starts far off"
+    assert found.evidence == ("lambda = 45 fell in each of the first 12 of 30 steps, to 0.347; the first rho was 0.98.")
+    assert found.remedy.startswith("globalization.initial_damping = 2, or what brings the first rho between 0.25 and")
+    (found,) = findings(made_up(damping=RISES, rho=[-math.inf, 0.1, 0.0, 0.2, 0.1] + [0.6] * 25))
+    assert found.evidence == "lambda = 0.01 rose in each of the first 5 of 30 steps, to 0.0759; the first rho was -inf."
+    assert found.remedy.startswith("globalization.initial_damping = 0.08, ")
+
+
+@pytest.mark.parametrize(
+    ("damping", "rho"),
+    [
+        (FALLS, [0.8] * 12 + [0.6] * 18),  # a first rho just above its range: training lowers lambda
+        (FALLS, [0.6] + [1.0] * 29),  # the first step is as it should be
+        ([45.0 * (2 / 3) ** min(i, 3) for i in range(30)], [0.98] * 3 + [0.6] * 27),  # it takes three steps
+        ([45.0 * (2 / 3) ** min(i, 12) for i in range(200)], [0.98] * 12 + [0.6] * 188),  # of two hundred
+        (45.0, [0.98] * 30),  # it may not change
+    ],
+)
+def test_lambda_that_starts_near_enough_is_not(damping: Any, rho: list[float]) -> None:
+    assert findings(made_up(len(rho), damping=damping, rho=rho)) == []
 
 
 @pytest.mark.parametrize(
