@@ -122,7 +122,8 @@ class Curves:
 
     loss: ClassVar[str] = "logistic"
     files: ClassVar[tuple[DataFile, ...]] = (ORIGINAL,)
-    budget: ClassVar[Mapping[str, float]] = {"passes": 400.0}
+    # No run was made to the target. On MNIST, Martens' method takes 32 000 passes to the error of its paper (mnist-full).
+    budget: ClassVar[Mapping[str, float]] = {"passes": 40_000.0}
     side: ClassVar[int] = 28
 
     layers: Layers = (400, 200, 100, 50, 25, 6)
