@@ -246,12 +246,12 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
     if given.values is not None:
         if (given.low, given.high, given.log) != (None, None, None):
             raise ConfigError(f"{where}: must have either values or a range, but has both.")
-        return Choice(
-            *(
-                hyperparameters.check_value(declared, value, f"{where}.values")
-                for value in distinct(given.values, where)
-            )
-        )
+        values = [
+            hyperparameters.check_value(declared, value, f"{where}.values")
+            for value in distinct(given.values, f"{where}.values")
+        ]
+        with hyperparameters.located(f"{where}.values"):
+            return Choice(*values)
     if (given.low, given.high, given.log) == (None, None, None):
         return None
     base = declared.search
