@@ -110,7 +110,7 @@ def _compare_frozen(
         console.print("No trial was better than the unchanged method: there is nothing to compare.")
         return 0, []
     file = folder / "frozen.toml"
-    write_atomically(file, lambda path: path.write_text(toml(drafted), encoding="utf-8"))
+    write_atomically(file, lambda path: path.write_text(toml(drafted, folder), encoding="utf-8"))
     compared = load_study(str(file))
     status = run_study(compared, results, jobs, data, console)
     recorded = gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from hfbench.config.methods import HESSIAN_FREE, Method
@@ -15,8 +17,11 @@ PLAIN = (
 )  # fmt: skip
 
 
-def toml(study: Study) -> str:
-    """The TOML that `load_study` reads as the same study; a sweep and an ablation's design are left out."""
+def toml(study: Study, folder: Path) -> str:
+    """The TOML that `load_study` reads, in that folder, as the same study, without a sweep and an ablation's design.
+
+    Plugin files are named from the folder, so that a project may be moved as a whole.
+    """
     import tomli_w
 
     head = {name: getattr(study, name) for name in PLAIN} | {"tasks": list(study.tasks)}
@@ -32,8 +37,13 @@ def toml(study: Study) -> str:
         },
     }
     if study.plugins:
-        tables["plugins"] = {"files": list(study.plugins)}
+        tables["plugins"] = {"files": [_from(folder, file) for file in study.plugins]}
     return tomli_w.dumps(_given(tables))
+
+
+def _from(folder: Path, file: str) -> str:
+    """A file's path from a folder; `..` leaves the folder that links lead to, so they are followed first."""
+    return Path(os.path.relpath(os.path.realpath(file), os.path.realpath(folder))).as_posix()
 
 
 def _of_late(study: Study) -> list[tuple[str, Any, Any]]:

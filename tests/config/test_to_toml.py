@@ -13,7 +13,7 @@ from hfbench.config.to_toml import toml
 def test_a_study_written_to_a_file_reads_as_the_same(name: str, tmp_path: Path) -> None:
     study = load_study(name)
     file = tmp_path / "again.toml"
-    file.write_text(toml(study), encoding="utf-8")
+    file.write_text(toml(study, tmp_path), encoding="utf-8")
     again = load_study(str(file))
     beside = {"source": study.source, "ablation": study.ablation, "sweep": study.sweep}
     assert dataclasses.replace(again, **beside) == study
@@ -24,6 +24,6 @@ def test_a_study_written_to_a_file_reads_as_the_same(name: str, tmp_path: Path) 
 def test_looks_and_another_test_are_written_too(tmp_path: Path) -> None:
     study = load_study("quickstart", ["study.seeds=20", "study.looks=[7, 20]", "study.test=sign"])
     file = tmp_path / "again.toml"
-    file.write_text(toml(study), encoding="utf-8")
+    file.write_text(toml(study, tmp_path), encoding="utf-8")
     again = load_study(str(file))
     assert (again.looks, again.test) == (study.looks, study.test) == ((7, 20), "sign")

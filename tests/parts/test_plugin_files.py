@@ -92,7 +92,8 @@ def test_files_of_a_study_are_found_from_its_folder(
     assert study.plugins == (str(file),)
     assert load_study("../study/tiny.toml").plugins == study.plugins
     assert json.loads(json.dumps(to_dict(study)))["plugins"] == [str(file)]
-    again = write("again/again.toml", toml(study))
+    again = write("again/again.toml", toml(study, tmp_path / "again"))
+    assert 'files = [\n    "../study/parts/plugin.py",\n]' in again.read_text()
     assert load_study(str(again)).plugins == study.plugins
     assert load_study(str(again)).methods == study.methods
 

@@ -56,5 +56,5 @@ def test_what_is_frozen_follows_from_the_published_trials(name: str) -> None:
         assert {len(of) for of in again.values()} == {len(study.sweep.retest)}
     drafted = frozen_study(study, found)
     assert drafted is not None
-    assert toml(drafted) == toml(load_study(f"{name}-frozen"))
+    assert toml(drafted, Path()) == toml(load_study(f"{name}-frozen"), Path())
     assert archive.published(f"{name}-frozen") is not None

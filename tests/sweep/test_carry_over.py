@@ -58,7 +58,7 @@ def test_each_task_gives_a_method_with_its_settings_and_nothing_else_changes(stu
     assert (made.baseline, made.sweep, made.name) == ("shf", None, "tiny-frozen")
     assert {task: on.methods for task, on in made.on.items()} == {task: tuple(made.methods) for task in "ab"}
     file = tmp_path / "frozen.toml"
-    file.write_text(toml(made))
+    file.write_text(toml(made, tmp_path))
     assert [spec.key() for spec in runs_of(load_study(str(file)))] == [spec.key() for spec in runs_of(made)]
     assert "1000, 1001, 1002, 1003" in made.notes
 
