@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from hfbench.messages import count
 from hfbench.report.wording import digits
 from hfbench.statistics.planning import least_pairs
+from hfbench.sweep.sampling import sampler_text
 from hfbench.sweep.trial_rows import front, points
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
 from hfbench.sweep.tuning import Tuning, observation_of
@@ -144,5 +145,5 @@ def _announcement(tuning: Tuning) -> str:
     sweep, done = tuning.sweep, sum(trial.ended for trial in tuning.all.values())
     already = f", {done} made already" if done else ""
     sizes = f"{len(sweep.parameters)} settings, {len(sweep.seeds)} seeds"
-    how = f"sampler {sweep.sampler}, pruner {sweep.pruner}"
+    how = f"sampler {sampler_text(sweep.sampler, sweep.trials, sweep.ahead)}; pruner {sweep.pruner}"
     return f"{tuning.task.name}: {sweep.trials} trials of {tuning.task.method.name}{already}, {sizes}; {how}"

@@ -15,6 +15,7 @@ from hfbench.report.headline import Headline
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
 from hfbench.report.wording import digits, ratio_text
+from hfbench.sweep.sampling import sampler_text
 from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 
@@ -218,7 +219,7 @@ def _carry_over(found: SweepOutcome) -> Iterator[Block]:
 def _conduct(found: SweepOutcome) -> Iterator[Block]:
     study, sweep = found.study, found.study.sweep
     assert sweep is not None
-    bound = sweep.constraint
+    bound, drawn_by = sweep.constraint, sampler_text(sweep.sampler, sweep.trials, sweep.ahead)
     yield Code(found.command)
     facts = [
         ("objective", ", ".join(MEASURES[objective].title for objective in sweep.objectives)),
@@ -226,7 +227,7 @@ def _conduct(found: SweepOutcome) -> Iterator[Block]:
         ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
         ("seeds of the re-test", ", ".join(map(str, sweep.retest))),
         ("seeds of the comparison", ", ".join(map(str, study.seeds))),
-        ("sampler", f"{sweep.sampler}; trial i depends on the trials up to i - {sweep.ahead}"),
+        ("sampler", f"{drawn_by}; trial i depends on the trials up to i - {sweep.ahead}"),
         ("pruner", sweep.pruner),
     ]
     yield Table(("", ""), facts, numbers=2)

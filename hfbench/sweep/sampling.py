@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Params = Mapping[str, Any]
 
+LEARNING = ("gp", "tpe")
+RANDOM_TRIALS = 10  # that have ended before a sampler learns from them; till then it draws at random
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -60,6 +63,19 @@ def suggest(
         for observation in seen:
             study.add_trial(trial_of(observation, space))
         return dict(study.ask(space).params)
+
+
+def sampler_text(sampler: str, trials: int, ahead: int) -> str:
+    """What draws the settings of a sweep's trials: `gp from trial 13 on, random before`.
+
+    Trial i is suggested from the trials up to i − `ahead`.
+    """
+    first = RANDOM_TRIALS - 1 + ahead
+    if sampler not in LEARNING:
+        return sampler
+    if trials <= first:
+        return f"random, since {sampler} takes over at trial {first}"
+    return f"{sampler} from trial {first} on, random before"
 
 
 def grid(parameters: Mapping[str, Search], first: Params) -> list[dict[str, Any]]:
@@ -130,8 +146,10 @@ def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
     if name == "gp":
-        return samplers.GPSampler(seed=seed)
-    return samplers.TPESampler(seed=seed) if name == "tpe" else samplers.RandomSampler(seed=seed)
+        return samplers.GPSampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+    return samplers.RandomSampler(seed=seed)
 
 
 @contextmanager

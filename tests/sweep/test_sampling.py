@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
-from hfbench.sweep.sampling import Observation, grid, is_hopeless, seed_order, suggest
+from hfbench.sweep.sampling import Observation, grid, is_hopeless, sampler_text, seed_order, suggest
 
 SPACE = {"a": Log(1e-3, 1.0), "b": Linear(0.0, 1.0), "c": Integers(1, 20)}
 FIRST = {"a": 0.1, "b": 0.9, "c": 5}
@@ -35,6 +35,28 @@ def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str)
         low <= again[0][name] <= high for name, (low, high) in {"a": (1e-3, 1), "b": (0, 1), "c": (1, 20)}.items()
     )
     assert isinstance(again[0]["c"], int)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_sampler_is_named_for_the_trials_that_it_draws(sampler: str) -> None:
+    """Where it is said to draw at random, other scores change nothing; afterwards they do."""
+
+    def depends_on_scores(ended: int) -> bool:
+        seen = course("random", ended)
+        other = [Observation(one.params, (float(-index),)) for index, one in enumerate(seen)]
+        first, second = (suggest(SPACE, given, sampler, 1, "x", ended + 3) for given in (seen, other))
+        return first != second
+
+    assert sampler_text(sampler, 40, 4) == f"{sampler} from trial 13 on, random before"
+    assert sampler_text(sampler, 14, 4) == f"{sampler} from trial 13 on, random before"
+    assert sampler_text(sampler, 13, 4) == f"random, since {sampler} takes over at trial 13"
+    assert sampler_text(sampler, 40, 1) == f"{sampler} from trial 10 on, random before"
+    assert [depends_on_scores(ended) for ended in (9, 10)] == [False, True]  # trial 12, trial 13
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_a_sampler_that_does_not_learn_draws_all_trials(sampler: str) -> None:
+    assert sampler_text(sampler, 4, 4) == sampler
 
 
 @pytest.mark.slow
