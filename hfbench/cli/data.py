@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,12 +67,14 @@ def verify(tasks: Tasks = None, data: Data = None) -> None:
 @data_app.command()
 def where(tasks: Tasks = None, data: Data = None) -> None:
     """Print the data folders in search order, and the path of each file."""
-    from hfbench.parts.data_files import present
+    from hfbench.parts.data_files import VARIABLE, present
     from hfbench.parts.data_files import where as places
 
     folders = [str(place) for place in places(data)]
     found = {file: present(file, data) for files in _files(tasks).values() for file in files}
     print("Folders, in search order:", *folders, sep="\n  ")
+    if not os.environ.get(VARIABLE):
+        print(f"{VARIABLE} is not set; it would be searched before the user cache.")
     print("Files:")
     for file, path in found.items():
         print(f"  {file.path}: {path or 'not there'}{' (optional)' if file.optional and path is None else ''}")

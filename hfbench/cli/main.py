@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hfbench.cli.data import data_app
+from hfbench.cli.environment import ignored_variables
 from hfbench.cli.options import (
     Commands,
     Data,
@@ -116,6 +117,8 @@ def _options(
     ] = False,
 ) -> None:
     help_if_alone(ctx)
+    for line in ignored_variables(os.environ):
+        print_error(line)
 
 
 @app.command()

@@ -37,7 +37,7 @@ def test_data_where_names_the_folders_in_order_and_the_files(
     hf: Any, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HFBENCH_DATA", str(tmp_path / "gone"))
-    status, out, _ = hf("data", "where", "shelf", "--data", str(library))
+    status, out, err = hf("data", "where", "shelf", "--data", str(library))
     assert (status, out.splitlines()) == (
         0,
         [
@@ -50,6 +50,18 @@ def test_data_where_names_the_folders_in_order_and_the_files(
             "  shelf/extra.gz: not there (optional)",
         ],
     )
+    assert (
+        err
+        == f"hfbench: the environment variable HFBENCH_DATA is ignored, since {tmp_path / 'gone'} is not a folder.\n"
+    )
+
+
+def test_data_where_names_the_variable_that_is_not_set(hf: Any, tmp_path: Path) -> None:
+    assert hf("data", "where", "shelf")[1].splitlines()[:3] == [
+        "Folders, in search order:",
+        f"  {tmp_path / 'cache'} (user cache)",
+        "HFBENCH_DATA is not set; it would be searched before the user cache.",
+    ]
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify"])
