@@ -12,7 +12,6 @@ from rich.text import Text
 from hfbench.errors import ConfigError
 from hfbench.execution.parallel_map import parallel_map
 from hfbench.parts import registry
-from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
 from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import centre
@@ -21,6 +20,7 @@ from hfbench.records.files import make_folder, write_atomically
 from hfbench.report.wording import Name, digits, grid_of, number, p_value
 
 MIDDLE = GAPS[1]
+MOST_TABLES = 3  # systems with a table each on the screen
 
 
 def probe_preconditioners(
@@ -36,7 +36,8 @@ def probe_preconditioners(
 ) -> int:
     """Tries every variant on every system, prints tables, and writes rows and figures to `into`.
 
-    If an older system of the same run is among the systems, preconditioners built on it are tried as well.
+    If an older system of the same run is among the systems, preconditioners built on it are tried as well. Of more than
+    three systems only the summary is printed.
     """
     make_folder(into)
     rows: list[Row] = []
@@ -44,7 +45,7 @@ def probe_preconditioners(
     for frozen, (exact, here, skipped) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
         for line in (frozen.told, exact.told, *skipped):
             console.print(line, soft_wrap=True)
-        if here:
+        if here and len(systems) <= MOST_TABLES:
             console.print(condition_table(here, solver))
         rows += here
     if not rows:
@@ -56,19 +57,17 @@ def probe_preconditioners(
 
 
 def variants_of(names: Sequence[str], probes: Sequence[float], exponents: Sequence[float]) -> list[Variant]:
-    """Variants: every preconditioner with its defaults, then with each number of probes and each exponent it can take.
+    """Variants: every preconditioner with its defaults, then with each other number of probes and exponent it can take.
 
     Raises as `registry.build` does for an unknown name or a value that is not allowed.
     """
-    made = [Variant((("use", name),)) for name in names]
-    for kind, field, values in (("probes", "probes", probes), ("exponent", "exponent", exponents)):
-        for name in names:
-            if field not in {
-                hyperparameter.name for hyperparameter in hyperparameters(registry.get("preconditioner", name))
-            }:
-                continue
-            whole = [int(value) if kind == "probes" else value for value in values]
-            made += [Variant((("use", name), (field, value)), kind, float(value)) for value in whole]
+    plain = [Variant((("use", name),)) for name in dict.fromkeys(names)]
+    made = list(plain)
+    for kind, values in (("probes", [int(value) for value in probes]), ("exponent", exponents)):
+        for variant in plain:
+            default = variant.setting(kind)
+            others = [] if default is None else [value for value in dict.fromkeys(values) if value != default]
+            made += [Variant((*variant.settings, (kind, value)), kind, float(value)) for value in others]
     for variant in made:
         registry.build("preconditioner", dict(variant.settings), "--preconditioners")
     return made

@@ -162,11 +162,16 @@ def _condition_panel(
         return
     varied = [row for row in found if row["kind"] == kind]
     for system, base in dict.fromkeys((row["system"], row["base"]) for row in varied):
-        fresh = plain if kind == "age" else []  # built now: of no age
-        points = sorted(
-            (row["value"], row[reached]) for row in [*fresh, *varied] if (row["system"], row["base"]) == (system, base)
-        )
+        here = [row for row in [*plain, *varied] if (row["system"], row["base"]) == (system, base)]
+        points = sorted((_varied_to(row, kind), row[reached]) for row in here)
         axes.plot(*zip(*points, strict=True), **looks[base].line, marker=looks[base].marker, markersize=4)
+
+
+def _varied_to(row: Mapping[str, Any], kind: str) -> float:
+    """The value of what is varied: of a preconditioner with its defaults its own, and no age."""
+    if row["kind"] == kind:
+        return float(row["value"])
+    return 0.0 if kind == "age" else float(row[kind])
 
 
 ESTIMATES = {  # over the truth: the column, its standard deviation if there is one, and the panel's label

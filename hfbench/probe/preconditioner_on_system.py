@@ -13,6 +13,7 @@ from hfbench.curvature.linearisation import Linearisation
 from hfbench.inner_solve.solve import solve
 from hfbench.linalg.lanczos import ritz_values
 from hfbench.parts import registry
+from hfbench.parts.hyperparameters import settings_of
 from hfbench.parts.protocols import BuiltPreconditioner, Preconditioner, SolverState, Stop
 from hfbench.probe.frozen_system import OpenedSystem
 from hfbench.probe.judge import Judge
@@ -22,6 +23,7 @@ from hfbench.runs.random_streams import generator
 Row = dict[str, Any]
 STEPS = 40  # of the Lanczos process
 GAPS = (1e-1, 1e-2, 1e-4)  # 1 - q/q* to come to
+VARIED = ("probes", "exponent")  # settings that are varied
 PER_PRODUCT = 4  # units of work of a product per case: J v and Jᵀu
 
 
@@ -36,6 +38,11 @@ class Variant:
     @property
     def base(self) -> str:
         return str(dict(self.settings)["use"])
+
+    def setting(self, name: str) -> float | None:
+        """The value of a setting, given or by default; None if the preconditioner has no such setting."""
+        value = settings_of(registry.build("preconditioner", dict(self.settings))).get(name)
+        return None if value is None else float(value)
 
     @property
     def name(self) -> str:
@@ -64,6 +71,7 @@ def _conditioned(judge: Judge, variant: Variant, built_on: OpenedSystem, solver:
         "base": variant.base,
         "kind": variant.kind,
         "value": variant.value,
+        **{name: variant.setting(name) for name in VARIED},
         "build": build,
         "smallest": float(values[0]),
         "largest": float(values[-1]),
