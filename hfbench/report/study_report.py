@@ -65,6 +65,9 @@ def _answer(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
     else:
         yield Paragraph(f"There is no comparison: {recorded.study.baseline} is the only method.")
     if found.effects:
+        yield Heading("Factors and their interactions", 3)
+        sentences = [(effect_text.sentence(effect, found.names), effect.verdict) for effect in found.effects]
+        yield Bullets([_judged(sentence, verdict)[0] for sentence, verdict in sentences])
         yield from figure_images(figures, "effects")
 
 
@@ -172,8 +175,13 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
         "target."
     )
     yield Table(head, rows, about, words=1)
-    sentences_of = [_judged(effect_text.sentence(effect, found.names), effect.verdict) for effect in group]
-    yield Bullets([(*_pieces(said), f" {remarks}") if remarks else said for said, remarks in sentences_of])
+    remarks = [
+        (Strong(" × ".join(effect.factors)), f": {said}")
+        for effect in group
+        if (said := _judged(effect_text.sentence(effect, found.names), effect.verdict)[1])
+    ]
+    if remarks:
+        yield Bullets(remarks, "note")
     yield from figure_images(figures, "interactions", first.task)
 
 

@@ -130,7 +130,9 @@ def test_the_report_says_what_was_asked_found_and_done(factorial: tuple[Study, P
         assert text.count(needed) == (method != "hf")
     assert "```sh\nhfbench run tiny.toml\n```" in text
     assert "| solver × scheduler |" in text
-    assert "solver cg -&gt; lsmr multiplies the work by" in text
+    answer = text[text.index("## Answer") : text.index("## Task tiny-curves")]
+    assert "solver cg -&gt; lsmr multiplies the work by" in answer
+    assert answer.count(" multiplies the work by ") == 3
     made_of = r"curves-small (layers = \[12, 4\], validation = 50, cases = 200)"
     assert f"| tiny-curves | {made_of} | 60 | 6 iterations | 0-1 | all |" in text
     assert "Generated from the seed, no files: tiny-curves." in text
