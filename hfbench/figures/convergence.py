@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def convergence(
     first step, so that their curve is one point. Raises ConfigError for a column no trace has.
     """
     columns = (x,) if isinstance(x, str) else tuple(x)
-    return _draw(traces, path, columns, y, (1, len(columns)), target, title, methods, cases)
+    return _draw(traces, path, columns, y, len(columns), target, title, methods, cases)
 
 
 def four_costs(
@@ -55,12 +56,12 @@ def four_costs(
     methods: Sequence[str] | None = None,
     cases: int | None = None,
 ) -> list[Path]:
-    """Draws y against work, products, seconds and distinct cases on one sheet of 2×2 panels, as `convergence` does.
+    """Draws y against work, products, seconds and distinct cases on one sheet, two in a row, as `convergence` does.
 
     `cases`, the number of training cases, makes passes of the distinct cases.
     """
     columns = ("work", "products", "seconds", "distinct" if cases else "distinct_cases")
-    return _draw(traces, path, columns, y, (2, 2), target, title, methods, cases)
+    return _draw(traces, path, columns, y, 2, target, title, methods, cases)
 
 
 @theme()
@@ -69,7 +70,7 @@ def _draw(
     path: str | Path,
     columns: Sequence[str],
     y: str,
-    shape: tuple[int, int],
+    across: int,
     target: float | None,
     title: str,
     methods: Sequence[str] | None,
@@ -82,17 +83,21 @@ def _draw(
     groups = {method: runs for method, runs in groups.items() if runs}
     found = {(column, method): band(runs, column, y) for column in columns for method, runs in groups.items()}
     drawn = [method for method in groups if any(found[column, method] for column in columns)]
+    columns = [column for column in columns if any(found[column, method] for method in drawn)] or columns[:1]
+    across = min(across, len(columns))
     counts = {method: len(groups[method]) for method in drawn}
     figure, panels = new_page(
-        (4.2, 3.5 if shape[0] == 1 else 3.1),
-        shape,
+        (4.2, 3.5 if across == len(columns) else 3.1),
+        (math.ceil(len(columns) / across), across),
         title=title,
         caption=_caption(counts, found.values(), target, [method for method in groups if method not in drawn]),
         legend=method_legend({method: looks[method] for method in drawn}, counts),
         sharey=True,
     )
     heights = [value for curve in found.values() if curve for value in (*curve.low, *curve.high)]
-    for axes, column in zip(panels.flat, columns, strict=True):
+    for axes in panels.flat[len(columns) :]:
+        axes.remove()
+    for axes, column in zip(panels.flat, columns, strict=False):
         _panel(axes, {method: found[column, method] for method in drawn}, looks)
         reached = {method: _reached(groups[method], column, y, target) for method in drawn}
         widths = [value for method in drawn if (one := found[column, method]) for value in one.x]

@@ -77,21 +77,38 @@ def inner(traces: Traces, path: str | Path, *, title: str = "", methods: Sequenc
     iterations at which a seed fell below (−inf: the objective rose) and × those without a rho (no step).
     """
     groups, looks = _groups(traces, methods)
-    edge = " rho is clipped; lower edge: ▾ some seed below, × no step taken."
+    columns = [column for column in ("inner_iterations", "damping", "rho") if _is_there(groups, column)]
+    columns = columns or ["inner_iterations"]
     figure, panels = new_page(
         (WIDTH, 2.0),
-        (3, 1),
+        (len(columns), 1),
         title=title,
-        caption=caption(_counts(groups)) + edge,
+        caption=caption(_counts(groups)) + _remarks(groups, columns),
         legend=method_legend(looks, _counts(groups)),
         sharex=True,
     )
-    for axes, column in zip(panels[:2, 0], ("inner_iterations", "damping"), strict=True):
+    for axes, column in zip(panels[:, 0], columns, strict=True):
+        if column == "rho":
+            _rho_panel(axes, groups, looks)
+            continue
         values = _medians(axes, groups, looks, column)
-        fit(axes, "y", [value for value in values if value > 0] or values)  # lambda may be 0 for a while
-    _rho_panel(panels[2, 0], groups, looks)
+        fit(axes, "y", [value for value in values if value > 0] or values)
     _share_iterations(panels, groups)
     return save(figure, path)
+
+
+def _is_there(groups: Groups, column: str) -> bool:
+    """Whether any method has a curve of the column."""
+    return any(by_iteration(runs, column) is not None for runs in groups.values())
+
+
+def _remarks(groups: Groups, columns: Sequence[str]) -> str:
+    said = ""
+    if "damping" in columns and any((band_table(runs, "damping") == 0).any() for runs in groups.values()):
+        said += " lambda = 0 lies below the axis."
+    if "rho" in columns:
+        said += " rho is clipped; lower edge: ▾ some seed below, × no step taken."
+    return said
 
 
 def reason_shares(traces: Sequence[pd.DataFrame]) -> dict[str, Array]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hfbench.figures.axes import Array, nothing
-from hfbench.figures.style import INK, Style, save, styles_of, task_page, theme, without_mathtext, wrapped
+from hfbench.figures.style import (
+    INK,
+    Style,
+    save,
+    styles_of,
+    task_page,
+    theme,
+    without_mathtext,
+    without_panels,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +46,21 @@ def memory(
     looks = styles_of(records, methods)
     tasks = list(tasks) if tasks is not None else sorted(records["task"].unique())
     size = 3.7, 1.35 + 0.34 * len(looks)
-    figure, panels = task_page(tasks, size, title=title, caption="Bar: median over seeds. Points: seeds.")
-    for axes, task in zip(panels, tasks, strict=False):
-        runs = records[records["task"] == task]
-        peaks = {m: np.asarray(runs.loc[runs["method"] == m, "peak_memory"].astype(float), dtype=float) for m in looks}
-        finite = {m: values[np.isfinite(values)] / MIB for m, values in peaks.items() if np.isfinite(values).any()}
-        _memory_panel(axes, finite, looks, baseline)
+    peaks = {task: _peaks(records[records["task"] == task], looks) for task in tasks}
+    shown = [task for task in tasks if peaks[task]]
+    caption = "Bar: median over seeds. Points: seeds." + without_panels(tasks, shown)
+    figure, panels = task_page(shown, size, title=title, caption=caption)
+    if not shown:
+        nothing(panels[0])
+    for axes, task in zip(panels, shown, strict=False):
+        _memory_panel(axes, peaks[task], looks, baseline)
     return save(figure, path)
+
+
+def _peaks(runs: pd.DataFrame, methods: Iterable[str]) -> dict[str, Array]:
+    """The peaks of each method's runs in MiB; a method without a number is left out."""
+    found = {name: np.asarray(runs.loc[runs["method"] == name, "peak_memory"].astype(float)) for name in methods}
+    return {name: values[np.isfinite(values)] / MIB for name, values in found.items() if np.isfinite(values).any()}
 
 
 def _memory_panel(axes: Axes, peaks: Mapping[str, Array], looks: Mapping[str, Style], baseline: str | None) -> None:
@@ -51,12 +69,10 @@ def _memory_panel(axes: Axes, peaks: Mapping[str, Array], looks: Mapping[str, St
         axes.barh(index, float(np.median(values)), height=0.62, color=look.colour, alpha=0.3, linewidth=0)
         offsets = index + 0.22 * (np.arange(values.size) % 3 - 1) * (values.size > 2)
         axes.plot(values, offsets, **look.points, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
-    if not peaks:
-        nothing(axes)
     axes.set_yticks(range(len(peaks)), [wrapped(method) for method in peaks])
     axes.set_ylim(len(looks) - 0.4, -0.6)  # bars as thick in every panel
     axes.grid(False, axis="y")
-    axes.set_xlim(0, 1.06 * max((value for values in peaks.values() for value in values), default=1.0))
+    axes.set_xlim(0, 1.06 * max(value for values in peaks.values() for value in values))
     axes.set_xlabel("peak memory (MiB)")
     base = peaks.get(baseline or "", np.empty(0))
     if base.size and (unit := float(np.median(base))) > 0:

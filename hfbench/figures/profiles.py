@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hfbench.figures.axes import Array, end_marker, fit, label, log_ticks, nothing, place_ticks
-from hfbench.figures.style import INK, Style, method_legend, new_page, save, styles_of, task_page, theme
+from hfbench.figures.style import (
+    INK,
+    Style,
+    method_legend,
+    new_page,
+    save,
+    styles_of,
+    task_page,
+    theme,
+    without_panels,
+)
 from hfbench.statistics.run_costs import REACHED, RunCost, costs_by_seed
 
 if TYPE_CHECKING:
@@ -143,8 +153,12 @@ def reached(
     caption = "Right: seeds that reached the target, of all."
     if any(known.ended != REACHED for methods in found.values() for costs in methods.values() for known in costs):
         caption += " Marker: seeds still without the target when their runs ended."
-    figure, panels = task_page(tasks, (3.5, 3.1), title=title, caption=caption, legend=method_legend(looks))
-    for axes, task in zip(panels, tasks, strict=False):
+    shown = [task for task in tasks if any(map(_costs_shown, found[task].values()))]
+    caption += without_panels(tasks, shown)
+    figure, panels = task_page(shown, (3.5, 3.1), title=title, caption=caption, legend=method_legend(looks))
+    if not shown:
+        nothing(panels[0])
+    for axes, task in zip(panels, shown, strict=False):
         _reached_panel(axes, found[task], limits[task], looks)
         axes.set_xlabel(label(cost))
         axes.set_ylabel("share of seeds at the target")
@@ -154,10 +168,7 @@ def reached(
 def _reached_panel(
     axes: Axes, found: Mapping[str, Sequence[RunCost]], limit: float, looks: Mapping[str, Style]
 ) -> None:
-    times = [known.low for costs in found.values() for known in costs if 0 < known.low < math.inf]
-    if not times:
-        nothing(axes)
-        return
+    times = [time for costs in found.values() for time in _costs_shown(costs)]
     end = max(times) if math.isinf(limit) else limit
     log = fit(axes, "x", [*times, end])
     start = axes.get_xlim()[0] if log else 0.0
@@ -178,6 +189,10 @@ def _reached_panel(
         text = f"{sum(known.ended == REACHED for known in found[method])}/{len(found[method])}"
         axes.annotate(text, (1.0, height), xycoords=("axes fraction", "data"), xytext=(5, 0), va="center",
                       textcoords="offset points", fontsize="small", color=looks[method].colour)  # fmt: skip
+
+
+def _costs_shown(costs: Sequence[RunCost]) -> list[float]:
+    return [known.low for known in costs if 0 < known.low < math.inf]
 
 
 def share_at_target(costs: Sequence[RunCost], end: float) -> tuple[Array, Array]:

@@ -148,6 +148,12 @@ def task_page(
     return figure, list(panels.flat[: max(len(tasks), 1)])
 
 
+def without_panels(tasks: Sequence[str], shown: Sequence[str]) -> str:
+    """The end of a caption that names the tasks without a panel; empty if every task has one, or none has."""
+    absent = [task for task in tasks if task not in shown]
+    return f" Nothing to show on {', '.join(absent)}." if absent and shown else ""
+
+
 def save(figure: Figure, path: str | Path) -> list[Path]:
     """Writes `path`.png and `path`.svg, the same bytes for the same figure, and returns the two paths."""
     path = Path(path)

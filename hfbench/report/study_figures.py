@@ -149,12 +149,16 @@ def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[
             "effects", about, figures.forest, figures.effect_rows(found.effects), margin=study.margin,
             measure=f"{measure}, ratio", level=1 - study.alpha,
         )  # fmt: skip
-    yield made("reached", "Share of seeds that reached the target, against the cost.", figures.reached, runs,
-               methods=methods, tasks=tasks, **common)  # fmt: skip
-    if len(runs) and runs.groupby(["task", "seed"])["method"].nunique().max() == runs["method"].nunique():
+    if _has_numbers(runs, MEASURES[cost].spent):
+        yield made("reached", "Share of seeds that reached the target, against the cost.", figures.reached, runs,
+                   methods=methods, tasks=tasks, **common)  # fmt: skip
+    if (
+        _has_numbers(runs, cost)
+        and runs.groupby(["task", "seed"])["method"].nunique().max() == runs["method"].nunique()
+    ):
         about = "Performance profile: share of instances solved within a factor of the cheapest method's cost."
         yield made("profile", about, figures.profile, runs, methods=methods, **common)
-    if np.isfinite(runs["peak_memory"].astype(float)).any():
+    if _has_numbers(runs, "peak_memory"):
         whose = "the process of a run" if study.device == "cpu" else "the GPU in a run"
         yield made("memory", f"Peak memory of {whose}.", figures.memory, runs,
                    baseline=study.baseline, methods=methods, tasks=tasks)  # fmt: skip
@@ -163,7 +167,7 @@ def _of_all(recorded: RecordedStudy, found: Findings, folder: Path) -> Iterator[
 def _of_task(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
     """Figures of a task: courses from the traces, and interactions from the table of runs."""
     traces = recorded.traces(task)
-    if traces:
+    if any(len(trace) > 1 for trace in traces.values()):  # else no run made a step
         yield from _of_traces(recorded, task, traces, folder)
     yield from _examples(recorded, task, folder)
     yield from _interactions(recorded, task, folder)
@@ -221,6 +225,11 @@ def _made(
 ) -> Figure:
     png, svg = drawing(*of, folder / "-".join([kind, *([safe_name(task)] if task else [])]), **more)
     return Figure(kind, task, png, svg, about)
+
+
+def _has_numbers(runs: pd.DataFrame, column: str) -> bool:
+    """Whether the figure of a column would show anything."""
+    return bool(np.isfinite(runs[column].astype(float)).any())
 
 
 def _tasks_with_runs(recorded: RecordedStudy) -> list[str]:

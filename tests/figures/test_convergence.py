@@ -94,6 +94,14 @@ def test_a_panel_says_which_methods_it_lacks_and_which_are_a_point():
     assert "One point: all of the cost" in words(figure)
 
 
+def test_a_cost_that_no_method_has_is_left_out():
+    figure = drawn(four_costs, {("adam", seed): trace(12, products=np.nan) for seed in range(2)}, cases=500)
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "work (passes over the training cases)", "training time (s)", "distinct cases touched (passes)",
+    ]  # fmt: skip
+    assert "nothing to show" not in words(figure)
+
+
 def test_seeds_are_listed_where_their_numbers_differ():
     figure = drawn(convergence, {("hf", 0): falling(0), ("b", 0): falling(0), ("b", 1): falling(1)})
     assert [text.get_text().replace("\xa0", " ") for text in figure.legends[0].get_texts()] == [

@@ -81,6 +81,15 @@ def test_a_damping_of_zero_leaves_the_log_axis_to_the_others():
     low, high = figure.axes[1].get_ylim()
     assert 0 < low < 1e-3
     assert high > 1.0
+    assert "lambda = 0 lies below the axis" in words(figure)
+    assert "lambda = 0" not in words(drawn(inner, {("hf", 0): trace(3)}))
+
+
+def test_a_column_without_numbers_has_no_panel():
+    figure = drawn(inner, {("hf", 0): trace(3, rho=np.nan)})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["inner iterations", "damping lambda"]
+    assert figure.axes[-1].get_xlabel() == "outer iteration"
+    assert "rho" not in words(figure)
 
 
 def test_rho_is_clipped_and_marked():

@@ -1,6 +1,7 @@
 """Peak memory: a bar to the median and a point for each seed."""
 
-from support.drawn_figures import drawn
+import pandas as pd
+from support.drawn_figures import drawn, words
 from support.result_tables import runs
 
 from hfbench.figures import memory
@@ -22,3 +23,10 @@ def test_memory_is_a_bar_to_the_median_and_a_point_per_seed():
 def test_memory_without_a_baseline_has_one_axis():
     records = runs({"b": {0: 1.0}}).assign(peak_memory=5 * 2**20)
     assert drawn(memory, records, baseline="hf").axes[0].child_axes == []
+
+
+def test_a_task_without_any_peak_has_no_panel():
+    records = pd.concat([runs({"hf": {0: 1.0}}, task=task) for task in ("a", "b")])
+    figure = drawn(memory, records.assign(peak_memory=[5 * 2**20, None]))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a"]
+    assert "Nothing to show on b." in words(figure)

@@ -88,6 +88,13 @@ def test_every_task_has_its_panel_and_budget():
     assert lines(second, BLUE)[0][0][-1] == 900.0
 
 
+def test_a_task_without_any_cost_has_no_panel():
+    records = pd.concat([runs(COSTS, task="a"), runs({"hf": {0: "failed"}, "b": {0: "failed"}}, task="b")])
+    figure = drawn(reached, records)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a"]
+    assert "Nothing to show on b." in words(figure)
+
+
 def test_numbers_beside_the_axis_are_spread():
     placed = spread([0.5, 0.5, 0.52, 0.0, 0.0], 0.1)
     assert min(np.diff(sorted(placed))) > 0.1 - 1e-12

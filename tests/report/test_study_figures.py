@@ -46,6 +46,19 @@ def test_a_bar_counts_the_figures_as_they_are_drawn(
         assert printed == ""
 
 
+def test_figures_that_would_be_empty_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tiny(tmp_path, "study.seeds=1")
+    specs = {spec.key(): spec for spec in runs_of(study, None)}
+    for name in ("comparisons_forest", "reached", "profile", "memory"):
+        monkeypatch.setattr(f"hfbench.figures.{name}", lambda *of, **more: empty(of[1]))
+    for ended, kinds in ((None, ["forest", "reached"]), ("failed", ["forest"])):
+        table = runs({"hf": {0: ended}, "shf": {0: ended}}, task="tiny-curves").to_dict("records")
+        results = {key: {**row, "key": key} for key, row in zip(specs, table, strict=True)}
+        recorded = RecordedStudy(study, specs, tmp_path, tmp_path, results, Leftovers())
+        drawn = study_figures.draw_figures(recorded, findings_of(recorded), tmp_path)
+        assert [figure.kind for figure in drawn] == kinds
+
+
 def empty(path: Path) -> list[Path]:
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".svg")]
     for file in files:
