@@ -56,7 +56,8 @@ again with `batches_of`.""",
     Table(
         "on.<task>",
         load._OnTable,
-        "What differs on one task of the study. The baseline must be among its methods.",
+        """What differs on one task of the study. The baseline must be among its methods, and some task must run every
+method.""",
     ),
     Table(
         "ablation",

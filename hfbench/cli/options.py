@@ -80,12 +80,16 @@ def loaded(plugins: Sequence[Path] | None) -> None:
 def study_of(
     name: str, seeds: str | None, only: str | None, sets: list[str] | None, plugins: Sequence[Path] | None
 ) -> Study:
-    """The checked study with the options applied. Broken plugins are reported on stderr, needed or not."""
+    """The checked study with the options applied. Broken plugins and tasks that compare nothing are told on stderr."""
+    from hfbench.config.coverage import uncompared
     from hfbench.config.load import load_study
 
     methods = [name.strip() for name in only.split(",")] if only is not None else []
     with _telling_of_skipped():
-        return load_study(name, overrides=sets or [], seeds=seeds, only=methods, plugin_files=plugins or [])
+        study = load_study(name, overrides=sets or [], seeds=seeds, only=methods, plugin_files=plugins or [])
+    for line in uncompared(study):
+        print_error(line)
+    return study
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from hfbench.config.ablation import Ablation, AblationTable, expand
+from hfbench.config.coverage import check_coverage
 from hfbench.config.devices import check_device
 from hfbench.config.hypotheses import hypotheses
 from hfbench.config.measures import costs
@@ -105,6 +106,7 @@ def load_study(
         for assignment in overrides:
             override(raw, assignment)
         study = _study(raw, source, given)
+        check_coverage(study)
     if seeds is not None:
         chosen = _option_seeds(seeds)
         on = {task: dataclasses.replace(part, seeds=chosen) for task, part in study.on.items()}

@@ -117,6 +117,8 @@ def _of_task(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure]
     compared = [comparison for comparison in found.comparisons if comparison.task == task]
     if compared:
         yield from _comparisons(recorded, compared)
+    elif recorded.study.on[task].methods == (recorded.study.baseline,):
+        yield Paragraph(f"Only {recorded.study.baseline} is run here, so that nothing is compared.", "note")
     factors = [effect for effect in found.effects if effect.task == task]
     if factors:
         yield from _factors(factors, found, figures)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.tiny_study import TEXT
 
 pytestmark = pytest.mark.usefixtures("shelf")
 
@@ -67,3 +68,25 @@ def test_results_folder_from_the_environment(
     assert [call[1] for call in calls[:2]] == [Path("results"), Path("elsewhere")]
     assert calls[0][2] >= 1
     assert calls[2] == (Path("elsewhere"), 5005)
+
+
+@pytest.mark.parametrize("command", [["run"], ["run", "--plan"], ["compare"], ["sweep"]])
+def test_a_method_that_no_task_runs_is_one_message_of_every_command(
+    hf: Any, tmp_path: Path, command: list[str]
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(TEXT + '[on.tiny-curves]\nmethods = ["hf"]\n')
+    status, out, err = hf(*command, str(file), "--results", str(tmp_path / "results"))
+    assert (status, out) == (2, "")
+    assert err.startswith(f"hfbench: {file}: on: some task must run every method, but none runs shf. Add it to")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_task_that_compares_nothing_is_told(hf: Any, calls: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    other = '[tasks.other]\nuse = "curves-small"\n[on.other]\nmethods = ["hf"]\n'
+    file.write_text(TEXT.replace('["tiny-curves"]', '["tiny-curves", "other"]') + other)
+    _, _, err = hf("run", str(file))
+    assert err.startswith("hfbench: on.other: nothing is compared on other, since only the baseline hf is run there.")
+    assert len(calls) == 1

@@ -107,9 +107,9 @@ def test_more_seeds_run_only_what_is_missing(results: Path, tmp_path: Path) -> N
 
 
 def test_what_is_run_is_counted_where_tasks_differ(results: Path, tmp_path: Path) -> None:
-    study = tiny(tmp_path, extra='[on.tiny-curves]\nmethods = ["hf"]\nseeds = [1]\n')
+    study = tiny(tmp_path, extra="[on.tiny-curves]\nseeds = [1]\n")
     _, screen = run_quietly(study, results)
-    assert "2 methods x 1 task: 1 run, 1 at a time" in screen
+    assert "2 methods x 1 task: 2 runs, 1 at a time" in screen
 
 
 def test_failed_and_diverged_runs_are_recorded_and_the_study_goes_on(results: Path, tmp_path: Path) -> None:
