@@ -25,6 +25,7 @@ COLOURS = {
 }
 BEFORE = {
     "extended": "Extended without having declared it; before",
+    "part": "Judged before on more seeds",
     "earlier block": "An earlier block of seeds was judged too",
     "another rule": "Judged before by another test, level or margin",
 }

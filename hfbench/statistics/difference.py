@@ -63,7 +63,7 @@ class Difference:
     planned: int | None = None  # seeds
     first_n: int | None = None  # seeds of the first judgement, where it was another, and no declared look
     first_verdict: str = ""
-    first_how: str = ""  # "extended" since, or an "earlier block" of seeds, or by "another rule"
+    first_how: str = ""  # "extended" since, or now a "part" of its seeds, or an "earlier block", or by "another rule"
     verdict: str = ""
 
     @property

@@ -102,12 +102,16 @@ def first_look(now: Judged, before: Sequence[Judgement], looks: tuple[int, ...])
     """The first judgement of the same question with other seeds planned, or by another rule, that no look covers.
 
     Looks that are declared cover each other. Until all planned seeds are there, a study is looked at, and not extended.
+    What was judged otherwise after the same judgement, such as a part of its seeds, came too late to have led to it.
     """
     for judgement in before:
         covered = bool(looks) and judgement.looks == looks
         for earlier in judgement.judged.values():
-            same = earlier.settings == now.settings and earlier.seeds and earlier.verdict not in UNDECIDABLE
-            if same and not covered and (earlier.planned, earlier.rule) != (now.planned, now.rule):
+            if earlier.settings != now.settings or not earlier.seeds or earlier.verdict in UNDECIDABLE:
+                continue
+            if (earlier.planned, earlier.rule) == (now.planned, now.rule):
+                return None
+            if not covered:
                 return earlier
     return None
 
@@ -115,4 +119,6 @@ def first_look(now: Judged, before: Sequence[Judgement], looks: tuple[int, ...])
 def _how(first: Judged, now: Judged) -> str:
     if first.rule != now.rule:
         return "another rule"
+    if set(now.planned) < set(first.planned):
+        return "part"
     return "extended" if set(first.seeds) & set(now.seeds) else "earlier block"

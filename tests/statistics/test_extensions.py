@@ -63,6 +63,7 @@ def test_any_other_judgement_of_the_same_question_is_told(before):
         (looked(judged(planned=(0, 1))), judged(0, 1, 2), ()),  # before there was any
         (looked(judged(0, 1, verdict="inconclusive (n too small)")), judged(0, 1, 2), ()),  # it could be nothing else
         (looked(judged(0, 1), looks=(2, 3)), judged(0, 1, 2), (2, 3)),  # a declared look
+        (looked(judged(0, 1, 2), judged(0, 1)), judged(0, 1, 2), ()),  # a part of it was looked at afterwards
         ([], judged(0, 1), ()),
     ],
 )
