@@ -167,9 +167,9 @@ def _worse(recorded: RecordedStudy, name: str, without: str) -> Iterator[Case]:
             method: runs[(runs["task"] == task) & (runs["method"] == method)].set_index("seed")["products_to_target"]
             for method in (name, without)
         }
-        d = np.log((costs[name] / costs[without]).astype(float).dropna().to_numpy())
-        ratio = float(np.exp(hodges_lehmann(d)[0]))
-        if d.size and (d > 0).all() and ratio >= WORSE:
+        ratios = (costs[name] / costs[without]).astype(float)
+        d = np.log(ratios[(ratios > 0) & np.isfinite(ratios)].to_numpy())  # no products at all have no ratio
+        if d.size and (d > 0).all() and (ratio := float(np.exp(hodges_lehmann(d)[0]))) >= WORSE:
             yield Case(
                 f"{name} on {task}", int(d.size), int(d.size),
                 Finding(

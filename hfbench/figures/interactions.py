@@ -76,14 +76,15 @@ def log_costs(
     """log T by seed and method, over the seeds all these methods ran, and how many runs did not reach the target.
 
     Those count as what they spent, or as the limit of the cost; where their method ended them and there was no limit,
-    as the most that another run spent.
+    as the most that another run spent. Seeds of which even that is unknown are left out.
     """
     limit = limit_of(task, budget)
     found = [costs_by_seed(runs[runs["method"] == method], cost, limit) for method in methods]
     seeds = sorted(set.intersection(*map(set, found)))
     known = [[of_method[seed].within(limit) for of_method in found] for seed in seeds]
-    spent: Array = np.array([[run.low for run in row] for row in known], dtype=float).reshape(len(seeds), len(methods))
-    most = np.max(spent, where=np.isfinite(spent), initial=0.0)
+    most = max((run.low for row in known for run in row if math.isfinite(run.low)), default=0.0)
+    known = [row for row in known if min(most, *(run.low for run in row)) > 0]
+    spent: Array = np.array([[run.low for run in row] for row in known], dtype=float).reshape(len(known), len(methods))
     return np.log(np.minimum(spent, most)), sum(run.ended != REACHED for row in known for run in row)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESULT_COLUMNS = (
     "key", "study", "task", "method", "seed", "outcome", "cause", "error", "work", "products", "seconds", "distinct",
     "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
-    "final_validation_error", "final_objective", "peak_memory", "threads",
+    "final_validation_error", "final_objective", "test_resolution", "peak_memory", "threads",
 )  # fmt: skip
 EARLY = "test_error_at_best_validation"
 REMEDY = "The same command of `hfbench run` makes it again."

@@ -204,7 +204,8 @@ def _explored(group: Sequence[Exploratory], recorded: RecordedStudy) -> Iterator
     ]
     about = (
         f"Ratios to {group[0].baseline} with {level_text(usual)} intervals, over {most} pairs unless n is given. "
-        "Costs are those to the target; a run that missed it bounds its ratio by the cost it spent. "
+        "Costs are those to the target; a run that missed it bounds its ratio by the cost it spent. A test error of 0 "
+        "bounds it by what one test case with an error adds to it. "
         "–: no data. Not adjusted for their number, hence no verdicts."
     )
     yield Table(("method", *(MEASURES[name].short for name in measures)), rows, about)

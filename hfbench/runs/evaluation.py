@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,22 +18,42 @@ CHUNK = 1024  # cases per forward pass
 EXAMPLES = 8  # cases shown
 
 
-@torch.no_grad()
 def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float:
     """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if any output is not finite.
 
     `max_bytes` limits the bytes of tensors, the cases not counted.
     """
 
-    def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
-        parts = case_slices(len(inputs), size or len(inputs))
-        errors = (task.error(model(inputs[part]), targets[part]) for part in parts)
+    def total(errors: Iterator[Tensor]) -> float:
         return sum(error.sum(dtype=torch.float64).item() for error in errors)
+
+    return _over_cases(total, model, task, split, max_bytes) / len(split)
+
+
+def least_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float | None:
+    """(1/n) min_i error_i over the cases with an error above 0: what such a case adds to the mean; None without one."""
+
+    def least(errors: Iterator[Tensor]) -> float:
+        return min(torch.where(error > 0, error, torch.inf).min().item() for error in errors)
+
+    found = _over_cases(least, model, task, split, max_bytes) / len(split)
+    return found if found < math.inf else None
+
+
+@torch.no_grad()
+def _over_cases(
+    reduce: Callable[[Iterator[Tensor]], float], model: nn.Module, task: Task, split: Split, max_bytes: int | None
+) -> float:
+    """What the errors of the cases, in chunks, come to."""
+
+    def reduced(inputs: Tensor, targets: Tensor, size: int | None) -> float:
+        parts = case_slices(len(inputs), size or len(inputs))
+        return reduce(task.error(model(inputs[part]), targets[part]) for part in parts)
 
     size: int | None = CHUNK
     if max_bytes is not None:
-        size = plan_of(total, split.inputs, split.targets, resident_bytes(model, ()), CHUNK, max_bytes).chunk
-    return total(split.inputs, split.targets, size) / len(split)
+        size = plan_of(reduced, split.inputs, split.targets, resident_bytes(model, ()), CHUNK, max_bytes).chunk
+    return reduced(split.inputs, split.targets, size)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, S
 from hfbench.records import trace
 from hfbench.runs import batches
 from hfbench.runs.build import begin_schedule, build_model, build_optimizer, build_task, check_plan, stream
-from hfbench.runs.evaluation import mean_error
+from hfbench.runs.evaluation import least_error, mean_error
 from hfbench.runs.meters import PeakMemory, Stopwatch, peak_memory
 from hfbench.runs.random_streams import generator
 
@@ -39,6 +39,7 @@ class LiveRun:
         self.touched = torch.zeros(self.total, dtype=torch.bool, device="cpu")
         self.cases = {"cases_gradient": 0, "cases_curvature": 0}
         self.rows: list[trace.Row] = []
+        self.test_resolution: float | None = None  # what one test case with an error adds to the test error
         self.outcome: str | None = None
         self.error: str | None = None
 
@@ -50,6 +51,7 @@ class LiveRun:
                 f"the model of task {self.spec.task!r} must give finite outputs at its initial weights, but its test "
                 f"error is {first['test_error']} for seed {self.spec.seed}. Check the model, its weights and the data."
             )
+        self.test_resolution = least_error(self.model, self.task, self.data.test, self.spec.method.max_bytes)
         self._record({"iteration": 0, **first})
 
     def advance(self) -> None:
@@ -178,6 +180,7 @@ class LiveRun:
             "iterations": last["iteration"],
             **{name: None if reached is None else self._spent_of(cost, reached) for name, cost in costs().items()},
             "final_test_error": last["test_error"],
+            "test_resolution": self.test_resolution,
             "final_validation_error": last["validation_error"],
             "final_objective": None if diverged else self._objective(self.data.train),
             "peak_memory": last["peak_memory"],
@@ -198,6 +201,7 @@ class LiveRun:
             "touched": self.touched,
             "cases": self.cases,
             "rows": self.rows,
+            "test_resolution": self.test_resolution,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -207,6 +211,7 @@ class LiveRun:
         self.schedule.load_state_dict(state["schedule"])
         self.clock.seconds = state["seconds"]
         self.touched, self.cases, self.rows = state["touched"], state["cases"], state["rows"]
+        self.test_resolution = state["test_resolution"]
 
 
 def _not_finite(row: trace.Row) -> list[str]:

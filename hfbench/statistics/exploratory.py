@@ -138,7 +138,8 @@ def secondary(
 
     A run without the target bounds its ratio by what it spent itself. A cost that a method does not have, as a
     first-order method has no products, or that is not positive, is left out for it: it is not one that was never
-    reached. Of the other measures pairs in which one is not a positive number are left out; n says how many remain.
+    reached. Of the other measures pairs in which one has no number are left out, and a 0 bounds its ratio, as in
+    `pairs.measured`; n says how many remain.
     Raises as `compare` does.
     """
     check_records(records, primary, margin=1.1, alpha=alpha)

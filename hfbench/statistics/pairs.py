@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,11 +111,15 @@ def matched(
     names: tuple[str, str, str, str], limit: float | None, own: Mapping[Any, RunCost], others: Mapping[Any, RunCost]
 ) -> Pairs:
     """The costs of two methods by seed as pairs; `names` are those of task, method, baseline and cost."""
-    seeds = sorted(own.keys() & others.keys())
-    mine, theirs = [own[seed] for seed in seeds], [others[seed] for seed in seeds]
+    shared = _by_seed(own, others)
+    mine, theirs = [cost for cost, _ in shared], [cost for _, cost in shared]
     d, within = log_ratios(mine, theirs), within_limit(mine, theirs, math.inf if limit is None else limit)
     endings = (tuple(cost.ended for cost in costs) for costs in (mine, theirs))
     return Pairs(*names, limit, len(own.keys() ^ others.keys()), d, within, *endings)
+
+
+def _by_seed(own: Mapping[Any, RunCost], others: Mapping[Any, RunCost]) -> list[tuple[RunCost, RunCost]]:
+    return [(own[seed], others[seed]) for seed in sorted(own.keys() & others.keys())]
 
 
 def within_limit(costs: Sequence[RunCost], others: Sequence[RunCost], limit: float) -> Bounds:
@@ -145,14 +149,31 @@ def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measu
     """As `pair`, of a column that every run has at its end, whether or not it reached the target.
 
     A run that its method ended has no final test error: it counts as infinite. Of a failed run no other measure is
-    known: anything may be true of its pair. Other pairs in which one has no number are left out.
+    known: anything may be true of its pair. Other pairs in which one has no number are left out. Two measurements of 0
+    tie; a single one lies below the resolution of the measure, which bounds the ratio.
     """
     runs = records[records["task"] == task]
-    both = [_at_end(runs[runs["method"] == name], measure) for name in (method, baseline)]
-    return matched((task, method, baseline, measure), None, *both)
+    runs = runs[runs["method"].isin([method, baseline])]
+    least = _resolution(runs, measure)
+    both = [_at_end(runs[runs["method"] == name], measure, least) for name in (method, baseline)]
+    pairs = matched((task, method, baseline, measure), None, *both)
+    zero = [own.low == other.low == 0 and own.ended == other.ended == REACHED for own, other in _by_seed(*both)]
+    return replace(pairs, d=_tied(pairs.d, zero), within=_tied(pairs.within, zero))
 
 
-def _at_end(runs: pd.DataFrame, measure: str) -> Mapping[Any, RunCost]:
+def _resolution(runs: pd.DataFrame, measure: str) -> float:
+    """What a measurement of 0 lies below: the smallest number above 0 that is there, or that the test cases can give.
+
+    0 where neither is known.
+    """
+    values = [column(runs, measure)]
+    if measure == "final_test_error" and "test_resolution" in runs:
+        values.append(column(runs, "test_resolution"))
+    positive = [value for value in np.concatenate(values) if value > 0]
+    return min(positive, default=0.0)
+
+
+def _at_end(runs: pd.DataFrame, measure: str, least: float) -> Mapping[Any, RunCost]:
     found: dict[Any, RunCost] = {}
     for seed, value, outcome in zip(runs["seed"], column(runs, measure), runs["outcome"], strict=True):
         if measure == "final_test_error" and outcome in BY_ITS_METHOD:
@@ -160,8 +181,13 @@ def _at_end(runs: pd.DataFrame, measure: str) -> Mapping[Any, RunCost]:
         elif outcome == FAILED:
             found[seed] = RunCost(0.0, math.inf, outcome)
         elif value >= 0:
-            found[seed] = RunCost(value, value, REACHED)
+            found[seed] = RunCost(value, value or least, REACHED)
     return found
+
+
+def _tied(d: Bounds, where: Sequence[bool]) -> Bounds:
+    """The bounds, 0 in these places."""
+    return Bounds(np.where(where, 0.0, d.low), np.where(where, 0.0, d.high))
 
 
 # ---------------------------------------------------------------- reading and checking the table

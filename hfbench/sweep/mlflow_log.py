@@ -16,7 +16,7 @@ from hfbench.report.mlflow_page import write_status
 from hfbench.sweep.retest import score
 from hfbench.sweep.sampling import Params
 from hfbench.sweep.trials import COMPLETE, Trial
-from hfbench.sweep.tuning import TuningTask, mean
+from hfbench.sweep.tuning import TuningTask, log_of, mean
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import text
 from hfbench.tracking.study_tracker import study_key
@@ -79,8 +79,8 @@ def _metrics(task: TuningTask, trial: Trial, first: Trial) -> dict[str, float]:
     """The objectives by seed, their geometric means, and the ratios to the first trial."""
     found: dict[str, float] = {"summary/seeds": len(trial.measures)}
     for measure in task.sweep.measures:
-        logs = {seed: math.log(values[measure]) for seed, values in trial.measures.items()}
-        found |= {f"{measure}/seed-{seed}": math.exp(value) for seed, value in logs.items()}
+        found |= {f"{measure}/seed-{seed}": values[measure] for seed, values in trial.measures.items()}
+        logs = {seed: log_of(values, measure) for seed, values in trial.measures.items()}
         found[f"summary/{measure}"] = math.exp(mean(logs))
     found["summary/ratio"] = math.exp(score(trial.measures, first.measures, task.sweep))
     found["summary/complete"] = float(trial.state == COMPLETE)

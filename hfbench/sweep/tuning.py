@@ -20,12 +20,13 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import OnTask, Study
 from hfbench.config.study_runs import runs_of
 from hfbench.config.sweep import STARTUP, Sweep
-from hfbench.errors import StoreError
+from hfbench.errors import ConfigError, StoreError
 from hfbench.parts.hyperparameters import Choice
 from hfbench.sweep.sampling import Observation, distributions, is_hopeless, seed_order, suggest
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
+RESOLUTION = "test_resolution"  # beside a test error: what it lies below where it is 0
 
 
 class TuningTask:
@@ -72,10 +73,11 @@ def _plain(search: Any) -> Any:
 
 
 def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str], began: float) -> dict[str, float]:
-    """The measures of a run that has ended, and its seconds; all positive, to be minimised.
+    """The measures of a run that has ended, and its seconds; to be minimised, and positive but for a test error of 0.
 
     If the target was not reached, its cost counts as the budget, or as the amount spent if the budget has no limit on
-    it. The test error of a diverged run counts as `began`, its initial value.
+    it. The test error of a diverged run counts as `began`, its initial value; with a test error comes its resolution.
+    Raises ConfigError for a cost that is not positive.
     """
     found = {"seconds": float(result["seconds"])}
     for measure in measures:
@@ -83,15 +85,38 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
         if MEASURES[measure].is_cost:
             limit = spec.budget.get(MEASURES[measure].limit, result[MEASURES[measure].spent])
             value = limit if value is None else min(value, limit)
+            if value <= 0:
+                raise ConfigError(
+                    f"{measure}: costs must be positive to form ratios, but got {value:g} ({spec.name}). Set "
+                    "sweep.objective to another cost."
+                )
         elif value is None or not math.isfinite(value):
             value = began
         found[measure] = float(value)
+    if "final_test_error" in measures and result.get(RESOLUTION):
+        found[RESOLUTION] = float(result[RESOLUTION])
     return found
+
+
+def above_zero(values: Mapping[str, float], measure: str) -> float:
+    """A run's measure, of which a logarithm can be taken: a 0 counts as the resolution, below which it lies.
+
+    A run whose test error was 0 from the beginning has no resolution, and so has every run of its seed: their 0 is 1.
+    """
+    return values[measure] or values.get(RESOLUTION, 1.0)
+
+
+def log_of(values: Mapping[str, float], measure: str) -> float:
+    return math.log(above_zero(values, measure))
 
 
 def relative(trial: Measures, first: Measures, measure: str) -> dict[int, float]:
     """log(measure / measure of the first trial) by seed, on the trial's seeds."""
-    return {seed: math.log(values[measure] / first[seed][measure]) for seed, values in trial.items() if seed in first}
+    return {
+        seed: math.log(above_zero(values, measure) / above_zero(first[seed], measure))
+        for seed, values in trial.items()
+        if seed in first
+    }
 
 
 def mean(values: Mapping[int, float]) -> float:
@@ -180,7 +205,7 @@ class Tuning:
             return self._end(open_, FAILED, f"seed {seed}: {result['error']}")
         spec = self.task.spec(open_.trial.params, seed)
         open_.measures[seed] = measures_of(result, spec, self.sweep.measures, began)
-        self.trials.record(open_.trial, seed, open_.measures[seed], math.log(open_.measures[seed][self._objective]))
+        self.trials.record(open_.trial, seed, open_.measures[seed], log_of(open_.measures[seed], self._objective))
         return self._decide(open_)
 
     # ------------------------------------------------------------ runs
@@ -271,8 +296,8 @@ class Tuning:
         best = self._best(open_.trial.index)
         if best is None:
             return False
-        scores = {seed: math.log(open_.measures[seed][self._objective]) for seed in open_.order[: open_.known]}
-        of_best = {seed: math.log(values[self._objective]) for seed, values in best.measures.items()}
+        scores = {seed: log_of(open_.measures[seed], self._objective) for seed in open_.order[: open_.known]}
+        of_best = {seed: log_of(values, self._objective) for seed, values in best.measures.items()}
         return is_hopeless(scores, of_best)
 
     def _best(self, index: int) -> Trial | None:
@@ -292,7 +317,7 @@ class Tuning:
     def _end(self, open_: Open, state: str, why: str = "") -> Trial:
         index = open_.trial.index
         logs = [
-            [math.log(values[objective]) for values in open_.measures.values()] for objective in self.sweep.objectives
+            [log_of(values, objective) for values in open_.measures.values()] for objective in self.sweep.objectives
         ]
         values = [sum(of_objective) / len(of_objective) for of_objective in logs if of_objective]
         self.trials.end(open_.trial, state, values, why)

@@ -329,7 +329,9 @@ def _summary(result: Mapping[str, Any], when: int) -> list[Any]:
     names = [name for name, value in result.items() if isinstance(value, float | int) and not isinstance(value, bool)]
     last = int(result.get("iterations") or 0)
     solved = Metric("summary/solved", float(result.get("outcome") == "reached"), when, last)
-    kept = [name for name in names if name not in ("seed", "threads") and math.isfinite(result[name])]
+    kept = [
+        name for name in names if name not in ("seed", "threads", "test_resolution") and math.isfinite(result[name])
+    ]
     return [*(Metric(f"summary/{name}", float(result[name]), when, last) for name in kept), solved]
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 from support.made_records import records
+from support.result_tables import runs
 from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
 
 from hfbench import registry
-from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
+from hfbench.commands.diagnose import _worse, diagnose_run, diagnose_study, is_key
 from hfbench.config.load import load_study
 from hfbench.config.study_runs import runs_of
 from hfbench.diagnosis.nonfinite_origin import find_origin
@@ -154,6 +156,14 @@ def test_a_preconditioner_that_is_worse_than_none_is_recognised(tmp_path: Path, 
     assert "preconditioner worse than none: bad on tiny-curves" in text
     assert "of none, more at every one of 2" in " ".join(text.split())
     assert "preconditioner worse than none: hf" not in text
+
+
+def test_runs_without_products_have_no_ratio_of_them() -> None:
+    table = runs({"bad": {0: 3.0, 1: 3.0, 2: 3.0}, "none": {0: 1.0, 1: 1.0, 2: 1.0}})
+    table.loc[table["seed"] == 1, "products_to_target"] = 0.0
+    table.loc[(table["seed"] == 2) & (table["method"] == "bad"), "products_to_target"] = 0.0
+    (case,) = _worse(SimpleNamespace(judged=table), "bad", "none")  # type: ignore[arg-type]
+    assert case.finding.evidence.startswith("3.00 times the products to target of none, more at every one of 1 seeds")
 
 
 def test_the_origin_of_what_is_not_finite_is_named(tmp_path: Path, parts: None) -> None:

@@ -79,6 +79,15 @@ def test_unsolved_runs_count_as_the_budget_and_are_said():
     assert "1 of 8 runs did not reach the target" in words(figure)
 
 
+def test_a_seed_without_any_cost_is_left_out():
+    """A run that failed before it spent anything, and where no run spent more, has no logarithm."""
+    records = runs({m: {0: 100.0 + 10 * a + b, 1: None} for m, (a, b) in LEVELS_OF.items()})
+    records.loc[(records["method"] == "m00") & (records["seed"] == 1), "work"] = 0.0
+    assert "over seeds, n = 1." in words(drawn(interactions, records, **SETTINGS))
+    failed = runs({m: {0: "failed"} for m in LEVELS_OF})
+    assert "nothing to show" in words(drawn(interactions, failed, **{**SETTINGS, "budget": None}))
+
+
 def test_a_seed_missing_in_a_cell_is_left_out():
     records = factorial(seeds=3)
     records = records[~((records["method"] == "m11") & (records["seed"] == 2))]

@@ -11,7 +11,7 @@ from support.systems import network
 from hfbench.memory.allocations import Tally
 from hfbench.memory.forecast import resident_bytes
 from hfbench.parts.protocols import Split
-from hfbench.runs.evaluation import mean_error
+from hfbench.runs.evaluation import least_error, mean_error
 
 
 def test_an_error_is_measured_below_a_limit() -> None:
@@ -26,3 +26,15 @@ def test_an_error_is_measured_below_a_limit() -> None:
     with Tally() as tally:
         assert mean_error(model, task, split, limit) == pytest.approx(whole, rel=1e-12)  # type: ignore[arg-type]
     assert tally.peak <= 200_000
+
+
+def test_the_resolution_is_what_one_case_with_an_error_adds_to_the_mean() -> None:
+    class Rate:
+        def error(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return 100.0 * (targets > 0.5).float()
+
+    model, x, task = network((5, 4, 3), 0), torch.randn(1500, 5, dtype=torch.float64), Rate()
+    wrong = Split(x, (torch.arange(1500) == 1400).double())
+    assert least_error(model, task, wrong) == mean_error(model, task, wrong) == 100.0 / 1500  # type: ignore[arg-type]
+    assert least_error(model, task, wrong, resident_bytes(model, ()) + 50_000) == 100.0 / 1500  # type: ignore[arg-type]
+    assert least_error(model, task, Split(x, torch.zeros(1500))) is None  # type: ignore[arg-type]

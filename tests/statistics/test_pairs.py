@@ -26,13 +26,38 @@ def test_a_measure_of_the_end_counts_divergence_as_the_worst_error() -> None:
     assert found.ended == ("diverged", "reached", "reached")
 
 
-def test_an_error_of_zero_is_the_best_there_is_and_two_tie() -> None:
+@pytest.mark.parametrize(("resolution", "least"), [([0.5] * 6, 0.5), ([None] * 5 + [0.25], 0.25), ([None] * 6, 1.0)])
+def test_an_error_of_zero_lies_below_the_resolution_and_two_tie(resolution: list[float | None], least: float) -> None:
+    """Without a recorded resolution it is at most the smallest error above 0 of the two methods' runs."""
     table = pd.DataFrame(
         {"task": "usps", "method": ["hf"] * 3 + ["shf"] * 3, "seed": [0, 1, 2] * 2, "outcome": "reached",
-         "final_test_error": [1.0, 0.0, 0.0, 0.0, 0.0, 2.0]}
+         "final_test_error": [1.0, 0.0, 0.0, 0.0, 0.0, 2.0], "test_resolution": resolution}
     )  # fmt: skip
     found = measured(table, "usps", "shf", "hf", "final_test_error")
-    assert (list(found.d.low), list(found.d.high)) == ([-np.inf, 0.0, np.inf], [-np.inf, 0.0, np.inf])
+    assert list(found.d.low) == pytest.approx([-np.inf, 0.0, np.log(2.0 / least)], abs=1e-12)
+    assert list(found.d.high) == pytest.approx([np.log(least), 0.0, np.inf], abs=1e-12)
+    assert list(found.within.high) == list(found.d.high)
+    assert found.ended == ("reached",) * 3
+
+
+def test_an_error_below_the_resolution_bounds_a_zero_too() -> None:
+    table = pd.DataFrame(
+        {"task": "usps", "method": ["hf", "shf"], "seed": [0, 0], "outcome": "budget",
+         "final_test_error": [0.1, 0.0], "test_resolution": 0.5}
+    )  # fmt: skip
+    found = measured(table, "usps", "shf", "hf", "final_test_error")
+    assert (list(found.d.low), list(found.d.high)) == ([-np.inf], [0.0])
+
+
+def test_errors_that_are_all_zero_tie_and_a_failed_run_is_no_zero() -> None:
+    table = pd.DataFrame(
+        {"task": "usps", "method": ["hf"] * 2 + ["shf"] * 2, "seed": [0, 1] * 2,
+         "outcome": ["budget", "budget", "budget", "failed"], "final_test_error": [0.0, 0.0, 0.0, None]}
+    )  # fmt: skip
+    found = measured(table, "usps", "shf", "hf", "final_test_error")
+    assert (list(found.d.low), list(found.d.high)) == ([0.0, np.inf], [0.0, np.inf])
+    memory = measured(table.assign(peak_memory=[0.0, 0.0, 0.0, None]), "usps", "shf", "hf", "peak_memory")
+    assert (list(memory.d.low), list(memory.d.high)) == ([0.0, 0.0], [0.0, np.inf])
 
 
 def test_a_failed_run_has_no_memory_that_could_be_compared() -> None:

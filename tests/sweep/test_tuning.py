@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support.sweep_stand_ins import FIRST, Bowl, Memory, bound, sweep, tuned
 
-from hfbench.errors import StoreError
+from hfbench.errors import ConfigError, StoreError
+from hfbench.sweep.retest import score
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, Trials
 from hfbench.sweep.tuning import Tuning, measures_of, relative
 
@@ -181,6 +182,48 @@ def test_a_constraint_keeps_the_best_from_being_what_it_forbids() -> None:
 def test_what_a_run_comes_to(result: dict[str, Any], measure: str, value: float) -> None:
     spec: Any = type("Spec", (), {"budget": {"passes": 100.0}})
     assert measures_of({"seconds": 2.0, **result}, spec, [measure], 80.0) == {"seconds": 2.0, measure: value}
+
+
+def test_with_a_test_error_comes_what_it_lies_below_where_it_is_zero() -> None:
+    spec: Any = type("Spec", (), {"budget": {}})
+    result = {"seconds": 2.0, "final_test_error": 0.0, "test_resolution": 0.5}
+    found = measures_of(result, spec, ["final_test_error"], 80.0)
+    assert found == {"seconds": 2.0, "final_test_error": 0.0, "test_resolution": 0.5}
+    first = {1: {"final_test_error": 8.0, "test_resolution": 0.5}}
+    assert relative({1: found}, first, "final_test_error") == {1: pytest.approx(math.log(0.5 / 8))}
+    assert relative({1: found}, {1: found}, "final_test_error") == {1: 0.0}
+    nothing = {"final_test_error": 0.0}  # of a model that was right on every case from the beginning
+    assert relative({1: nothing}, {1: nothing}, "final_test_error") == {1: 0.0}
+
+
+def test_a_cost_of_zero_has_no_ratio_and_says_so() -> None:
+    spec: Any = type("Spec", (), {"budget": {}, "name": "shf/usps/s3"})
+    result = {"seconds": 2.0, "products": 0, "products_to_target": 0}
+    with pytest.raises(ConfigError, match=r"products_to_target: costs must be positive .* got 0 \(shf/usps/s3\)"):
+        measures_of(result, spec, ["products_to_target"], 80.0)
+
+
+@pytest.mark.parametrize("pruner", ["none", "wilcoxon"])
+def test_a_sweep_whose_test_error_becomes_zero_comes_to_an_end(pruner: str) -> None:
+    """Also where a trial is taken up again that has such a run behind it."""
+
+    class Separable(Bowl):
+        def result(self, spec: Any) -> dict[str, Any]:
+            error = 2.0 * round(2 * spec.params["b"])
+            return {**super().result(spec), "final_test_error": error, "test_resolution": 2.0}
+
+    task = Separable(sweep(objectives=("final_test_error",), pruner=pruner, sampler="random", trials=12))
+    trials = Memory()
+    tuned(task, trials, stop_after=30)
+    tuned(task, trials)
+    first = trials.found[0].measures
+    scores = [
+        score(trial.measures, first, task.sweep)
+        for trial in trials.found.values()
+        if not any(measured["final_test_error"] for measured in trial.measures.values())
+    ]
+    assert scores
+    assert scores == pytest.approx([math.log(2.0 / 4.0)] * len(scores))  # the resolution over the first trial's error
 
 
 def test_ratios_are_taken_seed_by_seed() -> None:
