@@ -12,6 +12,7 @@ from rich.progress import track
 
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
+from hfbench.config.variant import seeds_remark
 from hfbench.errors import StoreError
 from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.records import archive
@@ -19,6 +20,7 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import TakenError, study_lock
 from hfbench.records.recorded_study import RecordedStudy, gather
 from hfbench.records.results_folder import ResultsFolder
+from hfbench.records.study_home import remember_asked, with_asked_seeds
 from hfbench.report.conclusion import command_of, conclude, show_conclusion
 from hfbench.statistics.findings import up_to_decision
 from hfbench.tracking.mlflow_store import Tracker
@@ -40,14 +42,18 @@ def compare_study(
 
     `options` are the command-line options that decide which runs belong to the study. The runs come from, in order:
     `archive_file` if it is given (PUBLISHED is the archive that comes with hfbench), `results`, the published archive.
+    Those of `results` are on the seeds that the study was last extended to, if `options` give no others.
     Raises StoreError, before a report is written, if there is nothing to compare. While another process runs the study,
     only that process writes to MLflow.
     """
     results = Path(results)
+    study = study if archive_file is not None else with_asked_seeds(study, results)
     recorded = recorded_runs(study, results, data, archive_file)
     if not recorded.ended:
         raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))
     prepare(results)
+    if recorded.records == results:
+        remember_asked(study, results)
     with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
@@ -98,6 +104,7 @@ def _announcement(recorded: RecordedStudy) -> str:
     here = recorded.records == recorded.results
     archived = "" if here else " in the archive, none made here"
     said = f"{study.name}: {study.question}\n{ended} of {total} runs are recorded{archived}; nothing is run"
+    said += f"\nseeds {seeds_remark(study.variant)}" if study.variant.remembered else ""
     if here and recorded.missing and archive.published(study.name) is not None:
         said += f"\nThere are published runs of {study.name} as well: `--from published` judges those."
     return escape(said)

@@ -23,6 +23,7 @@ from hfbench.errors import ConfigError, StoreError
 from hfbench.messages import count
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import RunFolder
+from hfbench.records.study_home import with_asked_seeds
 from hfbench.report.conclusion import command_of
 from hfbench.statistics.paired_tests import hodges_lehmann
 
@@ -50,6 +51,7 @@ def diagnose_study(
     with_origin: bool = False,
 ) -> int:
     """Reads the traces of all recorded runs and prints the signatures they show. Returns 1 if there are any, else 0."""
+    study = study if archive_file is not None else with_asked_seeds(study, results)
     recorded = recorded_runs(study, Path(results), data, archive_file)
     if not recorded.ended:
         raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))

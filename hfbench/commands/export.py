@@ -11,10 +11,15 @@ from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.records.archive import write_archive
 from hfbench.records.recorded_study import gather
+from hfbench.records.study_home import with_asked_seeds
 
 
 def export_study(study: Study, results: Path, data: str | None, console: Console, file: Path) -> int:
-    """Writes the recorded runs of a study to an archive. Returns 0. Raises StoreError if none is recorded."""
+    """Writes the recorded runs of a study to an archive. Returns 0. Raises StoreError if none is recorded.
+
+    These are on the seeds that the study was last extended to, if `--seeds` gave no others.
+    """
+    study = with_asked_seeds(study, results)
     recorded = gather(study, {spec.key(): spec for spec in runs_of(study, data)}, Path(results))
     n = write_archive(recorded, file)
     for line in recorded.others.damaged():

@@ -19,6 +19,7 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.run_folder import Contents, RunFolder
+from hfbench.records.study_home import with_asked_seeds
 from hfbench.records.validation import check_planned
 
 
@@ -39,6 +40,7 @@ def import_study(
     before anything is copied, for a source that is neither, that is a damaged archive, or that holds no sound run of
     the study.
     """
+    study = with_asked_seeds(study, results)
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     held = {source: _held(source, specs, study.name, console) for source in sources}
     prepare(results)

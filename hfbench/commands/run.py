@@ -17,6 +17,7 @@ from hfbench.config.limit_advice import limit_advice
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
+from hfbench.config.variant import seeds_remark
 from hfbench.execution.backends import Engine
 from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
@@ -29,6 +30,7 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather, set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
+from hfbench.records.study_home import home_of, remember_asked, with_asked_seeds
 from hfbench.report.conclusion import conclude, show_conclusion
 from hfbench.report.mlflow_page import views_of, write_status
 from hfbench.statistics.findings import up_to_decision
@@ -54,11 +56,12 @@ def run_study(
 
     `options` are the command-line options that decide which runs belong to the study; the report repeats them. `engine`
     makes the runs, or else `jobs` processes on this machine. The same command may be given again at any time: complete
-    runs are not repeated, interrupted runs continue, failed runs are tried again. A closed stdout does no harm. Raises
-    HfbenchError, before anything is written, if the study cannot be run, for example because another process is running
-    it in the same folder.
+    runs are not repeated, interrupted runs continue, failed runs are tried again. More seeds than the study's file has
+    are remembered. A closed stdout does no harm. Raises HfbenchError, before anything is written, if the study cannot
+    be run, for example because another process is running it in the same folder.
     """
     results = Path(results)
+    study = with_asked_seeds(study, results)
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     missing = missing_of(specs, results)
     if jobs > 1 or engine is not None:
@@ -71,6 +74,7 @@ def run_study(
         for line in set_aside(specs, results):
             console.print(escape(line), highlight=False, soft_wrap=True)
         missing = missing_of(specs, results)  # who held the lock before may have run some
+        remember_asked(study, results)
         tracker = tracker_of(study, specs, results)
         console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
         for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
@@ -144,6 +148,9 @@ def _close(tracker: Tracker, status: str) -> None:
 
 
 def _say(tracker: Tracker, study: Study, status: str) -> None:
+    """What becomes of the study, above its runs; a variant changes nothing of what is said of a judged study."""
+    if not home_of(study, tracker.results).speaks_for_the_study:
+        return
     with suppress(Exception):  # likewise
         write_status(tracker, study, status, views_of(tracker, study))
 
@@ -155,4 +162,5 @@ def _announcement(study: Study, total: int, missing: int, jobs: int) -> str:
     already = f", {total - missing} recorded already" if missing < total else ""
     now = f", {min(jobs, missing)} at a time" if missing else ""
     runs = f"{product}{' =' if uniform else ':'} {count(total, 'run')}{already}{now}"
-    return escape(f"{study.name}: {study.question}\n{runs}")
+    seeds = f"\nseeds {seeds_remark(study.variant)}" if study.variant.remembered else ""
+    return escape(f"{study.name}: {study.question}\n{runs}{seeds}")

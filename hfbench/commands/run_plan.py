@@ -33,6 +33,7 @@ from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
+from hfbench.records.study_home import with_asked_seeds
 from hfbench.report.wording import Name, grid_of
 from hfbench.statistics.seed_advice import seed_advice
 
@@ -86,6 +87,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     Returns 0, or 1 if some method failed. Raises as `hfbench.commands.run.run_study` does.
     """
     pace = _pace(time.process_time())
+    study = with_asked_seeds(study, results)
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     missing = missing_of(specs, results)
     since = time.perf_counter()

@@ -30,6 +30,7 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
+from hfbench.records.study_home import remember_asked, with_asked_seeds
 from hfbench.report.conclusion import command_of
 
 
@@ -76,6 +77,7 @@ def run_shard(
 
     `options` are the command-line options that decide which runs belong to the study.
     """
+    study = with_asked_seeds(study, results)
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     mine = shard.of(specs)
     missing = missing_of(mine, results)
@@ -87,6 +89,7 @@ def run_shard(
     failed = 0
     name = f"{study.name}.shard-{shard.i}-of-{shard.n}"
     with study_lock(results, name, f"hfbench run --shard {shard}"), ignore_broken_pipe(console):
+        remember_asked(study, results)
         already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
         said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
         console.print(escape(said), highlight=False, soft_wrap=True)

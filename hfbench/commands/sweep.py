@@ -20,10 +20,11 @@ from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, si
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import Pool
 from hfbench.execution.preflight import preflight
-from hfbench.records.files import make_folder, prepare, safe_name, write_atomically
+from hfbench.records.files import make_folder, prepare, write_atomically
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import ResultsFolder
+from hfbench.records.study_home import home_of, remember_asked
 from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
 from hfbench.sweep.conclusion import conclude_sweep, show_tuned
 from hfbench.sweep.loop import retest, tune
@@ -63,13 +64,15 @@ def sweep_study(
     preflight(first, data)
     prepare(results)
     with study_lock(results, study.name, "hfbench sweep"), ignore_broken_pipe(console), ExitStack() as stack:
+        remember_asked(study, results)
+        place = home_of(study, results)
         stack.enter_context(sigterm_interrupts())
         log: TrialLogger | None = None
         try:
             url = storage or f"sqlite:///{results / 'sweeps.db'}"
             pool = stack.enter_context(Pool(ResultsFolder(results, study.name, data), jobs, parts))
             opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]
-            log = TrialLogger(study, tasks, results, console)
+            log = TrialLogger(study, tasks, place, results, console)
             tunings = [Tuning(task, trials) for task, trials in zip(tasks, opened, strict=True)]
             with watching(console, tunings) as watcher:
                 tune(tunings, pool, watcher, log)
@@ -79,10 +82,10 @@ def sweep_study(
                 log.say("Interrupted")
             console.print("Interrupted. The same command goes on where it stopped.")
             return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
-    folder = make_folder(results / "studies" / safe_name(study.name))
+    folder = make_folder(place.folder)
     show_tuned(found, log, console)
     status, cells = _compare_frozen(study, found, folder, results, jobs, data, console)
-    conclude_sweep(study, found, cells, log, folder, console, options)
+    conclude_sweep(study, found, cells, log, place, console, options)
     return status
 
 

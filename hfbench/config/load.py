@@ -26,6 +26,7 @@ from hfbench.config.overrides import blaming, override
 from hfbench.config.study import OnTask, Study
 from hfbench.config.sweep import Sweep, sweep_of
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
+from hfbench.config.variant import StudyVariant
 from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.messages import did_you_mean
 from hfbench.parts import hyperparameters
@@ -103,14 +104,13 @@ def load_study(
     given = tuple(str(load_plugin(file)) for file in plugin_files)
     raw, source, label = _read(name_or_path)
     with blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
-        for assignment in overrides:
-            override(raw, assignment)
+        changes = tuple(assignment for assignment in overrides if override(raw, assignment))
         study = _study(raw, source, given)
         check_coverage(study)
+    study = dataclasses.replace(study, variant=StudyVariant(sets=changes))
     if seeds is not None:
         chosen = _option_seeds(seeds)
-        on = {task: dataclasses.replace(part, seeds=chosen) for task, part in study.on.items()}
-        study = dataclasses.replace(study, seeds=chosen, on=on)
+        study = study.on_seeds(chosen)
         if study.looks and len(chosen) > study.looks[-1]:
             raise ConfigError(
                 f"--seeds: the study declares its last look at {study.looks[-1]} seeds, but got {len(chosen)}. Seeds "
@@ -340,4 +340,6 @@ def _keep(study: Study, only: Sequence[str]) -> Study:
         hypothesis for hypothesis in study.hypotheses if {hypothesis.method, hypothesis.against} <= set(kept)
     )
     ablation = study.ablation if whole else None
-    return dataclasses.replace(study, methods=kept, ablation=ablation, on=on, hypotheses=answerable)
+    named = tuple(name for name in kept if name != study.baseline) or (study.baseline,)
+    variant = study.variant if len(kept) == len(study.methods) else dataclasses.replace(study.variant, only=named)
+    return dataclasses.replace(study, methods=kept, ablation=ablation, on=on, hypotheses=answerable, variant=variant)

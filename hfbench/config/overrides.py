@@ -35,8 +35,8 @@ def _within(key: str, path: str) -> bool:
     return re.match(rf"{re.escape(path)}($|[.\[])", key) is not None
 
 
-def override(raw: dict[str, Any], assignment: str) -> None:
-    """Sets one value in the raw tables; key and value are checked later, with the others."""
+def override(raw: dict[str, Any], assignment: str) -> bool:
+    """Sets one value in the raw tables, and says whether it was another; key and value are checked with the others."""
     path, equals, text = assignment.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
@@ -52,7 +52,9 @@ def override(raw: dict[str, Any], assignment: str) -> None:
         if not isinstance(below, dict):
             raise ConfigError(f"{path}: {'.'.join(keys[:depth])} must be a table, but is {below!r}.")
         table = below
-    table[keys[-1]] = _value(text.strip())
+    before, value = table.get(keys[-1]), _value(text.strip())
+    table[keys[-1]] = value
+    return before is None or before != value
 
 
 def _value(text: str) -> Any:

@@ -11,6 +11,7 @@ from hfbench.config.ablation import Ablation
 from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.methods import Method
 from hfbench.config.sweep import Sweep
+from hfbench.config.variant import StudyVariant
 from hfbench.parts.hyperparameters import Choice
 
 
@@ -54,6 +55,14 @@ class Study:
     hypotheses: tuple[Hypothesis, ...]
     sweep: Sweep | None
     plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
+    variant: StudyVariant = StudyVariant()  # how the command line makes it another than its file
+
+    def on_seeds(self, seeds: tuple[int, ...]) -> Study:
+        """The study on these seeds of every task, in place of its file's."""
+        on = {task: dataclasses.replace(part, seeds=seeds) for task, part in self.on.items()}
+        own = tuple(part.seeds for part in self.on.values())
+        variant = dataclasses.replace(self.variant, seeds=seeds, file_seeds=own)
+        return dataclasses.replace(self, seeds=seeds, on=on, variant=variant)
 
     def first_seeds(self, n: int) -> Study:
         """The study on the first n seeds of every task."""

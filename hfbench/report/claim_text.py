@@ -12,17 +12,17 @@ from hfbench.messages import level_text
 from hfbench.report.comparison_text import cells, sentences
 from hfbench.report.document import literal, row_of
 from hfbench.report.grid import Pieces
-from hfbench.report.wording import Name, Verdict, adjusted, bullets, grid_of, percent, stacked
+from hfbench.report.wording import Name, Verdict, adjusted, bullets, grid_of, named, percent, stacked
 from hfbench.statistics.claims import FAILS, HOLDS, OPEN, Claim, by_hypothesis
 
 COLOURS = {HOLDS: "green", FAILS: "red"}
 TONES = {HOLDS: "good", FAILS: "bad"}
 
 
-def table(claims: Sequence[Claim], console: Console) -> None:
+def table(claims: Sequence[Claim], console: Console, variant: str = "") -> None:
     """Prints every claim on every task, within 80 columns."""
     usual = claims[0].comparison.level
-    grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them"))
+    grid = grid_of(Text.assemble(("claims", "bold"), " · p after Holm over all of them", named(variant)))
     grid.add_column("claim", overflow="fold", min_width=10)
     grid.add_column("task", overflow="fold", min_width=8)
     for name in ("ratio", f"{level_text(usual)} CI", "p"):

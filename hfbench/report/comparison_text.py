@@ -23,6 +23,7 @@ from hfbench.report.wording import (
     interval_cell,
     leading_p,
     looked_at,
+    named,
     number,
     p_value,
     pairs_text,
@@ -43,19 +44,26 @@ if TYPE_CHECKING:
 OF_WHOLE_RUNS = ("seconds", "products", "final_test_error", EARLY)
 
 
-def table(comparisons: Sequence[Comparison], console: Console, records: pd.DataFrame | None = None) -> None:
-    """Prints, per task, every method against the baseline, the sentences, and with `records` each method's medians."""
+def table(
+    comparisons: Sequence[Comparison], console: Console, records: pd.DataFrame | None = None, variant: str = ""
+) -> None:
+    """Prints, per task, every method against the baseline, the sentences, and with `records` each method's medians.
+
+    The head names the variant of the study, if it is one.
+    """
     for task in dict.fromkeys(comparison.task for comparison in comparisons):
         group = [comparison for comparison in comparisons if comparison.task == task]
-        console.print(_verdict_table(group))
+        console.print(_verdict_table(group, variant))
         console.print(sentence_list((sentences(comparison), comparison.verdict) for comparison in group))
         if records is not None:
             console.print(_median_table(medians(records, group)))
 
 
-def _verdict_table(group: Sequence[Comparison]) -> Table:
+def _verdict_table(group: Sequence[Comparison], variant: str) -> Table:
     first = group[0]
-    title = Text.assemble((first.task, "bold"), f" · {MEASURES[first.cost].title} against ", (first.baseline, "bold"))
+    title = Text.assemble(
+        (first.task, "bold"), f" · {MEASURES[first.cost].title} against ", (first.baseline, "bold"), named(variant)
+    )
     grid = grid_of(title, caption=endings(group))
     grid.add_column("method", overflow="fold", min_width=8)
     for name in ("ratio", f"{level_text(first.level)} CI", "p Holm", "w/l/t", "solved"):

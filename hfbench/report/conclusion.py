@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config.study import Study, to_dict
-from hfbench.records.files import make_folder, safe_name, write_atomically, write_json
+from hfbench.config.variant import seeds_remark, seeds_text
+from hfbench.records.files import make_folder, write_atomically, write_json
 from hfbench.records.judgements import FILE, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
+from hfbench.records.study_home import StudyHome, home_of
 from hfbench.report import (
     claim_text,
     document,
@@ -41,11 +43,15 @@ class Conclusion:
 
     recorded: RecordedStudy
     found: Findings
-    folder: Path
+    place: StudyHome
     figures: Sequence[Figure]
     command: str  # that makes the runs, from here
     unlogged: str  # why MLflow does not have it yet; empty if it has
     page: str  # address of the study in MLflow, where it is logged
+
+    @property
+    def folder(self) -> Path:
+        return self.place.folder
 
     @property
     def failed(self) -> list[str]:
@@ -56,12 +62,13 @@ class Conclusion:
 def command_of(study: Study, options: Sequence[str] = (), results: Path | None = None) -> str:
     """The command that makes the study's runs, given the options that decide which runs these are.
 
-    With `results` as it is typed here: the study's file where it is, and that folder. Reports, which are read
-    elsewhere, have neither.
+    Seeds that an earlier command was given are among them. With `results` as it is typed here: the study's file where
+    it is, and that folder. Reports, which are read elsewhere, have neither.
     """
     name = study.name if study.source == "shipped" else study.source if results else Path(study.source).name
+    seeds = ["--seeds", seeds_text(study.variant.seeds)] if study.variant.remembered else []
     folder = [] if results in (None, Path("results")) else ["--results", str(results)]
-    return shlex.join(["hfbench", "run", name, *options, *folder])
+    return shlex.join(["hfbench", "run", name, *options, *seeds, *folder])
 
 
 def conclude(
@@ -69,32 +76,46 @@ def conclude(
 ) -> Conclusion:
     """Judges the study, draws it, and writes all to `<results>/studies/<study>/` and, given a tracker, to MLflow.
 
-    `options` are those of the command line that decide which runs belong to the study. A console that is a terminal
-    shows how far the drawing is.
+    A variant of the study has a folder of its own there, and shares the history of judgements. Home and MLflow keep the
+    report and the verdict of the whole study, once there is one. `options` are those of the command line that decide
+    which runs belong to the study. A console that is a terminal shows how far the drawing is.
     """
-    folder = make_folder(recorded.results / "studies" / safe_name(recorded.study.name))
-    before, found = judged_before(folder), findings_of(recorded)
+    place = place_of(recorded)
+    folder = make_folder(place.folder)
+    speaks = place.speaks_for_the_study
+    before, found = judged_before(place.home), findings_of(recorded)
     judged = judged_now(recorded, found)
     found = with_first_verdicts(found, judged, before, recorded.study)
     figures = study_figures.draw_figures(recorded, found, folder, console)
-    remember(folder, before, recorded.study.looks, judged)
+    remember(place.home, before, recorded.study.looks, judged)
     written = [
-        folder / FILE,
-        *write_tables(recorded, found, folder),
-        *write_report(recorded, found, figures, command_of(recorded.study, options), folder),
+        *write_tables(recorded, found, folder, place.variant),
+        *write_report(recorded, found, figures, command_of(recorded.study, options), place),
+        *(path for figure in figures for path in figure.paths),
     ]
+    if place.differences and speaks:
+        _remove_tables(place.home, keep=written)
+        place.copy_home(written)
     unlogged = ""
     try:
-        if tracker is not None:
-            _log(tracker, recorded, found, [*written, *(path for figure in figures for path in figure.paths)])
+        if tracker is not None and speaks:
+            _log(tracker, recorded, found, [place.home / FILE, *written], place.variant)
+        elif tracker is not None:
+            tracker.close(_status(recorded))
     except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
         unlogged = f"{type(error).__name__}: {error}"
     page = page_address(tracker) if tracker is not None else ""
     command = command_of(recorded.study, options, recorded.results)
-    return Conclusion(recorded, found, folder, figures, command, unlogged, page)
+    return Conclusion(recorded, found, place, figures, command, unlogged, page)
 
 
-def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list[Path]:
+def place_of(recorded: RecordedStudy) -> StudyHome:
+    """Home of the report of a recorded study: a study judged from an archive is a variant of the one that was run."""
+    archive = "" if recorded.records == recorded.results else recorded.records.name
+    return home_of(recorded.study, recorded.results, archive)
+
+
+def write_tables(recorded: RecordedStudy, found: Findings, folder: Path, variant: str = "") -> list[Path]:
     """Writes study.json, comparisons.json, runs.parquet, and a file such as verdicts.parquet per table with rows."""
     import pandas as pd
 
@@ -104,24 +125,34 @@ def write_tables(recorded: RecordedStudy, found: Findings, folder: Path) -> list
     rows = {name: tables.get(name, []) for name in OTHERS}
     ended = {str(name): int(n) for name, n in recorded.runs["outcome"].value_counts(sort=False).items()}
     counts = {**ended, "missing": len(recorded.missing)}
-    compared = {"study": recorded.study.name, "runs": counts, "comparisons": tables.get("verdicts", []), **rows}
+    whose = {"study": recorded.study.name, **({"variant": variant} if variant else {})}
+    compared = {**whose, "runs": counts, "comparisons": tables.get("verdicts", []), **rows}
     write_json(comparisons_file, compared)
     frames = {"runs": recorded.runs, **{name: pd.DataFrame(rows) for name, rows in tables.items()}}
-    for name in ("verdicts", *OTHERS):
-        if name not in frames:  # what an earlier invocation wrote of other runs
-            (folder / f"{name}.parquet").unlink(missing_ok=True)
     files = {folder / f"{name}.parquet": frame for name, frame in frames.items()}
+    _remove_tables(folder, keep=list(files))
     for file, frame in files.items():
         write_atomically(file, frame.to_parquet)
     return [study_file, comparisons_file, *files]
 
 
+def _remove_tables(folder: Path, keep: Sequence[Path]) -> None:
+    """Removes the tables that an earlier invocation wrote of other runs."""
+    kept = {file.name for file in keep}
+    for name in (f"{kind}.parquet" for kind in ("verdicts", *OTHERS)):
+        if name not in kept:
+            (folder / name).unlink(missing_ok=True)
+
+
 def write_report(
-    recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, folder: Path
+    recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, place: StudyHome
 ) -> list[Path]:
     """Writes report.html, which needs no other file, and report.md, which refers to the figures in its folder."""
-    said = study_report.study_document(recorded, found, figures, command)
-    texts = {folder / "report.html": html.html_page(said), folder / "report.md": document.document_markdown(said)}
+    said = study_report.study_document(recorded, found, figures, command, place.variant)
+    texts = {
+        place.folder / "report.html": html.html_page(said),
+        place.folder / "report.md": document.document_markdown(said),
+    }
     for file, text in texts.items():
         write_atomically(file, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
     return list(texts)
@@ -130,25 +161,30 @@ def write_report(
 # ---------------------------------------------------------------- MLflow
 
 
-def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: Sequence[Path]) -> None:
+def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: Sequence[Path], variant: str) -> None:
     """Logs verdicts and files to the parent run, and each child's verdict as a tag, by which the UI can group."""
     study = recorded.study
+    whose = f"Of the variant {document.literal(variant)}." if variant else ""
     claims = claim_text.markdown(found.claims) if found.claims else ""
     effects = effect_text.markdown(found.effects, found.names) if found.effects else ""
-    note = "\n\n".join([document.literal(study.question), claims, markdown(found.comparisons), effects])
-    status = "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
+    note = "\n\n".join([document.literal(study.question), whose, claims, markdown(found.comparisons), effects])
     tracker.log_study(
         note=shortened(note),
         metrics=finding_tables.metrics(found),
         tags=finding_tables.tags(found),
         artifacts=artifacts,
-        status=status,
+        status=_status(recorded),
     )
     compared = {(comparison.task, comparison.method): comparison for comparison in found.comparisons}
     for child in list(tracker.logged().values()):
         one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
         tracker.judge(child, *((one.verdict, one.metrics()) if one is not None else ("baseline", {})))
-    mlflow_page.write_judged(tracker, recorded, found)
+    mlflow_page.write_judged(tracker, recorded, found, variant)
+
+
+def _status(recorded: RecordedStudy) -> str:
+    """Status of the study's run in MLflow."""
+    return "FAILED" if recorded.failed else "KILLED" if recorded.missing else "FINISHED"
 
 
 def shortened(note: str) -> str:
@@ -164,13 +200,13 @@ def shortened(note: str) -> str:
 
 def show_conclusion(conclusion: Conclusion, console: Console) -> None:
     """Prints the verdicts, the failed, missing and left-out runs, and the paths of all files."""
-    recorded, found = conclusion.recorded, conclusion.found
+    recorded, found, variant = conclusion.recorded, conclusion.found, conclusion.place.variant
     console.print()
-    table(found.comparisons, console, recorded.judged)
+    table(found.comparisons, console, recorded.judged, variant)
     if found.effects:
-        effect_text.table(found.effects, found.names, console)
+        effect_text.table(found.effects, found.names, console, variant)
     if found.claims:
-        claim_text.table(found.claims, console)
+        claim_text.table(found.claims, console, variant)
     for line, details in zip(conclusion.failed, recorded.details, strict=True):
         console.print(escape(document.printable(f"failed: {line}")), style="red", highlight=False, soft_wrap=True)
         if details.exists():
@@ -193,9 +229,23 @@ def gaps(recorded: RecordedStudy, command: str) -> list[str]:
     return [*lines, *(f"  {line}" for line in missing_runs(absent)), *recorded.others.sentences()]
 
 
+def _variant(conclusion: Conclusion) -> list[str]:
+    """Lines on a report that is not that of the whole study, or of more seeds than its file has."""
+    place, variant = conclusion.place, conclusion.recorded.study.variant
+    if place.differences:
+        return [f"variant  {variant_remark(place, 'report.html')}"]
+    return [f"seeds    {seeds_remark(variant)}"] if variant.extends_file else []
+
+
+def variant_remark(place: StudyHome, name: str) -> str:
+    """What the report `name` of a variant is of, and where that of the whole study lies."""
+    other = f"that of the whole study is {place.home / name}" if place.is_judged else "the whole study has none yet"
+    return f"{place.variant}: this report has a folder of its own, {other}"
+
+
 def _where(conclusion: Conclusion) -> str:
     results = conclusion.recorded.results
-    lines = [f"report   {conclusion.folder / 'report.html'}"]
+    lines = [f"report   {conclusion.folder / 'report.html'}", *_variant(conclusion)]
     if (first := study_figures.first_to_open(conclusion.figures)) is not None:
         lines.append(f"figure   {first.png}")
     lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]

@@ -24,6 +24,7 @@ from hfbench.report.wording import (
     interval_cell,
     leading_p,
     looked_at,
+    named,
     p_value,
     pairs_text,
     percent,
@@ -39,17 +40,17 @@ UNREACHED = "Raise the budget or ease the target."
 HEAD = ("p Holm", "w/l/t", "cut off")
 
 
-def table(effects: Sequence[Effect], names: Names, console: Console) -> None:
+def table(effects: Sequence[Effect], names: Names, console: Console, variant: str = "") -> None:
     """Prints, per task, every effect and the sentences behind them; fits 80 columns."""
     for task in dict.fromkeys(effect.task for effect in effects):
         group = [effect for effect in effects if effect.task == task]
-        console.print(_effect_table(group))
+        console.print(_effect_table(group, variant))
         console.print(sentence_list((sentence(effect, names), effect.verdict) for effect in group))
 
 
-def _effect_table(group: Sequence[Effect]) -> Table:
+def _effect_table(group: Sequence[Effect], variant: str) -> Table:
     first = group[0]
-    title = Text.assemble((first.task, "bold"), f" · effects on {_title(first)}")
+    title = Text.assemble((first.task, "bold"), f" · effects on {_title(first)}", named(variant))
     grid = grid_of(title, caption="; ".join(_before(group)))
     grid.add_column("effect", overflow="fold", min_width=14)
     for name in ("ratio", f"{level_text(first.level)} CI", *HEAD):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from hfbench.config.study import Study
 from hfbench.records.recorded_study import RecordedStudy
-from hfbench.report.document import literal
+from hfbench.report.document import literal, pieces
 from hfbench.report.headline import Headline, headline, headline_markdown, plain
 from hfbench.statistics.findings import Findings
 from hfbench.tracking.mlflow_store import Tracker
@@ -14,9 +15,12 @@ from hfbench.tracking.study_page import ANSWER, JUDGED, QUESTION, STATUS, TASKS,
 from hfbench.tracking.study_view import View, page_path, study_views
 
 
-def write_judged(tracker: Tracker, recorded: RecordedStudy, found: Findings) -> None:
-    """Writes the answer of a judged study above its runs."""
-    write_answer(tracker, recorded.study, headline(recorded, found), views_of(tracker, recorded.study))
+def write_judged(tracker: Tracker, recorded: RecordedStudy, found: Findings, variant: str = "") -> None:
+    """Writes the answer of a judged study above its runs; of a variant with its name."""
+    head = headline(recorded, found)
+    if variant:
+        head = replace(head, line=(f"{variant}: ", *pieces(head.line)))
+    write_answer(tracker, recorded.study, head, views_of(tracker, recorded.study))
 
 
 def write_answer(tracker: Tracker, study: Study, head: Headline, views: Sequence[View]) -> None:

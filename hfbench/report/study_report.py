@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hfbench.config.measures import MEASURES
+from hfbench.config.variant import seeds_remark
 from hfbench.messages import count, level_text
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import claim_text, comparison_text, effect_text
@@ -26,17 +27,30 @@ TONES = {
 WITH_TABLES = ("forest", "effects", "interactions")  # kinds of figures that stand with their tables
 
 
-def study_document(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str) -> Document:
-    """The whole report; `command` is the command that made the runs."""
+def study_document(
+    recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, variant: str = ""
+) -> Document:
+    """The whole report; `command` made the runs, and `variant` says how the study differs from the one of its file."""
     study = recorded.study
     blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
+    blocks += _about_variant(recorded, variant)
     blocks += [Paragraph(_extent(recorded), "note"), *missing_note(recorded, command), *failed_note(recorded)]
     blocks += [Heading("Answer"), *_answer(recorded, found, figures)]
     for task in study.tasks:
         blocks += _of_task(recorded, found, figures, task)
     blocks += [Heading("All tasks"), *_of_all(recorded, found, figures)]
     blocks += [Heading("How it was done"), *conduct(recorded, command)]
-    return Document(study.name, blocks)
+    return Document(f"{study.name} ({variant})" if variant else study.name, blocks)
+
+
+def _about_variant(recorded: RecordedStudy, variant: str) -> Iterator[Block]:
+    """What the report covers, if that is not the study as its file has it."""
+    asked = recorded.study.variant
+    if variant:
+        said = f"A variant of the study: {variant}. The report of the whole study, if there is one, is two folders up."
+        yield Paragraph(said, "note")
+    elif asked.extends_file:
+        yield Paragraph(f"Seeds: {seeds_remark(asked)}.", "note")
 
 
 def _extent(recorded: RecordedStudy) -> str:

@@ -152,6 +152,11 @@ def adjusted(p: float) -> str:
     return f"p_Holm {'' if p < 0.001 else '= '}{p_value(p).replace('<', '< ')}"
 
 
+def named(variant: str) -> str:
+    """End of a table's head: the variant of the study that it is of, if it is of one."""
+    return f" · {variant}" if variant else ""
+
+
 def grid_of(title: Text, caption: str = "") -> Grid:
     return Grid(
         title=title, title_justify="left", title_style="", caption=Text(caption) if caption else None,

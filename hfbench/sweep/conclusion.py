@@ -13,8 +13,9 @@ from rich.markup import escape
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.records.files import safe_name, write_atomically, write_json
+from hfbench.records.study_home import StudyHome
 from hfbench.report import mlflow_page
-from hfbench.report.conclusion import command_of, shortened
+from hfbench.report.conclusion import command_of, shortened, variant_remark
 from hfbench.report.document import document_markdown
 from hfbench.report.html import html_page
 from hfbench.report.study_figures import Figure
@@ -38,23 +39,32 @@ def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console)
 
 
 def conclude_sweep(
-    study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: TrialLogger, folder: Path, console: Console,
-    options: Sequence[str],
+    study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: TrialLogger, place: StudyHome,
+    console: Console, options: Sequence[str],
 ) -> None:  # fmt: skip
     """Writes and prints everything; `cells` are the comparisons of the frozen settings."""
+    folder, speaks = place.folder, place.speaks_for_the_study
     shares = {outcome.task.name: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
-    found = SweepOutcome(study, swept, shares, cells, command)
+    found = SweepOutcome(study, swept, shares, cells, command, place.variant)
     found.figures.extend(_draw(found, folder))
     said = report.sweep_document(found)
     texts = {"sweep.html": html_page(said), "sweep.md": document_markdown(said)}
     for name, text in texts.items():
         write_atomically(folder / name, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
     written = [folder / name for name in texts] + _write_tables(found, folder)
-    _log(log, found, written)
+    written += [path for figure in found.figures for path in figure.paths]
+    if place.differences and speaks:
+        place.copy_home(written)
+    if speaks:
+        _log(log, found, written)
+    else:
+        log.tracker.close("FINISHED")
     if cells:
         show_matrix(cells, study, console)
-    lines = [f"sweep    {folder / 'sweep.html'}", f"page     {page_address(log.tracker)}"]
+    lines = [f"sweep    {folder / 'sweep.html'}"]
+    lines += [f"variant  {variant_remark(place, 'sweep.html')}"] if place.differences else []
+    lines += [f"page     {page_address(log.tracker)}"]
     console.print(escape("\n".join(lines)), highlight=False, soft_wrap=True)
 
 
@@ -70,7 +80,8 @@ def _write_tables(found: SweepOutcome, folder: Path) -> list[Path]:
     frame = pd.DataFrame(table)
     write_atomically(trials, frame.to_parquet)
     frozen = {outcome.task.name: _frozen(outcome.frozen) for outcome in found.swept if outcome.frozen is not None}
-    of_all = {"study": found.study.name, "frozen": frozen, "importance": found.shares}
+    whose = {"study": found.study.name, **({"variant": found.variant} if found.variant else {})}
+    of_all = {**whose, "frozen": frozen, "importance": found.shares}
     write_json(summary, {**of_all, "carry_over": [cell.to_row() for cell in found.cells]})
     return [trials, summary]
 
@@ -140,9 +151,8 @@ def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None
     }
     tags = {f"verdict/{name}": c.verdict for name, c in cells.items()}
     note = document_markdown(report.answer_alone(found))
-    files = [*written, *(path for figure in found.figures for path in figure.paths)]
     try:
-        log.tracker.log_study(shortened(note), metrics, tags, files)
+        log.tracker.log_study(shortened(note), metrics, tags, written)
         mlflow_page.write_answer(log.tracker, found.study, report.sweep_headline(found), log.views)
     except Exception as error:  # the report on disk is complete
         log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from hfbench.config.study import Study
 from hfbench.config.sweep import searched
+from hfbench.records.study_home import StudyHome
 from hfbench.report.mlflow_page import write_status
 from hfbench.sweep.retest import score
 from hfbench.sweep.sampling import Params
@@ -26,8 +27,10 @@ from hfbench.tracking.study_view import sweep_views
 class TrialLogger:
     """Logs trials as they end; if logging fails, it is repeated at the end or by the next invocation."""
 
-    def __init__(self, study: Study, tasks: Sequence[TuningTask], results: Path, console: Console) -> None:
-        self.console, self.study = console, study
+    def __init__(
+        self, study: Study, tasks: Sequence[TuningTask], place: StudyHome, results: Path, console: Console
+    ) -> None:
+        self.console, self.study, self.place = console, study, place
         params = sweep_params(study)
         key = study_key(study, [task.identity for task in tasks], params)
         self.tracker = Tracker(results, study.name, key, params, by="hfbench sweep")
@@ -39,7 +42,9 @@ class TrialLogger:
         self.say("Under way")
 
     def say(self, status: str) -> None:
-        """What becomes of the sweep, above its trials."""
+        """What becomes of the sweep, above its trials; a variant changes nothing of what is said of a judged study."""
+        if not self.place.speaks_for_the_study:
+            return
         with suppress(Exception):  # no trouble with the page may end the sweep
             write_status(self.tracker, self.study, status, self.views)
 

@@ -54,4 +54,5 @@ class SweepOutcome:
     shares: Mapping[str, Mapping[str, Mapping[str, float]]]  # importance by task, evaluator and setting
     cells: Sequence[Cell]
     command: str
+    variant: str = ""  # how the study differs from the one of its file, in words
     figures: list[Figure] = field(default_factory=list)

@@ -30,13 +30,15 @@ YARDSTICKS = {"defaults": "the untuned method", "own": "the settings tuned on th
 def sweep_document(found: SweepOutcome) -> Document:
     """The whole report."""
     blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
+    blocks += [Paragraph(f"A variant of the study: {found.variant}.", "note")] if found.variant else []
     blocks += [Heading("Answer"), *_answer(found)]
     for outcome in found.swept:
         blocks += [Heading(f"Tuned on {outcome.task.name}"), *_of_task(found, outcome)]
     if found.cells:
         blocks += [Heading("Carry-over" if len(found.study.tasks) > 1 else "On fresh seeds"), *_carry_over(found)]
     blocks += [Heading("How it was done"), *_conduct(found)]
-    return Document(f"{found.study.name}: the sweep", blocks)
+    named = f" ({found.variant})" if found.variant else ""
+    return Document(f"{found.study.name}: the sweep{named}", blocks)
 
 
 def answer_alone(found: SweepOutcome) -> Document:

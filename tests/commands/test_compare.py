@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
+from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.records.files import read_json, write_json
-from hfbench.tracking.mlflow_store import Tracker
+from hfbench.records.judgements import FILE
+from hfbench.tracking.mlflow_store import Tracker, local_uri
+from hfbench.tracking.study_page import ANSWER
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -51,6 +55,13 @@ def logged(study: Study, results: Path) -> list[Any]:
     tracker = Tracker(results, study.name, "looking")
     tracker.client.delete_run(tracker.parent)
     return list(tracker.client.search_runs([tracker.experiment]))
+
+
+def experiment_of(results: Path) -> Any:
+    """The study's experiment in MLflow."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=local_uri(results)).get_experiment_by_name("tiny")
 
 
 def remove(study: Study, results: Path, *runs: tuple[str, int]) -> None:
@@ -170,3 +181,61 @@ def test_a_damaged_record_is_named_left_out_and_made_again(results: Path, tmp_pa
     same = {name: value for name, value in json.loads(before).items() if name not in measured}
     assert same.items() <= made.items()
     assert "set aside" not in run_quietly(study, results)[1]
+
+
+# ---------------------------------------------------------------- variants of a study
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_lesser_report_replaces_that_of_the_whole_study(results: Path, tmp_path: Path) -> None:
+    file = tiny(tmp_path, extra=BASELINE).source
+    copy = shutil.copy(file, Path(file).with_name("copy.toml"))
+    run_quietly(load_study(file), results)
+    _, screen = run_quietly(load_study(file, seeds="3"), results, options=["--seeds", "3"])
+    assert "seeds    0-2, by --seeds; the file has 0-1" in screen
+
+    _, screen = compare_quietly(load_study(file), results)
+    assert "9 of 9 runs are recorded; nothing is run\nseeds 0-2, by an earlier --seeds; the file has 0-1\n" in screen
+    assert "seeds    0-2, by an earlier --seeds; the file has 0-1" in screen
+    whole = {name: text for name, text in written(folder_of(results)).items() if name != FILE}
+    assert b"Seeds: 0-2, by an earlier --seeds; the file has 0-1." in whole["report.html"]
+    assert b"hfbench run tiny.toml --seeds 3" in whole["report.html"]
+    answer = experiment_of(results).tags[ANSWER]
+
+    variants = {
+        "--seeds 1": (load_study(file, seeds="1"), "seeds-1"),
+        "--only adam": (load_study(file, only=["adam"]), "only-adam"),
+        "--set study.margin=1.3": (load_study(file, ["study.margin=1.3"]), None),
+        "the file copy.toml": (load_study(str(copy)), None),
+    }
+    for words, (study, name) in variants.items():
+        _, screen = compare_quietly(study, results)
+        (folder,) = re.findall(r"^report   (.*)/report.html$", screen, re.MULTILINE)
+        assert Path(folder).parent == folder_of(results) / "variants"
+        assert name is None or Path(folder).name == name
+        assert f"variant  {words}: this report has a folder of its own, that of the whole study is" in screen
+        assert f"against hf · {words.split()[0]}" in " ".join(screen.split())
+        said = re.sub(r"\\(?=[\W_])", "", Path(folder, "report.md").read_text())
+        assert said.startswith(f"# tiny ({words})\n")
+        assert f"A variant of the study: {words}." in said
+        assert (read_json(Path(folder) / "comparisons.json") or {})["variant"] == words
+        now = {name: text for name, text in written(folder_of(results)).items() if name in whole}
+        assert now == whole
+        assert experiment_of(results).tags[ANSWER] == answer
+    _, screen = compare_quietly(load_study(file), results)
+    assert "before" not in screen, "a part that was looked at later is no first verdict"
+    assert len(pd.read_parquet(folder_of(results) / "runs.parquet")) == 9
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_until_the_whole_study_is_judged_its_folder_has_the_last_variant(results: Path, tmp_path: Path) -> None:
+    file = tiny(tmp_path).source
+    _, screen = run_quietly(load_study(file, seeds="1"), results)
+    assert "variant  --seeds 1: this report has a folder of its own, the whole study has none yet" in screen
+    for name in ("report.html", "comparisons.json", "runs.parquet"):
+        assert (folder_of(results) / name).read_bytes() == (folder_of(results) / "variants/seeds-1" / name).read_bytes()
+    assert experiment_of(results).tags[ANSWER].startswith("--seeds 1: ")
+    run_quietly(load_study(file), results)
+    assert "variant" not in (read_json(folder_of(results) / "comparisons.json") or {})
+    assert not experiment_of(results).tags[ANSWER].startswith("--seeds")
+    assert len(pd.read_parquet(folder_of(results) / "variants/seeds-1/runs.parquet")) == 2

@@ -34,6 +34,7 @@ from hfbench.records import judgements
 from hfbench.records.files import read_json
 from hfbench.records.recorded_study import EARLY
 from hfbench.records.run_folder import RunFolder
+from hfbench.records.study_home import ASKED
 from hfbench.report import study_figures
 from hfbench.report.conclusion import NOTE, command_of, shortened
 from hfbench.report.study_figures import KEPT
@@ -197,7 +198,7 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     parent = next(run for run in runs if "run_key" not in run.data.tags)
     client = Tracker(results, study.name, "looking").client
     attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
-    on_disk = set(written(folder_of(results))) - {KEPT}
+    on_disk = set(written(folder_of(results))) - {KEPT, ASKED}
     assert attached == on_disk
     assert {"report.html", "report.md", "verdicts.parquet", "effects.parquet", "forest.svg"} <= on_disk
     assert parent.data.tags["effect/tiny-curves/solver:scheduler"] == "inconclusive (n too small)"

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import tomli_w
 from rich.console import Console
 
 from hfbench.commands.compare import compare_study
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
+from hfbench.config.overrides import override
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
@@ -78,11 +81,15 @@ uses_mlflow = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::
 ON_THE_CLOCK = ("seconds", "peak_memory", "step_memory")  # columns no two runs agree on
 
 
-def tiny(folder: Path, *overrides: str, extra: str = "") -> Study:
+def tiny(folder: Path, *changes: str, extra: str = "") -> Study:
+    """The study, with these values changed in its file, as an editor would."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "tiny.toml"
-    file.write_text(TEXT + extra)
-    return load_study(str(file), overrides=overrides)
+    raw = tomllib.loads(TEXT + extra)
+    for change in changes:
+        override(raw, change)
+    file.write_text(tomli_w.dumps(raw) if changes else TEXT + extra)
+    return load_study(str(file))
 
 
 def specs(study: Study) -> dict[tuple[str, int], RunSpec]:
