@@ -1,5 +1,5 @@
 """`python -m hfbench`: the command `hfbench`, run by the present Python."""
 
-from hfbench.cli.main import main
+from hfbench.cli.entry import start
 
-main()
+start()

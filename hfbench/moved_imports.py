@@ -124,7 +124,7 @@ MOVED = {
     "studies.run": "commands.run",
     "studies.screen": "execution.broken_pipe",
     "studies.shards": "commands.run_shard",
-    "studies.signals": "execution.interrupts",
+    "studies.signals": "interrupts",
     "studies.significance": "statistics.comparisons",
     "studies.suggest": "sweep.sampling",
     "studies.sweep": "commands.sweep",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hfbench.cli import RESUMED
 from hfbench.cli.data import data_app
 from hfbench.cli.environment import ignored_variables
 from hfbench.cli.options import (
@@ -34,8 +35,7 @@ from hfbench.cli.parts import check, list_, new, show
 from hfbench.cli.probe import capture, probe_app
 from hfbench.cli.simulate import simulate
 from hfbench.errors import ConfigError, HfbenchError
-
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+from hfbench.interrupts import interruptible, raise_if_interrupted, say_interrupted, signals_kept
 
 # The base of all errors in what was typed: typer's own or click's, as the version has it.
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -59,7 +59,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a ? for what the terminal's encoding lacks, not a traceback
     try:
         try:
-            status = _status()
+            with signals_kept():
+                status = _status()
         finally:
             if sys.stdout is not None:  # it is where the shell has closed it (>&-)
                 sys.stdout.flush()  # or Python does at its exit, where nobody can catch what it raises
@@ -70,14 +71,19 @@ def main() -> None:
 
 
 def _status() -> int:
+    # What records as it goes ends between two pieces of work, anything else wherever it is.
+    records = {*sys.argv[1:2]} & {*RESUMED}
     try:
-        return int(app(prog_name="hfbench", standalone_mode=False) or 0)
+        with nullcontext() if records else interruptible():
+            status = int(app(prog_name="hfbench", standalone_mode=False) or 0)
+        raise_if_interrupted()
+        return status
     except HfbenchError as error:
         print_error(str(error))
     except UsageError as error:
         print_error(_usage(error))
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort) as interrupt:
+        return say_interrupted(interrupt, lambda sentence: print(sentence, file=sys.stderr))
     return 2
 
 

@@ -15,6 +15,7 @@ from hfbench.config.study_runs import runs_of
 from hfbench.config.variant import seeds_remark
 from hfbench.errors import StoreError
 from hfbench.execution.broken_pipe import ignore_broken_pipe
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.records import archive
 from hfbench.records.files import prepare
 from hfbench.records.locks import TakenError, study_lock
@@ -73,6 +74,7 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
     log = RunLogger(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
     # The records may have been copied here, or logged under another study.
     for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):
+        raise_if_interrupted()
         log.ended(key)
     return tracker
 

@@ -13,6 +13,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import StoreError
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.messages import count
 from hfbench.records import archive
 from hfbench.records.files import prepare
@@ -47,6 +48,7 @@ def import_study(
     with study_lock(results, study.name, "hfbench import"):
         for source, found in held.items():
             taken = [key for key, contents in found.items() if _took(RunFolder(results, key), contents)]
+            raise_if_interrupted()
             left = f", {len(found) - len(taken)} there already" if len(taken) < len(found) else ""
             said = f"{source}: {len(taken)} of {count(len(found), 'run')} of {study.name} taken{left}"
             console.print(escape(said), highlight=False, soft_wrap=True)

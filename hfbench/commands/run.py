@@ -20,11 +20,11 @@ from hfbench.config.study_runs import runs_of
 from hfbench.config.variant import seeds_remark
 from hfbench.execution.backends import Engine
 from hfbench.execution.broken_pipe import ignore_broken_pipe
-from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import run_all
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.execution.progress import progress
+from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
 from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
@@ -61,53 +61,70 @@ def run_study(
     be run, for example because another process is running it in the same folder.
     """
     results = Path(results)
-    study = with_asked_seeds(study, results)
-    specs = {spec.key(): spec for spec in runs_of(study, data)}
-    missing = missing_of(specs, results)
-    if jobs > 1 or engine is not None:
-        added_parts(missing.values())
-    # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
-    preflight([spec for spec in missing.values() if engine is None or is_here(spec.device)], data)
-    prepare(results)
-    setting = ResultsFolder(results, study.name, data, checkpoint_every)
-    with study_lock(results, study.name, "hfbench run"), ignore_broken_pipe(console):
-        for line in set_aside(specs, results):
-            console.print(escape(line), highlight=False, soft_wrap=True)
-        missing = missing_of(specs, results)  # who held the lock before may have run some
-        remember_asked(study, results)
-        tracker = tracker_of(study, specs, results)
-        console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
-        for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
-            console.print(escape(advice), highlight=False)
-        for advice in seed_advice(study) if missing else ():
-            console.print(escape(advice), highlight=False)
-        if missing:
-            _say(tracker, study, f"Under way, {len(specs) - len(missing)} of {count(len(specs), 'run')} recorded")
+    with signals_kept(), ignore_broken_pipe(console):
         try:
-            with sigterm_interrupts():
-                later = set(missing)
-                for now in _look_by_look(study, missing):
-                    later = later - now.keys()
-                    seen = {key: spec for key, spec in specs.items() if key not in later}
-                    _carry_out(seen, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine))
-                    recorded = up_to_decision(gather(study, specs, results))
-                    if len(recorded.specs) < len(specs):  # decided before the last look
-                        break
-                conclusion = conclude(recorded, tracker, options, console)
+            study = with_asked_seeds(study, results)
+            specs = {spec.key(): spec for spec in runs_of(study, data)}
+            missing = missing_of(specs, results)
+            if jobs > 1 or engine is not None:
+                added_parts(missing.values())
+            # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
+            preflight([spec for spec in missing.values() if engine is None or is_here(spec.device)], data)
+            prepare(results)
+            setting = ResultsFolder(results, study.name, data, checkpoint_every)
+            with study_lock(results, study.name, "hfbench run"):
+                return _run_all_and_conclude(study, specs, setting, jobs, console, options, engine)
         except KeyboardInterrupt as interrupt:
-            _close(tracker, "KILLED")
-            left = len(missing_of(specs, results))
-            _say(tracker, study, f"Interrupted, {len(specs) - left} of {count(len(specs), 'run')} recorded")
-            console.print("Interrupted. The same command goes on where it stopped.")
-            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
-        except BaseException:
-            _close(tracker, "FAILED")
-            _say(tracker, study, "Ended by an error")
-            raise
-        show_conclusion(conclusion, console)
-        if spared := len(specs) - len(recorded.specs):
-            said = f"Everything was decided at the look of {count(len(recorded.study.seeds), 'seed')}"
-            console.print(f"{said}: {count(spared, 'run')} of later looks not made.", highlight=False, soft_wrap=True)
+            return say_interrupted(interrupt, console.print)
+
+
+def _run_all_and_conclude(
+    study: Study,
+    specs: Mapping[str, RunSpec],
+    setting: ResultsFolder,
+    jobs: int,
+    console: Console,
+    options: Sequence[str],
+    engine: Engine | None,
+) -> int:
+    """The part of `run_study` that holds the study's lock. Its run in MLflow is ended, however it ends."""
+    results = setting.results
+    for line in set_aside(specs, results):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    missing = missing_of(specs, results)  # who held the lock before may have run some
+    remember_asked(study, results)
+    raise_if_interrupted()
+    tracker = tracker_of(study, specs, results)
+    console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
+    for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
+        console.print(escape(advice), highlight=False)
+    for advice in seed_advice(study) if missing else ():
+        console.print(escape(advice), highlight=False)
+    if missing:
+        _say(tracker, study, f"Under way, {len(specs) - len(missing)} of {count(len(specs), 'run')} recorded")
+    try:
+        later = set(missing)
+        for now in _look_by_look(study, missing):
+            later = later - now.keys()
+            seen = {key: spec for key, spec in specs.items() if key not in later}
+            _carry_out(seen, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine))
+            recorded = up_to_decision(gather(study, specs, results))
+            if len(recorded.specs) < len(specs):  # decided before the last look
+                break
+        conclusion = conclude(recorded, tracker, options, console)
+    except KeyboardInterrupt:
+        _close(tracker, "KILLED")
+        left = len(missing_of(specs, results))
+        _say(tracker, study, f"Interrupted, {len(specs) - left} of {count(len(specs), 'run')} recorded")
+        raise
+    except BaseException:
+        _close(tracker, "FAILED")
+        _say(tracker, study, "Ended by an error")
+        raise
+    show_conclusion(conclusion, console)
+    if spared := len(specs) - len(recorded.specs):
+        said = f"Everything was decided at the look of {count(len(recorded.study.seeds), 'seed')}"
+        console.print(f"{said}: {count(spared, 'run')} of later looks not made.", highlight=False, soft_wrap=True)
     return 1 if conclusion.failed else 0
 
 
@@ -135,11 +152,13 @@ def _carry_out(
     log = RunLogger(tracker, specs, setting, console)
     for key in specs:  # what ended before may not be logged under this study yet
         if key not in missing:
+            raise_if_interrupted()
             log.ended(key)
     with log.follow(missing), progress(console, setting.results, missing, done, len(specs)) as report:
         for result in carried_out():
             report.ended(result)
             log.ended(result["key"])
+            raise_if_interrupted()
 
 
 def _close(tracker: Tracker, status: str) -> None:

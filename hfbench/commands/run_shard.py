@@ -20,11 +20,11 @@ from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.execution.broken_pipe import ignore_broken_pipe
-from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import run_all
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.execution.progress import progress
+from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
 from hfbench.messages import count
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
@@ -77,34 +77,41 @@ def run_shard(
 
     `options` are the command-line options that decide which runs belong to the study.
     """
-    study = with_asked_seeds(study, results)
-    specs = {spec.key(): spec for spec in runs_of(study, data)}
-    mine = shard.of(specs)
-    missing = missing_of(mine, results)
-    if jobs > 1:
-        added_parts(missing.values())
-    preflight(missing.values(), data)
-    prepare(results)
-    setting = ResultsFolder(results, study.name, data, checkpoint_every)
-    failed = 0
-    name = f"{study.name}.shard-{shard.i}-of-{shard.n}"
-    with study_lock(results, name, f"hfbench run --shard {shard}"), ignore_broken_pipe(console):
-        remember_asked(study, results)
-        already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
-        said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
-        console.print(escape(said), highlight=False, soft_wrap=True)
-        for line in set_aside(missing, results):
-            console.print(escape(line), highlight=False, soft_wrap=True)
+    with signals_kept(), ignore_broken_pipe(console):
         try:
-            with sigterm_interrupts(), progress(console, results, missing, len(mine) - len(missing), len(mine)) as bars:
-                for result in run_all(missing, setting, jobs):
-                    failed += result["outcome"] == "failed"
-                    bars.ended(result)
+            study = with_asked_seeds(study, results)
+            specs = {spec.key(): spec for spec in runs_of(study, data)}
+            mine = shard.of(specs)
+            missing = missing_of(mine, results)
+            if jobs > 1:
+                added_parts(missing.values())
+            preflight(missing.values(), data)
+            prepare(results)
+            setting = ResultsFolder(results, study.name, data, checkpoint_every)
+            with study_lock(results, f"{study.name}.shard-{shard.i}-of-{shard.n}", f"hfbench run --shard {shard}"):
+                remember_asked(study, results)
+                already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
+                said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
+                console.print(escape(said), highlight=False, soft_wrap=True)
+                for line in set_aside(missing, results):
+                    console.print(escape(line), highlight=False, soft_wrap=True)
+                failed = _run_and_count_failures(missing, len(mine), setting, jobs, console)
         except KeyboardInterrupt as interrupt:
-            console.print("Interrupted. The same command goes on where it stopped.")
-            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
+            return say_interrupted(interrupt, console.print)
         console.print(escape(_gathering(study, results, options)), highlight=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _run_and_count_failures(
+    missing: Mapping[str, RunSpec], total: int, setting: ResultsFolder, jobs: int, console: Console
+) -> int:
+    failed = 0
+    with progress(console, setting.results, missing, total - len(missing), total) as bars:
+        for result in run_all(missing, setting, jobs):
+            failed += result["outcome"] == "failed"
+            bars.ended(result)
+            raise_if_interrupted()
+    return failed
 
 
 def _gathering(study: Study, results: Path, options: Sequence[str]) -> str:

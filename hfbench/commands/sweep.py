@@ -16,10 +16,10 @@ from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
 from hfbench.errors import ConfigError
 from hfbench.execution.broken_pipe import ignore_broken_pipe
-from hfbench.execution.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_interrupts
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import Pool
 from hfbench.execution.preflight import preflight
+from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
 from hfbench.records.files import make_folder, prepare, write_atomically
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
@@ -28,7 +28,7 @@ from hfbench.records.study_home import home_of, remember_asked
 from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
 from hfbench.sweep.conclusion import conclude_sweep, show_tuned
 from hfbench.sweep.loop import retest, tune
-from hfbench.sweep.mlflow_log import TrialLogger
+from hfbench.sweep.mlflow_log import logged
 from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.progress import watching
 from hfbench.sweep.trials import Trials
@@ -58,34 +58,49 @@ def sweep_study(
             f"{study.name} has no [sweep] table, which says what to tune; `hfbench run` compares its methods."
         )
     results = Path(results).absolute()
-    tasks = [TuningTask(study, name, data) for name in study.sweep.tasks]
-    first = [task.spec(task.first, study.sweep.seeds[0]) for task in tasks]
-    parts = added_parts(first) if jobs > 1 else []
-    preflight(first, data)
-    prepare(results)
-    with study_lock(results, study.name, "hfbench sweep"), ignore_broken_pipe(console), ExitStack() as stack:
-        remember_asked(study, results)
-        place = home_of(study, results)
-        stack.enter_context(sigterm_interrupts())
-        log: TrialLogger | None = None
+    with signals_kept(), ignore_broken_pipe(console):
         try:
-            url = storage or f"sqlite:///{results / 'sweeps.db'}"
-            pool = stack.enter_context(Pool(ResultsFolder(results, study.name, data), jobs, parts))
-            opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]
-            log = TrialLogger(study, tasks, place, results, console)
-            tunings = [Tuning(task, trials) for task, trials in zip(tasks, opened, strict=True)]
-            with watching(console, tunings) as watcher:
-                tune(tunings, pool, watcher, log)
-                found = [retest(tuning, pool, watcher) for tuning in tunings]
+            tasks = [TuningTask(study, name, data) for name in study.sweep.tasks]
+            first = [task.spec(task.first, study.sweep.seeds[0]) for task in tasks]
+            parts = added_parts(first) if jobs > 1 else []
+            preflight(first, data)
+            prepare(results)
+            with (
+                study_lock(results, study.name, "hfbench sweep"),
+                Pool(ResultsFolder(results, study.name, data), jobs, parts) as pool,
+            ):
+                url = storage or f"sqlite:///{results / 'sweeps.db'}"
+                return _sweep_all(study, tasks, pool, url, jobs, console, options)
         except KeyboardInterrupt as interrupt:
-            if log is not None:
-                log.say("Interrupted")
-            console.print("Interrupted. The same command goes on where it stopped.")
-            return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
-    folder = make_folder(place.folder)
-    show_tuned(found, log, console)
-    status, cells = _compare_frozen(study, found, folder, results, jobs, data, console)
-    conclude_sweep(study, found, cells, log, place, console, options)
+            return say_interrupted(interrupt, console.print)
+
+
+def _sweep_all(
+    study: Study,
+    tasks: Sequence[TuningTask],
+    pool: Pool,
+    url: str,
+    jobs: int,
+    console: Console,
+    options: Sequence[str],
+) -> int:
+    """The part of `sweep_study` that holds the study's lock."""
+    results, data = pool.setting.results, pool.setting.data
+    remember_asked(study, results)
+    place = home_of(study, results)
+    with ExitStack() as stack:
+        raise_if_interrupted()
+        opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]
+        raise_if_interrupted()
+        log = stack.enter_context(logged(study, tasks, place, results, console))
+        tunings = [Tuning(task, trials) for task, trials in zip(tasks, opened, strict=True)]
+        with watching(console, tunings) as watcher:
+            tune(tunings, pool, watcher, log)
+            found = [retest(tuning, pool, watcher) for tuning in tunings]
+        folder = make_folder(place.folder)
+        show_tuned(found, log, console)
+        status, cells = _compare_frozen(study, found, folder, results, jobs, data, console)
+        conclude_sweep(study, found, cells, log, place, console, options)
     return status
 
 
@@ -116,6 +131,7 @@ def _compare_frozen(
     write_atomically(file, lambda path: path.write_text(toml(drafted, folder), encoding="utf-8"))
     compared = load_study(str(file))
     status = run_study(compared, results, jobs, data, console)
+    raise_if_interrupted()
     recorded = gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)
     assert study.sweep is not None
     return status, carry_over_matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []

@@ -7,6 +7,9 @@ recorded of it, is made in a folder of the worker's own, and the folder comes ba
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -79,7 +82,24 @@ class Loky:
 
         # A worker that has grown by 300 MB ends between two runs and another takes its place: nothing is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        return get_reusable_executor(max_workers=self.capacity, timeout=IDLE, env=dict.fromkeys(THREADS, "1"))
+        return get_reusable_executor(
+            max_workers=self.capacity,
+            timeout=IDLE,
+            env=dict.fromkeys(THREADS, "1"),
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        )
+
+
+def _end_with(parent: int) -> None:
+    """At a worker's start: if its parent were killed, it would go on unseen, beside the same run started anew."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Dask:

@@ -7,6 +7,7 @@ other work as well is not brought to a crawl by threads that wait for one anothe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,13 @@ from rich.console import Console
 
 from hfbench.errors import ConfigError
 from hfbench.execution.backends import Loky
-from hfbench.execution.interrupts import signals_deferred
 from hfbench.execution.part_shipping import AddedPart, loadable
+from hfbench.interrupts import interruptible, raise_if_interrupted, signals_deferred
 from hfbench.messages import count
 from hfbench.parts import registry
 from hfbench.runs.attempt import single_threaded
 
+LOOK_EVERY = 0.1  # seconds between two looks at whether a signal came
 KILLED = (
     "a process was killed from outside, and nothing is written; the usual cause is too little memory: give --jobs 1, "
     "or ask for less at once."
@@ -42,7 +44,7 @@ def parallel_map(
 
 def _here(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     for call in calls:
-        with single_threaded():
+        with single_threaded(), interruptible():
             answer = examine(*call)
         yield answer
 
@@ -53,6 +55,8 @@ def _there(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: 
         futures = [engine.submit(asked, *call) for call in calls]
     try:
         for future in futures:
+            while not wait([future], LOOK_EVERY).done:
+                raise_if_interrupted()
             yield future.result()
     except Exception as error:
         if engine.has_died(error):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -13,15 +12,16 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
 from hfbench.execution.backends import Engine, Loky
-from hfbench.execution.interrupts import signals_deferred
 from hfbench.execution.part_shipping import AddedPart, added_parts
 from hfbench.execution.worker import _job, _job_away
+from hfbench.interrupts import raise_if_interrupted, signals_deferred, signals_kept
 from hfbench.records.results_folder import ResultsFolder
 
 NOT_MADE = (
     "The cluster could not make this run: its scheduler may have ended, or its workers lack hfbench in the version of "
     "this machine. What has come back is recorded, and the same command goes on from there."
 )
+LOOK_EVERY = 0.1  # seconds between two looks at whether a signal came
 KILLED = (
     "the process of this run was killed from outside, twice; the usual cause is too little memory. "
     "Set methods.<name>.max_bytes, or run fewer jobs."
@@ -81,7 +81,10 @@ class Pool(AbstractContextManager["Pool"]):
             if self.engine is None:
                 return self._here(*self._running.pop(next(iter(self._running))))
             self._try_a_suspect()
-            done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+            done: set[Any] = set()
+            while not done:
+                raise_if_interrupted()
+                done, _ = wait(self._running, LOOK_EVERY, FIRST_COMPLETED)
             result = self._given(self.engine, next(iter(done)))
             if result is not None:
                 return result
@@ -131,7 +134,7 @@ class Pool(AbstractContextManager["Pool"]):
     def _begun(self, engine: Engine, key: str, spec: RunSpec) -> Any:
         """The future of a run that a worker has been given."""
         if not engine.away:
-            return engine.submit(_job, key, spec, self.setting, self.parts, os.getpid())
+            return engine.submit(_job, key, spec, self.setting, self.parts)
         folders = [self.setting.folder(run) for run in (key, spec.follows) if run]
         known = {folder.key: folder.contents() for folder in folders if folder.path.is_dir()}
         return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in self.parts], known)
@@ -145,7 +148,7 @@ class Pool(AbstractContextManager["Pool"]):
         """Ends the workers if the block ended in the middle of runs."""
         gc.unfreeze()
         if self._running and self.engine is not None:
-            with signals_deferred():
+            with signals_kept():
                 while not self.engine.away and any(not (future.running() or future.done()) for future in self._running):
                     time.sleep(0.01)  # loky stumbles over a run that no worker has taken yet
                 self.engine.stop()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfbench.config.devices import device_of
 from hfbench.config.run_spec import RunSpec
+from hfbench.interrupts import interruptible
 from hfbench.parts import registry
 from hfbench.parts.data_files import locate
 from hfbench.records.run_folder import RunFolder
@@ -30,7 +31,8 @@ def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
     for spec in first.values():
         for file in registry.get("task", spec.task_settings["use"]).files:
             if not file.optional:
-                locate(file, data)
+                with interruptible():  # it may be fetched
+                    locate(file, data)
     by_task: dict[str, list[RunSpec]] = {}
     for spec in first.values():
         by_task.setdefault(spec.task, []).append(spec)
@@ -44,8 +46,8 @@ def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
     from hfbench.runs.build import load_data
     from hfbench.runs.run import LiveRun
 
-    loaded = load_data(specs[0], data)
-    with single_threaded():
+    with single_threaded(), interruptible():
+        loaded = load_data(specs[0], data)
         for spec in specs:
             # Batches that are met again are checked with the method that they come from.
             live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,11 +28,8 @@ ELSEWHERE = (
 UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 
 
-def _job(
-    key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart], parent: int
-) -> tuple[dict[str, Any], None]:
+def _job(key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart]) -> tuple[dict[str, Any], None]:
     """A run on this machine."""
-    _end_with(parent)
     result = _made(key, spec, setting, parts, CHANGED)
     _freeze()
     return result, None
@@ -82,15 +77,3 @@ def _freeze() -> None:
     """Once per worker, when a run has loaded all libraries; see `Pool.__enter__`."""
     gc.collect()
     gc.freeze()
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """Once per worker: one whose parent was killed would go on unseen beside the same run started anew."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

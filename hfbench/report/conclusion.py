@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.files import make_folder, write_atomically, write_json
 from hfbench.records.judgements import FILE, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
@@ -177,6 +178,7 @@ def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: 
     )
     compared = {(comparison.task, comparison.method): comparison for comparison in found.comparisons}
     for child in list(tracker.logged().values()):
+        raise_if_interrupted()
         one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
         tracker.judge(child, *((one.verdict, one.metrics()) if one is not None else ("baseline", {})))
     mlflow_page.write_judged(tracker, recorded, found, variant)

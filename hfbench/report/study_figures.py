@@ -19,6 +19,7 @@ from hfbench import figures
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
 from hfbench.errors import StoreError
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.files import finite, safe_name
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.sealed import read_sealed_json, write_sealed_json
@@ -125,6 +126,7 @@ def _drawn(recorded: RecordedStudy, found: Findings, folder: Path, console: Cons
             drawings = list(group())
             bar.update(shown, total=len(drawn) + len(drawings) + OF_A_TASK * (len(tasks) - index))
             for draw in drawings:
+                raise_if_interrupted()
                 drawn.append(draw())
                 bar.advance(shown)
     return drawn

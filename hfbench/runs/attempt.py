@@ -16,6 +16,7 @@ import torch
 from hfbench.config.devices import gpu_of
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import HfbenchError, StoreError
+from hfbench.interrupts import interruptible
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
@@ -81,10 +82,13 @@ def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
     folder.create(spec.config())
     folder.reopen()
     folder.report({"name": spec.name, "iteration": 0})
-    live = LiveRun(spec, load_data(spec, data), _recorded(spec, folder))
+    recorded = _recorded(spec, folder)
+    with interruptible():
+        live = LiveRun(spec, load_data(spec, data), recorded)
     state = folder.load_checkpoint()
     if state is None:
-        live.begin()
+        with interruptible():
+            live.begin()
     else:
         live.load_state_dict(state)
     return live
@@ -107,7 +111,8 @@ def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float, limit: 
     """Iterates until the run has an outcome or the time is up, saving checkpoints and reporting progress."""
     began = saved = reported = now = time.monotonic()
     while live.outcome is None and (now - began < limit or len(live.rows) <= LEAST_STEPS):
-        live.advance()
+        with interruptible():
+            live.advance()
         now = time.monotonic()
         if live.outcome is None and (now - saved >= checkpoint_every or now - began >= limit):
             folder.save_checkpoint(live.state_dict())

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.files import safe_name, write_atomically, write_json
 from hfbench.records.study_home import StudyHome
 from hfbench.report import mlflow_page
@@ -34,6 +35,7 @@ def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console)
     """Logs the trials that have ended and are not logged yet, and prints the frozen settings of every task."""
     for outcome in swept:
         for trial in outcome.trials.values():
+            raise_if_interrupted()
             log.ended(outcome.task, trial, outcome.trials[0])
         show_frozen(outcome, console)
 
@@ -47,7 +49,9 @@ def conclude_sweep(
     shares = {outcome.task.name: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
     found = SweepOutcome(study, swept, shares, cells, command, place.variant)
-    found.figures.extend(_draw(found, folder))
+    for figure in _draw(found, folder):
+        found.figures.append(figure)
+        raise_if_interrupted()
     said = report.sweep_document(found)
     texts = {"sweep.html": html_page(said), "sweep.md": document_markdown(said)}
     for name, text in texts.items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hfbench.execution.pool import Pool
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.recorded_study import set_aside
 from hfbench.records.run_folder import RunFolder
 from hfbench.sweep.mlflow_log import TrialLogger
@@ -22,6 +23,7 @@ def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: TrialLogg
     """Makes the trials of all tasks, as many runs at a time as the pool takes."""
     owners: dict[str, Tuning] = {}
     while not all(tuning.over for tuning in tunings):
+        raise_if_interrupted()
         for tuning in tunings:
             for key, spec in tuning.ready(pool.free):
                 owners[key] = tuning
@@ -59,6 +61,7 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
             began = _began(pool.setting.folder(result["key"]), result)
             again[index][spec.seed] = measures_of(result, spec, sweep.measures, began)
         watcher.retested(tuning)
+        raise_if_interrupted()
     complete = [trial for trial in chosen if len(again[trial.index]) == len(sweep.retest)]
     single = len(sweep.objectives) == 1
     return TaskOutcome(task, trials, select(complete, again, trials[0], sweep) if single else None, again)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -62,6 +62,21 @@ class TrialLogger:
         except Exception as error:  # the storage has the trial: a busy or unreachable MLflow must not end the sweep
             said = f"trial {trial.index} on {task.name} is not in MLflow yet: {type(error).__name__}: {error}"
             self.console.print(escape(said))
+
+
+@contextmanager
+def logged(
+    study: Study, tasks: Sequence[TuningTask], place: StudyHome, results: Path, console: Console
+) -> Iterator[TrialLogger]:
+    """The logger of a sweep, whose run in MLflow is KILLED if the block is interrupted."""
+    log = TrialLogger(study, tasks, place, results, console)
+    try:
+        yield log
+    except KeyboardInterrupt:
+        log.say("Interrupted")
+        with suppress(Exception):  # likewise
+            log.tracker.close("KILLED")
+        raise
 
 
 def sweep_params(study: Study) -> dict[str, str]:

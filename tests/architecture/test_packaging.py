@@ -59,6 +59,6 @@ def test_every_entry_point_is_a_documented_part_of_its_family(family: str, name:
 
 
 def test_console_script_and_shipped_files() -> None:
-    assert PROJECT["project"]["scripts"] == {"hfbench": "hfbench.cli.main:main"}
+    assert PROJECT["project"]["scripts"] == {"hfbench": "hfbench.cli.entry:start"}
     assert PROJECT["tool"]["setuptools"]["package-data"]["hfbench.studies"] == ["*.toml", "results/*/records.parquet"]
     assert (ROOT / "hfbench" / "py.typed").exists()

@@ -18,7 +18,6 @@ from hfbench.commands.compare import compare_study
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
-from hfbench.execution.interrupts import Terminated, sigterm_interrupts
 from hfbench.records.locks import study_lock
 from hfbench.tracking.mlflow_store import Tracker
 
@@ -114,13 +113,6 @@ def test_sigterm_ends_a_study_as_ctrl_c_does(results: Path, tmp_path: Path) -> N
     said = [line for line in out.splitlines() if not line.startswith("[")]
     assert (process.returncode, said, err) == (143, ["Interrupted. The same command goes on where it stopped."], "")
     assert statuses(entries(results, "tiny"))["tiny"] == "KILLED"
-
-
-def test_sigterm_is_afterwards_what_it_was() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), sigterm_interrupts():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_study_that_is_run_is_compared_without_mlflow(

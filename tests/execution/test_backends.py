@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 from support.tiny_study import TEXT, run_quietly, specs, tiny, trace_of, uses_mlflow
@@ -290,3 +291,25 @@ def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
     spec = specs(study)["hf", 0]
     (result,) = run_all({spec.key(): spec}, ResultsFolder(tmp_path / "results", "tiny"), 2, Loky(2))
     assert result["outcome"] in ("reached", "budget")
+
+
+# ---------------------------------------------------------------- processes of this machine
+
+IDLE_WORKER = """
+import os, time
+from hfbench.execution.backends import Loky
+print(Loky(1).submit(os.getpid).result(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_worker_without_a_run_ends_with_a_parent_that_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", IDLE_WORKER], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 10
+    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,9 +1,7 @@
-"""Workers: each watches its parent, loads plugin files as they were, and costs one run where it dies."""
+"""Workers: each loads plugin files as they were, and costs one run where it dies."""
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,10 @@ from support.plugin_files import PART, PLUGIN, study_with
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.execution.pool import run_all
-from hfbench.execution.worker import CHANGED, UNLOADED, _end_with
+from hfbench.execution.worker import CHANGED, UNLOADED
 from hfbench.parts import plugin_files
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import RunFolder
-
-
-def test_a_worker_watches_its_parent_once_however_many_runs_it_makes() -> None:
-    before = threading.active_count()
-    for _ in range(3):
-        _end_with(os.getppid())
-    assert threading.active_count() == before + 1
-
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
