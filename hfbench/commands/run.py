@@ -30,6 +30,7 @@ from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather, set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
+from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.records.study_home import home_of, remember_asked, with_asked_seeds
 from hfbench.report.conclusion import conclude, show_conclusion
 from hfbench.report.mlflow_page import views_of, write_status
@@ -95,7 +96,10 @@ def _run_all_and_conclude(
     remember_asked(study, results)
     raise_if_interrupted()
     tracker = tracker_of(study, specs, results)
-    console.print(_announcement(study, len(specs), len(missing), jobs), highlight=False, soft_wrap=True)
+    shorter = ShorterRuns(results)
+    going_on = sum(shorter.of(spec) is not None for spec in missing.values())
+    said = _announcement(study, len(specs), len(missing), going_on, jobs)
+    console.print(said, highlight=False, soft_wrap=True)
     for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
         console.print(escape(advice), highlight=False)
     for advice in seed_advice(study) if missing else ():
@@ -107,7 +111,7 @@ def _run_all_and_conclude(
         for now in _look_by_look(study, missing):
             later = later - now.keys()
             seen = {key: spec for key, spec in specs.items() if key not in later}
-            _carry_out(seen, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine))
+            _carry_out(seen, now, setting, tracker, console, partial(run_all, now, setting, jobs, engine, shorter))
             recorded = up_to_decision(gather(study, specs, results))
             if len(recorded.specs) < len(specs):  # decided before the last look
                 break
@@ -174,12 +178,13 @@ def _say(tracker: Tracker, study: Study, status: str) -> None:
         write_status(tracker, study, status, views_of(tracker, study))
 
 
-def _announcement(study: Study, total: int, missing: int, jobs: int) -> str:
+def _announcement(study: Study, total: int, missing: int, going_on: int, jobs: int) -> str:
     sizes = {"method": len(study.methods), "task": len(study.tasks), "seed": len(study.seeds)}
     uniform = math.prod(sizes.values()) == total  # no task has methods or seeds of its own
     product = " x ".join(count(n, name) for name, n in sizes.items() if uniform or name != "seed")
     already = f", {total - missing} recorded already" if missing < total else ""
+    begun = f", {going_on} made with a smaller budget so far" if going_on else ""
     now = f", {min(jobs, missing)} at a time" if missing else ""
-    runs = f"{product}{' =' if uniform else ':'} {count(total, 'run')}{already}{now}"
+    runs = f"{product}{' =' if uniform else ':'} {count(total, 'run')}{already}{begun}{now}"
     seeds = f"\nseeds {seeds_remark(study.variant)}" if study.variant.remembered else ""
     return escape(f"{study.name}: {study.question}\n{runs}{seeds}")

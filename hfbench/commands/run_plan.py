@@ -33,6 +33,8 @@ from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
+from hfbench.records.run_folder import RunFolder
+from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.records.study_home import with_asked_seeds
 from hfbench.report.wording import Name, grid_of
 from hfbench.statistics.seed_advice import seed_advice
@@ -64,11 +66,13 @@ class Estimate:
     known: bool  # from runs that have ended
     done: tuple[float, ...] = ()  # seconds already spent on runs that are left
     error: str = ""
+    state: float = 0.0  # bytes that a run keeps to go on from with a larger budget
 
     @property
     def disk(self) -> float:
         """Bytes of one run's records."""
-        return RESULT + TRACE + ROW * self.iterations + MLFLOW + MLFLOW_ROW * min(self.iterations, MLFLOW_ROWS)
+        mlflow = MLFLOW + MLFLOW_ROW * min(self.iterations, MLFLOW_ROWS)
+        return RESULT + TRACE + ROW * self.iterations + mlflow + self.state
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,11 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
     samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
-    found = [
-        _estimate(name, members[0][1], [key for key, _ in members if key in missing], samples[_leader(name, members)])
-        for name, members in groups.items()
-    ]
+    shorter = ShorterRuns(results)
+    found = []
+    for name, members in groups.items():
+        left = {key: shorter.of(spec) for key, spec in members if key in missing}
+        found.append(_estimate(name, members[0][1], left, samples[_leader(name, members)]))
     startup = max((sample.startup for sample in samples.values()), default=0.0)
     once = _once(startup, checked, len(study.tasks), pace)
     console.print(run_table(found))
@@ -153,19 +158,29 @@ def _leader(name: tuple[str, str], members: Sequence[tuple[str, RunSpec]]) -> tu
 # ---------------------------------------------------------------- what it tells
 
 
-def _estimate(name: tuple[str, str], spec: RunSpec, left: Sequence[str], sample: Sample) -> Estimate:
-    """Mean of the predictions from the runs of the sample, each at most its budget."""
+def _estimate(name: tuple[str, str], spec: RunSpec, left: Mapping[str, RunFolder | None], sample: Sample) -> Estimate:
+    """Mean of the predictions from the runs of the sample, each at most its budget.
+
+    `left` are the keys of the runs to be made, with the run that each goes on from.
+    """
     task, method = name
     error = next((run.error for run in sample.runs if run.error), "")
     if error:
         return Estimate(task, method, len(left), 0.0, 0.0, 0.0, 0, True, error=error)
-    told = [_whole(run, spec) for run in sample.runs]
-    seconds, most, iterations = (fmean(values) for values in zip(*told, strict=True))
-    done = [run.wall(run.rows[-1]["seconds"]) for run in sample.runs if run.key in left]
+    predicted = [_whole(run, spec) for run in sample.runs]
+    seconds, most, iterations = (fmean(values) for values in zip(*predicted, strict=True))
+    done = {run.key: run.wall(run.rows[-1]["seconds"]) for run in sample.runs if run.key in left}
+    overhead = fmean(run.overhead for run in sample.runs)
+    for key, shorter in left.items():
+        if shorter is not None:
+            done.setdefault(key, overhead * float((shorter.result() or {})["seconds"]))
     memory = max(int(run.rows[-1]["peak_memory"] or 0) for run in sample.runs)
     known = all(run.ended for run in sample.runs)
-    spent = tuple(min(spent_so_far, seconds) for spent_so_far in done)
-    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent)
+    spent = tuple(min(spent_so_far, seconds) for spent_so_far in done.values())
+    # A run that ends at its target keeps no checkpoint.
+    cut_off = [run.ended or whole >= limit for run, (whole, limit, _) in zip(sample.runs, predicted, strict=True)]
+    state = fmean(run.state if cut else 0 for run, cut in zip(sample.runs, cut_off, strict=True))
+    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent, state=state)
 
 
 def _whole(one: PilotRun, spec: RunSpec) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
+from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.runs.attempt import attempt
 from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
@@ -34,6 +35,7 @@ class PilotRun:
     overhead: float  # seconds of the wall for each second on the clock: evaluation, records
     start: float = 0.0  # seconds of the wall before the first step: data
     error: str = ""
+    state: int = 0  # bytes of its checkpoint
 
     def wall(self, clock: float) -> float:
         """Seconds of the wall when so many are on the clock."""
@@ -65,9 +67,10 @@ def begin_pilots(
     _warm_up(runs[0][1], data)
     startup = time.time() - asked[0] if new else 0.0
     begun: list[PilotRun] = []
+    shorter = ShorterRuns(results)
     since = time.perf_counter()
     for key, spec in runs:
-        begun.append(_begun(key, spec, results, study, data, seconds))
+        begun.append(_begun(key, spec, results, study, data, seconds, shorter.of(spec)))
         spent = time.perf_counter() - since
         ends = begun[-1].ended and spent * (1 + 1 / len(begun)) <= seconds
         if begun[-1].error or (len(begun) >= turns and not ends):
@@ -87,27 +90,37 @@ def _warm_up(spec: RunSpec, data: str | None) -> None:
         _ready.add(spec.task)
 
 
-def _begun(key: str, spec: RunSpec, results: Path, study: str, data: str | None, seconds: float) -> PilotRun:
+def _begun(
+    key: str,
+    spec: RunSpec,
+    results: Path,
+    study: str,
+    data: str | None,
+    seconds: float,
+    shorter: RunFolder | None,
+) -> PilotRun:
     folder = RunFolder(results, key)
     if folder.is_complete():
         return _recorded(folder)
-    before = _rows(folder)
+    before = _rows(folder) or (_rows(shorter) if shorter is not None else [])
     since = time.perf_counter()
-    result = attempt(spec, folder, study, data, checkpoint_every=math.inf, limit=seconds)
+    result = attempt(spec, folder, study, data, checkpoint_every=math.inf, limit=seconds, shorter=shorter)
     wall = time.perf_counter() - since
     if result["outcome"] == "failed":
         return PilotRun(key, [], True, 1.0, error=result["error"])
     rows = _rows(folder)
     start = result.get("start", 0.0)
     clock = rows[-1]["seconds"] - (before[-1]["seconds"] if before else 0.0)
-    return PilotRun(key, rows, result["outcome"] != "", _overhead(wall - start, clock), start)
+    over = _overhead(wall - start, clock)
+    return PilotRun(key, rows, result["outcome"] != "", over, start, state=folder.checkpoint_bytes())
 
 
 def _recorded(folder: RunFolder) -> PilotRun:
     """A run that has ended before: its folder tells from when to when, unless it was interrupted or made elsewhere."""
     rows = _rows(folder)
     began, ended = ((folder.path / name).stat().st_mtime for name in ("config.json", "result.json"))
-    return PilotRun(folder.key, rows, True, _overhead(ended - began, rows[-1]["seconds"]))
+    over = _overhead(ended - began, rows[-1]["seconds"])
+    return PilotRun(folder.key, rows, True, over, state=folder.checkpoint_bytes())
 
 
 def _overhead(wall: float, clock: float) -> float:

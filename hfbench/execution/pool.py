@@ -16,6 +16,7 @@ from hfbench.execution.part_shipping import AddedPart, added_parts
 from hfbench.execution.worker import _job, _job_away
 from hfbench.interrupts import raise_if_interrupted, signals_deferred, signals_kept
 from hfbench.records.results_folder import ResultsFolder
+from hfbench.records.shorter_runs import ShorterRuns
 
 NOT_MADE = (
     "The cluster could not make this run: its scheduler may have ended, or its workers lack hfbench in the version of "
@@ -29,12 +30,17 @@ KILLED = (
 
 
 def run_all(
-    specs: Mapping[str, RunSpec], setting: ResultsFolder, jobs: int, engine: Engine | None = None
+    specs: Mapping[str, RunSpec],
+    setting: ResultsFolder,
+    jobs: int,
+    engine: Engine | None = None,
+    shorter: ShorterRuns | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Runs every spec (by key) and yields the results as they end: on the engine, else so many at a time here."""
     leading = {key: spec for key, spec in specs.items() if not spec.follows}
     following = {key: spec for key, spec in specs.items() if spec.follows}
-    with Pool(setting, jobs, added_parts(specs.values()) if jobs > 1 or engine else [], engine) as pool:
+    parts = added_parts(specs.values()) if jobs > 1 or engine else []
+    with Pool(setting, jobs, parts, engine, shorter) as pool:
         for turn in (leading, following):  # a batch trace must be there before it can be met again
             yield from pool.results(turn)
 
@@ -48,12 +54,18 @@ class Pool(AbstractContextManager["Pool"]):
     """
 
     def __init__(
-        self, setting: ResultsFolder, jobs: int, parts: Sequence[AddedPart] = (), engine: Engine | None = None
+        self,
+        setting: ResultsFolder,
+        jobs: int,
+        parts: Sequence[AddedPart] = (),
+        engine: Engine | None = None,
+        shorter: ShorterRuns | None = None,
     ) -> None:
-        """`parts` are those that workers would not find by themselves."""
+        """`parts` are those that workers would not find by themselves; runs go on from `shorter` ones."""
         if jobs < 1:
             raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
         self.setting, self.parts = setting, list(parts)
+        self.shorter = shorter or ShorterRuns(setting.results)
         self.engine = engine or (Loky(jobs) if jobs > 1 else None)
         self._running: dict[Any, tuple[str, RunSpec]] = {}  # by future
         self._suspects: list[tuple[str, RunSpec]] = []  # under way when a worker died
@@ -100,9 +112,9 @@ class Pool(AbstractContextManager["Pool"]):
     def _here(self, key: str, spec: RunSpec) -> dict[str, Any]:
         from hfbench.runs.attempt import attempt
 
-        return attempt(
-            spec, self.setting.folder(key), self.setting.study, self.setting.data, self.setting.checkpoint_every
-        )
+        setting = self.setting
+        kept = setting.study, setting.data, setting.checkpoint_every
+        return attempt(spec, setting.folder(key), *kept, shorter=self.shorter.of(spec))
 
     def _given(self, engine: Engine, future: Any) -> dict[str, Any] | None:
         """What a run's process gave; None if it died, when the run is tried again if it was not alone."""
@@ -133,11 +145,13 @@ class Pool(AbstractContextManager["Pool"]):
 
     def _begun(self, engine: Engine, key: str, spec: RunSpec) -> Any:
         """The future of a run that a worker has been given."""
+        shorter = self.shorter.of(spec)
+        begun = shorter.key if shorter is not None else ""
         if not engine.away:
-            return engine.submit(_job, key, spec, self.setting, self.parts)
-        folders = [self.setting.folder(run) for run in (key, spec.follows) if run]
+            return engine.submit(_job, key, spec, self.setting, self.parts, begun)
+        folders = [self.setting.folder(run) for run in (key, spec.follows, begun) if run]
         known = {folder.key: folder.contents() for folder in folders if folder.path.is_dir()}
-        return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in self.parts], known)
+        return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in self.parts], known, begun)
 
     def __enter__(self) -> Pool:
         """Every run collects garbage before it begins, a tenth of a second through libraries: they are left out."""

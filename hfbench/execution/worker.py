@@ -28,9 +28,11 @@ ELSEWHERE = (
 UNLOADED = "a file of parts could not be loaded in a process of its own, as --jobs 2 and more needs:"
 
 
-def _job(key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart]) -> tuple[dict[str, Any], None]:
-    """A run on this machine."""
-    result = _made(key, spec, setting, parts, CHANGED)
+def _job(
+    key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart], shorter: str
+) -> tuple[dict[str, Any], None]:
+    """A run on this machine; `shorter` is the key of the run that it goes on from, or empty."""
+    result = _made(key, spec, setting, parts, CHANGED, shorter)
     _freeze()
     return result, None
 
@@ -39,19 +41,26 @@ TAKING_TURNS = threading.Lock()  # a worker of a cluster may have threads, but i
 
 
 def _job_away(
-    key: str, spec: RunSpec, setting: ResultsFolder, parts: list[SentPart], known: Mapping[str, Contents]
+    key: str,
+    spec: RunSpec,
+    setting: ResultsFolder,
+    parts: list[SentPart],
+    known: Mapping[str, Contents],
+    shorter: str,
 ) -> tuple[dict[str, Any], Contents]:
-    """A run on another machine, in a folder of its own, begun with what is recorded of it and of the run it follows."""
+    """A run on another machine, in a folder of its own, begun with what is recorded of it and of the runs it needs."""
     with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-") as folder:
         there = ResultsFolder(Path(folder), setting.study, setting.data, setting.checkpoint_every)
         for run, contents in known.items():
             there.folder(run).put(contents)
         added = [part.kept() for part in parts]
-        result = _made(key, spec, there, added, ELSEWHERE.format(host=socket.gethostname()))
+        result = _made(key, spec, there, added, ELSEWHERE.format(host=socket.gethostname()), shorter)
         return result, there.folder(key).contents()
 
 
-def _made(key: str, spec: RunSpec, setting: ResultsFolder, parts: Sequence[AddedPart], changed: str) -> dict[str, Any]:
+def _made(
+    key: str, spec: RunSpec, setting: ResultsFolder, parts: Sequence[AddedPart], changed: str, shorter: str
+) -> dict[str, Any]:
     from hfbench.runs.attempt import attempt, record_failure
 
     folder = setting.folder(key)
@@ -69,7 +78,8 @@ def _made(key: str, spec: RunSpec, setting: ResultsFolder, parts: Sequence[Added
         )
     if spec.key() != key:
         return record_failure(spec, folder, setting.study, changed, changed)
-    return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every)
+    begun = setting.folder(shorter) if shorter else None
+    return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every, shorter=begun)
 
 
 @cache

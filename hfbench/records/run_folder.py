@@ -54,7 +54,7 @@ class Contents:
 
 
 class RunFolder:
-    """The record of one run, and its checkpoint while it runs."""
+    """The record of one run, and its checkpoint: while it runs, and after it if its budget ended it."""
 
     def __init__(self, results: Path, key: str) -> None:
         self.key = key
@@ -160,13 +160,20 @@ class RunFolder:
         rows: Sequence[Mapping[str, Any]],
         result: Mapping[str, Any],
         examples: Mapping[str, npt.NDArray[np.float32]] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Writes trace, examples if there are any, and result, then deletes the checkpoint."""
+        """Writes trace, examples if there are any, and result, then deletes the checkpoint.
+
+        `state` is kept as the checkpoint instead, for a run with a larger budget to go on from.
+        """
         files = {"trace.parquet": trace_bytes(trace.arrow_table([dict(row) for row in rows]))}
         if examples is not None:
             files["examples.npz"] = _array_bytes(examples)
+        if state is not None:
+            self.save_checkpoint(state)
         self._end({**files, "result.json": json_bytes(result)})
-        for leftover in (self._checkpoint, self._progress, self.path / "error.txt"):
+        leftovers = [self._progress, self.path / "error.txt", *([self._checkpoint] if state is None else [])]
+        for leftover in leftovers:
             leftover.unlink(missing_ok=True)
 
     def fail(self, result: Mapping[str, Any], details: str) -> None:
@@ -199,7 +206,10 @@ class RunFolder:
         write_sealed(self._checkpoint, self._magic, lambda file: torch.save(dict(state), file))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The state of the interrupted run, or None if there is none, or it is damaged or another run's."""
+        """The state where the run was interrupted or its budget ended it.
+
+        None if there is none, or if it is damaged or another run's.
+        """
         import torch
 
         # A checkpoint torn by a power cut is no loss: the run begins again and comes to the same numbers.
@@ -209,6 +219,9 @@ class RunFolder:
                 with decoding(self._checkpoint, "a checkpoint"):
                     return dict(torch.load(io.BytesIO(payload), weights_only=True))
         return None
+
+    def checkpoint_bytes(self) -> int:
+        return self._checkpoint.stat().st_size if self._checkpoint.exists() else 0
 
     def report(self, progress: Mapping[str, Any]) -> None:
         """Writes the progress of the run, for observers in other processes."""

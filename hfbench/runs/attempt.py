@@ -6,7 +6,7 @@ import math
 import platform
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,7 @@ from hfbench.parts import plugin_errors, registry
 from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import COMPLETE, RunFolder
-from hfbench.runs.batch_replay import plans
+from hfbench.runs.batch_replay import plans, repeats
 from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
 from hfbench.runs.failure_causes import MACHINE, cause_of
@@ -38,8 +38,12 @@ def attempt(
     data: str | None = None,
     checkpoint_every: float = 2.0,
     limit: float = math.inf,
+    shorter: RunFolder | None = None,
 ) -> dict[str, Any]:
     """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
+
+    The start is the end of `shorter`, the run with a smaller budget (`hfbench.records.shorter_runs`), if that was made
+    with the same versions and batches. If it did not end at its budget, its record becomes this run's too.
 
     A complete run is not repeated; its result is read. An exception becomes the outcome "failed" with its cause, its
     message and its place; the traceback is in error.txt next to the result. After `limit` wall seconds from its first
@@ -52,13 +56,21 @@ def attempt(
     try:
         with single_threaded():
             began = time.monotonic()
-            live = _opened(spec, folder, data)
+            folder.create(spec.config())
+            folder.reopen()
+            recorded = _recorded(spec, folder)
+            if shorter is not None and not _begins(shorter, spec, recorded):
+                shorter = None
+            if shorter is not None and _ended_for_good(shorter, spec):
+                return _taken_over(shorter, spec, folder, study)
+            live = _opened(spec, folder, data, recorded, shorter)
             start = time.monotonic() - began
             _carry_on(live, folder, checkpoint_every, limit)
             if live.outcome is None:
                 return {"outcome": "", "start": start}
             result = identity(spec, folder.key, study) | live.result()
-        folder.finish(live.rows, result, examples(live.model, live.task, live.data.test))
+        state = live.state_dict() if live.was_cut_off else None
+        folder.finish(live.rows, result, examples(live.model, live.task, live.data.test), state)
         return result
     except Exception as error:
         told = plugin_errors.reason(error), traceback.format_exc()
@@ -75,23 +87,51 @@ def record_failure(
     return result
 
 
-def _opened(spec: RunSpec, folder: RunFolder, data: str | None) -> LiveRun:
-    """The run at its last checkpoint, or at its start."""
+def _opened(
+    spec: RunSpec,
+    folder: RunFolder,
+    data: str | None,
+    recorded: Sequence[BatchPlan] | None,
+    shorter: RunFolder | None,
+) -> LiveRun:
+    """The run at its last checkpoint, at the end of the shorter run, or at its start."""
     trace.import_writers()  # else its libraries, 100 MiB, would count for every run but a process's first
     reset_peak_memory()
-    folder.create(spec.config())
-    folder.reopen()
     folder.report({"name": spec.name, "iteration": 0})
-    recorded = _recorded(spec, folder)
     with interruptible():
         live = LiveRun(spec, load_data(spec, data), recorded)
     state = folder.load_checkpoint()
+    if state is None and shorter is not None:
+        state = shorter.load_checkpoint()
     if state is None:
         with interruptible():
             live.begin()
     else:
         live.load_state_dict(state)
     return live
+
+
+def _begins(shorter: RunFolder, spec: RunSpec, recorded: Sequence[BatchPlan] | None) -> bool:
+    """Whether the shorter run is the beginning of this one, as it would be made here and now."""
+    result = shorter.result() or {}
+    if result.get("versions") != identity(spec, shorter.key, "")["versions"]:
+        return False
+    if recorded is None:
+        return True
+    # The step at which a run diverged has no row, so that its batch is unknown.
+    return result["outcome"] != "diverged" and repeats(shorter.rows(), recorded)
+
+
+def _ended_for_good(shorter: RunFolder, spec: RunSpec) -> bool:
+    outcome = (shorter.result() or {}).get("outcome")
+    return outcome == "diverged" or (outcome == "reached" and spec.stop_at_target)
+
+
+def _taken_over(shorter: RunFolder, spec: RunSpec, folder: RunFolder, study: str) -> dict[str, Any]:
+    """Records the shorter run as this one, and returns its result."""
+    result = (shorter.result() or {}) | {"key": folder.key, "study": study}
+    folder.finish(shorter.rows(), result, shorter.examples())
+    return result
 
 
 def _recorded(spec: RunSpec, folder: RunFolder) -> list[BatchPlan] | None:

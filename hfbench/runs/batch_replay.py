@@ -44,3 +44,18 @@ def plans(rows: Sequence[Mapping[str, Any]]) -> list[BatchPlan]:
         for row in rows
         if row["batch_gradient"] is not None
     ]
+
+
+def repeats(rows: Sequence[Mapping[str, Any]], recorded: Sequence[BatchPlan]) -> bool:
+    """Whether the rows are of a run that replayed these plans from the first one on."""
+    replay = Replay(recorded)
+    for row in rows:
+        if row["batch_gradient"] is None:
+            continue
+        if (
+            BatchPlan(row["batch_gradient"], row["batch_curvature"], row["batch_order"], row["batch_reason"])
+            != replay.plan
+        ):
+            return False
+        replay.done += 1
+    return True

@@ -163,6 +163,11 @@ class LiveRun:
         """The share of each limit used up."""
         return {name: (row[LIMITS[name]] or 0.0) / limit for name, limit in self.spec.budget.items()}
 
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether the run ended at its budget, so that a larger one would have let it go on."""
+        return self.outcome == "budget" or (self.outcome == "reached" and not self.spec.stop_at_target)
+
     def progress(self) -> dict[str, Any]:
         """The last row, and the share of the budget used."""
         last = self.rows[-1]
@@ -205,6 +210,7 @@ class LiveRun:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts the run where the state was taken, and ends it if that is where its own budget or target ends it."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.optimizer.ledger.load_state_dict(state["ledger"])
@@ -212,6 +218,7 @@ class LiveRun:
         self.clock.seconds = state["seconds"]
         self.touched, self.cases, self.rows = state["touched"], state["cases"], state["rows"]
         self.test_resolution = state["test_resolution"]
+        self._judge()
 
 
 def _not_finite(row: trace.Row) -> list[str]:

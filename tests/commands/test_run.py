@@ -151,6 +151,24 @@ def test_ctrl_c_leaves_what_the_same_command_continues(
     pd.testing.assert_frame_equal(trace_of(spec, results), uninterrupted(spec, tmp_path / "whole"), check_exact=True)
 
 
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_larger_budget_goes_on_from_the_runs_of_a_smaller_one(results: Path, tmp_path: Path, jobs: int) -> None:
+    small, large = (tiny(tmp_path, "study.stop_at_target=false", f"study.budget.iterations={n}") for n in (3, 6))
+    run_quietly(small, results)
+    before = written(results)
+    status, screen = run_quietly(large, results, jobs)
+    assert status == 0
+    assert f"4 runs, 4 made with a smaller budget so far, {jobs} at a time" in screen
+    assert before.items() <= written(results).items(), "the records of the smaller budget stay"
+    for name, spec in specs(large).items():
+        pd.testing.assert_frame_equal(
+            trace_of(spec, results), uninterrupted(spec, tmp_path / "whole"), check_exact=True
+        )
+        clocks = [pd.read_parquet(RunFolder(results, key).trace_path)["seconds"]
+                  for key in (specs(small)[name].key(), spec.key())]  # fmt: skip
+        assert list(clocks[0]) == list(clocks[1][:4])
+
+
 def test_what_mlflow_missed_is_logged_by_the_next_command(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

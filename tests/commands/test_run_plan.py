@@ -88,7 +88,7 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     ended = PilotRun("a", [{**row, "peak_memory": 7.0} for row in steady(6, 0.5, 4.0, 0.9)], True, 2.0, start=1.0)
     going = PilotRun("b", [{**row, "peak_memory": 9.0} for row in steady(4, 1.0, 4.0, 1.0)], False, 1.5, start=3.0)
     assert ended.wall(3.0) == 7.0
-    found = run_plan._estimate(("t", "hf"), spec, ["b", "c"], Sample([ended, going]))
+    found = run_plan._estimate(("t", "hf"), spec, {"b": None, "c": None}, Sample([ended, going]))
     at_six = min(6 / 4, 400 / 16) * 4.0  # the study's six iterations
     assert found.seconds == pytest.approx((7.0 + 3.0 + 1.5 * at_six) / 2)
     assert found.iterations == pytest.approx(6.0)

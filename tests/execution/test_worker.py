@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from support.plugin_files import PART, PLUGIN, study_with
+from support.tiny_study import attempt, specs, tiny, trace_of, uninterrupted
 
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.execution.pool import run_all
-from hfbench.execution.worker import CHANGED, UNLOADED
+from hfbench.execution.worker import CHANGED, UNLOADED, _job_away
 from hfbench.parts import plugin_files
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import RunFolder
@@ -51,3 +53,17 @@ def test_a_plugin_file_changed_before_a_worker_loads_it_fails_its_runs_alone(
     assert result["outcome"] == "failed"
     assert result["error"].startswith(said)
     assert RunFolder(tmp_path / "results", key).result() == result
+
+
+def test_a_run_elsewhere_goes_on_from_the_shorter_run_that_is_sent_with_it(tmp_path: Path) -> None:
+    small, large = (
+        specs(tiny(tmp_path, "study.stop_at_target=false", f"study.budget.iterations={n}"))["hf", 0] for n in (3, 6)
+    )
+    attempt(small, tmp_path)
+    shorter = RunFolder(tmp_path, small.key())
+    setting = ResultsFolder(tmp_path / "nowhere", "tiny")
+    _, contents = _job_away(large.key(), large, setting, [], {shorter.key: shorter.contents()}, shorter.key)
+    RunFolder(tmp_path, large.key()).put(contents)
+    clocks = [pd.read_parquet(RunFolder(tmp_path, spec.key()).trace_path)["seconds"] for spec in (small, large)]
+    assert list(clocks[0]) == list(clocks[1][:4])
+    pd.testing.assert_frame_equal(trace_of(large, tmp_path), uninterrupted(large, tmp_path / "whole"), check_exact=True)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import pytest
 from support.tiny_study import MISBEHAVING, Explodes, Raises, attempt, interrupt, specs, tiny, trace_of, uninterrupted
 
 from hfbench import registry
+from hfbench.config.run_spec import RunSpec
 from hfbench.records import trace
+from hfbench.records.files import write_json
 from hfbench.records.run_folder import RunFolder
+from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
 
@@ -125,7 +129,7 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, method: str, monkeypat
     unlike = {name for name in result if result[name] != whole[name]}
     assert unlike <= {"seconds", "seconds_to_target", "peak_memory"}
     files = sorted(path.name for path in folder.path.iterdir())
-    assert files == ["config.json", "examples.npz", "manifest.json", "result.json", "trace.parquet"]
+    assert files == ["checkpoint.pt", "config.json", "examples.npz", "manifest.json", "result.json", "trace.parquet"]
 
 
 def test_a_complete_run_is_not_repeated_but_a_failed_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,3 +248,126 @@ def test_the_peak_of_a_run_does_not_depend_on_the_runs_before_it(tmp_path: Path)
     peaks = [int(peak) for peak in said.split()]
     assert len(peaks) == 3
     assert max(peaks) < 1.05 * min(peaks)
+
+
+# ---------------------------------------------------------------- a larger budget
+
+
+def budgets(tmp_path: Path, small: int, large: int, *overrides: str) -> list[dict[tuple[str, int], RunSpec]]:
+    """The runs of one study with a smaller and with a larger budget, in iterations."""
+    studies = (tiny(tmp_path, *overrides, f"study.budget.iterations={n}", extra=FOLLOWS) for n in (small, large))
+    return [specs(study) for study in studies]
+
+
+def go_on(spec: RunSpec, results: Path, **more: Any) -> dict[str, Any]:
+    """As a command makes the run, from a shorter one if there is one."""
+    return attempt(spec, results, shorter=ShorterRuns(results).of(spec), **more)
+
+
+def of_result(spec: RunSpec, results: Path) -> dict[str, Any]:
+    """All that two machines must agree on."""
+    timed = ("seconds", "seconds_to_target", "peak_memory")
+    return {name: value for name, value in (RunFolder(results, spec.key()).result() or {}).items() if name not in timed}
+
+
+@pytest.mark.parametrize("method", ["hf", "shf", "adam", "follower"])
+def test_a_larger_budget_goes_on_where_a_smaller_one_ended(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = budgets(tmp_path, 3, 6, "study.stop_at_target=false", "methods.shf.scheduler.theta=0.1")
+    needed = [name for name in ("shf", method) if name == method or method == "follower"]
+    for name in needed:
+        attempt(large[name, 0], tmp_path / "whole")
+        attempt(small[name, 0], tmp_path / "parts")
+    if method == "follower":
+        go_on(large["shf", 0], tmp_path / "parts")
+    steps = interrupt(monkeypatch, 0)
+    go_on(large[method, 0], tmp_path / "parts")
+    assert steps == [4, 5, 6]
+    whole, parts = (trace_of(large[method, 0], tmp_path / name) for name in ("whole", "parts"))
+    pd.testing.assert_frame_equal(parts, whole, check_exact=True)
+    assert of_result(large[method, 0], tmp_path / "parts") == of_result(large[method, 0], tmp_path / "whole")
+    before = pd.read_parquet(RunFolder(tmp_path / "parts", small[method, 0].key()).trace_path)["seconds"]
+    after = pd.read_parquet(RunFolder(tmp_path / "parts", large[method, 0].key()).trace_path)["seconds"]
+    assert list(after[:4]) == list(before), "the clock goes on"
+
+
+def test_interrupted_on_the_way_to_the_larger_budget_it_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = (of["shf", 0] for of in budgets(tmp_path, 2, 6, "study.stop_at_target=false"))
+    expected = uninterrupted(large, tmp_path / "whole")
+    attempt(small, tmp_path / "parts")
+    steps = interrupt(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(large, tmp_path / "parts", checkpoint_every=0.0)
+    go_on(large, tmp_path / "parts", checkpoint_every=0.0)
+    assert steps == [3, 4, 5, 5, 6]
+    pd.testing.assert_frame_equal(trace_of(large, tmp_path / "parts"), expected, check_exact=True)
+
+
+@pytest.mark.parametrize(("solver", "outcome"), [("cg", "reached"), ("planted", "diverged")])
+def test_a_run_that_ended_before_its_budget_is_the_larger_budgets_too(
+    tmp_path: Path, solver: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registry.temporary("solver", "planted", Explodes):
+        small, large = (of["hf", 0] for of in budgets(tmp_path, 6, 9, f"methods.hf.solver={solver}",
+                        "methods.hf.globalization={ backtracking = false, line_search = false }"))  # fmt: skip
+        first = attempt(small, tmp_path, study="tiny")
+        monkeypatch.setattr(LiveRun, "advance", lambda self: 1 / 0)
+        again = go_on(large, tmp_path, study="more")
+        assert first["outcome"] == outcome
+        assert again == first | {"key": large.key(), "study": "more"}
+        for file in ("trace.parquet", "examples.npz"):
+            copies = [(RunFolder(tmp_path, spec.key()).path / file).read_bytes() for spec in (small, large)]
+            assert copies[0] == copies[1]
+
+
+def test_a_run_whose_last_step_went_beyond_the_budget_ends_at_its_target_under_a_larger_one(tmp_path: Path) -> None:
+    """The step that spent the budget may have reached the target, too late for the smaller budget alone."""
+    probe = specs(tiny(tmp_path))["hf", 0]
+    attempt(probe, tmp_path / "probe")
+    needed = float(trace_of(probe, tmp_path / "probe")["work"].iloc[-1])
+    small, large = (
+        specs(tiny(tmp_path, f"study.budget={{ passes = {limit} }}"))["hf", 0] for limit in (needed - 0.5, needed + 0.5)
+    )
+    assert attempt(small, tmp_path)["outcome"] == "budget"
+    assert go_on(large, tmp_path)["outcome"] == "reached"
+    assert len(trace_of(large, tmp_path)) == len(trace_of(probe, tmp_path / "probe"))
+
+
+def test_a_follower_that_went_beyond_the_batches_of_its_leader_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It repeated the leader's last batch, where the longer leader has another one."""
+    more = ("study.stop_at_target=false", "methods.shf.scheduler.theta=0.1")
+    leader, follower = ([of[name, 0] for of in budgets(tmp_path, 2, 6, *more)] for name in ("shf", "follower"))
+    ahead = replace(follower[1], follows=leader[0].key(), budget={"iterations": 5})
+    attempt(leader[0], tmp_path)
+    attempt(ahead, tmp_path)
+    go_on(leader[1], tmp_path)
+    steps = interrupt(monkeypatch, 0)
+    go_on(follower[1], tmp_path)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    same = ["batch_gradient", "batch_curvature"]
+    pd.testing.assert_frame_equal(trace_of(leader[1], tmp_path)[same], trace_of(follower[1], tmp_path)[same])
+
+
+def test_a_run_made_with_other_versions_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (of["hf", 0] for of in budgets(tmp_path, 2, 3, "study.stop_at_target=false"))
+    result = attempt(small, tmp_path)
+    folder = RunFolder(tmp_path, small.key())
+    write_json(folder.path / "result.json", result | {"versions": result["versions"] | {"torch": "1.0"}})
+    steps = interrupt(monkeypatch, 0)
+    go_on(large, tmp_path)
+    assert steps == [1, 2, 3]
+
+
+def test_a_run_killed_between_its_last_state_and_its_result_makes_no_further_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
+    first = attempt(spec, tmp_path)
+    (tmp_path / "runs" / spec.key() / "result.json").unlink()
+    monkeypatch.setattr(LiveRun, "advance", lambda self: 1 / 0)
+    assert attempt(spec, tmp_path)["iterations"] == first["iterations"] == 6
