@@ -247,10 +247,11 @@ class RunFolder:
         if self.fault():
             self.set_aside()
         make_folder(self.path)
-        self._write(contents.files)
-        for name in FILES:
+        self.reopen()
+        for name in FILES:  # before the new files are there, which an old manifest would not fit
             if name not in contents.files:
                 (self.path / name).unlink(missing_ok=True)
+        self._write(contents.files)
         if contents.ended is not None:
             os.utime(self.path / "result.json", (contents.ended, contents.ended))
 

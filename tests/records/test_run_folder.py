@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
-from hfbench.records.run_folder import RunFolder
+from hfbench.records.run_folder import Contents, RunFolder
 
 
 @pytest.fixture
@@ -53,10 +54,40 @@ def test_a_process_that_dies_at_any_write_leaves_a_run_that_goes_on(
         folder.fail({**identity, "versions": {}, "outcome": "failed", "error": "boom"}, "details")
         folder.create(run.config())
         folder.reopen()
-    replace, unlink = os.replace, Path.unlink
 
     def look() -> None:
         states.append((folder.result() is not None, folder.load_checkpoint() is not None, folder.fault()))
+
+    with monkeypatch.context() as patch:
+        at_every_change(patch, look)
+        finish(folder, run)
+    assert len(states) >= 10
+    assert all(fault == "" and (ended or resumable) for ended, resumable, fault in states)
+    assert [ended for ended, _, _ in states] == sorted(ended for ended, _, _ in states)
+    assert states[-1] == (True, False, "")
+
+
+def test_a_copy_that_dies_at_any_write_leaves_no_damaged_record(
+    tmp_path: Path, run: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the copy is of an earlier version, without a manifest, and replaces a failed run that has one."""
+    sound, folder = record(run, tmp_path / "elsewhere").contents(), RunFolder(tmp_path, run.key())
+    earlier = Contents({name: held for name, held in sound.files.items() if name != "manifest.json"}, sound.ended)
+    folder.create(run.config())
+    identity = {"key": folder.key, "task": run.task, "method": "hf", "seed": 0, "study": "tiny", "threads": 1}
+    folder.fail({**identity, "versions": {}, "outcome": "failed", "error": "boom"}, "details")
+    faults: list[str] = []
+    with monkeypatch.context() as patch:
+        at_every_change(patch, lambda: faults.append(folder.fault()))
+        folder.put(earlier)
+    assert len(faults) >= 10
+    assert {*faults} == {""}
+    assert folder.contents() == earlier
+
+
+def at_every_change(patch: pytest.MonkeyPatch, look: Callable[[], object]) -> None:
+    """Looks whenever a file is moved or removed, as who comes after a process that has died there."""
+    replace, unlink = os.replace, Path.unlink
 
     def replaced(*of: Any) -> None:
         look()
@@ -67,14 +98,8 @@ def test_a_process_that_dies_at_any_write_leaves_a_run_that_goes_on(
         unlink(path, **how)
         look()
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replaced)
-        patch.setattr(Path, "unlink", unlinked)
-        finish(folder, run)
-    assert len(states) >= 10
-    assert all(fault == "" and (ended or resumable) for ended, resumable, fault in states)
-    assert [ended for ended, _, _ in states] == sorted(ended for ended, _, _ in states)
-    assert states[-1] == (True, False, "")
+    patch.setattr(os, "replace", replaced)
+    patch.setattr(Path, "unlink", unlinked)
 
 
 def test_the_checkpoint_of_another_run_counts_as_none(tmp_path: Path) -> None:
