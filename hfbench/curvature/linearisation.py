@@ -46,7 +46,7 @@ from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import Precision, arithmetic, precision_of
 from hfbench.linalg.vector import Vector, as_vector
 from hfbench.memory.allocations import case_slices
-from hfbench.number_checks import whole_number
+from hfbench.setting_checks import whole_number
 
 
 class Linearisation:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.setting_checks import one_of
 
 
 class LossAt(Protocol):
@@ -161,8 +161,12 @@ def check_loss(name: Any) -> str:
         return name
     called = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
     known = PYTORCH.get(re.sub("[^a-z]", "", called.lower()).removesuffix("loss"))
-    hint = did_you_mean(name, LOSSES) if known is None else f': take loss="{known}", and outputs without an activation'
-    raise ConfigError(f"loss: must be one of {', '.join(LOSSES)}, but got {name!r}{hint}.")
+    if known is None:
+        return one_of(name, LOSSES, "loss")  # it is not
+    raise ConfigError(
+        f'loss: must be one of {", ".join(LOSSES)}, but got {name!r}: take loss="{known}", and outputs without an '
+        "activation."
+    )
 
 
 # ---------------------------------------------------------------- what targets may be

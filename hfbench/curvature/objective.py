@@ -12,6 +12,7 @@ from hfbench.curvature.linearisation import check_chunk
 from hfbench.curvature.loss import check_loss, check_targets, mean_loss
 from hfbench.curvature.model_checks import check_batch, outputs_of, trainable
 from hfbench.curvature.weight_decay import decay_penalty
+from hfbench.errors import ConfigError
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.memory.allocations import case_slices
 from hfbench.memory.byte_sizes import bytes_of
@@ -37,7 +38,9 @@ def objective(
     """
     check_batch(inputs, targets)
     loss, chunk, max_bytes = check_loss(loss), check_chunk(chunk), bytes_of(max_bytes)
-    named = dict(weights) if weights is not None else {name: p.detach() for name, p in trainable(model).items()}
+    named = _by_name(model, weights)
+    if not (isinstance(mu_D, Sequence) and len(mu_D) in (0, len(named))):
+        raise ConfigError(f"mu_D: must have one number for each of {len(named)} parameters, or none, but got {mu_D!r}.")
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
         parts = case_slices(len(inputs), size or len(inputs))
@@ -50,6 +53,17 @@ def objective(
     )
     mean = ranks.share(len(inputs)).mean(total(inputs, targets, size) / len(inputs))
     return mean + (decay_penalty(list(named.values()), mu_D) if mu_D else 0.0)
+
+
+def _by_name(model: nn.Module, weights: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """The weights given, or the model's."""
+    if weights is None:
+        return {name: p.detach() for name, p in trainable(model).items()}
+    if not (isinstance(weights, Mapping) and weights and all(isinstance(w, Tensor) for w in weights.values())):
+        raise ConfigError(
+            f"weights: must map each trained parameter's name to a tensor, or be None, but got {weights!r}."
+        )
+    return dict(weights)
 
 
 def _sum_of_losses(model: nn.Module, named: dict[str, Tensor], loss: str, inputs: Tensor, targets: Tensor) -> float:

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
-from hfbench.messages import did_you_mean
-from hfbench.number_checks import non_negative_number
+from hfbench.setting_checks import non_negative_number, one_of
 
 MASKS = ("weights", "all", "none")
 
 
 def decay_per_block(parameters: Sequence[Tensor], decay: float, mask: str) -> tuple[float, ...]:
     """The diagonal mu D, one number per block: mask "weights" decays blocks of two or more dimensions, not biases."""
-    if mask not in MASKS:
-        close = did_you_mean(mask, MASKS)
-        raise ConfigError(f"decay_mask: must be one of {', '.join(MASKS)}, but got {mask!r}{close}.")
+    one_of(mask, MASKS, "decay_mask")
     mu = non_negative_number(decay, "decay")
     return tuple(mu * (mask == "all" or (mask == "weights" and p.dim() >= 2)) for p in parameters)
 

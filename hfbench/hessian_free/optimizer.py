@@ -40,10 +40,10 @@ from hfbench.linalg.precision import precision_of
 from hfbench.linalg.vector import Vector
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import ChunkPlan, Forecast
-from hfbench.number_checks import whole_number
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import located
 from hfbench.parts.protocols import InnerSolver, Preconditioner, Rule, Stop
+from hfbench.setting_checks import whole_number
 
 PARTED = "they have parted, so run all on the same kind of machine, with the same libraries and as many threads"
 

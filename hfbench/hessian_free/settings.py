@@ -18,14 +18,14 @@ from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.step import StepSettings
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.messages import did_you_mean
-from hfbench.number_checks import as_python, non_negative_number
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import build_part
 from hfbench.parts.protocols import STEP_EVIDENCE, Rule
+from hfbench.setting_checks import as_python, non_negative_number
 
 
 def check_evidence(evidence: Collection[str]) -> None:
-    if isinstance(evidence, str) or not isinstance(evidence, Collection):
+    if isinstance(evidence, str) or not isinstance(as_python(evidence), Collection):
         raise ConfigError(f'evidence: must be a list of names, such as ["variance_l1"], but got {evidence!r}.')
     for name in evidence:
         if name not in STEP_EVIDENCE:
@@ -71,7 +71,7 @@ def globalization_of(given: Any) -> Globalization:
 
 def rules_of(given: Any) -> list[Rule]:
     """The rules of a list of names, tables and instances."""
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+    if isinstance(given, str | Mapping) or not isinstance(as_python(given), Iterable):
         raise ConfigError(
             f'rules: must be a list, such as ["relative-progress"], but got {given!r}: put a single rule in brackets; '
             "[] leaves max_inner alone."

@@ -21,17 +21,14 @@ from torch import Tensor
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Shift, Vector
-from hfbench.messages import did_you_mean
+from hfbench.setting_checks import one_of
 
 FORMS = ("auto", "residual", "damping")
 
 
 def check_form(name: str) -> str:
     """Returns one of FORMS. Raises ConfigError for another name."""
-    if name not in FORMS:
-        close = did_you_mean(name, FORMS)
-        raise ConfigError(f"right_hand_side: must be one of {', '.join(FORMS)}, but got {name!r}{close}.")
-    return name
+    return one_of(name, FORMS, "right_hand_side")
 
 
 class GaussNewtonSystem:

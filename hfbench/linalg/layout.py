@@ -13,9 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Shift, Vector
-from hfbench.messages import did_you_mean
+from hfbench.setting_checks import one_of
 
 LAYOUTS = ("structured", "flat")
 
@@ -71,7 +70,4 @@ class Flat:
 
 def layout_of(name: str, parameters: Sequence[Tensor]) -> Layout:
     """The layout "structured" or "flat" for vectors of these parameters. Raises ConfigError for another name."""
-    if name not in LAYOUTS:
-        close = did_you_mean(name, LAYOUTS)
-        raise ConfigError(f"layout: must be one of {', '.join(LAYOUTS)}, but got {name!r}{close}.")
-    return Structured() if name == "structured" else Flat(parameters)
+    return Structured() if one_of(name, LAYOUTS, "layout") == "structured" else Flat(parameters)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.setting_checks import one_of
 
 PRECISIONS = ("parameters", "auto", "float64", "float32", "tf32", "bfloat16")
 
@@ -65,10 +65,7 @@ def precision_of(name: str, parameter: Tensor) -> Precision:
 
 def check_precision(name: str) -> str:
     """Returns one of PRECISIONS. Raises ConfigError for another name."""
-    if name not in PRECISIONS:
-        close = did_you_mean(name, PRECISIONS)
-        raise ConfigError(f"precision: must be one of {', '.join(PRECISIONS)}, but got {name!r}{close}.")
-    return name
+    return one_of(name, PRECISIONS, "precision")
 
 
 def available(parameter: Tensor) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hfbench.errors import ConfigError
-from hfbench.number_checks import as_python
+from hfbench.setting_checks import as_python
 
 UNITS = {"B": 1, **{f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}}
 UNITS |= {f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)}

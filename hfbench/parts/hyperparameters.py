@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform,
 
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.messages import did_you_mean
-from hfbench.number_checks import as_python
+from hfbench.setting_checks import as_python
 
 T = TypeVar("T")
 
@@ -216,7 +215,7 @@ def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
         close = did_you_mean(value, declared.search.values)
         raise ConfigError(f"{name}: must be one of {known}, but got {value!r}{close}.")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (math.isnan(value) or (declared.within is not None and value not in declared.within)):
+    if is_number and (value != value or (declared.within is not None and value not in declared.within)):
         allowed = f"lie in {declared.within.text}" if declared.within is not None else "be a number"
         raise ConfigError(f"{name}: must {allowed}, but got {value!r}.")
     return value

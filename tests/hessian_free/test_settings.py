@@ -59,6 +59,7 @@ def test_settings_that_fit_no_batch() -> None:
 
 
 LOSS = "least-squares"
+CHOICES = ("loss", "decay_mask", "right_hand_side", "layout", "precision")
 
 
 def test_decay_by_name_is_that_of_each_parameter() -> None:
@@ -115,6 +116,9 @@ def test_decay_by_name_leaves_out_what_is_not_named() -> None:
         ({"preconditioner": 3}, "preconditioner: must be the name of a preconditioner"),
         ({"layout": None}, "layout: must be one of structured, flat, but got None"),
         ({"precision": 32}, "precision: must be one of parameters, .*but got 32"),
+        ({"rules": torch.tensor(2)}, "rules: must be a list"),
+        ({"globalization": {"max_tries": 10**400, "keep_start": 0}}, "globalization.keep_start: must lie in"),
+        *(({name: np.array([1, 2])}, f"{name}: must be one of") for name in CHOICES),
         ({"max_bytes": 4e9}, "max_bytes: must be a number of bytes"),
         ({"process_group": "gloo"}, "process_group: needs torch.distributed"),
     ],

@@ -1,11 +1,13 @@
-"""Checks of numbers given as settings: Python's own, NumPy's, or tensors that hold one number."""
+"""Checks of settings: numbers of Python, NumPy or PyTorch, and names among known ones."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from hfbench.errors import ConfigError
+from hfbench.messages import did_you_mean
 
 
 def as_python(value: Any) -> Any:
@@ -28,3 +30,11 @@ def non_negative_number(value: Any, where: str) -> float:
     if not (is_number and 0 <= number <= sys.float_info.max):
         raise ConfigError(f"{where}: must be a number in [0, inf), but got {value!r}.")
     return float(number)
+
+
+def one_of(name: Any, known: Collection[str], where: str) -> str:
+    """The name, if it is a known one. Raises ConfigError, which names `where`, for any other value."""
+    if not isinstance(name, str) or name not in known:
+        close = did_you_mean(name, known)
+        raise ConfigError(f"{where}: must be one of {', '.join(known)}, but got {name!r}{close}.")
+    return name

@@ -1,4 +1,4 @@
-"""Numbers of settings: Python's, NumPy's and PyTorch's are one, and nothing else is a number."""
+"""Settings: Python's, NumPy's and PyTorch's numbers are one, names are among the known, and nothing else is either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hfbench.errors import ConfigError
-from hfbench.number_checks import as_python, non_negative_number, whole_number
+from hfbench.setting_checks import as_python, non_negative_number, one_of, whole_number
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,13 @@ def test_numbers(given: Any) -> None:
 def test_others_are_no_numbers(given: Any) -> None:
     with pytest.raises(ConfigError, match=r"decay: must be a number in \[0, inf\), but got "):
         non_negative_number(given, "decay")
+
+
+def test_names() -> None:
+    assert one_of("flat", ("structured", "flat"), "layout") == "flat"
+
+
+@pytest.mark.parametrize("given", ["falt", "", None, 3, ["flat"], np.array(["flat", "flat"]), {"flat": 1}])
+def test_others_are_no_names(given: Any) -> None:
+    with pytest.raises(ConfigError, match="layout: must be one of structured, flat, but got "):
+        one_of(given, ("structured", "flat"), "layout")
