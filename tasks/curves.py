@@ -122,7 +122,7 @@ class Curves:
 
     loss: ClassVar[str] = "logistic"
     files: ClassVar[tuple[DataFile, ...]] = (ORIGINAL,)
-    # No run was made to the target. On MNIST, Martens' method takes 32 000 passes to its paper's error (mnist-full).
+    # No run was made to the target; on MNIST, Martens' method takes 32 000 passes to the error of its paper.
     budget: ClassVar[Mapping[str, float]] = {"passes": 40_000.0}
     side: ClassVar[int] = 28
 

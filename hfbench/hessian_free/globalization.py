@@ -1,7 +1,4 @@
-"""Globalization: the settings of warm start, backtracking, damping and line search, the same for all solvers.
-
-The constants of Martens' code (2010) are the defaults.
-"""
+"""Globalization: the settings of warm start, backtracking, damping and line search, the same for all solvers."""
 
 from __future__ import annotations
 
@@ -17,6 +14,8 @@ Objective = Callable[[Vector], float]  # step p ↦ f(w + p)
 @part
 class Globalization:
     """Warm start, backtracking over kept iterates, Levenberg-Marquardt damping, and line search of Martens (2010).
+
+    The constants of Martens' code (2010) are the defaults.
 
     lambda_0   `initial_damping` suits a task if the first step's rho lies between
                rho_low and rho_high. While steps are short, 1 - rho is about
