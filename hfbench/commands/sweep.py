@@ -24,6 +24,7 @@ from hfbench.records.files import make_folder, prepare, write_atomically
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import ResultsFolder
+from hfbench.records.sqlite_url import sqlite_url
 from hfbench.records.study_home import home_of, remember_asked
 from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
 from hfbench.sweep.conclusion import conclude_sweep, show_tuned
@@ -69,7 +70,7 @@ def sweep_study(
                 study_lock(results, study.name, "hfbench sweep"),
                 Pool(ResultsFolder(results, study.name, data), jobs, parts) as pool,
             ):
-                url = storage or f"sqlite:///{results / 'sweeps.db'}"
+                url = storage or sqlite_url(results / "sweeps.db")
                 return _sweep_all(study, tasks, pool, url, jobs, console, options)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)

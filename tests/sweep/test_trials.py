@@ -12,6 +12,7 @@ import pytest
 from support.sweep_stand_ins import Bowl, Memory, sweep, tuned
 
 from hfbench.errors import StoreError
+from hfbench.records.sqlite_url import sqlite_url
 from hfbench.sweep import trials as trials_module
 from hfbench.sweep.trials import Trials
 from hfbench.sweep.tuning import Tuning
@@ -27,7 +28,15 @@ def outcome(trials: Any) -> dict[int, tuple[Any, ...]]:
 
 def stored(folder: Path, task: Bowl, home: str = "here") -> Trials:
     folder.mkdir(parents=True, exist_ok=True)
-    return Trials(f"sqlite:///{folder}/sweeps.db", "bowl", folder, home, len(task.sweep.objectives))
+    return Trials(sqlite_url(folder / "sweeps.db"), "bowl", folder, home, len(task.sweep.objectives))
+
+
+@pytest.mark.parametrize("name", ["with space", "50% done", "feature%2Fmain", "what?", "a#b'c", "~ü{x}"])
+def test_a_folder_of_any_name_has_its_storage_and_nothing_beside_it(tmp_path: Path, name: str) -> None:
+    with stored(tmp_path / name, Bowl(sweep(trials=6))) as trials:
+        assert trials.all() == {}
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "sweeps.db").stat().st_size > 0
 
 
 def test_what_was_left_longer_than_any_process_is_waited_for_is_taken_up_by_its_own(
