@@ -18,7 +18,7 @@ from typing import IO
 
 from hfbench.errors import ConfigError, StoreError
 from hfbench.report.document import printable
-from hfbench.tracking.mlflow_store import is_behind_server, local_uri, tracking_uri
+from hfbench.tracking.local_store import has_store, is_behind_server, local_uri, take_home, tracking_uri
 
 MLFLOW_GREETING = "[MLflow] Security middleware enabled"  # on stderr at every start; no option or level quiets it
 PATIENCE = 5.0  # seconds the server has to end when asked
@@ -31,8 +31,12 @@ def ui(results: Path, port: int = 5000) -> None:
     the port is out of range or taken.
     """
     uri = tracking_uri(results)
-    if uri == local_uri(results) and not (Path(results) / "mlflow.db").exists():
-        raise StoreError(f"no runs are recorded in {results}: there is no mlflow.db. Run a study first: `hfbench run`.")
+    if uri == local_uri(results):
+        if not has_store(results):
+            raise StoreError(
+                f"no runs are recorded in {results}: mlflow.db is missing or empty. Run a study first: `hfbench run`."
+            )
+        take_home(results)
     if is_behind_server(uri):
         raise ConfigError(
             "MLFLOW_TRACKING_URI names a server, which has its own UI: open its address in a browser, or unset it "

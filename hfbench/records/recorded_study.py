@@ -208,7 +208,7 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftov
     """Counts by configuration: the same configuration under another key comes from another version of the numerics."""
     planned = {(spec.task, spec.method.name, spec.seed): spec for spec in specs.values()}
     counts: Counter[str] = Counter()
-    for key in _keys(results):
+    for key in recorded_keys(results):
         if key in specs:
             continue
         folder = RunFolder(results, key)
@@ -226,7 +226,7 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftov
     return Leftovers(counts["settings"], counts["version"], counts["not_requested"])
 
 
-def _keys(results: Path) -> list[str]:
+def recorded_keys(results: Path) -> list[str]:
     """The names of the run folders."""
     try:
         return sorted(entry.name for entry in os.scandir(results / "runs") if is_safe_name(entry.name))

@@ -14,7 +14,7 @@ from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
 from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.files import make_folder, write_atomically, write_json
-from hfbench.records.judgements import FILE, judged_before, remember
+from hfbench.records.judgements import FILE, Judgement, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.records.study_home import StudyHome, home_of
 from hfbench.report import (
@@ -31,7 +31,8 @@ from hfbench.report.comparison_text import markdown, table
 from hfbench.report.study_figures import Figure
 from hfbench.statistics.extensions import judged_now, with_first_verdicts
 from hfbench.statistics.findings import Findings, findings_of
-from hfbench.tracking.mlflow_store import Tracker, is_behind_server, tracking_uri
+from hfbench.tracking.local_store import is_behind_server, tracking_uri
+from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import page_address
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
@@ -100,7 +101,8 @@ def conclude(
     unlogged = ""
     try:
         if tracker is not None and speaks:
-            _log(tracker, recorded, found, [place.home / FILE, *written], place.variant)
+            artifacts = [place.home / FILE, *written]
+            _log(tracker, recorded, found, judged_before(place.home), artifacts, place.variant)
         elif tracker is not None:
             tracker.close(_status(recorded))
     except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
@@ -162,25 +164,32 @@ def write_report(
 # ---------------------------------------------------------------- MLflow
 
 
-def _log(tracker: Tracker, recorded: RecordedStudy, found: Findings, artifacts: Sequence[Path], variant: str) -> None:
-    """Logs verdicts and files to the parent run, and each child's verdict as a tag, by which the UI can group."""
+def _log(
+    tracker: Tracker,
+    recorded: RecordedStudy,
+    found: Findings,
+    judgements: Sequence[Judgement],
+    artifacts: Sequence[Path],
+    variant: str,
+) -> None:
+    """Logs verdicts, their history and files to the parent run, and each child's verdict as a tag, to group by."""
     study = recorded.study
     whose = f"Of the variant {document.literal(variant)}." if variant else ""
     claims = claim_text.markdown(found.claims) if found.claims else ""
     effects = effect_text.markdown(found.effects, found.names) if found.effects else ""
-    note = "\n\n".join([document.literal(study.question), whose, claims, markdown(found.comparisons), effects])
+    said = [document.literal(study.question), whose, claims, markdown(found.comparisons), effects]
+    compared = {(c.task, c.method): (c.verdict, c.metrics()) for c in found.comparisons}
+    runs = ((key, recorded.specs[key]) for key in recorded.ended)
+    raise_if_interrupted()
+    tracker.judge({key: compared.get((run.task, run.method.name), ("baseline", {})) for key, run in runs})
+    raise_if_interrupted()
     tracker.log_study(
-        note=shortened(note),
+        note=shortened("\n\n".join([*said, mlflow_page.judgement_history(judgements)])),
         metrics=finding_tables.metrics(found),
         tags=finding_tables.tags(found),
         artifacts=artifacts,
         status=_status(recorded),
     )
-    compared = {(comparison.task, comparison.method): comparison for comparison in found.comparisons}
-    for child in list(tracker.logged().values()):
-        raise_if_interrupted()
-        one = compared.get((child.data.tags.get("task"), child.data.tags.get("method")))
-        tracker.judge(child, *((one.verdict, one.metrics()) if one is not None else ("baseline", {})))
     mlflow_page.write_judged(tracker, recorded, found, variant)
 
 

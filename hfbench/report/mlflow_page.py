@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hfbench.config.study import Study
+from hfbench.messages import ranges
+from hfbench.records.judgements import Judgement
 from hfbench.records.recorded_study import RecordedStudy
-from hfbench.report.document import literal, pieces
+from hfbench.report.document import literal, pieces, row_of
 from hfbench.report.headline import Headline, headline, headline_markdown, plain
 from hfbench.statistics.findings import Findings
 from hfbench.tracking.mlflow_store import Tracker
@@ -37,6 +39,19 @@ def write_status(tracker: Tracker, study: Study, status: str, views: Sequence[Vi
 
 def views_of(tracker: Tracker, study: Study) -> list[View]:
     return study_views(tracker.parent, list(study.tasks), study.primary)
+
+
+def judgement_history(judgements: Sequence[Judgement]) -> str:
+    """A table of all judgements of a study; empty if there is only the present one."""
+    if len(judgements) < 2:
+        return ""
+    rows = [
+        (judgement.when[:16].replace("T", " "), name, ranges(judged.seeds), judged.verdict)
+        for judgement in reversed(judgements)
+        for name, judged in judgement.judged.items()
+    ]
+    table = [("judged (UTC)", "", "seeds", "verdict"), ("---",) * 4, *(tuple(map(literal, row)) for row in rows)]
+    return "\n".join(["### All judgements, the last first", "", *(row_of(row) for row in table)])
 
 
 def _write(tracker: Tracker, study: Study, head: Headline, views: Sequence[View], about: Mapping[str, str]) -> None:

@@ -20,7 +20,6 @@ from hfbench.sweep.trials import COMPLETE, Trial
 from hfbench.sweep.tuning import TuningTask, log_of, mean
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import text
-from hfbench.tracking.study_tracker import study_key
 from hfbench.tracking.study_view import sweep_views
 
 
@@ -31,10 +30,11 @@ class TrialLogger:
         self, study: Study, tasks: Sequence[TuningTask], place: StudyHome, results: Path, console: Console
     ) -> None:
         self.console, self.study, self.place = console, study, place
-        params = sweep_params(study)
-        key = study_key(study, [task.identity for task in tasks], params)
-        self.tracker = Tracker(results, study.name, key, params, by="hfbench sweep")
-        self.known = set(self.tracker.logged())
+        self.tracker = Tracker(results, study.name, sweep_params(study), by="hfbench sweep")
+        there, identities = self.tracker.logged(), {task.identity for task in tasks}
+        if place.speaks_for_the_study:
+            self.tracker.select([key for key in there if key.rpartition("-")[0] in identities])
+        self.known = {key for key, child in there.items() if child.info.status == "FINISHED"}
         self.tracker.begin()
         sweep = study.sweep
         assert sweep is not None

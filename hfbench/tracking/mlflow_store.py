@@ -1,243 +1,260 @@
 """MLflow as the record people browse: experiment = study, parent run = its verdict, children = runs.
 
-Only the process that started the study writes. Runs are logged when they have ended, from their folders, so that it can
-be repeated at any time without duplicating anything; of a long one, the newest rows are logged while it runs.
+Every recorded run is one MLflow run for ever, known by its key. A judgement changes tags and metrics of the study's
+parent run, and marks the runs that it is about. Only the process that started the study writes. Runs are logged when
+they have ended, from their folders, so that it can be repeated at any time without duplicating anything; of a long one,
+the newest rows are logged while it runs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
-import math
 import os
-import sqlite3
-import time
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hfbench.errors import StoreError
-from hfbench.records.files import make_folder, safe_name
+from hfbench.records.files import safe_name
 from hfbench.records.locks import store_lock
 from hfbench.records.run_folder import COMPLETE, RunFolder
-from hfbench.records.trace import COLUMNS
+from hfbench.tracking import run_metrics
+from hfbench.tracking.local_store import (
+    database_message,
+    is_remote,
+    local_uri,
+    make_artifacts_folder,
+    mlflow_errors,
+    prepare_store,
+    tracking_uri,
+)
+from hfbench.tracking.run_metrics import Child
+from hfbench.tracking.study_runs import StudyInMlflow
+from hfbench.tracking.study_view import IN_STUDY
 
-CURVE_POINTS = 50  # more is what logging a run costs: 0.1 ms and 200 bytes for each metric of each
-BATCH = 1000  # entries in one call
-TEXT = 6000  # characters of a param
+PARAM, TAG = 6000, 8000  # characters
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+LEFT_OUT = "left out"  # verdict of a run that the study does not ask for
+OPEN = "not judged yet"
+RECORD = "hfbench.record"  # tag of a run: the checksum of its result.json
+JUDGEMENTS = "hfbench.judgements"  # tag of the parent: their number
+# Tags of the parent that a later judgement may have no longer, by what they begin with.
+JUDGED = ("verdict/", "not-at-target/", "claim/", "effect/")
+SETTINGS = "settings/"
 
 # params by which the UI groups runs, as tags
 TAGS = ("task", "seed", "method", "solver", "preconditioner", "scheduler", "optimizer")
-
-
-@dataclass
-class Child:
-    """A run's MLflow run that has not ended, and the rows it has: (iteration, seconds on the run's clock, time in ms).
-
-    The first stands for the beginning.
-    """
-
-    run: str
-    rows: list[tuple[int, float, int]]
-
-    @property
-    def last(self) -> int:
-        return self.rows[-1][0]
-
-    def time(self, row: Mapping[str, Any]) -> int:
-        """When a row was made: the run's clock, which stands still in evaluations, is set right at every row logged."""
-        before = bisect_right(self.rows, row["iteration"], key=lambda one: one[0]) - 1
-        _, seconds, time = self.rows[before]
-        return time + int(1000 * (row["seconds"] - seconds))
 
 
 class Tracker:
     """Writes one study into an MLflow store."""
 
     def __init__(
-        self, results: Path, study: str, study_key: str, params: Mapping[str, Any] = NOTHING, by: str = "hfbench run"
+        self, results: Path, study: str, settings: Mapping[str, Any] = NOTHING, by: str = "hfbench run"
     ) -> None:
         """Opens the store that MLFLOW_TRACKING_URI names, or `<results>/mlflow.db`, and the study's parent run.
 
-        `study_key` identifies the set of runs and how they are judged: the same key has the same parent, and the same
-        `params`, and the command `by` which it was made. Waits where another process makes the store. Raises
-        StoreError if the store cannot be opened.
+        The parent, of which there is one for each command `by` which runs are made, shows the present `settings`. Waits
+        where another process makes the store. Raises StoreError if the store cannot be opened.
         """
         self.results, self.study, self.by = Path(results).absolute(), safe_name(study), by
         self.live: dict[str, Child] = {}  # by run key
-        self._logged: dict[str, Any] | None = None  # a thousand take a second to read
-        try:
-            # Two that make a new store at once would both fail; a server sees to that itself.
-            with contextlib.nullcontext() if _is_remote(tracking_uri(self.results)) else store_lock(self.results):
-                self.client, self.experiment = self._open()
-                self.parent = self._parent(study_key, params)
-        except mlflow_errors() as error:
-            raise StoreError(f"the MLflow store {tracking_uri(self.results)} must be usable, but: {error}") from error
+        self.uri = tracking_uri(self.results)
+        self.own = self.uri == local_uri(self.results)  # and nobody else writes this study to it
+        # Two that make a new store at once would both fail; a server sees to that itself.
+        with self._usable(), contextlib.nullcontext() if is_remote(self.uri) else store_lock(self.results):
+            self.client = self._client()
+            self.experiment = self._experiment()
+            self.refresh()
+            settled = {f"{SETTINGS}{name}": value for name, value in settings.items()}
+            self._set_tags(settled | {"question": settings.get("question", "")}, (SETTINGS,))
 
-    def _open(self) -> tuple[Any, str]:
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except mlflow_errors() as error:
+            raise StoreError(f"the MLflow store {self.uri} must be usable, but: {database_message(error)}.") from error
+
+    def _client(self) -> Any:
         from mlflow.tracking import MlflowClient
 
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # else two addresses for every run
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # creating a store is not news
-        uri = tracking_uri(self.results)
-        if uri == local_uri(self.results):
-            _write_ahead(self.results / "mlflow.db")
-        client = MlflowClient(tracking_uri=uri)
-        known = client.get_experiment_by_name(self.study)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it raises is said by us
+        if self.own:
+            prepare_store(self.results)
+        return MlflowClient(tracking_uri=self.uri)
+
+    def _experiment(self) -> str:
+        """The id of the study's experiment, a new one if there is none."""
+        known = self.client.get_experiment_by_name(self.study)
         if known is None:
-            return client, self._experiment(client, uri)
+            place = None if is_remote(self.uri) else make_artifacts_folder(self.results, self.study)
+            try:
+                return str(self.client.create_experiment(self.study, artifact_location=place))
+            except mlflow_errors():
+                known = self.client.get_experiment_by_name(self.study)
+                if known is None:  # else another process has made it just now
+                    raise
         if known.lifecycle_stage == "deleted":
-            client.restore_experiment(known.experiment_id)
-        return client, known.experiment_id
+            self.client.restore_experiment(known.experiment_id)
+        return str(known.experiment_id)
 
-    def _experiment(self, client: Any, uri: str) -> str:
-        """A new experiment, or the one that another process has made just now."""
-        place = None if _is_remote(uri) else make_folder(self.results / "mlflow-artifacts" / self.study).as_uri()
-        try:
-            made = str(client.create_experiment(self.study, artifact_location=place))
-        except mlflow_errors():
-            known = client.get_experiment_by_name(self.study)
-            if known is None:
-                raise
-            return str(known.experiment_id)
-        if not os.environ.get("MLFLOW_TRACKING_URI"):  # another's store stays as it is
-            _hide_default(client)
-        return made
+    # ------------------------------------------------------------ runs
 
-    def _parent(self, study_key: str, params: Mapping[str, Any]) -> str:
-        known = self._search(f"tags.study_key = '{study_key}'")
-        if known:
-            parent = known[0]
-        else:
-            tags = {"study_key": study_key, "study": self.study, "mlflow.source.name": self.by}
-            tags["question"] = str(params.get("question", ""))[:TEXT]
-            parent = self.client.create_run(self.experiment, tags=tags, run_name=self.study)
-        # Params cannot be changed, and the process may have ended before they were written.
-        missing = {name: value for name, value in params.items() if name not in parent.data.params}
-        if missing:
-            self._log_values(parent.info.run_id, missing, [])
-        return str(parent.info.run_id)
+    def _study_runs(self) -> StudyInMlflow:
+        return StudyInMlflow(self.client, self.experiment, self.study, self.by, shared=not self.own)
 
-    def _search(self, filter_string: str) -> list[Any]:
-        found, token = [], None
-        while True:
-            page = self.client.search_runs([self.experiment], filter_string, max_results=1000, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
+    def refresh(self) -> None:
+        """Reads the runs of the study, and mends what earlier versions or processes at the same moment made twice."""
+        self.parent, self._children = self._study_runs().in_order()
 
     def logged(self) -> dict[str, Any]:
-        """The children of this parent by run key, as they were when this tracker last wrote one."""
-        if self._logged is None:
-            children = self._search(f"tags.`mlflow.parentRunId` = '{self.parent}'")
-            self._logged = {child.data.tags.get("run_key", ""): child for child in children}
-        return self._logged
+        """The children by run key, read anew."""
+        self.refresh()
+        return dict(self._children)
+
+    def _known(self, key: str) -> Any:
+        """The child of a run, None if there is none by now."""
+        if key not in self._children:
+            for child in self._study_runs().search(f"tags.run_key = '{key}'"):
+                self._children[key] = child
+        return self._children.get(key)
+
+    def select(self, keys: Collection[str], recorded: Collection[str] | None = None) -> None:
+        """The study, as it is now, is about the runs with these keys: all others leave its views.
+
+        In the store of the results folder, what a killed process left under way is ended, and runs that are not
+        `recorded` any more are deleted; MLflow can restore them.
+        """
+        with self._usable():
+            for key, child in list(self._children.items()):
+                run = child.info.run_id
+                if self.own and recorded is not None and key not in recorded:
+                    del self._children[key]
+                    self.client.delete_run(run)
+                    continue
+                if key not in keys:
+                    self._mark(child, LEFT_OUT, {}, "no")
+                elif child.data.tags.get(IN_STUDY) != "yes":
+                    self._log(run, tags={IN_STUDY: "yes", "verdict": OPEN})
+                if self.own and child.info.status == "RUNNING":
+                    self.client.set_terminated(run, "KILLED")
 
     def begin(self) -> None:
         """The parent is under way again, whatever an earlier invocation left it as."""
         self.client.update_run(self.parent, "RUNNING")
 
-    def log_row(self, key: str, params: Mapping[str, Any], row: Mapping[str, Any], known: Any = None) -> bool:
+    def log_row(self, key: str, params: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
         """A row of a run under way, as the newest point of a child that is RUNNING; whether it was new.
 
-        `known` is the child that `logged` found for it: a finished one is left alone, any other is replaced.
+        A child that is FINISHED is left alone, any other is replaced.
         """
         child, new = self.live.get(key), NOTHING
         if child is None:
+            known = self._known(key)
             if known is not None and known.info.status == "FINISHED":
                 return False
-            began = _now() - int(1000 * row["seconds"])
+            began = run_metrics.now() - int(1000 * row["seconds"])
             child, new = self._child(key, params, began, known), params
             self.live[key] = child
         if row["iteration"] <= child.last:
             return False
-        now = _now()
-        self._log_values(child.run, new, _point(row, now))
+        now = run_metrics.now()
+        self._log(child.run, new, run_metrics.row_metrics(row, now))
         child.rows.append((row["iteration"], row["seconds"], now))
         return True
 
-    def log_run(self, folder: RunFolder, params: Mapping[str, Any], known: Any = None) -> str:
-        """One ended run as a child; `known` is the child that `logged` found for it.
+    def log_run(self, folder: RunFolder, params: Mapping[str, Any]) -> str:
+        """One ended run as a child. Returns the MLflow run's id.
 
-        A child that `log_row` began is completed, a finished one left alone, any other replaced. Returns the MLflow
-        run's id.
+        A child that `log_row` began is completed, a finished one of the same record left alone, any other replaced.
         """
-        child = self.live.get(folder.key)
-        if child is None and known is not None and known.info.status == "FINISHED":
+        child, record = self.live.get(folder.key), _checksum(folder)
+        known = self._known(folder.key) if child is None else None
+        if known is not None and self._is_of(record, known):
+            missing = {name: value for name, value in params.items() if name not in known.data.params}
+            self._log(known.info.run_id, missing, tags={} if RECORD in known.data.tags else {RECORD: record})
             return str(known.info.run_id)
         result = folder.result() or {}
         complete = result.get("outcome") in COMPLETE
-        began, ended = _span(folder, result)
+        began, ended = run_metrics.start_and_end(folder, result)
         if child is None:
             child = self._child(folder.key, params, began, known)
-        metrics = [*_summary(result, ended), *(_curve(folder, child) if complete else ())]
-        self._log_values(child.run, params, metrics, _outcome(result))
+        curve = run_metrics.curve_metrics(folder.rows(), child) if complete else []
+        outcome = {name: str(result[name]) for name in ("outcome", "error") if result.get(name)}
+        self._log(child.run, params, [*run_metrics.summary_metrics(result, ended), *curve], outcome | {RECORD: record})
         for file in ("config.json", "result.json", "trace.parquet", "error.txt"):
             if (folder.path / file).exists():
                 self.client.log_artifact(child.run, str(folder.path / file))
         self.client.set_terminated(child.run, "FINISHED" if complete else "FAILED", end_time=ended)
-        self._logged = None
         self.live.pop(folder.key, None)
         return child.run
+
+    def _is_of(self, record: str, known: Any) -> bool:
+        """Whether a child has all of this record; in a shared store, or of an earlier version, any of the same run."""
+        status, logged = known.info.status, known.data.tags.get(RECORD)
+        any_will_do = status == "FINISHED" and (logged is None or not self.own)
+        return any_will_do or (status in ("FINISHED", "FAILED") and logged == record)
 
     def log_trial(
         self, key: str, name: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> None:
-        """A trial of a sweep as a child that has ended; `key` is what `logged` knows it by."""
-        labels = {**tags, "run_key": key, "study": self.study}
-        labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
-        run = self.client.create_run(self.experiment, tags=labels, run_name=name).info.run_id
-        self._log_values(run, params, _new(metrics, {}))
+        """A trial of a sweep as a child that has ended; one that is FINISHED is left alone, any other replaced."""
+        known = self._known(key)
+        if known is not None and known.info.status == "FINISHED":
+            return
+        run = self._new_child(key, name, tags, known)
+        self._log(run, params, run_metrics.changed_metrics(metrics, {}, ""))
         self.client.set_terminated(run, "FINISHED")
 
     def _child(self, key: str, params: Mapping[str, Any], began: int, replaced: Any) -> Child:
+        tags = {name: str(params[name]) for name in TAGS if name in params}
+        name = f"{params['method']}/{params['task']}/s{params['seed']}"
+        return Child(self._new_child(key, name, tags, replaced, began), [(-1, 0.0, began)])
+
+    def _new_child(self, key: str, name: str, tags: Mapping[str, str], replaced: Any, began: int | None = None) -> str:
         """A new child; the one that it replaces is deleted."""
+        self._children.pop(key, None)
         if replaced is not None:
             self.client.delete_run(replaced.info.run_id)
-        tags = {name: str(params[name]) for name in TAGS if name in params} | {"run_key": key, "study": self.study}
-        tags |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
-        name = f"{params['method']}/{params['task']}/s{params['seed']}"
-        run = self.client.create_run(self.experiment, start_time=began, tags=tags, run_name=name).info.run_id
-        return Child(str(run), [(-1, 0.0, began)])
-
-    def judge(self, child: Any, verdict: str, numbers: Mapping[str, float]) -> None:
-        """What the comparison of a child's method came to on its task, for the UI to group and sort by.
-
-        `child` is as `logged` gives it; what it has already is not repeated.
-        """
-        from mlflow.entities import RunTag
-
-        there = child.data
-        new = _new(numbers, there.metrics)
-        tags = [] if there.tags.get("verdict") == verdict else [RunTag("verdict", verdict)]
-        if new or tags:
-            self.client.log_batch(child.info.run_id, metrics=new, tags=tags)
-            self._logged = None
+        labels = {**tags, "run_key": key, "study": self.study, IN_STUDY: "yes"}
+        labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
+        run = self.client.create_run(self.experiment, start_time=began, tags=labels, run_name=name)
+        return str(run.info.run_id)
 
     def abandon(self) -> None:
         """Children that `log_row` began and `log_run` did not end are KILLED."""
         while self.live:
             _, child = self.live.popitem()
             self.client.set_terminated(child.run, "KILLED")
-            self._logged = None
 
-    def _log_values(
-        self, run: str, params: Mapping[str, Any], metrics: list[Any], tags: Mapping[str, str] = NOTHING
-    ) -> None:
-        from mlflow.entities import Param, RunTag
+    # ------------------------------------------------------------ judgements
 
-        self._logged = None
-        entries = [Param(name, str(value)[:TEXT]) for name, value in params.items()]
-        labels = [RunTag(name, value[:TEXT]) for name, value in tags.items()]
-        first = max(0, BATCH - len(entries) - len(labels))
-        self.client.log_batch(run, params=entries, tags=labels, metrics=metrics[:first])
-        for start in range(first, len(metrics), BATCH):
-            self.client.log_batch(run, metrics=metrics[start : start + BATCH])
+    def judge(self, verdicts: Mapping[str, tuple[str, Mapping[str, float]]]) -> None:
+        """What the comparison of each run's method came to on its task, by run key; all other runs are left out.
+
+        The UI groups and sorts by it. What is there already is not repeated.
+        """
+        others = [child for key, child in self.logged().items() if key not in verdicts]
+        for child in others:
+            self._mark(child, LEFT_OUT, {}, "no")
+        if others and not self.own:  # who judges at the same moment may have left out ours
+            self.refresh()
+        for key, child in self._children.items():
+            if key in verdicts:
+                self._mark(child, *verdicts[key], "yes")
+
+    def _mark(self, child: Any, verdict: str, numbers: Mapping[str, float], in_study: str) -> None:
+        wanted = {"verdict": verdict, IN_STUDY: in_study}
+        tags = {name: value for name, value in wanted.items() if child.data.tags.get(name) != value}
+        self._log(
+            child.info.run_id, metrics=run_metrics.changed_metrics(numbers, child.data.metrics, "stat/"), tags=tags
+        )
 
     def log_study(
         self,
@@ -247,133 +264,55 @@ class Tracker:
         artifacts: Iterable[Path] = (),
         status: str = "FINISHED",
     ) -> None:
-        """The parent's verdicts, its description (Markdown) and its files; what is there already is not repeated."""
-        from mlflow.entities import RunTag
+        """The parent's verdicts, its description (Markdown) and its files.
 
-        new = _new(metrics, self.client.get_run(self.parent).data.metrics)
-        labels = [RunTag(name, str(value)[:TEXT]) for name, value in tags.items()]
-        for start in range(0, max(len(new), 1), BATCH - len(labels) - 1):
-            batch = new[start : start + BATCH - len(labels) - 1]
-            self.client.log_batch(self.parent, metrics=batch, tags=[*labels, RunTag("mlflow.note.content", note)])
+        What an earlier judgement came to goes, what is there already is not repeated. The step of a metric is the
+        number of the judgement.
+        """
+        there = self.client.get_run(self.parent).data
+        number = int(there.tags.get(JUDGEMENTS, 0)) + 1
+        new = run_metrics.changed_metrics(metrics, there.metrics, "stat/", number)
+        is_new = self._set_tags(tags, JUDGED) or new
+        counted = {JUDGEMENTS: number} if is_new else {}
+        self._log(self.parent, metrics=new, tags={"mlflow.note.content": note, **counted})
         for file in artifacts:
             self.client.log_artifact(self.parent, str(file))
         self.client.set_terminated(self.parent, status)
+
+    def _set_tags(self, wanted: Mapping[str, str], prefixes: tuple[str, ...]) -> bool:
+        """The parent has these tags, and no others that begin with one of the prefixes; whether it had others."""
+        there = self.client.get_run(self.parent).data.tags
+        texts = {name: str(value)[:TAG] for name, value in wanted.items()}
+        new = {name: value for name, value in texts.items() if there.get(name) != value}
+        gone = [name for name in there if name.startswith(prefixes) and name not in texts]
+        self._log(self.parent, tags=new)
+        for name in gone:
+            try:
+                self.client.delete_tag(self.parent, name)
+            except mlflow_errors():
+                if name in self.client.get_run(self.parent).data.tags:  # else another process was faster
+                    raise
+        return bool(new or gone)
 
     def close(self, status: str) -> None:
         """Ends the parent without a verdict, as "FAILED" or "KILLED"."""
         self.client.set_terminated(self.parent, status)
 
+    def _log(
+        self,
+        run: str,
+        params: Mapping[str, Any] = NOTHING,
+        metrics: Collection[Any] = (),
+        tags: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """Logs what there is; MLflow's client divides it into calls of the size that a store takes."""
+        from mlflow.entities import Param, RunTag
 
-# ---------------------------------------------------------------- the store
-
-
-def local_uri(results: Path) -> str:
-    return f"sqlite:///{Path(results).absolute() / 'mlflow.db'}"
-
-
-def tracking_uri(results: Path) -> str:
-    """MLFLOW_TRACKING_URI where it is set, else the store in the results folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or local_uri(results)
-
-
-def is_behind_server(uri: str) -> bool:
-    """Whether an MLflow server, which has pages of its own, keeps the store."""
-    return uri.startswith(("http://", "https://"))
+        entries = [Param(name, str(value)[:PARAM]) for name, value in params.items()]
+        labels = [RunTag(name, str(value)[:TAG]) for name, value in tags.items()]
+        if entries or labels or metrics:
+            self.client.log_batch(run, params=entries, tags=labels, metrics=list(metrics))
 
 
-def _is_remote(uri: str) -> bool:
-    """A server decides itself where artifacts go."""
-    return not uri.startswith(("sqlite:", "file:", "/", "."))
-
-
-def _write_ahead(database: Path) -> None:
-    """Readers (the UI) and the writer do not wait for each other; the mode stays with the file."""
-    try:
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
-        raise StoreError(f"{database} must be a writable sqlite database, but: {error}.") from error
-
-
-def _hide_default(client: Any) -> None:
-    """Deletes (it can be restored) the experiment MLflow makes in every new store, unless it has runs."""
-    from mlflow.entities import ViewType
-
-    default = client.get_experiment_by_name("Default")
-    if default is None or default.experiment_id != "0" or default.lifecycle_stage == "deleted":
-        return
-    if not client.search_runs(["0"], run_view_type=ViewType.ALL, max_results=1):
-        client.delete_experiment("0")
-
-
-def mlflow_errors() -> tuple[type[Exception], ...]:
-    """What a store may raise: MLflow's exceptions and the database's."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError
-
-
-# ---------------------------------------------------------------- what is logged
-
-
-def _span(folder: RunFolder, result: Mapping[str, Any]) -> tuple[int, int]:
-    """Start and end in milliseconds: the end is when the result was written, the length is what the clock says."""
-    ended = int((folder.path / "result.json").stat().st_mtime * 1000)
-    return ended - int(1000 * (result.get("seconds") or 0.0)), ended
-
-
-def _summary(result: Mapping[str, Any], when: int) -> list[Any]:
-    from mlflow.entities import Metric
-
-    names = [name for name, value in result.items() if isinstance(value, float | int) and not isinstance(value, bool)]
-    last = int(result.get("iterations") or 0)
-    solved = Metric("summary/solved", float(result.get("outcome") == "reached"), when, last)
-    kept = [
-        name for name in names if name not in ("seed", "threads", "test_resolution") and math.isfinite(result[name])
-    ]
-    return [*(Metric(f"summary/{name}", float(result[name]), when, last) for name in kept), solved]
-
-
-def _outcome(result: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(result[name]) for name in ("outcome", "error") if result.get(name)}
-
-
-def _curve(folder: RunFolder, child: Child) -> list[Any]:
-    """At most 50 rows of the trace, evenly spread from first to last, without those that the child has already."""
-    rows = folder.rows()
-    count = min(len(rows), CURVE_POINTS)
-    chosen = sorted({round(i * (len(rows) - 1) / max(count - 1, 1)) for i in range(count)})
-    there = {iteration for iteration, _, _ in child.rows}
-    return [
-        metric
-        for row in (rows[i] for i in chosen)
-        if row["iteration"] not in there
-        for metric in _point(row, child.time(row))
-    ]
-
-
-def _point(row: Mapping[str, Any], when: int) -> list[Any]:
-    """The metrics of one row; numbers that are not finite are left out."""
-    from mlflow.entities import Metric
-
-    return [
-        Metric(column.metric, float(row[name]), when, row["iteration"])
-        for name, column in COLUMNS.items()
-        if column.metric and row.get(name) is not None and math.isfinite(row[name])
-    ]
-
-
-def _new(metrics: Mapping[str, float], there: Mapping[str, float]) -> list[Any]:
-    """The finite ones that are not there with the same value."""
-    from mlflow.entities import Metric
-
-    return [
-        Metric(name, float(value), _now(), 0)
-        for name, value in metrics.items()
-        if math.isfinite(value) and there.get(name) != value
-    ]
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
+def _checksum(folder: RunFolder) -> str:
+    return hashlib.sha256((folder.path / "result.json").read_bytes()).hexdigest()[:16]

@@ -34,13 +34,12 @@ class RunLogger:
             for key, config in configs.items()
         }
         self.tracker, self.setting, self.console = tracker, setting, console
-        self.children = tracker.logged()
         self._writing = threading.Lock()
 
     def ended(self, key: str) -> None:
         try:
             with self._writing:
-                self.tracker.log_run(self.setting.folder(key), self.params[key], self.children.get(key))
+                self.tracker.log_run(self.setting.folder(key), self.params[key])
         except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
             self.console.print(escape(f"{key} is recorded but not in MLflow yet: {type(error).__name__}: {error}"))
 
@@ -78,5 +77,5 @@ class RunLogger:
             return False
         with suppress(Exception), self._writing:  # when the run has ended, all of it is logged
             if self.setting.folder(key).result() is None:
-                return self.tracker.log_row(key, self.params[key], report, self.children.get(key))
+                return self.tracker.log_row(key, self.params[key], report)
         return False

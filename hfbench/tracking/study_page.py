@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hfbench.tracking.mlflow_store import Tracker, is_behind_server, mlflow_errors, tracking_uri
+from hfbench.tracking.local_store import is_behind_server, mlflow_errors, tracking_uri
+from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_view import KEY, TAG, View, page_path
 
 NOTE = "mlflow.note.content"  # of an experiment: Markdown above its runs
@@ -121,7 +122,7 @@ def _entry(experiment: Any) -> StudyEntry:
 
 def _has_study(client: Any, experiment: Any) -> bool:
     """Whether it is a study of a version that wrote no page."""
-    return bool(client.search_runs([experiment.experiment_id], "tags.study_key != ''", max_results=1))
+    return bool(client.search_runs([experiment.experiment_id], "tags.study != ''", max_results=1))
 
 
 def _is_own(tag: str) -> bool:

@@ -21,6 +21,7 @@ from hfbench.records.trace import COLUMNS
 
 KEY = "hfbench"  # of the view, and what the keys of the views of single tasks begin with
 TAG = "mlflow.sharedViewState."
+IN_STUDY = "in_study"  # tag of a run: whether the study, as it is now, asks for it ("yes") or not ("no")
 ANSWER = "Who won"
 OPEN = "open"  # id of the section of charts that is not shut
 # Sections of further charts, shut until they are opened: MLflow sorts a chart by what stands before the slash.
@@ -93,7 +94,7 @@ def study_views(parent: str, tasks: Sequence[str], primary: str) -> list[View]:
     A chart over several tasks would mix errors that do not compare. `parent` is the id of the study's run, `primary`
     the measure that is compared.
     """
-    below = f"tags.`mlflow.parentRunId` = '{parent}'"
+    below = _below(parent)
     columns = {
         "metrics.`stat/ratio`": 100, f"metrics.`summary/{primary}`": 170, "metrics.`summary/final_test_error`": 170,
         "tags.`verdict`": 150, "tags.`outcome`": 90, "params.`seed`": 80, "params.`task`": 140,
@@ -110,10 +111,15 @@ def sweep_views(parent: str, tasks: Sequence[str], measures: Sequence[str], path
         *(_chart("BAR", metricKey=name) for name in ("summary/ratio", *(f"summary/{measure}" for measure in measures))),
     ]
     one = View(
-        key=KEY, name="Trials", title="Trials", filter=f"tags.`mlflow.parentRunId` = '{parent}'",
+        key=KEY, name="Trials", title="Trials", filter=_below(parent),
         columns=dict.fromkeys(names, 150), charts=charts, order="metrics.`summary/ratio`", shut=("summary", *measures),
     )  # fmt: skip
     return _by_task(one, tasks)
+
+
+def _below(parent: str) -> str:
+    """The runs that the study is about: those of earlier settings, budgets or seeds are below the parent too."""
+    return f"tags.`mlflow.parentRunId` = '{parent}' and tags.{IN_STUDY} = 'yes'"
 
 
 def _by_task(one: View, tasks: Sequence[str]) -> list[View]:

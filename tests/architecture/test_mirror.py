@@ -30,6 +30,7 @@ TESTED_IN = {
     ],
     "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
     "solvers/test_scipy_parity.py": ["solvers/cg", "solvers/lsmr", "solvers/lsqr"],
+    "tracking/test_mlflow_store.py": ["tracking/run_metrics"],
     # Contracts are tested by parts that break them, and protocols by contracts.
     "testing/test_contract.py": [
         *("parts/protocols", "testing/kinds", "testing/operations", "testing/optimizer", "testing/preconditioner"),

@@ -17,7 +17,7 @@ from hfbench.hessian_free.step_result import StepResult
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.trace import COLUMNS, Column
 from hfbench.statistics.exploratory import secondary
-from hfbench.tracking.mlflow_store import local_uri
+from hfbench.tracking.local_store import local_uri
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 

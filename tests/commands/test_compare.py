@@ -13,6 +13,7 @@ import pytest
 from support.tiny_study import (
     FACTORIAL,
     compare_quietly,
+    mlflow_runs,
     run_quietly,
     specs,
     tiny,
@@ -24,7 +25,7 @@ from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.records.files import read_json, write_json
 from hfbench.records.judgements import FILE
-from hfbench.tracking.mlflow_store import Tracker, local_uri
+from hfbench.tracking.mlflow_store import local_uri
 from hfbench.tracking.study_page import ANSWER
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
@@ -47,14 +48,13 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 def parent_of(study: Study, results: Path) -> Any:
-    """The study's run in MLflow, whichever set of runs it is of; the last one made."""
-    return [run for run in logged(study, results) if "run_key" not in run.data.tags][0]
+    """The study's run in MLflow."""
+    (parent,) = [run for run in logged(study, results) if "run_key" not in run.data.tags]
+    return parent
 
 
 def logged(study: Study, results: Path) -> list[Any]:
-    tracker = Tracker(results, study.name, "looking")
-    tracker.client.delete_run(tracker.parent)
-    return list(tracker.client.search_runs([tracker.experiment]))
+    return mlflow_runs(results, study.name)
 
 
 def experiment_of(results: Path) -> Any:

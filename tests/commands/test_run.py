@@ -19,6 +19,7 @@ from support.tiny_study import (
     Explodes,
     Raises,
     interrupt,
+    mlflow_runs,
     run_quietly,
     specs,
     tiny,
@@ -42,9 +43,7 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
 def logged(results: Path, study: Study) -> list[Any]:
     """Every MLflow run of the study."""
-    tracker = Tracker(results, study.name, "looking")
-    tracker.client.delete_run(tracker.parent)
-    return list(tracker.client.search_runs([tracker.experiment]))
+    return mlflow_runs(results, study.name)
 
 
 def written(results: Path) -> dict[str, int]:
@@ -198,8 +197,8 @@ def test_the_parent_and_its_runs_say_what_was_set(results: Path, tmp_path: Path)
         run_quietly(study, results)
     parent, *children = sorted(logged(results, study), key=lambda entry: "run_key" in entry.data.tags)
     assert len(children) == 2
-    assert parent.data.params["targets"] == "tiny-curves: 60"
-    assert parent.data.params["methods"] == "hf, shf"
+    assert parent.data.tags["settings/targets"] == "tiny-curves: 60"
+    assert parent.data.tags["settings/methods"] == "hf, shf"
     for child in children:
         params = child.data.params
         assert (params["rules"], params["right_hand_side"], params["precision"]) == (
@@ -211,14 +210,15 @@ def test_the_parent_and_its_runs_say_what_was_set(results: Path, tmp_path: Path)
         assert params["globalization.line_search"] == str(params["method"] != "hf")
 
 
-def test_the_same_runs_judged_otherwise_are_another_verdict(results: Path, tmp_path: Path) -> None:
+def test_the_same_runs_judged_otherwise_are_another_verdict_of_the_same_parent(results: Path, tmp_path: Path) -> None:
     run_quietly(tiny(tmp_path, "study.seeds=1"), results)
     before = written(results)
     study = tiny(tmp_path, "study.seeds=1", "study.margin=1.3")
     assert run_quietly(study, results)[0] == 0
     assert written(results) == before
-    parents = [entry for entry in logged(results, study) if "run_key" not in entry.data.tags]
-    assert sorted(parent.data.params["margin"] for parent in parents) == ["1.1", "1.3"]
+    (parent,) = [entry for entry in logged(results, study) if "run_key" not in entry.data.tags]
+    assert parent.data.tags["settings/margin"] == "1.3"
+    assert len(logged(results, study)) == 1 + 2
 
 
 def test_where_nothing_reached_the_target_there_is_no_ratio(results: Path, tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.tiny_study import tiny, uses_mlflow
+from support.tiny_study import mlflow_runs, tiny, uses_mlflow
 
 from hfbench.commands.compare import compare_study
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.records.locks import study_lock
-from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 
@@ -56,9 +55,7 @@ def start(process: subprocess.Popen[str]) -> None:
 
 def entries(results: Path, study: str) -> list[Any]:
     """Every MLflow run of the study."""
-    tracker = Tracker(results, study, "looking")
-    tracker.client.delete_run(tracker.parent)
-    return list(tracker.client.search_runs([tracker.experiment]))
+    return mlflow_runs(results, study)
 
 
 def statuses(found: list[Any]) -> dict[str, str]:

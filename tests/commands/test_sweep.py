@@ -85,7 +85,7 @@ def test_what_is_frozen_is_a_study_of_its_own(whole: tuple[Path, str]) -> None:
 def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]) -> None:
     from mlflow.tracking import MlflowClient
 
-    from hfbench.tracking.mlflow_store import local_uri
+    from hfbench.tracking.local_store import local_uri
 
     results, screen = whole
     client = MlflowClient(tracking_uri=local_uri(results))
@@ -103,7 +103,7 @@ def test_every_trial_is_a_run_in_mlflow_below_the_sweeps(whole: tuple[Path, str]
         assert float(run.data.params["scheduler.theta"]) == pytest.approx(of_trial["scheduler.theta"].iloc[0], rel=1e-5)
         for seed, work in zip(of_trial["seed"], of_trial["work_to_target"], strict=True):
             assert run.data.metrics[f"work_to_target/seed-{seed}"] == pytest.approx(work)
-    assert parent.data.params["range.scheduler.theta"] == "0.1 to 1.5"
+    assert parent.data.tags["settings/range.scheduler.theta"] == "0.1 to 1.5"
     attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
     assert {"sweep.html", "sweep.json", "trials.parquet", "history-a.png"} <= attached
     page = experiment.tags

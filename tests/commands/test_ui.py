@@ -146,7 +146,7 @@ def test_a_server_that_ends_by_itself_is_an_error(start_ui: Start) -> None:
 def test_the_real_server_is_quiet_shows_the_study_and_ends_with_the_command(
     start_ui: Start, results: Path, port: int, number: int
 ) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     views = study_views(tracker.parent, ["usps"], "work_to_target")
     write_page(tracker, views, "", {QUESTION: "Is it?", ANSWER: "lsmr won.", STATUS: JUDGED})
     process, origin = start_ui(""), f"http://127.0.0.1:{port}"
@@ -173,7 +173,7 @@ def test_the_real_server_is_quiet_shows_the_study_and_ends_with_the_command(
 @pytest.mark.slow
 def test_the_start_page_is_shown_to_nobody_by_another_name(start_ui: Start, results: Path, port: int) -> None:
     """As of a page elsewhere whose host's name was made to lead here."""
-    Tracker(results, "tiny", "k1")
+    Tracker(results, "tiny")
     lines_until(start_ui(""), "tiny ")
     for path in ("studies", "studies.txt", "studies/tiny"):
         stranger = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", headers={"Host": "evil.example"})

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from support.made_records import records
-from support.tiny_study import results_folder, run_quietly, specs, tiny, uses_mlflow
+from support.tiny_study import mlflow_runs, results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench.commands import export
 from hfbench.commands.compare import PUBLISHED, compare_study
@@ -121,17 +121,11 @@ def test_own_runs_come_first_and_the_published_ones_are_not_forgotten(
 
 @pytest.mark.slow
 def test_its_runs_are_in_mlflow_with_their_own_times(made: tuple[Study, Path, Path], results: Path) -> None:
-    from mlflow.tracking import MlflowClient
-
-    from hfbench.tracking.mlflow_store import local_uri
-
     study, there, file = made
     compared(study, results, file)
     children = []
     for place in (there, results):
-        client = MlflowClient(tracking_uri=local_uri(place))
-        (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")
-        found = client.search_runs([experiment.experiment_id], "tags.run_key LIKE '%'")
+        found = [run for run in mlflow_runs(place) if "run_key" in run.data.tags]
         children.append({one.info.run_name: (one.info.end_time, one.data.metrics) for one in found})
     assert len(children[0]) == 4
     assert children[0] == children[1]

@@ -20,6 +20,7 @@ from support.tiny_study import (
     FullDisk,
     Raises,
     compare_quietly,
+    mlflow_runs,
     results_folder,
     run_quietly,
     specs,
@@ -72,9 +73,7 @@ def differing(files: dict[str, bytes], others: dict[str, bytes]) -> set[str]:
 
 
 def logged(study: Study, results: Path) -> list[Any]:
-    tracker = Tracker(results, study.name, "looking")
-    tracker.client.delete_run(tracker.parent)
-    return list(tracker.client.search_runs([tracker.experiment]))
+    return mlflow_runs(results, study.name)
 
 
 class References(HTMLParser):
@@ -196,7 +195,7 @@ def test_everything_is_attached_to_the_run_in_mlflow(factorial: tuple[Study, Pat
     study, results, _ = factorial
     runs = logged(study, results)
     parent = next(run for run in runs if "run_key" not in run.data.tags)
-    client = Tracker(results, study.name, "looking").client
+    client = Tracker(results, study.name).client
     attached = {one.path for one in client.list_artifacts(parent.info.run_id)}
     on_disk = set(written(folder_of(results))) - {KEPT, ASKED}
     assert attached == on_disk

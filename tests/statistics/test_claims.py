@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support.declared import DECLARED, answered, study
 from support.result_tables import runs, simulated
-from support.tiny_study import results_folder, run_quietly, tiny, uses_mlflow
+from support.tiny_study import mlflow_runs, results_folder, run_quietly, tiny, uses_mlflow
 
 from hfbench.records.files import read_json
 from hfbench.statistics import claims
@@ -96,13 +96,7 @@ def test_claims_are_printed_reported_and_tracked(tmp_path: Path) -> None:
     assert "| lean | tiny-curves |" in report
     assert "The claim is open." in report
 
-    from mlflow.tracking import MlflowClient
-
-    from hfbench.tracking.mlflow_store import local_uri
-
-    client = MlflowClient(tracking_uri=local_uri(results))
-    (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")
-    (parent,) = client.search_runs([experiment.experiment_id], "tags.study_key LIKE '%'")
+    (parent,) = (run for run in mlflow_runs(results) if "run_key" not in run.data.tags)
     assert parent.data.tags["claim/tiny-curves/lean"] == "open"
     kept = read_json(results / "studies" / "tiny" / "comparisons.json") or {}
     assert [(row["claim"], row["n"]) for row in kept["claims"]] == [("lean", 2)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.result_tables import runs
-from support.tiny_study import FACTORIAL, compare_quietly, results_folder, run_quietly, tiny, uses_mlflow
+from support.tiny_study import FACTORIAL, compare_quietly, mlflow_runs, results_folder, run_quietly, tiny, uses_mlflow
 
 from hfbench.config.study_runs import runs_of
 from hfbench.records.files import read_json
@@ -132,12 +132,6 @@ def test_an_extension_is_told_in_table_report_and_tag(tmp_path: Path) -> None:
     (row,) = (read_json(folder / "comparisons.json") or {})["comparisons"]
     assert (row["first_n"], row["first_verdict"], row["first_how"]) == (6, said, "extended")
 
-    from mlflow.tracking import MlflowClient
-
-    from hfbench.tracking.mlflow_store import local_uri
-
-    client = MlflowClient(tracking_uri=local_uri(results))
-    (experiment,) = (one for one in client.search_experiments() if one.name == "tiny")
-    parents = client.search_runs([experiment.experiment_id], "tags.study_key LIKE '%'")
-    tags = [run.data.tags.get("not-at-target/tiny-curves/shf-vs-hf", "") for run in parents]
-    assert any(f"judged before, undeclared: shf {said} with 6 seeds" in tag for tag in tags)
+    (parent,) = (run for run in mlflow_runs(results) if "run_key" not in run.data.tags)
+    told = parent.data.tags["not-at-target/tiny-curves/shf-vs-hf"]
+    assert f"judged before, undeclared: shf {said} with 6 seeds" in told

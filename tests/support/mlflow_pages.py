@@ -47,7 +47,7 @@ class Pages:
         """`printed` are the addresses of studies, by name, that `hfbench ui` printed."""
         from mlflow.tracking import MlflowClient
 
-        from hfbench.tracking.mlflow_store import local_uri
+        from hfbench.tracking.local_store import local_uri
 
         self.driver, self.address, self.printed = driver, address, printed
         client = MlflowClient(tracking_uri=local_uri(results))

@@ -139,6 +139,16 @@ def uninterrupted(spec: RunSpec, results: Path) -> pd.DataFrame:
     return trace_of(spec, results)
 
 
+def mlflow_runs(results: Path, study: str = "tiny") -> list[Any]:
+    """Every MLflow run of a study in the store of a results folder, as it is; nothing is opened or mended."""
+    from mlflow.tracking import MlflowClient
+
+    from hfbench.tracking.local_store import local_uri
+
+    client = MlflowClient(tracking_uri=local_uri(results))
+    return list(client.search_runs([client.get_experiment_by_name(study).experiment_id]))
+
+
 def results_folder(path: Path) -> Path:
     """A results folder whose MLflow store is a copy of a prepared empty one: a new one takes a second."""
     path.mkdir(parents=True, exist_ok=True)
@@ -148,12 +158,10 @@ def results_folder(path: Path) -> Path:
 
 @cache
 def _empty_store() -> Path:
-    from mlflow.tracking import MlflowClient
-
-    from hfbench.tracking.mlflow_store import local_uri
+    from hfbench.tracking.local_store import prepare_store
 
     folder = Path(tempfile.mkdtemp(prefix="hfbench-template-"))
-    MlflowClient(tracking_uri=local_uri(folder)).search_experiments()
+    prepare_store(folder)
     return folder / "mlflow.db"
 
 

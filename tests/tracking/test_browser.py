@@ -115,7 +115,7 @@ def test_the_study_tells_its_question_verdict_and_figures(shown: Pages, tmp_path
     assert "Does <LSMR> need less *work*?" in text.splitlines()
     assert shown.row("shf").endswith(VERDICT)
     assert f"verdict/tiny-curves/shf-vs-hf\n: {VERDICT}" in text
-    assert "targets\ntiny-curves: 60" in text
+    assert "settings/targets\n: tiny-curves: 60" in text
     shown.open_study("/artifacts/forest.png")
     shown.wait("report.html", "forest.svg")
     width = shown.until(shown.image_width, "figure")

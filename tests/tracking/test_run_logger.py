@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.tiny_study import MISBEHAVING, State, run_quietly, tiny, uses_mlflow
+from support.tiny_study import MISBEHAVING, State, mlflow_runs, run_quietly, tiny, uses_mlflow
 
 from hfbench import registry
 from hfbench.config.load import load_study
@@ -20,7 +20,6 @@ from hfbench.records.results_folder import ResultsFolder
 from hfbench.runs.run import LiveRun
 from hfbench.tracking import run_logger
 from hfbench.tracking.mlflow_store import Tracker
-from hfbench.tracking.study_tracker import tracker_of
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -50,7 +49,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def children(study: Study, results: Path) -> list[Any]:
-    return list(tracker_of(study, {spec.key(): spec for spec in runs_of(study)}, results).logged().values())
+    return [run for run in mlflow_runs(results, study.name) if "run_key" in run.data.tags]
 
 
 @pytest.mark.slow
@@ -76,9 +75,7 @@ def test_a_long_run_is_seen_while_it_runs(
     assert len(seen) >= 2
     assert {(run, status) for run, status, _, _ in seen} == {(child.info.run_id, "RUNNING")}
     assert all(shown == reported for _, _, shown, reported in seen)
-    history = tracker_of(slow, {spec.key(): spec for spec in runs_of(slow)}, results).client.get_metric_history(
-        child.info.run_id, "test/error"
-    )
+    history = Tracker(results, slow.name).client.get_metric_history(child.info.run_id, "test/error")
     assert sorted(point.step for point in history) == list(range(11))
 
 
@@ -135,10 +132,7 @@ def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.M
     shown: list[tuple[int, float]] = []
 
     class Recorder:
-        def logged(self) -> dict[str, Any]:
-            return {}
-
-        def log_row(self, key: str, params: Any, row: Any, known: Any) -> bool:
+        def log_row(self, key: str, params: Any, row: Any) -> bool:
             shown.append((row["iteration"], time.monotonic()))
             return True
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from support.tiny_study import uses_mlflow
 
-from hfbench.tracking.mlflow_store import Tracker, local_uri
+from hfbench.tracking.local_store import local_uri
+from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.start_page import address_lines, app, start_page, view_path
 from hfbench.tracking.study_page import ANSWER, JUDGED, QUESTION, STATUS, StudyEntry, write_page
 from hfbench.tracking.study_view import study_views
@@ -102,7 +103,7 @@ def pages() -> Any:
 def browse(pages: Any, results: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     about = {QUESTION: EVIL, ANSWER: "lsmr won.", STATUS: JUDGED}
     write_page(tracker, study_views(tracker.parent, ["usps"], "work_to_target"), "", about)
     monkeypatch.setenv(BACKEND_STORE_URI_ENV_VAR, local_uri(results))

@@ -11,7 +11,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from support.tiny_study import uses_mlflow
 
-from hfbench.tracking.mlflow_store import Tracker, local_uri
+from hfbench.tracking.local_store import local_uri
+from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import (
     ANSWER,
     JUDGED,
@@ -40,7 +41,7 @@ def write(tracker: Tracker, note: str = "**lsmr won**.", tasks: Sequence[str] = 
 
 
 def test_what_is_written_is_found_again(results: Path) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     assert last_answer(tracker) == ""
     write(tracker, **{TASKS: "usps\nmnist"})
     assert last_answer(tracker) == "lsmr won."
@@ -54,7 +55,7 @@ def test_what_is_written_is_found_again(results: Path) -> None:
 def test_a_tag_that_another_process_makes_or_deletes_at_the_same_moment(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     write(tracker, tasks=("usps", "mnist"))
     set_tag, delete_tag = tracker.client.set_experiment_tag, tracker.client.delete_experiment_tag
 
@@ -80,7 +81,7 @@ def test_a_tag_that_another_process_makes_or_deletes_at_the_same_moment(
 
 
 def test_the_same_page_is_not_written_again(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     write(tracker)
     before = tags_of(tracker)
     with monkeypatch.context() as patch:
@@ -90,8 +91,8 @@ def test_the_same_page_is_not_written_again(results: Path, monkeypatch: pytest.M
 
 
 def test_a_new_judgement_replaces_the_view_the_note_and_the_answer(results: Path) -> None:
-    write(Tracker(results, "tiny", "k1"))
-    later = Tracker(results, "tiny", "k2")
+    write(Tracker(results, "tiny"))
+    later = Tracker(results, "tiny")
     write(later, note="**hf won**.", **{ANSWER: "hf won."})
     tags = tags_of(later)
     assert (tags[NOTE], tags[ANSWER]) == ("**hf won**.", "hf won.")
@@ -100,7 +101,7 @@ def test_a_new_judgement_replaces_the_view_the_note_and_the_answer(results: Path
 
 
 def test_views_and_notes_of_people_stay_as_they_are(results: Path) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     saved = {f"{TAG}5d41402a": '{"name": "mine", "createdAt": 1, "state": "{}"}', "team": "ours"}
     for name, value in saved.items():
         tracker.client.set_experiment_tag(tracker.experiment, name, value)
@@ -117,7 +118,7 @@ def test_views_and_notes_of_people_stay_as_they_are(results: Path) -> None:
 
 
 def test_views_of_tasks_that_are_gone_go(results: Path) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     write(tracker, tasks=("usps", "mnist", "curves"))
     assert f"{TAG}{KEY}-curves" in tags_of(tracker)
     write(tracker, tasks=("usps", "mnist"))
@@ -125,7 +126,7 @@ def test_views_of_tasks_that_are_gone_go(results: Path) -> None:
 
 
 def test_long_texts_are_cut_to_what_a_tag_holds(results: Path) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     write(tracker, note="n" * 30_000, **{QUESTION: "q" * 30_000})
     tags = tags_of(tracker)
     assert len(tags[NOTE]) == len(tags[QUESTION]) == 20_000
@@ -135,10 +136,10 @@ def test_long_texts_are_cut_to_what_a_tag_holds(results: Path) -> None:
 
 def test_entries_are_studies_alone_the_newest_first(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for when, name in enumerate(("first", "second")):
-        tracker = Tracker(results, name, "k1")
+        tracker = Tracker(results, name)
         monkeypatch.setattr("time.time", lambda when=when: 2e9 + when)
         write(tracker)
-    Tracker(results, "of-an-earlier-version", "k1")
+    Tracker(results, "of-an-earlier-version")
     tracker.client.create_experiment("of-somebody-else")
     found = entries(tracker.client)
     assert [entry.name for entry in found] == ["second", "first", "of-an-earlier-version"]
@@ -146,7 +147,7 @@ def test_entries_are_studies_alone_the_newest_first(results: Path, monkeypatch: 
 
 
 def test_the_address_is_that_of_hfbench_ui_or_of_the_server(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tracker = Tracker(results, "tiny", "k1")
+    tracker = Tracker(results, "tiny")
     assert page_address(tracker) == "http://127.0.0.1:5000/studies/tiny"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://runs.example:5000/")
     found: Any = page_address(tracker)

@@ -1,28 +1,93 @@
-"""The key that a study is known by in MLflow."""
+"""A study in MLflow, opened for the runs that it asks for."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.tiny_study import (
-    tiny,
-    uses_mlflow,
-)
+from support.tiny_study import compare_quietly, mlflow_runs, run_quietly, specs, tiny, uses_mlflow
 
-from hfbench.config.study_runs import runs_of
-from hfbench.tracking.params import study_params
-from hfbench.tracking.study_tracker import study_key
+from hfbench.config.study import Study
+from hfbench.records.files import read_json
+from hfbench.tracking.study_view import study_views
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
 
-def test_a_study_is_known_by_its_runs_and_how_they_are_judged(tmp_path: Path) -> None:
-    def key(*overrides: str) -> str:
-        study = tiny(tmp_path, *overrides)
-        runs = runs_of(study)
-        return study_key(study, [spec.key() for spec in runs], study_params(study, runs))
+def parent_of(found: list[Any]) -> Any:
+    (parent,) = [run for run in found if "run_key" not in run.data.tags]
+    return parent
 
-    changes = ("margin=1.3", "alpha=0.1", "baseline=shf", "seeds=3", "question=Why?", "primary=products_to_target")
-    assert key() == key()
-    assert len({key(), *(key(f"study.{change}") for change in changes)}) == 1 + len(changes)
+
+def shown(results: Path, study: Study) -> set[str]:
+    """The runs that the study opens on in MLflow, by name and budget."""
+    from mlflow.tracking import MlflowClient
+
+    from hfbench.tracking.local_store import local_uri
+
+    parent = parent_of(mlflow_runs(results)).info
+    (view,) = study_views(parent.run_id, list(study.tasks), study.primary)
+    found = MlflowClient(tracking_uri=local_uri(results)).search_runs([parent.experiment_id], view.filter)
+    return {f"{run.info.run_name} {run.data.params['budget.iterations']}" for run in found}
+
+
+def names(seeds: int, budget: int = 6) -> set[str]:
+    return {f"{method}/tiny-curves/s{seed} {budget}" for method in ("hf", "shf") for seed in range(seeds)}
+
+
+def test_every_judgement_is_one_of_the_same_parent_and_every_run_is_there_once(results: Path, tmp_path: Path) -> None:
+    three, two, one = (tiny(tmp_path, f"study.seeds={n}") for n in (3, 2, 1))
+    for study in (two, three):
+        assert run_quietly(study, results)[0] == 0
+    compare_quietly(one, results)
+    found = mlflow_runs(results)
+    assert len(found) == 1 + 6
+    assert shown(results, one) == names(1)
+    verdicts = {run.info.run_name: run.data.tags["verdict"] for run in found if "run_key" in run.data.tags}
+    assert {name for name, verdict in verdicts.items() if verdict != "left out"} == {
+        "hf/tiny-curves/s0",
+        "shf/tiny-curves/s0",
+    }
+    parent = parent_of(found)
+    assert parent.data.tags["settings/seeds"] == "0"
+    judged = (read_json(results / "studies" / "tiny" / "judgements.json") or {})["judgements"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert len([line for line in note.splitlines() if "| shf against hf on tiny-curves |" in line]) == len(judged) == 3
+    compare_quietly(three, results)
+    assert shown(results, three) == names(3)
+    assert len(mlflow_runs(results)) == 1 + 6
+
+
+def test_another_budget_under_the_same_name_is_not_mixed_in(results: Path, tmp_path: Path) -> None:
+    run_quietly(tiny(tmp_path, "study.seeds=1"), results)
+    longer = tiny(tmp_path, "study.seeds=1", "study.budget.iterations=7")
+    run_quietly(longer, results)
+    assert len(mlflow_runs(results)) == 1 + 4
+    assert shown(results, longer) == names(1, 7)
+
+
+def test_a_run_whose_record_is_deleted_is_deleted(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    run_quietly(study, results)
+    shutil.rmtree(results / "runs" / specs(study)["shf", 1].key())
+    compare_quietly(study, results)
+    assert shown(results, study) == names(2) - {"shf/tiny-curves/s1 6"}
+    assert len(mlflow_runs(results)) == 1 + 3
+    run_quietly(study, results)
+    assert shown(results, study) == names(2)
+    assert len(mlflow_runs(results)) == 1 + 4
+
+
+def test_records_of_an_archive_are_kept(results: Path, tmp_path: Path) -> None:
+    study = tiny(tmp_path, "study.seeds=1")
+    run_quietly(study, results)
+    (results / "archives").mkdir()
+    shutil.move(
+        results / "runs" / specs(study)["shf", 0].key(),
+        results / "archives" / "tiny" / "runs" / specs(study)["shf", 0].key(),
+    )
+    compare_quietly(study, results)
+    assert len(mlflow_runs(results)) == 1 + 2
+    assert shown(results, study) == names(1) - {"shf/tiny-curves/s0 6"}

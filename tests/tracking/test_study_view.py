@@ -29,7 +29,7 @@ def test_a_study_is_shown_by_method_with_the_columns_and_charts_that_matter() ->
     (view,) = study_views("abc", ["usps"], "work_to_target")
     state = unpacked(view.tag("", 7))
     assert state == view.state()
-    assert state["searchFilter"] == "tags.`mlflow.parentRunId` = 'abc'"
+    assert state["searchFilter"] == "tags.`mlflow.parentRunId` = 'abc' and tags.in_study = 'yes'"
     assert state["orderByKey"] != "attributes.start_time"  # MLflow would then fetch the parent too
     assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "method"}]
     assert [name.split("`")[1] for name in state["selectedColumns"]] == [

@@ -1,0 +1,173 @@
+"""The MLflow store of a results folder: made whole or not at all, and moved together with its folder.
+
+MLflow makes its tables in some forty steps, and can neither finish nor use what was interrupted in between. Therefore
+a store is made under another name and moved into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hfbench.errors import StoreError
+from hfbench.records.files import make_folder
+from hfbench.records.sqlite_url import sqlite_url
+
+FILE, NEW = "mlflow.db", ".mlflow-new.db"  # in the results folder
+ARTIFACTS = "mlflow-artifacts"  # likewise
+WHOLE = 1  # `user_version` of a database that was made to the end
+BESIDE = ("", "-wal", "-shm", "-journal")  # what SQLite appends to the names of a database's files
+LONGEST = 480  # bytes of the path of a results folder: SQLite opens no file whose path, with `-journal`, has over 512
+
+
+def local_uri(results: Path) -> str:
+    return sqlite_url(Path(results) / FILE)
+
+
+def tracking_uri(results: Path) -> str:
+    """MLFLOW_TRACKING_URI where it is set, else the store in the results folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or local_uri(results)
+
+
+def is_behind_server(uri: str) -> bool:
+    """Whether an MLflow server, which has pages of its own, keeps the store."""
+    return uri.startswith(("http://", "https://"))
+
+
+def is_remote(uri: str) -> bool:
+    """A server decides itself where artifacts go."""
+    return not uri.startswith(("sqlite:", "sqlite+pysqlite:", "file:", "/", "."))
+
+
+def mlflow_errors() -> tuple[type[Exception], ...]:
+    """What a store may raise: MLflow's exceptions and the database's."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError
+
+
+def prepare_store(results: Path) -> None:
+    """Makes the store of a results folder if there is none, and lets its artifacts be where the folder is now.
+
+    Readers (the UI) and the writer do not wait for each other. The caller holds the store's lock. Raises StoreError if
+    the file is no database or cannot be written, or the path is too long.
+    """
+    database = Path(results).absolute() / FILE
+    if (length := len(os.fsencode(database.parent))) > LONGEST:
+        raise StoreError(
+            f"the path of a results folder must have at most {LONGEST} bytes, or SQLite opens no file in it, but got "
+            f"{length}: {database.parent}. Choose another with --results."
+        )
+    with _usable(database):
+        if not has_store(results):
+            _make(database)
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
+    take_home(results)
+
+
+def has_store(results: Path) -> bool:
+    """Whether there is a store; none is one that an earlier version was interrupted in making, and that holds nothing.
+
+    Raises StoreError if the file is no database.
+    """
+    database = Path(results).absolute() / FILE
+    if not database.exists():
+        return False
+    with _usable(database), contextlib.closing(sqlite3.connect(database)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return version == WHOLE or _holds_something(connection)
+
+
+def _holds_something(connection: sqlite3.Connection) -> bool:
+    """Whether any table has a row that is not MLflow's own."""
+    tables = [str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    own = {"alembic_version": "0", "experiments": "experiment_id <> 0"}
+    queries = (f'SELECT 1 FROM "{name}" WHERE {own.get(name, "1")} LIMIT 1' for name in tables)
+    return any(connection.execute(query).fetchone() for query in queries)
+
+
+def _make(database: Path) -> None:
+    """Makes a new store, MLflow's own experiment hidden in it, in place of what is there."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = database.with_name(NEW)
+    _remove(new)  # of a start that was killed
+    try:
+        artifacts = (database.parent / ARTIFACTS).as_uri()
+        store: Any = SqlAlchemyStore(sqlite_url(new), artifacts)  # type: ignore[no-untyped-call]
+        store.delete_experiment("0")  # it can be restored
+        store.engine.dispose()
+        with contextlib.closing(sqlite3.connect(new)) as connection:
+            connection.execute(f"PRAGMA user_version={WHOLE}")
+        _remove(database)  # a journal left beside it would be taken for the new one's
+        os.replace(new, database)
+    finally:
+        _remove(new)
+
+
+def _remove(database: Path) -> None:
+    for suffix in reversed(BESIDE):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def take_home(results: Path) -> None:
+    """Lets the artifacts of the store be looked for and written in its own folder, wherever that was moved or copied.
+
+    MLflow stores absolute paths. Raises StoreError if the database cannot be written.
+    """
+    database = Path(results).absolute() / FILE
+    with _usable(database), contextlib.closing(sqlite3.connect(database, timeout=20.0)) as connection:
+        rows = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+        for experiment, name, location in rows:
+            home = artifacts_uri(results, name)
+            if str(location).endswith(f"/{ARTIFACTS}/{name}") and location != home:
+                with connection:
+                    _move_experiment(connection, experiment, f"/{ARTIFACTS}/{name}", home)
+
+
+def _move_experiment(connection: sqlite3.Connection, experiment: int, below: str, home: str) -> None:
+    """Changes the location of an experiment and of those of its runs that have theirs below it."""
+    connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (home, experiment))
+    tail = "'/' || run_uuid || '/artifacts'"
+    connection.execute(
+        f"UPDATE runs SET artifact_uri = ? || {tail} WHERE experiment_id = ? "
+        f"AND substr(artifact_uri, -length(? || {tail})) = ? || {tail}",
+        (home, experiment, below, below),
+    )
+
+
+def artifacts_uri(results: Path, study: str) -> str:
+    """Where the artifacts of a study are."""
+    return (Path(results).absolute() / ARTIFACTS / study).as_uri()
+
+
+def make_artifacts_folder(results: Path, study: str) -> str:
+    make_folder(Path(results).absolute() / ARTIFACTS / study)
+    return artifacts_uri(results, study)
+
+
+@contextlib.contextmanager
+def _usable(database: Path) -> Iterator[None]:
+    """Says of a database that cannot be read or written what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # of SQLite, SQLAlchemy, MLflow or the system
+        raise StoreError(
+            f"{database} must be a writable sqlite database, but: {database_message(error)}. Free the disk, or move "
+            "the file away: `hfbench run` and `hfbench compare` write it anew from the recorded runs."
+        ) from error
+
+
+def database_message(error: Exception) -> str:
+    """What a database or MLflow says, without the statement that failed."""
+    origins = (getattr(raised, "orig", None) for raised in (error, error.__cause__))
+    said = str(next(filter(None, origins), error)).strip().splitlines()
+    return (said[0] if said else type(error).__name__).rstrip(".")
