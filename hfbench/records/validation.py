@@ -15,7 +15,7 @@ from typing import Any
 
 from hfbench.config.measures import costs
 from hfbench.errors import StoreError
-from hfbench.records.files import decoding, json_bytes, json_object
+from hfbench.records.files import decoding, json_bytes, json_object, printable_line
 from hfbench.records.trace import COLUMNS
 from hfbench.records.trace_file import check_trace, read_trace
 
@@ -69,11 +69,11 @@ def _check_manifest(files: Mapping[str, bytes]) -> Mapping[str, Any]:
     if MANIFEST not in files:
         return {}
     listed = json_object(files[MANIFEST], MANIFEST).get("sha256")
-    if not isinstance(listed, Mapping):
+    if not isinstance(listed, Mapping) or not {"config.json", "result.json"} <= listed.keys():
         raise StoreError(f"{MANIFEST} must list the sha256 of each file, but does not.")
     for name, stated in listed.items():
         if name not in files:
-            raise StoreError(f"{name} must be there, since {MANIFEST} lists it, but is not.")
+            raise StoreError(f"{printable_line(name)} must be there, since {MANIFEST} lists it, but is not.")
         if hashlib.sha256(files[name]).hexdigest() != stated:
             raise StoreError(f"{name} must have the sha256 that {MANIFEST} lists, but has another.")
     return listed

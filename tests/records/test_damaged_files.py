@@ -190,7 +190,7 @@ def _progress(folder: Path) -> Kept:
 
     def read() -> str:
         report = running.progress()
-        return "" if report is None else f"{report['name']} {min(1.0, report['spent'])} {note(report)}"
+        return "" if report is None else f"{report['name']} {min(1.0, report.get('spent', 0.0))} {note(report)}"
 
     return Kept(running.path / "progress.json", read, lambda now, before: True)  # it is shown, and gone with the run
 

@@ -138,7 +138,7 @@ def test_a_configuration_that_cannot_be_is_refused(
         check_record(run.key(), changed(record(run, tmp_path), "config.json", change))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"sha256": 3}', "[" * 100000, '{"sha256": {"a": NaN}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"sha256": 3}', '{"sha256": {}}', "[" * 100000, "NaN"])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, run: RunSpec, text: str) -> None:
     with pytest.raises(StoreError, match=r"manifest.json must"):
         check_record(run.key(), {**files_of(record(run, tmp_path)), MANIFEST: text.encode()})
