@@ -189,6 +189,8 @@ def _remarks(c: Comparison) -> list[str]:
         less = f"by less than {percent(c.margin)}"
         known = {"": f"They differ {less}", "better": f"Surely less, but {less}", "worse": f"Surely more, but {less}"}
         remarks.append(f"{known[c.differs]}.")
+    if c.cost == "final_test_error" and c.is_bound and c.enough_solved:
+        remarks.append("A test error of 0 lies below what one test case adds to it: it bounds the ratio.")
     remarks += [*_ended(c), *_left_out(c), *looked_at(c)]
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))

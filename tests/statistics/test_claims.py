@@ -10,6 +10,7 @@ from support.result_tables import runs, simulated
 from support.tiny_study import mlflow_runs, results_folder, run_quietly, tiny, uses_mlflow
 
 from hfbench.records.files import read_json
+from hfbench.report.claim_text import sentence
 from hfbench.statistics import claims
 
 
@@ -48,6 +49,18 @@ def test_two_that_never_reach_the_target_are_not_shown_to_be_alike(tmp_path: Pat
         study(tmp_path, ("it", "work_to_target", "not-worse")), results, {"tiny-curves": {"passes": 400.0}}
     )
     assert one.answer == "open"
+
+
+def test_errors_of_zero_are_answered_and_bound_the_ratio(tmp_path: Path) -> None:
+    costs = dict.fromkeys(range(8), 100.0)
+    results = runs({"hf": costs, "shf": costs}, task="tiny-curves").assign(test_resolution=0.5)
+    results["final_test_error"] = np.where(results["method"] == "hf", 2.0, 0.0)
+    (one,) = claims.answer(study(tmp_path, ("it", "final_test_error", "better")), results, {})
+    c = one.comparison
+    assert (one.answer, c.n, c.wins, c.ratio_low, c.verdict) == ("holds", 8, 8, 0.0, "clearly better")
+    assert (c.ratio_high, c.ci_high) == (pytest.approx(0.25), pytest.approx(0.25))
+    assert "shf ended with at most 0.25x the test error of hf (95 % CI ≤0.25, Wilcoxon p_Holm = .008" in sentence(one)
+    assert "A test error of 0 lies below what one test case adds to it: it bounds the ratio." in sentence(one)
 
 
 def test_the_error_rate_of_a_claim_of_a_difference_is_kept(tmp_path: Path) -> None:
