@@ -137,11 +137,27 @@ def read_system(path: str | Path) -> FrozenSystem:
     try:
         system = FrozenSystem(**torch.load(io.BytesIO(payload), weights_only=True))
         check_config(system.run, "its run")
+        _check_types(system)
         return system
     except Exception as error:  # what a decoder raises is not documented
         raise StoreError(
             f"{path} is of another version of hfbench: {error}. Capture it again with this one."
         ) from error
+
+
+def _check_types(system: FrozenSystem) -> None:
+    """Raises TypeError for a field of another type, and KeyError for one that lacks what opening it needs."""
+    kinds: dict[type | tuple[type, ...], tuple[object, ...]] = {
+        int: (system.iteration,),
+        float: (system.damping, system.met, *system.data["sums"]),
+        str: (system.data["sha256"],),
+        dict: (system.model, system.optimizer["state"], system.optimizer["param_groups"][0], system.seen),
+        Tensor: (system.gradient_cases, *system.model.values(), *(system.previous_step or ())),
+        (Tensor, type(None)): (system.curvature_cases,),
+    }
+    for kind, values in kinds.items():
+        if not all(isinstance(value, kind) for value in values):
+            raise TypeError(f"one of its fields must be {kind}")
 
 
 @dataclass(frozen=True)

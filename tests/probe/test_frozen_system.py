@@ -176,6 +176,20 @@ def test_a_file_cannot_execute_code(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"iteration": "1"}, {"damping": None}, {"met": [1.0]}, {"model": {"w": 1.0}}, {"optimizer": {}}, {"data": {}},
+        {"optimizer": {"state": {}, "param_groups": []}}, {"gradient_cases": [1, 2]}, {"previous_step": [0.0]},
+        {"run": {}}, {"run": 5}, {"data": {"sha256": 3, "sums": []}},
+    ],
+)  # fmt: skip
+def test_fields_of_another_type_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    path = replace(zoo()[0], **wrong).save(tmp_path / "one.system")
+    with pytest.raises(StoreError, match="of another version of hfbench"):
+        read_system(path)
+
+
 def changed(frozen: FrozenSystem, **settings: Any) -> FrozenSystem:
     """The system with other settings of its task."""
     run = json.loads(json.dumps(frozen.run))
