@@ -16,8 +16,9 @@ from .markdown import code, heading, table
 
 INTRO = """# Command line
 
-Exit status: 0 done, 1 some runs failed or a check found something, 2 bad input, 130 interrupted. What can be mended is
-one message on stderr. `hfbench --version` prints the version, `--help` after any command what it takes.
+Exit status: 0 done, 1 some runs failed or a check found something, 2 bad input, 130 interrupted, 143 by SIGTERM.
+What can be mended is one message on stderr. `hfbench --version` prints the version, `--help` after any command what it
+takes.
 """
 VALUES = {int: "number", float: "number", str: "text", Path: "path"}
 
