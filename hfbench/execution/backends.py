@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from importlib import import_module
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from typing import Any, ClassVar, Protocol
 
 from hfbench.errors import ConfigError
@@ -57,6 +58,8 @@ class Loky:
 
     def __init__(self, jobs: int) -> None:
         self.capacity = jobs
+        # When it starts it unblocks signals: later, that would undo `signals_deferred` for the first workers.
+        resource_tracker.ensure_running()
 
     def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
         from joblib.externals.loky.process_executor import BrokenProcessPool

@@ -317,3 +317,19 @@ def test_a_worker_ends_with_a_parent_that_is_killed_whatever_it_does() -> None:
     for process in alive:
         process.kill()
     assert alive == []
+
+
+FIRST_WORKER = """
+import signal
+from hfbench.execution.backends import Loky
+from hfbench.interrupts import SIGNALS, signals_deferred
+engine = Loky(1)
+with signals_deferred():
+    future = engine.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ())
+assert future.result() >= set(SIGNALS), future.result()
+"""
+
+
+def test_the_first_worker_of_a_process_never_sees_signals() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_WORKER], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
