@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from hfbench.commands.run_plan import (
 )
 from hfbench.config.study import Study
 from hfbench.execution.pilot import PilotRun, Sample
+from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -100,6 +102,28 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
         "besides: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",
         "each worker takes 4.0 s to start",
     ]
+
+
+def test_a_run_that_its_budget_ends_takes_the_disk_of_its_checkpoint(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.budget.passes=400", "study.targets.tiny-curves=1e-9"))["hf", 0]
+    rows = [{**row, "peak_memory": 7.0} for row in steady(4, 0.5, 4.0, 0.9)]
+    states = {}
+    for target in (1e-9, rows[-1]["test_error"] * 0.95):
+        sample = Sample([PilotRun("a", rows, False, 1.0, state=1_000_000)])
+        states[target] = run_plan._estimate(("t", "hf"), replace(spec, target=target), {"a": None}, sample)
+    cut_off, reached = states.values()
+    assert (cut_off.state, reached.state) == (1_000_000, 0)
+    assert cut_off.disk > 1_000_000 > reached.disk
+
+
+def test_what_a_shorter_run_took_is_not_to_be_paid_again(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.budget.passes=400"))["hf", 0]
+    shorter = RunFolder(tmp_path, "shorter")
+    shorter.create({})
+    shorter.finish([], {"outcome": "budget", "seconds": 1.5})
+    rows = [{**row, "peak_memory": 7.0} for row in steady(6, 0.5, 4.0, 0.9)]
+    sample = Sample([PilotRun("a", rows, True, 2.0)])
+    assert run_plan._estimate(("t", "hf"), spec, {"b": shorter, "c": None}, sample).done == (3.0,)
 
 
 def test_a_fast_machine_takes_less_of_its_own_and_a_slow_one_more() -> None:
