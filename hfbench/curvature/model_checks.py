@@ -211,7 +211,7 @@ def _hint(given: Any) -> str:
 
 
 def outputs_of(call: Callable[[Tensor], Any], inputs: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """call(inputs), checked, for a model or its caller. An error due to the inputs' dtype is explained as such.
+    """call(inputs), checked, for a model or its caller. An error due to the inputs' dtype or to a single case says so.
 
     A model may cast its inputs, look up integers, or have frozen layers of another precision, so that only the pass
     shows the error.
@@ -221,18 +221,26 @@ def outputs_of(call: Callable[[Tensor], Any], inputs: Tensor, parameters: Sequen
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, IndexError) as error:
-        if reason := _reason_in_dtype(call, inputs, parameters[0].dtype, error):
+        said = " ".join(str(error).split())
+        if len(inputs) == 1 and _runs(call, torch.cat((inputs, inputs))):
+            raise ConfigError(
+                f"the model must run on one case alone, as chunks may be, but fails on it ({said}): squeeze no case "
+                "away; name the dimension, as in outputs.squeeze(-1)."
+            ) from error
+        if reason := _reason_in_dtype(call, inputs, parameters[0].dtype, isinstance(error, IndexError), said):
             raise ConfigError(f"inputs: {reason}") from error
         raise
     return check_outputs(z, len(inputs), parameters)
 
 
-def _reason_in_dtype(call: Callable[[Tensor], Any], inputs: Tensor, wanted: torch.dtype, error: Exception) -> str:
+def _reason_in_dtype(
+    call: Callable[[Tensor], Any], inputs: Tensor, wanted: torch.dtype, at_index: bool, said: str
+) -> str:
     """Reason why a model fails on these inputs, if their dtype or their integers are to blame; else empty."""
-    given, said = inputs.dtype, " ".join(str(error).split())
+    given = inputs.dtype
     if given.is_complex:
         return f"must be real where the model takes no complex ones, but are {given}, with which it fails ({said})."
-    if isinstance(error, IndexError):
+    if at_index:
         if given.is_floating_point or "index out of range" not in said:
             return ""
         low, high = (int(end) for end in inputs.long().aminmax())

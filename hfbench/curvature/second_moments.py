@@ -123,19 +123,27 @@ def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights) -
 
     for x, u_i in zip(inputs, u, strict=True):
         with torch.enable_grad():
-            z = _alone(outputs, x, u_i.shape)
+            z = _alone(outputs, x, u_i.shape, (IndexError, RuntimeError))
         rows.append(grad(z, list(leaves.values()), u_i, allow_unused=True, materialize_grads=True))
     return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]
 
 
-def _alone(call: Callable[[Tensor], Tensor], x: Tensor, shape: torch.Size) -> Tensor:
-    """Outputs of this shape of one case; a model that squeezes a batch of one case away gets the case twice."""
+def _alone(
+    call: Callable[[Tensor], Tensor],
+    x: Tensor,
+    shape: torch.Size,
+    failures: tuple[type[Exception], ...] = (IndexError,),
+) -> Tensor:
+    """Outputs of this shape of one case; a model that squeezes a batch of one case away gets the case twice.
+
+    So does one that fails, since a later operation misses the dimension of the cases.
+    """
     try:
         z = call(x[None])
         if z.shape == (1, *shape):
             return z[0]
     except torch.OutOfMemoryError:
         raise
-    except (IndexError, RuntimeError):  # a later operation misses the cases' dimension
+    except failures:
         pass
     return call(torch.stack((x, x)))[0]

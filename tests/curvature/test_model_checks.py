@@ -390,6 +390,11 @@ def test_outputs_that_lose_a_case_of_its_own() -> None:
     assert HessianFree(model, LOSS).step(x, t).step_length > 0
     with pytest.raises(ConfigError, match=r"1 here, but have shape \(\).*squeeze no case away"):
         HessianFree(model, LOSS, chunk=1).step(x, t)
+    fails = Gives(lambda z: z[:, None].squeeze().flatten(1))
+    assert HessianFree(fails, LOSS).step(*batch()).step_length > 0
+    for cases, chunk in ((12, 1), (3, None)):  # in a chunk, and when the model is tried without the other cases
+        with pytest.raises(ConfigError, match=r"must run on one case alone, .*Dimension out of range.*squeeze\(-1\)"):
+            HessianFree(fails, LOSS, chunk=chunk).step(*batch(cases))
 
 
 def test_contexts() -> None:
