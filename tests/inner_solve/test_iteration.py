@@ -215,14 +215,20 @@ def test_a_process_that_asks_for_a_number_cannot_be_recorded(recorded: list[Reco
         list(islice(replay(asking(at), system_of(at)), 4))
 
 
-def test_weights_that_changed_are_seen_by_what_is_replayed(recorded: list[Recording]) -> None:
+def test_what_is_replayed_keeps_its_weights_and_sees_that_the_batch_changed(recorded: list[Recording]) -> None:
+    whole = linearised()
+    expected = registry.build("solver", "cg").iterates(system_of(whole), None, factor("identity", system_of(whole)))
+    kept = [next(expected).x for _ in range(8)]
     at = linearised()
     states = registry.build("solver", "cg").iterates(system_of(at), None, factor("identity", system_of(at)))
     assert [next(states).k for _ in range(6)] == list(range(6))
-    assert recorded[0].replays == 4
+    assert recorded[-1].replays == 4
     with torch.no_grad():
         next(at.model.parameters()).add_(1)
-    with pytest.raises(ConfigError, match="weights must not change after"):
+    for x in kept[6:]:
+        assert all(torch.equal(a, b) for a, b in zip(next(states).x, x, strict=True))
+    at.inputs.mul_(2.0)
+    with pytest.raises(ConfigError, match="inputs must not change after"):
         next(states)
 
 
