@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.made_records import result_of, rows_of
 from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
@@ -19,11 +20,16 @@ def spec(tmp_path: Path) -> RunSpec:
     return replace(specs(tiny(tmp_path))["hf", 0], budget={"passes": 100})
 
 
-def record(spec: RunSpec, results: Path, **result: Any) -> str:
-    """A record of the run as if it had been made."""
+def record(spec: RunSpec, results: Path, **spent: Any) -> str:
+    """A record of a run that its budget ended after one row, as if it had been made."""
     folder = RunFolder(results, spec.key())
     folder.create(spec.config())
-    folder.finish([], {"outcome": "budget", "work": 1.0, "seconds": 1.0, "products": 1, "iterations": 1} | result)
+    first, row, *_ = rows_of(spec)
+    counts = {"work": 1.0, "seconds": 1.0, "products": 1.0, "iterations": 1} | spent
+    row |= {"iteration": counts.pop("iterations"), **counts}
+    result = result_of(spec, folder.key, [first, row], "tiny")
+    missed = {name: None for name in result if name.endswith("_to_target")}
+    folder.finish([first, row], result | missed | {"outcome": "budget"})
     return folder.key
 
 
@@ -60,7 +66,9 @@ def test_runs_that_differ_in_anything_else_or_failed_are_not_found(spec: RunSpec
     record(replace(smaller, stop_at_target=False), tmp_path)
     record(replace(smaller, method=replace(spec.method, max_inner=7)), tmp_path)
     assert found(spec, tmp_path) == ""
-    record(smaller, tmp_path, outcome="failed")
+    failed = {"outcome": "failed", "error": "ValueError: no", "cause": "method"}
+    result = RunFolder(tmp_path, record(smaller, tmp_path)).result() or {}
+    RunFolder(tmp_path, smaller.key()).fail(result | failed, "no")
     assert found(spec, tmp_path) == ""
 
 
