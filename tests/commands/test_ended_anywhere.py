@@ -61,7 +61,7 @@ def check_mlflow(results: Path, study: str, runs: set[str]) -> None:
 @pytest.mark.parametrize("way", sorted(WAYS))
 def test_a_study_goes_on_where_it_was_ended(way: str, tmp_path: Path) -> None:
     study, results = tiny(tmp_path, "study.seeds=12"), tmp_path / "results"
-    arguments = ["run", study.source, "--set", "study.seeds=12", "--jobs", "2", "--results", str(results)]
+    arguments = ["run", study.source, "--jobs", "2", "--results", str(results)]
     end_again_and_again(arguments, results, [(way, seconds) for seconds in moments(12.0)])
     check_runs(study, results, tmp_path / "whole")
 
@@ -87,7 +87,7 @@ def test_records_are_judged_and_brought_together_whatever_ends_it(command: str, 
     sources = [str(made)] if command == "import" else []
     for folder in (results, whole):
         shutil.copytree(made / "runs", folder / "runs") if command == "compare" else folder.mkdir()
-    arguments = [command, study.source, *sources, "--set", "study.seeds=6", "--results"]
+    arguments = [command, study.source, *sources, "--results"]
     end_again_and_again([*arguments, str(results)], results, [(way, seconds) for seconds in moments(8.0)])
     assert ended([*arguments, str(whole)], "kill", 600.0).status == 0
     check_runs(study, results, tmp_path / "whole")

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from hfbench.tracking.mlflow_store import Tracker
+from support.tiny_study import mlflow_runs
 
 # Whoever runs the tests in the background has SIGINT ignored, which the command would keep.
 PROGRAM = """
@@ -120,7 +119,5 @@ def finished(results: Path) -> dict[str, int]:
 
 def in_mlflow(results: Path, study: str) -> tuple[Counter[str], Counter[str]]:
     """How many runs of the study in MLflow have each name, and each status."""
-    tracker = Tracker(results, study, "looking")
-    tracker.client.delete_run(tracker.parent)
-    entries: list[Any] = list(tracker.client.search_runs([tracker.experiment]))
+    entries = mlflow_runs(results, study)
     return Counter(entry.info.run_name for entry in entries), Counter(entry.info.status for entry in entries)
