@@ -20,6 +20,7 @@ pytestmark = [uses_mlflow, pytest.mark.slow, pytest.mark.usefixtures("own_store"
 
 ENDS = 2  # of each command
 SEED = 7
+OTHERS = sorted({*WAYS} - {"kill -9", "Ctrl-C"})
 
 
 def moments(last: float) -> list[float]:
@@ -58,7 +59,7 @@ def check_mlflow(results: Path, study: str, runs: set[str]) -> None:
     assert set(statuses) == {"FINISHED"}
 
 
-@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("way", ["kill -9", "Ctrl-C", *(pytest.param(way, marks=pytest.mark.long) for way in OTHERS)])
 def test_a_study_goes_on_where_it_was_ended(way: str, tmp_path: Path) -> None:
     study, results = tiny(tmp_path, "study.seeds=12"), tmp_path / "results"
     arguments = ["run", study.source, "--jobs", "2", "--results", str(results)]
@@ -78,7 +79,7 @@ def test_a_sweep_goes_on_where_it_was_ended(tmp_path: Path) -> None:
     assert names == in_mlflow(whole, "tiny")[0]
 
 
-@pytest.mark.parametrize("way", ["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize("way", ["kill -9", pytest.param("Ctrl-C", marks=pytest.mark.long)])
 @pytest.mark.parametrize("command", ["compare", "import"])
 def test_records_are_judged_and_brought_together_whatever_ends_it(command: str, way: str, tmp_path: Path) -> None:
     study, made = tiny(tmp_path, "study.seeds=6"), results_folder(tmp_path / "made")

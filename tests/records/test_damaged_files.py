@@ -271,6 +271,7 @@ def test_no_damage_makes_a_traceback_or_changes_a_table(kept: dict[str, Kept], n
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_no_damage_of_many_does(kept: dict[str, Kept], name: str) -> None:
     check(kept[name], MANY // len(NAMES) + 1)

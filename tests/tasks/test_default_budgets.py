@@ -28,8 +28,10 @@ solver = "cg"
 preconditioner = "martens"
 scheduler = {{ use = "fixed", gradient = 1.0, curvature = 0.25 }}
 """
+LONG = ("usps", "mnist-class", "mnist-conv")  # minutes
 NEEDS_DATA = [
-    pytest.param(task, marks=pytest.mark.data) for task in ("usps", "usps-class", "mnist-class", "mnist-conv")
+    pytest.param("usps-class", marks=pytest.mark.data),
+    *(pytest.param(task, marks=[pytest.mark.data, pytest.mark.long]) for task in LONG),
 ]
 
 
