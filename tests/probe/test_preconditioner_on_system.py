@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import pytest
 from support.frozen_steps import zoo
@@ -64,8 +66,9 @@ def test_iterations_to_accuracy_are_in_order_and_as_many_as_the_solver_takes() -
 def test_an_exact_preconditioner_needs_one_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     """M⁻¹ = A⁻¹ along g, by the exact solution."""
 
+    @dataclass
     class Exact:
-        cases = "curvature"
+        cases: ClassVar[str] = "curvature"
 
         def build(self, linearisation, shift, generator):
             return self
