@@ -166,13 +166,17 @@ def row(values: Mapping[str, Any]) -> Row:
     return {name: None if values.get(name) is None else column.type(values[name]) for name, column in COLUMNS.items()}
 
 
-@cache
 def arrow_schema() -> pa.Schema:
     """The columns with their types in Arrow."""
+    return _schema(tuple((name, column.type) for name, column in COLUMNS.items()))
+
+
+@cache
+def _schema(columns: tuple[tuple[str, type], ...]) -> pa.Schema:
     import pyarrow as pa
 
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    return pa.schema([(name, types[column.type]) for name, column in COLUMNS.items()])
+    return pa.schema([(name, types[of]) for name, of in columns])
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
