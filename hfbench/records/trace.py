@@ -176,7 +176,7 @@ def _schema(columns: tuple[tuple[str, type], ...]) -> pa.Schema:
     import pyarrow as pa
 
     types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-    return pa.schema([(name, types[of]) for name, of in columns])
+    return pa.schema([(name, types[kind]) for name, kind in columns])
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
