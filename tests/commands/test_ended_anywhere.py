@@ -20,7 +20,7 @@ pytestmark = [uses_mlflow, pytest.mark.slow, pytest.mark.usefixtures("own_store"
 
 ENDS = 2  # of each command
 SEED = 7
-OTHERS = sorted({*WAYS} - {"kill -9", "Ctrl-C"})
+OTHERS = sorted({*WAYS} - {"Ctrl-C"})  # test_run.py has a study that is killed
 
 
 def moments(last: float) -> list[float]:
@@ -59,7 +59,7 @@ def check_mlflow(results: Path, study: str, runs: set[str]) -> None:
     assert set(statuses) == {"FINISHED"}
 
 
-@pytest.mark.parametrize("way", ["kill -9", "Ctrl-C", *(pytest.param(way, marks=pytest.mark.long) for way in OTHERS)])
+@pytest.mark.parametrize("way", ["Ctrl-C", *(pytest.param(way, marks=pytest.mark.long) for way in OTHERS)])
 def test_a_study_goes_on_where_it_was_ended(way: str, tmp_path: Path) -> None:
     study, results = tiny(tmp_path, "study.seeds=12"), tmp_path / "results"
     arguments = ["run", study.source, "--jobs", "2", "--results", str(results)]
@@ -67,6 +67,7 @@ def test_a_study_goes_on_where_it_was_ended(way: str, tmp_path: Path) -> None:
     check_runs(study, results, tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_sweep_goes_on_where_it_was_ended(tmp_path: Path) -> None:
     file, results, whole = tiny_sweep.study_file(tmp_path), tmp_path / "results", tmp_path / "whole"
     arguments = ["sweep", str(file), "--jobs", "2", "--results"]
@@ -80,7 +81,7 @@ def test_a_sweep_goes_on_where_it_was_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["kill -9", pytest.param("Ctrl-C", marks=pytest.mark.long)])
-@pytest.mark.parametrize("command", ["compare", "import"])
+@pytest.mark.parametrize("command", ["compare", pytest.param("import", marks=pytest.mark.long)])
 def test_records_are_judged_and_brought_together_whatever_ends_it(command: str, way: str, tmp_path: Path) -> None:
     study, made = tiny(tmp_path, "study.seeds=6"), results_folder(tmp_path / "made")
     assert run_quietly(study, made)[0] == 0
