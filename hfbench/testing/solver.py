@@ -45,46 +45,20 @@ class SolverContract(SolverRuns):
 
     def test_reports_true_values(self) -> None:
         """q and the relative residual of every state are those of its x."""
+        why = "stopping rules, backtracking and rho read it: a wrong one ends solves and damps wrongly"
         for problem, x0, factor in self._variants():
-            A, b = problem.dense
-            scale = abs(problem.q(problem.solution))
-            reference = math.sqrt(float(b @ torch.linalg.solve(factor.M, b)))
-            for step in self._run(problem, x0, factor, steps=25, tolerance=1e-9):
-                r = b - A @ step.x
-                residual = math.sqrt(float(r @ torch.linalg.solve(factor.M, r))) / reference
-                for name, told, true, size in (
-                    ("q", step.state.q, problem.q(step.x), scale),
-                    ("relative_residual", step.state.relative_residual, residual, 1.0),
-                ):
-                    require(
-                        abs(told - true) <= 1e-8 * size + 1e-6 * abs(true),
-                        f"{name} = {true:.6g} at step {step.state.k} ({problem}), as recomputed from x",
-                        f"{told:.6g}",
-                        "stopping rules, backtracking and rho read it: a wrong one ends solves and damps wrongly",
-                    )
+            steps = self._run(problem, x0, factor, steps=25, tolerance=1e-9)
+            _require_true_values(problem, factor, steps, of_size=1e-8, relative=1e-6, why=why)
 
     def test_reports_true_values_in_float32(self) -> None:
         """The same in float32, over many steps, where the matrix has a condition near 1e10."""
+        why = "where lambda is small, recurrences for x and for what is told of it may drift apart"
         for loss in LOSSES:
             problem = Problem(loss, damping=1e-10, decay=0.0, dtype=torch.float32)
-            A, b = problem.dense
-            scale = abs(problem.q(problem.solution))
+            A, _ = problem.dense
             for factor in (unit_factor(len(A)), self._factor(rough_factor(A))):
-                reference = math.sqrt(float(b @ torch.linalg.solve(factor.M, b)))
-                for step in self._run(problem, None, factor, steps=150):
-                    x = step.x.double()
-                    r = b - A @ x
-                    residual = math.sqrt(float(r @ torch.linalg.solve(factor.M, r))) / reference
-                    for name, told, true, size in (
-                        ("q", step.state.q, problem.q(x), scale),
-                        ("relative_residual", step.state.relative_residual, residual, 1.0),
-                    ):
-                        require(
-                            abs(told - true) <= 1e-4 * size + 1e-2 * abs(true),
-                            f"{name} = {true:.6g} at step {step.state.k} ({problem}), as recomputed from x in float64",
-                            f"{told:.6g}",
-                            "where lambda is small, recurrences for x and for what is told of it may drift apart",
-                        )
+                steps = self._run(problem, None, factor, steps=150)
+                _require_true_values(problem, factor, steps, of_size=1e-4, relative=1e-2, why=why)
 
     def test_keeps_its_monotone_quantity(self) -> None:
         declared = getattr(self.solver(), "monotone", None)
@@ -319,6 +293,29 @@ class SolverContract(SolverRuns):
                 f"differences of {', '.join(f'{difference:.1e}' for difference in off)}, "
                 f"in {len(once)} and {len(again)} states",
                 "memory settings must not change results",
+            )
+
+
+def _require_true_values(
+    problem: Problem, factor: DenseFactor, steps: list[SolverStep], of_size: float, relative: float, why: str
+) -> None:
+    """Requires what every state tells to be what its x gives in float64."""
+    A, b = problem.dense
+    scale = abs(problem.q(problem.solution))
+    reference = math.sqrt(float(b @ torch.linalg.solve(factor.M, b)))
+    for step in steps:
+        x = step.x.double()
+        r = b - A @ x
+        residual = math.sqrt(float(r @ torch.linalg.solve(factor.M, r))) / reference
+        for name, told, true, size in (
+            ("q", step.state.q, problem.q(x), scale),
+            ("relative_residual", step.state.relative_residual, residual, 1.0),
+        ):
+            require(
+                abs(told - true) <= of_size * size + relative * abs(true),
+                f"{name} = {true:.6g} at step {step.state.k} ({problem}), as recomputed from x in float64",
+                f"{told:.6g}",
+                why,
             )
 
 
