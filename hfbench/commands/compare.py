@@ -70,7 +70,7 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
     except TakenError as taken:
         console.print(escape(f"MLflow is left to {taken.holder}."), highlight=False, soft_wrap=True)
         return None
-    tracker = tracker_of(study, recorded.specs, results)
+    tracker = tracker_of(study, recorded.specs, results, recorded.archive)
     log = RunLogger(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
     # The records may have been copied here, or logged under another study.
     for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):

@@ -31,7 +31,7 @@ from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather, set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
 from hfbench.records.shorter_runs import ShorterRuns
-from hfbench.records.study_home import home_of, remember_asked, with_asked_seeds
+from hfbench.records.study_home import remember_asked, with_asked_seeds
 from hfbench.report.conclusion import conclude, show_conclusion
 from hfbench.report.mlflow_page import views_of, write_status
 from hfbench.statistics.findings import up_to_decision
@@ -171,9 +171,7 @@ def _close(tracker: Tracker, status: str) -> None:
 
 
 def _say(tracker: Tracker, study: Study, status: str) -> None:
-    """What becomes of the study, above its runs; a variant changes nothing of what is said of a judged study."""
-    if not home_of(study, tracker.results).speaks_for_the_study:
-        return
+    """What becomes of the study, above its runs."""
     with suppress(Exception):  # likewise
         write_status(tracker, study, status, views_of(tracker, study))
 

@@ -68,6 +68,11 @@ class RecordedStudy:
     ended: Mapping[str, Mapping[str, Any]]
     others: Leftovers
 
+    @property
+    def archive(self) -> str:
+        """Name of the archive that the records come from; empty if they are those of the results."""
+        return "" if self.records == self.results else self.records.name
+
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row per ended run: the columns of result.json, and one from its trace. Studies may share a run."""

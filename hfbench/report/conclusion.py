@@ -78,11 +78,12 @@ def conclude(
 ) -> Conclusion:
     """Judges the study, draws it, and writes all to `<results>/studies/<study>/` and, given a tracker, to MLflow.
 
-    A variant of the study has a folder of its own there, and shares the history of judgements. Home and MLflow keep the
-    report and the verdict of the whole study, once there is one. `options` are those of the command line that decide
-    which runs belong to the study. A console that is a terminal shows how far the drawing is.
+    A variant of the study has a folder of its own there, and shares the history of judgements; a study judged from an
+    archive is a variant of the one that was run. Home and MLflow keep the report and the verdict of the whole study,
+    once there is one. `options` are those of the command line that decide which runs belong to the study. A console
+    that is a terminal shows how far the drawing is.
     """
-    place = place_of(recorded)
+    place = home_of(recorded.study, recorded.results, recorded.archive)
     folder = make_folder(place.folder)
     speaks = place.speaks_for_the_study
     before, found = judged_before(place.home), findings_of(recorded)
@@ -110,12 +111,6 @@ def conclude(
     page = page_address(tracker) if tracker is not None else ""
     command = command_of(recorded.study, options, recorded.results)
     return Conclusion(recorded, found, place, figures, command, unlogged, page)
-
-
-def place_of(recorded: RecordedStudy) -> StudyHome:
-    """Home of the report of a recorded study: a study judged from an archive is a variant of the one that was run."""
-    archive = "" if recorded.records == recorded.results else recorded.records.name
-    return home_of(recorded.study, recorded.results, archive)
 
 
 def write_tables(recorded: RecordedStudy, found: Findings, folder: Path, variant: str = "") -> list[Path]:

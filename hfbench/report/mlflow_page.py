@@ -55,6 +55,9 @@ def judgement_history(judgements: Sequence[Judgement]) -> str:
 
 
 def _write(tracker: Tracker, study: Study, head: Headline, views: Sequence[View], about: Mapping[str, str]) -> None:
+    """Writes the page; a variant changes nothing of what is said of a judged study."""
+    if not tracker.speaks:
+        return
     paths = {view.task: page_path(tracker.experiment, view.key) for view in views if view.task}
     links = " · ".join(f"[{literal(task)}]({path})" for task, path in paths.items())
     shown = [headline_markdown(head, study.question), *([f"By task: {links}"] if links else [])]

@@ -29,11 +29,10 @@ class TrialLogger:
     def __init__(
         self, study: Study, tasks: Sequence[TuningTask], place: StudyHome, results: Path, console: Console
     ) -> None:
-        self.console, self.study, self.place = console, study, place
-        self.tracker = Tracker(results, study.name, sweep_params(study), by="hfbench sweep")
+        self.console, self.study, speaks = console, study, place.speaks_for_the_study
+        self.tracker = Tracker(results, study.name, sweep_params(study), by="hfbench sweep", speaks=speaks)
         there, identities = self.tracker.logged(), {task.identity for task in tasks}
-        if place.speaks_for_the_study:
-            self.tracker.select([key for key in there if key.rpartition("-")[0] in identities])
+        self.tracker.select([key for key in there if key.rpartition("-")[0] in identities])
         self.known = {key for key, child in there.items() if child.info.status == "FINISHED"}
         self.tracker.begin()
         sweep = study.sweep
@@ -42,9 +41,7 @@ class TrialLogger:
         self.say("Under way")
 
     def say(self, status: str) -> None:
-        """What becomes of the sweep, above its trials; a variant changes nothing of what is said of a judged study."""
-        if not self.place.speaks_for_the_study:
-            return
+        """What becomes of the sweep, above its trials."""
         with suppress(Exception):  # no trouble with the page may end the sweep
             write_status(self.tracker, self.study, status, self.views)
 

@@ -53,14 +53,21 @@ class Tracker:
     """Writes one study into an MLflow store."""
 
     def __init__(
-        self, results: Path, study: str, settings: Mapping[str, Any] = NOTHING, by: str = "hfbench run"
+        self,
+        results: Path,
+        study: str,
+        settings: Mapping[str, Any] = NOTHING,
+        by: str = "hfbench run",
+        speaks: bool = True,
     ) -> None:
         """Opens the store that MLFLOW_TRACKING_URI names, or `<results>/mlflow.db`, and the study's parent run.
 
-        The parent, of which there is one for each command `by` which runs are made, shows the present `settings`. Waits
-        where another process makes the store. Raises StoreError if the store cannot be opened.
+        The parent, of which there is one for each command `by` which runs are made, shows the present `settings`. A
+        tracker that does not speak for the study, since it is that of a variant, only adds runs: it leaves the parent
+        and the study's views as they are. Waits where another process makes the store. Raises StoreError if the store
+        cannot be opened.
         """
-        self.results, self.study, self.by = Path(results).absolute(), safe_name(study), by
+        self.results, self.study, self.by, self.speaks = Path(results).absolute(), safe_name(study), by, speaks
         self.live: dict[str, Child] = {}  # by run key
         self.uri = tracking_uri(self.results)
         self.own = self.uri == local_uri(self.results)  # and nobody else writes this study to it
@@ -69,8 +76,9 @@ class Tracker:
             self.client = self._client()
             self.experiment = self._experiment()
             self.refresh()
-            settled = {f"{SETTINGS}{name}": value for name, value in settings.items()}
-            self._set_tags(settled | {"question": settings.get("question", "")}, (SETTINGS,))
+            if speaks:
+                settled = {f"{SETTINGS}{name}": value for name, value in settings.items()}
+                self._set_tags(settled | {"question": settings.get("question", "")}, (SETTINGS,))
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
@@ -131,6 +139,8 @@ class Tracker:
         In the store of the results folder, what a killed process left under way is ended, and runs that are not
         `recorded` any more are deleted; MLflow can restore them.
         """
+        if not self.speaks:
+            return
         with self._usable():
             for key, child in list(self._children.items()):
                 run = child.info.run_id
@@ -147,7 +157,8 @@ class Tracker:
 
     def begin(self) -> None:
         """The parent is under way again, whatever an earlier invocation left it as."""
-        self.client.update_run(self.parent, "RUNNING")
+        if self.speaks:
+            self.client.update_run(self.parent, "RUNNING")
 
     def log_row(self, key: str, params: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
         """A row of a run under way, as the newest point of a child that is RUNNING; whether it was new.
@@ -222,10 +233,17 @@ class Tracker:
         self._children.pop(key, None)
         if replaced is not None:
             self.client.delete_run(replaced.info.run_id)
-        labels = {**tags, "run_key": key, "study": self.study, IN_STUDY: "yes"}
+        labels = {**tags, **self._standing(replaced), "run_key": key, "study": self.study}
         labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
         run = self.client.create_run(self.experiment, start_time=began, tags=labels, run_name=name)
         return str(run.info.run_id)
+
+    def _standing(self, replaced: Any) -> dict[str, str]:
+        """Tags that say whether the study is about a new child; one of a variant is what it replaces, or left out."""
+        if self.speaks:
+            return {IN_STUDY: "yes"}
+        before = replaced.data.tags if replaced is not None else {IN_STUDY: "no", "verdict": LEFT_OUT}
+        return {name: before[name] for name in (IN_STUDY, "verdict") if name in before}
 
     def abandon(self) -> None:
         """Children that `log_row` began and `log_run` did not end are KILLED."""
@@ -277,7 +295,7 @@ class Tracker:
         self._log(self.parent, metrics=new, tags={"mlflow.note.content": note, **counted})
         for file in artifacts:
             self.client.log_artifact(self.parent, str(file))
-        self.client.set_terminated(self.parent, status)
+        self.close(status)
 
     def _set_tags(self, wanted: Mapping[str, str], prefixes: tuple[str, ...]) -> bool:
         """The parent has these tags, and no others that begin with one of the prefixes; whether it had others."""
@@ -295,8 +313,9 @@ class Tracker:
         return bool(new or gone)
 
     def close(self, status: str) -> None:
-        """Ends the parent without a verdict, as "FAILED" or "KILLED"."""
-        self.client.set_terminated(self.parent, status)
+        """Ends the parent, as "FINISHED", "FAILED" or "KILLED"."""
+        if self.speaks:
+            self.client.set_terminated(self.parent, status)
 
     def _log(
         self,
