@@ -33,6 +33,7 @@ from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
+from hfbench.records.recorded_study import to_be_made_again
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.records.study_home import with_asked_seeds
@@ -107,6 +108,8 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     begun = sum(min(turns, len(runs)) for runs in asked.values())
     said = f"{study.name}: starting {count(begun, 'run')}, up to {PROBE:g} s each"
     console.print(escape(said), highlight=False, soft_wrap=True)
+    for line in to_be_made_again(specs, results):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     for advice in seed_advice(study) if missing else ():
         console.print(escape(advice), highlight=False)
     here = time.time(), os.getpid()

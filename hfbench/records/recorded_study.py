@@ -201,6 +201,12 @@ def set_aside(specs: Mapping[str, RunSpec], results: Path) -> list[str]:
     return [f"{specs[key].name} is set aside in {moved[key]}: {fault} {REMEDY}" for key, fault in faults.items()]
 
 
+def to_be_made_again(specs: Mapping[str, RunSpec], results: Path) -> list[str]:
+    """A line for each damaged record of these runs, where nothing is to be moved yet."""
+    faults = faults_of(specs, results)
+    return [f"{specs[key].name} will be set aside and made again: {fault}" for key, fault in faults.items()]
+
+
 def missing_runs(specs: Iterable[RunSpec]) -> list[str]:
     """`method on task: seeds 2, 5-9` for all runs of one method and task together."""
     seeds: dict[str, list[int]] = {}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hfbench.config.run_spec import RunSpec
 from hfbench.execution.pool import Pool
 from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.recorded_study import set_aside
@@ -27,6 +28,7 @@ def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: TrialLogg
         for tuning in tunings:
             for key, spec in tuning.ready(pool.free):
                 owners[key] = tuning
+                _say_set_aside({key: spec}, pool, watcher)
                 pool.submit(key, spec)
         if not pool.busy:
             if not all(tuning.over for tuning in tunings):
@@ -51,8 +53,7 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
         for spec in [task.spec(trial.params, seed)]
     }
     again: dict[int, dict[int, dict[str, float]]] = {trial.index: {} for trial in [trials[0], *chosen]}
-    for line in set_aside({key: spec for key, (_, spec) in specs.items()}, pool.setting.results):
-        watcher.say(line)
+    _say_set_aside({key: spec for key, (_, spec) in specs.items()}, pool, watcher)
     done = sum(pool.setting.folder(key).is_complete() for key in specs)
     watcher.retests(tuning, len(specs), done)
     for result in pool.results({key: spec for key, (_, spec) in specs.items()}):
@@ -65,6 +66,12 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
     complete = [trial for trial in chosen if len(again[trial.index]) == len(sweep.retest)]
     single = len(sweep.objectives) == 1
     return TaskOutcome(task, trials, select(complete, again, trials[0], sweep) if single else None, again)
+
+
+def _say_set_aside(specs: Mapping[str, RunSpec], pool: Pool, watcher: Watcher) -> None:
+    """Sets the damaged records of these runs aside, with a line for each."""
+    for line in set_aside(specs, pool.setting.results):
+        watcher.say(line)
 
 
 def _began(folder: RunFolder, result: Mapping[str, Any]) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.made_records import records
 from support.tiny_study import specs, tiny, uses_mlflow
 
 from hfbench.commands import run_plan
@@ -153,6 +154,18 @@ def test_a_method_that_follows_another_is_taken_to_be_as_long(tmp_path: Path) ->
     said = " ".join(text.split())
     few = "With 2 seeds no comparison can reach a verdict: 2 comparisons with hf need at least 7 paired seeds."
     assert said.index("starting") < said.index(few) < said.index("Cost of one run")
+
+
+def test_a_damaged_record_is_named_and_stays_where_it_is(tmp_path: Path) -> None:
+    study, results = tiny(tmp_path), tmp_path / "results"
+    records(study, results)
+    spec = specs(study)["shf", 1]
+    folder = RunFolder(results, spec.key())
+    folder.trace_path.write_bytes(b"torn")
+    _, text = planned(study, results)
+    assert f"{spec.name} will be set aside and made again: runs/{folder.key}: trace.parquet must have" in text
+    assert "1 of 4 runs left" in text
+    assert folder.trace_path.read_bytes() == b"torn"
 
 
 def test_words() -> None:
