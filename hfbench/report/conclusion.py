@@ -94,15 +94,16 @@ def conclude(
     written = [
         *write_tables(recorded, found, folder, place.variant),
         *write_report(recorded, found, figures, command_of(recorded.study, options), place),
-        *(path for figure in figures for path in figure.paths),
     ]
     if place.differences and speaks:
         _remove_tables(place.home, keep=written)
         place.copy_home(written)
+        study_figures.copy_figures(figures, place.home)
     unlogged = ""
     try:
         if tracker is not None and speaks:
-            artifacts = [place.home / FILE, *written]
+            drawn = [path for figure in figures for path in figure.paths]
+            artifacts = [place.home / FILE, *written, *drawn]
             _log(tracker, recorded, found, judged_before(place.home), artifacts, place.variant)
         elif tracker is not None:
             tracker.close(_status(recorded))

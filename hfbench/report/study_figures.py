@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,11 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hfbench import figures
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
-from hfbench.errors import StoreError
 from hfbench.interrupts import raise_if_interrupted
-from hfbench.records.files import finite, safe_name
+from hfbench.records.files import finite, safe_name, write_atomically
 from hfbench.records.recorded_study import RecordedStudy
-from hfbench.records.sealed import read_sealed_json, write_sealed_json
+from hfbench.report.figure_files import kept_listing, list_figures
 from hfbench.report.finding_tables import tables
 from hfbench.statistics.findings import Findings, limits
 
@@ -67,6 +67,13 @@ def draw_figures(
     return figures
 
 
+def copy_figures(figures: Sequence[Figure], folder: Path) -> None:
+    """Copies figures to another folder, in place of those that were drawn or copied there before."""
+    for path in (path for figure in figures for path in figure.paths):
+        write_atomically(folder / path.name, partial(shutil.copyfile, path))
+    _keep(folder, "", figures)
+
+
 # ---------------------------------------------------------------- what is drawn already
 
 
@@ -82,26 +89,22 @@ def _drawn_from(recorded: RecordedStudy, found: Findings) -> str:
 
 def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
     """The figures of an earlier call, if their source is the same and their files are unchanged."""
+    kept = kept_listing(folder / KEPT)
+    if kept.get("drawn_from") != drawn_from:
+        return None
     try:
-        kept = read_sealed_json(folder / KEPT) or {}
-        if kept.get("drawn_from") != drawn_from or kept["files"] != _digests(folder, kept["files"]):
-            return None
         return [
             Figure(row["kind"], row["task"], folder / row["png"], folder / row["svg"], row["about"])
             for row in kept["figures"]
         ]
-    except (StoreError, OSError, KeyError, TypeError, ValueError):  # written by another version, or gone
+    except (KeyError, TypeError):  # written by another version
         return None
 
 
-def _keep(folder: Path, drawn_from: str, figures: list[Figure]) -> None:
+def _keep(folder: Path, drawn_from: str, figures: Sequence[Figure]) -> None:
     rows = [asdict(figure) | {"png": figure.png.name, "svg": figure.svg.name} for figure in figures]
-    files = _digests(folder, [path.name for figure in figures for path in figure.paths])
-    write_sealed_json(folder / KEPT, {"drawn_from": drawn_from, "files": files, "figures": rows})
-
-
-def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    names = [path.name for figure in figures for path in figure.paths]
+    list_figures(folder / KEPT, names, drawn_from=drawn_from, figures=rows)
 
 
 # ---------------------------------------------------------------- drawing

@@ -18,6 +18,7 @@ from hfbench.records.study_home import StudyHome
 from hfbench.report import mlflow_page
 from hfbench.report.conclusion import command_of, shortened, variant_remark
 from hfbench.report.document import document_markdown
+from hfbench.report.figure_files import list_figures
 from hfbench.report.html import html_page
 from hfbench.report.study_figures import Figure
 from hfbench.report.wording import ratio_text
@@ -29,6 +30,8 @@ from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
 from hfbench.sweep.retest import Winner
 from hfbench.sweep.trial_rows import importances, trial_rows
 from hfbench.tracking.study_page import page_address
+
+LISTING = "sweep-figures.json"  # of the figures in the folder that are the sweep's
 
 
 def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console) -> None:
@@ -56,10 +59,12 @@ def conclude_sweep(
     texts = {"sweep.html": html_page(said), "sweep.md": document_markdown(said)}
     for name, text in texts.items():
         write_atomically(folder / name, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
-    written = [folder / name for name in texts] + _write_tables(found, folder)
-    written += [path for figure in found.figures for path in figure.paths]
+    drawn = [path for figure in found.figures for path in figure.paths]
+    written = [*(folder / name for name in texts), *_write_tables(found, folder), *drawn]
+    list_figures(folder / LISTING, [path.name for path in drawn])
     if place.differences and speaks:
         place.copy_home(written)
+        list_figures(place.home / LISTING, [path.name for path in drawn])
     if speaks:
         _log(log, found, written)
     else:

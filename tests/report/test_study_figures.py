@@ -59,6 +59,26 @@ def test_figures_that_would_be_empty_are_not_drawn(tmp_path: Path, monkeypatch: 
         assert [figure.kind for figure in drawn] == kinds
 
 
+def test_figures_that_are_no_longer_drawn_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, folder, home = tiny(tmp_path, "study.seeds=1"), tmp_path / "variant", tmp_path / "home"
+    specs = {spec.key(): spec for spec in runs_of(study, None)}
+    for name in ("comparisons_forest", "reached", "profile", "memory"):
+        monkeypatch.setattr(f"hfbench.figures.{name}", lambda *of, **more: empty(of[1]))
+    for path in (folder, home):
+        path.mkdir()
+        (path / "photograph.png").touch()
+    forest = {"forest.png", "forest.svg", "photograph.png", study_figures.KEPT}
+    reached = {"reached.png", "reached.svg"}
+    for ended, names in ((None, forest | reached), ("failed", forest)):
+        table = runs({"hf": {0: ended}, "shf": {0: ended}}, task="tiny-curves").to_dict("records")
+        results = {key: {**row, "key": key} for key, row in zip(specs, table, strict=True)}
+        recorded = RecordedStudy(study, specs, tmp_path, tmp_path, results, Leftovers())
+        drawn = study_figures.draw_figures(recorded, findings_of(recorded), folder)
+        study_figures.copy_figures(drawn, home)
+        for path in (folder, home):
+            assert {file.name for file in path.iterdir()} == names
+
+
 def empty(path: Path) -> list[Path]:
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".svg")]
     for file in files:
