@@ -23,8 +23,8 @@ from hfbench.errors import ConfigError, DuplicatePartError
 from hfbench.execution.screen import typed_path
 from hfbench.messages import did_you_mean
 from hfbench.parts import registry
+from hfbench.parts.families import LONGEST_NAME
 
-LONGEST = 64  # of a part's name, which becomes a column and a part of file names
 HF = ('solver = "cg"', 'preconditioner = "martens"', 'scheduler = { use = "fixed", gradient = 1.0, curvature = 0.25 }')
 
 
@@ -96,8 +96,8 @@ def _module(name: str) -> str:
         better = "-".join(re.findall(r"[a-z]+[0-9]*|[0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()))
         hint = f", such as {better}" if re.match(r"[a-z]", better) else ", such as my-solver"
         raise ConfigError(f"NAME: must be small letters, digits and -, a letter first{hint}, but got {name!r}.")
-    if len(name) > LONGEST:
-        raise ConfigError(f"NAME: must have at most {LONGEST} characters, but has {len(name)}.")
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(f"NAME: must have at most {LONGEST_NAME} characters, but has {len(name)}.")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
         raise ConfigError(f"NAME: must not be a keyword of Python, but got {name!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import re
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ PROMISED = {
     "optimizer": ("begin(model, loss, mu_D)",),
 }
 FAMILIES = tuple(PROMISED)
+LONGEST_NAME = 64  # letters
 
 
 def check_part(family: str, name: str, cls: Any) -> type[Any]:
@@ -106,5 +108,12 @@ def file_of(cls: type[Any]) -> str:
 
 def check_name(name: str, where: str) -> None:
     # Names become columns, tags and parts of file names.
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-        raise ConfigError(f"{where}: a name must be 1 to 64 letters, digits, - or _, but got {name!r}.")
+    if len(name) > LONGEST_NAME or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ConfigError(f"{where}: a name must be 1 to {LONGEST_NAME} letters, digits, - or _, but got {name!r}.")
+
+
+def fitted_name(name: str) -> str:
+    """A name that is made of others; if it is too long, its beginning, with a digest that keeps it distinct."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -7,21 +7,19 @@ is between settings tuned elsewhere and settings tuned on the task itself.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hfbench.config.key_paths import with_values
 from hfbench.config.study import Study
+from hfbench.parts.families import fitted_name
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import comparison_text
 from hfbench.statistics.comparisons import Comparison, judge_pairs
 from hfbench.statistics.findings import findings_of, limits
 from hfbench.statistics.pairs import pair
 from hfbench.sweep.retest import Winner
-
-LONGEST = 64  # letters of a method's name
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,13 @@ class Cell:
 
 
 def name_of(method: str, task: str) -> str:
-    """Name of the method with the settings frozen on a task; a digest keeps shortened names distinct."""
-    name = f"{method}_for_{task}"
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    """Name of the method with the settings frozen on a task."""
+    return fitted_name(f"{method}_for_{task}")
+
+
+def frozen_name(study: str) -> str:
+    """Name of the study that compares what a study's sweep has frozen."""
+    return fitted_name(f"{study}-frozen")
 
 
 def frozen_study(study: Study, frozen: Mapping[str, Winner]) -> Study | None:
@@ -56,10 +58,10 @@ def frozen_study(study: Study, frozen: Mapping[str, Winner]) -> Study | None:
     if not tuned:
         return None
     methods = {base.name: base, **tuned}
-    name = f"{study.name}-frozen"[:64]
     return replace(
-        study, name=name, question=_question(base.name, frozen), notes=_notes(study), methods=methods,
-        baseline=base.name, on={task: replace(on_task, methods=tuple(methods)) for task, on_task in study.on.items()},
+        study, name=frozen_name(study.name), question=_question(base.name, frozen), notes=_notes(study),
+        methods=methods, baseline=base.name,
+        on={task: replace(on_task, methods=tuple(methods)) for task, on_task in study.on.items()},
         hypotheses=(), ablation=None, sweep=None,
     )  # fmt: skip
 

@@ -15,12 +15,12 @@ from hfbench.report.headline import Headline
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
 from hfbench.report.wording import digits, ratio_text
+from hfbench.sweep.carry_over import Cell, frozen_name
 from hfbench.sweep.sampling import sampler_text
 from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 
 if TYPE_CHECKING:
-    from hfbench.sweep.carry_over import Cell
     from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
     from hfbench.sweep.retest import Winner
 
@@ -216,7 +216,8 @@ def _carry_over(found: SweepOutcome) -> Iterator[Block]:
             caption = f"{primary}, ratio to {said}, on seeds that the tuning has not used."
             head = ("tuned on", "run on", "ratio", f"{level_text(usual)} CI", "p Holm", "verdict")
             yield Table(head, table, caption, numbers=2, words=1)
-    yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {found.study.name}-frozen.")
+    frozen = frozen_name(found.study.name)
+    yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {frozen}.")
     yield from _pictures([figure for figure in found.figures if not figure.task])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
+from hfbench.parts.families import check_name
 from hfbench.records.recorded_study import Leftovers, RecordedStudy
 from hfbench.sweep.carry_over import carry_over_matrix, frozen_study, name_of
 from hfbench.sweep.retest import Winner
@@ -43,6 +45,15 @@ def recorded(study: Study, cost: Any) -> RecordedStudy:
         for key, spec in specs.items()
     }  # fmt: skip
     return RecordedStudy(study, specs, Path(), Path(), ended, Leftovers())
+
+
+def test_a_frozen_study_never_has_the_name_of_another(study: Study) -> None:
+    names = [letters * 64 for letters in "xy"] + ["x" * 57 + end for end in ("", "-1", "-2")]
+    made = [frozen_study(replace(study, name=name), frozen("a")) for name in names]
+    frozen_names = [one.name for one in made if one is not None]
+    assert len({*names, *frozen_names}) == 10
+    for name in frozen_names:
+        check_name(name, "study.name")
 
 
 def test_each_task_gives_a_method_with_its_settings_and_nothing_else_changes(study: Study, tmp_path: Path) -> None:
