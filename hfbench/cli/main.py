@@ -205,6 +205,9 @@ def import_(
 @app.command()
 def sweep(
     study: StudyName,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds of the comparison: a count (7), a list (3,5,8) or a range (10-19).")
+    ] = None,
     jobs: Jobs = None,
     set_: Sets = None,
     plugin: Plugin = None,
@@ -219,10 +222,9 @@ def sweep(
     from hfbench.commands.sweep import sweep_study
     from hfbench.execution.screen import Screen
 
-    checked = study_of(study, None, None, set_, plugin)
-    raise typer.Exit(
-        sweep_study(checked, results, jobs_of(jobs), data, Screen(), storage, as_typed(None, None, set_, plugin))
-    )
+    checked = study_of(study, seeds, None, set_, plugin)
+    chosen = as_typed(seeds, None, set_, plugin)
+    raise typer.Exit(sweep_study(checked, results, jobs_of(jobs), data, Screen(), storage, chosen))
 
 
 @app.command()

@@ -8,12 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
+from hfbench.config.sweep import Sweep, check_disjoint
 from hfbench.config.to_toml import toml
+from hfbench.config.variant import seeds_remark
 from hfbench.errors import ConfigError
 from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.part_shipping import added_parts
@@ -25,7 +28,7 @@ from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.sqlite_url import sqlite_url
-from hfbench.records.study_home import home_of, remember_asked
+from hfbench.records.study_home import home_of, remember_asked, with_asked_seeds
 from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
 from hfbench.sweep.conclusion import conclude_sweep, show_tuned
 from hfbench.sweep.loop import retest, tune
@@ -52,6 +55,8 @@ def sweep_study(
     processes, each with its own results folder, may share it to work on one sweep. `options` are the command-line
     options, which the report repeats.
 
+    The comparison is on the seeds that the study was last extended to, if `options` give no others.
+
     Raises HfbenchError before anything is run if the study has no sweep or cannot be run.
     """
     if study.sweep is None:
@@ -59,6 +64,8 @@ def sweep_study(
             f"{study.name} has no [sweep] table, which says what to tune; `hfbench run` compares its methods."
         )
     results = Path(results).absolute()
+    study = with_asked_seeds(study, results)
+    _check_seeds(study, study.sweep)
     with signals_kept(), ignore_broken_pipe(console):
         try:
             tasks = [TuningTask(study, name, data) for name in study.sweep.tasks]
@@ -76,6 +83,14 @@ def sweep_study(
             return say_interrupted(interrupt, console.print)
 
 
+def _check_seeds(study: Study, sweep: Sweep) -> None:
+    """Raises ConfigError if seeds that the command line gave, now or before, are those of the tuning."""
+    try:
+        check_disjoint(sweep.seeds, sweep.retest, {task: on_task.seeds for task, on_task in study.on.items()})
+    except ConfigError as error:
+        raise ConfigError(f"{error} Compared are {seeds_remark(study.variant)}. --seeds gives others.") from None
+
+
 def _sweep_all(
     study: Study,
     tasks: Sequence[TuningTask],
@@ -89,6 +104,8 @@ def _sweep_all(
     results, data = pool.setting.results, pool.setting.data
     remember_asked(study, results)
     place = home_of(study, results)
+    if study.variant.remembered:
+        console.print(escape(f"{study.name}: seeds {seeds_remark(study.variant)}"), highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         raise_if_interrupted()
         opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]

@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,7 @@ from hfbench.config.devices import check_device
 from hfbench.config.hypotheses import hypotheses
 from hfbench.config.measures import costs
 from hfbench.config.methods import Method, check_followed, part_of, resolve
-from hfbench.config.overrides import blaming, override
+from hfbench.config.overrides import blaming, override, path_of
 from hfbench.config.study import OnTask, Study
 from hfbench.config.sweep import Sweep, sweep_of
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
@@ -34,6 +35,7 @@ from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
 from hfbench.parts.plugin_files import load_plugin as load_plugin
 
+SEEDS = "study.seeds"
 Positive = Annotated[float | None, Within("(0, inf)")]
 
 
@@ -98,18 +100,25 @@ def load_study(
 
     `plugin_files` are loaded first, then those of the study file (hfbench/parts/plugin_files.py). `overrides` are
     `key.path=value` with a TOML value; bare words are strings. `seeds` replaces the file's: a count, "3,5,8" or
-    "10-19". `only` keeps these methods and the baseline. Raises ConfigError or UnknownPartError with one message for
-    the first error, which names the key and says whether it comes from the file or from an override.
+    "10-19". An override of study.seeds does the same where no task has seeds of its own. `only` keeps these methods and
+    the baseline. Raises ConfigError or UnknownPartError with one message for the first error, which names the key and
+    says whether it comes from the file or from an override.
     """
     given = tuple(str(load_plugin(file)) for file in plugin_files)
     raw, source, label = _read(name_or_path)
-    with blaming(label, [assignment.partition("=")[0].strip() for assignment in overrides]):
-        changes = tuple(assignment for assignment in overrides if override(raw, assignment))
+    paths = [path_of(assignment) for assignment in overrides]
+    with blaming(label, paths):
+        in_file = _seeds_of_every_task(raw)
+        changes = [assignment for assignment in overrides if override(raw, assignment)]
         study = _study(raw, source, given)
         check_coverage(study)
-    study = dataclasses.replace(study, variant=StudyVariant(sets=changes))
-    if seeds is not None:
-        chosen = _option_seeds(seeds)
+    chosen = None if seeds is None else _option_seeds(seeds)
+    if SEEDS in paths and in_file and all(part.seeds == study.seeds for part in study.on.values()):
+        chosen = chosen or study.seeds
+        changes = [assignment for assignment in changes if path_of(assignment) != SEEDS]
+        study = study.on_seeds(in_file)
+    study = dataclasses.replace(study, variant=StudyVariant(sets=tuple(changes)))
+    if chosen is not None:
         study = study.on_seeds(chosen)
         if study.looks and len(chosen) > study.looks[-1]:
             raise ConfigError(
@@ -174,7 +183,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
     check_followed(methods)
     _check_comparable(methods, head.primary)
     tasks = _tasks(head.tasks, tables_of(raw, "tasks"))
-    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, "study.seeds"), _budget(head.budget))
+    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, SEEDS), _budget(head.budget))
     on = _on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline)
     return Study(
         name=head.name,
@@ -310,6 +319,14 @@ def _targets(given: dict[str, Any], defaults: dict[str, float]) -> dict[str, flo
 
 
 # ---------------------------------------------------------------- seeds, methods kept
+
+
+def _seeds_of_every_task(raw: Mapping[str, Any]) -> tuple[int, ...]:
+    """The file's `study.seeds`; empty where a task has seeds of its own, or where they are not valid."""
+    with suppress(ConfigError):
+        if not any("seeds" in table for table in tables_of(raw, "on").values()):
+            return seeds_of(table_of(raw, "study").get("seeds"), SEEDS)
+    return ()
 
 
 def _option_seeds(given: int | str) -> tuple[int, ...]:

@@ -35,13 +35,17 @@ def _within(key: str, path: str) -> bool:
     return re.match(rf"{re.escape(path)}($|[.\[])", key) is not None
 
 
+def path_of(assignment: str) -> str:
+    """The key path of an assignment."""
+    return ".".join(key.strip() for key in assignment.partition("=")[0].split("."))
+
+
 def override(raw: dict[str, Any], assignment: str) -> bool:
     """Sets one value in the raw tables, and says whether it was another; key and value are checked with the others."""
-    path, equals, text = assignment.partition("=")
-    keys = [key.strip() for key in path.split(".")]
+    path, (_, equals, text) = path_of(assignment), assignment.partition("=")
+    keys = path.split(".")
     if not equals or not all(keys):
         raise ConfigError(f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {assignment!r}.")
-    path = ".".join(keys)
     if keys[0] == "methods" and len(keys) > 2:
         check_known(keys[1], table_of(raw, "methods"), path, "method")
     table = raw

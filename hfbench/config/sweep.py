@@ -123,7 +123,7 @@ def sweep_of(
         )
     seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
     retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
-    _check_disjoint(seeds, retest, compared)
+    check_disjoint(seeds, retest, compared)
     parameters = _parameters(given.parameters, methods[given.method], given.sampler)
     return Sweep(
         method=given.method,
@@ -164,8 +164,8 @@ def _constraint(given: Mapping[str, Any] | None) -> Constraint | None:
     return Constraint(table.measure, table.at_most)
 
 
-def _check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mapping[str, Sequence[int]]) -> None:
-    """Raises unless all seeds are distinct: a setting chosen for its luck on some seeds keeps that luck on them."""
+def check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mapping[str, Sequence[int]]) -> None:
+    """Raises ConfigError unless all seeds are distinct: a setting chosen for its luck on some seeds keeps it there."""
     own = sorted({seed for seeds in compared.values() for seed in seeds})
     sets = {"sweep.seeds": seeds, "sweep.retest": retest, "the seeds that are compared (study.seeds, on.<task>)": own}
     for (name, of_name), (other, of_other) in combinations(sets.items(), 2):

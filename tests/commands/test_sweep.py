@@ -19,6 +19,7 @@ from support.tiny_sweep import command, environment, runs, study_file, swept, tr
 
 from hfbench.config.load import load_study
 from hfbench.records.files import read_json
+from hfbench.records.study_home import remember_asked
 from hfbench.sweep import report
 from hfbench.sweep.retest import Candidate, Winner
 from hfbench.tracking.study_page import ANSWER, JUDGED, STATUS
@@ -209,6 +210,17 @@ def test_what_is_wrong_ends_in_one_message(tmp_path: Path, options: tuple[str, .
     assert done.stderr.count("\n") == 1
     assert not list(results.glob("runs/*/result.json"))
     assert not (results / "mlflow-artifacts").exists()  # no run is begun there either
+
+
+@pytest.mark.parametrize("how", ["by --seeds", "by an earlier --seeds"])
+def test_seeds_that_are_tuned_on_are_never_compared(tmp_path: Path, how: str) -> None:
+    file, results, seeds = study_file(tmp_path), results_folder(tmp_path / "results"), ("--seeds", "0-1,1001")
+    if how != "by --seeds":
+        remember_asked(load_study(str(file), seeds=seeds[1]), results)
+    done = swept(file, results, *(seeds if how == "by --seeds" else ()))
+    assert done.returncode == 2
+    assert "(study.seeds, on.<task>), but both have 1001. " in done.stderr
+    assert f" Compared are 0-1, 1001, {how}; the file has 0-1. --seeds gives others.\n" in done.stderr
 
 
 def test_a_study_without_a_sweep_says_so(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> str:
 
 def test_a_study_as_its_file_has_it_is_no_variant(file: str) -> None:
     assert load_study(file).variant == StudyVariant()
-    same = load_study(file, ["study.seeds=5", "study.margin=1.1", "methods.hf.solver=cg"], only=["shf", "third"])
+    same = load_study(file, ["study.margin=1.1", "methods.hf.solver=cg"], only=["shf", "third"])
     assert same.variant == StudyVariant(sets=("study.margin=1.1",))  # the file leaves it to its default
 
 
@@ -29,6 +29,28 @@ def test_what_options_change_is_known(file: str) -> None:
         seeds=(0, 1, 2), file_seeds=((0, 1, 2, 3, 4),), only=("third",), sets=("study.budget.iterations=3",)
     )
     assert load_study(file, only=["hf"]).variant.only == ("hf",)
+
+
+@pytest.mark.parametrize("seeds", ["3", "5", "8", "[1, 7]"])
+def test_seeds_of_every_task_may_be_set_either_way(file: str, seeds: str) -> None:
+    typed, overridden = load_study(file, seeds=seeds.strip("[]")), load_study(file, [f" study.seeds = {seeds}"])
+    assert (overridden.variant, overridden.seeds, overridden.on) == (typed.variant, typed.seeds, typed.on)
+    both = load_study(file, [f"study.seeds={seeds}"], seeds="6")
+    assert both.variant == load_study(file, seeds="6").variant
+
+
+def test_an_override_leaves_the_seeds_of_a_task_to_it(tmp_path: Path) -> None:
+    of_a_task = tiny(tmp_path / "own", extra="[on.tiny-curves]\nseeds = 3\n").source
+    for file, sets in ((of_a_task, ()), (tiny(tmp_path).source, ("on.tiny-curves.seeds=3",))):
+        study = load_study(file, ["study.seeds=8", *sets])
+        assert study.variant == StudyVariant(sets=("study.seeds=8", *sets))
+        assert study.on["tiny-curves"].seeds == (0, 1, 2)
+
+
+def test_seeds_that_the_file_has_not_are_an_override_like_any_other(tmp_path: Path) -> None:
+    file = Path(tiny(tmp_path).source)
+    file.write_text(file.read_text().replace("seeds = 2", 'seeds = "many"'))
+    assert load_study(str(file), ["study.seeds=3"]).variant == StudyVariant(sets=("study.seeds=3",))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ def test_more_seeds_are_remembered(file: str, results: Path) -> None:
     assert with_asked_seeds(load_study(file), results).seeds == tuple(range(8))
 
 
+def test_seeds_that_are_set_are_remembered_too(file: str, results: Path) -> None:
+    more = load_study(file, ["study.seeds=8"])
+    assert home_of(more, results).differences == ()
+    remember_asked(more, results)
+    assert with_asked_seeds(load_study(file), results).seeds == tuple(range(8))
+    fewer = with_asked_seeds(load_study(file, ["study.seeds=5"]), results)
+    assert fewer.seeds == tuple(range(5)), "asked for, although the file has them"
+    assert home_of(fewer, results).variant == "--seeds 5"
+
+
 def test_seeds_are_forgotten_where_the_file_asks_for_others(file: str, results: Path, tmp_path: Path) -> None:
     remember_asked(load_study(file, seeds="8"), results)
     for seeds, expected in (("9", tuple(range(9))), ("[7, 8]", (7, 8)), ("6", tuple(range(8)))):
