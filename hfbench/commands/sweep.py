@@ -23,7 +23,7 @@ from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import Pool
 from hfbench.execution.preflight import preflight
 from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
-from hfbench.records.files import make_folder, prepare, write_atomically
+from hfbench.records.files import make_folder, prepare, write_bytes
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import ResultsFolder
@@ -146,7 +146,7 @@ def _compare_frozen(
         console.print("No trial was better than the unchanged method: there is nothing to compare.")
         return 0, []
     file = folder / "frozen.toml"
-    write_atomically(file, lambda path: path.write_text(toml(drafted, folder), encoding="utf-8"))
+    write_bytes(file, toml(drafted, folder).encode())
     compared = load_study(str(file))
     status = run_study(compared, results, jobs, data, console)
     raise_if_interrupted()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records import trace
-from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object, safe_name, write_atomically
+from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object, safe_name, write_bytes
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import Contents, RunFolder
 from hfbench.records.trace_file import check_trace, completed, trace_bytes
@@ -56,7 +56,7 @@ def write_archive(recorded: RecordedStudy, file: Path) -> int:
     sink = io.BytesIO()
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     held = _with_digest(sink.getvalue(), UNSET)
-    write_atomically(file.absolute(), lambda path: path.write_bytes(held))
+    write_bytes(file.absolute(), held)
     return len(rows)
 
 

@@ -6,10 +6,12 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +60,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, held: bytes) -> None:
+    """Writes the file whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(held))
+
+
+def copy_files(files: Iterable[Path], folder: Path) -> None:
+    """Copies files into a folder, each whole or not at all."""
+    for file in files:
+        write_atomically(folder / file.name, partial(shutil.copyfile, file))
+
+
 def json_bytes(values: Mapping[str, Any]) -> bytes:
     """The values as the text of a JSON file, None for numbers that JSON cannot hold."""
     return (json.dumps(finite(values), indent=1, allow_nan=False) + "\n").encode()
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    written = json_bytes(values)
-    write_atomically(path, lambda temporary: temporary.write_bytes(written))
+    write_bytes(path, json_bytes(values))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

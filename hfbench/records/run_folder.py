@@ -13,13 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import StoreError
 from hfbench.records import trace
-from hfbench.records.files import decoding, json_bytes, make_folder, read_json, safe_name, write_atomically, write_json
+from hfbench.records.files import decoding, json_bytes, make_folder, read_json, safe_name, write_bytes, write_json
 from hfbench.records.sealed import unseal, write_sealed
 from hfbench.records.trace_file import read_trace, trace_bytes
 from hfbench.records.validation import (
@@ -196,7 +195,7 @@ class RunFolder:
         self.reopen()
         for name in FILES:
             if name in files:
-                write_atomically(self.path / name, partial(Path.write_bytes, data=files[name]))
+                write_bytes(self.path / name, files[name])
 
     # ------------------------------------------------------------ a run that goes on
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from hfbench.config.study import Study
 from hfbench.config.variant import seeds_text
 from hfbench.errors import StoreError
-from hfbench.records.files import read_json, safe_name, write_atomically, write_json
+from hfbench.records.files import read_json, safe_name, write_json
 
 ASKED = "asked.json"
 VARIANTS = "variants"
@@ -58,11 +56,6 @@ class StudyHome:
     def speaks_for_the_study(self) -> bool:
         """Whether this is what the study came to: the whole study, or a variant of one that was never judged whole."""
         return not self.differences or not self.is_judged
-
-    def copy_home(self, files: Iterable[Path]) -> None:
-        """Copies a variant's files to the home."""
-        for file in files:
-            write_atomically(self.home / file.name, partial(shutil.copyfile, file))
 
 
 @dataclass(frozen=True)

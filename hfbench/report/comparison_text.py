@@ -18,6 +18,7 @@ from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     Name,
     Verdict,
+    capital,
     earlier_verdicts,
     grid_of,
     interval_cell,
@@ -35,6 +36,7 @@ from hfbench.report.wording import (
     sureness,
 )
 from hfbench.statistics.comparisons import Comparison
+from hfbench.statistics.difference import by_task
 from hfbench.statistics.looks import EARLY as BEFORE_LOOKS
 from hfbench.statistics.run_costs import REACHED, costs_by_seed
 
@@ -51,8 +53,7 @@ def table(
 
     The head names the variant of the study, if it is one.
     """
-    for task in dict.fromkeys(comparison.task for comparison in comparisons):
-        group = [comparison for comparison in comparisons if comparison.task == task]
+    for group in by_task(comparisons):
         console.print(_verdict_table(group, variant))
         console.print(sentence_list((sentences(comparison), comparison.verdict) for comparison in group))
         if records is not None:
@@ -249,18 +250,17 @@ def _advice(c: Comparison) -> list[str]:
 def markdown(comparisons: Sequence[Comparison]) -> str:
     """One table and a list of sentences per task, names escaped; for the note MLflow shows and for reports."""
     parts = []
-    for task in dict.fromkeys(comparison.task for comparison in comparisons):
-        group = [comparison for comparison in comparisons if comparison.task == task]
+    for group in by_task(comparisons):
         first = group[0]
         head = ("method", "ratio", f"{level_text(first.level)} CI", "p Holm", "wins/losses/ties", "solved", "verdict")
         told = endings(group)
-        lines = [f"### {literal(task)}: {MEASURES[first.cost].title} against {literal(first.baseline)}", ""]
+        lines = [f"### {literal(first.task)}: {MEASURES[first.cost].title} against {literal(first.baseline)}", ""]
         lines += [row_of(head), row_of(["---"] * len(head))]
         lines += [
             row_of((*map(literal, (comparison.method, *cells(comparison, first.level))), f"**{comparison.verdict}**"))
             for comparison in group
         ]
-        lines += ["", f"{literal(told[:1].upper() + told[1:])}."] if told else []
+        lines += ["", f"{literal(capital(told))}."] if told else []
         parts.append("\n".join([*lines, "", *(f"- {literal(sentences(comparison))}" for comparison in group)]))
     return "\n\n".join(parts) + "\n"
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
 from hfbench.interrupts import raise_if_interrupted
-from hfbench.records.files import make_folder, write_atomically, write_json
+from hfbench.records.files import copy_files, make_folder, write_atomically, write_bytes, write_json
 from hfbench.records.judgements import FILE, Judgement, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
 from hfbench.records.study_home import StudyHome, home_of
@@ -97,7 +97,7 @@ def conclude(
     ]
     if place.differences and speaks:
         _remove_tables(place.home, keep=written)
-        place.copy_home(written)
+        copy_files(written, place.home)
         study_figures.copy_figures(figures, place.home)
     unlogged = ""
     try:
@@ -153,7 +153,7 @@ def write_report(
         place.folder / "report.md": document.document_markdown(said),
     }
     for file, text in texts.items():
-        write_atomically(file, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
+        write_bytes(file, text.encode())
     return list(texts)
 
 

@@ -19,6 +19,7 @@ from hfbench.report.document import literal, row_of
 from hfbench.report.wording import (
     Name,
     Verdict,
+    capital,
     earlier_verdicts,
     grid_of,
     interval_cell,
@@ -34,6 +35,7 @@ from hfbench.report.wording import (
     stacked,
     sureness,
 )
+from hfbench.statistics.difference import by_task
 from hfbench.statistics.factorial import Effect, Names
 
 UNREACHED = "Raise the budget or ease the target."
@@ -42,8 +44,7 @@ HEAD = ("p Holm", "w/l/t", "cut off")
 
 def table(effects: Sequence[Effect], names: Names, console: Console, variant: str = "") -> None:
     """Prints, per task, every effect and the sentences behind them; fits 80 columns."""
-    for task in dict.fromkeys(effect.task for effect in effects):
-        group = [effect for effect in effects if effect.task == task]
+    for group in by_task(effects):
         console.print(_effect_table(group, variant))
         console.print(sentence_list((sentence(effect, names), effect.verdict) for effect in group))
 
@@ -83,16 +84,16 @@ def cells(one: Effect, usual: float) -> tuple[str, ...]:
 def markdown(effects: Sequence[Effect], names: Names) -> str:
     """One table and a list of sentences per task, names escaped."""
     parts = []
-    for task in dict.fromkeys(effect.task for effect in effects):
-        group = [effect for effect in effects if effect.task == task]
-        usual = group[0].level
+    for group in by_task(effects):
+        first, usual = group[0], group[0].level
         head = ("effect", "ratio", f"{level_text(usual)} CI", "p Holm", "wins/losses/ties", "cut off", "verdict")
-        lines = [f"### {literal(task)}: effects on {_title(group[0])}", "", row_of(head), row_of(["---"] * len(head))]
+        lines = [f"### {literal(first.task)}: effects on {_title(first)}", ""]
+        lines += [row_of(head), row_of(["---"] * len(head))]
         rows = [(" × ".join(effect.factors), *cells(effect, usual)) for effect in group]
         lines += [
             row_of((*map(literal, row), f"**{effect.verdict}**")) for row, effect in zip(rows, group, strict=True)
         ]
-        lines += [line for told in _before(group) for line in ("", f"{literal(told[:1].upper() + told[1:])}.")]
+        lines += [line for told in _before(group) for line in ("", f"{literal(capital(told))}.")]
         parts.append("\n".join([*lines, "", *(f"- {literal(sentence(effect, names))}" for effect in group)]))
     return "\n\n".join(parts) + "\n"
 

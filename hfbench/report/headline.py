@@ -13,7 +13,7 @@ from hfbench.messages import count
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report.comparison_text import sentences
 from hfbench.report.document import Piece, Strong, Text, inline_markdown, literal, pieces, printable
-from hfbench.report.wording import looked_at, ratio_phrase, ratio_text, sureness
+from hfbench.report.wording import capital, looked_at, ratio_phrase, ratio_text, sureness
 from hfbench.statistics.claims import Claim, by_hypothesis
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.findings import Findings
@@ -87,7 +87,7 @@ def _winner(group: Sequence[Comparison]) -> Iterator[Piece]:
     rest = [c for c in group if c is not told]
     for verdict in dict.fromkeys(c.verdict for c in rest):
         named = ", ".join(f"{c.method} {ratio_text(c.ratio_low, c.ratio_high)}" for c in rest if c.verdict == verdict)
-        yield f" {verdict[:1].upper()}{verdict[1:]}: {named}."
+        yield f" {capital(verdict)}: {named}."
     if preliminary := [said for said in looked_at(group[0]) if said.startswith("Preliminary")]:
         yield f" {preliminary[0]}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from hfbench import figures
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
 from hfbench.interrupts import raise_if_interrupted
-from hfbench.records.files import finite, safe_name, write_atomically
+from hfbench.records.files import copy_files, finite, safe_name
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report.figure_files import kept_listing, list_figures
 from hfbench.report.finding_tables import tables
@@ -69,8 +68,7 @@ def draw_figures(
 
 def copy_figures(figures: Sequence[Figure], folder: Path) -> None:
     """Copies figures to another folder, in place of those that were drawn or copied there before."""
-    for path in (path for figure in figures for path in figure.paths):
-        write_atomically(folder / path.name, partial(shutil.copyfile, path))
+    copy_files([path for figure in figures for path in figure.paths], folder)
     _keep(folder, "", figures)
 
 

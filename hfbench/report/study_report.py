@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.variant import seeds_remark
 from hfbench.messages import count, level_text
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report import claim_text, comparison_text, effect_text
-from hfbench.report.document import Block, Bullets, Document, Heading, ImageBlock, Paragraph, Strong, Table, Text
+from hfbench.report.document import (
+    Block,
+    Bullets,
+    Document,
+    Heading,
+    ImageBlock,
+    Paragraph,
+    Strong,
+    Table,
+    Text,
+    pieces,
+)
 from hfbench.report.reproduction import conduct, failed_note, missing_note
 from hfbench.report.study_figures import Figure
-from hfbench.report.wording import interval_cell, is_bounded, p_value, percent, ratio_text
+from hfbench.report.wording import capital, interval_cell, is_bounded, p_value, percent, ratio_text
 from hfbench.statistics.claims import Claim, by_hypothesis
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.exploratory import LEAST_TASKS, Exploratory
@@ -102,7 +112,7 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
     for group in by_hypothesis(claims).values():
         yield Paragraph((Strong(group[0].hypothesis.name), f": {claim_text.meaning(group[0])}"))
         judged = [_judged(claim_text.sentence(claim), claim.comparison.verdict) for claim in group]
-        yield Bullets([(*_pieces(said), f" {remarks}") for said, remarks in judged])
+        yield Bullets([(*pieces(said), f" {remarks}") for said, remarks in judged])
 
 
 def _judged(sentence: str, verdict: str) -> tuple[Text, str]:
@@ -153,10 +163,10 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
         [comparison.method, *comparison_text.cells(comparison, first.level), marked(comparison.verdict)]
         for comparison in group
     ]
-    about = f"{_capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
+    about = f"{capital(MEASURES[first.cost].title)}, ratio to {first.baseline}. Below 1 is cheaper."
     counted = "w/l/t: seeds won, lost and tied, and ? undecided; solved: seeds at the target, method/baseline."
     told = comparison_text.endings(group)
-    yield Table(head, rows, " ".join([about, counted, *([f"{_capital(told)}."] if told else [])]), words=1)
+    yield Table(head, rows, " ".join([about, counted, *([f"{capital(told)}."] if told else [])]), words=1)
     remarks = [
         (Strong(comparison.method), f": {said}")
         for comparison in group
@@ -184,7 +194,7 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
         for effect in group
     ]
     about = (
-        f"{_capital(MEASURES[first.cost].title)} over the {first.cells} cells of the factorial, {first.n} seeds. "
+        f"{capital(MEASURES[first.cost].title)} over the {first.cells} cells of the factorial, {first.n} seeds. "
         "A main effect is the ratio by which changing the factor multiplies the cost. "
         "An interaction (×) is the cost of changing both, "
         "over the cost if their effects multiplied. w/l/t: seeds below, above and at 1; cut off: runs without the "
@@ -199,10 +209,6 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     if remarks:
         yield Bullets(remarks, "note")
     yield from figure_images(figures, "interactions", first.task)
-
-
-def _pieces(text: Text) -> tuple[Any, ...]:
-    return text if isinstance(text, tuple) else (text,)
 
 
 def _explored(group: Sequence[Exploratory], recorded: RecordedStudy) -> Iterator[Block]:
@@ -261,7 +267,3 @@ def _other_figures(figures: Sequence[Figure], task: str = "") -> Iterator[ImageB
     for kind in dict.fromkeys(figure.kind for figure in figures if figure.task == task):
         if kind not in WITH_TABLES:
             yield from figure_images(figures, kind, task)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -35,6 +35,11 @@ def colour(verdict: str) -> str:
     return next(shade for word, shade in COLOURS.items() if word in verdict)
 
 
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def percent(margin: float) -> str:
     return f"{100 * (margin - 1):.3g} %"
 

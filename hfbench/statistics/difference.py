@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from hfbench.statistics.paired_tests import holm, rank_biserial
 from hfbench.statistics.pairs import LEAST_PAIRS, PerSeed
 from hfbench.statistics.planning import least_pairs
 
+D = TypeVar("D", bound="Difference")
 LOOKED_AT = ("ratio", "ratio_low", "ratio_high", "ci_low", "ci_high", "ci_level")
 LEAST_SOLVED = (
     0.8  # share of pairs in which both methods reached the target, from which more seeds tell more than a budget
@@ -109,6 +110,12 @@ class Difference:
         """The numbers that a person looks at as `stat/<field>`, those that exist; the rest is in the row."""
         row = self.to_row()
         return {f"stat/{name}": float(row[name]) for name in LOOKED_AT if row[name] is not None}
+
+
+def by_task(found: Sequence[D]) -> list[list[D]]:
+    """The comparisons or effects of each task, in the order in which the tasks come."""
+    tasks = dict.fromkeys(difference.task for difference in found)
+    return [[difference for difference in found if difference.task == task] for task in tasks]
 
 
 @dataclass(frozen=True)

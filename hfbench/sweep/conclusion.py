@@ -13,7 +13,7 @@ from rich.markup import escape
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.interrupts import raise_if_interrupted
-from hfbench.records.files import safe_name, write_atomically, write_json
+from hfbench.records.files import copy_files, safe_name, write_atomically, write_bytes, write_json
 from hfbench.records.study_home import StudyHome
 from hfbench.report import mlflow_page
 from hfbench.report.conclusion import command_of, shortened, variant_remark
@@ -58,12 +58,12 @@ def conclude_sweep(
     said = report.sweep_document(found)
     texts = {"sweep.html": html_page(said), "sweep.md": document_markdown(said)}
     for name, text in texts.items():
-        write_atomically(folder / name, lambda path, text=text: path.write_bytes(text.encode()))  # type: ignore[misc]
+        write_bytes(folder / name, text.encode())
     drawn = [path for figure in found.figures for path in figure.paths]
     written = [*(folder / name for name in texts), *_write_tables(found, folder), *drawn]
     list_figures(folder / LISTING, [path.name for path in drawn])
     if place.differences and speaks:
-        place.copy_home(written)
+        copy_files(written, place.home)
         list_figures(place.home / LISTING, [path.name for path in drawn])
     if speaks:
         _log(log, found, written)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from hfbench.tracking.local_store import is_behind_server, mlflow_errors, tracking_uri
 from hfbench.tracking.mlflow_store import Tracker
+from hfbench.tracking.study_runs import all_pages
 from hfbench.tracking.study_view import KEY, TAG, View, page_path
 
 NOTE = "mlflow.note.content"  # of an experiment: Markdown above its runs
@@ -91,16 +92,10 @@ def page_address(tracker: Tracker) -> str:
 
 def entries(client: Any) -> list[StudyEntry]:
     """The studies of a store, the one that changed last first, those without a page last; not others' experiments."""
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_experiments(max_results=1000, page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
     known = [
-        _entry(experiment) for experiment in found if QUESTION in experiment.tags or _has_study(client, experiment)
+        _entry(experiment)
+        for experiment in all_pages(client.search_experiments)
+        if QUESTION in experiment.tags or _has_study(client, experiment)
     ]
     return sorted(known, key=lambda entry: (not entry.has_view, -entry.changed, entry.name))
 

@@ -7,8 +7,9 @@ the same moment on one server may both make a parent, or the same run. The oldes
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 PARENT = "hfbench.parent"  # tag of a parent: the command whose runs are below it
@@ -41,13 +42,7 @@ class StudyInMlflow:
         return f"tags.`mlflow.source.name` = '{self.by}'"
 
     def search(self, filter_string: str) -> list[Any]:
-        found, token = [], None
-        while True:
-            page = self.client.search_runs([self.experiment], filter_string, max_results=1000, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
+        return all_pages(partial(self.client.search_runs, [self.experiment], filter_string))
 
     def _parents(self) -> list[Any]:
         """The parents, of which every process takes the first."""
@@ -73,6 +68,18 @@ class StudyInMlflow:
         if kept.data.tags.get("mlflow.parentRunId") != parent:
             self.client.log_batch(kept.info.run_id, tags=[RunTag("mlflow.parentRunId", parent)])
         return kept
+
+
+def all_pages(search: Callable[..., Any]) -> list[Any]:
+    """Everything that a search of MLflow finds, which gives a page at a time."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def _age(run: Any) -> tuple[int, str]:
