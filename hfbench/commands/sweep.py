@@ -59,17 +59,18 @@ def sweep_study(
 
     Raises HfbenchError before anything is run if the study has no sweep or cannot be run.
     """
-    if study.sweep is None:
+    sweep = study.sweep
+    if sweep is None:
         raise ConfigError(
             f"{study.name} has no [sweep] table, which says what to tune; `hfbench run` compares its methods."
         )
     results = Path(results).absolute()
     study = with_asked_seeds(study, results)
-    _check_seeds(study, study.sweep)
+    _check_seeds(study, sweep)
     with signals_kept(), ignore_broken_pipe(console):
         try:
-            tasks = [TuningTask(study, name, data) for name in study.sweep.tasks]
-            first = [task.spec(task.first, study.sweep.seeds[0]) for task in tasks]
+            tasks = [TuningTask(study, name, data) for name in sweep.tasks]
+            first = [task.spec(task.first, sweep.seeds[0]) for task in tasks]
             parts = added_parts(first) if jobs > 1 else []
             preflight(first, data)
             prepare(results)

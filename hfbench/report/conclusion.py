@@ -180,7 +180,7 @@ def _log(
     tracker.judge({key: compared.get((run.task, run.method.name), ("baseline", {})) for key, run in runs})
     raise_if_interrupted()
     tracker.log_study(
-        note=shortened("\n\n".join([*said, mlflow_page.judgement_history(judgements)])),
+        note=shortened(mlflow_page.spaced("\n\n".join([*said, mlflow_page.judgement_history(judgements)]))),
         metrics=finding_tables.metrics(found),
         tags=finding_tables.tags(found),
         artifacts=artifacts,

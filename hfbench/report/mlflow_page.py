@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,9 @@ from hfbench.statistics.findings import Findings
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import ANSWER, JUDGED, QUESTION, STATUS, TASKS, last_answer, write_page
 from hfbench.tracking.study_view import View, page_path, study_views
+
+EM_SPACE = "&emsp;"  # the character itself would be trimmed
+RULE = re.compile(r"[|: -]+$")  # below the head of a table
 
 
 def write_judged(tracker: Tracker, recorded: RecordedStudy, found: Findings, variant: str = "") -> None:
@@ -52,6 +56,14 @@ def judgement_history(judgements: Sequence[Judgement]) -> str:
     ]
     table = [("judged (UTC)", "", "seeds", "verdict"), ("---",) * 4, *(tuple(map(literal, row)) for row in rows)]
     return "\n".join(["### All judgements, the last first", "", *(row_of(row) for row in table)])
+
+
+def spaced(note: str) -> str:
+    """A note with room between the columns of its tables, which MLflow's page draws without any."""
+    return "\n".join(
+        re.sub(r" \| (?=.)", f"{EM_SPACE} | ", line) if line.startswith("| ") and not RULE.match(line) else line
+        for line in note.splitlines()
+    )
 
 
 def _write(tracker: Tracker, study: Study, head: Headline, views: Sequence[View], about: Mapping[str, str]) -> None:

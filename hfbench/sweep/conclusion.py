@@ -159,9 +159,9 @@ def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None
         for key, value in c.metrics().items()
     }
     tags = {f"verdict/{name}": c.verdict for name, c in cells.items()}
-    note = document_markdown(report.answer_alone(found))
+    note = shortened(mlflow_page.spaced(document_markdown(report.answer_alone(found))))
     try:
-        log.tracker.log_study(shortened(note), metrics, tags, written)
+        log.tracker.log_study(note, metrics, tags, written)
         mlflow_page.write_answer(log.tracker, found.study, report.sweep_headline(found), log.views)
     except Exception as error:  # the report on disk is complete
         log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))

@@ -77,8 +77,8 @@ class Tracker:
             self.experiment = self._experiment()
             self.refresh()
             if speaks:
-                settled = {f"{SETTINGS}{name}": value for name, value in settings.items()}
-                self._set_tags(settled | {"question": settings.get("question", "")}, (SETTINGS,))
+                named = {name: name if name == "question" else f"{SETTINGS}{name}" for name in settings}
+                self._set_tags({tag: settings[name] for name, tag in named.items()}, (SETTINGS,))
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:

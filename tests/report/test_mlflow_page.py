@@ -11,6 +11,7 @@ from support.tiny_study import compare_quietly, interrupt, run_quietly, specs, t
 from hfbench.commands import run as run_module
 from hfbench.config.study import Study
 from hfbench.records.run_folder import RunFolder
+from hfbench.report.mlflow_page import spaced
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import ANSWER, JUDGED, NOTE, QUESTION, STATUS, TASKS
 from hfbench.tracking.study_view import KEY, TAG
@@ -39,6 +40,11 @@ def parent_in(tags: dict[str, str], study: Study, results: Path) -> bool:
 
     parent = tracker_of(study, {spec.key(): spec for spec in specs(study).values()}, results).parent
     return json.loads(tags[TAG + KEY])["state"] == study_views(parent, list(study.tasks), study.primary)[0].packed()
+
+
+def test_columns_of_tables_stand_apart_and_nothing_else_changes() -> None:
+    note = "a | b\n\n| method | ratio |\n| --- | ---: |\n| a\\|b | **0.5x** |"
+    assert spaced(note) == note.replace("method |", "method&emsp; |").replace("a\\|b |", "a\\|b&emsp; |")
 
 
 def test_a_study_has_its_page_from_its_beginning_and_the_verdict_at_its_end(

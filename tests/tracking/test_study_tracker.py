@@ -65,7 +65,7 @@ def test_every_judgement_is_one_of_the_same_parent_and_every_run_is_there_once(r
     assert parent.data.tags["settings/seeds"] == "0"
     judged = (read_json(results / "studies" / "tiny" / "judgements.json") or {})["judgements"]
     note = parent.data.tags["mlflow.note.content"]
-    assert len([line for line in note.splitlines() if "| shf against hf on tiny-curves |" in line]) == len(judged) == 3
+    assert len([line for line in note.splitlines() if "| shf against hf on tiny-curves" in line]) == len(judged) == 3
     compare_quietly(three, results)
     assert shown(results, three) == names(3)
     assert len(mlflow_runs(results)) == 1 + 6
