@@ -1,8 +1,9 @@
 """Hashes of the source that a run's key covers: the numerics, and what the parts used depend on.
 
 Of source counts what runs, not its layout, comments and docstrings, and it counts alike in all versions of Python. Of
-a part counts its class with all that it reaches in its own modules (`source_reach`). The files of these modules count
-as they are if one of them cannot be parsed, or looks at itself.
+a part counts its class with all that it reaches in its own package and in other files that are not installed, such as
+a helper beside a plugin file (`source_reach`). The files of these modules count as they are if one of them cannot be
+parsed, or looks at itself. Installed libraries do not count.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -25,6 +28,9 @@ CORE = Path(__file__).parents[1]
 # What the numbers of a run depend on, beside its parts: a change there makes the run again, never a stale one.
 NUMERICS = ("memory", "linalg", "curvature", "parts", "inner_solve", "hessian_free", "runs", "records/trace.py")
 PART_FOLDERS = ("solvers", "schedulers", "tasks")
+STANDARD_LIBRARY = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+FILE_NAME = re.compile(r"[\w./-]{1,100}")
+INSTALLED = {"site-packages", "dist-packages"}  # folders of installed libraries
 
 
 @cache
@@ -60,15 +66,31 @@ def _reached(modules: Mapping[str, ParsedModule], classes: Iterable[tuple[str, s
 def _files(names: Iterable[str], own: str) -> dict[str, tuple[Path, ParsedModule | None]]:
     """The part's modules by absolute name, those named and all that they import: file and source."""
     found: dict[str, tuple[Path, ParsedModule | None]] = {}
-    waiting = set(names)
+    waiting: dict[str, Path | None] = dict.fromkeys(names)
     while waiting:
-        name = waiting.pop()
-        file = _file(name) if name not in found and _belongs(name, own) else None
+        name, file = waiting.popitem()
+        if name in found:
+            continue
+        if file is None and _belongs(name, own):
+            file = _file(name)
         if file is not None:
             module = _parsed(name, file)
             found[name] = file, module
-            waiting |= set(module.imported()) if module is not None else set()
-            waiting.add(name.rpartition(".")[0])  # its package runs before it
+            waiting[name.rpartition(".")[0]] = None  # its package runs before it
+            if module is not None:
+                waiting |= dict.fromkeys(module.imported())
+                waiting |= _loaded_by_text(module, file) if module.looks_at_itself() else {}
+    return found
+
+
+def _loaded_by_text(module: ParsedModule, file: Path) -> dict[str, Path]:
+    """Python files beside a module that its texts name, `helper.py` or `helper`: it may load them by these texts."""
+    found = {}
+    for text in filter(FILE_NAME.fullmatch, module.texts()):
+        path = text.removesuffix(".py").strip("./").replace(".", "/")
+        for candidate in (file.parent / f"{path}.py", file.parent / path / "__init__.py"):
+            if candidate.is_file() and candidate != file:
+                found[f"{path}/{candidate.name}"] = candidate
     return found
 
 
@@ -83,11 +105,28 @@ def _file(module: str) -> Path | None:
 
 
 def _belongs(name: str, own: str) -> bool:
-    """True for modules that belong to the part: itself, its package, or a built-in part; the core is hashed anyway."""
+    """True for modules that count: the part's package, what is not installed, and built-in parts, unlike the core."""
     top, *below = name.split(".")
+    own_top = own.partition(".")[0]
     if top == "hfbench":
-        return len(below) > 1 and below[0] in PART_FOLDERS
-    return name == own or top == own.partition(".")[0]
+        return len(below) > 1 and below[0] in PART_FOLDERS  # the rest counts anyway
+    return top == own_top or (own_top != "hfbench" and not _is_installed(top))
+
+
+def _is_installed(top: str) -> bool:
+    """True for a module of the standard library or of another one, and for a module without a file."""
+    spec = None
+    with suppress(Exception):  # of a finder that is not ours; ValueError for a module that was typed
+        spec = importlib.util.find_spec(top)
+    if spec is None:
+        return True
+    places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
+    return not any(_is_own(Path(place)) for place in places if place is not None)
+
+
+def _is_own(place: Path) -> bool:
+    """True for a file or folder outside of the folders of libraries."""
+    return not INSTALLED.intersection(place.parts) and not any(map(place.is_relative_to, STANDARD_LIBRARY))
 
 
 def _parsed(name: str, file: Path) -> ParsedModule | None:

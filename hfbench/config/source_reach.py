@@ -82,6 +82,11 @@ class ParsedModule:
     def looks_at_itself(self) -> bool:
         return any(word in OF_ITSELF for node in ast.walk(self.tree) for word in _words(node))
 
+    def texts(self) -> set[str]:
+        """The strings in its source."""
+        constants = [node.value for node in ast.walk(self.tree) if isinstance(node, ast.Constant)]
+        return {value for value in constants if isinstance(value, str)}
+
     def imported(self) -> Iterator[str]:
         """The names of modules that it imports, with their packages; some are names of other things."""
         for statement in self.statements:

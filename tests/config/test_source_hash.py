@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +15,7 @@ from support.tiny_study import specs, tiny
 from hfbench import registry
 from hfbench.config import source_hash
 from hfbench.config.run_spec import RunSpec
-from hfbench.parts.hyperparameters import part
 from hfbench.parts.plugin_files import load_plugin
-from hfbench.solvers.cg import CG
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -41,6 +41,7 @@ registry.add("rule", "other", Other)
 """
 
 Keys = Callable[[str], tuple[str, str]]
+Helped = Callable[[str, str], tuple[str, str]]
 
 
 @pytest.fixture
@@ -79,19 +80,83 @@ def test_an_edit_of_one_part_of_a_file_leaves_the_others_keys(keys: Keys) -> Non
     assert edited[1] == rule
 
 
-def test_a_built_in_part_that_one_is_made_of_is_in_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    @part
-    class Derived(CG):
-        """A part made of a built-in one."""
+# ---------------------------------------------------------------- files beside a plugin file
 
-    def source() -> bytes:
-        source_hash._part_source.cache_clear()
-        return source_hash._part_source(Derived)
+BESIDE = "import sys; from pathlib import Path; sys.path.insert(0, str(Path(__file__).parent))"
+# Ways to STEP of a file beside the plugin file: the file, lines at its beginning, what the solver yields.
+HELPERS = {
+    "an import": ("beside_a.py", "import beside_a", "beside_a.STEP"),
+    "a name": ("beside_b.py", "from beside_b import STEP as step", "step"),
+    "an import in a function": ("beside_c.py", "", "__import__('beside_c').STEP"),
+    "a package": ("beside_d/__init__.py", "import beside_d", "beside_d.STEP"),
+    "a module of a package": ("beside_e/inner.py", "from beside_e.inner import STEP", "STEP"),
+    "its path": (
+        "beside_f.py",
+        "import runpy; f = runpy.run_path(str(Path(__file__).with_name('beside_f.py')))",
+        "f['STEP']",
+    ),
+    "importlib": ("beside_g.py", "import importlib\ng = importlib.import_module('beside_g')", "g.STEP"),
+}
 
-    before, plain = source(), source_hash.canonical_text
+
+@pytest.fixture
+def helped(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Helped]:
+    """The keys of runs with a plugin that reaches a helper beside it in one of the ways, for a text of the helper."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def forget() -> None:
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.startswith("beside_")]:
+            del sys.modules[name]
+
+    def call(way: str, helper: str) -> tuple[str, str]:
+        forget()
+        name, line, value = HELPERS[way]
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(helper)
+        return keys(f"{BESIDE}\n{line}\n{PLUGIN.replace('yield 1', f'yield {value}')}")
+
+    yield call
+    forget()
+
+
+@pytest.mark.parametrize("way", HELPERS)
+def test_an_edit_of_a_helper_beside_a_plugin_file_changes_the_keys_of_what_reaches_it(helped: Helped, way: str) -> None:
+    solver, rule = helped(way, "STEP = 1\nIDLE = 1\n")
+    edited = helped(way, "STEP = 2\nIDLE = 1\n")
+    assert edited[0] != solver
+    if way in ("an import", "a name", "a package", "a module of a package"):
+        assert edited[1] == rule
+        assert helped(way, "STEP = 1  # a comment\nIDLE = 2\n") == (solver, rule)
+
+
+def test_what_a_helper_imports_is_followed_but_no_library(helped: Helped, tmp_path: Path) -> None:
+    helper = "import json, torch.nn, beside_further\nSTEP = beside_further.STEP + len(torch.nn.__name__)\n"
+    (tmp_path / "beside_further.py").write_text("STEP = 1\n")
+    solver, rule = helped("an import", helper)
+    module = registry.get("solver", "mine").__module__
+    assert set(source_hash._files({module}, module)) == {module, "beside_a", "beside_further"}
+    (tmp_path / "beside_further.py").write_text("STEP = 2\n")
+    edited = helped("an import", helper)
+    assert edited[0] != solver
+    assert edited[1] == rule
+
+
+def test_a_file_beside_a_plugin_file_that_it_does_not_import_changes_no_key(helped: Helped, tmp_path: Path) -> None:
+    before = helped("an import", "STEP = 1\n")
+    (tmp_path / "beside_b.py").write_text("STEP = 1\n")
+    assert helped("an import", "STEP = 1\n") == before
+
+
+def test_a_built_in_part_that_one_is_made_of_is_in_its_source(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    imports = "from hfbench.solvers.cg import CG\n"
+    derived = imports + PLUGIN.replace("class Mine:", "class Mine(CG):")
+    before, plain = keys(derived), source_hash.canonical_text
     monkeypatch.setattr(source_hash, "canonical_text", lambda nodes: plain(nodes).replace('"gain"', '"loss"'))
-    assert source() != before
-    source_hash._part_source.cache_clear()
+    assert keys(derived)[0] != before[0]
+    assert keys(derived)[1] == before[1]
 
 
 def test_siblings_of_a_built_in_part_are_part_of_its_source() -> None:
