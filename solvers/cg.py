@@ -82,17 +82,23 @@ class CG:
 
 
 def steps(system: System, preconditioner: BuiltPreconditioner, x: Vector, r: Vector, y: Vector, ry: Number) -> Process:
-    """Process that keeps x, r, p, rᵀy and yields (pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …; r is changed."""
-    p = y.clone()
+    """Process that keeps x, r, p, rᵀy and yields (pᵀAp, x, ½ alpha rᵀy, the new rᵀy) of step 1, 2, …; r is changed.
+
+    p is kept in units of its first norm, since A p may overflow where A and p do not. The unit is a power of two, so
+    that nothing is rounded. alpha is that of p in units, and pᵀAp in their square.
+    """
+    unit = 2.0 ** math.frexp(y.norm())[1]
+    p = y * (1 / unit)
     while True:
         Ap = system.multiply(p)
         pAp = p.inner(Ap)
-        alpha = divide(ry, pAp)
+        alpha = divide(ry, pAp * unit)
         x = x.add(p, alpha)
         r.add_(Ap, -alpha)
-        gain = 0.5 * alpha * ry
+        gain = 0.5 * alpha * ry / unit
         y = preconditioner.solve(r)
         ry, ry_old = r.inner(y), ry
         beta = divide(ry, ry_old)
-        p.mul_(beta).add_(y)  # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run
+        # rounded twice; `scale_add_`, which rounds once, moves late steps of the recorded run
+        p.mul_(beta).add_(y, 1 / unit)
         yield (x, r, p, ry), (pAp, x, gain, ry)

@@ -27,6 +27,7 @@ from torch.func import functional_call
 
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.double_backward import twice_differentiable
+from hfbench.curvature.feature_scale import said_of_large
 from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
 from hfbench.curvature.model_checks import check_batch, outputs_of
@@ -188,6 +189,7 @@ class Linearisation:
             raise NonFiniteError(
                 f"the loss of a batch must be finite, but is {value}: the outputs, of up to "
                 f"{float(self.outputs.abs().max()):.3g} in size, or the targets are not finite, or too large for it."
+                f"{said_of_large(self.inputs)}"
             )
         return value
 

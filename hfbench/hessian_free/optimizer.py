@@ -18,6 +18,7 @@ from hfbench.errors import ConfigError
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.memory_rehearsal import plan_of_step
 from hfbench.hessian_free.model_guard import Guard
+from hfbench.hessian_free.null_step import NullSteps
 from hfbench.hessian_free.optimizer_state import ParameterGroup, check_state, shapes
 from hfbench.hessian_free.settings import (
     check_evidence,
@@ -111,6 +112,7 @@ class HessianFree(torch.optim.Optimizer):
         self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)
         self.forecasts: dict[Any, Forecast] = {}  # of the memory of steps, by the shapes they were rehearsed for
         self.generator = generator_of(seed)
+        self._null_steps = NullSteps()
         self.ledger = Ledger()
         self._named = self._guard.trained
         self.mu_D = decay_of(self._named, decay, decay_mask)
@@ -224,7 +226,8 @@ class HessianFree(torch.optim.Optimizer):
         `evidence` requests "variance_l1", ‖Var_i(∇f_i)‖₁ over the gradient's cases, or "variance_inner",
         Var_i(∇f_iᵀ∇f). Raises NonFiniteError if outputs, loss or gradient at the present weights are not finite;
         ConfigError for other evidence, for a batch that does not fit, and for a model on which a step would be wrong.
-        After an error, weights and state are unchanged; the work done stays counted.
+        After an error, weights and state are unchanged; the work done stays counted. Warns of steps that move
+        nothing one after another, if features are too large for the weights' dtype (`hfbench.hessian_free.null_step`).
         """
         check_no_closure(other)
         planned = self.prepare(inputs, targets, curvature, evidence)
@@ -253,7 +256,9 @@ class HessianFree(torch.optim.Optimizer):
             self.state.clear()  # a start that overflowed would do so again
         else:
             self._keep_for_warm_start(outcome.solution.last.x)
-        return replace(result, iteration=self.iteration, predicted_memory=planned.peak)
+        result = replace(result, iteration=self.iteration, predicted_memory=planned.peak)
+        self._null_steps.see(result, inputs, outcome.p[0].dtype, stacklevel=4)
+        return result
 
     def prepare(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hfbench.curvature.feature_scale import said_of_large
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.objective import objective
 from hfbench.curvature.weight_decay import decay_penalty
@@ -167,7 +168,8 @@ def system_at(
     penalty = decay_penalty(settings.weights, settings.mu_D)
     f_0 = at.value + penalty
     if not math.isfinite(gradient_norm):
-        raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.")
+        said = said_of_large(batch[0])
+        raise NonFiniteError(f"the gradient must be finite, but its norm is {gradient_norm}.{said}")
     measured = {
         "gradient_norm": gradient_norm,
         "variance_l1": at.variance_l1 if "variance_l1" in evidence else None,
