@@ -96,6 +96,8 @@ class RunFolder:
         The files must be those of the manifest, fit the schema and each other, and hold the planned configuration if
         one is given.
         """
+        if blocked := self._blocked():
+            return blocked
         state = self._state()
         if "result.json" not in state:
             return ""
@@ -128,6 +130,14 @@ class RunFolder:
         except OSError as error:
             raise StoreError(f"{self.path} must be movable to {target}, but: {error.strerror or error}.") from error
         return target
+
+    def _blocked(self) -> str:
+        """What stands in the place of the folder or of a file of the record: a link to nowhere, a folder, a pipe."""
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            return f"runs/{self.key} must be a folder, but is none."
+        paths = [self.path / name for name in RECORD]
+        blocked = [path.name for path in paths if os.path.lexists(path) and not path.is_file()]
+        return f"runs/{self.key}: {blocked[0]} must be a file, but is none." if blocked else ""
 
     def _state(self) -> dict[str, tuple[float, int, int]]:
         """Time, size and number of each file of the record, which tell whether one has changed."""

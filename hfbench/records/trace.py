@@ -24,6 +24,7 @@ class Column:
     metric: str = ""  # in MLflow, where the text before the slash is the section it is shown in; "" if it is not there
     label: str = ""  # on an axis of a figure; its name if not given
     of_step: bool = False  # whether the optimiser's step gives it, in `StepResult`
+    amount: bool = False  # whether it is never below 0, as every whole number
     cumulative: bool = False  # whether it counts from the run's beginning: finite, at least 0, never decreasing
 
 
@@ -89,10 +90,10 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="gradient_norm", type=float, metric="train/gradient_norm", label="gradient norm", of_step=True,
-            meaning="‖∇f‖ on the gradient batch",
+            amount=True, meaning="‖∇f‖ on the gradient batch",
         ),
         Column(
-            name="variance_l1", type=float, metric="train/variance_l1", of_step=True,
+            name="variance_l1", type=float, metric="train/variance_l1", of_step=True, amount=True,
             meaning="‖Var(∇fᵢ)‖₁ on the gradient batch, if the schedule needs it",
         ),
         Column(
@@ -100,10 +101,10 @@ COLUMNS: dict[str, Column] = {
             meaning="Var(∇fᵢᵀ∇f) on the gradient batch, if the schedule needs it",
         ),
         Column(
-            name="damping", type=float, metric="opt/damping", label="damping lambda", of_step=True,
+            name="damping", type=float, metric="opt/damping", label="damping lambda", of_step=True, amount=True,
             meaning="λ of this step's system",
         ),
-        Column(name="next_damping", type=float, of_step=True, meaning="λ of the next step's system"),
+        Column(name="next_damping", type=float, of_step=True, amount=True, meaning="λ of the next step's system"),
         Column(
             name="rho", type=float, metric="opt/rho", label="reduction ratio rho", of_step=True,
             meaning="reduction ratio; −∞ if the objective rose",
@@ -118,10 +119,12 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(name="stop_reason", type=str, of_step=True, meaning="the rule that ended the inner solve"),
         Column(
-            name="step_length", type=float, metric="opt/step_length", of_step=True,
+            name="step_length", type=float, metric="opt/step_length", of_step=True, amount=True,
             meaning="step length of the line search; 0 if no step was taken",
         ),
-        Column(name="step_norm", type=float, metric="opt/step_norm", of_step=True, meaning="‖step‖ as taken"),
+        Column(
+            name="step_norm", type=float, metric="opt/step_norm", of_step=True, amount=True, meaning="‖step‖ as taken",
+        ),
         Column(
             name="q", type=float, metric="opt/q", of_step=True,
             meaning="the quadratic model at the chosen iterate, damping included",

@@ -69,6 +69,7 @@ def check_trace(table: pa.Table, result: Mapping[str, Any], target: float) -> No
     if not len(table):
         raise StoreError("trace.parquet must have a row for the state before the first step, but has none.")
     _check_order(table)
+    _check_entries(table)
     last = table.slice(len(table) - 1).to_pylist()[0]
     for field, column in OF_LAST_ROW.items():
         if not _is_same(last[column], result.get(field)):
@@ -95,6 +96,19 @@ def _check_order(table: pa.Table) -> None:
             raise StoreError(f"trace.parquet must count {column.name} from 0 without ever decreasing, but does not.")
         if column.name == "iteration" and not (steps > 0).all():
             raise StoreError("trace.parquet must number its rows in order, but an iteration occurs twice.")
+
+
+def _check_entries(table: pa.Table) -> None:
+    """No amount is below 0, and the errors are finite before the last row: a run whose errors are not has ended."""
+    import numpy as np
+
+    for column in COLUMNS.values():
+        if (column.type is int or column.amount) and (table[column.name].drop_null().to_numpy() < 0).any():
+            raise StoreError(f"trace.parquet must have no {column.name} below 0, but has one.")
+    for name in ("test_error", "validation_error"):
+        before = table[name].slice(0, len(table) - 1)
+        if before.null_count or not np.isfinite(before.to_numpy()).all():
+            raise StoreError(f"trace.parquet must have a finite {name} in each row before the last, but has another.")
 
 
 def _check_reached(table: pa.Table, result: Mapping[str, Any], target: float) -> None:

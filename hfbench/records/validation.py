@@ -39,14 +39,14 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
 
 def check_record(key: str, files: Mapping[str, bytes]) -> None:
     """Raises StoreError unless the files, by name, are the record of the run with this key, which has ended."""
-    listed = _check_manifest(files)
+    _check_manifest(files)
     config = json_object(_held(files, "config.json"), "config.json")
     result = json_object(_held(files, "result.json"), "result.json")
     check_config(config)
     check_result(result, key, config)
     if result["outcome"] in COMPLETE:
         check_trace(read_trace(_held(files, "trace.parquet"), "trace.parquet"), result, config["target"])
-    if "examples.npz" in files and "examples.npz" not in listed:
+    if "examples.npz" in files:
         read_examples(files["examples.npz"], "examples.npz")
 
 
@@ -64,10 +64,10 @@ def _held(files: Mapping[str, bytes], name: str) -> bytes:
     return files[name]
 
 
-def _check_manifest(files: Mapping[str, bytes]) -> Mapping[str, Any]:
-    """The checksums that the manifest lists, by file; none where there is no manifest."""
+def _check_manifest(files: Mapping[str, bytes]) -> None:
+    """The files are those that the manifest lists, if there is one."""
     if MANIFEST not in files:
-        return {}
+        return
     listed = json_object(files[MANIFEST], MANIFEST).get("sha256")
     if not isinstance(listed, Mapping) or not {"config.json", "result.json"} <= listed.keys():
         raise StoreError(f"{MANIFEST} must list the sha256 of each file, but does not.")
@@ -76,7 +76,6 @@ def _check_manifest(files: Mapping[str, bytes]) -> Mapping[str, Any]:
             raise StoreError(f"{printable_line(name)} must be there, since {MANIFEST} lists it, but is not.")
         if hashlib.sha256(files[name]).hexdigest() != stated:
             raise StoreError(f"{name} must have the sha256 that {MANIFEST} lists, but has another.")
-    return listed
 
 
 # ---------------------------------------------------------------- configuration

@@ -17,6 +17,7 @@ from support.tiny_study import specs, tiny
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records.run_folder import Contents, RunFolder
+from hfbench.records.validation import MANIFEST, manifest_of
 
 
 @pytest.fixture
@@ -165,3 +166,49 @@ def test_a_result_that_is_no_json_is_said(tmp_path: Path) -> None:
         folder.result()
     assert not folder.is_complete()
     assert "result.json must be readable JSON" in folder.fault()
+
+
+IN_ITS_PLACE: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("name", ["config.json", "trace.parquet", "examples.npz", "manifest.json", "result.json"])
+@pytest.mark.parametrize("kind", IN_ITS_PLACE)
+def test_what_stands_in_the_place_of_a_file_is_told_and_set_aside(
+    tmp_path: Path, run: RunSpec, name: str, kind: str
+) -> None:
+    folder = record(run, tmp_path)
+    (folder.path / name).unlink()
+    IN_ITS_PLACE[kind](folder.path / name)
+    assert folder.fault() == f"runs/{folder.key}: {name} must be a file, but is none."
+    assert folder.sound_result() is None
+    finish_again(folder, run)
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link to nowhere", "a link to itself"])
+def test_what_stands_in_the_place_of_the_folder_is_told_and_set_aside(tmp_path: Path, run: RunSpec, kind: str) -> None:
+    folder = record(run, tmp_path)
+    shutil.rmtree(folder.path)
+    {"a file": Path.touch, **IN_ITS_PLACE}[kind](folder.path)
+    assert folder.fault() == f"runs/{folder.key} must be a folder, but is none."
+    finish_again(folder, run)
+
+
+def finish_again(folder: RunFolder, run: RunSpec) -> None:
+    folder.create(run.config())
+    finish(folder, run)
+    assert folder.fault(run.config()) == ""
+    assert [path.name for path in (folder.results / "set-aside").iterdir()] == [f"{folder.key}-1"]
+
+
+def test_pictures_that_fit_a_false_manifest_are_read_before_they_are_shown(tmp_path: Path, run: RunSpec) -> None:
+    folder = record(run, tmp_path)
+    files = {**folder.contents().files, "examples.npz": b""}
+    del files[MANIFEST]
+    (folder.path / "examples.npz").write_bytes(b"")
+    (folder.path / MANIFEST).write_bytes(manifest_of(files))
+    assert "examples.npz must be a readable file of arrays" in folder.fault()
