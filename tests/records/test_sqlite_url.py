@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from hfbench.errors import StoreError
 from hfbench.records.sqlite_url import sqlite_url
 
 AWKWARD = (
@@ -43,9 +42,3 @@ def test_the_file_is_where_it_is_said_to_be(tmp_path: Path, name: str) -> None:
         connection.execute(text("CREATE TABLE t (a)"))
     engine.dispose()
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [f"{name}/a.db"]
-
-
-def test_an_sqlalchemy_that_reads_no_escapes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sqlalchemy.engine.make_url", lambda url: make_url("sqlite:////elsewhere"))
-    with pytest.raises(StoreError, match="none of % "):
-        sqlite_url(Path("/what?/a.db"))
