@@ -58,8 +58,8 @@ def test_a_gradient_that_overflows_names_the_features() -> None:
     model = network(0)
     nn.init.zeros_(model[0].weight)  # the outputs are finite
     optimizer = hfbench.HessianFree(model, "least-squares", solver="cg", preconditioner="identity")
+    x, t = batch(3e38)
     with pytest.raises(NonFiniteError, match=r"gradient must be finite.*Features reach 3e\+38 in size\. Standardise"):
-        x, t = batch(3e38)
         optimizer.step(x, 1e3 * t)
 
 

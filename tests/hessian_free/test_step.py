@@ -333,10 +333,7 @@ def test_a_warm_start_that_overflows_is_dropped() -> None:
 @pytest.mark.parametrize("preconditioner", [*PRECONDITIONERS, "exact-diagonal", "kfac"])
 @pytest.mark.parametrize("size", [1.7e9, 1e14])
 def test_raw_features_overflow_no_norm(size: float, preconditioner: str, solver: str) -> None:
-    """Timestamps in float32: gradients, diagonals and residuals are finite where their squares are not.
-
-    CG's first product with an unpreconditioned gradient of 1e28 does overflow, and that is said.
-    """
+    """Timestamps in float32: gradients, diagonals and residuals are finite where their squares are not."""
     x, w = inputs_for(50, 3, 1, torch.float32), torch.tensor([[0.0, 0.3, -1.0]])
     t = x @ w.T + 1
     x[:, 0] = size * (1 + 0.01 * x[:, 0])
@@ -349,8 +346,5 @@ def test_raw_features_overflow_no_norm(size: float, preconditioner: str, solver:
         globalization={"initial_damping": 1.0},
     )
     results = [optimizer.step(x, t, evidence=("variance_l1",)) for _ in range(3)]
-    if size == 1e14 and (solver, preconditioner) == ("cg", "identity"):
-        assert results[0].stop_reason == "nonfinite"
-        return
     assert results[-1].objective_after < 1e-6 * results[0].objective_before
     assert all(math.isfinite(number) for number in (results[-1].gradient_norm, results[-1].variance_l1))
