@@ -52,7 +52,7 @@ def make_folder(path: Path) -> Path:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` on a temporary file in the same folder, then moves that file to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    with _writing(path.parent):
+    with _writing(path):
         try:
             write(temporary)
             os.replace(temporary, path)

@@ -49,11 +49,15 @@ class Lock(AbstractContextManager["Lock"]):
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from taken
         except OSError as error:
             if error.errno not in NO_LOCKS:  # there, better a study unguarded than none
-                raise StoreError(f"{path} must be writable, but: {error.strerror}.") from error
+                raise _unwritable(path, error) from error
 
     def sign(self, holder: dict[str, Any]) -> None:
         """Writes the holder's name into the file."""
-        self._path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        try:
+            self._path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
+        except OSError as error:
+            self._lock.release()
+            raise _unwritable(self._path, error) from error
 
     def __exit__(self, *of: object) -> None:
         self._lock.release()
@@ -79,6 +83,13 @@ def study_lock(results: Path, study: str, command: str) -> Lock:
 def store_lock(results: Path) -> Lock:
     """Lock for creating or migrating the MLflow store of a results folder; waits for it."""
     return Lock(results / FOLDER / "store", wait=True)
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} must be writable, but: {error.strerror or error}. Free the disk, or move the folder {FOLDER} away "
+        "while no command runs."
+    )
 
 
 def _holder(path: Path) -> str:

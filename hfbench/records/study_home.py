@@ -158,15 +158,17 @@ def _is_another(study: Study, home: Path, asked: _Asked) -> bool:
 
 
 def _asked(home: Path) -> _Asked | None:
-    found = read_json(home / ASKED)
-    if found is None:
-        return None
-    file, seeds = found.get("file"), found.get("seeds")
-    if not isinstance(file, str) or not _are_seeds(seeds):
+    try:
+        found = read_json(home / ASKED)
+        if found is None:
+            return None
+        file, seeds = found.get("file"), found.get("seeds")
+        if not isinstance(file, str) or not _are_seeds(seeds):
+            raise StoreError(f"{home / ASKED} must hold a file and seeds, but does not.")
+    except StoreError as error:
         raise StoreError(
-            f"{home / ASKED}: must hold a file and seeds, but holds {found!r}. Delete it to go on; that the study was "
-            "given more seeds than its file has is then forgotten."
-        )
+            f"{error} Move it away to go on; that the study was given more seeds than its file has is then forgotten."
+        ) from error
     return _Asked(file, tuple(seeds))
 
 

@@ -125,3 +125,15 @@ def test_the_file_of_a_lock_that_cannot_be_opened_is_said(tmp_path: Path) -> Non
     (tmp_path / FOLDER / "lock-store").mkdir(parents=True)
     with pytest.raises(StoreError, match="store must be writable, but: Is a directory"):
         store_lock(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to itself"])
+def test_a_lock_that_cannot_be_signed_is_said_and_freed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / FOLDER / "study-tiny"
+    path.parent.mkdir()
+    path.mkdir() if kind == "folder" else path.symlink_to(path.name)
+    with pytest.raises(StoreError, match=r"study-tiny must be writable, but: .* move the folder \.locks away"):
+        study_lock(tmp_path, "tiny", "hfbench run")
+    path.rmdir() if kind == "folder" else path.unlink()
+    with study_lock(tmp_path, "tiny", "hfbench run"):
+        assert path.is_file()
