@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from hfbench.errors import ConfigError, StoreError
 
 DEEPEST = 24  # levels of nesting in a JSON file; records have five
+HOST = re.sub(r"[^\w-]", "-", socket.gethostname())  # in the names of temporary files
 LONGEST = 200  # characters of a message that is not ours
 
 
@@ -50,9 +52,13 @@ def make_folder(path: Path) -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary file in the same folder, then moves that file to `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    """Calls `write` on a temporary file in the same folder, then moves that file to `path`.
+
+    What a killed process of this machine was writing in the folder goes.
+    """
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{time.monotonic_ns()}.hfbench")
     with _writing(path):
+        _remove_unfinished(path.parent)
         try:
             write(temporary)
             os.replace(temporary, path)
@@ -69,6 +75,16 @@ def copy_files(files: Iterable[Path], folder: Path) -> None:
     """Copies files into a folder, each whole or not at all."""
     for file in files:
         write_atomically(folder / file.name, partial(shutil.copyfile, file))
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes temporary files whose writers have ended; those of another machine may still be written."""
+    import psutil
+
+    for entry in os.listdir(folder):
+        named = re.fullmatch(rf"\..*\.{re.escape(HOST)}\.(\d+)\.\d+\.hfbench", entry)
+        if named and not psutil.pid_exists(int(named[1])):
+            (folder / entry).unlink(missing_ok=True)
 
 
 def json_bytes(values: Mapping[str, Any]) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,38 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_atomically(file, half)
     assert os.listdir(tmp_path) == ["a.json"]
     assert read_json(file) == {"old": 1}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hfbench.records.files import write_atomically
+
+def half(path):
+    path.write_text('{"new"')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_atomically(Path(sys.argv[1]), half)
+"""
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_file_in_the_folder(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "checkpoint.pt")], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    write_json(tmp_path / "result.json", {})
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_what_others_are_writing_stays(tmp_path: Path) -> None:
+    elsewhere = tmp_path / f".b.json.another.{2**22 + 1}.1.hfbench"
+    elsewhere.touch()
+
+    def slowly(path: Path) -> None:
+        path.write_text("{}")
+        write_json(tmp_path / "b.json", {})
+
+    write_atomically(tmp_path / "a.json", slowly)
+    assert sorted(os.listdir(tmp_path)) == [elsewhere.name, "a.json", "b.json"]
 
 
 def test_numbers_json_cannot_hold_become_null(tmp_path: Path) -> None:
