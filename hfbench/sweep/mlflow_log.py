@@ -65,14 +65,15 @@ class TrialLogger:
 def logged(
     study: Study, tasks: Sequence[TuningTask], place: StudyHome, results: Path, console: Console
 ) -> Iterator[TrialLogger]:
-    """The logger of a sweep, whose run in MLflow is KILLED if the block is interrupted."""
+    """The logger of a sweep, whose run in MLflow is KILLED if the block is interrupted, FAILED if it raises."""
     log = TrialLogger(study, tasks, place, results, console)
     try:
         yield log
-    except KeyboardInterrupt:
-        log.say("Interrupted")
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        log.say("Interrupted" if interrupted else "Ended by an error")
         with suppress(Exception):  # likewise
-            log.tracker.close("KILLED")
+            log.tracker.close("KILLED" if interrupted else "FAILED")
         raise
 
 

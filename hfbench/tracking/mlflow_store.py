@@ -76,6 +76,8 @@ class Tracker:
             self.client = self._client()
             self.experiment = self._experiment()
             self.refresh()
+            if self.own and self.client.get_run(self.parent).info.status == "RUNNING":
+                self.close("KILLED")  # whoever began it was killed, or the study's lock would be taken
             if speaks:
                 named = {name: name if name == "question" else f"{SETTINGS}{name}" for name in settings}
                 self._set_tags({tag: settings[name] for name, tag in named.items()}, (SETTINGS,))

@@ -50,7 +50,8 @@ class StudyInMlflow:
         found = self.search(asked)
         if not found:
             tags = {PARENT: self.by, "study": self.study, "mlflow.source.name": self.by}
-            self.client.create_run(self.experiment, tags=tags, run_name=self.study)
+            made = self.client.create_run(self.experiment, tags=tags, run_name=self.study)
+            self.client.update_run(made.info.run_id, "SCHEDULED")  # until `Tracker.begin`
             found = self.search(asked)
         if self.shared and max(run.info.start_time for run in found) > 1000 * (time.time() - SETTLE):
             time.sleep(SETTLE)

@@ -23,7 +23,7 @@ TESTED_IN = {
     "statistics/test_calibration.py": ["statistics/simulation"],
     "statistics/test_seed_advice.py": ["statistics/families"],
     "commands/test_sweep.py": [
-        *("sweep/conclusion", "sweep/console_tables", "sweep/mlflow_log", "sweep/report"),
+        *("sweep/conclusion", "sweep/console_tables", "sweep/report"),
     ],
     "report/test_conclusion.py": [
         *("report/finding_tables", "report/reproduction", "report/study_report", "statistics/findings"),

@@ -303,6 +303,20 @@ def test_a_child_that_does_not_end_is_killed_and_replaced(results: Path) -> None
     assert not Tracker(results, "tiny").log_row(KEY, PARAMS, row)
 
 
+def test_a_study_is_under_way_from_its_beginning_to_its_end_alone(results: Path) -> None:
+    def status(tracker: Tracker) -> str:
+        return str(tracker.client.get_run(tracker.parent).info.status)
+
+    first = Tracker(results, "tiny")
+    assert status(first) == "SCHEDULED"
+    first.begin()
+    assert status(first) == "RUNNING"
+    again = Tracker(results, "tiny")  # by a command that is given after a kill
+    assert status(again) == "KILLED"
+    again.log_study("note", {}, {})
+    assert status(Tracker(results, "tiny")) == "FINISHED"
+
+
 def test_a_live_run_that_fails_says_so(results: Path) -> None:
     tracker, folder = Tracker(results, "tiny"), RunFolder(results, KEY)
     tracker.log_row(folder.key, PARAMS, {"iteration": 1, "seconds": 0.1, "test_error": 9.0})
