@@ -7,18 +7,21 @@ recorded of it, is made in a folder of the worker's own, and the folder comes ba
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from typing import Any, ClassVar, Protocol
 
 from hfbench.errors import ConfigError
+from hfbench.interrupts import signals_deferred
 
 IDLE = 300.0  # seconds after which a process without a run ends
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -115,8 +118,7 @@ class Dask:
         self.jobs, self.local = jobs, None
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # a checkpoint may be some megabytes
         if address is None:
-            env = dict.fromkeys(THREADS, "1")
-            self.local = self.distributed.LocalCluster(jobs, threads_per_worker=1, dashboard_address=None, env=env)
+            self.local = _local_cluster(self.distributed, jobs)
         try:
             self.client = self.distributed.Client(self.local or address, timeout=ANSWER, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -147,6 +149,26 @@ class Dask:
         self.client.close()
         if self.local is not None:
             self.local.close()
+
+
+def _local_cluster(distributed: Any, jobs: int | None) -> Any:
+    """A cluster of processes that never see signals; at its end it warns of nothing that it stops."""
+    resource_tracker.ensure_running()  # as for `Loky`
+    with signals_deferred():
+        return distributed.LocalCluster(
+            jobs,
+            threads_per_worker=1,
+            dashboard_address=None,
+            env=dict.fromkeys(THREADS, "1"),
+            silence_logs=logging.ERROR,
+        )
+
+
+def folder_of_worker() -> str | None:
+    """The folder that Dask removes when it has to kill this worker; None in a process that is no worker of Dask."""
+    with suppress(ImportError, ValueError):
+        return str(import_module("distributed").get_worker().local_directory)
+    return None
 
 
 def _unwatched(plugin: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hfbench.config.run_spec import RunSpec
+from hfbench.execution.backends import folder_of_worker
 from hfbench.execution.part_shipping import AddedPart, SentPart
 from hfbench.parts import plugin_errors, registry
 from hfbench.records.results_folder import ResultsFolder
@@ -49,7 +50,7 @@ def _job_away(
     shorter: str,
 ) -> tuple[dict[str, Any], Contents]:
     """A run on another machine, in a folder of its own, begun with what is recorded of it and of the runs it needs."""
-    with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-") as folder:
+    with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-", dir=folder_of_worker()) as folder:
         there = ResultsFolder(Path(folder), setting.study, setting.data, setting.checkpoint_every)
         for run, contents in known.items():
             there.folder(run).put(contents)

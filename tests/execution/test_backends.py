@@ -333,3 +333,39 @@ assert future.result() >= set(SIGNALS), future.result()
 def test_the_first_worker_of_a_process_never_sees_signals() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST_WORKER], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# A call that is under way when its cluster is stopped; says what was wrong.
+STOPPED_CLUSTER = """
+import os, signal, tempfile, time
+from pathlib import Path
+from hfbench.execution.backends import engine_of, folder_of_worker
+from hfbench.interrupts import SIGNALS
+
+def hold():
+    with tempfile.TemporaryDirectory(prefix="hfbench-run-", dir=folder_of_worker()):
+        time.sleep(60)
+
+def left():
+    return list(Path(os.environ["TMPDIR"]).rglob("hfbench-run-*"))
+
+if __name__ == "__main__":
+    engine = engine_of("dask", None, 1)
+    assert engine.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() >= set(SIGNALS)
+    engine.submit(hold)
+    while not left():
+        time.sleep(0.1)
+    engine.stop()
+    engine.close()
+    assert not left(), left()
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_local_cluster_see_no_signals_and_leave_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    program = tmp_path / "program.py"
+    program.write_text(STOPPED_CLUSTER)
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, str(program)], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
