@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
-from torch.func import functional_call, jvp
+from torch.func import jvp
 
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import Capture
 from hfbench.curvature.model_checks import outputs_of
-from hfbench.curvature.weights_by_name import Weights, leaves_of
+from hfbench.curvature.watched_tensors import is_change_in_place
+from hfbench.curvature.weights_by_name import Weights, leaves_of, outputs_with
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
@@ -49,7 +50,13 @@ class AutogradTape:
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
         weights = list(self.parameters.values())
-        return Vector(grad(self.z, weights, u, retain_graph=True, allow_unused=True, materialize_grads=True))
+        blocks = grad(self.z, weights, u, retain_graph=True, allow_unused=True, materialize_grads=True)
+        if sparse := [name for name, b in zip(self.parameters, blocks, strict=True) if b.layout != torch.strided]:
+            raise ConfigError(
+                f"the gradient of {', '.join(map(repr, sparse))} is sparse, but vectors are dense: take sparse=False "
+                "in functional.embedding."
+            )
+        return Vector(blocks)
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
@@ -58,7 +65,9 @@ class AutogradTape:
                 return self._transposed_transpose(v)
             except torch.OutOfMemoryError:  # a RuntimeError too, but forward mode is no cure
                 raise
-            except RuntimeError:  # an operation without a second derivative: fused recurrent or attention kernels
+            except RuntimeError as error:  # an operation without a second derivative: fused kernels
+                if is_change_in_place(error):
+                    raise
                 self.forward_mode = True
         return self._forward_mode(v)
 
@@ -103,8 +112,7 @@ class AutogradTape:
 
     def _outputs(self, weights: Weights, inputs: Tensor) -> Tensor:
         """The model's outputs with these weights."""
-        z: Tensor = functional_call(self.model, {**self.fixed, **weights}, (inputs,))
-        return z
+        return outputs_with(self.model, {**self.fixed, **weights}, inputs)
 
 
 class CastGraph(AutogradTape):

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.linearisation import Linearisation, check_chunk
 from hfbench.curvature.loss import check_loss
-from hfbench.curvature.model_checks import check_batch, check_layers, check_model, trainable
-from hfbench.curvature.weights_by_name import check_reached_by_name, few_of
+from hfbench.curvature.model_checks import check_batch, check_context, check_layers, check_model, trainable
+from hfbench.curvature.model_trial import try_out
+from hfbench.curvature.weights_by_name import check_reached_by_name, weights_changed
 from hfbench.errors import ConfigError
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import plan_of, resident_bytes
@@ -45,27 +46,30 @@ def linearize(
     """
     check_model(model)
     check_layers(model, trainable(model))
+    first = next(iter(trainable(model).values()))
+    check_context(first.device)
+    check_batch(inputs, targets, first)
     loss, chunk = check_loss(loss), check_chunk(chunk)
     settings: dict[str, Any] = {"layout": layout, "precision": precision}
     if (limit := bytes_of(max_bytes)) is not None:
-        check_batch(inputs, targets)
         held = resident_bytes(model, (inputs, targets))
         chunk = plan_of(partial(_use, model, loss, settings), inputs, targets, held, chunk, limit).chunk
+    _try_out(model, loss, inputs, targets)
     at = Linearisation(model, loss, inputs, targets, chunk=chunk, **settings)
     _ = at.loss_at  # checks the targets
-    with twice_differentiable(model):
-        at.rewritten = _try_weights(model, at.inputs) or at.rewritten
     return at
 
 
-def _try_weights(model: nn.Module, inputs: Tensor) -> list[str]:
-    """As `check_reached_by_name`, on a few cases if the model can take so few."""
+def _try_out(model: nn.Module, loss: str, inputs: Tensor, targets: Tensor) -> None:
+    """As `try_out`, for a model that may take batches of one size only: then its weights alone are tried."""
     try:
-        return check_reached_by_name(model, few_of(inputs))
+        try_out(model, loss, inputs, targets)
     except (ConfigError, torch.OutOfMemoryError):
         raise
-    except Exception:  # it takes batches of one size only
-        return check_reached_by_name(model, inputs)
+    except Exception:
+        with twice_differentiable(model):
+            if names := check_reached_by_name(model, inputs.detach().clone()):
+                raise ConfigError(weights_changed(names)) from None
 
 
 def _use(

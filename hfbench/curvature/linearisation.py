@@ -18,12 +18,11 @@ products. Outputs, loss, gradient and second moments always have the weights' dt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.double_backward import twice_differentiable
@@ -34,9 +33,10 @@ from hfbench.curvature.model_checks import check_batch, outputs_of
 from hfbench.curvature.pass_units import units_of
 from hfbench.curvature.second_moments import squared_norms, squared_sums
 from hfbench.curvature.tape import Tape, record_tape
-from hfbench.curvature.watched_tensors import Watched, not_trained
+from hfbench.curvature.watched_tensors import Watched, changes_explained
 from hfbench.curvature.weights_by_name import (
     checksums,
+    outputs_with,
     own_weights,
     weights_changed,
 )
@@ -91,9 +91,9 @@ class Linearisation:
         self.ledger.units = units_of(model, self.inputs)
         self.product_mode = "transpose"
         self.rewritten: list[str] | None = None  # weights that a forward pass changed, once there was one
+        self.watched = Watched({"the inputs": inputs, "the targets": targets}, model)
         if not self.casts:  # else it may not be needed
             _ = self.kept
-        self.watched = Watched({"the inputs": inputs, "the targets": targets, **not_trained(model)})
 
     # ------------------------------------------------------------ the pieces everything is made of
 
@@ -136,6 +136,7 @@ class Linearisation:
             raise ConfigError(weights_changed(self.rewritten))
 
     def _record(self, one: slice, cast: bool = False) -> Tape:
+        self.watched.check()
         self.ledger.count("forward", one.stop - one.start)
         inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
         first = self.rewritten is None and not cast
@@ -168,7 +169,7 @@ class Linearisation:
         self.ledger.count("forward", self.here)
         with torch.no_grad(), twice_differentiable(self.model):
             return self._joined(
-                outputs_of(lambda x: functional_call(self.model, self.weights, (x,)), self.inputs[part], self.blocks)
+                outputs_of(lambda x: outputs_with(self.model, self.weights, x), self.inputs[part], self.blocks)
                 for part in case_slices(self.here, self.chunk)
             )
 
@@ -320,8 +321,10 @@ class Linearisation:
     def _blocks_of(self, v: Sequence[Tensor]) -> Vector:
         return self.layout.unpack(as_vector(v, self._like))
 
-    def _arithmetic(self) -> AbstractContextManager[None]:
-        return arithmetic(self.precision, self.inputs.device)
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        with arithmetic(self.precision, self.inputs.device), changes_explained():
+            yield
 
     def _product(self, graph: Tape, at: LossAt, blocks: Vector) -> Vector:
         """The chunk's part of G v."""

@@ -2,7 +2,7 @@
 
 The Gauss-Newton matrix, the reduction ratio and the line search all assume that f(w) is a function of the weights and
 a mean over cases. Noise in the forward pass, batch statistics and hooks that change gradients violate this silently, so
-they raise errors. This module checks what the model itself shows; `hfbench.hessian_free.model_guard` checks what shows
+they raise errors. This module checks what the model itself shows; `hfbench.curvature.model_trial` checks what shows
 only when the model runs.
 """
 
@@ -297,13 +297,13 @@ def check_context(device: torch.device) -> None:
     """Raises ConfigError inside inference_mode or autocast, where derivatives are missing or rounded to half."""
     if torch.is_inference_mode_enabled():
         raise ConfigError(
-            "a step cannot be taken inside torch.inference_mode, which records no derivatives: leave it, or use "
-            "torch.no_grad, which a step overrules."
+            "a step or a linearisation cannot be made inside torch.inference_mode, which records no derivatives: leave "
+            "it, or use torch.no_grad, which they overrule."
         )
     if torch.is_autocast_enabled(device.type):
         raise ConfigError(
-            f"a step cannot be taken inside torch.autocast({device.type!r}): curvature in half precision loses the "
-            "digits that a step is solved for. Call step outside of it; evaluation may stay inside."
+            f"a step or a linearisation cannot be made inside torch.autocast({device.type!r}): curvature in half "
+            "precision loses the digits that a step is solved for. Call it outside of it; evaluation may stay inside."
         )
 
 

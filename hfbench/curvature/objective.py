@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from hfbench.curvature.linearisation import check_chunk
 from hfbench.curvature.loss import check_loss, check_targets, mean_loss
 from hfbench.curvature.model_checks import check_batch, outputs_of, trainable
 from hfbench.curvature.weight_decay import decay_penalty
+from hfbench.curvature.weights_by_name import outputs_with
 from hfbench.errors import ConfigError
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.memory.allocations import case_slices
@@ -67,5 +67,5 @@ def _by_name(model: nn.Module, weights: Mapping[str, Tensor] | None) -> dict[str
 
 
 def _sum_of_losses(model: nn.Module, named: dict[str, Tensor], loss: str, inputs: Tensor, targets: Tensor) -> float:
-    z = outputs_of(lambda x: functional_call(model, named, (x,)), inputs, list(named.values()))
+    z = outputs_of(lambda x: outputs_with(model, named, x), inputs, list(named.values()))
     return mean_loss(z, check_targets(loss, z, targets), loss) * len(inputs)

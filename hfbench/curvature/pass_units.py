@@ -117,6 +117,8 @@ def _operations(act: Callable[[], object]) -> int | None:
     with _Operations() as counted:
         try:
             act()
+        except torch.OutOfMemoryError:
+            raise
         except Exception:
             return None
     return int(counted.total)

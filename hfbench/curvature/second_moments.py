@@ -12,17 +12,18 @@ if an operation cannot be batched (recurrent layers, hand-written functions), wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import LayerIO, LayerIOSource
 from hfbench.curvature.model_checks import trainable
-from hfbench.curvature.weights_by_name import Weights, leaves_of
+from hfbench.curvature.weights_by_name import Weights, leaves_of, outputs_with
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import case_slices
 
@@ -93,7 +94,7 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: 
     weights = dict(weights)
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
-        pullback = vjp(lambda w: _alone(lambda some: functional_call(model, w, (some,)), x, u_i.shape), weights)[1]
+        pullback = vjp(lambda w: _alone(lambda some: outputs_with(model, w, some), x, u_i.shape), weights)[1]
         return list(pullback(u_i)[0].values())
 
     size = max(1, PER_CASE_ENTRIES // sum(w.numel() for w in weights.values()))
@@ -116,14 +117,9 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: 
 def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights) -> list[Tensor]:
     """J_iᵀu_i for every case, stacked, from a graph per case."""
     rows, leaves = [], leaves_of(weights)
-
-    def outputs(some: Tensor) -> Tensor:
-        z: Tensor = functional_call(model, leaves, (some,))
-        return z
-
     for x, u_i in zip(inputs, u, strict=True):
         with torch.enable_grad():
-            z = _alone(outputs, x, u_i.shape, (IndexError, RuntimeError))
+            z = _alone(partial(outputs_with, model, leaves), x, u_i.shape, (IndexError, RuntimeError))
         rows.append(grad(z, list(leaves.values()), u_i, allow_unused=True, materialize_grads=True))
     return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]
 

@@ -1,7 +1,7 @@
 """Weights given to a model by name, and the check that it reaches its parameters in no other way.
 
 A step evaluates the model at other weights than its own, and a linearisation keeps the weights of its point. Both give
-copies to the model by name (`torch.func.functional_call`), so that its parameters stay as they are. This is right only
+copies to the model by name (`outputs_with`), so that its parameters stay as they are. This is right only
 if `forward` reads its parameters by name when it runs, and no two parameters share memory.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
-from torch.func import functional_call
 
 from hfbench.curvature.model_checks import outputs_of, trainable
 from hfbench.errors import ConfigError
@@ -29,6 +29,38 @@ Weights = Mapping[str, Tensor]
 def own_weights(model: nn.Module) -> dict[str, Tensor]:
     """Copies of the trained parameters, by name."""
     return {name: p.detach().clone() for name, p in trainable(model).items()}
+
+
+def outputs_with(model: nn.Module, tensors: Weights, inputs: Tensor) -> Tensor:
+    """model(inputs) with these tensors in place of its parameters and buffers of these names, wherever they are tied.
+
+    A module may stand at several places and a parameter in several modules. They are put back afterwards, which
+    `torch.func.functional_call` does not do for a module at two places. Raises ConfigError if forward replaces them.
+    """
+    own = [*model.named_parameters(), *model.named_buffers()]
+    given = {id(tensor): tensors[name] for name, tensor in own if name in tensors}
+    places: list[tuple[dict[str, Any], str, Tensor]] = [
+        (members, name, tensor)
+        for module in model.modules()
+        for members in (module._parameters, module._buffers)
+        for name, tensor in members.items()
+        if tensor is not None and id(tensor) in given
+    ]
+    try:
+        for members, name, tensor in places:
+            members[name] = given[id(tensor)]
+        z: Tensor = model(inputs)
+        rebound = [name for members, name, tensor in places if members.get(name) is not given[id(tensor)]]
+    finally:
+        for members, name, tensor in places:
+            members[name] = tensor
+    if rebound:
+        raise ConfigError(
+            f"the forward pass must not change the model, but it put others in the place of {', '.join(rebound)}: each "
+            "pass would then be that of another model. Compute them out of place, and keep statistics outside of "
+            "forward."
+        )
+    return z
 
 
 def few_of(x: Tensor) -> Tensor:
@@ -154,7 +186,7 @@ def _shifted(trained: Weights) -> dict[str, Tensor]:
 def _outputs(model: nn.Module, weights: Weights, x: Tensor) -> Tensor:
     """The outputs at these weights, from copies of the buffers."""
     named = {name: buffer.clone() for name, buffer in model.named_buffers()} | dict(weights)
-    return outputs_of(lambda inputs: functional_call(model, named, (inputs,)), x, list(trainable(model).values()))
+    return outputs_of(lambda inputs: outputs_with(model, named, inputs), x, list(trainable(model).values()))
 
 
 def _held(z: Tensor, trained: Weights) -> list[str]:

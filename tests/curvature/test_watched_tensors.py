@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -112,3 +113,106 @@ def test_frozen_weights_and_buffers_that_change_are_named() -> None:
             tensor.add_(1.0)
         with pytest.raises(ConfigError, match=f"entries of {name} must not change"):
             at.jvp(at.parameters)
+
+
+class Fixed(nn.Module):
+    """A frozen layer, a buffer and a mask that is a plain attribute, between inputs and the trained layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 5).requires_grad_(False), nn.Linear(5, 3)
+        self.register_buffer("scale", torch.ones(5))
+        self.to(DTYPE)
+        self.mask = torch.ones(5, dtype=DTYPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.first(x)) * self.scale * self.mask.to(x.dtype))
+
+
+def assigned(model: Fixed) -> None:
+    model.first.weight.data = model.first.weight.data * 2
+
+
+def scaled(model: Fixed) -> None:
+    model.scale = model.scale * 2
+
+
+def loaded(model: Fixed) -> None:
+    model.load_state_dict({name: 2 * value for name, value in model.state_dict().items()}, assign=True)
+
+
+def masked(model: Fixed) -> None:
+    model.mask.mul_(2)
+
+
+def replaced(model: Fixed) -> None:
+    model.last.weight = nn.Parameter(torch.zeros(3, 5, dtype=DTYPE))
+
+
+def cast(model: Fixed) -> None:
+    model.float()
+
+
+def frozen(model: Fixed) -> None:
+    model.requires_grad_(False)
+
+
+def another_layer(model: Fixed) -> None:
+    model.first = nn.Linear(4, 5).to(DTYPE).requires_grad_(False)
+
+
+def in_training(model: Fixed) -> None:
+    model.eval()
+
+
+@pytest.mark.parametrize("settings", [{}, {"chunk": 4}, {"precision": "float32"}])
+@pytest.mark.parametrize(
+    "change", [assigned, scaled, loaded, masked, replaced, cast, frozen, another_layer, in_training]
+)
+def test_it_answers_as_it_was_or_says_what_changed(
+    change: Callable[[Fixed], None], settings: dict[str, int | str]
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, t = (torch.randn(9, width, generator=generator, dtype=DTYPE) for width in (4, 3))
+    asked = {
+        "jvp": lambda at: at.jvp(at.parameters),
+        "gradient": lambda at: flat(at.gradient),
+        "products": lambda at: flat(at.gauss_newton(at.parameters)),
+        "variance": lambda at: torch.tensor(at.variance_l1),
+    }
+    for ask in asked.values():
+        model = Fixed()
+        before = ask(hfbench.linearize(model, "least-squares", x, t, **settings))
+        at = hfbench.linearize(model, "least-squares", x, t, **settings)
+        at.jvp(at.parameters)
+        change(model)
+        now = answer(partial(ask, at))
+        assert "linearised" in now if isinstance(now, str) else torch.equal(now, before)
+
+
+def answer(ask: Callable[[], Tensor]) -> Tensor | str:
+    """What is asked for, or the message that refuses it."""
+    try:
+        return ask()
+    except ConfigError as error:
+        return str(error)
+
+
+def test_a_tensor_in_a_list_that_changes_is_no_missing_derivative() -> None:
+    """PyTorch's error of a tensor changed in place must not turn J v to forward mode, at the new tensor."""
+
+    class Listed(Fixed):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.last(self.first(x))) * self.masks[0]
+
+    model = Listed()
+    model.masks = [torch.ones(3, dtype=DTYPE)]
+    x, t = torch.ones(6, 4, dtype=DTYPE), torch.ones(6, 3, dtype=DTYPE)
+    at = hfbench.linearize(model, "least-squares", x, t)
+    at.jvp(at.parameters)
+    model.masks[0].mul_(3)
+    for ask in (lambda: at.vjp(t), lambda: at.gauss_newton(at.parameters)):
+        with pytest.raises(ConfigError, match="a tensor of it was changed in place"):
+            ask()
+    assert at.product_mode == "transpose"

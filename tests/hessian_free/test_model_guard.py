@@ -15,6 +15,8 @@ from torch.nn.utils import parametrizations
 
 import hfbench.hessian_free.model_guard
 from hfbench import HessianFree
+from hfbench.curvature.linearisation import Linearisation
+from hfbench.curvature.model_trial import check_products
 from hfbench.errors import ConfigError, NonFiniteError
 
 DTYPE = torch.float64
@@ -67,7 +69,7 @@ FAULTS: dict[str, tuple[Callable[[With, Tensor], Tensor], str]] = {
     "memory": (remembering, "keep no state between passes"),
     "seldom": (seldom, "draws random numbers"),
     "counter": (counted, "changed the buffers calls"),
-    "counter anew": (counted_anew, "changed the buffers calls"),
+    "counter anew": (counted_anew, "put others in the place of calls"),
     "centred": (lambda m, a: a - a.mean(0), "must not depend on the other cases"),
     "scaled": (lambda m, a: a / a.norm(), "must not depend on the other cases"),
     "running sum": (lambda m, a: a.cumsum(0), "must not depend on the other cases"),
@@ -175,6 +177,68 @@ def test_a_model_whose_outputs_do_not_move() -> None:
     assert HessianFree(model, LOSS).step(x, t).step_length > 0
 
 
+@pytest.mark.parametrize("which", FAULTS)
+def test_linearize_refuses_them_too(which: str) -> None:
+    inside, message = FAULTS[which]
+    x, t = batch()
+    with pytest.raises(ConfigError, match=message):
+        hfbench.linearize(With(inside), LOSS, x, t)
+
+
+def test_memory_shared_after_the_first_step_is_seen() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2)).to(DTYPE)
+    x, t = batch()
+    optimizer = HessianFree(model, LOSS)
+    optimizer.step(x, t)
+    model[2].weight.data = model[0].weight.data
+    with pytest.raises(ConfigError, match=r"'0\.weight' and '2\.weight' must not share memory"):
+        optimizer.step(x, t)
+
+
+@pytest.mark.parametrize("act", ["step", "linearize"])
+def test_a_first_layer_that_writes_into_the_inputs_is_refused_and_they_stay(act: str) -> None:
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).to(DTYPE)
+    x, t = batch()
+    before = x.clone()
+    with pytest.raises(ConfigError, match="must not change its inputs"):
+        HessianFree(model, LOSS).step(x, t) if act == "step" else hfbench.linearize(model, LOSS, x, t)
+    assert torch.equal(x, before)
+
+
+class MadeLate(nn.Module):
+    """A second layer that is constructed in the first forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 3, dtype=DTYPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "second"):
+            self.second = nn.Linear(3, 2, dtype=DTYPE)
+        return self.second(self.first(x))
+
+
+class SparseWords(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.last = nn.Parameter(torch.randn(7, 4, dtype=DTYPE)), nn.Linear(4, 2, dtype=DTYPE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(functional.embedding(x, self.words, sparse=True).mean(1))
+
+
+@pytest.mark.parametrize("act", ["step", "linearize"])
+def test_late_parameters_and_sparse_gradients_are_named(act: str) -> None:
+    x, t = batch()
+    words = torch.randint(0, 7, (12, 3), generator=torch.Generator().manual_seed(0))
+    for model, inputs, message in (
+        (MadeLate(), x, r"must be there before its first forward pass, but that made 'second\."),
+        (SparseWords(), words, "the gradient of 'words' is sparse"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            HessianFree(model, LOSS).step(inputs, t) if act == "step" else hfbench.linearize(model, LOSS, inputs, t)
+
+
 def test_saturated_units_raise_no_alarm() -> None:
     """Derivatives near the smallest numbers of single precision."""
     model, x = network((4, 3, 2), 0, torch.float32), inputs_for(12, 4, 1, torch.float32)
@@ -182,9 +246,9 @@ def test_saturated_units_raise_no_alarm() -> None:
         model[2].weight.mul_(1e-30)
         model[2].bias.requires_grad_(False)
         model[2].weight.requires_grad_(False)
-    at = hfbench.hessian_free.model_guard.Linearisation(model, LOSS, x, torch.zeros(12, 2))
+    at = Linearisation(model, LOSS, x, torch.zeros(12, 2))
     assert 0 < float(at.jvp([torch.ones_like(p) for p in at.blocks]).abs().max()) < 1e-25
-    hfbench.hessian_free.model_guard.check_products(at)
+    check_products(at)
 
 
 def test_it_is_tried_once_and_again_when_modes_change(monkeypatch: pytest.MonkeyPatch) -> None:
