@@ -27,3 +27,7 @@ class StoreError(HfbenchError, OSError):
 
 class NonFiniteError(HfbenchError, ArithmeticError):
     """The model's outputs, loss or gradient are not finite at the current weights."""
+
+
+class SharedStateError(HfbenchError, RuntimeError):
+    """A part has changed what all runs of a process share."""

@@ -117,6 +117,11 @@ def raise_if_interrupted() -> None:
         raise _interrupt()
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether a signal raised that, and not a part that raises KeyboardInterrupt itself."""
+    return isinstance(error, KeyboardInterrupt) and _is_main_thread() and bool(_signals.came or not _signals.kept)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """A kept signal raises at once in the block, at its end if something in the block dropped it.

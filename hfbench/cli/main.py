@@ -133,8 +133,8 @@ def run(
     seeds: Seeds = None,
     jobs: Jobs = None,
     backend: Annotated[
-        str, typer.Option(help="Where runs are made: loky (this machine) or dask (a cluster).")
-    ] = "loky",
+        str, typer.Option(help="Where runs are made: processes (of this machine) or dask (a cluster).")
+    ] = "processes",
     cluster: Annotated[
         str | None,
         typer.Option(help="Address of a running Dask cluster; by default hfbench starts one on this machine."),
@@ -166,17 +166,15 @@ def run(
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
     if plan:
-        if part is not None or (backend, cluster) != ("loky", None):
+        if part is not None or (backend, cluster) != ("processes", None):
             raise ConfigError("--plan: predicts the whole study on this machine; leave --shard and --backend out.")
         raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Screen()))
-    if (backend, cluster) != ("loky", None):
-        if part is not None:
-            raise ConfigError("--shard: is for jobs without a cluster; leave it out with --backend and --cluster.")
-        with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
+    if part is not None and (backend, cluster) != ("processes", None):
+        raise ConfigError("--shard: is for jobs without a cluster; leave it out with --backend and --cluster.")
+    with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
+        if part is None:
             raise typer.Exit(run_study(checked, results, engine.capacity, data, Screen(), chosen, engine=engine))
-    if part is None:
-        raise typer.Exit(run_study(checked, results, jobs_of(jobs), data, Screen(), chosen))
-    raise typer.Exit(run_shard(checked, part, results, jobs_of(jobs), data, Screen(), chosen))
+        raise typer.Exit(run_shard(checked, part, results, engine.capacity, data, Screen(), chosen, engine=engine))
 
 
 @app.command("import")
@@ -220,11 +218,13 @@ def sweep(
 ) -> None:
     """Tune a method: search its settings, re-test the best, freeze one, and compare it on fresh seeds."""
     from hfbench.commands.sweep import sweep_study
+    from hfbench.execution.processes import Processes
     from hfbench.execution.screen import Screen
 
     checked = study_of(study, seeds, None, set_, plugin)
     chosen = as_typed(seeds, None, set_, plugin)
-    raise typer.Exit(sweep_study(checked, results, jobs_of(jobs), data, Screen(), storage, chosen))
+    with closing(Processes(jobs_of(jobs))) as engine:
+        raise typer.Exit(sweep_study(checked, results, engine.capacity, data, Screen(), storage, chosen, engine=engine))
 
 
 @app.command()

@@ -69,6 +69,8 @@ def run_study(
             missing = missing_of(specs, results)
             if jobs > 1 or engine is not None:
                 added_parts(missing.values())
+            if missing and engine is not None:
+                engine.prepare()
             # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
             preflight([spec for spec in missing.values() if engine is None or is_here(spec.device)], data)
             prepare(results)

@@ -19,6 +19,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
+from hfbench.execution.backends import Engine
 from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import run_all
@@ -72,6 +73,7 @@ def run_shard(
     console: Console,
     options: Sequence[str] = (),
     checkpoint_every: float = CHECKPOINT_EVERY,
+    engine: Engine | None = None,
 ) -> int:
     """Makes the shard's runs that are not recorded yet. Returns as `hfbench.commands.run.run_study` does.
 
@@ -83,7 +85,7 @@ def run_shard(
             specs = {spec.key(): spec for spec in runs_of(study, data)}
             mine = shard.of(specs)
             missing = missing_of(mine, results)
-            if jobs > 1:
+            if jobs > 1 or engine is not None:
                 added_parts(missing.values())
             preflight(missing.values(), data)
             prepare(results)
@@ -95,7 +97,7 @@ def run_shard(
                 console.print(escape(said), highlight=False, soft_wrap=True)
                 for line in set_aside(missing, results):
                     console.print(escape(line), highlight=False, soft_wrap=True)
-                failed = _run_and_count_failures(missing, len(mine), setting, jobs, console)
+                failed = _run_and_count_failures(missing, len(mine), setting, jobs, engine, console)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)
         console.print(escape(_gathering(study, results, options)), highlight=False, soft_wrap=True)
@@ -103,11 +105,16 @@ def run_shard(
 
 
 def _run_and_count_failures(
-    missing: Mapping[str, RunSpec], total: int, setting: ResultsFolder, jobs: int, console: Console
+    missing: Mapping[str, RunSpec],
+    total: int,
+    setting: ResultsFolder,
+    jobs: int,
+    engine: Engine | None,
+    console: Console,
 ) -> int:
     failed = 0
     with progress(console, setting.results, missing, total - len(missing), total) as bars:
-        for result in run_all(missing, setting, jobs):
+        for result in run_all(missing, setting, jobs, engine):
             failed += result["outcome"] == "failed"
             bars.ended(result)
             raise_if_interrupted()

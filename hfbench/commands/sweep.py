@@ -18,6 +18,7 @@ from hfbench.config.sweep import Sweep, check_disjoint
 from hfbench.config.to_toml import toml
 from hfbench.config.variant import seeds_remark
 from hfbench.errors import ConfigError
+from hfbench.execution.backends import Engine
 from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import Pool
@@ -47,13 +48,14 @@ def sweep_study(
     console: Console,
     storage: str | None = None,
     options: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> int:
     """Runs the missing trials, re-tests the best, freezes one, compares and reports.
 
     Returns 0, 1 if some runs of the comparison failed, 130 after Ctrl-C, or 143 after SIGTERM. The same command
     continues where it was interrupted. `storage` is an Optuna URL that replaces `<results>/sweeps.db`; several
     processes, each with its own results folder, may share it to work on one sweep. `options` are the command-line
-    options, which the report repeats.
+    options, which the report repeats. `engine` makes the runs, or else `jobs` processes.
 
     The comparison is on the seeds that the study was last extended to, if `options` give no others.
 
@@ -71,12 +73,13 @@ def sweep_study(
         try:
             tasks = [TuningTask(study, name, data) for name in sweep.tasks]
             first = [task.spec(task.first, sweep.seeds[0]) for task in tasks]
-            parts = added_parts(first) if jobs > 1 else []
+            if jobs > 1 or engine is not None:
+                added_parts(first)
             preflight(first, data)
             prepare(results)
             with (
                 study_lock(results, study.name, "hfbench sweep"),
-                Pool(ResultsFolder(results, study.name, data), jobs, parts) as pool,
+                Pool(ResultsFolder(results, study.name, data), jobs, engine) as pool,
             ):
                 url = storage or sqlite_url(results / "sweeps.db")
                 return _sweep_all(study, tasks, pool, url, jobs, console, options)
@@ -102,7 +105,7 @@ def _sweep_all(
     options: Sequence[str],
 ) -> int:
     """The part of `sweep_study` that holds the study's lock."""
-    results, data = pool.setting.results, pool.setting.data
+    results = pool.setting.results
     remember_asked(study, results)
     place = home_of(study, results)
     if study.variant.remembered:
@@ -118,7 +121,7 @@ def _sweep_all(
             found = [retest(tuning, pool, watcher) for tuning in tunings]
         folder = make_folder(place.folder)
         show_tuned(found, log, console)
-        status, cells = _compare_frozen(study, found, folder, results, jobs, data, console)
+        status, cells = _compare_frozen(study, found, folder, pool, jobs, console)
         conclude_sweep(study, found, cells, log, place, console, options)
     return status
 
@@ -132,9 +135,8 @@ def _compare_frozen(
     study: Study,
     swept: Sequence[TaskOutcome],
     folder: Path,
-    results: Path,
+    pool: Pool,
     jobs: int,
-    data: str | None,
     console: Console,
 ) -> tuple[int, list[Cell]]:
     """Compares the frozen settings with the unchanged method on fresh seeds; gives the exit status and the matrix."""
@@ -149,7 +151,8 @@ def _compare_frozen(
     file = folder / "frozen.toml"
     write_bytes(file, toml(drafted, folder).encode())
     compared = load_study(str(file))
-    status = run_study(compared, results, jobs, data, console)
+    results, data = pool.setting.results, pool.setting.data
+    status = run_study(compared, results, jobs, data, console, engine=pool.engine)
     raise_if_interrupted()
     recorded = gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)
     assert study.sweep is not None

@@ -40,7 +40,7 @@ from hfbench.curvature.weights_by_name import (
     own_weights,
     weights_changed,
 )
-from hfbench.curvature.work_ledger import Ledger
+from hfbench.curvature.work_ledger import Ledger, PartsLedger, ledger_of
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.linalg.layout import layout_of
@@ -76,7 +76,7 @@ class Linearisation:
         ranks: Ranks = ALONE,
     ) -> None:
         check_batch(inputs, targets)
-        self.model, self.loss, self.ledger = model, check_loss(loss), ledger or Ledger()
+        self.model, self.loss, self.ledger = model, check_loss(loss), PartsLedger(ledger or Ledger())
         self.weights = own_weights(model)  # copies: what happens to the model's own later is nothing to this point
         self.blocks = Vector(self.weights.values())
         self.layout = layout_of(layout, self.blocks)
@@ -88,7 +88,7 @@ class Linearisation:
         self.precision = precision_of(precision, self.blocks[0])
         own = self.blocks[0].dtype
         self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
-        self.ledger.units = units_of(model, self.inputs)
+        ledger_of(self.ledger).units = units_of(model, self.inputs)
         self.product_mode = "transpose"
         self.rewritten: list[str] | None = None  # weights that a forward pass changed, once there was one
         self.watched = Watched({"the inputs": inputs, "the targets": targets}, model)

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
 
 UNITS = {
     "forward": 1,
@@ -57,7 +59,13 @@ class Ledger:
     units: Mapping[str, float] = field(default_factory=lambda: UNITS, repr=False, compare=False)
 
     def count(self, kind: str, cases: int) -> None:
-        """Adds one pass of `kind` over `cases` cases. Kinds without units, such as calls, add no work."""
+        """Adds one pass of `kind` over `cases` cases. Kinds without units, such as calls, add no work.
+
+        Raises ValueError for a kind that there is not, and for cases below 0.
+        """
+        if kind not in _counted() or kind == "work" or not cases >= 0:
+            kinds = ", ".join(name for name in _counted() if name != "work")
+            raise ValueError(f"a pass is of kind {kinds} and has 0 cases or more, but got {kind!r} and {cases}.")
         setattr(self, kind, getattr(self, kind) + cases)
         self.work += self.units.get(kind, 0) * cases
 
@@ -87,5 +95,33 @@ class Ledger:
             setattr(self, name, getattr(self, name) + count)
 
 
-def _counted() -> list[str]:
-    return [entry.name for entry in fields(Ledger) if entry.name != "units"]
+@cache
+def _counted() -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(Ledger) if entry.name != "units")
+
+
+class PartsLedger:
+    """A ledger as parts have it: they may read it, and count what they do beside the passes that count themselves."""
+
+    __slots__ = ("_ledger",)
+
+    def __init__(self, ledger: Ledger) -> None:
+        object.__setattr__(self, "_ledger", ledger)
+
+    def count(self, kind: str, cases: int) -> None:
+        """As `Ledger.count`."""
+        self._ledger.count(kind, cases)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in (*_counted(), "products", "units", "state_dict", "since"):
+            return getattr(self._ledger, name)
+        raise AttributeError(f"a part's ledger has no {name!r}: it can be read, and counts by `count(kind, cases)`.")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a part cannot set {name!r} of the ledger: it counts by `count(kind, cases)`.")
+
+
+def ledger_of(given: PartsLedger) -> Ledger:
+    """The ledger itself, for the core."""
+    ledger: Ledger = given._ledger
+    return ledger

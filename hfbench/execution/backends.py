@@ -1,4 +1,4 @@
-"""Backends of a pool of runs: loky's processes on this machine, or the workers of a Dask cluster.
+"""Backends of a pool of runs: processes of this machine, or the workers of a Dask cluster.
 
 Both give `concurrent.futures` futures, so that a pool of runs (`hfbench.execution.pool`) is the same for each. On
 this machine a run writes its own folder. Elsewhere there need be no common file system: a run is sent with what is
@@ -8,9 +8,7 @@ recorded of it, is made in a folder of the worker's own, and the folder comes ba
 from __future__ import annotations
 
 import logging
-import os
-import threading
-import time
+import math
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,12 +19,11 @@ from multiprocessing import resource_tracker
 from typing import Any, ClassVar, Protocol
 
 from hfbench.errors import ConfigError
+from hfbench.execution.processes import THREADS, Processes
 from hfbench.interrupts import signals_deferred
 
-IDLE = 300.0  # seconds after which a process without a run ends
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ANSWER = 10.0  # seconds in which a scheduler must answer
-BACKENDS = ("loky", "dask")
+HERE, DASK = BACKENDS = ("processes", "dask")
 
 
 class Engine(Protocol):
@@ -39,7 +36,13 @@ class Engine(Protocol):
         """How many calls it makes at a time, now."""
         ...
 
-    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]: ...
+    def prepare(self) -> None:
+        """Begins what calls will need, so that the first need not wait for it."""
+        ...
+
+    def submit(self, function: Callable[..., Any], *of: Any, limit: float = math.inf) -> Future[Any]:
+        """function(*of); `limit` are the seconds on a run's clock far beyond which it is ended, if `away` is not."""
+        ...
 
     def has_died(self, error: BaseException) -> bool:
         """Whether that is what a call raises whose process ended under it."""
@@ -52,60 +55,6 @@ class Engine(Protocol):
     def close(self) -> None:
         """Lets go of the engine, all calls being over."""
         ...
-
-
-class Loky:
-    """Processes of this machine, kept for the next study. One that dies takes the others with it."""
-
-    away: ClassVar[bool] = False
-
-    def __init__(self, jobs: int) -> None:
-        self.capacity = jobs
-        # When it starts it unblocks signals: later, that would undo `signals_deferred` for the first workers.
-        resource_tracker.ensure_running()
-
-    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
-        from joblib.externals.loky.process_executor import BrokenProcessPool
-
-        try:
-            return self._executor().submit(function, *of)  # type: ignore[no-any-return]
-        except BrokenProcessPool:  # an idle worker died, just now; then a new pool takes the place of the broken one
-            return self._executor().submit(function, *of)  # type: ignore[no-any-return]
-
-    def has_died(self, error: BaseException) -> bool:
-        from joblib.externals.loky.process_executor import BrokenProcessPool
-
-        return isinstance(error, BrokenProcessPool)
-
-    def stop(self) -> None:
-        self._executor().shutdown(wait=True, kill_workers=True)
-
-    def close(self) -> None:
-        """The processes stay until they have been idle for long."""
-
-    def _executor(self) -> Any:
-        from joblib.externals.loky import get_reusable_executor
-
-        # A worker that has grown by 300 MB ends between two runs and another takes its place: nothing is lost.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        return get_reusable_executor(
-            max_workers=self.capacity,
-            timeout=IDLE,
-            env=dict.fromkeys(THREADS, "1"),
-            initializer=_end_with,
-            initargs=(os.getpid(),),
-        )
-
-
-def _end_with(parent: int) -> None:
-    """At a worker's start: if its parent were killed, it would go on unseen, beside the same run started anew."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class Dask:
@@ -135,7 +84,10 @@ class Dask:
     def capacity(self) -> int:
         return self.jobs or sum(self.client.nthreads().values())
 
-    def submit(self, function: Callable[..., Any], *of: Any) -> Future[Any]:
+    def prepare(self) -> None:
+        """Its workers are there."""
+
+    def submit(self, function: Callable[..., Any], *of: Any, limit: float = math.inf) -> Future[Any]:
         return self.executor.submit(function, *of)  # type: ignore[no-any-return]
 
     def has_died(self, error: BaseException) -> bool:
@@ -153,7 +105,7 @@ class Dask:
 
 def _local_cluster(distributed: Any, jobs: int | None) -> Any:
     """A cluster of processes that never see signals; at its end it warns of nothing that it stops."""
-    resource_tracker.ensure_running()  # as for `Loky`
+    resource_tracker.ensure_running()  # as for `Processes`
     with signals_deferred():
         return distributed.LocalCluster(
             jobs,
@@ -199,12 +151,12 @@ def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
     if backend not in BACKENDS:
         near = did_you_mean(backend, BACKENDS)
         raise ConfigError(f"--backend: must be among {', '.join(BACKENDS)}, but got {backend!r}{near}.")
-    if backend == "loky":
+    if backend == HERE:
         if cluster is not None:
-            raise ConfigError(f"--cluster: goes with --backend dask, but got {cluster!r} beside loky.")
+            raise ConfigError(f"--cluster: goes with --backend dask, but got {cluster!r} beside {HERE}.")
         import joblib
 
-        return Loky(jobs or int(joblib.cpu_count()))
+        return Processes(jobs or int(joblib.cpu_count()))
     if find_spec("distributed") is None:
         raise ConfigError("--backend dask: needs the package distributed; pip install 'hfbench[dask]'.")
     return Dask(cluster, jobs)

@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from hfbench.errors import ConfigError
-from hfbench.execution.backends import Loky
 from hfbench.execution.part_shipping import AddedPart, loadable
+from hfbench.execution.processes import Processes
 from hfbench.interrupts import interruptible, raise_if_interrupted, signals_deferred
 from hfbench.messages import count
 from hfbench.parts import registry
@@ -50,7 +50,7 @@ def _here(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iter
 
 
 def _there(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[Any]:
-    engine, asked = Loky(jobs), partial(_asked, loadable(registry.added().keys()), examine)
+    engine, asked = Processes(jobs), partial(_asked, loadable(registry.added().keys()), examine)
     with signals_deferred():
         futures = [engine.submit(asked, *call) for call in calls]
     try:
@@ -66,6 +66,7 @@ def _there(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: 
         if not all(future.done() for future in futures):  # Ctrl-C, or one of them failed
             with signals_deferred():
                 engine.stop()
+        engine.close()
 
 
 def _asked(parts: Sequence[AddedPart], examine: Callable[..., Any], *call: Any) -> Any:

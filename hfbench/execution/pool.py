@@ -1,28 +1,33 @@
-"""Pool of runs: one process and one torch thread each, on this machine or a cluster, results as they come."""
+"""Pool of runs: a process and a torch thread for each, on this machine or a cluster; results as they come."""
 
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import signal
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AbstractContextManager
 from typing import Any
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
-from hfbench.execution.backends import Engine, Loky
-from hfbench.execution.part_shipping import AddedPart, added_parts
+from hfbench.execution.backends import Engine
+from hfbench.execution.part_shipping import added_parts
+from hfbench.execution.processes import Overdue, ProcessDied, Processes
 from hfbench.execution.worker import _job, _job_away
 from hfbench.interrupts import raise_if_interrupted, signals_deferred, signals_kept
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.shorter_runs import ShorterRuns
+from hfbench.runs.failure_causes import MACHINE, METHOD
 
 NOT_MADE = (
     "The cluster could not make this run: its scheduler may have ended, or its workers lack hfbench in the version of "
     "this machine. What has come back is recorded, and the same command goes on from there."
 )
 LOOK_EVERY = 0.1  # seconds between two looks at whether a signal came
+ENDED = "the process of this run ended before the run"
+OVERDUE = "a step did not return"
 KILLED = (
     "the process of this run was killed from outside, twice; the usual cause is too little memory. "
     "Set methods.<name>.max_bytes, or run fewer jobs."
@@ -39,8 +44,7 @@ def run_all(
     """Runs every spec (by key) and yields the results as they end: on the engine, else so many at a time here."""
     leading = {key: spec for key, spec in specs.items() if not spec.follows}
     following = {key: spec for key, spec in specs.items() if spec.follows}
-    parts = added_parts(specs.values()) if jobs > 1 or engine else []
-    with Pool(setting, jobs, parts, engine, shorter) as pool:
+    with Pool(setting, jobs, engine, shorter) as pool:
         for turn in (leading, following):  # a batch trace must be there before it can be met again
             yield from pool.results(turn)
 
@@ -48,27 +52,25 @@ def run_all(
 class Pool(AbstractContextManager["Pool"]):
     """Processes that make runs, so many at a time; with one job and no engine, this process makes them.
 
-    A worker of this machine that dies takes the others with it: the runs that were under way are then tried alone, one
-    after the other, and one that dies again is recorded as failed. A cluster gives the run of a worker that died to
-    another by itself.
+    A run whose process is killed from outside may have lacked memory: it is tried once more, alone, and recorded as
+    failed if it is killed again. A cluster gives the run of a worker that died to another by itself.
     """
 
     def __init__(
         self,
         setting: ResultsFolder,
         jobs: int,
-        parts: Sequence[AddedPart] = (),
         engine: Engine | None = None,
         shorter: ShorterRuns | None = None,
     ) -> None:
-        """`parts` are those that workers would not find by themselves; runs go on from `shorter` ones."""
+        """Runs go on from `shorter` ones."""
         if jobs < 1:
             raise ConfigError(f"jobs must be at least 1, but got {jobs}.")
-        self.setting, self.parts = setting, list(parts)
+        self.setting = setting
         self.shorter = shorter or ShorterRuns(setting.results)
-        self.engine = engine or (Loky(jobs) if jobs > 1 else None)
+        self.engine = engine or (Processes(jobs) if jobs > 1 else None)
         self._running: dict[Any, tuple[str, RunSpec]] = {}  # by future
-        self._suspects: list[tuple[str, RunSpec]] = []  # under way when a worker died
+        self._suspects: list[tuple[str, RunSpec]] = []  # killed once
         self._alone = False  # a suspect is being tried
 
     @property
@@ -117,26 +119,33 @@ class Pool(AbstractContextManager["Pool"]):
         return attempt(spec, setting.folder(key), *kept, shorter=self.shorter.of(spec))
 
     def _given(self, engine: Engine, future: Any) -> dict[str, Any] | None:
-        """What a run's process gave; None if it died, when the run is tried again if it was not alone."""
-        from hfbench.runs.attempt import record_failure
-
+        """The result of a run; None if its process was killed and it is to be tried again."""
         key, spec = self._running.pop(future)
         alone, self._alone = self._alone, False
         try:
             result: dict[str, Any]
             result, contents = future.result()
+        except Overdue as overdue:
+            return self._failed(key, spec, f"{OVERDUE}: {overdue}", METHOD)
         except Exception as error:
             if not engine.has_died(error):
                 if engine.away:
                     raise ConfigError(f"{spec.name}: {type(error).__name__}: {error}. {NOT_MADE}") from error
                 raise
+            if isinstance(error, ProcessDied) and error.status != -signal.SIGKILL:
+                return self._failed(key, spec, f"{ENDED}: {error}", METHOD)
             if alone or engine.away:  # a cluster has tried it again
-                return record_failure(spec, self.setting.folder(key), self.setting.study, KILLED, KILLED)
+                return self._failed(key, spec, KILLED, MACHINE)
             self._suspects.append((key, spec))
             return None
         if contents is not None:
             self.setting.folder(key).put(contents)
         return result
+
+    def _failed(self, key: str, spec: RunSpec, why: str, cause: str) -> dict[str, Any]:
+        from hfbench.runs.attempt import record_failure
+
+        return record_failure(spec, self.setting.folder(key), self.setting.study, why, why, cause)
 
     def _try_a_suspect(self) -> None:
         if self._suspects and not self._running:
@@ -147,11 +156,13 @@ class Pool(AbstractContextManager["Pool"]):
         """The future of a run that a worker has been given."""
         shorter = self.shorter.of(spec)
         begun = shorter.key if shorter is not None else ""
+        parts = added_parts([spec])  # no file of another method's part is run
         if not engine.away:
-            return engine.submit(_job, key, spec, self.setting, self.parts, begun)
+            limit = spec.budget.get("seconds", math.inf)
+            return engine.submit(_job, key, spec, self.setting, parts, begun, limit=limit)
         folders = [self.setting.folder(run) for run in (key, spec.follows, begun) if run]
         known = {folder.key: folder.contents() for folder in folders if folder.path.is_dir()}
-        return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in self.parts], known, begun)
+        return engine.submit(_job_away, key, spec, self.setting, [part.sent() for part in parts], known, begun)
 
     def __enter__(self) -> Pool:
         """Every run collects garbage before it begins, a tenth of a second through libraries: they are left out."""
@@ -163,8 +174,6 @@ class Pool(AbstractContextManager["Pool"]):
         gc.unfreeze()
         if self._running and self.engine is not None:
             with signals_kept():
-                while not self.engine.away and any(not (future.running() or future.done()) for future in self._running):
-                    time.sleep(0.01)  # loky stumbles over a run that no worker has taken yet
                 self.engine.stop()
 
 

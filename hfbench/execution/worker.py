@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.execution.backends import folder_of_worker
 from hfbench.execution.part_shipping import AddedPart, SentPart
+from hfbench.interrupts import signals_kept
 from hfbench.parts import plugin_errors, registry
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import Contents
@@ -33,9 +32,8 @@ def _job(
     key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart], shorter: str
 ) -> tuple[dict[str, Any], None]:
     """A run on this machine; `shorter` is the key of the run that it goes on from, or empty."""
-    result = _made(key, spec, setting, parts, CHANGED, shorter)
-    _freeze()
-    return result, None
+    with signals_kept():  # it never sees one: a part that raises KeyboardInterrupt fails like any other
+        return _made(key, spec, setting, parts, CHANGED, shorter), None
 
 
 TAKING_TURNS = threading.Lock()  # a worker of a cluster may have threads, but its parts and torch threads are one
@@ -69,7 +67,7 @@ def _made(
     try:
         for part in parts:
             part.add()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         return record_failure(
             spec,
             folder,
@@ -81,10 +79,3 @@ def _made(
         return record_failure(spec, folder, setting.study, changed, changed)
     begun = setting.folder(shorter) if shorter else None
     return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every, shorter=begun)
-
-
-@cache
-def _freeze() -> None:
-    """Once per worker, when a run has loaded all libraries; see `Pool.__enter__`."""
-    gc.collect()
-    gc.freeze()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature import cuda_graphs
+from hfbench.curvature.work_ledger import ledger_of
 from hfbench.linalg.scalars import Number, read
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import is_counting
@@ -55,13 +56,14 @@ def replay(process: Process, system: GaussNewtonSystem) -> Iterator[Entries]:
         if is_counting():  # recording makes tensors of its own, at the first of a process: no two tallies would agree
             for _, told in process:
                 yield _copied(told)
-        before = at.ledger.state_dict()
+        ledger = ledger_of(at.ledger)
+        before = ledger.state_dict()
         graph, told = cuda_graphs.capture_graph(lambda: _advanced(process, given), given[0][0].device)
-        counted = at.ledger.since(before)
-        at.ledger.load_state_dict(before)  # it is done, and counted, at each replay
+        counted = ledger.since(before)
+        ledger.load_state_dict(before)  # it is done, and counted, at each replay
         while True:
             at.check_unchanged()  # as a product does
-            at.ledger.add(counted)
+            ledger.add(counted)
             graph.replay()
             yield _copied(told)
 

@@ -13,13 +13,14 @@ from hfbench.errors import HfbenchError
 CORE = Path(__file__).parents[1]
 LINKED = ("solvers", "schedulers", "tasks", "testing")  # below the core, and yet foreign to it
 PYTHON = Path(traceback.__file__).parent
+MOST = 2000  # letters of a message
 
 
 def reason(error: BaseException) -> str:
     """One line with the place, without full stop: `ZeroDivisionError: division by zero (/home/me/plugin.py:3)`."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(":. ")
+    said = f"{type(error).__name__}: {' '.join(message(error).split())[:MOST]}".rstrip(":. ")
     places = _places(error)
     return f"{said} ({plain_path(places[-1].filename)}:{places[-1].lineno})" if places else said
 
@@ -44,10 +45,18 @@ def trace(error: BaseException) -> str:
 
     It has all that one line cannot hold: a chain of foreign lines, and the place in a file that is not Python.
     """
-    if isinstance(error, SyntaxError) or "\n" in str(error).strip():
+    if isinstance(error, SyntaxError) or "\n" in message(error).strip():
         return plugin_traceback(error)
     lines = plugin_traceback(error).splitlines()[:-1]
     return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def message(error: BaseException) -> str:
+    """The exception's own words, if it can say them."""
+    try:
+        return str(error)
+    except BaseException as another:
+        return f"its message raises {type(another).__name__}"
 
 
 class FailingCall(NamedTuple):

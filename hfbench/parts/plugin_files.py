@@ -19,14 +19,16 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
 
-from hfbench.errors import ConfigError, DuplicatePartError
+from hfbench.errors import ConfigError, DuplicatePartError, SharedStateError
 from hfbench.parts import plugin_errors, registry
+from hfbench.parts.process_state import check_unchanged, process_state
 
 
 def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
     """Runs a plugin file and returns its absolute path. A file that fails is noted in `registry.skipped`.
 
-    Raises ConfigError, which begins with `where`, if there is no such file or it is not a Python file. Raises
+    Raises ConfigError, which begins with `where`, if there is no such file, it is not a Python file, or it changes what
+    all runs share (`hfbench.parts.process_state`). Raises
     DuplicatePartError if it claims a name that is taken.
     """
     path = Path(os.path.expanduser(file))  # which leaves a user it does not know alone
@@ -41,6 +43,8 @@ def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
         _run(path)
     except DuplicatePartError as error:
         raise DuplicatePartError(f"{where}: {error}") from error
+    except SharedStateError as error:  # it stays changed, whether the file is skipped or not
+        raise ConfigError(f"{where}: {error}") from error
     except (Exception, SystemExit) as error:
         registry.skipped[str(path)] = registry.FailedPlugin(
             plugin_errors.reason(error), plugin_errors.plugin_traceback(error)
@@ -73,9 +77,13 @@ def import_file(name: str, path: str | Path) -> None:
     spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     assert spec is not None  # it has a loader
     assert spec.loader is not None
+    import torch  # noqa: F401  (its settings are compared)
+
+    before = process_state()
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        check_unchanged(before, f"the import of {path}")
     except BaseException:
         del sys.modules[name]
         raise

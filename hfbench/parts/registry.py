@@ -19,6 +19,7 @@ from hfbench import messages
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
 from hfbench.parts import families, hyperparameters, plugin_errors, source_docstrings
 from hfbench.parts.families import check_name
+from hfbench.parts.process_state import check_unchanged, process_state
 
 FAMILIES = families.FAMILIES
 PREFIX = "hfbench."
@@ -61,8 +62,11 @@ def get(family: str, name: str) -> type[Any]:
     if isinstance(found, type):
         return found
     _target(found, family)
+    before = None if _is_shipped(found) else process_state()
     try:
         loaded = found.load()
+        if before is not None:
+            check_unchanged(before, f"the import of {found.value}")
     except (Exception, SystemExit) as error:
         source = f"{family} {name!r} of {_owner(found)}"
         unlisted = isinstance(error, ModuleNotFoundError) and f"{found.module}.".startswith(f"{error.name}.")
@@ -260,6 +264,10 @@ def _check_family(family: str) -> None:
     if family not in FAMILIES:
         close = messages.did_you_mean(family, FAMILIES)
         raise UnknownPartError(f"no family {family!r}{close}; known: {', '.join(FAMILIES)}.")
+
+
+def _is_shipped(point: metadata.EntryPoint) -> bool:
+    return point.module.startswith(PREFIX)
 
 
 def _owner(point: metadata.EntryPoint) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,9 @@ import torch
 from hfbench.config.devices import gpu_of
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import HfbenchError, StoreError
-from hfbench.interrupts import interruptible
+from hfbench.interrupts import interruptible, is_interrupt
 from hfbench.parts import plugin_errors, registry
+from hfbench.parts.process_state import ProcessState, changes_since, check_unchanged, process_state
 from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import COMPLETE, RunFolder
@@ -52,35 +54,67 @@ def attempt(
     result = folder.sound_result(spec.config()) or {}
     if result.get("outcome") in COMPLETE:
         return result
-    before = str(result.get("error") or "")
+    if _spoilt:
+        return record_failure(spec, folder, study, _spoilt[0], _spoilt[0])
+    state, recursion = process_state(), sys.getrecursionlimit()
     try:
         with single_threaded():
-            began = time.monotonic()
-            folder.create(spec.config())
-            folder.reopen()
-            recorded = _recorded(spec, folder)
-            if shorter is not None and not _begins(shorter, spec, recorded):
-                shorter = None
-            if shorter is not None and _ended_for_good(shorter, spec):
-                return _taken_over(shorter, spec, folder, study)
-            live = _opened(spec, folder, data, recorded, shorter)
-            start = time.monotonic() - began
-            _carry_on(live, folder, checkpoint_every, limit)
-            if live.outcome is None:
-                return {"outcome": "", "start": start}
-            result = identity(spec, folder.key, study) | live.result()
-        state = live.state_dict() if live.was_cut_off else None
-        folder.finish(live.rows, result, examples(live.model, live.task, live.data.test), state)
-        return result
-    except Exception as error:
-        told = plugin_errors.reason(error), traceback.format_exc()
-        return record_failure(spec, folder, study, *told, cause=cause_of(error, before))
+            return _made(spec, folder, study, data, checkpoint_every, limit, shorter, state)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        sys.setrecursionlimit(max(recursion, sys.getrecursionlimit()))
+        changes = changes_since(state)
+        if changes:
+            _spoilt.append(SPOILT.format(run=spec.name, changes=", ".join(changes)))
+        cause = cause_of(error, str(result.get("error") or ""))
+        return record_failure(spec, folder, study, plugin_errors.reason(error), traceback.format_exc(), cause)
+
+
+_spoilt: list[str] = []  # what a run of this process has changed for all that come after it
+SPOILT = (
+    "an earlier run of this process, {run}, changed {changes}. Give the command again, or use two jobs and more: then "
+    "each run has a process of its own."
+)
+
+
+def _made(
+    spec: RunSpec,
+    folder: RunFolder,
+    study: str,
+    data: str | None,
+    checkpoint_every: float,
+    limit: float,
+    shorter: RunFolder | None,
+    before: ProcessState,
+) -> dict[str, Any]:
+    """The result of a run that ends, of which nothing is written if it changed the state of the process."""
+    began = time.monotonic()
+    folder.create(spec.config())
+    folder.reopen()
+    recorded = _recorded(spec, folder)
+    if shorter is not None and not _begins(shorter, spec, recorded):
+        shorter = None
+    if shorter is not None and _ended_for_good(shorter, spec):
+        return _taken_over(shorter, spec, folder, study)
+    live = _opened(spec, folder, data, recorded, shorter)
+    start = time.monotonic() - began
+    _carry_on(live, folder, checkpoint_every, limit)
+    check_unchanged(before, "the run")
+    if live.outcome is None:
+        return {"outcome": "", "start": start}
+    result = identity(spec, folder.key, study) | live.result()
+    pictures = examples(live.model, live.task, live.data.test)
+    check_unchanged(before, "the run")
+    folder.finish(live.rows, result, pictures, live.state_dict() if live.was_cut_off else None)
+    return result
 
 
 def record_failure(
     spec: RunSpec, folder: RunFolder, study: str, error: str, details: str, cause: str = MACHINE
 ) -> dict[str, Any]:
     """Writes and returns the result of a run that could not be made; `cause` as in `failure_causes`."""
+    error, details = (text.encode(errors="backslashreplace").decode() for text in (error, details))
     result = identity(spec, folder.key, study) | {"outcome": "failed", "cause": cause, "error": error}
     folder.create(spec.config())  # it may have ended before it had one
     folder.fail(result, details)

@@ -11,6 +11,7 @@ import errno
 import torch
 
 from hfbench.errors import DataError, StoreError
+from hfbench.parts import plugin_errors
 
 METHOD, MACHINE = "method", "machine"
 
@@ -29,9 +30,10 @@ def cause_of(error: BaseException, before: str = "") -> str:
     If a run lacks memory for the second time (`before` is the error of its last attempt), the cause is its method:
     otherwise the run would always be left out just where the method does worst.
     """
-    if _lacks_memory(error, str(error)):
+    said = plugin_errors.message(error)
+    if _lacks_memory(error, said):
         return METHOD if _lacks_memory(None, before) else MACHINE
-    if isinstance(error, DataError | StoreError) or any(said in str(error) for said in BROKEN_DEVICE):
+    if isinstance(error, DataError | StoreError) or any(words in said for words in BROKEN_DEVICE):
         return MACHINE
     return MACHINE if isinstance(error, OSError) and error.errno in OF_MACHINE else METHOD
 

@@ -10,8 +10,37 @@ import time
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
+
+
+class SharedClock:
+    """The stopwatch of a run as another process sees it."""
+
+    def __init__(self, context: Any) -> None:
+        self._spent_and_started = context.RawArray("d", 2)
+
+    def show(self, spent: float, started: float = 0.0) -> None:
+        """Seconds spent, and the time on the system's clock since when it runs; 0 if it stands."""
+        cell = self._spent_and_started
+        cell[1], cell[0] = 0.0, spent  # whoever reads in between sees too little
+        cell[1] = started
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on the stopwatch now."""
+        spent, started = self._spent_and_started
+        return float(spent + (time.perf_counter() - started if started else 0.0))
+
+
+_shared: SharedClock | None = None
+
+
+def share_clock(clock: SharedClock) -> None:
+    """Shows this process's stopwatch to the one that watches over it."""
+    global _shared
+    _shared = clock
 
 
 class Stopwatch(AbstractContextManager["Stopwatch"]):
@@ -27,6 +56,8 @@ class Stopwatch(AbstractContextManager["Stopwatch"]):
     def __enter__(self) -> Stopwatch:
         _synchronise()
         self._started = time.perf_counter()
+        if _shared is not None:
+            _shared.show(self.seconds, self._started)
         return self
 
     def __exit__(
@@ -34,6 +65,8 @@ class Stopwatch(AbstractContextManager["Stopwatch"]):
     ) -> None:
         _synchronise()
         self.seconds += time.perf_counter() - self._started
+        if _shared is not None:
+            _shared.show(self.seconds)
 
 
 def _uses_gpu() -> bool:

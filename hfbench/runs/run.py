@@ -13,7 +13,7 @@ from hfbench.config.measures import LIMITS, Measure, costs
 from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.objective import objective
 from hfbench.curvature.pass_units import units_of
-from hfbench.errors import NonFiniteError
+from hfbench.errors import HfbenchError, NonFiniteError
 from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, SupportsPrepare, TaskData
 from hfbench.records import trace
 from hfbench.runs import batches
@@ -93,10 +93,14 @@ class LiveRun:
             batch = batches.take(self.data.train, for_gradient)
             curvature = None if same else batches.take(self.data.train, for_curvature)
         if isinstance(self.optimizer, SupportsPrepare):
-            self.optimizer.prepare(*batch, curvature, evidence)
+            with Stopwatch():  # it counts for nothing, but has to return
+                self.optimizer.prepare(*batch, curvature, evidence)
         self.optimizer.ledger.units = units_of(self.model, batch[0])
+        counted = self.optimizer.ledger.state_dict()
         with self.clock:
             step = self.optimizer.step(*batch, curvature, evidence)
+        if less := [kind for kind, n in self.optimizer.ledger.since(counted).items() if not n >= 0]:
+            raise HfbenchError(f"the work ledger must grow with every step, but has less {', '.join(less)} now.")
         self.touched[for_gradient] = True
         self.touched[for_curvature] = True
         sizes = len(for_gradient), len(for_curvature)

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.loss import LOSSES
 from hfbench.curvature.weight_decay import decay_per_block
-from hfbench.curvature.work_ledger import Ledger
+from hfbench.curvature.work_ledger import Ledger, PartsLedger
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
 from hfbench.testing.contract import flat, seeded_generator
@@ -146,13 +146,13 @@ def shaped(entries: Tensor, like: Sequence[Tensor]) -> Vector:
     return Vector(part.reshape(block.shape) for part, block in zip(parts, like, strict=True))
 
 
-def work(problem: Problem, ledger: Ledger, act: Callable[[], object]) -> tuple[float, float]:
+def work(problem: Problem, ledger: Ledger | PartsLedger, act: Callable[[], object]) -> tuple[float, float]:
     """Work done, by the matrix products that ran, and work counted in the ledger, in forward passes of one case."""
     per_case = 2 * sum(p.numel() for p in problem.model.parameters() if p.dim() == 2)
     before = ledger.work
     with FlopCounterMode(display=False) as counter:
         act()
-    return counter.get_total_flops() / per_case, ledger.work - before
+    return counter.get_total_flops() / per_case, float(ledger.work - before)
 
 
 def random_vector(entries: int, seed: int = 4) -> Tensor:

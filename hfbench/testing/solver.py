@@ -230,6 +230,13 @@ class SolverContract(SolverRuns):
                     f"{step.state.products:g}",
                     "work is the axis on which solvers are compared",
                 )
+                require(
+                    step.in_ledger == step.done == step.counted,
+                    f"the {step.done:g} products that the model has made by state {index} in the ledger, all of them "
+                    "asked of the system",
+                    f"{step.in_ledger:g} in the ledger and {step.counted:g} of the system",
+                    "what is not counted makes a solver look cheaper than it is",
+                )
 
     def test_prints_nothing(self) -> None:
         problem = Problem()

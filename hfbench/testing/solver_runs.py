@@ -10,12 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from hfbench.curvature.loss import LOSSES
+from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import InnerSolver, SolverState, System
+from hfbench.parts.protocols import InnerSolver, SolverState
 from hfbench.testing.contract import Contract, flat, require
 from hfbench.testing.kinds import NAMES, answer_in_words, require_state
 from hfbench.testing.problems import DenseFactor, Problem, random_vector, rough_factor, unit_factor
-from hfbench.testing.systems import Counted
+from hfbench.testing.systems import Counted, ProductsDone
 
 LONGEST = 500  # steps given to a slow solver; steepest descent takes less than a hundred here
 
@@ -27,6 +28,8 @@ class SolverStep:
     state: SolverState
     x: Tensor
     counted: float
+    in_ledger: float  # products
+    done: float  # likewise, by whatever way the solver came to them
 
 
 class SolverRuns(Contract):
@@ -55,12 +58,12 @@ class SolverRuns(Contract):
         return factor if getattr(self.solver(), "takes_preconditioner", True) else unit_factor(len(factor.M))
 
     def _steps(
-        self, system: System, x0: Vector | None, factor: DenseFactor, steps: int, tolerance: float = 0.0
+        self, system: GaussNewtonSystem, x0: Vector | None, factor: DenseFactor, steps: int, tolerance: float = 0.0
     ) -> list[SolverStep]:
-        counted = Counted(system)
+        counted, done = Counted(system), ProductsDone(system)
         taken: list[SolverStep] = []
         for state in self._states(counted, x0, factor):
-            taken.append(SolverStep(state, flat(state.x), counted.products))
+            taken.append(SolverStep(state, flat(state.x), counted.products, done.in_ledger, done.products))
             over = state.k >= steps or len(taken) > steps or not math.isfinite(state.q)  # whatever k says
             if over or state.breakdown is not None or state.relative_residual <= tolerance:
                 break

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import System
 from hfbench.testing.problems import random_vector
@@ -39,6 +41,28 @@ class Counted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.system, name)
+
+
+class ProductsDone:
+    """Counts the products that a system's linearisation makes, whoever asks for them."""
+
+    def __init__(self, system: GaussNewtonSystem) -> None:
+        self.products, self._at = 0.0, system.linearisation
+        self._before = self._at.ledger.products
+        for name, share in (("gauss_newton", 1.0), ("jvp", 0.5), ("vjp", 0.5)):
+            setattr(self._at, name, self._counting(getattr(self._at, name), share))
+
+    @property
+    def in_ledger(self) -> float:
+        """Products that the ledger has counted meanwhile."""
+        return float(self._at.ledger.products - self._before)
+
+    def _counting(self, product: Callable[..., Any], share: float) -> Callable[..., Any]:
+        def counted(*of: Any) -> Any:
+            self.products += share
+            return product(*of)
+
+        return counted
 
 
 class Indefinite:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature.kronecker_factors import LayerFactors
-from hfbench.curvature.work_ledger import Ledger
+from hfbench.curvature.work_ledger import PartsLedger
 from hfbench.errors import NonFiniteError
 from hfbench.linalg.layout import Layout
 from hfbench.parts import Vector
@@ -143,7 +143,7 @@ class KroneckerFactor:
 
     replayable: ClassVar[bool] = True
 
-    def __init__(self, blocks: Sequence[KroneckerBlock], layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, blocks: Sequence[KroneckerBlock], layout: Layout, ledger: PartsLedger) -> None:
         self.blocks, self.layout, self.ledger = blocks, layout, ledger
         sizes = [block.where.shape for block in blocks]
         self.units = [p * q * (p + q) / pass_cost([block.where for block in blocks]) for p, q in sizes]

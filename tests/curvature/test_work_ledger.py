@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfbench.curvature.work_ledger import UNITS, Ledger
+from hfbench.curvature.work_ledger import UNITS, Ledger, PartsLedger
 
 counts = st.lists(st.tuples(st.sampled_from(sorted(UNITS)), st.integers(0, 10**6)), max_size=20)
 
@@ -74,5 +74,19 @@ def test_state_survives_json(counts: list[tuple[str, int]]) -> None:
 
 
 def test_an_unknown_kind_of_pass_is_no_new_column() -> None:
-    with pytest.raises(AttributeError):
-        Ledger().count("sideways", 1)
+    for kind, cases in (("sideways", 1), ("jvp", -1), ("jvp", float("nan")), ("work", 1)):
+        with pytest.raises(ValueError, match=f"a pass is of kind forward, .* but got '{kind}' and {cases}"):
+            Ledger().count(kind, cases)
+
+
+def test_parts_read_and_count_and_do_nothing_else() -> None:
+    ledger = Ledger(jvp_calls=2)
+    given = PartsLedger(ledger)
+    given.count("algebra", 3)
+    assert (given.jvp_calls, given.algebra, given.work) == (2, 3, 3)
+    for name in ("jvp_calls", "work", "units", "_ledger"):
+        with pytest.raises(AttributeError, match=f"a part cannot set '{name}' of the ledger"):
+            setattr(given, name, 0)
+    with pytest.raises(AttributeError, match="a part's ledger has no 'load_state_dict'"):
+        given.load_state_dict({})
+    assert ledger == Ledger(jvp_calls=2, algebra=3, work=3)

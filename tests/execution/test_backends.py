@@ -30,8 +30,9 @@ from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.execution import backends
-from hfbench.execution.backends import Engine, Loky, engine_of
+from hfbench.execution.backends import Engine, engine_of
 from hfbench.execution.pool import run_all
+from hfbench.execution.processes import Processes
 from hfbench.parts.plugin_files import load_plugin
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import RunFolder
@@ -242,9 +243,9 @@ def test_a_cluster_without_workers_says_how_to_start_one(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("backend", "cluster", "message"),
     [
-        ("dsak", None, r"--backend: must be among loky, dask, but got 'dsak' \(did you mean 'dask'\?\)"),
-        ("ray", None, r"--backend: must be among loky, dask, but got 'ray'\.$"),
-        ("loky", "tcp://here:1", "--cluster: goes with --backend dask"),
+        ("dsak", None, r"--backend: must be among processes, dask, but got 'dsak' \(did you mean 'dask'\?\)"),
+        ("ray", None, r"--backend: must be among processes, dask, but got 'ray'\.$"),
+        ("processes", "tcp://here:1", "--cluster: goes with --backend dask"),
     ],
 )
 def test_what_is_no_engine_is_refused(backend: str, cluster: str | None, message: str) -> None:
@@ -286,10 +287,10 @@ def test_a_cluster_that_cannot_make_a_run_is_one_sentence(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
+def test_processes_are_an_engine_like_the_other(tmp_path: Path) -> None:
     study = tiny(tmp_path)
     spec = specs(study)["hf", 0]
-    (result,) = run_all({spec.key(): spec}, ResultsFolder(tmp_path / "results", "tiny"), 2, Loky(2))
+    (result,) = run_all({spec.key(): spec}, ResultsFolder(tmp_path / "results", "tiny"), 2, Processes(2))
     assert result["outcome"] in ("reached", "budget")
 
 
@@ -297,10 +298,11 @@ def test_loky_is_an_engine_like_the_others(tmp_path: Path) -> None:
 
 BUSY_WORKER = """
 import os, time
-from hfbench.execution.backends import Loky
-engine = Loky(1)
-print(engine.submit(os.getpid).result(), flush=True)
+from hfbench.execution.processes import Processes
+engine = Processes(2)
 engine.submit(time.sleep, 60)
+server = engine.submit(os.getppid).result()
+print(server, flush=True)
 time.sleep(60)
 """
 
@@ -308,11 +310,12 @@ time.sleep(60)
 def test_a_worker_ends_with_a_parent_that_is_killed_whatever_it_does() -> None:
     parent = subprocess.Popen([sys.executable, "-c", BUSY_WORKER], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    worker = psutil.Process(int(parent.stdout.readline()))
-    time.sleep(1.0)
+    server = psutil.Process(int(parent.stdout.readline()))
+    begun = [server, *server.children()]
+    assert len(begun) >= 2
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs([worker], timeout=10)
+    _, alive = psutil.wait_procs(begun, timeout=10)
     parent.stdout.close()
     for process in alive:
         process.kill()
@@ -321,9 +324,9 @@ def test_a_worker_ends_with_a_parent_that_is_killed_whatever_it_does() -> None:
 
 FIRST_WORKER = """
 import signal
-from hfbench.execution.backends import Loky
+from hfbench.execution.processes import Processes
 from hfbench.interrupts import SIGNALS, signals_deferred
-engine = Loky(1)
+engine = Processes(1)
 with signals_deferred():
     future = engine.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ())
 assert future.result() >= set(SIGNALS), future.result()

@@ -1,4 +1,4 @@
-"""The pool of workers: how many there are, interrupts, and a pool that broke while it was idle."""
+"""The pool of runs: how many at a time, and interrupts."""
 
 from __future__ import annotations
 
@@ -29,22 +29,4 @@ def test_an_interrupt_right_after_a_run_was_handed_out_ends_the_workers_quietly(
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert "ExecutorManagerThread" not in [thread.name for thread in threading.enumerate()]
-
-
-def test_a_pool_that_breaks_while_it_is_idle_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    class Broken:
-        def submit(self, *call: object) -> None:
-            raise BrokenProcessPool
-
-    class Whole:
-        def submit(self, *call: object) -> str:
-            return "future"
-
-    pool, executors = Pool(ResultsFolder(tmp_path, "tiny"), 2), [Whole(), Broken()]
-    monkeypatch.setattr(pool.engine, "_executor", executors.pop)
-    spec = runs_of(tiny(tmp_path))[0]
-    pool.submit("key", spec)
-    assert list(pool._running.items()) == [("future", ("key", spec))]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hfbench-process")]
