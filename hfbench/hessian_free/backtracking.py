@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from hfbench.hessian_free.globalization import Objective
 from hfbench.parts.protocols import SolverState
 
 
-class KeptIterates:
-    """Recorder of the iterates that backtracking may return to: i = ceil(start·growth^j), and always the last.
+def kept_indices(start: int = 5, growth: float = 1.3) -> Iterator[int]:
+    """i = ceil(start·growth^j) in order, each once, as far as floats go: the iterates that backtracking may return to.
 
     The grid is Martens' (2010), section 4.6, and his code's: 5, 7, 9, 11, 15, 19, …
     """
+    position, last = float(start), -1
+    while position < math.inf:
+        index = math.ceil(position)
+        if index > last:
+            yield index
+        position, last = position * growth, index
+
+
+class KeptIterates:
+    """Recorder of the iterates at the kept indices, and always of the last."""
 
     def __init__(self, start: int = 5, growth: float = 1.3) -> None:
-        self._next, self._growth = float(start), growth
+        self._indices = kept_indices(start, growth)
+        self._next = next(self._indices)
         self._kept: list[SolverState] = []
         self._last: SolverState | None = None
 
     def __call__(self, state: SolverState) -> None:
         self._last = state
-        if state.k == math.ceil(self._next):
+        if state.k == self._next:
             self._kept.append(state)
-            while math.ceil(self._next) <= state.k:
-                self._next *= self._growth
+            self._next = next(self._indices)
 
     @property
     def states(self) -> list[SolverState]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import replace
-from itertools import islice
-from types import SimpleNamespace
+from itertools import islice, takewhile
 from typing import Any, ClassVar
 
 import torch
 
 from hfbench.curvature.work_ledger import Ledger
-from hfbench.hessian_free.backtracking import KeptIterates
+from hfbench.hessian_free.backtracking import kept_indices
 from hfbench.hessian_free.step import Batch, StepSettings, compute_step
 from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.linalg.data_parallel import ALONE
@@ -131,8 +130,5 @@ def _kept(settings: StepSettings) -> int:
     switches = settings.globalization
     if not switches.backtracking:
         return 0
-    kept = KeptIterates(switches.keep_start, switches.keep_growth)
-    for k in range(settings.max_inner):
-        state: Any = SimpleNamespace(k=k)
-        kept(state)
-    return len(kept.states) - 1
+    indices = kept_indices(switches.keep_start, switches.keep_growth)
+    return sum(1 for _ in takewhile(lambda index: index < settings.max_inner - 1, indices))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hfbench.hessian_free.backtracking import KeptIterates, backtrack
+from hfbench.hessian_free.backtracking import KeptIterates, backtrack, kept_indices
 from hfbench.parts.protocols import Breakdown
 
 NAN, INF = math.nan, math.inf
@@ -108,6 +108,12 @@ def test_grid_is_the_formula(start: int, growth: float, steps: int) -> None:
         formula.add(math.ceil(product))
         product *= growth
     assert kept(steps, start=start, growth=growth) == sorted(formula | {steps})
+
+
+def test_indices_end_where_floats_do() -> None:
+    indices = list(kept_indices())
+    assert indices[:5] == [5, 7, 9, 11, 15]
+    assert 1e307 < indices[-1] < 10**309
 
 
 def test_growth_near_one_keeps_every_iterate() -> None:

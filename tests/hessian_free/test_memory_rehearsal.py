@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,18 @@ def test_kept_iterates_are_part_of_it() -> None:
     long, short = (HessianFree(model, loss, max_inner=most).step(x, t).predicted_memory for most in (250, 5))
     kept = 5, 7, 9, 11, 15, 19, 25, 32, 42, 54, 70, 91, 118, 154, 200
     assert (long or 0) - (short or 0) == len(kept) * 4 * sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("most", [2**31, 10**18, 10**400])
+def test_a_solve_without_a_limit_is_forecast_at_once(most: int) -> None:
+    """The kept iterates grow with the logarithm of `max_inner`, and so does the time to count them."""
+    model, loss, x, t = make("dense", 5)
+    settings: Any = {"rules": [{"use": "fixed-iterations", "iterations": 1}]}
+    huge, usual = (HessianFree(model, loss, max_inner=k, **settings).step(x, t).predicted_memory for k in (most, 250))
+    kept = 4 * sum(p.numel() for p in model.parameters())
+    assert huge is not None
+    assert usual is not None
+    assert usual < huge < usual + kept * 3 * math.log2(most)
 
 
 # ---------------------------------------------------------------- within a limit
