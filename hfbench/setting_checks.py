@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hfbench.errors import ConfigError
@@ -12,7 +12,14 @@ from hfbench.messages import did_you_mean
 
 def as_python(value: Any) -> Any:
     """The Python number that a NumPy scalar or a tensor without dimensions holds; any other value unchanged."""
-    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+    holds_one = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if holds_one and not getattr(value, "is_meta", False) else value  # meta tensors hold nothing
+
+
+def has_entries(value: Any) -> bool:
+    """True for a list or another iterable of entries; texts, tables and scalars (of NumPy, PyTorch) have none."""
+    is_single = isinstance(value, str | bytes | Mapping) or getattr(value, "shape", None) == ()
+    return isinstance(value, Iterable) and not is_single
 
 
 def whole_number(value: Any, where: str, least: int = 1) -> int:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hfbench.errors import ConfigError
-from hfbench.setting_checks import as_python, non_negative_number, one_of, whole_number
+from hfbench.setting_checks import as_python, has_entries, non_negative_number, one_of, whole_number
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,20 @@ def test_scalars_become_pythons(given: Any, plain: Any) -> None:
 
 
 def test_arrays_stay_what_they_are() -> None:
-    one = np.array([3])
-    assert as_python(one) is one
+    for given in (np.array([3]), torch.tensor(3, device="meta")):  # of which the second has no value
+        assert as_python(given) is given
+
+
+@pytest.mark.parametrize("given", [[], (), ["cg"], {"cg"}, iter(()), np.array(["cg"]), torch.ones(2)])
+def test_lists_have_entries(given: Any) -> None:
+    assert has_entries(given)
+
+
+@pytest.mark.parametrize(
+    "given", ["cg", b"cg", {"use": "cg"}, None, 3, np.array("cg"), np.array(3), torch.tensor(3, device="meta")]
+)
+def test_others_have_none(given: Any) -> None:
+    assert not has_entries(given)
 
 
 @pytest.mark.parametrize("given", [3, np.int32(3), np.uint8(3), torch.tensor(3)])

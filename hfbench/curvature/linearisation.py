@@ -45,7 +45,7 @@ from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import Precision, arithmetic, precision_of
-from hfbench.linalg.vector import Vector, as_vector
+from hfbench.linalg.vector import Vector, as_vector, check_in_output_space
 from hfbench.memory.allocations import case_slices
 from hfbench.setting_checks import whole_number
 
@@ -210,9 +210,10 @@ class Linearisation:
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀ u for u in the shape of the outputs."""
-        self._count("vjp")
         with self._arithmetic():
-            return self.share.sum(self._vjp(u, products=True))
+            product = self.share.sum(self._vjp(u, products=True))
+        self._count("vjp")
+        return product
 
     def gauss_newton(self, v: Sequence[Tensor]) -> Vector:
         """G v = (1/n) Jᵀ H J v."""
@@ -252,14 +253,16 @@ class Linearisation:
         self.ledger.count("squares", self.here)
         total = self.blocks.zeros_like()
         for rows, graph in self._graphs():
-            total.add_(squared_sums(self.model, graph.inputs, graph.z, graph.capture, u[rows], self.weights))
+            total.add_(
+                squared_sums(self.model, graph.inputs, graph.z, graph.capture, self._rows(u, rows, graph), self.weights)
+            )
         return self.share.sum(self.layout.pack(total))
 
     def squared_norms(self, u: Tensor) -> float:
         """Σ_i ‖J_iᵀu_i‖², summed in float64."""
         self.ledger.count("norms", self.here)
         each = (
-            squared_norms(self.model, graph.inputs, graph.z, graph.capture, u[rows], self.weights)
+            squared_norms(self.model, graph.inputs, graph.z, graph.capture, self._rows(u, rows, graph), self.weights)
             for rows, graph in self._graphs()
         )
         return self.share.total(sum(each))
@@ -326,6 +329,11 @@ class Linearisation:
         with arithmetic(self.precision, self.inputs.device), changes_explained():
             yield
 
+    def _rows(self, u: Tensor, rows: slice, graph: Tape) -> Tensor:
+        """The chunk's rows of u. Raises ConfigError unless u has the shape of the outputs."""
+        check_in_output_space(u, (self.here, *graph.z.shape[1:]))
+        return u if len(self.slices) == 1 else u[rows]
+
     def _product(self, graph: Tape, at: LossAt, blocks: Vector) -> Vector:
         """The chunk's part of G v."""
         Jv = self._jvp(graph, blocks)
@@ -341,10 +349,11 @@ class Linearisation:
 
     def _vjp(self, u: Tensor, products: bool = False) -> Vector:
         if len(self.slices) == 1:
-            return self.layout.pack(self._kept(products).vjp(u))
+            graph = self._kept(products)
+            return self.layout.pack(graph.vjp(self._rows(u, self.slices[0], graph)))
         total = self.blocks.zeros_like()
         for rows, graph in self._graphs(products):
-            total.add_(graph.vjp(u[rows]))
+            total.add_(graph.vjp(self._rows(u, rows, graph)))
         return self.layout.pack(total)
 
     def _joined(self, parts: Iterable[Tensor]) -> Tensor:

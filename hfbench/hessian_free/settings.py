@@ -21,14 +21,14 @@ from hfbench.messages import did_you_mean
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import build_part
 from hfbench.parts.protocols import STEP_EVIDENCE, Rule
-from hfbench.setting_checks import as_python, non_negative_number
+from hfbench.setting_checks import as_python, has_entries, non_negative_number
 
 
 def check_evidence(evidence: Collection[str]) -> None:
-    if isinstance(evidence, str) or not isinstance(as_python(evidence), Collection):
+    if not (has_entries(evidence) and isinstance(evidence, Collection)):
         raise ConfigError(f'evidence: must be a list of names, such as ["variance_l1"], but got {evidence!r}.')
     for name in evidence:
-        if name not in STEP_EVIDENCE:
+        if not isinstance(name, str) or name not in STEP_EVIDENCE:
             known = ", ".join(STEP_EVIDENCE)
             raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
 
@@ -71,7 +71,7 @@ def globalization_of(given: Any) -> Globalization:
 
 def rules_of(given: Any) -> list[Rule]:
     """The rules of a list of names, tables and instances."""
-    if isinstance(given, str | Mapping) or not isinstance(as_python(given), Iterable):
+    if not has_entries(given):
         raise ConfigError(
             f'rules: must be a list, such as ["relative-progress"], but got {given!r}: put a single rule in brackets; '
             "[] leaves max_inner alone."
@@ -81,17 +81,16 @@ def rules_of(given: Any) -> list[Rule]:
 
 def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], mask: str) -> tuple[float, ...]:
     """The diagonal mu D, one number per parameter: one mu for the blocks of the mask, or one for each name."""
-    each = decay if isinstance(decay, Mapping) else {"": decay}
-    for name, mu in each.items():
-        where = f"decay[{name!r}]" if name else "decay"
+    if not isinstance(decay, Mapping):
+        return decay_per_block(list(named.values()), decay, mask)
+    for name, mu in decay.items():
+        where = f"decay[{name!r}]"
         non_negative_number(mu, where)
-        if name and name not in named:
+        if name not in named:
             known = ", ".join(named)
             raise ConfigError(
                 f"{where}: must name a trained parameter, but there is none{did_you_mean(name, named)}; known: {known}."
             )
-    if not isinstance(decay, Mapping):
-        return decay_per_block(list(named.values()), decay, mask)
     if mask != "weights":
         raise ConfigError(
             f"decay_mask: {mask!r} goes with one number for decay, but got a mapping, which says all: leave it out."

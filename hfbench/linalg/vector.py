@@ -16,11 +16,13 @@ from torch import Tensor
 
 from hfbench.errors import ConfigError
 from hfbench.linalg.scalars import Number, is_on_gpu
+from hfbench.setting_checks import has_entries
 
 Scalars = Number | Sequence[float]  # one number for all blocks, or one per block
 Blocks = tuple[Tensor, ...] | list[Tensor]
 
 PIECE = 2**16  # entries added up at a time
+SHOWN = 20  # blocks of a vector that a message describes
 
 
 class Vector(tuple[Tensor, ...]):
@@ -159,9 +161,35 @@ def _scalars(value: Any) -> Any:
 
 
 def as_vector(blocks: Iterable[Tensor], like: Sequence[Tensor]) -> Vector:
-    """The blocks as a Vector. Raises ConfigError unless their shapes are those of `like`, in order."""
-    vector = blocks if isinstance(blocks, Vector) else Vector(blocks)
-    given, wanted = [tuple(b.shape) for b in vector], [tuple(b.shape) for b in like]
-    if given != wanted:
-        raise ConfigError(f"a vector's blocks must have the parameters' shapes {wanted}, in order, but got {given}.")
-    return vector
+    """The blocks as a Vector. Raises ConfigError unless they are real tensors with the shapes of `like`, in order."""
+    entries = list(blocks) if has_entries(blocks) else blocks
+    if not (isinstance(entries, list) and len(entries) == len(like) and all(map(_fits, entries, like))):
+        wanted = [tuple(block.shape) for block in like]
+        raise ConfigError(
+            f"a vector's blocks must have the parameters' shapes {wanted}, in order, and be real tensors, but got "
+            f"{_in_words(entries)}."
+        )
+    return blocks if isinstance(blocks, Vector) else Vector(entries)
+
+
+def check_in_output_space(u: Tensor, shape: Sequence[int]) -> None:
+    """Raises ConfigError unless u is a real tensor with the shape of the outputs."""
+    if not (isinstance(u, Tensor) and not u.is_complex() and tuple(u.shape) == tuple(shape)):
+        raise ConfigError(
+            f"a tensor of the output space must be real and have the outputs' shape {tuple(shape)}, but got "
+            f"{_in_words(u)}."
+        )
+
+
+def _fits(block: object, like: Tensor) -> bool:
+    return isinstance(block, Tensor) and not block.is_complex() and block.shape == like.shape
+
+
+def _in_words(given: object) -> str:
+    """Shapes of tensors, and the type of what is none; of a long list the first ones."""
+    if isinstance(given, list):
+        more = f", … ({len(given)} in all)" if len(given) > SHOWN else ""
+        return f"[{', '.join(map(_in_words, given[:SHOWN]))}{more}]"
+    if isinstance(given, Tensor):
+        return f"{tuple(given.shape)}" + ", which is complex" * given.is_complex()
+    return f"{' '.join(repr(given).split()):.60} ({type(given).__name__})"

@@ -211,6 +211,24 @@ def test_the_graph_dies_with_the_linearisation() -> None:
     assert graph() is None
 
 
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_products_refuse_what_is_no_vector(chunk: int | None) -> None:
+    """One sentence for numbers, texts and other shapes, of the outputs' space too; nothing is counted."""
+    model, x, t = network((4, 3), 0), inputs_for(10, 4, 1), targets_for("logistic", 10, 3, 2)
+    at = hfbench.linearize(model, "logistic", x, t, chunk=chunk)
+    others = 3, "x", None, [1.0], torch.zeros(()), torch.zeros(11, 3), torch.zeros(10, 3, dtype=torch.complex64)
+    for wrong in others:
+        for product in (at.jvp, at.gauss_newton, at.variance_along):
+            with pytest.raises(ConfigError, match="a vector's blocks must have the parameters' shapes"):
+                product(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"must be real and have the outputs' shape \(10, 3\), but got"):
+            at.vjp(wrong)  # type: ignore[arg-type]
+    assert (at.ledger.jvp, at.ledger.vjp) == (0, 0)
+    for moment in (at.squared_sums, at.squared_norms):
+        with pytest.raises(ConfigError, match="the outputs' shape"):
+            moment(torch.zeros(11, 3))
+
+
 def test_bad_input() -> None:
     model, x, t = network((4, 3), 0), inputs_for(5, 4, 1), targets_for("logistic", 5, 3, 2)
     with pytest.raises(ConfigError, match="must have the parameters' shapes"):

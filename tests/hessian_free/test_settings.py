@@ -117,6 +117,13 @@ def test_decay_by_name_leaves_out_what_is_not_named() -> None:
         ({"layout": None}, "layout: must be one of structured, flat, but got None"),
         ({"precision": 32}, "precision: must be one of parameters, .*but got 32"),
         ({"rules": torch.tensor(2)}, "rules: must be a list"),
+        ({"rules": np.array("cg")}, "rules: must be a list"),
+        ({"rules": torch.tensor(2, device="meta")}, "rules: must be a list"),
+        ({"max_inner": torch.tensor(2, device="meta")}, "max_inner: must be a whole number"),
+        ({"decay": torch.tensor(0.1, device="meta")}, "decay: must be a number"),
+        ({"globalization": {"warm_start": torch.tensor(0.1, device="meta")}}, "warm_start: must be a number"),
+        ({"decay": {"": 0.1}}, r"decay\[''\]: must name a trained parameter"),
+        ({"decay": {0: 0.1}}, r"decay\[0\]: must name a trained parameter"),
         ({"globalization": {"max_tries": 10**400, "keep_start": 0}}, "globalization.keep_start: must lie in"),
         *(({name: np.array([1, 2])}, f"{name}: must be one of") for name in CHOICES),
         ({"max_bytes": 4e9}, "max_bytes: must be a number of bytes"),
@@ -171,7 +178,9 @@ def test_closures_are_refused_with_what_to_call() -> None:
     assert optimizer.iteration == 0
 
 
-@pytest.mark.parametrize("evidence", ["variance_l1", None, 3])
+@pytest.mark.parametrize(
+    "evidence", ["variance_l1", None, 3, {}, np.array("variance_l1"), torch.tensor(1, device="meta"), iter(())]
+)
 def test_evidence_is_a_list_of_names(evidence: Any) -> None:
     model, x, t = problem()
     with pytest.raises(ConfigError, match=r'evidence: must be a list of names, such as \["variance_l1"\], but got '):

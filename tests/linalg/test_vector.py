@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +156,27 @@ def test_as_vector_checks_shapes_in_order() -> None:
     for wrong in (like[:1], like[::-1], [like[0].T, like[1]]):
         with pytest.raises(ConfigError, match="in order"):
             as_vector(wrong, like)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (3, r"3 \(int\)"),
+        ("cg", r"'cg' \(str\)"),
+        (None, r"None \(NoneType\)"),
+        (torch.tensor(1.0), r"\(\)"),
+        ([1, 2], r"\[1 \(int\), 2 \(int\)\]"),
+        ([np.zeros((2, 3)), np.zeros(3)], r"\(ndarray\)"),
+        ([torch.zeros(2, 3), torch.zeros(3, dtype=torch.complex64)], r"\(3,\), which is complex"),
+        (torch.ones(1000), r", … \(1000 in all\)\]"),
+    ],
+)
+def test_as_vector_says_what_it_was_given(wrong: Any, words: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"must have the parameters' shapes .* in order, .*but got .*{words}"
+    ) as told:
+        as_vector(wrong, draw([(2, 3), (3,)], 0))
+    assert len(str(told.value)) < 400
 
 
 def test_float32_sums_of_a_million_entries_keep_their_digits() -> None:
