@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hfbench.inner_solve.iteration import Process, follow
-from hfbench.linalg.scalars import Number, inverse_of, sqrt
+from hfbench.linalg.scalars import Number, inverse_of, scale_of, sqrt
 from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector
 
 
@@ -70,7 +70,8 @@ class ShiftedProblem:
     """min ‖B y - f‖ for a system, an initial iterate x0 (None: zero) and a preconditioner, with q at x0."""
 
     def __init__(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> None:
-        reference = preconditioner.solve_factor(system.gradient).norm()
+        scale = scale_of(system.gradient.norm())
+        reference = scale * preconditioner.solve_factor(system.gradient * (1 / scale)).norm()
         if reference == 0:
             x0 = None  # the solution is zero, whatever the start
         self.system, self.preconditioner = system, preconditioner
@@ -103,7 +104,9 @@ def _bidiagonalise(problem: ShiftedProblem) -> Process:
     """The same without end, with numbers that may stay on the device; the process keeps u, v and alpha."""
     u = problem.f
     del problem.f  # changed in place from here on
-    beta = _normalise(u)
+    scale = scale_of(u.norm())
+    u.mul_(1 / scale)
+    beta = scale * _normalise(u)
     v = problem.adjoint(u)
     alpha = _normalise(v)
     while True:

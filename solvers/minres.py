@@ -8,11 +8,13 @@ Step       beta = zᵀAz/(the zᵀAz before),  p ← z + beta p,  Ap ← Az + be
            r ← r - alpha Ap,  z ← z - alpha M⁻¹Ap
 q          q ← q - alpha (rᵀp - ½ alpha pᵀAp), with the r before
 Rounding   x and r move along the same p, as in CG, so that r, and q with it,
-           stays true to x. With Lanczos vectors and rotations (Paige and
+           follows x. With Lanczos vectors and rotations (Paige and
            Saunders, 1975), which give the same x_k in exact arithmetic, x
            comes from another recurrence than ‖b - Ax‖. Its error grows by
            cond(A)², and neither ‖b - Ax‖ nor q tells: Sleijpen, van der Vorst
-           and Modersitzki (2000)
+           and Modersitzki (2000). The rounding of A x itself stays: once
+           ‖b - Ax‖ is near eps ‖A‖‖x‖, what is told of it is too small, as
+           with CG, LSQR and LSMR
 Curvature  zᵀAz, that of the residual. The first that is <= 0 comes as soon as
            the Krylov space shows that A is not definite: Liu and Roosta (2022)
 Source     Stiefel (1955); that these are MINRES's x_k if A is positive
@@ -35,7 +37,7 @@ from itertools import count
 from typing import ClassVar, final
 
 from hfbench.inner_solve.iteration import Process, follow
-from hfbench.linalg.scalars import Number, divide, sqrt
+from hfbench.linalg.scalars import Number, divide, scale_of, sqrt
 from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, part
 
 
@@ -66,23 +68,26 @@ class MINRES:
     def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[MINRESState]:
         """x_k has the least residual over x0 + span{p_1 … p_k}. Ends at an exact solution or zᵀAz <= 0 (Breakdown)."""
         b = -system.gradient
-        reference = math.sqrt(b.dot(preconditioner.solve(b)))
+        scale = scale_of(b.norm())
+        b.mul_(1 / scale)
+        reference = scale * math.sqrt(b.dot(preconditioner.solve(b)))
         if reference == 0:
             yield MINRESState(0, b.zeros_like(), 0.0, 0.0, 1.0, 0.0, Breakdown.ZERO_RIGHT_HAND_SIDE)
             return
         if x0 is None:
             x, r, q, products = b.zeros_like(), b, 0.0, 0
         else:
-            x, r, products = x0, b - system.multiply(x0), 1
-            q = -0.5 * (x.dot(b) + x.dot(r))
+            x, r, products = x0, b.add(system.multiply(x0), -1 / scale), 1
+            q = -0.5 * scale * (x.dot(b) + x.dot(r))
         del b, x0  # no longer needed, and large
         z = preconditioner.solve(r)
-        phi = sqrt(r.dot(z))
+        norm = sqrt(r.dot(z))
+        phi = scale * norm
         yield MINRESState(0, x, q, phi, reference, products)
         if phi == 0:
             return  # x solves the system
         # Of norm 1, since the product with a large residual may overflow.
-        process = conjugate_residuals(system, preconditioner, x, r * (1 / phi), z * (1 / phi), phi)
+        process = conjugate_residuals(system, preconditioner, x, r * (1 / norm), z * (1 / norm), phi)
         del r, z
         start = phi
         for k, (zAz, ApMAp, x_k, gain, rz) in zip(count(1), follow(process, system, preconditioner), strict=False):

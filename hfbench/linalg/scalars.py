@@ -19,6 +19,7 @@ from torch import Tensor
 
 Number = float | Tensor
 AnyNumber = TypeVar("AnyNumber", float, Tensor, float | Tensor)
+LEAST_EXPONENT = -126  # of a power of two that float32 holds, and whose inverse it holds
 AHEAD = 1  # steps that the device is ahead of the host; more would only be made in vain
 
 
@@ -44,6 +45,16 @@ def inverse_of(norm: Number) -> Number:
     if isinstance(norm, Tensor):
         return torch.where(norm > 0, 1 / norm, torch.ones_like(norm))
     return 1 / norm if norm > 0 else 1.0
+
+
+def scale_of(norm: float) -> float:
+    """The power of two next above a norm below 1, which divides a vector without changing a digit; else 1.
+
+    A system is solved for b divided by it: squares of its residuals would vanish in float32 where ‖b‖ is near 1e-19. A
+    large b is left alone, since x is then often of moderate size, and its small entries would vanish.
+    """
+    exponent = math.frexp(norm)[1]
+    return 2.0 ** max(LEAST_EXPONENT, min(exponent, 0))
 
 
 def read(steps: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

@@ -63,7 +63,7 @@ class Vector(tuple[Tensor, ...]):
         if isinstance(alpha, Vector):
             return self.like(torch._foreach_addcmul(self, other, alpha))
         if isinstance(alpha, float | int):
-            return self.like(torch._foreach_add(self, other, alpha=alpha))
+            return self.like(torch._foreach_add(self, other, alpha=self._rounded(alpha)))
         return self.like(torch.add(a, b, alpha=scale) for a, b, scale in zip(self, other, alpha, strict=True))
 
     def add_(self, other: Blocks, alpha: Number = 1.0) -> Vector:
@@ -71,14 +71,20 @@ class Vector(tuple[Tensor, ...]):
         if isinstance(alpha, Tensor):
             torch._foreach_addcmul_(self, other, self._each(alpha))
         else:
-            torch._foreach_add_(self, other, alpha=alpha)
+            torch._foreach_add_(self, other, alpha=self._rounded(alpha))
         return self
 
     def scale_add_(self, beta: float, other: Blocks) -> Vector:
         """self ← beta·self + other, in one pass instead of two."""
+        beta = self._rounded(beta)
         for mine, block in zip(self, other, strict=True):
             torch.add(block, mine, alpha=beta, out=mine)
         return self
+
+    def _rounded(self, number: float) -> float:
+        """The number, or by IEEE 754 an infinity if it exceeds the blocks' dtype, where PyTorch raises RuntimeError."""
+        exceeds = abs(number) > torch.finfo(self[0].dtype).max
+        return math.copysign(math.inf, number) if exceeds else number
 
     def _each(self, number: Tensor) -> list[Tensor]:
         """A number for each block, on the device and in the blocks' dtype."""
@@ -98,11 +104,11 @@ class Vector(tuple[Tensor, ...]):
     def dots(self, other: Sequence[Tensor]) -> list[float]:
         """Σ self∘other of every block, in one transfer from an accelerator.
 
-        In float32 a product may overflow where the blocks are finite; it is then formed in float64.
+        In float32 a product may overflow or vanish where the blocks do not; it is then formed in float64.
         """
         numbers: list[float] = torch.stack([_dot(a, b) for a, b in zip(self, other, strict=True)]).tolist()
         return [
-            number if math.isfinite(number) else float(_dot(a.double(), b.double()))
+            number if _is_kept(number, a, b) else float(_dot(a.double(), b.double()))
             for number, a, b in zip(numbers, self, other, strict=True)
         ]
 
@@ -146,6 +152,13 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
         return a.dot(b)
     pieces = zip(torch.split(a, PIECE), torch.split(b, PIECE), strict=True)
     return torch.stack([piece.dot(other) for piece, other in pieces]).sum()
+
+
+def _is_kept(number: float, a: Tensor, b: Tensor) -> bool:
+    """False if Σ a∘b overflowed, or if it is so small that entries of a∘b below the least normal number matter."""
+    if math.isfinite(number) and abs(number) >= a.numel() * torch.finfo(a.dtype).tiny:
+        return True
+    return a.dtype == torch.float64 or not (a.any() and b.any())
 
 
 def _total(numbers: list[float]) -> float:

@@ -107,7 +107,7 @@ class SolverState(Protocol):
 
     @property
     def relative_residual(self) -> float:
-        """‖b - Ax‖ / ‖b‖ in the M⁻¹ norm, b = -g."""
+        """‖b - Ax‖ / ‖b‖ in the M⁻¹ norm, b = -g; true down to the rounding of A x, about eps ‖A‖‖x‖ / ‖b‖."""
         ...
 
     @property

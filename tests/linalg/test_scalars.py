@@ -15,10 +15,28 @@ from torch import Tensor
 
 from hfbench import HessianFree
 from hfbench.linalg import vector
-from hfbench.linalg.scalars import divide, inverse_of, read, sqrt
+from hfbench.linalg.scalars import divide, inverse_of, read, scale_of, sqrt
 from hfbench.linalg.vector import Vector
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(st.floats(min_value=2.0**-126, max_value=1.0, exclude_max=True))
+def test_the_scale_is_the_power_of_two_next_above(norm: float) -> None:
+    scale = scale_of(norm)
+    assert math.frexp(scale)[0] == 0.5
+    assert scale / 2 <= norm < scale
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0, 1e30, math.inf, math.nan])
+def test_it_is_one_of_large_norms_and_of_none(norm: float) -> None:
+    assert scale_of(norm) == 1.0
+
+
+@pytest.mark.parametrize("norm", [5e-324, 1e-45, 1e-38])
+def test_float32_holds_it_and_its_inverse(norm: float) -> None:
+    for factor in (scale_of(norm), 1 / scale_of(norm)):
+        assert 0 < float(torch.tensor(factor, dtype=torch.float32)) < math.inf
 
 
 def on_device(number: float) -> Tensor:

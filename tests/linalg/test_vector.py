@@ -179,6 +179,30 @@ def test_as_vector_says_what_it_was_given(wrong: Any, words: str) -> None:
     assert len(str(told.value)) < 400
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e-22, 1e-19, 1e25])
+def test_products_that_float32_cannot_hold_are_formed_in_float64(size: float) -> None:
+    a, b = (
+        draw([(30, 40), (3,)], seed).like((torch.zeros(30, 40), *draw([(3,)], seed, torch.float32))) for seed in (0, 1)
+    )
+    exact = float(a[1].double() @ b[1].double())
+    small, other = a * size, b * size
+    assert small.dot(other) == pytest.approx(float(small[1].double() @ other[1].double()), rel=1e-6)
+    assert small.dot(other) == pytest.approx(exact * size**2, rel=1e-3)
+    assert small.dots(other)[0] == 0
+    assert small.inner(other) == small.dot(other)
+
+
+@pytest.mark.parametrize("number", [1e39, -1e300, math.inf, -math.inf])
+def test_scalars_beyond_float32_are_infinite(number: float) -> None:
+    v = Vector((torch.tensor([1.0, -1.0]),))
+    expected = [math.copysign(math.inf, number), -math.copysign(math.inf, number)]
+    assert v.zeros_like().add(v, number)[0].tolist() == expected
+    assert v.zeros_like().add_(v, number)[0].tolist() == expected
+    assert v.clone().scale_add_(number, v)[0].tolist() == expected
+    assert (v * number)[0].tolist() == expected
+    assert v.clone().mul_(number)[0].tolist() == expected
+
+
 def test_float32_sums_of_a_million_entries_keep_their_digits() -> None:
     generator = torch.Generator().manual_seed(0)
     sparse = torch.randn(10**6, generator=generator) * (torch.rand(10**6, generator=generator) < 0.02)

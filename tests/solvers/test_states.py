@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, takewhile
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.systems import DenseSystem, DiagonalFactor, blocks, dense_system, flat, single_system
 
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Breakdown
 from hfbench.solvers.cg import CG
+from hfbench.solvers.dense import Dense
 from hfbench.solvers.lsmr import LSMR
 from hfbench.solvers.lsqr import LSQR
 from hfbench.solvers.minres import MINRES
 from hfbench.solvers.preconditioners.identity import Unit
+from hfbench.testing.problems import Problem, random_vector, rough_factor, unit_factor
 
 SOLVERS = {"cg": CG(), "lsqr": LSQR(), "lsmr": LSMR(), "minres": MINRES()}
+ALL = {**SOLVERS, "dense": Dense()}
 
 
 class Counting:
@@ -87,6 +92,42 @@ def test_state_tells_the_truth_in_float32(name: str, condition: float, precondit
         assert state.q == pytest.approx(system.q(x), abs=1e-4 * best)
         residual = np.linalg.norm((g + system.A @ x) / np.sqrt(m)) / np.linalg.norm(g / np.sqrt(m))
         assert state.relative_residual == pytest.approx(residual, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("exponent", [-70, -100, 50])
+def test_the_size_of_the_gradient_changes_no_digit(name: str, warm: bool, exponent: int) -> None:
+    """g times a power of two gives x times that, in float32, whose numbers do not hold the squares of residuals."""
+    problem = Problem(dtype=torch.float32, right_hand_side="damping")
+    A, _ = problem.dense
+    M = unit_factor(len(A)) if name == "dense" else rough_factor(A)
+
+    def states(scale: float) -> list[Any]:
+        system = problem.system()
+        system.gradient = system.gradient * scale
+        x0 = problem.vector(random_vector(len(A))) * scale if warm else None
+        coming = takewhile(lambda state: state.relative_residual > 1e-6, ALL[name].iterates(system, x0, M))
+        return list(islice(coming, 40))
+
+    scale = 2.0**exponent
+    pairs = list(zip(states(1.0), states(scale), strict=True))
+    assert pairs
+    for plain, scaled in pairs:
+        assert scaled.relative_residual == pytest.approx(plain.relative_residual, rel=1e-5)
+        assert scaled.q == pytest.approx(plain.q * scale**2, rel=1e-5, abs=0.0)
+        assert np.array_equal(flat(scaled.x), flat(plain.x * scale))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solution_beyond_float32_is_infinite_and_raises_nothing(name: str) -> None:
+    problem = Problem(dtype=torch.float32, damping=1e-28, decay=0.0, right_hand_side="damping")
+    system = problem.system()
+    system.gradient = system.gradient * 1e20
+    system.linearisation.gauss_newton = lambda v: v.zeros_like()  # A = lambda I
+    system.linearisation.jvp = lambda v: torch.zeros_like(system.linearisation.outputs)
+    last = list(islice(SOLVERS[name].iterates(system, None, Unit()), 3))[-1]
+    assert not last.x.isfinite()
 
 
 @pytest.mark.parametrize("name", ["lsqr", "lsmr"])
