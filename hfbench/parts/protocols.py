@@ -188,7 +188,12 @@ class StepRecord(Protocol):
     """Record of one outer iteration, as plain values by trace column."""
 
     def to_row(self) -> dict[str, Any]:
-        """At least `gradient_norm` and `objective_after`, which may be None."""
+        """At least `gradient_norm` and `objective_after`, which may be None.
+
+        `objective_after` is f on the gradient cases after the step. `gradient_norm` is ‖∇f‖ on these cases or on a
+        minibatch of them, at weights that the model had in the step. Other entries mean what the column of their name
+        in a trace means.
+        """
         ...
 
 
@@ -207,7 +212,7 @@ class Optimizer(Protocol):
     ) -> StepRecord:
         """One outer iteration on the given cases. Its record has the entries of `STEP_EVIDENCE` that `needs` names.
 
-        Raises ConfigError for evidence that it cannot give.
+        Changes none of the tensors given. Raises ConfigError for evidence that it cannot give.
         """
         ...
 

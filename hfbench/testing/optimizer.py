@@ -18,6 +18,7 @@ from hfbench.parts.protocols import STEP_EVIDENCE, Baseline, Optimizer, Supports
 from hfbench.testing.contract import Contract, flat, global_random_state_kept, require
 from hfbench.testing.kinds import METHOD, Kind, answer_in_words, is_number, require_fields, require_kind
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, work
+from hfbench.testing.step_reference import HeldWeights, StepReference
 
 STEPS = 10
 OPTIMIZER = {
@@ -29,6 +30,8 @@ OPTIMIZER = {
     ),
 }
 TABLE = Kind("a dictionary", lambda value: isinstance(value, dict))
+TOLERANCE, TINY = 1e-3, 1e-5  # of values in float32, relative and absolute
+OF_GRADIENT = ", the nearest of the norms of ∇f at weights that the model had in the step"
 MANY = 200  # cases, beside which algebra on the weights alone is small
 
 
@@ -120,6 +123,38 @@ class OptimizerContract(Contract):
                 "a scheduler that needs it would be handed None",
             )
 
+    def test_reports_true_values(self) -> None:
+        """What a row says of objective, gradient, step and evidence is so, as computed independently in float64."""
+        for loss in LOSSES:
+            problem, model, optimizer = self._begun(loss)
+            for evidence in ((), (), *((name,) for name in STEP_EVIDENCE)):
+                try:
+                    self._step_is_true(problem, model, optimizer, evidence)
+                except ConfigError:
+                    if not evidence:
+                        raise
+
+    def test_leaves_its_batch_alone(self) -> None:
+        """Neither a step nor `prepare` changes the tensors that they are given."""
+        problem, _, optimizer = self._begun("logistic")
+        batch = {
+            **dict(zip(("the inputs", "the targets"), problem.cases(2), strict=True)),
+            **dict(zip(("the curvature's inputs", "the curvature's targets"), problem.cases(3), strict=True)),
+        }
+        before = {name: tensor.clone() for name, tensor in batch.items()}
+        inputs, targets, *curvature = batch.values()
+        if isinstance(optimizer, SupportsPrepare):
+            optimizer.prepare(inputs, targets, (curvature[0], curvature[1]), ())
+        optimizer.step(inputs, targets, (curvature[0], curvature[1]), ())
+        optimizer.step(inputs, targets)
+        changed = [name for name, tensor in batch.items() if not torch.equal(tensor, before[name])]
+        require(
+            not changed,
+            "the tensors of a batch as they were",
+            f"{' and '.join(changed)} changed in place",
+            "they are cases of the training set, which all later steps and the evaluation use",
+        )
+
     def test_takes_other_cases_for_the_curvature(self) -> None:
         """A step takes batches of any size, and curvature cases that are not the gradient's."""
         problem, _, optimizer = self._begun("logistic")
@@ -183,6 +218,33 @@ class OptimizerContract(Contract):
         row = record.to_row()
         require_kind("what `to_row` returns", row, TABLE, why)
         return row
+
+    def _step_is_true(
+        self, problem: Problem, model: nn.Module, optimizer: Optimizer, evidence: tuple[str, ...]
+    ) -> None:
+        """Takes a step and compares its row with values in float64."""
+        inputs, targets = problem.cases(2)
+        reference, before = StepReference(problem, inputs, targets), flat(list(model.parameters()))
+        with HeldWeights(model, inputs) as held:
+            row = self._row(problem, optimizer, evidence=evidence)
+        after = flat(list(model.parameters()))
+        true = {
+            "objective_before": [reference.objective(before)],
+            "objective_after": [reference.objective(after)],
+            "step_norm": [float((after - before).norm())],
+            "gradient_norm": reference.gradient_norms(held, before, after),
+            **{name: [value] for name, value in reference.evidence(before).items()},
+        }
+        for name, values in true.items():
+            told = row.get(name)
+            if is_number(told):
+                nearest = min(values, key=lambda value: abs(value - told))
+                require(
+                    abs(told - nearest) <= TOLERANCE * abs(nearest) + TINY,
+                    f"{name} = {nearest:.6g} ({problem})" + OF_GRADIENT * (name == "gradient_norm"),
+                    f"{told:.6g}",
+                    "schedulers and traces read it, and judge by it",
+                )
 
     def _train(self, problem: Problem, optimizer: Optimizer, steps: int) -> None:
         for _ in range(steps):

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.loss import LOSSES
+from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
+from hfbench.testing.contract import flat
 
 
 class Row:
@@ -242,6 +244,84 @@ class EvidenceIsNone(HonestMomentum):
 
         def row(self, g: Vector) -> Row:
             return Row(gradient_norm=g.norm(), objective_after=None, variance_l1=None, variance_inner=None)
+
+
+class HonestMinibatches(HonestMomentum):
+    """Steps on four cases at a time, and tells the norm of the last gradient, f after the step, and the variances."""
+
+    class method(Momentum):
+        def step(self, inputs: Tensor, targets: Tensor, curvature: Any = None, evidence: Collection[str] = ()) -> Row:
+            before = [weight.detach().clone() for weight in self.weights]
+            told = self.variances(inputs, targets) if evidence else {}
+            for start in range(0, len(inputs), 4):
+                row = super().step(inputs[start : start + 4], targets[start : start + 4])
+            moved = Vector(weight.detach() for weight in self.weights) - before
+            told |= {"step_norm": moved.norm(), "objective_after": self.f(inputs, targets)}
+            return Row(**{**row.values, **told})
+
+        def f(self, inputs: Tensor, targets: Tensor) -> float:
+            self.ledger.count("forward", len(inputs))
+            with torch.no_grad():
+                mean = float(self.loss(self.model(inputs), targets).value().mean())
+            return mean + decay_penalty([weight.detach() for weight in self.weights], self.mu_D)
+
+        def variances(self, inputs: Tensor, targets: Tensor) -> dict[str, float]:
+            each = torch.stack([flat(self.gradient(x[None], t[None])) for x, t in zip(inputs, targets, strict=True)])
+            return {"variance_l1": float(each.var(0).sum()), "variance_inner": float((each @ each.mean(0)).var())}
+
+
+class TellsAnotherObjective(HonestMomentum):
+    """Tells f before the step as that after it."""
+
+    caught_by, says = "test_reports_true_values", "objective_after = "
+
+    class method(Momentum):
+        def step(self, inputs: Tensor, targets: Tensor, *others: Any, **more: Any) -> Row:
+            with torch.no_grad():
+                before = float(self.loss(self.model(inputs), targets).value().mean())
+            row = super().step(inputs, targets, *others, **more)
+            return Row(**{**row.values, "objective_after": before})
+
+
+class HalvesTheNorm(HonestMomentum):
+    """Tells half of the norm."""
+
+    caught_by, says = "test_reports_true_values", "gradient_norm = "
+
+    class method(Momentum):
+        def row(self, g: Vector) -> Row:
+            return Row(gradient_norm=0.5 * g.norm(), objective_after=None)
+
+
+class TellsTheVarianceOfTheMean(HonestMomentum):
+    """Divides the cases' variance by their number."""
+
+    caught_by, says = "test_reports_true_values", "variance_l1 = "
+
+    class method(HonestMinibatches.method):
+        def variances(self, inputs: Tensor, targets: Tensor) -> dict[str, float]:
+            return {name: value / len(inputs) for name, value in super().variances(inputs, targets).items()}
+
+
+class CentresItsInputs(HonestMomentum):
+    """Subtracts the inputs' mean where they lie."""
+
+    caught_by, says = "test_leaves_its_batch_alone", "the inputs changed in place"
+
+    class method(Momentum):
+        def step(self, inputs: Tensor, *others: Any, **more: Any) -> Row:
+            return super().step(inputs.sub_(inputs.mean(0)), *others, **more)
+
+
+class CentresWhatItPrepares(HonestMomentum):
+    """Does so beforehand, with the curvature's inputs."""
+
+    caught_by, says = "test_leaves_its_batch_alone", "the curvature's inputs changed in place"
+
+    class method(Momentum):
+        def prepare(self, inputs: Tensor, targets: Tensor, curvature: Any = None, evidence: Any = ()) -> None:
+            if curvature is not None:
+                curvature[0].sub_(curvature[0].mean(0))
 
 
 class KnowsOneBatch(HonestMomentum):
