@@ -124,18 +124,21 @@ class InnerSolver(Protocol):
 
     `monotone` names the entries of its states that never increase from one to the next, except by rounding. A solver
     that uses no preconditioner declares `takes_preconditioner: ClassVar[bool] = False`, and then gets trivial ones
-    only.
+    only. A solver draws no random numbers.
     """
 
     monotone: ClassVar[tuple[str, ...]]  # names of state attributes, such as "q"
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[SolverState]:
-        """States 0, 1, 2, … starting at x0 (None: zero, which saves a product). x0 is not changed."""
+        """States 0, 1, 2, … starting at x0 (None: zero, which saves the product with it). x0 is not changed."""
         ...
 
 
 class Rule(Protocol):
-    """A stopping rule: frozen settings, and a fresh test per solve."""
+    """A stopping rule: frozen settings, and a fresh test per solve.
+
+    A test reads nothing of a state but what `needs` names, writes nothing into it, and draws no random numbers.
+    """
 
     needs: ClassVar[tuple[str, ...]]
 
@@ -153,7 +156,10 @@ class Preconditioner(Protocol):
     cases: ClassVar[str]
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> BuiltPreconditioner:
-        """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout."""
+        """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout.
+
+        Random numbers come from `generator` alone.
+        """
         ...
 
 
@@ -177,7 +183,10 @@ class PreconditionerState(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues from a state; an empty one is the start. Raises ConfigError and loads nothing if it is foreign."""
+        """Continues from a state; an empty one is the start.
+
+        Raises ConfigError and loads nothing if the state has entries, or shapes of tensors, that its own have not.
+        """
         ...
 
 
@@ -280,7 +289,7 @@ class Scheduler(Protocol):
 
 
 class Schedule(Protocol):
-    """The batch sizes of one run. Never shrinks; its state is plain data."""
+    """The batch sizes of one run. Never shrinks, and draws no random numbers."""
 
     @property
     def plan(self) -> BatchPlan:
@@ -291,7 +300,10 @@ class Schedule(Protocol):
         """The plan of the step after the one that gave the evidence."""
         ...
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data that later steps do not change."""
+        ...
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 

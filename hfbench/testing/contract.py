@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import unittest
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,16 +69,24 @@ def flat(blocks: Sequence[Tensor]) -> Tensor:
 
 
 @contextmanager
-def global_random_state_kept(why: str) -> Iterator[None]:
-    """Raises ContractBroken if the block draws from torch's global generator."""
-    before = torch.get_rng_state()
+def global_random_state_kept(
+    why: str, expected: str = "random numbers from the generator that is handed over, and from no other"
+) -> Iterator[None]:
+    """Raises ContractBroken if the block draws from the global generator of torch, NumPy or Python."""
+    before = _global_generators()
     yield
-    require(
-        torch.equal(before, torch.get_rng_state()),
-        "random numbers from the generator that is handed over, and from no other",
-        "torch's global generator was used",
-        why,
-    )
+    used = [name for name, state in _global_generators().items() if state != before[name]]
+    require(not used, expected, f"{' and '.join(used)} global generator was used", why)
+
+
+def _global_generators() -> dict[str, Any]:
+    """The states of generators that a process has one of."""
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002 the very generator that no part may use
+    return {
+        "torch's": torch.get_rng_state().tolist(),
+        "NumPy's": [part.tolist() if isinstance(part, np.ndarray) else part for part in numpy_state],
+        "Python's": random.getstate(),
+    }
 
 
 @contextmanager

@@ -18,11 +18,20 @@ from hfbench.linalg.layout import LAYOUTS
 from hfbench.linalg.vector import Vector
 from hfbench.parts.protocols import Preconditioner, PreconditionerState
 from hfbench.testing.built_preconditioner import APPLIED, BuiltContract
-from hfbench.testing.contract import ContractBroken, flat, largest_difference, require, seeded_generator
+from hfbench.testing.contract import (
+    ContractBroken,
+    flat,
+    global_random_state_kept,
+    largest_difference,
+    require,
+    seeded_generator,
+)
 from hfbench.testing.kinds import METHOD, require_fields
 from hfbench.testing.problems import CASES, LEAST, SLACK, Problem, random_vector
 
 FOREIGN = "an entry of another preconditioner"
+OTHER_SIZES = ((5, 6, 3), (5, 4, 4, 3))  # of models, beside that of the problems
+STEPS = 5
 
 
 class PreconditionerContract(BuiltContract):
@@ -32,9 +41,10 @@ class PreconditionerContract(BuiltContract):
 
     def test_every_run_begins_alike(self) -> None:
         """Two runs from `begin` have the same steps, the first as by `build`; without `begin` all are as by `build`."""
-        first = self._steps(self._begun(), range(3))
-        again = self._steps(self._begun(), range(3))
-        alone = self._solved(self.preconditioner(), 0)
+        with global_random_state_kept("two runs draw from it in turn, and a run that is resumed draws others"):
+            first = self._steps(self._begun(), range(3))
+            again = self._steps(self._begun(), range(3))
+            alone = self._solved(self.preconditioner(), 0)
         for k, (step, other) in enumerate(zip([*first, first[0]], [*again, alone], strict=True)):
             require(
                 torch.equal(step, other),
@@ -65,14 +75,46 @@ class PreconditionerContract(BuiltContract):
         self._steps(other, range(2))
         state = copy.deepcopy(run.state_dict())
         why = "the state of another method would be taken for its own, or a step be undone by half"
-        require(_refuses(run, {FOREIGN: 1.0}), f"a ConfigError for a state with {FOREIGN!r}", "no exception", why)
-        self._keeps(run, state, why)
+        for own in ({}, state):
+            besides = " besides its own" * bool(own)
+            foreign = {**own, FOREIGN: 1.0}
+            require(_refuses(run, foreign), f"a ConfigError for a state with {FOREIGN!r}{besides}", "no exception", why)
+            self._keeps(run, state, why)
         for lost in state:
             if _refuses(run, {name: state[name] for name in state if name != lost}):
                 self._keeps(run, state, why)
             else:
                 run.load_state_dict(copy.deepcopy(state))
         self._same_steps(run, other, range(2, 4), "after a state that was refused as without", why)
+
+    def test_refuses_a_state_of_another_model(self) -> None:
+        """One with tensors of other shapes, or other entries, than its own; a state that knows no model fits all."""
+        why = "a later build would fail in the middle of a run, or take one layer's numbers for another's"
+        for sizes in OTHER_SIZES:
+            other = Problem(sizes=sizes)
+            run, foreign = self._begun(), self._begun(other.model)
+            self._steps(run, range(2))
+            self._steps(foreign, range(2), other)
+            state, its = copy.deepcopy(run.state_dict()), foreign.state_dict()
+            if _form(its) == _form(state):
+                continue
+            layers = " × ".join(map(str, sizes))
+            require(_refuses(run, its), f"a ConfigError for a state of a model {layers}", "no exception", why)
+            self._keeps(run, state, why)
+
+    def test_saves_nothing_if_it_has_no_state(self) -> None:
+        run = self._begun()
+        states = [copy.deepcopy(run.state_dict())]
+        for k in range(STEPS):
+            self._solved(run, k)
+            states.append(copy.deepcopy(run.state_dict()))
+        changes = not all(_same(state, states[0]) for state in states)
+        require(
+            changes or not states[0],
+            f"an empty state where no step changes it ({STEPS} were taken)",
+            f"one with {', '.join(map(str, states[0]))}",
+            "checkpoints would refuse each other for entries that mean nothing",
+        )
 
     def test_leaves_a_saved_state_alone(self) -> None:
         run = self._begun()
@@ -175,9 +217,9 @@ class PreconditionerContract(BuiltContract):
     def _keeps(self, run: PreconditionerState, state: Mapping[str, Any], why: str) -> None:
         require(_same(run.state_dict(), state), "the state before one that was refused", "another", why)
 
-    def _steps(self, run: PreconditionerState, steps: Iterable[int]) -> list[Tensor]:
+    def _steps(self, run: PreconditionerState, steps: Iterable[int], problem: Problem | None = None) -> list[Tensor]:
         """M⁻¹v at each step of a run."""
-        return [self._solved(run, k) for k in steps]
+        return [self._solved(run, k, problem) for k in steps]
 
     def _same_steps(
         self, run: PreconditionerState, other: PreconditionerState, steps: range, when: str, why: str
@@ -190,9 +232,9 @@ class PreconditionerContract(BuiltContract):
                 why,
             )
 
-    def _solved(self, run: Preconditioner | PreconditionerState, k: int) -> Tensor:
+    def _solved(self, run: Preconditioner | PreconditionerState, k: int, problem: Problem | None = None) -> Tensor:
         """M⁻¹v at step k, with separate cases, damping and random numbers."""
-        problem = replace(Problem(), damping=0.3 / (k + 1))
+        problem = replace(problem or Problem(), damping=0.3 / (k + 1))
         at = problem.linearisation(2 + k)
         shift = at.layout.spread([mu + problem.damping for mu in problem.mu_D])
         v = problem.vector(random_vector(len(problem.solution)))
@@ -241,6 +283,17 @@ def _through_a_file(state: Any, why: str) -> Any:
         raise ContractBroken(
             "a state of tensors and plain data", f"one that cannot be read back: {reason}", why
         ) from None
+
+
+def _form(state: Any) -> Any:
+    """What a state looks like without its numbers: names of entries, and shapes of tensors."""
+    if isinstance(state, Tensor):
+        return tuple(state.shape)
+    if isinstance(state, Mapping):
+        return {name: _form(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_form(value) for value in state]
+    return type(state)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -14,7 +15,7 @@ import torch
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule, Scheduler
 from hfbench.runs.batches import ORDERS
-from hfbench.testing.contract import Contract, not_applicable, require, seeded_generator
+from hfbench.testing.contract import Contract, global_random_state_kept, not_applicable, require, seeded_generator
 from hfbench.testing.kinds import METHOD, NAMES, PLAN, require_fields, require_kind
 
 TOTALS = (2, 10, 1000, 6500)
@@ -135,6 +136,30 @@ class SchedulerContract(Contract):
             f"others from step {done + 1 + _first_difference(rest, again)} on: the state lacks something it remembers",
             "interrupted and resumed must equal uninterrupted",
         )
+
+    def test_leaves_a_saved_state_alone(self) -> None:
+        """A state as given out, and as loaded, stays what it was, whatever steps follow."""
+        for total, kind in self._settings():
+            schedule, other = self._begun(total), self._begun(total)
+            self._plans(schedule, kind, range(1, HALF + 1))
+            given = schedule.state_dict()
+            loaded = copy.deepcopy(given)
+            before = copy.deepcopy(given)
+            other.load_state_dict(loaded)
+            for going in (schedule, other):
+                self._plans(going, kind, range(HALF + 1, STEPS + 1))
+            changed = [what for what, state in (("given out", given), ("loaded", loaded)) if state != before]
+            require(
+                not changed,
+                f"a state as it was {' and as it was '.join(changed) or 'given out'}, whatever steps follow",
+                "one that changed in place",
+                "a checkpoint may be written later than its state was asked for",
+            )
+
+    def test_draws_no_random_numbers(self) -> None:
+        with global_random_state_kept("a run that is resumed must go on as it would have", "no random numbers"):
+            for total, kind in self._settings():
+                self._plans(self._begun(total), kind)
 
     def test_refuses_what_cannot_be(self) -> None:
         """A single case gives a plan of one case or a ConfigError."""

@@ -13,7 +13,7 @@ import torch
 
 from hfbench.curvature.loss import LOSSES
 from hfbench.parts.protocols import Breakdown, SolverState
-from hfbench.testing.contract import flat, largest_difference, not_applicable, require
+from hfbench.testing.contract import flat, global_random_state_kept, largest_difference, not_applicable, require
 from hfbench.testing.kinds import NAMES
 from hfbench.testing.problems import DenseFactor, Problem, random_vector, rough_factor, unit_factor
 from hfbench.testing.solver_runs import SolverRuns, SolverStep
@@ -128,6 +128,18 @@ class SolverContract(SolverRuns):
                     "late in training warm starts are nearly exact; noise must not be blown up there",
                 )
 
+    def test_saves_the_product_at_zero(self) -> None:
+        for problem, x0, factor in self._variants():
+            if x0 is None:
+                continue
+            cold, warm = (self._run(problem, start, factor, steps=1)[0].counted for start in (None, x0))
+            require(
+                cold < warm,
+                f"fewer products before state 0 where no x0 is given than the {warm:g} with one ({problem})",
+                f"{cold:g}",
+                "A 0 = 0: a product with it is work for nothing, at every step of a run without warm start",
+            )
+
     def test_reports_a_breakdown(self) -> None:
         """It reports a breakdown on a matrix with a negative eigenvalue, where q has no minimum."""
         entries = 20
@@ -189,6 +201,11 @@ class SolverContract(SolverRuns):
             "others",
             "a run that is resumed must equal one that was not interrupted",
         )
+
+    def test_draws_no_random_numbers(self) -> None:
+        problem = Problem()
+        with global_random_state_kept("a run that is resumed must equal one that was not", "no random numbers"):
+            self._run(problem, None, rough_factor(problem.dense[0]), steps=10)
 
     def test_works_in_float32(self) -> None:
         problem = Problem(dtype=torch.float32)

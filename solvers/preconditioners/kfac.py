@@ -23,7 +23,7 @@ Cost       deltas, two products per layer and two eigendecompositions per
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, final
 
@@ -66,7 +66,7 @@ class KFAC:
         """The averaged factors of a run. Raises ConfigError for a layer that they do not cover."""
         with or_instead():
             check_factors(model)
-        return KroneckerAverages(self)
+        return KroneckerAverages(self, [p.shape for p in model.parameters() if p.requires_grad])
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
         """M of the first step."""
@@ -76,8 +76,8 @@ class KFAC:
 class KroneckerAverages:
     """Factors kept for `refresh` steps and averaged: ε old + (1 - ε) new, ε = min(1 - 1/k, memory) at build k."""
 
-    def __init__(self, settings: KFAC) -> None:
-        self.settings, self.steps = settings, 0
+    def __init__(self, settings: KFAC, shapes: Sequence[torch.Size]) -> None:
+        self.settings, self.shapes, self.steps = settings, shapes, 0  # shapes of the trained parameters
         self.factors: list[LayerFactors] = []
         self._spectra: list[tuple[Spectrum, Spectrum]] = []
 
@@ -108,8 +108,14 @@ class KroneckerAverages:
         return {"steps": self.steps, "factors": [dict(vars(factor)) for factor in self.factors]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ConfigError, and loads nothing, unless it is a `state_dict` for the same kind of settings."""
+        """Raises ConfigError, and loads nothing, unless it is a `state_dict` of such a model and kind of settings."""
         steps, factors = _checked(state)
+        if factors and not _cover(factors, self.shapes):
+            raise ConfigError(
+                f"the state of kfac must have factors for parameters of shapes {list(map(tuple, self.shapes))}, but "
+                f"its blocks are {', '.join(f'{p} × {q}' for p, q in (factor.shape for factor in factors))}: it is of "
+                "another model."
+            )
         self.steps, self.factors, self._spectra = steps, factors, []
 
     def _probes(self, at: Linearisation, generator: torch.Generator) -> list[Tensor]:
@@ -144,6 +150,7 @@ def _checked(state: Mapping[str, Any]) -> tuple[int, list[LayerFactors]]:
     try:
         steps, factors = state["steps"], [LayerFactors(**kept) for kept in state["factors"]]
         fits = isinstance(steps, int) and all(factor.left.dim() == factor.right.dim() == 2 for factor in factors)
+        fits = fits and set(state) == {"steps", "factors"}
     except (KeyError, TypeError, AttributeError):
         fits = False
     if not fits or steps < 0 or (steps > 0) != bool(factors):
@@ -152,3 +159,12 @@ def _checked(state: Mapping[str, Any]) -> tuple[int, list[LayerFactors]]:
             f"{', '.join(map(str, state))}: it was not saved by a preconditioner kfac that keeps factors."
         )
     return steps, factors
+
+
+def _cover(factors: Sequence[LayerFactors], shapes: Sequence[torch.Size]) -> bool:
+    """True if the factors' blocks are those of parameters of these shapes, each in one block."""
+    blocks = [(factor, [i for i in (factor.weight, factor.bias) if i is not None]) for factor in factors]
+    if sorted(i for _, own in blocks for i in own) != list(range(len(shapes))):
+        return False
+    sizes = [(factor.shape, {shapes[i][0] for i in own}, sum(shapes[i].numel() for i in own)) for factor, own in blocks]
+    return all(rows == {p} and p * q == entries for (p, q), rows, entries in sizes)

@@ -109,6 +109,8 @@ def test_one_part_is_told_of_check_by_check(check: Check) -> None:
         "  held     says what it reads",
         "  held     answers with a reason or none",
         "  held     begins anew for every solve",
+        "  held     leaves states alone",
+        "  held     draws no random numbers",
         "",
         "1 part checked in 0 s: all contracts hold.",
     ]
@@ -128,7 +130,7 @@ def test_all_parts_have_a_line_each(check: Check) -> None:
     status, out, _ = check()
     lines = out.splitlines()
     assert status == 0
-    assert [line.split()[:4] for line in lines[:-2]] == [["rule", name, "4", "held"] for name in registry.names("rule")]
+    assert [line.split()[:4] for line in lines[:-2]] == [["rule", name, "6", "held"] for name in registry.names("rule")]
     assert lines[-1].endswith("5 parts checked in 0 s: all contracts hold.")
 
 
@@ -147,6 +149,8 @@ def test_a_plugin_alone_means_its_parts(check: Check, plugin: Path) -> None:
         "  held     says what it reads",
         "  held     answers with a reason or none",
         "  held     begins anew for every solve",
+        "  held     leaves states alone",
+        "  held     draws no random numbers",
         f"rule says-true ({plugin})",
         "  held     begins a test",
         "  held     says what it reads",
@@ -155,6 +159,8 @@ def test_a_plugin_alone_means_its_parts(check: Check, plugin: Path) -> None:
         "           came      False",
         "           matters   the reason is recorded in the trace; True is none",
         "  held     begins anew for every solve",
+        "  held     leaves states alone",
+        "  held     draws no random numbers",
         "",
         "2 parts checked in 0 s: broken: rule says-true.",
     ]
@@ -263,6 +269,8 @@ def test_the_same_exception_is_told_in_full_once(check: Check, by_kind: Path) ->
         "  BROKEN   says what it reads",
         "  BROKEN   answers with a reason or none: the same",
         "  BROKEN   begins anew for every solve: the same",
+        "  BROKEN   leaves states alone: the same",
+        "  BROKEN   draws no random numbers: the same",
         "1 part checked in 0 s: broken: rule divides.",
     ]
 
@@ -277,7 +285,7 @@ def test_a_check_that_never_ends_is_ended(check: Check, by_kind: Path) -> None:
         "BROKEN begins a test expected an end within 1 s (--limit gives it longer) came none: it was at work in" in said
     )
     assert any(f"{by_kind}:{line},inbegin" in "".join(out.split()) for line in (loop, loop + 1))
-    assert "matters a run with such a part never ends not run the other 3 checks, until this one holds" in said
+    assert "matters a run with such a part never ends not run the other 5 checks, until this one holds" in said
 
 
 def test_a_part_of_a_file_that_was_skipped_is_broken(check: Check, tmp_path: Path) -> None:

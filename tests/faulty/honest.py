@@ -35,9 +35,8 @@ class Stationary:
             return
         high = 1.1 * self.largest(system, preconditioner, b, 0.0)
         low = min(high + self.largest(system, preconditioner, b, high), 0.9 * high)
-        x = b.zeros_like() if x0 is None else x0
-        r = b - system.multiply(x)
-        products = 2 * POWER + 1
+        x, r, products = (b.zeros_like(), b, 0) if x0 is None else (x0, b - system.multiply(x0), 1)
+        products += 2 * POWER
         if low <= 0:
             ry = r.dot(preconditioner.solve(r))
             yield State(0, x, -0.5 * (b + r).dot(x), ry**0.5 / norm, products, Breakdown.NONPOSITIVE_CURVATURE)

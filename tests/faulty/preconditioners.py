@@ -99,8 +99,8 @@ class HonestBlocks(HonestExact):
 class Average:
     """Half of the diagonal before and half of the new one."""
 
-    def __init__(self) -> None:
-        self.kept = None
+    def __init__(self, shapes: list[torch.Size] | None = None) -> None:
+        self.kept, self.shapes = None, shapes
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         new = HonestDiagonal().diagonal(linearisation, generator)
@@ -111,9 +111,14 @@ class Average:
         return {} if self.kept is None else {"kept": list(self.kept)}
 
     def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
-        if set(state) > {"kept"} or (state and "kept" not in state):
-            raise ConfigError(f"the state must have kept, but has {', '.join(state)}.")
+        self.check(state)
         self.kept = Vector(state["kept"]) if state else None
+
+    def check(self, state: dict[str, list[Tensor]]) -> None:
+        if state and set(state) != {"kept"}:
+            raise ConfigError(f"the state must have kept, but has {', '.join(state)}.")
+        if state and self.shapes and [block.shape for block in state["kept"]] != self.shapes:
+            raise ConfigError(f"the state must have tensors of shapes {self.shapes}.")
 
 
 class HonestAverage(HonestDiagonal):
@@ -122,7 +127,7 @@ class HonestAverage(HonestDiagonal):
     average: type[Average] = Average
 
     def begin(self, model: nn.Module) -> Average:
-        return self.average()
+        return self.average([p.shape for p in model.parameters()])
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
         return self.average().build(linearisation, shift, generator)
@@ -444,6 +449,26 @@ class Underflows(HonestDiagonal):
 # ---------------------------------------------------------------- from step to step
 
 
+class HonestCount(HonestAverage):
+    """Damps less from step to step: its state is a number, which fits every model."""
+
+    class average(Average):
+        def __init__(self, shapes: list[torch.Size] | None = None) -> None:
+            self.steps = 0
+
+        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+            self.steps += 1
+            return Scaled(Vector(torch.ones_like(b) / self.steps for b in linearisation.parameters).shift_(shift))
+
+        def state_dict(self) -> dict[str, object]:
+            return {"steps": self.steps}
+
+        def load_state_dict(self, state: dict[str, int]) -> None:
+            if state and set(state) != {"steps"}:
+                raise ConfigError(f"the state must have steps, but has {', '.join(state)}.")
+            self.steps = state.get("steps", 0)
+
+
 class OneAverageForAll(HonestAverage):
     """Keeps its average on the part, where all runs meet."""
 
@@ -538,6 +563,54 @@ class TakesAnyState(HonestAverage):
     class average(Average):
         def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
             self.kept = Vector(state["kept"]) if "kept" in state else None
+
+
+class TakesMoreThanItsOwn(HonestAverage):
+    """Looks for its own entry and not at the others."""
+
+    caught_by, says = "test_refuses_a_foreign_state", "besides its own"
+
+    class average(Average):
+        def check(self, state: dict[str, list[Tensor]]) -> None:
+            super().check({name: value for name, value in state.items() if name == "kept"} or state)
+
+
+class TakesAnyShape(HonestAverage):
+    """Knows no model, and keeps tensors of one."""
+
+    caught_by, says = "test_refuses_a_state_of_another_model", "a state of a model 5 × 6 × 3 but no exception"
+
+    def begin(self, model: nn.Module) -> Average:
+        return Average()
+
+
+class SavesItsVersion(HonestAverage):
+    """Keeps nothing, and saves that."""
+
+    caught_by, says = "test_saves_nothing_if_it_has_no_state", "version"
+
+    class average(Average):
+        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+            return HonestDiagonal().build(linearisation, shift, generator)
+
+        def state_dict(self) -> dict[str, object]:
+            return {"version": 1}
+
+        def load_state_dict(self, state: dict[str, object]) -> None:
+            if state and set(state) != {"version"}:
+                raise ConfigError("version: must be there.")
+
+
+class DrawsLater(HonestAverage):
+    """Takes a random share of the old average, from the second step on."""
+
+    caught_by, says = "test_every_run_begins_alike", "torch's global generator"
+
+    class average(Average):
+        def build(self, linearisation: Linearisation, shift: Shift, generator: Generator) -> BuiltPreconditioner:
+            if self.kept is not None:
+                self.kept = self.kept * float(torch.rand(()))
+            return super().build(linearisation, shift, generator)
 
 
 class FailsAtAForeignState(HonestAverage):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,54 @@ class ReadsUndeclared:
 
     def begin(self) -> Callable[[Any], Stop | None]:
         return lambda state: Stop.RESIDUAL if state.q < 0 and state.relative_residual < 0.1 else None
+
+
+class ReadsIfThere:
+    """Declares q, and reads the residual where it is there."""
+
+    caught_by, says = "test_says_what_it_reads", "relative_residual was read"
+    needs = ("q",)
+
+    def begin(self) -> Callable[[Any], Stop | None]:
+        return lambda state: Stop.RESIDUAL if getattr(state, "relative_residual", 1.0) < 0.1 else None
+
+
+class WritesIntoTheState:
+    """Keeps what it computed where it read it."""
+
+    caught_by, says = "test_leaves_states_alone", "cannot assign to field 'q'"
+    needs = ("q",)
+
+    def begin(self) -> Callable[[Any], Stop | None]:
+        def test(state: Any) -> Stop | None:
+            state.q = abs(state.q)
+            return None
+
+        return test
+
+
+class NormalisesTheIterate:
+    """Looks at the direction of x, and makes it of length one."""
+
+    caught_by, says = "test_leaves_states_alone", "x changed"
+    needs = ("x",)
+
+    def begin(self) -> Callable[[Any], Stop | None]:
+        def test(state: Any) -> Stop | None:
+            state.x.mul_(1 / (state.x.norm() or 1.0))
+            return None
+
+        return test
+
+
+class LooksNowAndThen:
+    """Looks at one state in ten, by chance."""
+
+    caught_by, says = "test_draws_no_random_numbers", "Python's global generator"
+    needs = ("relative_residual",)
+
+    def begin(self) -> Callable[[Any], Stop | None]:
+        return lambda state: Stop.RESIDUAL if random.random() < 0.1 and state.relative_residual < 0.1 else None
 
 
 class SaysTrue:

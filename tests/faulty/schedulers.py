@@ -319,6 +319,59 @@ class ForgetsTheWindow(HonestSteps):
             return math.ceil(1.5 * self.batch) if self.waited >= 2 else self.batch
 
 
+class GivesOutItsOwnState(HonestSteps):
+    """Keeps a dictionary, and gives that out."""
+
+    caught_by, says = "test_leaves_a_saved_state_alone", "as it was given out"
+
+    class schedule(Growing):
+        def __init__(self, total: int) -> None:
+            super().__init__(total)
+            self.own: dict[str, Any] = {}
+
+        def next(self, evidence: Evidence) -> BatchPlan:
+            plan = super().next(evidence)
+            self.own.update(super().state_dict())
+            return plan
+
+        def state_dict(self) -> dict[str, Any]:
+            self.own.update(super().state_dict())
+            return self.own
+
+
+class TakesOverWhatItLoads(HonestSteps):
+    """Goes on in the list that it was handed."""
+
+    caught_by, says = "test_leaves_a_saved_state_alone", "as it was loaded"
+
+    class schedule(Growing):
+        def __init__(self, total: int) -> None:
+            super().__init__(total)
+            self.sizes: list[int] = []
+
+        def next(self, evidence: Evidence) -> BatchPlan:
+            self.sizes.append(self.batch)
+            return super().next(evidence)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {**super().state_dict(), "sizes": list(self.sizes)}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            super().load_state_dict(state)
+            self.sizes = state["sizes"]
+
+
+class DrawsForNothing(HonestSteps):
+    """Draws a number that it does not use."""
+
+    caught_by, says = "test_draws_no_random_numbers", "torch's global generator"
+
+    class schedule(Growing):
+        def grown(self, evidence: Evidence) -> int:
+            torch.rand(())
+            return super().grown(evidence)
+
+
 class FailsAtOneCase(HonestSteps):
     """Divides by N - 1."""
 

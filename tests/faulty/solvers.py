@@ -114,6 +114,25 @@ def upper_block(system: System, v: Vector) -> Vector:
 # ---------------------------------------------------------------- manners
 
 
+class MultipliesZero(Honest):
+    """Computes the residual at zero by a product."""
+
+    caught_by, says = "test_saves_the_product_at_zero", "fewer products before state 0"
+
+    def start(self, system: System, b: Vector, x0: Vector | None) -> tuple[Vector, Vector, float]:
+        return super().start(system, b, b.zeros_like() if x0 is None else x0)
+
+
+class Draws(Honest):
+    """Draws a number at its start."""
+
+    caught_by, says = "test_draws_no_random_numbers", "torch's global generator"
+
+    def start(self, system: System, b: Vector, x0: Vector | None) -> tuple[Vector, Vector, float]:
+        torch.rand(())
+        return super().start(system, b, x0)
+
+
 class Prints(Honest):
     """Tells how it goes."""
 

@@ -25,7 +25,10 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "InnerSolver: `iterates` is the paper's algorithm": (SOLVER, "prints_nothing", "solves_the_same", "is_determ"),
     "InnerSolver: `monotone` names": (SOLVER, "keeps_its_monotone_quantity"),
     "InnerSolver: A solver that uses no preconditioner": (SOLVER, "honours_the_preconditioner_or_refuses_it"),
-    "InnerSolver.iterates: States 0, 1, 2": (SOLVER, "counts_its_products", "honours_the_warm_start"),
+    "InnerSolver: A solver draws": (SOLVER, "draws_no_random_numbers"),
+    "InnerSolver.iterates: States 0, 1, 2": (
+        *(SOLVER, "counts_its_products", "honours_the_warm_start", "saves_the_product_at_zero"),
+    ),
     "InnerSolver.iterates: x0 is not changed.": (SOLVER, "honours_the_warm_start_and_leaves_it_alone"),
     "SolverState: State of a solver": (SOLVER, "states_are_states", "states_are_snapshots"),
     "SolverState: Rules may need more": (RULE, "says_what_it_reads"),
@@ -33,6 +36,7 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "SolverState.relative_residual:": (SOLVER, "reports_true_values"),
     "SolverState.products:": (SOLVER, "counts_its_products"),
     "Rule: A stopping rule": (RULE, "begins_anew_for_every_solve"),
+    "Rule: A test reads": (RULE, "says_what_it_reads", "leaves_states_alone", "draws_no_random_numbers"),
     # preconditioners
     "BuiltPreconditioner: A built preconditioner M": (PRECONDITIONER, "is_symmetric_and_positive", "follows_the_dam"),
     "BuiltPreconditioner: It may declare `replayable": (PRECONDITIONER, "is_replayable_if_it_says_so"),
@@ -44,18 +48,32 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "Preconditioner: `cases` names": (PRECONDITIONER, "says_which_cases_it_is_built_on"),
     "Preconditioner: One that does nothing": (PRECONDITIONER, "says_whether_it_does_nothing"),
     "Preconditioner: One that keeps a state": (PRECONDITIONER, "every_run_begins_alike"),
-    "Preconditioner.build:": (PRECONDITIONER, "does_not_depend_on_chunking_or_layout", "leaves_its_arguments_alone"),
+    "Preconditioner.build: Random numbers": (PRECONDITIONER, "is_deterministic_for_a_gen", "every_run_begins_alike"),
+    "Preconditioner.build: `shift` is": (
+        PRECONDITIONER,
+        "does_not_depend_on_chunking_or_layout",
+        "leaves_its_arguments_alone",
+    ),
     "StatefulPreconditioner: A preconditioner whose M": (PRECONDITIONER, "goes_on_from_a_saved_state"),
     "StatefulPreconditioner: Its `begin`": (PRECONDITIONER, "every_run_begins_alike"),
     "StatefulPreconditioner.begin: The state at the start": (PRECONDITIONER, "every_run_begins_alike"),
     "StatefulPreconditioner.begin: Raises ConfigError": (PRECONDITIONER, "refuses_a_model_by_a_config_error"),
     "PreconditionerState: A preconditioner over": (PRECONDITIONER, "every_run_begins_alike"),
     "PreconditionerState.build:": (PRECONDITIONER, "every_run_begins_alike"),
-    "PreconditionerState.state_dict:": (PRECONDITIONER, "leaves_a_saved_state_alone", "goes_on_from_a_saved_state"),
+    "PreconditionerState.state_dict:": (
+        *(
+            PRECONDITIONER,
+            "leaves_a_saved_state_alone",
+            "goes_on_from_a_saved_state",
+            "saves_nothing_if_it_has_no_state",
+        ),
+    ),
     "PreconditionerState.load_state_dict: Continues": (
         *(PRECONDITIONER, "goes_on_from_a_saved_state", "begins_again_from_an_empty_state"),
     ),
-    "PreconditionerState.load_state_dict: Raises": (PRECONDITIONER, "refuses_a_foreign_state"),
+    "PreconditionerState.load_state_dict: Raises": (
+        *(PRECONDITIONER, "refuses_a_foreign_state", "refuses_a_state_of_another_model"),
+    ),
     # baselines
     "StepRecord: Record of one outer": (OPTIMIZER, "tells_of_its_step"),
     "StepRecord.to_row: At least": (OPTIMIZER, "tells_of_its_step"),
@@ -78,9 +96,10 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "Scheduler.begin: The schedule for": (SCHEDULER, "is_replayable"),
     "Scheduler.begin: Raises ConfigError": (SCHEDULER, "keeps_to_the_cases_there_are", "refuses_what_cannot_be"),
     "Schedule: The batch sizes": (SCHEDULER, "is_replayable"),
-    "Schedule: Never shrinks": (SCHEDULER, "never_shrinks", "state_goes_through_json"),
+    "Schedule: Never shrinks": (SCHEDULER, "never_shrinks", "draws_no_random_numbers"),
     "Schedule.plan:": (SCHEDULER, "plan_is_what_next_gave"),
     "Schedule.next:": (SCHEDULER, "plan_is_what_next_gave"),
+    "Schedule.state_dict:": (SCHEDULER, "state_goes_through_json", "leaves_a_saved_state_alone"),
     # tasks
     "Split: Cases of one split": (TASK, "shapes_and_ranges"),
     "Task: A `@part` class": (TASK, "declares_what_a_study_needs", "target_is_not_met_at_the_start"),
