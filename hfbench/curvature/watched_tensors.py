@@ -1,4 +1,4 @@
-"""What a linearisation reads again at later products, watched for what would make it read something else."""
+"""Tensors and layers that a linearisation reads again at later products, watched for what would change them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def is_change_in_place(error: RuntimeError) -> bool:
 
 
 @dataclass(frozen=True)
-class Place:
+class HeldTensor:
     """A tensor, and where a module has it: its parameters, its buffers or its attributes."""
 
     members: Mapping[str, Any]
@@ -91,20 +91,20 @@ class Place:
         return f"the entries of {self.kind}{next(paths, self.name)!r}"
 
 
-def _members(model: nn.Module) -> Iterator[Place]:
+def _members(model: nn.Module) -> Iterator[HeldTensor]:
     for module in model.modules():
         for members in (module._parameters, module._buffers):
             yield from _places(members, "buffer " if members is module._buffers else "")
 
 
-def _attributes(model: nn.Module) -> Iterator[Place]:
+def _attributes(model: nn.Module) -> Iterator[HeldTensor]:
     """Tensors that are neither parameters nor buffers; a forward pass may put others in their place."""
     for module in model.modules():
         yield from _places(vars(module), "attribute ")
 
 
-def _places(members: Mapping[str, Any], kind: str) -> Iterator[Place]:
-    return (Place(members, name, tensor, kind) for name, tensor in members.items() if isinstance(tensor, Tensor))
+def _places(members: Mapping[str, Any], kind: str) -> Iterator[HeldTensor]:
+    return (HeldTensor(members, name, tensor, kind) for name, tensor in members.items() if isinstance(tensor, Tensor))
 
 
 def _is_trained(tensor: Tensor) -> bool:

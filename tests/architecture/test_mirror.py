@@ -25,6 +25,8 @@ TESTED_IN = {
     "commands/test_sweep.py": [
         *("sweep/conclusion", "sweep/console_tables", "sweep/report"),
     ],
+    "execution/test_processes.py": ["execution/preloaded"],
+    "hessian_free/test_model_guard.py": ["curvature/model_trial"],
     "report/test_conclusion.py": [
         *("report/finding_tables", "report/reproduction", "report/study_report", "statistics/findings"),
     ],
@@ -42,7 +44,7 @@ TESTED_IN = {
 OF_SEVERAL = {
     *("cli/test_plugin_option.py", "commands/test_ended_anywhere.py", "commands/test_run_at_once.py"),
     *("hessian_free/test_library.py", "hessian_free/test_reference.py", "runs/test_memory_of_runs.py"),
-    "runs/test_work_of_runs.py",
+    *("runs/test_misbehaving_parts.py", "runs/test_work_of_runs.py"),
     *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
     *("solvers/preconditioners/test_preconditioners.py", "tasks/test_default_budgets.py", "tasks/test_products.py"),
     "records/test_damaged_files.py",
