@@ -36,7 +36,9 @@ NEEDS_DATA = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["addition", "curves-small", *NEEDS_DATA])
+@pytest.mark.parametrize(
+    "task", ["addition", "curves-small", pytest.param("curves", marks=pytest.mark.long), *NEEDS_DATA]
+)
 def test_one_seed_reaches_the_target(tmp_path: Path, task: str) -> None:
     (tmp_path / "defaults.toml").write_text(HF.format(task=task))
     (spec,) = runs_of(load_study(str(tmp_path / "defaults.toml")))
