@@ -110,6 +110,8 @@ def _files(family: str, name: str, module: str) -> dict[str, str]:
     """The text of every file of the package."""
     frame, words = FRAMES[family], {"family": family, "Family": family.capitalize(), "name": name, "module": module}
     words["Class"] = _class(family, module)
+    steps = {"install": "python -m pip install -e .", "check": f"hfbench check {name}", "run": "hfbench run study.toml"}
+    words |= {step: command.ljust(max(map(len, steps.values()))) for step, command in steps.items()}
     method = "shf-lsmr" if family == "task" else name
     words |= {
         "example": frame.example,
@@ -124,7 +126,8 @@ def _files(family: str, name: str, module: str) -> dict[str, str]:
     return {
         "pyproject.toml": _filled("pyproject.toml", words),
         "README.md": _filled("README.md", words),
-        f"{module}.py": _filled(f"{family}.py", words),
+        # In src/: Python run beside a folder takes it for a package of its name, which would hide a module inside it.
+        f"src/{module}.py": _filled(f"{family}.py", words),
         f"test_{module}.py": _filled("test.py", words),
         "study.toml": _filled("study.toml", words),
     }
@@ -160,6 +163,7 @@ def _move_into_place(files: dict[str, str], folder: Path) -> None:
     try:
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for name, text in files.items():
+            (made / name).parent.mkdir(exist_ok=True)
             (made / name).write_text(text, "utf-8")
         made.chmod(0o755)  # temporary folders are for their owner alone
         os.rename(made, folder)
@@ -173,7 +177,7 @@ def _move_into_place(files: dict[str, str], folder: Path) -> None:
 
 def _next_steps(family: str, name: str, module: str, folder: Path) -> str:
     files = {
-        f"{module}.py": "the part, to be replaced by yours",
+        f"src/{module}.py": "the part, to be replaced by yours",
         f"test_{module}.py": "its contract, for pytest",
         "study.toml": "a comparison with built-in parts",
     }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,31 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
              for group, points in project["entry-points"].items()]  # fmt: skip
     (info / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.syspath_prepend(str(folder / project_sources(folder)))
+
+
+def project_sources(folder: Path) -> str:
+    """The folder of the modules, below the package's."""
+    setuptools: dict[str, dict[str, str]] = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["setuptools"]
+    return setuptools["package-dir"][""]
+
+
+@pytest.mark.slow
+def test_its_module_is_found_from_the_folder_above_it(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", "77")
+    site, names = tmp_path / "site", [f"fresh{family}" for family in FAMILIES]
+    site.mkdir()
+    for family, name in zip(FAMILIES, names, strict=True):
+        write_package(family, name, tmp_path)
+        build = "import sys; from setuptools.build_meta import build_editable; print(build_editable(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", build, site], cwd=tmp_path / name, check=True, capture_output=True)
+    for wheel in site.glob("*.whl"):
+        zipfile.ZipFile(wheel).extractall(site)
+    load = "import site, sys; site.addsitedir(sys.argv[1]); from hfbench import registry\n" + "".join(
+        f"print(registry.get({family!r}, {name!r}).__name__)\n" for family, name in zip(FAMILIES, names, strict=True)
+    )
+    ran = subprocess.run([sys.executable, "-c", load, site], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == [name.capitalize() for name in names], ran.stderr[-2000:]
 
 
 @pytest.mark.slow
@@ -85,15 +111,24 @@ def test_the_package_is_found_and_its_study_loads(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_everything_is_filled_in(family: str, tmp_path: Path) -> None:
     said = write_package(family, "filled", tmp_path).replace(str(tmp_path), "/home/someone")
-    texts = {file.name: file.read_text() for file in (tmp_path / "filled").iterdir()}
-    assert set(texts) == {"pyproject.toml", "README.md", "filled.py", "test_filled.py", "study.toml"}
+    folder = tmp_path / "filled"
+    texts = {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+    assert set(texts) == {"pyproject.toml", "README.md", "src/filled.py", "test_filled.py", "study.toml"}
     for name, text in texts.items():
         assert "$" not in text, name
         if name.endswith(".py"):
             ast.parse(text)
             assert max(map(len, text.splitlines())) <= 120
-    assert all(name in said for name in ("filled.py", "test_filled.py", "study.toml", "hfbench check filled"))
+    assert all(name in said for name in ("src/filled.py", "test_filled.py", "study.toml", "hfbench check filled"))
     assert max(map(len, said.splitlines()[1:])) <= 80
+
+
+@pytest.mark.parametrize("name", ["cr", "a-name-of-some-length-and-then-more"])
+def test_comments_line_up(name: str, tmp_path: Path) -> None:
+    write_package("solver", name, tmp_path)
+    for file in ("README.md", "study.toml"):
+        lines = (tmp_path / name / file).read_text().splitlines()
+        assert len({line.index("  # ") for line in lines if "  # " in line}) == 1, file
 
 
 @pytest.mark.parametrize(
@@ -137,7 +172,7 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
 def test_families_may_be_in_the_plural(tmp_path: Path) -> None:
     write_package("solvers", "plural", tmp_path)
-    assert (tmp_path / "plural" / "plural.py").exists()
+    assert (tmp_path / "plural" / "src" / "plural.py").exists()
 
 
 @pytest.mark.parametrize(
