@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 from support.mlflow_pages import missing
+from support.other_parts import hide_other_parts
 from support.plugin_files import PLUGIN
 from support.tiny_study import results_folder
 
 from hfbench import registry
+
+hide_other_parts()  # before any test module asks for the parts there are
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,8 @@
 """What is installed is what is on disk, and every entry point leads to a part."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -62,3 +65,23 @@ def test_console_script_and_shipped_files() -> None:
     assert PROJECT["project"]["scripts"] == {"hfbench": "hfbench.cli.entry:start"}
     assert PROJECT["tool"]["setuptools"]["package-data"]["hfbench.studies"] == ["*.toml", "results/*/records.parquet"]
     assert (ROOT / "hfbench" / "py.typed").exists()
+
+
+@pytest.mark.slow
+def test_an_installed_part_of_another_distribution_breaks_no_test(tmp_path: Path) -> None:
+    info = tmp_path / "planted-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.5\n")
+    groups = [f"[hfbench.{family}s]\naaa-{family} = gone:Gone\n" for family in registry.FAMILIES]
+    (info / "entry_points.txt").write_text("".join([*groups, "[hfbench.solver]\nstray = gone:Gone\n"]))
+    asking = ("parts/test_source_docstrings", "commands/test_show", "config/test_source_hash", "cli/test_parts")
+    tests = [str(ROOT / "tests" / f"{name}.py") for name in asking]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *tests],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:]
