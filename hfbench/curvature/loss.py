@@ -47,7 +47,7 @@ class LeastSquares:
     """½‖z - t‖²."""
 
     def __init__(self, z: Tensor, targets: Tensor) -> None:
-        self.z, self.t = z, _same_shape(targets, z)
+        self.z, self.t = z, _same_shape(targets, z, "least-squares")
 
     def value(self) -> Tensor:
         return 0.5 * _per_case((self.z - self.t).square())
@@ -65,7 +65,7 @@ class Logistic:
     """Σ log(1 + exp z) - t z, summed over a case's outputs; targets in [0, 1]."""
 
     def __init__(self, z: Tensor, targets: Tensor) -> None:
-        self.z, self.t = z, _same_shape(targets, z)
+        self.z, self.t = z, _same_shape(targets, z, "logistic")
         self._kept: tuple[int, Tensor] | None = None
 
     def value(self) -> Tensor:
@@ -182,11 +182,11 @@ def check_targets(loss: str, z: Tensor, targets: Tensor) -> Tensor:
     indices, and for probabilities that are negative or do not sum to one within `SUM_TO_ONE`.
     """
     if loss == "logistic":
-        _check_within_one(_same_shape(targets, z))
+        _check_within_one(_same_shape(targets, z, loss))
     elif loss == "softmax":
         _check_classes(z)
         if targets.is_floating_point():
-            _check_probabilities(_same_shape(targets, z))
+            _check_probabilities(_same_shape(targets, z, loss))
         else:
             _check_indices(_one_per_case(targets, z), z.shape[-1])
     return targets
@@ -245,12 +245,28 @@ def _range(values: Tensor) -> tuple[float, float]:
     return low, high
 
 
-def _same_shape(targets: Tensor, z: Tensor) -> Tensor:
+def _same_shape(targets: Tensor, z: Tensor, loss: str) -> Tensor:
     if targets.shape != z.shape:
         raise ConfigError(
-            f"targets must have the shape of the model's outputs, {tuple(z.shape)}, but have {tuple(targets.shape)}."
+            f'targets: must have the shape of the model\'s outputs, {tuple(z.shape)}, for loss="{loss}", but have '
+            f"{tuple(targets.shape)}{_shape_advice(targets, z, loss)}."
         )
     return targets.to(z.dtype)
+
+
+def _shape_advice(targets: Tensor, z: Tensor, loss: str) -> str:
+    """Remedy if a dimension of length 1 is missing or too many, or if the targets may be class labels; else empty."""
+    if z.shape == (*targets.shape, 1):
+        return f": take targets.unsqueeze({targets.dim()})"
+    if targets.shape == (*z.shape, 1):
+        return f": take targets.squeeze({z.dim()})"
+    labels = z.shape[:-1]
+    if targets.shape not in (labels, (*labels, 1)):
+        return ""
+    calls = "" if targets.shape == labels else f".squeeze({len(labels)})"
+    calls += ".long()" if targets.is_floating_point() else ""
+    wanted = ['loss="softmax"'] * (loss != "softmax") + [f"targets{calls}"] * bool(calls)
+    return f": take {' and '.join(wanted)} for class labels"
 
 
 def _one_per_case(targets: Tensor, z: Tensor) -> Tensor:
@@ -264,9 +280,11 @@ def _one_per_case(targets: Tensor, z: Tensor) -> Tensor:
 
 
 def _advice(targets: Tensor, z: Tensor) -> str:
-    """Remedy for the two usual reasons why class indices have another shape; else empty."""
+    """Remedy for the usual reasons why class indices have another shape; else empty."""
     if targets.shape == z.shape:
         return ": take targets.float() of ones and zeros"
+    if targets.shape == (*z.shape[:-1], 1):
+        return f": take targets.squeeze({z.dim() - 1})"
     if targets.shape == (z.shape[0], *z.shape[2:]):
         return ": return outputs.movedim(1, -1) if the outputs have the classes second, as for PyTorch's own loss"
     return ""
@@ -275,7 +293,7 @@ def _advice(targets: Tensor, z: Tensor) -> str:
 def _as_probabilities(targets: Tensor, z: Tensor) -> Tensor:
     if not targets.is_floating_point():
         targets = functional.one_hot(_one_per_case(targets, z), z.shape[-1])
-    return _same_shape(targets, z)
+    return _same_shape(targets, z, "softmax")
 
 
 def mean_loss(z: Tensor, targets: Tensor, loss: str) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Never
 
@@ -275,7 +276,8 @@ class HessianFree(torch.optim.Optimizer):
         check_evidence(evidence)
 
         def planned() -> ChunkPlan:
-            self._guard.check(self.loss, inputs, targets, curvature)
+            with _noting_the_shape(inputs):
+                self._guard.check(self.loss, inputs, targets, curvature)
             assert inputs is not None  # the guard has seen to both
             assert targets is not None
             with twice_differentiable(self.model):
@@ -317,3 +319,15 @@ class HessianFree(torch.optim.Optimizer):
             torch._foreach_add_(list(self._named.values()), self.layout.unpack(p), alpha=length)
         group = self.param_groups[0]
         group["damping"], group["iteration"] = next_damping, group["iteration"] + 1
+
+
+@contextmanager
+def _noting_the_shape(inputs: Any) -> Iterator[None]:
+    """Adds the shape of the caller's inputs to an error of the model, which may have met it on a few of the cases."""
+    try:
+        yield
+    except (ConfigError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        error.add_note(f"(the inputs given to HessianFree have shape {tuple(inputs.shape)})")
+        raise

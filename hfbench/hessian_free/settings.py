@@ -19,7 +19,7 @@ from hfbench.hessian_free.step import StepSettings
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.messages import did_you_mean
 from hfbench.parts import registry
-from hfbench.parts.hyperparameters import build_part
+from hfbench.parts.hyperparameters import build_part, hyperparameters
 from hfbench.parts.protocols import STEP_EVIDENCE, Rule
 from hfbench.setting_checks import as_python, has_entries, non_negative_number
 
@@ -39,6 +39,15 @@ def check_no_other(settings: Mapping[str, object]) -> None:
             f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
             "computed, by line search, and the damping adapts by itself."
         )
+    if "weight_decay" in settings:
+        raise ConfigError(f"weight_decay: HessianFree calls it decay: give decay={settings['weight_decay']!r}.")
+    for name, value in settings.items():
+        entry = "initial_damping" if name == "damping" else name
+        if entry in {setting.name for setting in hyperparameters(Globalization)}:
+            adapts = "the damping adapts by itself, from a first value: " if entry == "initial_damping" else ""
+            raise ConfigError(
+                f'{name}: is a setting of the globalization; {adapts}give globalization={{"{entry}": {value!r}}}.'
+            )
     _refuse_others(settings, "__init__")
 
 

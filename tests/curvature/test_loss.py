@@ -155,6 +155,7 @@ def test_class_indices_of_another_order_are_refused_with_what_to_do() -> None:
 OUTSIDE = r'targets: must lie in \[0, 1\] for loss="logistic", but are from {}: .*loss="least-squares" for regression'
 CLASSES = r'must have two classes or more .*for loss="softmax", but have shape {}: take loss="logistic"'
 INDICES = r"class indices must lie in \[0, 2\] for outputs of 3 classes, but are from {}: count classes from 0"
+SHAPE = r"""targets: must have the shape of the model's outputs, \(.*\), for loss="{}", but have \([\d, ]*\)"""
 SUMS = 'probabilities that sum to 1 .*are numbers from {}: take targets.long.*"least-squares" for regression'
 
 
@@ -173,8 +174,13 @@ SUMS = 'probabilities that sum to 1 .*are numbers from {}: take targets.long.*"l
         ("softmax", (2, 3), [[0.5, 0.5, 0.1], [1.0, 0.0, 0.0]], SUMS.format("0 to 1 with sums from 1 to 1.1")),
         ("softmax", (2, 3), [[0.5, 0.4, 0.0], [1.0, 0.0, 0.0]], SUMS.format("0 to 1 with sums from 0.9 to 1")),
         ("softmax", (2, 3), [[1.5, -0.5, 0.0], [1.0, 0.0, 0.0]], SUMS.format("-0.5 to 1.5 with sums from 1 to 1")),
-        ("softmax", (2, 3), [[1.0], [0.0]], "targets must have the shape of the model's outputs"),
-        ("softmax", (2, 3), [[1], [0]], "class indices must have shape"),
+        ("softmax", (2, 3), [[1.0], [0.0]], SHAPE.format("softmax") + r": take targets.squeeze\(1\).long\(\)"),
+        ("softmax", (2, 3), [1.0, 0.0], SHAPE.format("softmax") + r": take targets.long\(\) for class labels\.$"),
+        ("softmax", (2, 3), [1.0, 0.0, 2.0], SHAPE.format("softmax") + r"\.$"),
+        ("softmax", (2, 3), [[1], [0]], r"class indices must have .* have \(2, 1\): take targets.squeeze\(1\)\.$"),
+        ("logistic", (2, 3), [1, 0], SHAPE.format("logistic") + ': take loss="softmax" for class labels'),
+        ("logistic", (2, 1), [1.0, 0.0], SHAPE.format("logistic") + r": take targets.unsqueeze\(1\)\.$"),
+        ("logistic", (2,), [[1.0], [0.0]], SHAPE.format("logistic") + r": take targets.squeeze\(1\)\.$"),
     ],
 )
 def test_targets_that_a_loss_is_not_defined_for(

@@ -398,3 +398,9 @@ def test_a_model_with_convolutions_trains() -> None:
     assert results[-1].objective_after < 0.5 * results[0].objective_before
     assert all(r.variance_l1 > 0 for r in results)
     assert results[0].product_mode == "transpose"
+
+
+def test_an_error_of_the_models_own_tells_the_shape_of_the_callers_inputs() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        HessianFree(network((4, 2), 0), "logistic").step(inputs_for(12, 3, 1), targets_for("logistic", 12, 2, 2))
+    assert "(the inputs given to HessianFree have shape (12, 3))" in caught.value.__notes__

@@ -46,6 +46,20 @@ def test_keywords_that_do_not_exist() -> None:
         HessianFree(network((6, 4), 0), momentum=0.9)
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("damping", r'globalization=\{"initial_damping": 1\.0\}'),
+        ("initial_damping", r'globalization=\{"initial_damping": 1\.0\}'),
+        ("line_search", r'globalization=\{"line_search": 1\.0\}'),
+        ("weight_decay", r"decay=1\.0"),
+    ],
+)
+def test_a_setting_under_another_name_is_pointed_to(name: str, given: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: .*give {given}"):
+        HessianFree(network((6, 4), 0), **{name: 1.0})
+
+
 def test_settings_that_fit_no_batch() -> None:
     model, x, t = problem()
     with pytest.raises(ConfigError, match="chunk"):
