@@ -51,24 +51,35 @@ def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
 
 
 class TrialLines:
-    """`usps trial 12/40: 0.85x of shf; best 0.62x, trial 9`."""
+    """`usps trial 12/40: 0.85x of shf; best 0.62x, trial 9`.
+
+    A trial that ends before the untuned one has no ratio yet. Its line waits for that, and follows it.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.waiting: dict[str, list[Trial]] = {}  # by task
 
     def ended(self, tuning: Tuning, trial: Trial) -> None:
-        self.console.print(escape(describe_trial(tuning, trial)), highlight=False, soft_wrap=True)
+        waiting = self.waiting.setdefault(tuning.task.name, [])
+        waiting.append(trial)
+        if tuning.all[0].ended:
+            self._describe_waiting(tuning)
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        self._describe_waiting(tuning)
         already = f", {done} made already" if done else ""
-        said = f"{tuning.task.name}: the best are re-tested, {runs} runs on fresh seeds{already}"
-        self.console.print(escape(said), highlight=False, soft_wrap=True)
+        self.say(f"{tuning.task.name}: the best are re-tested, {runs} runs on fresh seeds{already}")
 
     def retested(self, tuning: Tuning) -> None:
         pass
 
     def say(self, line: str) -> None:
         self.console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def _describe_waiting(self, tuning: Tuning) -> None:
+        for trial in sorted(self.waiting.pop(tuning.task.name, []), key=lambda trial: trial.index):
+            self.say(describe_trial(tuning, trial))
 
 
 class TrialBars(Progress):
@@ -90,6 +101,7 @@ class TrialBars(Progress):
         self.update(self.bars[tuning.task.name], completed=done, note=f"{done}/{total} trials, {best(tuning)}")
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
+        self.lines.retests(tuning, runs, done)
         self.update(self.bars[tuning.task.name], total=runs, completed=0, note="tested again")
 
     def retested(self, tuning: Tuning) -> None:
@@ -107,8 +119,6 @@ def describe_trial(tuning: Tuning, trial: Trial) -> str:
     method, first = tuning.task.method.name, tuning.all[0]
     if trial.index == 0:
         return f"{head}: {method} untuned"
-    if not first.ended:
-        return f"{head}: complete"
     values = observation_of(trial, first, tuning.sweep).values or ()
     ratio = f"{' and '.join(f'{digits(math.exp(value))}x' for value in values)} of {method}"
     if trial.state == COMPLETE:

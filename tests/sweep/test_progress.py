@@ -42,10 +42,28 @@ def test_a_trial_is_told_in_one_line() -> None:
     assert describe_trial(shown, failed) == "bowl trial 4/4: failed: it broke"
 
 
-def test_before_the_first_trial_has_ended_there_is_no_ratio() -> None:
+def test_a_trial_that_ends_before_the_untuned_one_is_told_after_it_with_its_ratio() -> None:
+    screen = io.StringIO()
     shown = tuning(trial(0, 10.0, RUNNING), trial(1, 5.0))
-    assert describe_trial(shown, shown.all[1]) == "bowl trial 1/4: complete"
-    assert best(shown) == "none complete yet"
+    lines = TrialLines(Console(file=screen, width=80))
+    lines.ended(shown, shown.all[1])
+    assert (screen.getvalue(), best(shown)) == ("", "none complete yet")
+    shown.all[0] = trial(0, 10.0)
+    lines.ended(shown, shown.all[0])
+    assert screen.getvalue().splitlines() == [
+        "bowl trial 0/4: shf untuned",
+        "bowl trial 1/4: 0.50x of shf; best 0.50x, trial 1",
+    ]
+
+
+def test_trials_are_told_by_the_re_test_at_the_latest() -> None:
+    screen = io.StringIO()
+    shown = tuning(trial(0, 10.0, RUNNING), trial(1, 5.0))
+    lines = TrialLines(Console(file=screen, width=80))
+    lines.ended(shown, shown.all[1])
+    shown.all[0] = trial(0, 10.0)  # another process has ended it
+    lines.retests(shown, 10, 0)
+    assert screen.getvalue().splitlines()[0] == "bowl trial 1/4: 0.50x of shf; best 0.50x, trial 1"
 
 
 def test_of_several_objectives_the_front_is_told() -> None:
