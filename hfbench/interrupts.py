@@ -25,6 +25,8 @@ TERMINATED = 143
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GOES_ON = "Interrupted. The same command goes on where it stopped."
 STOPPED = "Interrupted."
+STOPPING = "Stopping… Another Ctrl-C ends it at once."
+PATIENCE = 1.0  # seconds after which a command that has not ended says that it is stopping
 ECHO = 1.0  # seconds in which another signal is the first one again: what starts a command may pass Ctrl-C on to it
 
 
@@ -161,10 +163,33 @@ def _handle(number: int, frame: Any) -> None:
     _signals.came = _signals.came or number
     if first:
         _signals.when = now
+        _say_stopping_later()
     elif now - _signals.when > ECHO:
         _end_at_once()
     if first and _signals.at_once:
         raise_if_interrupted()
+
+
+def _say_stopping_later() -> None:
+    """Says that the command is stopping, in a while, unless it has ended by then; nothing where it is the caller's."""
+    if _signals.sentence:
+        timer = threading.Timer(PATIENCE, _say_stopping)
+        timer.daemon = True
+        with suppress(RuntimeError):  # Python is ending, and takes no more threads
+            timer.start()
+
+
+def _say_stopping() -> None:
+    if not (_signals.said or _signals.over):
+        _write_to_stderr(STOPPING)
+
+
+def _write_to_stderr(sentence: str) -> None:
+    """Writes a line past Python's buffers, which whoever was interrupted may hold."""
+    stream = sys.__stderr__
+    with suppress(OSError, ValueError):
+        line = f"{sentence}\n".encode(stream.encoding if stream else "utf-8", "replace")
+        os.write(stream.fileno() if stream else 2, line)
 
 
 def _end_at_once() -> NoReturn:
@@ -172,8 +197,7 @@ def _end_at_once() -> NoReturn:
     if not _signals.sentence:
         raise _interrupt()
     if not (_signals.said or _signals.over):
-        with suppress(OSError):
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{_signals.sentence}\n".encode())
+        _write_to_stderr(_signals.sentence)
     os._exit(TERMINATED if _signals.came == signal.SIGTERM else INTERRUPTED)
 
 

@@ -207,7 +207,7 @@ for _ in range(100):
 """
 
 
-def signalled(*numbers: int, echo: float, over: bool = False) -> tuple[int, str, str]:
+def signalled(*numbers: int, echo: float = 60.0, over: bool = False) -> tuple[int, str, str]:
     """Status and output of a process of our own that gets the signals, half a second apart, and ends after five."""
     words = [str(echo), *(["over"] if over else [])]
     process = subprocess.Popen([sys.executable, "-c", OWN, *words], stdout=-1, stderr=-1, text=True)
@@ -224,6 +224,11 @@ def signalled(*numbers: int, echo: float, over: bool = False) -> tuple[int, str,
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_ends_at_once_at_the_second_signal(number: int, status: int) -> None:
     assert signalled(number, signal.SIGINT, echo=0.0) == (status, "", "Ended.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_does_not_end_within_a_second_says_that_it_is_stopping(number: int) -> None:
+    assert signalled(number) == (0, "", "Stopping… Another Ctrl-C ends it at once.\n")
 
 
 def test_a_command_whose_work_is_over_ends_by_itself() -> None:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from hfbench.interrupts import STOPPING
+
 # Sends itself a signal when it imports the library, when all is done, or at the very end.
 PROGRAM = """
 import atexit, os, signal, sys
@@ -36,10 +38,10 @@ start()
 
 
 def ended(number: int, moment: str, *arguments: str) -> tuple[int, str, str]:
-    """Status and output of `hfbench` with these arguments."""
+    """Status and output of `hfbench` with these arguments, without the line that a slow end has first."""
     command = [sys.executable, "-c", PROGRAM, str(int(number)), moment, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    return done.returncode, done.stdout, done.stderr.replace(f"{STOPPING}\n", "")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

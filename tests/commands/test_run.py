@@ -34,6 +34,7 @@ from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError
 from hfbench.execution.part_shipping import added_parts
+from hfbench.interrupts import STOPPING
 from hfbench.records.files import read_json
 from hfbench.records.run_folder import RunFolder
 from hfbench.tracking.mlflow_store import Tracker
@@ -349,7 +350,7 @@ def test_ctrl_c_ends_workers_and_study_in_one_sentence(results: Path, tmp_path: 
         assert lines[-1], lines
     os.killpg(process.pid, signal.SIGINT)
     rest = process.communicate(timeout=60)[0].splitlines()
-    said = [line for line in rest if not line.startswith("[")]
+    said = [line for line in rest if not line.startswith("[") and line != STOPPING]
     assert (process.returncode, said) == (130, ["Interrupted. The same command goes on where it stopped."])
 
 

@@ -18,6 +18,7 @@ from hfbench.commands.compare import compare_study
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
+from hfbench.interrupts import STOPPING
 from hfbench.records.locks import study_lock
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
@@ -108,6 +109,7 @@ def test_sigterm_ends_a_study_as_ctrl_c_does(results: Path, tmp_path: Path) -> N
     os.kill(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     said = [line for line in out.splitlines() if not line.startswith("[")]
+    err = err.replace(f"{STOPPING}\n", "")
     assert (process.returncode, said, err) == (143, ["Interrupted. The same command goes on where it stopped."], "")
     assert statuses(entries(results, "tiny"))["tiny"] == "KILLED"
 
