@@ -24,4 +24,4 @@ def ignored_variables(environment: Mapping[str, str]) -> Iterator[str]:
         elif not value:
             yield f"the environment variable {name} is ignored, since it is empty."
         elif name == DATA and not Path(value).expanduser().is_dir():
-            yield f"the environment variable {name} is ignored, since {value} is not a folder."
+            yield f"the environment variable {name} names {value}, which is not a folder: no data are found there."

@@ -66,7 +66,7 @@ def sweep_study(
         raise ConfigError(
             f"{study.name} has no [sweep] table, which says what to tune; `hfbench run` compares its methods."
         )
-    results = Path(results).absolute()
+    results = Path(results)
     study = with_asked_seeds(study, results)
     _check_seeds(study, sweep)
     with signals_kept(), ignore_broken_pipe(console):
@@ -128,7 +128,8 @@ def _sweep_all(
 
 def _trials(task: TuningTask, url: str, results: Path) -> Trials:
     name = f"{task.study.name}/{task.name}/{task.identity}"
-    return Trials(url, name, results, f"{socket.gethostname()}:{results}", len(task.sweep.objectives))
+    home = f"{socket.gethostname()}:{results.absolute()}"
+    return Trials(url, name, results, home, len(task.sweep.objectives))
 
 
 def _compare_frozen(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -204,7 +205,8 @@ def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
     if type(value) in (list, tuple):
         value = type(value)(map(as_python, value))
     if not _is_a(value, declared.type):
-        raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {value!r}.")
+        quoted = ": write it without quotes" if _is_quoted(value, declared.type) else ""
+        raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {value!r}{quoted}.")
     if isinstance(value, int) and not isinstance(value, bool) and not _is_a(value, declared.type, exact=True):
         try:
             value = float(value)
@@ -235,6 +237,14 @@ def _is_a(value: Any, expected: Any, exact: bool = False) -> bool:
     if plain is float and not exact:
         return isinstance(value, float | int)
     return isinstance(value, plain)
+
+
+def _is_quoted(value: Any, expected: Any) -> bool:
+    """True for a string that is a value of the expected type between quotes, as TOML and JSON write it."""
+    try:
+        return isinstance(value, str) and _is_a(json.loads(value), expected)
+    except ValueError:
+        return False
 
 
 def _type_name(expected: Any) -> str:

@@ -62,8 +62,7 @@ def _excluded(one: Claim) -> str:
 
 def _row(one: Claim, first: bool, usual: float) -> tuple[str | Pieces, ...]:
     c = one.comparison
-    verdict = Verdict(c.verdict.partition(" (")[0])
-    return Name(one.hypothesis.name if first else ""), Name(c.task), *stacked(cells(c, usual)[:3]), verdict
+    return Name(one.hypothesis.name if first else ""), Name(c.task), *stacked(cells(c, usual)[:3]), Verdict(c.verdict)
 
 
 def title(one: Claim) -> str:

@@ -51,8 +51,8 @@ def test_data_where_names_the_folders_in_order_and_the_files(
         ],
     )
     assert (
-        err
-        == f"hfbench: the environment variable HFBENCH_DATA is ignored, since {tmp_path / 'gone'} is not a folder.\n"
+        err == f"hfbench: the environment variable HFBENCH_DATA names {tmp_path / 'gone'}, which is not a folder: "
+        "no data are found there.\n"
     )
 
 

@@ -17,7 +17,7 @@ def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     given = {"HFBENCH_DTAA": gone, "HFBENCH_JOBS": "2", "HFBENCH_RESULTS": "", "HFBENCH_DATA": gone, "HOME": gone}
     known = "hfbench reads HFBENCH_DATA and HFBENCH_RESULTS."
     assert [line.removeprefix("the environment variable ") for line in ignored_variables(given)] == [
-        f"HFBENCH_DATA is ignored, since {gone} is not a folder.",
+        f"HFBENCH_DATA names {gone}, which is not a folder: no data are found there.",
         f"HFBENCH_DTAA is ignored (did you mean HFBENCH_DATA?); {known}",
         f"HFBENCH_JOBS is ignored; {known}",
         "HFBENCH_RESULTS is ignored, since it is empty.",

@@ -14,10 +14,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from support.tiny_study import results_folder, uses_mlflow
 from support.tiny_sweep import command, environment, runs, study_file, swept, trials
 
+from hfbench.commands import sweep
 from hfbench.config.load import load_study
+from hfbench.config.study import Study
+from hfbench.execution.pool import Pool
 from hfbench.records.files import read_json
 from hfbench.records.study_home import remember_asked
 from hfbench.sweep import report
@@ -242,3 +246,16 @@ def test_the_headline_of_several_tasks_names_what_was_frozen_on_each(monkeypatch
     assert list(head.details) == ["On a, all of it.", "On b, all of it.", "On c, all of it."]
     alone: Any = SimpleNamespace(swept=swept_on[:1], cells=[])
     assert report.sweep_headline(alone).line == "On a, all of it."
+
+
+def test_its_results_folder_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders: list[Path] = []
+
+    def noted(study: Study, tasks: object, pool: Pool, *rest: object) -> int:
+        folders.append(pool.setting.results)
+        return 0
+
+    monkeypatch.setattr(sweep, "_sweep_all", noted)
+    assert sweep.sweep_study(load_study(str(study_file(tmp_path))), Path("results"), 1, None, Console()) == 0
+    assert folders == [Path("results")]

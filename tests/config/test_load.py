@@ -198,7 +198,11 @@ MISTAKES = [
     ("passes = 40", "pases = 40", r"study\.budget\.pases: unknown key \(did you mean 'passes'\?\); known: passes, sec"),
     ("passes = 40", "passes = 0", r"study\.budget\.passes: must lie in \(0, inf\), but got 0"),
     ("passes = 40", "passes = inf", r"study\.budget\.passes: must lie in \(0, inf\), but got inf"),
-    ("passes = 40", 'passes = "40"', r"study\.budget\.passes: must be a number or nothing, but got '40'"),
+    (
+        "passes = 40",
+        'passes = "40"',
+        r"passes: must be a number or nothing, but got '40': write it without quotes\.$",
+    ),
     ('baseline = "hf"', 'baseline = "fh"', r"study\.baseline: must name a method .*\(did you mean 'hf'\?\)"),
     ('baseline = "hf"', 'baseline = "hf"\nprimary = "work"', r"study\.primary: must be one of 'work_to_target'"),
     ('baseline = "hf"', 'baseline = "hf"\nmargin = 1.0', r"study\.margin: must lie in \(1, inf\), but got 1\.0"),

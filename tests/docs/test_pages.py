@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import sys
 import tomllib
@@ -166,3 +167,9 @@ def test_quick_commands_print_what_the_page_says(page: str, clone: Path, monkeyp
                 pytest.fail(f"hfbench {' '.join(words)}: {error}")
         assert status == 0
         assert block.expected is None or matches(block.expected, printed.getvalue()), printed.getvalue()
+
+
+def test_the_folder_for_another_machine_holds_every_file_that_tasks_read() -> None:
+    page = PAGES["howto/offline-data.md"]
+    read = {file.path for name in registry.names("task") for file in registry.get("task", name).files}
+    assert set(re.findall(r"^  (\w+/\S+)", page, re.MULTILINE)) == read

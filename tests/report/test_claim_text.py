@@ -32,3 +32,13 @@ def test_a_table_of_claims_fits_the_screen(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:2] == ["work", "tiny-curves"] and line.split()[-1] == "holds" for line in lines)
     assert "• time: it is so (shf against hf by seconds to target, expected not more)" in screen.getvalue()
+
+
+def test_a_table_of_claims_says_that_seeds_were_too_few(tmp_path: Path) -> None:
+    few = study(tmp_path, ("it", "work_to_target", "better"))
+    results = simulated(0.7, 0.05, 3, np.random.default_rng(1), method="shf", task="tiny-curves")
+    screen = io.StringIO()
+    claim_text.table(claims.answer(few, results, {}), Console(file=screen, width=80))
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "(n too" in screen.getvalue()
