@@ -1,12 +1,16 @@
-"""Pieces of messages: the nearest known name, counts with their noun, levels, and ranges of numbers."""
+"""Pieces of messages: the nearest known name, counts with their noun, levels, ranges of numbers, and wrapped lines."""
 
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+# Spaces at which no line is broken: between a number and its unit, and within `95 % CI` and `80 % power`.
+UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|min|h|[kMGT]i?B)\b)|(?<=%) (?=CI\b|power\b)")
 LIKE = 0.6  # of two names, part of their letters in common: above it are slips, below it other words altogether
 
 
@@ -50,3 +54,12 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def wrap_text(text: str, width: int, indent: str = "") -> str:
+    """The text in lines of at most `width`, all but the first indented. A path, which has no space, stays whole."""
+    lines = textwrap.wrap(
+        UNIT.sub("\N{NO-BREAK SPACE}", text), width, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")

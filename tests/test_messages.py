@@ -5,7 +5,7 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
-from hfbench.messages import did_you_mean, level_text, ranges
+from hfbench.messages import did_you_mean, level_text, ranges, wrap_text
 
 
 def test_nearest_name_or_nothing() -> None:
@@ -51,3 +51,15 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
 )
 def test_whole_numbers_in_a_row_are_a_range(numbers: list[int], said: str) -> None:
     assert ranges(numbers) == said
+
+
+def test_wrapped_lines_keep_numbers_with_their_units_and_paths_whole() -> None:
+    path = f"results/{'x' * 30}/report.html"
+    text = f"variant  --seeds 3: about 93.7 % CI and 80 % power in 8.1 s, that of the whole study is {path}"
+    for width in range(30, 60):
+        lines = wrap_text(text, width, " " * 9).splitlines()
+        assert [line for line in lines if len(line) > width and path not in line] == []
+        assert any(line.split() == [path] or line.endswith(path) for line in lines)
+        assert all(line.startswith(" " * 9) for line in lines[1:])
+        assert not any(line.endswith(("93.7", "80", "8.1", "93.7 %", "80 %")) for line in lines)
+        assert " ".join(" ".join(lines).split()) == " ".join(text.split())

@@ -25,7 +25,7 @@ from hfbench.execution.pool import run_all
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.execution.progress import progress
 from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
-from hfbench.messages import count
+from hfbench.messages import count, wrap_text
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather, set_aside
@@ -100,8 +100,8 @@ def _run_all_and_conclude(
     tracker = tracker_of(study, specs, results)
     shorter = ShorterRuns(results)
     going_on = sum(shorter.of(spec) is not None for spec in missing.values())
-    said = _announcement(study, len(specs), len(missing), going_on, jobs)
-    console.print(said, highlight=False, soft_wrap=True)
+    for line in _announcement(study, len(specs), len(missing), going_on, jobs):
+        console.print(escape(wrap_text(line, console.width, "  ")), highlight=False, soft_wrap=True)
     for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
         console.print(escape(advice), highlight=False)
     for advice in seed_advice(study) if missing else ():
@@ -178,7 +178,7 @@ def _say(tracker: Tracker, study: Study, status: str) -> None:
         write_status(tracker, study, status, views_of(tracker, study))
 
 
-def _announcement(study: Study, total: int, missing: int, going_on: int, jobs: int) -> str:
+def _announcement(study: Study, total: int, missing: int, going_on: int, jobs: int) -> list[str]:
     sizes = {"method": len(study.methods), "task": len(study.tasks), "seed": len(study.seeds)}
     uniform = math.prod(sizes.values()) == total  # no task has methods or seeds of its own
     product = " x ".join(count(n, name) for name, n in sizes.items() if uniform or name != "seed")
@@ -186,5 +186,5 @@ def _announcement(study: Study, total: int, missing: int, going_on: int, jobs: i
     begun = f", {going_on} made with a smaller budget so far" if going_on else ""
     now = f", {min(jobs, missing)} at a time" if missing else ""
     runs = f"{product}{' =' if uniform else ':'} {count(total, 'run')}{already}{begun}{now}"
-    seeds = f"\nseeds {seeds_remark(study.variant)}" if study.variant.remembered else ""
-    return escape(f"{study.name}: {study.question}\n{runs}{seeds}")
+    seeds = [f"seeds {seeds_remark(study.variant)}"] if study.variant.remembered else []
+    return [f"{study.name}: {study.question}", runs, *seeds]

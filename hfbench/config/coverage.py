@@ -23,7 +23,7 @@ def uncompared(study: Study) -> list[str]:
     if len(study.methods) < 2:
         return []
     return [
-        f"on.{task}: nothing is compared on {task}, since only the baseline {study.baseline} is run there. "
+        f"on.{task}: nothing is compared on {task}, since only the baseline '{study.baseline}' is run there. "
         f"List another method for it (on.{task}.methods, --only), or take it out of study.tasks."
         for task, on_task in study.on.items()
         if on_task.methods == (study.baseline,)
@@ -48,7 +48,7 @@ def _check_followed(study: Study) -> None:
             followed = study.methods[name].batches_of
             if followed is not None and followed not in on_task.methods:
                 raise ConfigError(
-                    f"on.{task}.methods: must include {followed}, whose batches {name} replays, but got "
+                    f"on.{task}.methods: must include '{followed}', whose batches '{name}' replays, but got "
                     f"{', '.join(on_task.methods)}."
                 )
 
@@ -58,7 +58,7 @@ def _check_claims(study: Study) -> None:
         both = {claim.method, claim.against}
         if not any(both <= set(on_task.methods) for on_task in study.on.values()):
             raise ConfigError(
-                f"hypotheses.{claim.name}: some task must run both {claim.method} and {claim.against}, but none does. "
+                f"hypotheses.{claim.name}: some task must run both '{claim.method}' and '{claim.against}', but none does. "
                 "Add them to the methods of one task, or delete the claim."
             )
 

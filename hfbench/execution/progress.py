@@ -11,9 +11,13 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
 from hfbench.records.run_folder import RunFolder
+
+BAR = 14  # characters
 
 
 class Report(Protocol):
@@ -45,6 +49,29 @@ class RunLines:
         self.console.print(escape(line), highlight=False, soft_wrap=True)
 
 
+def bar_columns() -> tuple[ProgressColumn, ...]:
+    """A name, a bar, a note and the time; on a narrow screen name and note are shortened."""
+    bar, elapsed = BarColumn(bar_width=BAR, table_column=unshrunk()), TimeElapsedColumn(table_column=unshrunk())
+    return Shortened("{task.description}"), bar, Shortened("{task.fields[note]}"), elapsed
+
+
+def unshrunk() -> Column:
+    """A column that keeps its width while others have some to give."""
+    return Column(no_wrap=True)
+
+
+class Shortened(TextColumn):
+    """Text on one line, which ends in `…` where there is no room for it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, table_column=Column())
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
 class RunBars(Progress):
     """A bar for the study, and one for each run under way, read from the runs' own reports twice a second."""
 
@@ -52,8 +79,7 @@ class RunBars(Progress):
         self.folders = {key: RunFolder(results, key) for key in keys}
         self.bars: dict[str, TaskID] = {}
         self.done, self.total, self.since = done, total, time.time()
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
-        super().__init__(*columns, TimeElapsedColumn(), console=console, refresh_per_second=4)
+        super().__init__(*bar_columns(), console=console, refresh_per_second=4)
         self._changing, self._over = threading.Lock(), threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self.whole = self.add_task("all runs", total=total, completed=done, note=f"{done}/{total}")

@@ -18,6 +18,9 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
+from hfbench.messages import UNIT
+
+JOINT = "\ue000"  # no space to rich, which breaks lines at all of Unicode's
 COMMANDS = (
     *("run", "import", "sweep", "compare", "export", "diagnose", "capture", "simulate", "list", "show", "new"),
     *("check", "probe", "data", "ui"),
@@ -27,12 +30,16 @@ TYPED = re.compile(rf"(?<![\w./-])hfbench(?= (?:{'|'.join(COMMANDS)})\b)")
 
 
 class Screen(Console):
-    """A console that shows commands as they must be typed."""
+    """A console that shows commands as they must be typed, and no number without its unit."""
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
         if isinstance(renderable, str):
             renderable = self.render_str(renderable)
-        return super().render(_typed(renderable) if isinstance(renderable, Text) else renderable, options)
+        if isinstance(renderable, Text):
+            renderable = _typed(renderable)
+            renderable.plain = UNIT.sub(JOINT, renderable.plain)
+        for segment in super().render(renderable, options):
+            yield segment._replace(text=segment.text.replace(JOINT, " "))
 
 
 def _typed(text: Text) -> Text:
@@ -41,7 +48,7 @@ def _typed(text: Text) -> Text:
     for name in TYPED.finditer(text.plain):
         typed.append_text(text[end : name.start()]).append(program(sys.argv[0]))
         end = name.end()
-    return typed.append_text(text[end:]) if end else text
+    return typed.append_text(text[end:]) if end else text.copy()
 
 
 def as_typed_here(message: str) -> str:

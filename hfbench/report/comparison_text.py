@@ -108,7 +108,7 @@ def ending(cut_off: int, diverged: int, failed: int) -> str:
 
 
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
-    grid = grid_of(Text("medians over seeds (early: where the validation error is least)"))
+    grid = grid_of(Text("medians over seeds; stopped early: at the least validation error"))
     grid.add_column("method", overflow="fold", min_width=8)
     for name in ("to target", "seconds", "products", "final\nerror", "stopped\nearly", "solved"):
         grid.add_column(name, justify="right")

@@ -13,6 +13,7 @@ from rich.markup import escape
 from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
 from hfbench.interrupts import raise_if_interrupted
+from hfbench.messages import wrap_text
 from hfbench.records.files import copy_files, make_folder, write_atomically, write_bytes, write_json
 from hfbench.records.judgements import FILE, Judgement, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
@@ -224,7 +225,7 @@ def show_conclusion(conclusion: Conclusion, console: Console) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
     if conclusion.unlogged:
         console.print(escape(f"The verdict is not in MLflow yet; the same command logs it: {conclusion.unlogged}"))
-    console.print(_where(conclusion), highlight=False, soft_wrap=True)
+    console.print(escape("\n".join(_where(conclusion, console.width))), highlight=False, soft_wrap=True)
 
 
 def gaps(recorded: RecordedStudy, command: str) -> list[str]:
@@ -250,13 +251,13 @@ def variant_remark(place: StudyHome, name: str) -> str:
     return f"{place.variant}: this report has a folder of its own, {other}"
 
 
-def _where(conclusion: Conclusion) -> str:
+def _where(conclusion: Conclusion, width: int) -> list[str]:
     results = conclusion.recorded.results
-    lines = [f"report   {conclusion.folder / 'report.html'}", *_variant(conclusion)]
+    variant = [wrap_text(line, width, " " * 9) for line in _variant(conclusion)]
+    lines = [f"report   {conclusion.folder / 'report.html'}", *variant]
     if (first := study_figures.first_to_open(conclusion.figures)) is not None:
         lines.append(f"figure   {first.png}")
     lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]
     if not is_behind_server(tracking_uri(results)):
         lines += [f"browse   {shlex.join(['hfbench', 'ui', '--results', str(results)])}"]
-    lines += [f"page     {conclusion.page}"] if conclusion.page else []
-    return escape("\n".join(lines))
+    return lines + ([f"page     {conclusion.page}"] if conclusion.page else [])

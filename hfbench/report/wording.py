@@ -124,7 +124,7 @@ def looked_at(c: Difference) -> list[str]:
 def earlier_verdicts(named: Iterable[tuple[str, Difference]]) -> list[str]:
     """What a table says of rows that were extended without a declared look; nothing where none was."""
     extended = "; ".join(f"{name} {c.first_verdict} with {c.first_n} seeds" for name, c in named if c.first_n)
-    return [f"judged before, undeclared: {extended}"] if extended else []
+    return [f"judged before without a declared look: {extended}"] if extended else []
 
 
 def number(value: float | None) -> str:

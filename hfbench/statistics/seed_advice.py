@@ -21,7 +21,7 @@ def seed_advice(study: Study) -> list[str]:
         return [f"With {count(fewest, 'seed')} there is no verdict: the first look is declared at {study.looks[0]}."]
     design = factorial_of(study)
     families = (
-        ("comparison", f" with {study.baseline}", [task for task, _ in compared(study)]),
+        ("comparison", f" with '{study.baseline}'", [task for task, _ in compared(study)]),
         ("claim", "", [task for _, task in claimed(study)]),
         ("effect", "", [task for task in design[1] for _ in design[0].effects] if design else []),
     )
@@ -29,7 +29,7 @@ def seed_advice(study: Study) -> list[str]:
 
 
 def _advice(study: Study, looks: Sequence[Look], noun: str, whose: str, tasks: Sequence[str]) -> str:
-    """`With 5 seeds no comparison can reach a verdict: 3 comparisons with hf need at least 7 paired seeds.`"""
+    """`With 5 seeds no comparison can reach a verdict: 3 comparisons with 'hf' need at least 7 paired seeds.`"""
     hopeless = set.intersection(*(_hopeless(_seeds(study, tasks, look), look.alpha) for look in looks))
     if not hopeless:
         return ""

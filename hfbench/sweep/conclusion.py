@@ -13,6 +13,7 @@ from rich.markup import escape
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
 from hfbench.interrupts import raise_if_interrupted
+from hfbench.messages import wrap_text
 from hfbench.records.files import copy_files, safe_name, write_atomically, write_bytes, write_json
 from hfbench.records.study_home import StudyHome
 from hfbench.report import mlflow_page
@@ -72,7 +73,8 @@ def conclude_sweep(
     if cells:
         show_matrix(cells, study, console)
     lines = [f"sweep    {folder / 'sweep.html'}"]
-    lines += [f"variant  {variant_remark(place, 'sweep.html')}"] if place.differences else []
+    variant = f"variant  {variant_remark(place, 'sweep.html')}"
+    lines += [wrap_text(variant, console.width, " " * 9)] if place.differences else []
     lines += [f"page     {page_address(log.tracker)}"]
     console.print(escape("\n".join(lines)), highlight=False, soft_wrap=True)
 

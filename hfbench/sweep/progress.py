@@ -9,9 +9,10 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
-from hfbench.messages import count
+from hfbench.execution.progress import bar_columns
+from hfbench.messages import count, wrap_text
 from hfbench.report.wording import digits
 from hfbench.statistics.planning import least_pairs
 from hfbench.sweep.sampling import sampler_text
@@ -42,7 +43,7 @@ class Watcher(Protocol):
 def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
     """Shows the sweep until the block ends."""
     for line in [*map(_announcement, tunings), *_warning(tunings)]:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(escape(wrap_text(line, console.width, "  ")), highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield TrialLines(console)
         return
@@ -86,8 +87,7 @@ class TrialBars(Progress):
     """A bar for each task, below the lines of the trials."""
 
     def __init__(self, console: Console, tunings: Sequence[Tuning]) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[note]}"))
-        super().__init__(*columns, TimeElapsedColumn(), console=console, refresh_per_second=4)
+        super().__init__(*bar_columns(), console=console, refresh_per_second=4)
         self.lines = TrialLines(console)
         self.bars: dict[str, TaskID] = {}
         for tuning in tunings:

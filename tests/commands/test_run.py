@@ -58,7 +58,7 @@ def test_a_study_ends_in_verdicts_figures_and_mlflow(results: Path, tmp_path: Pa
     assert status == 0
     assert "2 methods x 1 task x 2 seeds = 4 runs, 1 at a time" in screen
     said = " ".join(screen.split())
-    few = "With 2 seeds no comparison can reach a verdict: 1 comparison with hf needs at least 6 paired seeds."
+    few = "With 2 seeds no comparison can reach a verdict: 1 comparison with 'hf' needs at least 6 paired seeds."
     assert said.index(few) < said.index("[1/4]"), "before anything starts"
     assert "[4/4] shf/tiny-curves/s1: reached the target" in screen
     assert "inconclusive (n too small)" in screen

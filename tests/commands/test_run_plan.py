@@ -152,7 +152,7 @@ def test_a_method_that_follows_another_is_taken_to_be_as_long(tmp_path: Path) ->
     assert status == 0
     assert "4 of 6 runs left" in text
     said = " ".join(text.split())
-    few = "With 2 seeds no comparison can reach a verdict: 2 comparisons with hf need at least 7 paired seeds."
+    few = "With 2 seeds no comparison can reach a verdict: 2 comparisons with 'hf' need at least 7 paired seeds."
     assert said.index("starting") < said.index(few) < said.index("Cost of one run")
 
 

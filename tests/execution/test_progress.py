@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -58,3 +59,15 @@ def test_a_run_in_one_line() -> None:
     assert describe_run(result | {"outcome": "budget"}).endswith(
         "budget spent after 12.35 passes, 8.12 s, test error 7.778"
     )
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_long_run_leaves_the_bar_and_the_time_their_width(tmp_path: Path, width: int) -> None:
+    screen = io.StringIO()
+    bars = RunBars(Console(file=screen, force_terminal=True, width=width), tmp_path, [], 1, 3)
+    bars.add_task("shf_for_curves-small/curves-small/s0", note="iteration 12, test error 15.2 (target 12)")
+    lines = ["".join(segment.text for segment in line) for line in bars.console.render_lines(bars.get_renderable())]
+    assert len(lines) == 2
+    for line in lines:
+        assert len(re.findall("[━╸╺]", line)) == 14
+        assert line.rstrip().endswith(("-:--:--", "0:00:00"))

@@ -85,3 +85,15 @@ def test_the_looks_of_a_text_stay() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b[2msee \x1b[0m\x1b[1;2;31m`\x1b[0m" in shown
     assert "\x1b[1;2;31m ui`" in shown
+
+
+def test_no_line_ends_between_a_number_and_its_unit() -> None:
+    told = "needed 0.96x the work of cg (93.7 % CI 0.63-0.81) in 8.1 s, or with 80 % power"
+    for width in range(20, 60):
+        screen = io.StringIO()
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(" •", Text(told))
+        Screen(file=screen, width=width).print(grid)
+        lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+        assert " ".join(" ".join(lines).split()) == f"• {told}"
+        assert not any(line.endswith(("93.7", "8.1", "80", "%")) for line in lines), lines

@@ -137,7 +137,7 @@ def test_what_was_extended_preliminary_or_decided_early_is_told():
     decided = sentences(replace(c, decided_at=8))
     assert "Decided at the declared look of 8 seeds, which this is." in decided
     assert "Preliminary" not in decided
-    assert "judged before, undeclared: lsmr inconclusive with 7 seeds" in " ".join(printed([c]).split())
+    assert "judged before without a declared look: lsmr inconclusive with 7 seeds" in " ".join(printed([c]).split())
     assert "fresh" not in sentences(replace(only(simulated(1.0, 0.3, 10, np.random.default_rng(0))), planned=20))
 
 

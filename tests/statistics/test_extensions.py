@@ -134,4 +134,4 @@ def test_an_extension_is_told_in_table_report_and_tag(tmp_path: Path) -> None:
 
     (parent,) = (run for run in mlflow_runs(results) if "run_key" not in run.data.tags)
     told = parent.data.tags["not-at-target/tiny-curves/shf-vs-hf"]
-    assert f"judged before, undeclared: shf {said} with 6 seeds" in told
+    assert f"judged before without a declared look: shf {said} with 6 seeds" in told

@@ -32,21 +32,21 @@ expects = "better"
 
 def test_too_few_seeds_are_told_with_how_many_it_takes(tmp_path: Path) -> None:
     assert seed_advice(tiny(tmp_path, "study.seeds=5", extra=METHODS)) == [
-        "With 5 seeds no comparison can reach a verdict: 3 comparisons with hf need at least 7 paired seeds."
+        "With 5 seeds no comparison can reach a verdict: 3 comparisons with 'hf' need at least 7 paired seeds."
     ]
     assert seed_advice(tiny(tmp_path, "study.seeds=6", extra=METHODS)) == [
-        "With 6 seeds no comparison can show a difference: 3 comparisons with hf need at least 7 paired seeds."
+        "With 6 seeds no comparison can show a difference: 3 comparisons with 'hf' need at least 7 paired seeds."
     ]
     assert seed_advice(tiny(tmp_path, "study.seeds=7", extra=METHODS)) == []
     assert seed_advice(tiny(tmp_path, "study.seeds=1")) == [
-        "With 1 seed no comparison can reach a verdict: 1 comparison with hf needs at least 6 paired seeds."
+        "With 1 seed no comparison can reach a verdict: 1 comparison with 'hf' needs at least 6 paired seeds."
     ]
 
 
 def test_every_family_has_its_own_sentence(tmp_path: Path) -> None:
     said = seed_advice(tiny(tmp_path, "study.seeds=6", extra=CLAIMS + FACTORIAL))
     assert said == [
-        "With 6 seeds no comparison can show a difference: 7 comparisons with hf need at least 9 paired seeds.",
+        "With 6 seeds no comparison can show a difference: 7 comparisons with 'hf' need at least 9 paired seeds.",
         "With 6 seeds no claim can show a difference: 2 claims need at least 7 paired seeds.",
         "With 6 seeds no effect can show a difference: 6 effects need at least 8 paired seeds.",
     ]
@@ -59,7 +59,7 @@ def test_with_looks_it_is_the_level_of_the_last_that_counts(tmp_path: Path) -> N
     assert seed_advice(tiny(tmp_path, *looks)) == []  # the first look has 4.375 %: seven seeds are enough for one
     assert seed_advice(tiny(tmp_path, *looks, extra=METHODS)) == [
         "With 8 seeds no comparison can show a difference: "
-        "3 comparisons with hf need at least 10 paired seeds at the level of the last look, 0.625 %."
+        "3 comparisons with 'hf' need at least 10 paired seeds at the level of the last look, 0.625 %."
     ]
 
 
