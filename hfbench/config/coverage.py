@@ -58,8 +58,8 @@ def _check_claims(study: Study) -> None:
         both = {claim.method, claim.against}
         if not any(both <= set(on_task.methods) for on_task in study.on.values()):
             raise ConfigError(
-                f"hypotheses.{claim.name}: some task must run both '{claim.method}' and '{claim.against}', but none does. "
-                "Add them to the methods of one task, or delete the claim."
+                f"hypotheses.{claim.name}: some task must run both '{claim.method}' and '{claim.against}', but none "
+                "does. Add them to the methods of one task, or delete the claim."
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 LABELS = {"distinct": "distinct cases touched (passes)"}  # of what is neither a measure nor a column of a trace
 LOG_FROM = 3.0  # ratio of the largest to the smallest value from which a log axis is used
 MOST_TICKS = 7
+CHARACTER = 0.03  # width of one in a tick's text, and of the gap to the next, as a share of the axis
 
 
 def wants_log(values: Array) -> bool:
@@ -51,7 +53,7 @@ def fit(axes: Axes, which: str, values: Iterable[float], log: bool | None = None
     axis = axes.xaxis if which == "x" else axes.yaxis
     if log:
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        place_ticks(axis, log_ticks(low, high))
+        place_ticks(axis, log_ticks(low, high, character=CHARACTER if which == "x" else 0.0))
     else:
         axis.set_major_locator(MaxNLocator(MOST_TICKS - 1))
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
@@ -68,10 +70,21 @@ def place_ticks(axis: Axis, ticks: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
-    """Round numbers in [low, high], as many as fit: 1, 1.5, 2, 3, 4, … or 1, 2, 3, 5 or 1, 2, 5 or 1, 3 or 1.
+STEPS = (
+    (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+    (1, 1.5, 2, 3, 4, 6, 8),
+    (1, 2, 3, 5),
+    (1, 2, 5),
+    (1, 3),
+    (1,),
+)
 
-    Evenly spaced where the ends differ by less than a factor of 1.6.
+
+def log_ticks(low: float, high: float, most: int = MOST_TICKS, character: float = CHARACTER) -> list[float]:
+    """Round numbers in [low, high], as many as fit: 1, 1.1, 1.2, … or 1, 1.5, 2, 3, 4, … or 1, 2, 3, 5 or 1, 2, 5 or 1.
+
+    Evenly spaced where the ends differ by less than a factor of 1.6. No texts of characters that wide touch.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -79,12 +92,19 @@ def log_ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
         ticks = [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)]
         return [tick for tick in ticks if low <= tick <= high]
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 1.5, 2, 3, 4, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+    for steps in STEPS:
         candidates = [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]
         ticks = [tick for tick in candidates if low <= tick <= high]
-        if len(ticks) <= most:
+        if len(ticks) <= most and not _touch(ticks, math.log(high / low) * character):
             return ticks
     return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def _touch(ticks: Sequence[float], character: float) -> bool:
+    """Whether the texts of two ticks touch on a log axis, each centred below its tick."""
+    widths = [character * (len(tick_text(tick)) + 1) for tick in ticks]
+    gaps = [math.log(right / left) for left, right in pairwise(ticks)]
+    return any(gap < (left + right) / 2 for gap, (left, right) in zip(gaps, pairwise(widths), strict=True))
 
 
 def tick_text(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfbench.figures.axes import end_marker, fit, label, nothing, remark, tick_text
+from hfbench.figures.axes import end_marker, fit, label, nothing, remark, tick_text, wants_log
 from hfbench.figures.bands import Array, Band, band, by_method, caption, first_at
 from hfbench.figures.style import INK, Style, method_legend, new_page, save, styles, theme
 
@@ -83,38 +83,45 @@ def _draw(
     groups = {method: runs for method, runs in groups.items() if runs}
     found = {(column, method): band(runs, column, y) for column in columns for method, runs in groups.items()}
     drawn = [method for method in groups if any(found[column, method] for column in columns)]
-    columns = [column for column in columns if any(found[column, method] for method in drawn)] or columns[:1]
+    there = [column for column in columns if any(found[column, method] for method in drawn)]
+    points = [column for column in there if not any(_goes_on(found[column, method]) for method in drawn)]
+    points = points if len(points) < len(there) else []  # a page must show something
+    columns = [column for column in there if column not in points] or columns[:1]
     across = min(across, len(columns))
     counts = {method: len(groups[method]) for method in drawn}
+    absent = [method for method in groups if method not in drawn]
+    shown = [curve for (column, _), curve in found.items() if column in columns]
+    heights = [value for curve in shown if curve for value in (*curve.low, *curve.high)]
+    reached = {(column, method): _reached(groups[method], column, y, target) for column in columns for method in drawn}
+    in_view = target is not None and (any(reached.values()) or _leaves_room(heights, target))
     figure, panels = new_page(
         (4.2, 3.5 if across == len(columns) else 3.1),
         (math.ceil(len(columns) / across), across),
         title=title,
-        caption=_caption(counts, found.values(), target, [method for method in groups if method not in drawn]),
+        caption=" ".join([_caption(counts, shown, in_view, absent), *map(_left_out, points)]),
         legend=method_legend({method: looks[method] for method in drawn}, counts),
         sharey=True,
     )
-    heights = [value for curve in found.values() if curve for value in (*curve.low, *curve.high)]
     for axes in panels.flat[len(columns) :]:
         axes.remove()
     for axes, column in zip(panels.flat, columns, strict=False):
         _panel(axes, {method: found[column, method] for method in drawn}, looks)
-        reached = {method: _reached(groups[method], column, y, target) for method in drawn}
+        there_too = {method: reached[column, method] for method in drawn}
         widths = [value for method in drawn if (one := found[column, method]) for value in one.x]
-        if widths:
-            _target(axes, target, reached, looks)
-        fit(axes, "x", [*widths, *(place for places in reached.values() for place in places)])
+        if widths and target is not None:
+            _target(axes, target, there_too, looks) if in_view else _target_below(axes, target)
+        fit(axes, "x", [*widths, *(place for places in there_too.values() for place in places)])
         axes.set_xlabel(label(column))
     if heights:
-        fit(panels[0, 0], "y", [*heights, *([target] if target is not None else [])])
+        fit(panels[0, 0], "y", [*heights, *([target] if target is not None and in_view else [])])
     for row in panels:
         row[0].set_ylabel(label(y))
     return save(figure, path)
 
 
-def _caption(counts: Mapping[str, int], bands: Iterable[Band | None], target: float | None, absent: list[str]) -> str:
+def _caption(counts: Mapping[str, int], bands: Iterable[Band | None], in_view: bool, absent: list[str]) -> str:
     text = caption(counts)
-    text += " Ticks on the target line: runs that reach it." * (target is not None)
+    text += " Ticks on the target line: runs that reach it." * in_view
     text += " One point: all of the cost is spent in the first step." * any(
         curve and curve.x.size == 1 for curve in bands
     )
@@ -125,6 +132,9 @@ def _panel(axes: Axes, bands: Mapping[str, Band | None], looks: Mapping[str, Sty
     for method, curve in bands.items():
         if curve is not None:
             draw_band(axes, curve, looks[method])
+            # Between dashes the last drop would not be seen, and the marker would float below the line.
+            axes.vlines(curve.x[-1:], curve.median[-1:], curve.median[-2:-1] if _goes_on(curve) else curve.median[-1:],
+                        color=looks[method].colour, linewidth=1.8)  # fmt: skip
     absent = [method for method, curve in bands.items() if curve is None]
     points = [method for method, curve in bands.items() if curve is not None and curve.x.size == 1]
     if len(absent) == len(bands):
@@ -150,10 +160,32 @@ def _steps(line: Mapping[str, Any]) -> Any:
     return str(line["drawstyle"]).removeprefix("steps-") if "drawstyle" in line else None
 
 
-def _target(axes: Axes, target: float | None, reached: Mapping[str, list[float]], looks: Mapping[str, Style]) -> None:
+def _goes_on(curve: Band | None) -> bool:
+    """Whether there is a curve, of more than one point."""
+    return curve is not None and curve.x.size > 1
+
+
+def _left_out(column: str) -> str:
+    return f"No panel for {label(column)}: all are spent in the first step."
+
+
+def _leaves_room(heights: Sequence[float], target: float) -> bool:
+    """Whether the curves still take half of an axis that goes to the target, which no run reached."""
+    values = np.array([value for value in (*heights, target) if math.isfinite(value)])
+    values = np.log(values) if wants_log(values) else values
+    return bool(values.size > 1 and np.ptp(values[:-1]) >= 0.5 * np.ptp(values))
+
+
+def _target_below(axes: Axes, target: float) -> None:
+    """Where the target lies that is too far below the curves to be on the axis."""
+    axes.annotate(
+        f"↓ target {tick_text(target)}, below this axis", (0.01, 0.0), xycoords="axes fraction", xytext=(0, 3),
+        textcoords="offset points", fontsize="small", color=INK,
+    )  # fmt: skip
+
+
+def _target(axes: Axes, target: float, reached: Mapping[str, list[float]], looks: Mapping[str, Style]) -> None:
     """The target line, and on it a tick for each run that reached it."""
-    if target is None:
-        return
     axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
     axes.annotate(
         f"target {tick_text(target)}", (0.01, target), xycoords=("axes fraction", "data"),

@@ -52,6 +52,11 @@ class ForestRow:
     level: float | None = None  # of the interval; None: that of the figure
 
     @property
+    def has_end(self) -> bool:
+        """Whether its interval says anything."""
+        return not (self.low == 0 and math.isinf(self.high))
+
+    @property
     def is_bound(self) -> bool:
         return self.ratio_low != self.ratio_high and not math.isnan(self.ratio_low)
 
@@ -129,11 +134,13 @@ def forest(
     """Draws each row's ratio and interval on a log axis, [1/margin, margin] shaded, with numbers and verdict beside.
 
     Ends of intervals outside the axis, infinite ones too, are arrows. A ratio that is known within bounds has a bar
-    between them, with a marker at each that is finite. A filled marker has a verdict other than
-    inconclusive. An interval of another level than `level` has its own beside its numbers. Rows with a `method` wear
-    its style by its place in `methods` (default: in order of appearance).
+    between them, with a marker at each that is finite. A filled marker has a verdict other than inconclusive. The head
+    names `level`, or the level of all rows if they share one; an interval of another has its own beside its numbers.
+    Rows with a `method` wear its style by its place in `methods` (default: in order of appearance).
     """
     looks = styles(methods or [row.method for row in rows if row.method is not None])
+    own = {row.level for row in rows if row.level is not None and row.has_end}
+    level = own.pop() if len(own) == 1 else level  # the one of all rows stands in the head
     lines = _lines(rows)
     columns = {
         f"ratio [{level_text(level)} CI]": [_numbers(row, level) for row in rows],
@@ -180,7 +187,7 @@ def _lines(rows: Sequence[ForestRow]) -> list[tuple[float, str, ForestRow | None
 
 def _own_level(row: ForestRow, level: float) -> str:
     """The level of a row's interval where it is another one and the interval has an end."""
-    if row.level is None or (row.low == 0 and math.isinf(row.high)) or level_text(row.level) == level_text(level):
+    if row.level is None or not row.has_end or level_text(row.level) == level_text(level):
         return ""
     return level_text(row.level)
 

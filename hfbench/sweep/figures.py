@@ -28,6 +28,8 @@ COMPLETE: dict[str, Any] = {
     "markeredgecolor": "white",
 }
 BEST: dict[str, Any] = {"marker": "*", "color": ORANGE, "linestyle": "none", "markersize": 13, "markeredgecolor": INK}
+SO_FAR: dict[str, Any] = {"color": INK, "linewidth": 1.2}
+UNTUNED: dict[str, Any] = {"color": FAINT, "linewidth": 0.9, "linestyle": (0, (5, 4))}
 MOST_COLOUR = 5.0  # ratios beyond it, or below its inverse, have the same colour
 BARS = {"fANOVA": BLUE, "PED-ANOVA": ORANGE}
 
@@ -35,17 +37,17 @@ BARS = {"fANOVA": BLUE, "PED-ANOVA": ORANGE}
 @theme()
 def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: int, title: str = "") -> list[Path]:
     """Draws each trial's mean ratio to the first trial, in order, and the best complete one so far as a line."""
-    caption = "Ratio to the untuned method, geometric mean over the seeds of a trial. Crosses: trials ended early."
-    figure, panels = new_page((6.4, 3.2), title=title, caption=caption, legend=_legend(shown, frozen))
+    caption = "Ratio to the untuned method, geometric mean over the seeds of a trial."
+    if any(point.index == frozen for point in shown):
+        caption += " Frozen is the best of those tested again on fresh seeds, which need not be the best here."
+    figure, panels = new_page((6.4, 3.2), title=title, caption=caption, legend=[*_legend(shown, frozen), *_lines()])
     axes = panels[0, 0]
     _marks(axes, shown, lambda one: one.index, frozen)
     able = [point for point in shown if point.complete and point.allowed]
     best = np.minimum.accumulate([point.ratios[0] for point in able])
-    axes.step(
-        [*(point.index for point in able), shown[-1].index], [*best, best[-1]], where="post", color=INK, linewidth=1.2
-    )
-    axes.axhline(1.0, color=FAINT, linewidth=0.9, linestyle=(0, (5, 4)))
-    fit(axes, "y", [point.ratios[0] for point in shown])
+    axes.step([*(point.index for point in able), shown[-1].index], [*best, best[-1]], where="post", **SO_FAR)
+    axes.axhline(1.0, **UNTUNED)
+    fit(axes, "y", [point.ratios[0] for point in shown], log=True)
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{measure}, ratio")
     return save(figure, path)
@@ -68,8 +70,8 @@ def slices(
     first = next(point for point in shown if point.index == 0)
     for axes, (setting, search) in zip(panels.flat, parameters.items(), strict=False):
         _slice(axes, shown, setting, search, frozen)
-        axes.axvline(_place(first.params[setting], search), color=FAINT, linewidth=0.9, linestyle=(0, (5, 4)))
-    fit(panels[0, 0], "y", [value for point in shown for value in point.by_seed.values()])
+        axes.axvline(_place(first.params[setting], search), **UNTUNED)
+    fit(panels[0, 0], "y", [value for point in shown for value in point.by_seed.values()], log=True)
     for row in panels:
         row[0].set_ylabel(f"{measure}, ratio")
     return save(figure, path)
@@ -249,6 +251,13 @@ def _legend(shown: Sequence[Point], frozen: int) -> list[tuple[Any, str]]:
         any(point.index == frozen for point in shown),
     ]
     return [(Line2D([], [], **look), name) for (look, name), is_there in zip(known, there, strict=True) if is_there]
+
+
+def _lines() -> list[tuple[Any, str]]:
+    """The lines of the history, for its legend."""
+    from matplotlib.lines import Line2D
+
+    return [(Line2D([], [], **SO_FAR), "best so far"), (Line2D([], [], **UNTUNED), "untuned method")]
 
 
 def _place(value: Any, search: Search) -> float:

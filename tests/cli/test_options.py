@@ -88,5 +88,5 @@ def test_a_task_that_compares_nothing_is_told(hf: Any, calls: list[tuple[Any, ..
     other = '[tasks.other]\nuse = "curves-small"\n[on.other]\nmethods = ["hf"]\n'
     file.write_text(TEXT.replace('["tiny-curves"]', '["tiny-curves", "other"]') + other)
     _, _, err = hf("run", str(file))
-    assert err.startswith("hfbench: on.other: nothing is compared on other, since only the baseline hf is run there.")
+    assert err.startswith("hfbench: on.other: nothing is compared on other, since only the baseline 'hf' is run there.")
     assert len(calls) == 1

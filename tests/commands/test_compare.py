@@ -213,7 +213,8 @@ def test_no_lesser_report_replaces_that_of_the_whole_study(results: Path, tmp_pa
         (folder,) = re.findall(r"^report   (.*)/report.html$", screen, re.MULTILINE)
         assert Path(folder).parent == folder_of(results) / "variants"
         assert name is None or Path(folder).name == name
-        assert f"variant  {words}: this report has a folder of its own, that of the whole study is" in screen
+        said = f"variant {words}: this report has a folder of its own, that of the whole study is"
+        assert said in " ".join(screen.split())
         assert f"against hf · {words.split()[0]}" in " ".join(screen.split())
         said = re.sub(r"\\(?=[\W_])", "", Path(folder, "report.md").read_text())
         assert said.startswith(f"# tiny ({words})\n")
@@ -231,7 +232,9 @@ def test_no_lesser_report_replaces_that_of_the_whole_study(results: Path, tmp_pa
 def test_until_the_whole_study_is_judged_its_folder_has_the_last_variant(results: Path, tmp_path: Path) -> None:
     file = tiny(tmp_path).source
     _, screen = run_quietly(load_study(file, seeds="1"), results)
-    assert "variant  --seeds 1: this report has a folder of its own, the whole study has none yet" in screen
+    said = "variant --seeds 1: this report has a folder of its own, the whole study has none yet"
+    assert said in " ".join(screen.split())
+    assert max(map(len, re.findall(r"^variant .*\n .*", screen, re.MULTILINE)[0].splitlines())) <= 80
     for name in ("report.html", "comparisons.json", "runs.parquet"):
         assert (folder_of(results) / name).read_bytes() == (folder_of(results) / "variants/seeds-1" / name).read_bytes()
     assert experiment_of(results).tags[ANSWER].startswith("--seeds 1: ")

@@ -63,11 +63,11 @@ def on(task: str, *methods: str) -> str:
         ),
         (
             SECOND_TASK + FOLLOWER + on("other", "hf", "follower"),
-            "on.other.methods: must include shf, whose batches follower replays, but got hf, follower.",
+            "on.other.methods: must include 'shf', whose batches 'follower' replays, but got hf, follower.",
         ),
         (
             SECOND_TASK + THIRD + CLAIM + on("other", "hf", "third") + on("tiny-curves", "hf", "shf"),
-            "hypotheses.leaner: some task must run both shf and third, but none does.",
+            "hypotheses.leaner: some task must run both 'shf' and 'third', but none does.",
         ),
         (
             SECOND_TASK + FACTORIAL + on("other", "hf", "shf", "hf_lsmr", "hf_chapelle-erhan", "hf_dynamic")
@@ -92,7 +92,7 @@ def test_a_method_that_a_sweep_tunes_need_not_be_run(tmp_path: Path) -> None:
 
 def test_a_task_with_the_baseline_alone_is_told(tmp_path: Path) -> None:
     study = tiny(tmp_path, *BOTH_TASKS, extra=SECOND_TASK + on("other", "hf"))
-    said = "on.other: nothing is compared on other, since only the baseline hf is run there. "
+    said = "on.other: nothing is compared on other, since only the baseline 'hf' is run there. "
     assert uncompared(study) == [
         f"{said}List another method for it (on.other.methods, --only), or take it out of study.tasks."
     ]

@@ -201,7 +201,7 @@ MISTAKES = [
     (
         "passes = 40",
         'passes = "40"',
-        r"passes: must be a number or nothing, but got '40': write it without quotes\.$",
+        r"study\.budget\.passes: must be a number or nothing, but got '40': write it without quotes\.$",
     ),
     ('baseline = "hf"', 'baseline = "fh"', r"study\.baseline: must name a method .*\(did you mean 'hf'\?\)"),
     ('baseline = "hf"', 'baseline = "hf"\nprimary = "work"', r"study\.primary: must be one of 'work_to_target'"),

@@ -5,6 +5,8 @@ import pytest
 
 from hfbench.figures.axes import log_ticks, tick_text
 
+CHARACTER = 0.03  # of an axis, as wide as those of a page are
+
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
@@ -28,3 +30,13 @@ def test_a_log_axis_over_many_decades_leaves_some_out():
 
 def test_numbers_on_axes_are_short():
     assert [tick_text(x) for x in (0.25, 250, 9000, 20_000, 1_500_000)] == ["0.25", "250", "9000", "20k", "1.5M"]
+
+
+@pytest.mark.parametrize("low", [0.012, 0.7, 17.0, 180.0, 850.0, 4000.0])
+@pytest.mark.parametrize("factor", [1.7, 2.5, 4.0, 9.0, 30.0, 150.0, 2000.0])
+def test_texts_below_a_log_axis_do_not_touch(low, factor):
+    ticks = log_ticks(low, low * factor)
+    at = np.log(np.array(ticks) / low) / np.log(factor)
+    halves = np.array([CHARACTER * len(tick_text(tick)) / 2 for tick in ticks])
+    assert (np.diff(at) > halves[1:] + halves[:-1]).all()
+    assert len(ticks) >= 2

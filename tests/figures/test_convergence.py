@@ -117,3 +117,35 @@ def test_a_method_without_a_curve_is_named():
 def test_an_unknown_column_is_an_error():
     with pytest.raises(ConfigError, match="must have the column 'distinct'; it has work, seconds, test_error"):
         drawn(convergence, {("hf", 0): falling(0)}, x=("work", "distinct"))
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+def test_a_cost_that_all_spend_in_their_first_step_has_no_panel():
+    whole = {("hf", s): trace(distinct_cases=np.where(np.arange(13.0) > 0, 500, 0)) for s in range(3)}
+    figure = drawn(four_costs, whole, cases=500)
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "work (passes over the training cases)", "Gauss-Newton products", "training time (s)",
+    ]  # fmt: skip
+    assert "No panel for distinct cases touched (passes): all are spent in the first step." in words(figure)
+    growing = {("shf", s): trace() for s in range(3)}
+    assert len(drawn(four_costs, whole | growing, cases=500).axes) == 4
+
+
+def test_a_target_far_below_the_curves_is_named_and_does_not_squash_them():
+    traces = {("hf", s): falling(s) for s in range(3)}
+    for target, in_view in ((5.0, True), (0.001, False)):
+        figure = drawn(convergence, traces, x="work", target=target)
+        (axes,) = figure.axes
+        assert (axes.get_ylim()[0] < target) == in_view
+        assert (f"↓ target {target:g}, below this axis" in words(figure)) == (not in_view)
+        assert ("Ticks on the target line" in words(figure)) == in_view
+        drop = np.diff(axes.transData.transform([(1, 7.3), (1, 72.0)])[:, 1]) / axes.bbox.height
+        assert drop > 0.5
+
+
+def test_the_last_drop_to_the_marker_is_drawn_through():
+    (axes,) = drawn(convergence, {("hf", 0): curve([1, 5, 10], [9.0, 8.0, 2.0])}, x="work").axes
+    ends = [segment for found in axes.collections[1:] for segment in found.get_segments()]
+    assert any(sorted(segment[:, 1]) == [2.0, 8.0] for segment in ends)

@@ -121,7 +121,7 @@ def test_a_ratio_that_is_only_a_bound_wears_its_sign_and_a_bar():
 def test_a_method_that_never_gets_there_has_an_infinite_ratio():
     never = runs({"hf": dict.fromkeys(range(3), 50.0), "bad": dict.fromkeys(range(3), "failed")})
     texts = [text.get_text() for text in drawn(comparisons_forest, compare(never, "hf")).axes[0].texts]
-    assert "∞ [∞, ∞] at 75 %" in texts
+    assert {"∞ [∞, ∞]", "ratio [75 % CI]"} <= set(texts)
 
 
 def test_a_ratio_between_bounds_has_a_marker_at_each():
@@ -141,7 +141,8 @@ def test_effects_of_a_factorial_study_are_rows_too():
 
 def test_an_interval_of_few_seeds_has_its_level_beside_it():
     hf, cost = dict.fromkeys(range(5), 100.0), {s: 98.0 + 3 * s for s in range(5)}
-    figure = drawn(comparisons_forest, compare(runs({"hf": hf, "lsmr": cost}), "hf"))
+    few = comparison_rows(compare(runs({"hf": hf, "lsmr": cost}), "hf"))
+    figure = drawn(forest, [*few, ForestRow("many", 0.7, 0.7, 0.6, 0.8, "better", "usps", level=0.95)], margin=1.1)
     assert "1.04 [0.98, 1.10] at 93.7 %" in [text.get_text() for text in figure.axes[0].texts]
     assert "it has that one, not 95 %" in " ".join(words(figure).split())
     assert "ratio [95 % CI]" in words(figure)
@@ -172,3 +173,17 @@ def test_words_do_not_overlap():
     columns = [boxes[text] for text in ("0.80 [0.70, 0.90]", "9 vs 9 of 9", "inconclusive (n too small)")]
     assert frame.x1 < columns[0].x0
     assert all(left.x1 < right.x0 for left, right in zip(columns, columns[1:], strict=False))
+
+
+def test_the_head_names_the_level_that_all_intervals_have():
+    hf, cost = dict.fromkeys(range(5), 100.0), {s: 98.0 + 3 * s for s in range(5)}
+    said = words(drawn(comparisons_forest, compare(runs({"hf": hf, "lsmr": cost}), "hf")))
+    assert "ratio [93.7 % CI]" in said
+    assert "1.04 [0.98, 1.10]" in said
+    assert " at 93.7 %" not in said
+    assert "Where a level stands" not in said
+
+
+def test_ticks_reach_to_where_the_intervals_end():
+    figure = drawn(forest, [ForestRow("a", 0.83, 0.83, 0.69, 1.02, "inconclusive")], margin=1.1)
+    assert min(figure.axes[0].get_xticks()) == 0.7

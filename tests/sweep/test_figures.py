@@ -59,6 +59,17 @@ def test_the_history_shows_every_trial_and_the_best_that_is_complete_and_allowed
         assert said in words(figure)
 
 
+def test_the_history_explains_its_lines_and_its_star_and_only_what_there_is() -> None:
+    said = words(drawn(history, SHOWN, measure="work", frozen=6))
+    for line in ("best so far", "untuned method", "Frozen is the best of those tested again on fresh seeds"):
+        assert line in said
+    near = [point(0, 1.0), point(1, 1.2), point(2, 0.9)]
+    figure = drawn(history, near, measure="work", frozen=-1)
+    assert figure.axes[0].get_yscale() == "log"
+    assert "ended early" not in words(figure)
+    assert "Frozen" not in words(figure)
+
+
 def test_slices_show_each_setting_on_its_own_scale_with_every_seed_and_the_first_trial_dashed() -> None:
     figure = drawn(slices, SHOWN, PARAMETERS, measure="work", frozen=3)
     panels = {axes.get_xlabel().replace("\n", ""): axes for axes in figure.axes}
