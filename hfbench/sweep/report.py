@@ -97,11 +97,10 @@ def told(one: TaskOutcome) -> list[str]:
         took = f"on {seeds} it took {digits(math.exp(chosen.retest))}x {cost} of {task.method.name}"
         said[0] += f"; trial {frozen.index} is frozen: {took}."
     gap = math.exp(-frozen.optimism)
-    change = round(100 * (gap - 1))
-    how = f", {abs(change)} % {'more' if change > 0 else 'less'}" if change else ""
+    then, again = digits(math.exp(winner.tuning)), digits(math.exp(winner.retest))
+    how = f", {100 * abs(gap - 1):.0f} % {'more' if gap > 1 else 'less'}" if then != again else ""
     said.append(
-        f"The winner of the tuning, trial {winner.index}, took {digits(math.exp(winner.tuning))}x there and "
-        f"{digits(math.exp(winner.retest))}x on the fresh seeds{how}."
+        f"The winner of the tuning, trial {winner.index}, took {then}x there and {again}x on the fresh seeds{how}."
     )
     edges = at_ends(frozen.params, sweep.parameters)
     if edges and not frozen.kept:

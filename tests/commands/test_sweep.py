@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from support.sweep_stand_ins import FIRST
+from support.sweep_stand_ins import sweep as small
 from support.tiny_study import results_folder, uses_mlflow
 from support.tiny_sweep import command, environment, runs, study_file, swept, trials
 
@@ -25,6 +27,7 @@ from hfbench.execution.pool import Pool
 from hfbench.records.files import read_json
 from hfbench.records.study_home import remember_asked
 from hfbench.sweep import report
+from hfbench.sweep.outcome import TaskOutcome
 from hfbench.sweep.retest import Candidate, Winner
 from hfbench.tracking.study_page import ANSWER, JUDGED, STATUS
 from hfbench.tracking.study_view import KEY, TAG, sweep_views
@@ -259,3 +262,19 @@ def test_its_results_folder_is_named_as_it_was_given(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sweep, "_sweep_all", noted)
     assert sweep.sweep_study(load_study(str(study_file(tmp_path))), Path("results"), 1, None, Console()) == 0
     assert folders == [Path("results")]
+
+
+@pytest.mark.parametrize(
+    ("tuning", "retest", "said"),
+    [
+        (0.38, 0.44, "took 0.38x there and 0.44x on the fresh seeds, 16 % more."),
+        (0.12, 0.1, "took 0.12x there and 0.10x on the fresh seeds, 17 % less."),
+        (0.72, 0.7201, "took 0.72x there and 0.72x on the fresh seeds."),
+    ],
+)
+def test_the_winner_of_the_tuning_is_told_with_what_it_took_on_fresh_seeds(
+    tuning: float, retest: float, said: str
+) -> None:
+    winner = Winner(3, FIRST, [Candidate(3, FIRST, math.log(tuning), math.log(retest), 0.0)])
+    task: Any = SimpleNamespace(name="bowl", sweep=small(), method=SimpleNamespace(name="shf"))
+    assert report.told(TaskOutcome(task, {}, winner, {}))[1] == f"The winner of the tuning, trial 3, {said}"
