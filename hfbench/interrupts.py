@@ -51,6 +51,7 @@ class _Signals:
 
 
 _signals = _Signals()
+_left_to_parent = False
 
 
 # ---------------------------------------------------------------- keeping
@@ -110,6 +111,12 @@ def signals_deferred() -> Iterator[None]:
         raise_if_interrupted()
 
 
+def leave_signals_to_parent() -> None:
+    """Of a process begun in `signals_deferred`, which never sees one."""
+    global _left_to_parent
+    _left_to_parent = True
+
+
 # ---------------------------------------------------------------- acting
 
 
@@ -121,7 +128,7 @@ def raise_if_interrupted() -> None:
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether a signal raised that, and not a part that raises KeyboardInterrupt itself."""
-    return isinstance(error, KeyboardInterrupt) and _is_main_thread() and bool(_signals.came or not _signals.kept)
+    return isinstance(error, KeyboardInterrupt) and not _left_to_parent
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
-from hfbench.interrupts import signals_deferred
+from hfbench.interrupts import leave_signals_to_parent, signals_deferred
 from hfbench.runs.meters import SharedClock, share_clock
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -132,6 +132,7 @@ def _answer(
 ) -> None:
     """In the process of a call: sends what it returns or raises, and ends without any clearing up."""
     _end_with_parent()
+    leave_signals_to_parent()
     os.environ.update({name: value for name, value in environment.items() if name not in THREADS})
     for name in os.environ.keys() - environment.keys() - set(THREADS):
         del os.environ[name]

@@ -12,7 +12,6 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.execution.backends import folder_of_worker
 from hfbench.execution.part_shipping import AddedPart, SentPart
-from hfbench.interrupts import signals_kept
 from hfbench.parts import plugin_errors, registry
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import Contents
@@ -32,8 +31,7 @@ def _job(
     key: str, spec: RunSpec, setting: ResultsFolder, parts: list[AddedPart], shorter: str
 ) -> tuple[dict[str, Any], None]:
     """A run on this machine; `shorter` is the key of the run that it goes on from, or empty."""
-    with signals_kept():  # it never sees one: a part that raises KeyboardInterrupt fails like any other
-        return _made(key, spec, setting, parts, CHANGED, shorter), None
+    return _made(key, spec, setting, parts, CHANGED, shorter), None
 
 
 TAKING_TURNS = threading.Lock()  # a worker of a cluster may have threads, but its parts and torch threads are one

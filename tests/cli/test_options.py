@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.tiny_study import TEXT
 
+from hfbench.execution.backends import Engine
+
 pytestmark = pytest.mark.usefixtures("shelf")
 
 
@@ -16,7 +18,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Stands in for what runs a study and for the UI; records how they were called."""
     seen: list[tuple[Any, ...]] = []
 
-    def record(*arguments: Any) -> int:
+    def record(*arguments: Any, engine: Engine | None = None) -> int:
+        assert engine is None or engine.capacity == arguments[2], "so many jobs"
         seen.append(arguments)
         return 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import socket
@@ -265,7 +266,9 @@ class Broken:
     away = True
     capacity = 2
 
-    def submit(self, function: Any, *of: Any) -> Future[Any]:
+    def prepare(self) -> None: ...
+
+    def submit(self, function: Any, *of: Any, limit: float = math.inf) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_exception(ModuleNotFoundError("No module named 'hfbench'"))
         return future
