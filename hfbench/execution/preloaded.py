@@ -1,13 +1,24 @@
-"""Libraries that a run needs, loaded once by the server from which the processes of runs are forked."""
+"""Everything that runs of shipped parts need, loaded once by the server from which the processes of runs are forked."""
 
 from __future__ import annotations
 
 import gc
 
+import torch._dynamo  # noqa: F401  (an optimiser imports it when it is made, which takes a second)
+
 import hfbench.runs.attempt  # noqa: F401
+from hfbench.config.source_hash import _core_source, _part_source
+from hfbench.parts import registry
+from hfbench.parts.process_state import keep_state
 from hfbench.records import trace
 
 trace.import_writers()
+_core_source()  # of which every run's key is made, and of the sources of its parts
+for family in registry.FAMILIES:
+    for name in registry.names(family):
+        if registry.is_shipped(family, name):
+            _part_source(registry.get(family, name))  # type: ignore[arg-type]
+keep_state()
 # A run collects garbage before it begins, a tenth of a second through libraries: they are left out.
 gc.collect()
 gc.freeze()

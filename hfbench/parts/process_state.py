@@ -47,6 +47,19 @@ def process_state() -> ProcessState:
     return ProcessState(dict(_settings()), dict(_definitions()))
 
 
+_kept: list[ProcessState] = []
+
+
+def keep_state() -> None:
+    """Keeps the state now as that in which each process forked from this one begins."""
+    _kept[:] = [process_state()]
+
+
+def state_at_begin() -> ProcessState:
+    """The state in which this process began, if it was forked from one that kept it, else the state now."""
+    return _kept[0] if _kept else process_state()
+
+
 def changes_since(before: ProcessState) -> list[str]:
     """A phrase for each setting that is no longer what it was, and for the first few definitions."""
     now = process_state()

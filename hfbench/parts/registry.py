@@ -134,6 +134,12 @@ def origin(family: str, name: str) -> str:
     return families.file_of(found) if isinstance(found, type) else _owner(found)
 
 
+def is_shipped(family: str, name: str) -> bool:
+    """True if the name is an entry point of hfbench itself. Raises as `get`."""
+    found = _find(family, name)
+    return not isinstance(found, type) and _is_shipped(found)
+
+
 def provenance(family: str, name: str) -> tuple[str, str]:
     """Owner of the name with its state: a distribution and its version, or a file and the start of its sha256.
 

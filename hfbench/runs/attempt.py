@@ -19,7 +19,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.errors import HfbenchError, StoreError
 from hfbench.interrupts import interruptible, is_interrupt
 from hfbench.parts import plugin_errors, registry
-from hfbench.parts.process_state import ProcessState, changes_since, check_unchanged, process_state
+from hfbench.parts.process_state import ProcessState, changes_since, check_unchanged, state_at_begin
 from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import COMPLETE, RunFolder
@@ -56,7 +56,7 @@ def attempt(
         return result
     if _spoilt:
         return record_failure(spec, folder, study, _spoilt[0], _spoilt[0])
-    state, recursion = process_state(), sys.getrecursionlimit()
+    state, recursion = state_at_begin(), sys.getrecursionlimit()
     try:
         with single_threaded():
             return _made(spec, folder, study, data, checkpoint_every, limit, shorter, state)
@@ -100,13 +100,14 @@ def _made(
     live = _opened(spec, folder, data, recorded, shorter)
     start = time.monotonic() - began
     _carry_on(live, folder, checkpoint_every, limit)
-    check_unchanged(before, "the run")
     if live.outcome is None:
+        check_unchanged(before, "the run")
         return {"outcome": "", "start": start}
     result = identity(spec, folder.key, study) | live.result()
     pictures = examples(live.model, live.task, live.data.test)
+    state = live.state_dict() if live.was_cut_off else None
     check_unchanged(before, "the run")
-    folder.finish(live.rows, result, pictures, live.state_dict() if live.was_cut_off else None)
+    folder.finish(live.rows, result, pictures, state)
     return result
 
 
