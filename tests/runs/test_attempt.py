@@ -12,16 +12,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from support.tiny_study import MISBEHAVING, Explodes, Raises, attempt, interrupt, specs, tiny, trace_of, uninterrupted
 
 from hfbench import registry
 from hfbench.config.run_spec import RunSpec
+from hfbench.parts import part
 from hfbench.records import trace
 from hfbench.records.files import write_json
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.runs.build import load_data
 from hfbench.runs.run import LiveRun
+from hfbench.solvers.cg import CG
 
 
 def test_a_run_leaves_a_full_trace_and_a_result_that_agrees_with_it(tmp_path: Path) -> None:
@@ -158,6 +161,34 @@ def test_misbehaving_parts_are_outcomes(tmp_path: Path, solver: Any, outcome: st
     assert result["outcome"] == outcome
     assert error in result["error"]
     assert RunFolder(tmp_path, result["key"]).is_complete() == (outcome == "diverged")
+
+
+@part
+class Doubles(CG):
+    """Turns the default dtype of the process to float64."""
+
+    def iterates(self, system: Any, x0: Any, preconditioner: Any) -> Any:
+        torch.set_default_dtype(torch.float64)
+        yield from CG().iterates(system, x0, preconditioner)
+
+
+def test_a_run_that_changes_this_process_fails_and_so_do_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hfbench.runs.attempt._spoilt", [])
+    try:
+        with registry.temporary("solver", "planted", Doubles):
+            first, second = (
+                specs(tiny(tmp_path, extra=MISBEHAVING % ("odd", "planted")))[method, 0] for method in ("odd", "hf")
+            )
+            result = attempt(first, tmp_path)
+            assert (result["outcome"], result["cause"]) == ("failed", "method")
+            assert "changed torch's default dtype from torch.float32 to torch.float64" in result["error"]
+            later = attempt(second, tmp_path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (later["outcome"], later["cause"]) == ("failed", "machine"), "it is made again"
+    assert "an earlier run of this process, odd/tiny-curves/s0, changed torch's default dtype" in later["error"]
 
 
 def test_a_run_keeps_pictures_of_its_first_test_cases(tmp_path: Path) -> None:
