@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ MLFLOW = 15_000  # bytes of a run in the store, and for each row
 MLFLOW_ROW, MLFLOW_ROWS = 24 * 230, 50
 # Seconds of the command's own on a core of 2.1 GHz whose imports take IMPORTS: until a worker is ready, where none was
 # started; imports and the MLflow store; logging a run; verdicts and figures of all tasks and of each.
-IMPORTS, WORKER, OPEN, LOGGED, REPORT, FIGURES = 1.9, 3.0, 5.0, 0.08, 2.5, 2.2
+IMPORTS, OPEN, LOGGED, REPORT, FIGURES = 1.9, 5.0, 0.08, 2.5, 2.2
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,6 @@ class Estimate:
 class FixedCosts:
     """Fixed costs of a command, in seconds."""
 
-    startup: float  # for each worker: until it is ready
     before: float  # for the command: until the first run is begun
     after: float  # and when the last has ended
     logged: float = LOGGED  # for every run
@@ -112,8 +110,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
         console.print(escape(line), highlight=False, soft_wrap=True)
     for advice in seed_advice(study) if missing else ():
         console.print(escape(advice), highlight=False)
-    here = time.time(), os.getpid()
-    calls = [(runs, results, study.name, data, PROBE, turns, here) for runs in asked.values()]
+    calls = [(runs, results, study.name, data, PROBE, turns) for runs in asked.values()]
     samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     shorter = ShorterRuns(results)
@@ -121,8 +118,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     for name, members in groups.items():
         left = {key: shorter.of(spec) for key, spec in members if key in missing}
         found.append(_estimate(name, members[0][1], left, samples[_leader(name, members)]))
-    startup = max((sample.startup for sample in samples.values()), default=0.0)
-    once = _once(startup, checked, len(study.tasks), pace)
+    once = _once(checked, len(study.tasks), pace)
     console.print(run_table(found))
     for line in plan_summary(found, len(specs), jobs, once):
         console.print(escape(line), highlight=False, soft_wrap=True)
@@ -140,10 +136,10 @@ def _pace(imports: float) -> float:
     return min(max(imports / IMPORTS, 0.25), 2.0)
 
 
-def _once(startup: float, checked: float, tasks: int, pace: float) -> FixedCosts:
-    """`startup` is 0 if no worker was started, `checked` the seconds of the checks before any run."""
+def _once(checked: float, tasks: int, pace: float) -> FixedCosts:
+    """`checked` are the seconds of the checks before any run, during which the processes of runs are got ready."""
     after = pace * (REPORT + FIGURES * tasks)
-    return FixedCosts(startup or pace * WORKER, pace * OPEN + checked, after, pace * LOGGED)
+    return FixedCosts(pace * OPEN + checked, after, pace * LOGGED)
 
 
 def _chosen(members: Sequence[tuple[str, RunSpec]], missing: Mapping[str, RunSpec]) -> list[tuple[str, RunSpec]]:
@@ -228,13 +224,12 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 def whole(seconds: Sequence[float], workers: int, once: FixedCosts) -> float:
-    """Seconds of the whole command with so many workers; a single one is the command's own process.
+    """Seconds of the whole command with so many workers.
 
     Logging takes a share of the workers' cores, and cannot be divided among them.
     """
-    startup = once.startup if workers > 1 and seconds else 0.0
     logging = once.logged * len(seconds)
-    running = max(startup + makespan(seconds, workers) + logging / workers, logging)
+    running = max(makespan(seconds, workers) + logging / workers, logging)
     return once.before + running + once.after
 
 
@@ -281,8 +276,6 @@ def plan_summary(found: Sequence[Estimate], total: int, jobs: int, once: FixedCo
     yield f"{count(jobs, 'run')} at a time take up to {size(memory)} of memory"
     beside = f"{duration(once.before)} before the first run, {duration(once.logged * left)} for MLflow"
     yield f"besides: {beside}, {duration(once.after)} for the report"
-    if jobs > 1:
-        yield f"each worker takes {duration(once.startup)} to start"
 
 
 def workers_table(found: Sequence[Estimate], jobs: int, once: FixedCosts) -> Any:

@@ -1,26 +1,18 @@
-"""Pilot runs, begun for `--plan`: their rows, and the seconds they took beside the clock.
-
-What a process pays once, its start and the first use of its libraries, is told apart: runs after the first go without.
-"""
+"""Pilot runs, begun for `--plan`: their rows, and the seconds they took beside the clock."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hfbench.config.run_spec import RunSpec
-from hfbench.records import trace
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.runs.attempt import attempt
-from hfbench.runs.build import load_data
-from hfbench.runs.run import LiveRun
 
 Row = Mapping[str, Any]
 
@@ -47,7 +39,6 @@ class Sample:
     """Runs of one method on one task."""
 
     runs: Sequence[PilotRun]
-    startup: float = 0.0  # seconds from the command's asking until the process was ready; 0 if it had been before
 
 
 def begin_pilots(
@@ -57,15 +48,8 @@ def begin_pilots(
     data: str | None,
     seconds: float,
     turns: int,
-    asked: tuple[float, int],
 ) -> Sample:
-    """Begins the first runs, one a turn, for so many seconds each, and then those that are likely to end in the rest.
-
-    `asked` is the system's clock and the process where this was asked for.
-    """
-    new = not _ready and os.getpid() != asked[1]
-    _warm_up(runs[0][1], data)
-    startup = time.time() - asked[0] if new else 0.0
+    """Begins the first runs, one a turn, for so many seconds each, then those likely to end in the rest."""
     begun: list[PilotRun] = []
     shorter = ShorterRuns(results)
     since = time.perf_counter()
@@ -75,19 +59,7 @@ def begin_pilots(
         ends = begun[-1].ended and spent * (1 + 1 / len(begun)) <= seconds
         if begun[-1].error or (len(begun) >= turns and not ends):
             break
-    return Sample(begun, startup)
-
-
-_ready: set[str] = set()  # tasks of which this process has opened a run
-
-
-def _warm_up(spec: RunSpec, data: str | None) -> None:
-    """Opens a run and lets go of it, once for a task, whose data may stay in memory."""
-    if spec.task not in _ready:
-        trace.import_writers()
-        with suppress(Exception):  # it is told when the run is begun
-            LiveRun(spec, load_data(spec, data)).begin()
-        _ready.add(spec.task)
+    return Sample(begun)
 
 
 def _begun(

@@ -78,10 +78,10 @@ def test_workers_take_the_longest_runs_first() -> None:
 
 
 def test_what_is_paid_once_is_counted_once() -> None:
-    once = FixedCosts(startup=4.0, before=7.0, after=5.0, logged=0.5)
-    assert whole([10.0, 10.0, 10.0, 10.0], 1, once) == 7 + 40 + 2 + 5  # one worker is the command's own process
-    assert whole([10.0, 10.0, 10.0, 10.0], 2, once) == 7 + 4 + 20 + 1 + 5
-    assert whole([10.0, 10.0, 10.0, 10.0], 4, once) == 7 + 4 + 10 + 0.5 + 5
+    once = FixedCosts(before=7.0, after=5.0, logged=0.5)
+    assert whole([10.0, 10.0, 10.0, 10.0], 1, once) == 7 + 40 + 2 + 5
+    assert whole([10.0, 10.0, 10.0, 10.0], 2, once) == 7 + 20 + 1 + 5
+    assert whole([10.0, 10.0, 10.0, 10.0], 4, once) == 7 + 10 + 0.5 + 5
     assert whole([0.1] * 100, 64, once) == 7 + 50 + 5  # one process logs
     assert whole([], 2, once) == 7 + 5
 
@@ -97,11 +97,10 @@ def test_a_run_takes_its_clock_and_what_is_around_it_with_the_mean_of_seeds(tmp_
     assert found.iterations == pytest.approx(6.0)
     assert (found.left, found.memory, found.known) == (2, 9, False)
     assert found.done == pytest.approx((3.0 + 1.5 * 4.0,))  # what is begun is not to be paid again
-    lines = list(plan_summary([found], 3, 2, FixedCosts(4.0, 7.0, 5.0, 0.5)))
+    lines = list(plan_summary([found], 3, 2, FixedCosts(7.0, 5.0, 0.5)))
     assert lines[0].startswith(f"2 of 3 runs left: {duration(2 * found.seconds - sum(found.done))} of one core")
     assert lines[2:] == [
         "besides: 7.0 s before the first run, 1.0 s for MLflow, 5.0 s for the report",
-        "each worker takes 4.0 s to start",
     ]
 
 
@@ -131,11 +130,10 @@ def test_a_fast_machine_takes_less_of_its_own_and_a_slow_one_more() -> None:
     assert run_plan._pace(run_plan.IMPORTS) == 1.0
     assert run_plan._pace(2 * run_plan.IMPORTS) == 2.0
     assert (run_plan._pace(100.0), run_plan._pace(0.0)) == (2.0, 0.25)
-    known = run_plan._once(startup=9.0, checked=2.0, tasks=3, pace=1.0)
-    assert known.startup == 9.0
+    known = run_plan._once(checked=2.0, tasks=3, pace=1.0)
     assert known.before == run_plan.OPEN + 2.0
     assert known.after == run_plan.REPORT + 3 * run_plan.FIGURES
-    assert run_plan._once(0.0, 0.0, 1, pace=0.5).startup == 0.5 * run_plan.WORKER
+    assert run_plan._once(0.0, 1, pace=0.5).before == 0.5 * run_plan.OPEN
 
 
 def test_a_method_that_fails_says_so_and_the_others_are_told(tmp_path: Path) -> None:
