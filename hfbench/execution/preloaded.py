@@ -9,7 +9,7 @@ import torch._dynamo  # noqa: F401  (an optimiser imports it when it is made, wh
 import hfbench.runs.attempt  # noqa: F401
 from hfbench.config.source_hash import _core_source, _part_source
 from hfbench.parts import registry
-from hfbench.parts.process_state import keep_state
+from hfbench.parts.process_state import keep_definitions
 from hfbench.records import trace
 
 trace.import_writers()
@@ -18,7 +18,7 @@ for family in registry.FAMILIES:
     for name in registry.names(family):
         if registry.is_shipped(family, name):
             _part_source(registry.get(family, name))  # type: ignore[arg-type]
-keep_state()
+keep_definitions()
 # A run collects garbage before it begins, a tenth of a second through libraries: they are left out.
 gc.collect()
 gc.freeze()

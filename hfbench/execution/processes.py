@@ -98,7 +98,7 @@ class Processes:
         """The call's answer. Raises what it raises, ProcessDied or Overdue."""
         clock = SharedClock(self._context)
         reader, writer = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_answer, args=(writer, clock, dict(os.environ), function, of))
+        process = self._context.Process(target=_answer, args=(writer, clock, _surroundings(), function, of))
         with self._lock:
             if self._stopping:
                 raise ProcessDied(-signal.SIGKILL)
@@ -126,16 +126,14 @@ class Processes:
 def _answer(
     reply: Connection,
     clock: SharedClock,
-    environment: Mapping[str, str],
+    surroundings: tuple[str, Mapping[str, str]],
     function: Callable[..., Any],
     of: tuple[Any, ...],
 ) -> None:
     """In the process of a call: sends what it returns or raises, and ends without any clearing up."""
     _end_with_parent()
     leave_signals_to_parent()
-    os.environ.update({name: value for name, value in environment.items() if name not in THREADS})
-    for name in os.environ.keys() - environment.keys() - set(THREADS):
-        del os.environ[name]
+    _enter(*surroundings)
     share_clock(clock)
     try:
         answer: tuple[str, Any] = "returned", function(*of)
@@ -149,6 +147,19 @@ def _answer(
         with suppress(Exception):
             stream.flush()
     os._exit(0)
+
+
+def _surroundings() -> tuple[str, Mapping[str, str]]:
+    """The working folder, and the environment but for the numbers of threads."""
+    return os.getcwd(), {name: value for name, value in os.environ.items() if name not in THREADS}
+
+
+def _enter(folder: str, environment: Mapping[str, str]) -> None:
+    """Takes over the surroundings of whoever asks, which may have changed since the server began."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    for name in os.environ.keys() - environment.keys() - set(THREADS):
+        del os.environ[name]
 
 
 def _unpacked(answer: tuple[str, Any]) -> Any:

@@ -47,17 +47,17 @@ def process_state() -> ProcessState:
     return ProcessState(dict(_settings()), dict(_definitions()))
 
 
-_kept: list[ProcessState] = []
+_kept: dict[str, Definition] = {}
 
 
-def keep_state() -> None:
-    """Keeps the state now as that in which each process forked from this one begins."""
-    _kept[:] = [process_state()]
+def keep_definitions() -> None:
+    """Keeps the definitions of now as those with which each process forked from this one begins."""
+    _kept.update(_definitions())
 
 
 def state_at_begin() -> ProcessState:
-    """The state in which this process began, if it was forked from one that kept it, else the state now."""
-    return _kept[0] if _kept else process_state()
+    """The state now, with the definitions with which this process began if they were kept, which takes less time."""
+    return ProcessState(dict(_settings()), _kept) if _kept else process_state()
 
 
 def changes_since(before: ProcessState) -> list[str]:

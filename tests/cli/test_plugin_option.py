@@ -71,7 +71,7 @@ def test_a_study_that_does_not_need_the_broken_plugin_runs(hf: Callable[..., Any
     file = write("plugin.py", PLUGIN + "1 / 0")
     study = write("tiny.toml", TEXT + "[plugins]\nfiles = ['plugin.py']\n")
     status, out, err = hf("run", study, "--plugin", file, "--jobs", 1, "--seeds", 1)
-    assert status == 0
+    assert status == 0, out
     assert "hf/tiny-curves/s0" in out
     assert err.startswith(f"hfbench: the plugin {file} could not be loaded and is skipped.\nTraceback (most recent")
     assert err.count("ZeroDivisionError: division by zero\n") == 1

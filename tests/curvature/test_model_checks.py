@@ -239,7 +239,7 @@ def test_gradient_hooks_are_refused_until_they_are_removed(kind: str) -> None:
         (lambda x, t: (x, t, (x,)), "curvature: must be a pair"),
         (lambda x, t: (x.to("meta"), t), "inputs: must be on the model's device, cpu, but are on meta: use"),
         (lambda x, t: (x, t.to("meta")), "targets: must be on the model's device"),
-        (lambda x, t: (x, t[:, :1]), "targets must have the shape"),
+        (lambda x, t: (x, t[:, :1]), "targets: must have the shape"),
         (
             lambda x, t: (x.to_sparse(), t),
             r"inputs: must be a dense tensor, .*torch.sparse_coo: use inputs.to_dense\(\)",

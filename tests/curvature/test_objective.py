@@ -32,7 +32,7 @@ def test_objectives_below_a_limit_are_the_same() -> None:
     ("changed", "message"),
     [
         ({"loss": nn.MSELoss()}, 'take loss="least-squares"'),
-        ({"loss": "softmax"}, "targets must have the shape|sum to 1|class indices"),
+        ({"loss": "softmax"}, "targets: must have the shape|sum to 1|class indices"),
         ({"chunk": 2.5}, "chunk: must be a whole number"),
         ({"mu_D": 0.1}, "mu_D: must have one number for each of 4 parameters, or none, but got 0.1"),
         ({"mu_D": (0.1, 0.0)}, "mu_D: must have one number for each of 4 parameters"),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -133,3 +134,11 @@ def test_a_call_that_cannot_be_sent_back_says_so(engine: Processes) -> None:
 
 def iterate(n: int) -> Iterator[int]:
     yield from range(n)
+
+
+def test_the_working_folder_is_that_of_the_moment(
+    engine: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(engine.submit(abs, -1))
+    monkeypatch.chdir(tmp_path)
+    assert answer(engine.submit(os.getcwd)) == str(tmp_path)

@@ -105,7 +105,7 @@ def test_effects_of_a_factorial_are_remembered_and_their_extension_told(tmp_path
     names = factorial(tmp_path / "longer", 12).study.ablation.values  # type: ignore[union-attr]
     assert sentence(longer["solver"], names).endswith(told)
     group = list(longer.values())
-    assert "Judged before, undeclared: solver clearly better with 10 seeds;" in markdown(group, names)
+    assert "Judged before without a declared look: solver clearly better with 10 seeds;" in markdown(group, names)
 
     _, same = effects_after([Judgement("2026-01-01", (), first)], factorial(tmp_path / "same", 10))
     assert {effect.first_n for effect in same.values()} == {None}

@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused(part: Any) -> None:
     before = [w.clone() for w in optimizer.weights]
     for inputs, targets, message in (
         (x, 3 * t - 1, r"targets: must lie in \[0, 1\]"),
-        (x, t[:, :1], "targets must have the shape"),
+        (x, t[:, :1], "targets: must have the shape"),
         (x, t + 0j, "targets: must be real"),
         (x.long(), t, r"use inputs.to\(torch.float64\)"),
         (x.to_sparse(), t, "inputs: must be a dense tensor"),
