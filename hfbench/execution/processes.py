@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -98,7 +99,8 @@ class Processes:
         """The call's answer. Raises what it raises, ProcessDied or Overdue."""
         clock = SharedClock(self._context)
         reader, writer = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_answer, args=(writer, clock, _surroundings(), function, of))
+        call = pickle.dumps((function, of))  # else tensors would be shared, with a process that ends
+        process = self._context.Process(target=_answer, args=(writer, clock, _surroundings(), call))
         with self._lock:
             if self._stopping:
                 raise ProcessDied(-signal.SIGKILL)
@@ -111,7 +113,7 @@ class Processes:
                     raise Overdue(clock.seconds, limit)
             with suppress(EOFError):
                 if reader.poll():
-                    return _unpacked(reader.recv())
+                    return _unpacked(*pickle.loads(reader.recv_bytes()))
             process.join()
             raise ProcessDied(process.exitcode or 0)
         finally:
@@ -127,8 +129,7 @@ def _answer(
     reply: Connection,
     clock: SharedClock,
     surroundings: tuple[str, Mapping[str, str]],
-    function: Callable[..., Any],
-    of: tuple[Any, ...],
+    call: bytes,
 ) -> None:
     """In the process of a call: sends what it returns or raises, and ends without any clearing up."""
     _end_with_parent()
@@ -136,13 +137,16 @@ def _answer(
     _enter(*surroundings)
     share_clock(clock)
     try:
+        function, of = pickle.loads(call)
         answer: tuple[str, Any] = "returned", function(*of)
     except BaseException as error:
         answer = "raised", error
     try:
-        reply.send(answer)
-    except Exception as error:  # it cannot be pickled
-        reply.send(("raised", RuntimeError(f"{type(answer[1]).__name__} cannot be sent: {type(error).__name__}")))
+        packed = pickle.dumps(answer)
+    except Exception as error:
+        unsent = RuntimeError(f"{type(answer[1]).__name__} cannot be sent: {type(error).__name__}")
+        packed = pickle.dumps(("raised", unsent))
+    reply.send_bytes(packed)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -162,8 +166,7 @@ def _enter(folder: str, environment: Mapping[str, str]) -> None:
         del os.environ[name]
 
 
-def _unpacked(answer: tuple[str, Any]) -> Any:
-    kind, value = answer
+def _unpacked(kind: str, value: Any) -> Any:
     if kind == "raised":
         raise value
     return value
