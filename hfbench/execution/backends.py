@@ -112,7 +112,7 @@ def _local_cluster(distributed: Any, jobs: int | None) -> Any:
             threads_per_worker=1,
             dashboard_address=None,
             env=dict.fromkeys(THREADS, "1"),
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # a run that could not be made says so itself
         )
 
 
