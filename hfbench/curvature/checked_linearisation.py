@@ -37,7 +37,7 @@ def linearize(
     block. `precision` is that of the products: "parameters" (that of the weights), "auto", "float64", "float32", "tf32"
     or "bfloat16".
 
-    It answers at these weights, of which it keeps a copy, whatever happens to the model's own later.
+    It answers at these weights, of which it keeps a copy, whatever is written into the model's own later.
 
     Raises ConfigError for an unknown loss, targets that the loss is not defined for, a precision that this machine does
     not support, a limit too small for one case, and a model whose curvature would be wrong, such as one with dropout in

@@ -25,19 +25,20 @@ class Watched:
     def __init__(self, batch: Mapping[str, Tensor], model: nn.Module) -> None:
         held, attributes = list(_members(model)), list(_attributes(model))
         fixed = [place for place in (*held, *attributes) if not _is_trained(place.tensor)]
-        read = [*batch.items(), *((place.title(model), place.tensor) for place in fixed)]
-        self.read = [(what, tensor, _state(tensor)) for what, tensor in read]
+        self.batch = [(what, tensor, _state(tensor)) for what, tensor in batch.items()]
+        self.fixed = [(place, _state(place.tensor)) for place in fixed]
         self.held = [(place, place.tensor.requires_grad) for place in held]
         self.layers = [(module, module.training, dict(module._modules)) for module in model.modules()]
         self.model = model
 
     def check(self) -> None:
         """Raises ConfigError if one of them was changed since the construction."""
-        for what, tensor, state in self.read:
-            if _state(tensor) != state:
-                raise ConfigError(
-                    f"{what} must not change after the model was linearised, but were changed in place: {AGAIN}."
-                )
+        changed = [what for what, tensor, state in self.batch if _state(tensor) != state]
+        changed += [place.title(self.model) for place, state in self.fixed if _state(place.tensor) != state]
+        if changed:
+            raise ConfigError(
+                f"{changed[0]} must not change after the model was linearised, but were changed in place: {AGAIN}."
+            )
         for place, trained in self.held:
             replaced = place.members.get(place.name) is not place.tensor
             if replaced or place.tensor.requires_grad != trained:
