@@ -37,15 +37,18 @@ BARS = {"fANOVA": BLUE, "PED-ANOVA": ORANGE}
 @theme()
 def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: int, title: str = "") -> list[Path]:
     """Draws each trial's mean ratio to the first trial, in order, and the best complete one so far as a line."""
+    able = [point for point in shown if point.complete and point.allowed]
     caption = "Ratio to the untuned method, geometric mean over the seeds of a trial."
+    if not able:
+        caption += " No trial is complete and keeps the constraint."
     if any(point.index == frozen for point in shown):
         caption += " Frozen is the best of those tested again on fresh seeds, which need not be the best here."
-    figure, panels = new_page((6.4, 3.2), title=title, caption=caption, legend=[*_legend(shown, frozen), *_lines()])
+    figure, panels = new_page((6.4, 3.2), title=title, caption=caption, legend=[*_legend(shown, frozen), *_lines(able)])
     axes = panels[0, 0]
     _marks(axes, shown, lambda one: one.index, frozen)
-    able = [point for point in shown if point.complete and point.allowed]
-    best = np.minimum.accumulate([point.ratios[0] for point in able])
-    axes.step([*(point.index for point in able), shown[-1].index], [*best, best[-1]], where="post", **SO_FAR)
+    if able:
+        best = np.minimum.accumulate([point.ratios[0] for point in able])
+        axes.step([*(point.index for point in able), shown[-1].index], [*best, best[-1]], where="post", **SO_FAR)
     axes.axhline(1.0, **UNTUNED)
     fit(axes, "y", [point.ratios[0] for point in shown], log=True)
     axes.set_xlabel("trial")
@@ -173,7 +176,7 @@ def pareto(
     figure, panels = new_page((4.8, 3.8), title=title, caption=caption)
     axes = panels[0, 0]
     axes.plot(*zip(*(point.ratios for point in shown), strict=True), **COMPLETE)
-    axes.step(*zip(*(point.ratios for point in best), strict=True), where="post", color=INK, linewidth=1.2)
+    axes.step([point.ratios[0] for point in best], [point.ratios[1] for point in best], where="post", **SO_FAR)
     for point in best:
         if point.index in again:
             axes.annotate("", again[point.index], point.ratios, arrowprops={"arrowstyle": "->", "color": ORANGE})
@@ -253,11 +256,12 @@ def _legend(shown: Sequence[Point], frozen: int) -> list[tuple[Any, str]]:
     return [(Line2D([], [], **look), name) for (look, name), is_there in zip(known, there, strict=True) if is_there]
 
 
-def _lines() -> list[tuple[Any, str]]:
-    """The lines of the history, for its legend."""
+def _lines(able: Sequence[Point]) -> list[tuple[Any, str]]:
+    """The lines of the history, for its legend; there is a best so far only of trials that can be chosen."""
     from matplotlib.lines import Line2D
 
-    return [(Line2D([], [], **SO_FAR), "best so far"), (Line2D([], [], **UNTUNED), "untuned method")]
+    best = [(Line2D([], [], **SO_FAR), "best so far")] if able else []
+    return [*best, (Line2D([], [], **UNTUNED), "untuned method")]
 
 
 def _place(value: Any, search: Search) -> float:

@@ -86,7 +86,8 @@ def told(one: TaskOutcome) -> list[str]:
         return [said[0] + "; with several objectives nothing is frozen: choose from the front."]
     frozen, cost = one.frozen, MEASURES[sweep.objectives[0]].noun
     if not frozen.candidates:
-        return [f"{said[0]}; only the first is complete and allowed, so {task.method.name} is kept unchanged."]
+        able = "complete" if sweep.constraint is None else "complete and keeps the constraint"
+        return [f"{said[0]}; none after the first is {able}, so {task.method.name} is kept unchanged."]
     winner = min(frozen.candidates, key=lambda of: (of.tuning, of.index))
     seeds = count(len(sweep.retest), "fresh seed")
     if frozen.kept:

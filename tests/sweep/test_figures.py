@@ -70,6 +70,18 @@ def test_the_history_explains_its_lines_and_its_star_and_only_what_there_is() ->
     assert "Frozen" not in words(figure)
 
 
+@pytest.mark.parametrize("state", [COMPLETE, PRUNED])
+def test_every_figure_is_drawn_where_no_trial_can_be_chosen(state: str) -> None:
+    none = [point(index, 1.0 + index, 2.0, state=state, allowed=state == PRUNED) for index in range(4)]
+    figure = drawn(history, none, measure="work", frozen=0)
+    assert "No trial is complete and keeps the constraint." in words(figure)
+    assert "best so far" not in words(figure)
+    assert not [line for line in figure.axes[0].get_lines() if line.get_drawstyle() == "steps-post"]
+    assert len(drawn(slices, none, PARAMETERS, measure="work", frozen=0).axes) >= len(PARAMETERS)
+    assert drawn(contour, none, PARAMETERS, [("scheduler.theta", "scheduler.tolerance")], measure="work", frozen=0).axes
+    assert drawn(pareto, none, {}, measures=["work", "error"]).axes
+
+
 def test_slices_show_each_setting_on_its_own_scale_with_every_seed_and_the_first_trial_dashed() -> None:
     figure = drawn(slices, SHOWN, PARAMETERS, measure="work", frozen=3)
     panels = {axes.get_xlabel().replace("\n", ""): axes for axes in figure.axes}
