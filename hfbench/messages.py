@@ -1,9 +1,11 @@
-"""Pieces of messages: the nearest known name, counts with their noun, levels, ranges of numbers, and wrapped lines."""
+"""Pieces of messages: quoted values, the nearest known name, counts with their noun, levels, ranges, wrapped lines."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import reprlib
 import textwrap
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -12,6 +14,52 @@ from typing import Any
 # Spaces at which no line is broken: between a number and its unit, and within `95 % CI` and `80 % power`.
 UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|min|h|[kMGT]i?B)\b)|(?<=%) (?=CI\b|power\b)")
 LIKE = 0.6  # of two names, part of their letters in common: above it are slips, below it other words altogether
+
+QUOTED = 80  # characters of a value that a message quotes
+LONGEST = 200  # characters of a message that is not ours
+
+
+def quoted(value: object) -> str:
+    """The value as `repr` writes it, at most `QUOTED` characters: of a longer one the middle is left out.
+
+    Nothing is formed that is much longer than what is shown, and a `repr` that raises is no error here.
+    """
+    try:
+        text = printable_line(_SHORT.repr(value), longest=10 * QUOTED)
+    except Exception:
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= QUOTED else f"{text[: QUOTED // 2 - 2]}...{text[1 - QUOTED // 2 :]}"
+
+
+def printable_line(text: str, longest: int = LONGEST) -> str:
+    """The beginning of a text from a file or a library in one line, without signs that a terminal would act on."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in text[: 10 * longest])
+    return " ".join(shown.split())[:longest]
+
+
+class _Short(reprlib.Repr):
+    """Entries of a value up to the length of a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = QUOTED
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 16
+
+    def repr_dict(self, value: dict[Any, Any], level: int) -> str:  # in the order of the keys, not sorted
+        if level <= 0:
+            return "{...}"
+        first = itertools.islice(value.items(), self.maxdict)
+        shown = [f"{self.repr1(key, level - 1)}: {self.repr1(entry, level - 1)}" for key, entry in first]
+        return f"{{{', '.join([*shown, *(['...'] if len(value) > self.maxdict else [])])}}}"
+
+    def repr_int(self, value: int, level: int) -> str:
+        # Python refuses to write out more than 4300 digits, and takes a time that grows with their square.
+        bits = value.bit_length()
+        return super().repr_int(value, level) if bits < 4096 else f"a whole number of {round(bits * 0.30103)} digits"
+
+
+_SHORT = _Short()
 
 
 def did_you_mean(given: object, known: Any) -> str:

@@ -5,7 +5,46 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
-from hfbench.messages import did_you_mean, level_text, ranges, wrap_text
+from hfbench.messages import QUOTED, did_you_mean, level_text, printable_line, quoted, ranges, wrap_text
+
+
+class _Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "x" * 10**7,
+            10**5000,
+            -(10**5000),
+            [[[[1] * 90] * 90] * 90] * 90,
+            {str(key): "v" * 99 for key in range(999)},
+        ),
+        *(b"\0" * 10**6, {"a": [10**5000]}, list(range(10**6)), _Unprintable(), "\x1b[2J\x1b]52;c;eA==\a" * 40),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_long_value_is_quoted_short_and_printable(value: object) -> None:
+    text = quoted(value)
+    assert 0 < len(text) <= QUOTED
+    assert text.isprintable()
+
+
+@pytest.mark.parametrize("value", ["lsmr", 3, 0.1, None, [1, 2, 3], {"use": "dynamic", "start": 0.2}, "x" * 78, "é'"])
+def test_a_short_value_is_quoted_as_python_writes_it(value: object) -> None:
+    assert quoted(value) == repr(value)
+
+
+def test_the_number_of_digits_is_said_of_a_number_that_python_does_not_write() -> None:
+    assert quoted(10**5000) == "a whole number of 5000 digits"
+
+
+def test_a_line_shows_no_sign_that_a_terminal_acts_on() -> None:
+    assert printable_line("a\x1b[2Jb\r\n\u202ec") == "a [2Jb c"
+    assert len(printable_line("y" * 10**6)) == 200
 
 
 def test_nearest_name_or_nothing() -> None:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from hfbench.errors import ConfigError, StoreError
+from hfbench.messages import printable_line
 
 DEEPEST = 24  # levels of nesting in a JSON file; records have five
 HOST = re.sub(r"[^\w-]", "-", socket.gethostname())  # in the names of temporary files
-LONGEST = 200  # characters of a message that is not ours
 
 
 def prepare(results: Path) -> None:
@@ -133,12 +133,6 @@ def decoding(path: Path | str, what: str) -> Iterator[None]:
     except Exception as error:
         said = printable_line(str(error)) or type(error).__name__
         raise StoreError(f"{path} must be {what}, but: {said.rstrip('.')}.") from error
-
-
-def printable_line(text: str) -> str:
-    """The beginning of a text from a file or a library, without signs that a terminal would act on."""
-    shown = "".join(sign if sign.isprintable() else " " for sign in text)
-    return " ".join(shown.split())[:LONGEST]
 
 
 def _no_number(name: str) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hfbench.errors import StoreError
-from hfbench.records.files import make_folder, printable_line, safe_name
+from hfbench.messages import printable_line
+from hfbench.records.files import make_folder, safe_name
 
 FOLDER = ".locks"  # in the results folder
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # answers of a file system that has none

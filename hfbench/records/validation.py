@@ -15,7 +15,8 @@ from typing import Any
 
 from hfbench.config.measures import costs
 from hfbench.errors import StoreError
-from hfbench.records.files import decoding, json_bytes, json_object, printable_line
+from hfbench.messages import printable_line
+from hfbench.records.files import decoding, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
 from hfbench.records.trace_file import check_trace, read_trace
 

@@ -14,7 +14,9 @@ ORDER = (
     *("tracking", "statistics", "execution", "figures", "probe", "diagnosis", "testing", "report", "sweep"),
     *("commands", "cli"),
 )
-GROUND = ("hfbench.errors", "hfbench.messages", "hfbench.setting_checks")  # what all may import
+GROUND = tuple(
+    f"hfbench.{name}" for name in ("errors", "messages", "regular_files", "setting_checks")
+)  # what all may import
 FACE = ("hfbench", "hfbench.__main__")  # what hands out names of any folder
 FOR_PLUGINS = ORDER[: ORDER.index("inner_solve") + 1]  # what a part may need
 # Who imports a library: folders or modules below hfbench/, and modules of this name in any folder.
