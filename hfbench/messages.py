@@ -65,7 +65,7 @@ _SHORT = _Short()
 def did_you_mean(given: object, known: Any) -> str:
     """` (did you mean 'x'?)` for the nearest known name, or nothing where none is like it."""
     near = nearest_name(given, known)
-    return f" (did you mean {near!r}?)" if near else ""
+    return f" (did you mean {quoted(near)}?)" if near else ""
 
 
 def nearest_name(given: object, known: Any) -> str | None:

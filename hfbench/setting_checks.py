@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 
 
 def as_python(value: Any) -> Any:
@@ -26,7 +26,7 @@ def whole_number(value: Any, where: str, least: int = 1) -> int:
     """The value as an int, at least `least`. Raises ConfigError, which names `where`, for any other value."""
     number = as_python(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise ConfigError(f"{where}: must be a whole number from {least}, but got {value!r}.")
+        raise ConfigError(f"{where}: must be a whole number from {least}, but got {quoted(value)}.")
     return number
 
 
@@ -35,7 +35,7 @@ def non_negative_number(value: Any, where: str) -> float:
     number = as_python(value)
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     if not (is_number and 0 <= number <= sys.float_info.max):
-        raise ConfigError(f"{where}: must be a number in [0, inf), but got {value!r}.")
+        raise ConfigError(f"{where}: must be a number in [0, inf), but got {quoted(value)}.")
     return float(number)
 
 
@@ -43,5 +43,5 @@ def one_of(name: Any, known: Collection[str], where: str) -> str:
     """The name, if it is a known one. Raises ConfigError, which names `where`, for any other value."""
     if not isinstance(name, str) or name not in known:
         close = did_you_mean(name, known)
-        raise ConfigError(f"{where}: must be one of {', '.join(known)}, but got {name!r}{close}.")
+        raise ConfigError(f"{where}: must be one of {', '.join(known)}, but got {quoted(name)}{close}.")
     return name

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.parts import Choice, Log, Split, TaskData, Within
 
 FAN_IN = 15  # incoming weights of a unit that start non-zero (Martens 2010, section 5)
@@ -23,7 +24,7 @@ CaseLimit = Annotated[int | None, Within("[1, inf)"), "number of training cases 
 def whole_numbers(setting: str, given: Sequence[int]) -> tuple[int, ...]:
     """The numbers as a tuple (TOML gives a list). Raises ConfigError unless they are positive and whole."""
     if not given or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in given):
-        raise ConfigError(f"{setting}: must be one or more positive whole numbers, but got {given!r}.")
+        raise ConfigError(f"{setting}: must be one or more positive whole numbers, but got {quoted(given)}.")
     return tuple(given)
 
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.parts import DataFile, Integers, TaskData, Within, part
 from hfbench.parts.data_files import read_file
 
@@ -91,7 +92,7 @@ class MNISTConv:
     def __post_init__(self) -> None:
         channels = whole_numbers("channels", self.channels)
         if len(channels) > MOST:
-            raise ConfigError(f"channels: must be one or two, for 28 can be halved twice, but got {channels!r}.")
+            raise ConfigError(f"channels: must be one or two, for 28 can be halved twice, but got {quoted(channels)}.")
         object.__setattr__(self, "channels", channels)
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 if TYPE_CHECKING:
     from hfbench.config.study import Study
@@ -25,7 +26,7 @@ class Commands(TyperGroup):
             from hfbench.messages import did_you_mean
 
             near, known = did_you_mean(args[0], self.commands), ", ".join(self.commands)
-            raise ConfigError(f"no command {args[0]!r}{near}; known: {known}.")
+            raise ConfigError(f"no command {quoted(args[0])}{near}; known: {known}.")
         return super().resolve_command(ctx, args)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from hfbench.cli.options import Data, Plugin, loaded, print_error
 from hfbench.errors import UnknownPartError
+from hfbench.messages import quoted
 
 Family = Annotated[str | None, typer.Argument(help="solver, preconditioner, scheduler, task, rule, optimizer, study.")]
 
@@ -29,7 +30,7 @@ def list_(
     known = (*registry.FAMILIES, "study")
     wanted = {"studies": "study"}.get(family, family.removesuffix("s")) if family else None
     if wanted not in (None, *known):
-        raise UnknownPartError(f"no family {family!r}{did_you_mean(family, known)}; known: {', '.join(known)}.")
+        raise UnknownPartError(f"no family {quoted(family)}{did_you_mean(family, known)}; known: {', '.join(known)}.")
     print_list(plain_console(), [kind for kind in known if wanted in (None, kind)], load)
     for line in registry.misspelt_groups():
         print_error(line)
@@ -56,7 +57,7 @@ def show(
         known = [*(name for family in registry.FAMILIES for name in registry.names(family)), *studies, "globalization"]
         near = did_you_mean(name, known)
         why = registry.cure(name, near)
-        raise UnknownPartError(f"no part or study {name!r}{near}; `hfbench list` lists them all.{why}")
+        raise UnknownPartError(f"no part or study {quoted(name)}{near}; `hfbench list` lists them all.{why}")
     for index, family in enumerate(families):
         if index:
             console.print()

@@ -24,6 +24,7 @@ from hfbench.cli.options import (
     study_of,
 )
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 if TYPE_CHECKING:
     from hfbench.probe.frozen_system import FrozenSystem
@@ -207,5 +208,5 @@ def _numbers(option: str, given: str) -> list[float]:
     except ValueError:
         numbers = [math.nan]
     if not all(0 < number < math.inf and (number.is_integer() or option not in WHOLE) for number in numbers):
-        raise ConfigError(f"{option}: must be {kind}, separated by commas, but got {given!r}.")
+        raise ConfigError(f"{option}: must be {kind}, separated by commas, but got {quoted(given)}.")
     return list(dict.fromkeys(numbers))

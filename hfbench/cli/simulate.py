@@ -8,6 +8,7 @@ import typer
 
 from hfbench.cli.options import Jobs, jobs_of
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 
 def simulate(
@@ -25,6 +26,6 @@ def simulate(
     from hfbench.execution.screen import Screen
 
     if not all(number.strip().isdecimal() for number in seeds.split(",")):
-        raise ConfigError(f"--seeds: must be numbers separated by commas (7,10,20), but got {seeds!r}.")
+        raise ConfigError(f"--seeds: must be numbers separated by commas (7,10,20), but got {quoted(seeds)}.")
     numbers = [int(number) for number in seeds.split(",")]
     return simulate_studies(numbers, studies, jobs_of(jobs), Screen(), markdown)

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from hfbench.commands.show import broken
 from hfbench.errors import HfbenchError, UnknownPartError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import plugin_errors, registry
 from hfbench.runs.attempt import single_threaded
 from hfbench.testing import CONTRACTS
@@ -124,7 +124,7 @@ def _chosen(names: Sequence[str]) -> list[Part]:
         if not found:
             near = did_you_mean(wanted, [name for _, name in everything])
             why = registry.cure(wanted, near)
-            raise UnknownPartError(f"no part {wanted!r}{near}; `hfbench list` lists them all.{why}")
+            raise UnknownPartError(f"no part {quoted(wanted)}{near}; `hfbench list` lists them all.{why}")
         chosen += found
     return chosen
 

@@ -20,7 +20,7 @@ from hfbench.diagnosis.nonfinite_origin import find_origin
 from hfbench.diagnosis.run_trace import Finding, Run
 from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
-from hfbench.messages import count
+from hfbench.messages import count, quoted
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.study_home import with_asked_seeds
@@ -100,7 +100,9 @@ def is_key(given: str, results: Path) -> bool:
 def _folder(key: str, results: Path) -> RunFolder:
     found = sorted(path.name for path in results.glob(f"runs/{key}*"))
     if len(found) > 1:
-        raise ConfigError(f"{key!r} is the beginning of {len(found)} runs' keys: {', '.join(found[:3])}, …; give more.")
+        raise ConfigError(
+            f"{quoted(key)} is the beginning of {len(found)} runs' keys: {', '.join(found[:3])}, …; give more."
+        )
     return RunFolder(results, found[0])
 
 

@@ -21,7 +21,7 @@ from string import Template
 
 from hfbench.errors import ConfigError, DuplicatePartError
 from hfbench.execution.screen import typed_path
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import registry
 from hfbench.parts.families import LONGEST_NAME
 
@@ -74,12 +74,13 @@ def write_package(family: str, name: str, into: Path = Path()) -> str:
     family = family.removesuffix("s")
     if family not in FRAMES:
         raise ConfigError(
-            f"FAMILY: must be one of {', '.join(FRAMES)}, but got {family!r}{did_you_mean(family, FRAMES)}."
+            f"FAMILY: must be one of {', '.join(FRAMES)}, but got {quoted(family)}{did_you_mean(family, FRAMES)}."
         )
     module = _module(name)
     if name in registry.names(family):
         raise DuplicatePartError(
-            f"NAME: there is a {family} {name!r} already, of {registry.origin(family, name)}; choose another name."
+            f"NAME: there is a {family} {quoted(name)} already, of {registry.origin(family, name)}; choose another "
+            "name."
         )
     folder = into / name
     if not into.is_dir():
@@ -95,14 +96,16 @@ def _module(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         better = "-".join(re.findall(r"[a-z]+[0-9]*|[0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()))
         hint = f", such as {better}" if re.match(r"[a-z]", better) else ", such as my-solver"
-        raise ConfigError(f"NAME: must be small letters, digits and -, a letter first{hint}, but got {name!r}.")
+        raise ConfigError(f"NAME: must be small letters, digits and -, a letter first{hint}, but got {quoted(name)}.")
     if len(name) > LONGEST_NAME:
         raise ConfigError(f"NAME: must have at most {LONGEST_NAME} characters, but has {len(name)}.")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
-        raise ConfigError(f"NAME: must not be a keyword of Python, but got {name!r}.")
+        raise ConfigError(f"NAME: must not be a keyword of Python, but got {quoted(name)}.")
     if module == "conftest" or module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
-        raise ConfigError(f"NAME: there is a module {module} already, which {name!r} would hide; choose another name.")
+        raise ConfigError(
+            f"NAME: there is a module {module} already, which {quoted(name)} would hide; choose another name."
+        )
     return module
 
 

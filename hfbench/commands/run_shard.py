@@ -26,7 +26,7 @@ from hfbench.execution.pool import run_all
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.execution.progress import progress
 from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
-from hfbench.messages import count
+from hfbench.messages import count, quoted
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import set_aside
@@ -56,7 +56,7 @@ def shard_of(given: str) -> Shard:
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", given)
     shard = Shard(int(found[1]), int(found[2])) if found else None
     if shard is None or not 1 <= shard.i <= shard.n:
-        raise ConfigError(f"--shard: must be i/n with i from 1 to n, such as 1/4, but got {given!r}.")
+        raise ConfigError(f"--shard: must be i/n with i from 1 to n, such as 1/4, but got {quoted(given)}.")
     return shard
 
 

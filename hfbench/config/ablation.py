@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hfbench.config.key_paths import value_at, with_values
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts.hyperparameters import Choice, part
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def expand(table: AblationTable, methods: Mapping[str, Method]) -> tuple[dict[st
     for combination in _combinations(table.design, len(factors)):
         method = _between(start, end, factors, combination, table.design)
         if method.name in found or (method.name in methods and method.name not in (start.name, end.name)):
-            raise ConfigError(f"ablation: two methods would be called {method.name!r}; rename one under [methods].")
+            raise ConfigError(
+                f"ablation: two methods would be called {quoted(method.name)}; rename one under [methods]."
+            )
         found[method.name], levels[method.name] = method, combination
     values = {factor: _labels(_value(start, factor), _value(end, factor)) for factor in factors}
     return found, Ablation(table.design, start.name, end.name, tuple(factors), values, levels)
@@ -102,7 +104,7 @@ def _factors(given: Sequence[Any], start: Method, end: Method) -> list[str]:
         raise ConfigError(f"ablation.factors: must be 1 to {MOST_FACTORS} key paths, but got {len(given)}.")
     for factor in given:
         if not isinstance(factor, str):
-            raise ConfigError(f"ablation.factors: must be key paths of a method's table, but got {factor!r}.")
+            raise ConfigError(f"ablation.factors: must be key paths of a method's table, but got {quoted(factor)}.")
         before, after = (_value(method, factor) for method in (start, end))
         if before == after:
             raise ConfigError(
@@ -153,7 +155,8 @@ def _method(methods: Mapping[str, Method], name: str, key: str) -> Method:
     if name not in methods:
         close = did_you_mean(name, methods)
         raise ConfigError(
-            f"ablation.{key}: must name a method of the study, but got {name!r}{close}; known: {', '.join(methods)}."
+            f"ablation.{key}: must name a method of the study, but got {quoted(name)}{close}; known: "
+            f"{', '.join(methods)}."
         )
     return methods[name]
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +16,7 @@ def check_device(name: str) -> str:
     """Returns the name if it is cpu, cuda or cuda:<n>, present here or not. Raises ConfigError otherwise."""
     if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ConfigError(
-            f"study.device: must be cpu, cuda (the first GPU that PyTorch sees) or cuda:<n>, but got {name!r}."
+            f"study.device: must be cpu, cuda (the first GPU that PyTorch sees) or cuda:<n>, but got {quoted(name)}."
         )
     return name
 

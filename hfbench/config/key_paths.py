@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters
 
@@ -27,7 +27,7 @@ def value_at(method: Method, path: str) -> Any:
         if key not in known:
             above = ".".join([f"methods.{method.name}", *keys[:depth]])
             has = f"; it has {', '.join(sorted(known))}" if known else ""
-            raise ConfigError(f"{above} has no {key!r}{did_you_mean(key, sorted(known))}{has}.")
+            raise ConfigError(f"{above} has no {quoted(key)}{did_you_mean(key, sorted(known))}{has}.")
         value = known[key]
     return value
 

@@ -29,7 +29,7 @@ from hfbench.config.sweep import Sweep, sweep_of
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.config.variant import StudyVariant
 from hfbench.errors import ConfigError, UnknownPartError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
@@ -145,7 +145,7 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
         known = shipped_studies()
         if name_or_path not in known:
             raise UnknownPartError(
-                f"no study {name_or_path!r}{did_you_mean(name_or_path, known)}; shipped: {', '.join(known)}. "
+                f"no study {quoted(name_or_path)}{did_you_mean(name_or_path, known)}; shipped: {', '.join(known)}. "
                 "For a file of your own, give its path ending in .toml."
             )
         source, label = "shipped", f"{name_or_path}.toml"
@@ -266,7 +266,8 @@ def _ablated(
     base = ablation.end if table.design == "leave-one-out" else ablation.start
     if baseline != base:
         raise ConfigError(
-            f"study.baseline: must be {base}, the starting method of the {table.design} ablation, but got {baseline!r}."
+            f"study.baseline: must be {base}, the starting method of the {table.design} ablation, but got "
+            f"{quoted(baseline)}."
         )
     return {**added, **{name: method for name, method in methods.items() if name not in added}}, ablation
 
@@ -285,7 +286,7 @@ def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, 
     variants = {name: part_of("task", {"use": name, **table}, f"tasks.{name}") for name, table in tables.items()}
     for name in names:
         if not isinstance(name, str):
-            raise ConfigError(f"study.tasks: must be a list of names, but got {name!r} in it.")
+            raise ConfigError(f"study.tasks: must be a list of names, but got {quoted(name)} in it.")
     chosen = distinct(names, "study.tasks")
     return {name: variants.get(name) or part_of("task", name, "study.tasks") for name in chosen}
 
@@ -338,7 +339,7 @@ def _option_seeds(given: int | str) -> tuple[int, ...]:
     ranges = [re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", piece) for piece in text.split(",")]
     ends = [(int(match[1]), int(match[2] or match[1])) for match in ranges if match]
     if len(ends) < len(ranges) or any(not 0 <= last - first < 10000 for first, last in ends):
-        raise ConfigError(f"{where}: must be a count (7), a list (3,5,8) or a range (10-19), but got {given!r}.")
+        raise ConfigError(f"{where}: must be a count (7), a list (3,5,8) or a range (10-19), but got {quoted(given)}.")
     return tuple(distinct([seed for first, last in ends for seed in range(first, last + 1)], where))
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from hfbench.errors import ConfigError
 from hfbench.memory.byte_sizes import bytes_of
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import hyperparameters, registry
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
 
@@ -158,7 +158,7 @@ def check_followed(methods: Mapping[str, Method]) -> None:
         if followed not in leaders:
             raise ConfigError(
                 f"{where}: must name a method of the study that has a scheduler, but got "
-                f"{followed!r}{did_you_mean(followed, leaders)}; known: {', '.join(leaders)}."
+                f"{quoted(followed)}{did_you_mean(followed, leaders)}; known: {', '.join(leaders)}."
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hfbench.config.table_checks import check_known, table_of
 from hfbench.errors import ConfigError, HfbenchError
+from hfbench.messages import quoted
 
 
 @contextmanager
@@ -45,7 +46,9 @@ def override(raw: dict[str, Any], assignment: str) -> bool:
     path, (_, equals, text) = path_of(assignment), assignment.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {assignment!r}.")
+        raise ConfigError(
+            f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {quoted(assignment)}."
+        )
     if keys[0] == "methods" and len(keys) > 2:
         check_known(keys[1], table_of(raw, "methods"), path, "method")
     table = raw
@@ -54,7 +57,7 @@ def override(raw: dict[str, Any], assignment: str) -> bool:
         if isinstance(below, str):  # a part given by its name alone
             below = table[key] = {"use": below}
         if not isinstance(below, dict):
-            raise ConfigError(f"{path}: {'.'.join(keys[:depth])} must be a table, but is {below!r}.")
+            raise ConfigError(f"{path}: {'.'.join(keys[:depth])} must be a table, but is {quoted(below)}.")
         table = below
     before, value = table.get(keys[-1]), _value(text.strip())
     table[keys[-1]] = value

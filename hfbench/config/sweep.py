@@ -18,6 +18,7 @@ from hfbench.config.measures import MEASURES, costs
 from hfbench.config.methods import Method
 from hfbench.config.table_checks import check_known, distinct, seeds_of
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.hyperparameters import Choice, Hyperparameter, Integers, Linear, Log, Search, Within, part
 
@@ -151,7 +152,7 @@ def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> 
     for objective in chosen:
         if objective not in allowed:
             close = messages.did_you_mean(objective, allowed)
-            raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {objective!r}{close}.")
+            raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {quoted(objective)}{close}.")
     if "products_to_target" in chosen and method.optimizer is not None:
         raise ConfigError(f"{where}: {method.name} needs no Gauss-Newton products; take work_to_target.")
     return tuple(chosen)
@@ -194,7 +195,7 @@ def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tup
         if not isinstance(value, Mapping):
             raise ConfigError(
                 f"{where}.{path}: must be a range, {{}} for the declared one, {{ low = 0.1, high = 10 }} or "
-                f"{{ values = [1, 2, 5] }}, but got {value!r}."
+                f"{{ values = [1, 2, 5] }}, but got {quoted(value)}."
             )
         if value and not known & set(value):
             yield from _flat(value, where, f"{path}.")
@@ -211,7 +212,7 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
     given = hyperparameters.build_part(_Range, written, where)
     search = _given_search(given, declared, where) or _declared_search(declared, where)
     if not _holds(search, now):
-        raise ConfigError(f"{where}: must contain what {method.name} has, {now!r}, but it is {searched(search)}.")
+        raise ConfigError(f"{where}: must contain what {method.name} has, {quoted(now)}, but it is {searched(search)}.")
     if sampler == "grid" and not isinstance(search, Choice):
         raise ConfigError(f"{where}: a grid needs values = [...], but got a range, {search}.")
     return search

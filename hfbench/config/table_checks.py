@@ -8,7 +8,7 @@ from dataclasses import MISSING
 from typing import Any
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Hyperparameter, Within
@@ -17,7 +17,7 @@ from hfbench.parts.hyperparameters import Hyperparameter, Within
 def table_of(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]:
     value = raw.get(key, {})
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}{key}: must be a table, but got {value!r}.")
+        raise ConfigError(f"{path}{key}: must be a table, but got {quoted(value)}.")
     return value
 
 
@@ -31,7 +31,7 @@ def tables_of(raw: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
 def check_known(name: str, known: Iterable[str], where: str, kind: str) -> None:
     known = list(known)
     if name not in known:
-        given = f"{name!r}{did_you_mean(name, known)}"
+        given = f"{quoted(name)}{did_you_mean(name, known)}"
         raise ConfigError(f"{where}: must name a {kind} of the study, but got {given}; known: {', '.join(known)}.")
 
 
@@ -40,7 +40,7 @@ def distinct(values: list[Any], where: str) -> list[Any]:
         raise ConfigError(f"{where}: must not be empty.")
     value, times = Counter(values).most_common(1)[0]
     if times > 1:
-        raise ConfigError(f"{where}: must not repeat a value, but {value!r} occurs {times} times.")
+        raise ConfigError(f"{where}: must not repeat a value, but {quoted(value)} occurs {times} times.")
     return values
 
 

@@ -28,6 +28,7 @@ from torch.nn import functional
 from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weights_by_name import Weights
 from hfbench.memory import allocations
+from hfbench.messages import quoted
 
 Convolution = nn.Conv1d | nn.Conv2d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d
@@ -151,7 +152,9 @@ def covered_layers(model: nn.Module) -> dict[str, Layer]:
             raise LookupError(f"{_named(name, module)} is of another kind")
         for p in here:
             if id(p) in owners:
-                raise LookupError(f"layers {owners[id(p)]!r} and {name!r} share parameter {trained[id(p)]!r}")
+                raise LookupError(
+                    f"layers {quoted(owners[id(p)])} and {quoted(name)} share parameter {quoted(trained[id(p)])}"
+                )
             owners[id(p)] = name
         if here and is_covered(module):
             layers[name] = module
@@ -161,7 +164,7 @@ def covered_layers(model: nn.Module) -> dict[str, Layer]:
 def _named(name: str, module: nn.Module) -> str:
     groups = getattr(module, "groups", 1)
     what = type(module).__name__ + (f", groups={groups}" if groups != 1 else "")
-    return f"layer {name!r} ({what})" if name else f"the model itself ({what})"
+    return f"layer {quoted(name)} ({what})" if name else f"the model itself ({what})"
 
 
 # ---------------------------------------------------------------- one pass

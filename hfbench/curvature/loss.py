@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.setting_checks import one_of
 
 
@@ -164,8 +165,8 @@ def check_loss(name: Any) -> str:
     if known is None:
         return one_of(name, LOSSES, "loss")  # it is not
     raise ConfigError(
-        f'loss: must be one of {", ".join(LOSSES)}, but got {name!r}: take loss="{known}", and outputs without an '
-        "activation."
+        f'loss: must be one of {", ".join(LOSSES)}, but got {quoted(name)}: take loss="{known}", and outputs without '
+        "an activation."
     )
 
 

@@ -19,6 +19,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import UninitializedParameter
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 DTYPES = (torch.float32, torch.float64)
 EVAL = "call model.eval() for the step (or set its probability to 0)"
@@ -50,7 +51,7 @@ def check_model(model: Any) -> None:
                 )
     for name, parameter in model.named_parameters():
         if fault := _unusable(parameter):
-            raise ConfigError(f"parameter {name!r} {fault}.")
+            raise ConfigError(f"parameter {quoted(name)} {fault}.")
     _check_uniform({name: p for name, p in model.named_parameters() if p.requires_grad})
 
 
@@ -92,8 +93,8 @@ def _check_uniform(trained: dict[str, nn.Parameter]) -> None:
         other = next((name for name in of if of[name] != of[first]), None)
         if other is not None:
             raise ConfigError(
-                f"trained parameters must share one {what}, but {first!r} has {of[first]} and {other!r} {of[other]}: "
-                f"use {mend} before."
+                f"trained parameters must share one {what}, but {quoted(first)} has {of[first]} and {quoted(other)} "
+                f"{of[other]}: use {mend} before."
             )
 
 
@@ -117,7 +118,7 @@ def check_layers(model: nn.Module, trained: Mapping[str, nn.Parameter]) -> tuple
         modes.append(module.training)
     for name, parameter in trained.items():
         if parameter._backward_hooks:
-            raise ConfigError(_hooked(f"parameter {name!r}"))
+            raise ConfigError(_hooked(f"parameter {quoted(name)}"))
     return tuple(modes)
 
 
@@ -191,7 +192,7 @@ def check_batch(inputs: Any, targets: Any, parameter: Tensor | None = None) -> N
         if given.device != parameter.device:
             raise ConfigError(
                 f"{name}: must be on the model's device, {parameter.device}, but are on {given.device}: use "
-                f"{name}.to({str(parameter.device)!r})."
+                f"{name}.to({quoted(str(parameter.device))})."
             )
         if given.is_inference():
             raise ConfigError(f"{name}: were made under torch.inference_mode and cannot be differentiated: clone them.")
@@ -302,7 +303,7 @@ def check_context(device: torch.device) -> None:
         )
     if torch.is_autocast_enabled(device.type):
         raise ConfigError(
-            f"a step or a linearisation cannot be made inside torch.autocast({device.type!r}): curvature in half "
+            f"a step or a linearisation cannot be made inside torch.autocast({quoted(device.type)}): curvature in half "
             "precision loses the digits that a step is solved for. Call it outside of it; evaluation may stay inside."
         )
 
@@ -311,7 +312,7 @@ def check_context(device: torch.device) -> None:
 
 
 def _where(name: str) -> str:
-    return f"layer {name!r} of the model" if name else "the model"
+    return f"layer {quoted(name)} of the model" if name else "the model"
 
 
 def _name_of(module: nn.Module, model: nn.Module) -> str:

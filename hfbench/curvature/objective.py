@@ -17,6 +17,7 @@ from hfbench.linalg.data_parallel import ALONE, Ranks
 from hfbench.memory.allocations import case_slices
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import plan_of, resident_bytes
+from hfbench.messages import quoted
 
 
 @torch.no_grad()
@@ -40,7 +41,9 @@ def objective(
     loss, chunk, max_bytes = check_loss(loss), check_chunk(chunk), bytes_of(max_bytes)
     named = _by_name(model, weights)
     if not (isinstance(mu_D, Sequence) and len(mu_D) in (0, len(named))):
-        raise ConfigError(f"mu_D: must have one number for each of {len(named)} parameters, or none, but got {mu_D!r}.")
+        raise ConfigError(
+            f"mu_D: must have one number for each of {len(named)} parameters, or none, but got {quoted(mu_D)}."
+        )
 
     def total(inputs: Tensor, targets: Tensor, size: int | None) -> float:
         parts = case_slices(len(inputs), size or len(inputs))
@@ -61,7 +64,7 @@ def _by_name(model: nn.Module, weights: Mapping[str, Tensor] | None) -> dict[str
         return {name: p.detach() for name, p in trainable(model).items()}
     if not (isinstance(weights, Mapping) and weights and all(isinstance(w, Tensor) for w in weights.values())):
         raise ConfigError(
-            f"weights: must map each trained parameter's name to a tensor, or be None, but got {weights!r}."
+            f"weights: must map each trained parameter's name to a tensor, or be None, but got {quoted(weights)}."
         )
     return dict(weights)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 AGAIN = "linearise it again, or on a clone of them"
 
@@ -89,7 +90,7 @@ class HeldTensor:
             for path, module in model.named_modules()
             if any(self.members is own for own in (module._parameters, module._buffers, vars(module)))
         )
-        return f"the entries of {self.kind}{next(paths, self.name)!r}"
+        return f"the entries of {self.kind}{quoted(next(paths, self.name))}"
 
 
 def _members(model: nn.Module) -> Iterator[HeldTensor]:

@@ -17,6 +17,7 @@ from torch.autograd import grad
 
 from hfbench.curvature.model_checks import outputs_of, trainable
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 CASES = 4  # that a model is tried on
 SHIFT = 0.1  # of the weights when they are tried, relative to their root mean square
@@ -120,14 +121,15 @@ def _check_apart(parameters: Weights) -> None:
         here = places.as_strided(p.size(), p.stride(), p.storage_offset()).flatten()
         if int(torch.bincount(here).max()) > 1:
             raise ConfigError(
-                f"the entries of parameter {name!r} must each have a place in memory, but some share one: clone the "
-                "expanded tensor before it becomes an nn.Parameter."
+                f"the entries of parameter {quoted(name)} must each have a place in memory, but some share one: clone "
+                "the expanded tensor before it becomes an nn.Parameter."
             )
         if (taken := int(owner[here].max())) >= 0:
             raise ConfigError(
-                f"parameters {names[taken]!r} and {name!r} must not share memory, but one is a view of the other or "
-                "they overlap: a step would be added to the shared entries twice. To tie weights, use one nn.Parameter "
-                "in both places, or compute one from the other in forward (functional.linear(x, weight.t()))."
+                f"parameters {quoted(names[taken])} and {quoted(name)} must not share memory, but one is a view of "
+                "the other or they overlap: a step would be added to the shared entries twice. To tie weights, use "
+                "one nn.Parameter in both places, or compute one from the other in forward "
+                "(functional.linear(x, weight.t()))."
             )
         owner[here] = index
 

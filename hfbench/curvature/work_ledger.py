@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
+from hfbench.messages import quoted
+
 UNITS = {
     "forward": 1,
     "backward": 2,
@@ -65,7 +67,7 @@ class Ledger:
         """
         if kind not in _counted() or kind == "work" or not cases >= 0:
             kinds = ", ".join(name for name in _counted() if name != "work")
-            raise ValueError(f"a pass is of kind {kinds} and has 0 cases or more, but got {kind!r} and {cases}.")
+            raise ValueError(f"a pass is of kind {kinds} and has 0 cases or more, but got {quoted(kind)} and {cases}.")
         setattr(self, kind, getattr(self, kind) + cases)
         self.work += self.units.get(kind, 0) * cases
 

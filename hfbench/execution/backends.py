@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol
 from hfbench.errors import ConfigError
 from hfbench.execution.processes import THREADS, Processes
 from hfbench.interrupts import signals_deferred
+from hfbench.messages import quoted
 
 ANSWER = 10.0  # seconds in which a scheduler must answer
 HERE, DASK = BACKENDS = ("processes", "dask")
@@ -150,10 +151,10 @@ def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
 
     if backend not in BACKENDS:
         near = did_you_mean(backend, BACKENDS)
-        raise ConfigError(f"--backend: must be among {', '.join(BACKENDS)}, but got {backend!r}{near}.")
+        raise ConfigError(f"--backend: must be among {', '.join(BACKENDS)}, but got {quoted(backend)}{near}.")
     if backend == HERE:
         if cluster is not None:
-            raise ConfigError(f"--cluster: goes with --backend dask, but got {cluster!r} beside {HERE}.")
+            raise ConfigError(f"--cluster: goes with --backend dask, but got {quoted(cluster)} beside {HERE}.")
         import joblib
 
         return Processes(jobs or int(joblib.cpu_count()))

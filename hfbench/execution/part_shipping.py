@@ -13,6 +13,7 @@ from typing import Any
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.parts import registry
 from hfbench.parts.plugin_files import import_file
 
@@ -79,9 +80,9 @@ def loadable(used: Set[tuple[str, str]]) -> list[AddedPart]:
         if not in_file or part.__module__ == "__main__":
             where = f"{file}, the running script" if in_file else f"no file ({part.__module__}.{part.__qualname__})"
             raise ConfigError(
-                f"{family} {name!r} must be in a file that other processes can load, but is defined in {where}: put "
-                "it in a file of its own (--plugin FILE, or load_study(…, plugin_files=[FILE])), or run with one job "
-                "(jobs=1)."
+                f"{family} {quoted(name)} must be in a file that other processes can load, but is defined in {where}: "
+                "put it in a file of its own (--plugin FILE, or load_study(…, plugin_files=[FILE])), or run with one "
+                "job (jobs=1)."
             )
         parts.append(AddedPart(family, name, part.__module__, part.__qualname__, file))
     return parts

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,5 +145,7 @@ def values_of(trace: pd.DataFrame, *columns: str) -> tuple[Array, ...]:
         return tuple(np.empty(0) for _ in columns)
     for name in columns:
         if name not in trace.columns:
-            raise ConfigError(f"a trace to draw must have the column {name!r}; it has {', '.join(trace.columns)}.")
+            raise ConfigError(
+                f"a trace to draw must have the column {quoted(name)}; it has {', '.join(trace.columns)}."
+            )
     return tuple(trace[name].to_numpy(dtype=float, na_value=np.nan) for name in columns)

@@ -16,6 +16,7 @@ from hfbench.curvature.model_checks import check_batch, check_context, check_lay
 from hfbench.curvature.model_trial import try_out
 from hfbench.curvature.weights_by_name import check_memory
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 Traits = tuple[torch.Size, torch.dtype, torch.device]
 
@@ -65,10 +66,12 @@ class Guard:
             )
         for (name, p), traits in zip(now.items(), self.traits, strict=True):
             if p is not self.trained[name]:
-                raise ConfigError(f"parameter {name!r} was replaced by another one since the construction: {again}.")
+                raise ConfigError(
+                    f"parameter {quoted(name)} was replaced by another one since the construction: {again}."
+                )
             if _traits(p) != traits:
                 raise ConfigError(
-                    f"parameter {name!r} was a tensor of {_of(traits)} at the construction and is now of "
+                    f"parameter {quoted(name)} was a tensor of {_of(traits)} at the construction and is now of "
                     f"{_of(_traits(p))}: convert or move the model first, then {again}."
                 )
         if self.memory != self._memory():  # `weight.data = …` since the last step

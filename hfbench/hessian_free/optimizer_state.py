@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 
 KEYS = ("params", "damping", "iteration", "generator", "shapes")
 
@@ -57,9 +58,9 @@ def check_state(given: Any, wanted: Sequence[Sequence[int]]) -> None:
 def _number_problem(group: Mapping[str, Any]) -> str:
     damping, iteration = group["damping"], group["iteration"]
     if not isinstance(damping, int | float) or not 0 <= damping < math.inf:
-        return f"damping must lie in [0, inf), but is {damping!r}"
+        return f"damping must lie in [0, inf), but is {quoted(damping)}"
     if not isinstance(iteration, int) or iteration < 0:
-        return f"iteration must be a whole number from 0, but is {iteration!r}"
+        return f"iteration must be a whole number from 0, but is {quoted(iteration)}"
     return ""
 
 

@@ -17,7 +17,7 @@ from hfbench.errors import ConfigError
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.hessian_free.step import StepSettings
 from hfbench.linalg.data_parallel import ALONE
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import build_part, hyperparameters
 from hfbench.parts.protocols import STEP_EVIDENCE, Rule
@@ -26,27 +26,29 @@ from hfbench.setting_checks import as_python, has_entries, non_negative_number
 
 def check_evidence(evidence: Collection[str]) -> None:
     if not (has_entries(evidence) and isinstance(evidence, Collection)):
-        raise ConfigError(f'evidence: must be a list of names, such as ["variance_l1"], but got {evidence!r}.')
+        raise ConfigError(f'evidence: must be a list of names, such as ["variance_l1"], but got {quoted(evidence)}.')
     for name in evidence:
         if not isinstance(name, str) or name not in STEP_EVIDENCE:
             known = ", ".join(STEP_EVIDENCE)
-            raise ConfigError(f"evidence: must be among {known}, but got {name!r}{did_you_mean(name, STEP_EVIDENCE)}.")
+            raise ConfigError(
+                f"evidence: must be among {known}, but got {quoted(name)}{did_you_mean(name, STEP_EVIDENCE)}."
+            )
 
 
 def check_no_other(settings: Mapping[str, object]) -> None:
     if "lr" in settings:
         raise ConfigError(
-            f"lr: HessianFree has no learning rate, but got {settings['lr']!r}: leave it out. Each step's length is "
-            "computed, by line search, and the damping adapts by itself."
+            f"lr: HessianFree has no learning rate, but got {quoted(settings['lr'])}: leave it out. Each step's "
+            "length is computed, by line search, and the damping adapts by itself."
         )
     if "weight_decay" in settings:
-        raise ConfigError(f"weight_decay: HessianFree calls it decay: give decay={settings['weight_decay']!r}.")
+        raise ConfigError(f"weight_decay: HessianFree calls it decay: give decay={quoted(settings['weight_decay'])}.")
     for name, value in settings.items():
         entry = "initial_damping" if name == "damping" else name
         if entry in {setting.name for setting in hyperparameters(Globalization)}:
             adapts = "the damping adapts by itself, from a first value: " if entry == "initial_damping" else ""
             raise ConfigError(
-                f'{name}: is a setting of the globalization; {adapts}give globalization={{"{entry}": {value!r}}}.'
+                f'{name}: is a setting of the globalization; {adapts}give globalization={{"{entry}": {quoted(value)}}}.'
             )
     _refuse_others(settings, "__init__")
 
@@ -63,7 +65,7 @@ def check_no_closure(settings: Mapping[str, object]) -> None:
 
 def _refuse_others(settings: Mapping[str, object], method: str) -> None:
     for name in settings:  # as Python says it
-        raise TypeError(f"HessianFree.{method}() got an unexpected keyword argument {name!r}")
+        raise TypeError(f"HessianFree.{method}() got an unexpected keyword argument {quoted(name)}")
 
 
 def globalization_of(given: Any) -> Globalization:
@@ -73,7 +75,7 @@ def globalization_of(given: Any) -> Globalization:
     if given is not None and not isinstance(given, Mapping):
         raise ConfigError(
             'globalization: must be a table of settings, such as {"initial_damping": 1.0}, a Globalization, or None, '
-            f"but got {given!r}."
+            f"but got {quoted(given)}."
         )
     return build_part(Globalization, given or {}, "globalization")
 
@@ -82,8 +84,8 @@ def rules_of(given: Any) -> list[Rule]:
     """The rules of a list of names, tables and instances."""
     if not has_entries(given):
         raise ConfigError(
-            f'rules: must be a list, such as ["relative-progress"], but got {given!r}: put a single rule in brackets; '
-            "[] leaves max_inner alone."
+            f'rules: must be a list, such as ["relative-progress"], but got {quoted(given)}: put a single rule in '
+            "brackets; [] leaves max_inner alone."
         )
     return [registry.build("rule", rule, "rules") for rule in given]
 
@@ -93,7 +95,7 @@ def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], ma
     if not isinstance(decay, Mapping):
         return decay_per_block(list(named.values()), decay, mask)
     for name, mu in decay.items():
-        where = f"decay[{name!r}]"
+        where = f"decay[{quoted(name)}]"
         non_negative_number(mu, where)
         if name not in named:
             known = ", ".join(named)
@@ -102,7 +104,8 @@ def decay_of(named: Mapping[str, Tensor], decay: float | Mapping[str, float], ma
             )
     if mask != "weights":
         raise ConfigError(
-            f"decay_mask: {mask!r} goes with one number for decay, but got a mapping, which says all: leave it out."
+            f"decay_mask: {quoted(mask)} goes with one number for decay, but got a mapping, which says all: leave it "
+            "out."
         )
     return tuple(non_negative_number(decay.get(name, 0.0), "decay") for name in named)
 
@@ -113,7 +116,7 @@ def generator_of(seed: Any) -> torch.Generator:
         return seed
     number = as_python(seed)
     if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**64:
-        what = f"a generator on {seed.device}" if isinstance(seed, torch.Generator) else repr(seed)
+        what = f"a generator on {seed.device}" if isinstance(seed, torch.Generator) else quoted(seed)
         raise ConfigError(
             "seed: must be an int or a torch.Generator on the CPU, which draws alike everywhere, and an int must fit "
             f"64 bits, but got {what}."

@@ -22,6 +22,7 @@ from torch import Tensor, distributed
 
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
+from hfbench.messages import quoted
 
 Made = TypeVar("Made")
 
@@ -116,7 +117,7 @@ def ranks_of(group: Any, device: torch.device) -> Ranks:
     if not isinstance(group, distributed.ProcessGroup) or distributed.get_rank(group) < 0:
         raise ConfigError(
             "process_group: must be a process group that this process belongs to, such as "
-            f"torch.distributed.group.WORLD, but got {group!r}."
+            f"torch.distributed.group.WORLD, but got {quoted(group)}."
         )
     if device.type == "cpu" and distributed.get_backend(group) == "nccl":
         raise ConfigError("process_group: backend nccl needs the model on a GPU; take gloo, or move the model first.")

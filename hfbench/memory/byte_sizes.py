@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.setting_checks import as_python
 
 UNITS = {"B": 1, **{f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)}}
@@ -23,7 +24,7 @@ def bytes_of(given: int | str | None, where: str = "max_bytes") -> int | None:
     if size < 1:
         raise ConfigError(
             f'{where}: must be a number of bytes from 1, or one with its unit, "4GB" or "512MiB", say, but got '
-            f"{given!r}; units: {', '.join(UNITS)}."
+            f"{quoted(given)}; units: {', '.join(UNITS)}."
         )
     return size
 

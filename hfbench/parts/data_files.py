@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from hfbench.errors import DataError
+from hfbench.messages import quoted
 
 VARIABLE = "HFBENCH_DATA"
 CACHE = "user cache"
@@ -46,14 +47,16 @@ class DataFile:
     def __post_init__(self) -> None:
         parts = self.path.split("/")
         if any(not re.fullmatch(r"[\w.-]+", part, re.ASCII) or set(part) == {"."} for part in parts):
-            raise DataError(f"the path of a data file must be plain names joined by '/', but got {self.path!r}.")
+            raise DataError(f"the path of a data file must be plain names joined by '/', but got {quoted(self.path)}.")
         if self.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise DataError(f"{self.path}: sha256 must be 64 lower-case hexadecimal digits, but got {self.sha256!r}.")
+            raise DataError(
+                f"{self.path}: sha256 must be 64 lower-case hexadecimal digits, but got {quoted(self.sha256)}."
+            )
         if self.urls and not self.sha256:
             raise DataError(f"{self.path}: a file that is downloaded needs a sha256.")
         for url in self.urls:
             if urlsplit(url).scheme not in ("http", "https"):
-                raise DataError(f"{self.path}: a mirror must be an http or https address, but got {url!r}.")
+                raise DataError(f"{self.path}: a mirror must be an http or https address, but got {quoted(url)}.")
 
     def below(self, folder: Path) -> Path:
         """Path of the file in `folder`."""
@@ -92,7 +95,7 @@ def where(data: str | None = None) -> list[Place]:
 
 def _of_the_user(data: str | None) -> list[Place]:
     if data is not None and not Path(data).expanduser().is_dir():
-        raise DataError(f"the data folder must exist, but got {data!r}.")
+        raise DataError(f"the data folder must exist, but got {quoted(data)}.")
     given = {"--data": data, VARIABLE: os.environ.get(VARIABLE)}
     return [Place(Path(folder).expanduser(), named_by) for named_by, folder in given.items() if folder]
 

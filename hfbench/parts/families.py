@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from hfbench.errors import ConfigError, HfbenchError
+from hfbench.messages import quoted
 from hfbench.parts import hyperparameters, plugin_errors
 
 # What a part of each family must have (hfbench/parts/protocols.py): methods, with what they are called with, and
@@ -35,8 +36,8 @@ def check_part(family: str, name: str, cls: Any) -> type[Any]:
     check_name(name, family)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise HfbenchError(
-            f"{family} {name!r} must be a class decorated with @part that has {_listed(PROMISED[family])}, "
-            f"but it is {cls!r}."
+            f"{family} {quoted(name)} must be a class decorated with @part that has {_listed(PROMISED[family])}, "
+            f"but it is {quoted(cls)}."
         )
     _check_promises(family, name, cls)
     return cls
@@ -47,10 +48,10 @@ def _check_promises(family: str, name: str, cls: Any) -> None:
     missing = lacking(family, cls)
     if missing:
         raise HfbenchError(
-            f"{family} {name!r} must have {_listed(PROMISED[family])}, but {file_of(cls)} lacks {_listed(missing)} in "
-            f"{cls.__qualname__}; hfbench/parts/protocols.py says what each does."
+            f"{family} {quoted(name)} must have {_listed(PROMISED[family])}, but {file_of(cls)} lacks "
+            f"{_listed(missing)} in {cls.__qualname__}; hfbench/parts/protocols.py says what each does."
         )
-    with hyperparameters.located(f"{family} {name!r} in {file_of(cls)}"):
+    with hyperparameters.located(f"{family} {quoted(name)} in {file_of(cls)}"):
         _check_hyperparameters(cls)
 
 
@@ -91,7 +92,7 @@ def described(spec: Any) -> str:
     """Description of a value given instead of a part; for a part of another family, with that family."""
     built = dataclasses.is_dataclass(spec) and not isinstance(spec, type)
     other = next((family for family in FAMILIES if built and not lacking(family, spec)), None)
-    return f"{spec!r}, which is a {other}" if other else repr(spec)
+    return f"{quoted(spec)}, which is a {other}" if other else quoted(spec)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -109,7 +110,9 @@ def file_of(cls: type[Any]) -> str:
 def check_name(name: str, where: str) -> None:
     # Names become columns, tags and parts of file names.
     if len(name) > LONGEST_NAME or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise ConfigError(f"{where}: a name must be 1 to {LONGEST_NAME} letters, digits, - or _, but got {name!r}.")
+        raise ConfigError(
+            f"{where}: a name must be 1 to {LONGEST_NAME} letters, digits, - or _, but got {quoted(name)}."
+        )
 
 
 def fitted_name(name: str) -> str:

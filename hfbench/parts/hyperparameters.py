@@ -25,7 +25,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 from hfbench.errors import ConfigError, HfbenchError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.setting_checks import as_python
 
 T = TypeVar("T")
@@ -107,7 +107,9 @@ class Within:
         except ValueError:
             ends = []
         if parts is None or not ends or not ends[0] < ends[1]:
-            raise ConfigError(f"an interval must be written like `(0, 1]`, low before high, but got {interval!r}.")
+            raise ConfigError(
+                f"an interval must be written like `(0, 1]`, low before high, but got {quoted(interval)}."
+            )
         self.low, self.high = ends
         self.low_open, self.high_open = parts[1] == "(", parts[4] == ")"
         self.text = interval
@@ -205,8 +207,8 @@ def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
     if type(value) in (list, tuple):
         value = type(value)(map(as_python, value))
     if not _is_a(value, declared.type):
-        quoted = ": write it without quotes" if _is_quoted(value, declared.type) else ""
-        raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {value!r}{quoted}.")
+        unquote = ": write it without quotes" if _is_quoted(value, declared.type) else ""
+        raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {quoted(value)}{unquote}.")
     if isinstance(value, int) and not isinstance(value, bool) and not _is_a(value, declared.type, exact=True):
         try:
             value = float(value)
@@ -215,11 +217,11 @@ def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
     if isinstance(declared.search, Choice) and value not in declared.search.values:
         known = ", ".join(repr(option) for option in declared.search.values)
         close = did_you_mean(value, declared.search.values)
-        raise ConfigError(f"{name}: must be one of {known}, but got {value!r}{close}.")
+        raise ConfigError(f"{name}: must be one of {known}, but got {quoted(value)}{close}.")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and (value != value or (declared.within is not None and value not in declared.within)):
         allowed = f"lie in {declared.within.text}" if declared.within is not None else "be a number"
-        raise ConfigError(f"{name}: must {allowed}, but got {value!r}.")
+        raise ConfigError(f"{name}: must {allowed}, but got {quoted(value)}.")
     return value
 
 

@@ -135,7 +135,7 @@ def _definitions_of(module: Any, where: str, in_full: bool) -> Iterator[tuple[st
             yield f"{where}.{name}", Definition(value)
         if in_full and name.isupper() and isinstance(value, dict):
             for key, entry in value.items():
-                yield f"{where}.{name}[{key!r}]", Definition(entry)
+                yield f"{where}.{name}[{repr(key)}]", Definition(entry)
 
 
 def _members(cls: type[Any], where: str) -> Iterator[tuple[str, Definition]]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from hfbench import messages
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
+from hfbench.messages import quoted
 from hfbench.parts import families, hyperparameters, plugin_errors, source_docstrings
 from hfbench.parts.families import check_name
 from hfbench.parts.process_state import check_unchanged, process_state
@@ -68,7 +69,7 @@ def get(family: str, name: str) -> type[Any]:
         if before is not None:
             check_unchanged(before, f"the import of {found.value}")
     except (Exception, SystemExit) as error:
-        source = f"{family} {name!r} of {_owner(found)}"
+        source = f"{family} {quoted(name)} of {_owner(found)}"
         unlisted = isinstance(error, ModuleNotFoundError) and f"{found.module}.".startswith(f"{error.name}.")
         hint = f" {source_docstrings.UNLISTED}" if unlisted else ""
         raise HfbenchError(
@@ -92,7 +93,9 @@ def add(family: str, name: str, cls: type[Any]) -> None:
             return
         if taken is None or (families.file_of(taken), taken.__qualname__) != (families.file_of(cls), cls.__qualname__):
             owners = f"{origin(family, name)} and {families.file_of(cls)}"
-            raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Choose another name.")
+            raise DuplicatePartError(
+                f"two parts claim the {family} name {quoted(name)}: {owners}. Choose another name."
+            )
     _added[family, name] = cls
 
 
@@ -162,7 +165,7 @@ def one_line(family: str, name: str) -> str:
     if isinstance(found, type):
         return hyperparameters.first_line(found)
     module, attribute = _target(found, family)
-    with hyperparameters.located(f"{family} {name!r} of {_owner(found)}"):
+    with hyperparameters.located(f"{family} {quoted(name)} of {_owner(found)}"):
         check_name(name, family)
         return source_docstrings.first_line_in_source(module, attribute)
 
@@ -221,13 +224,17 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
     known = names(family)
     if name not in known:
         near = messages.did_you_mean(name, known)
-        raise UnknownPartError(f"no {family} {name!r}{near}; known: {', '.join(known) or 'none'}.{cure(name, near)}")
+        raise UnknownPartError(
+            f"no {family} {quoted(name)}{near}; known: {', '.join(known) or 'none'}.{cure(name, near)}"
+        )
     if (family, name) in _added:
         return _added[family, name]
     points = _installed(tuple(sys.path))[family, name]
     if len(points) > 1:
         owners = " and ".join(f"{_owner(point)} ({point.value})" for point in points)
-        raise DuplicatePartError(f"two parts claim the {family} name {name!r}: {owners}. Uninstall or rename one.")
+        raise DuplicatePartError(
+            f"two parts claim the {family} name {quoted(name)}: {owners}. Uninstall or rename one."
+        )
     return points[0]
 
 
@@ -236,7 +243,8 @@ def _target(point: metadata.EntryPoint, family: str) -> tuple[str, str]:
     found = point.pattern.match(point.value)
     if found is None or not found["attr"]:
         raise HfbenchError(
-            f"{family} {point.name!r} of {_owner(point)} must be declared as `module:Class`, but got {point.value!r}."
+            f"{family} {quoted(point.name)} of {_owner(point)} must be declared as `module:Class`, but got "
+            f"{quoted(point.value)}."
         )
     return found["module"], found["attr"]
 
@@ -263,13 +271,13 @@ def misspelt_groups() -> list[str]:
 def _misspelt(point: metadata.EntryPoint) -> str:
     near = messages.nearest_name(point.group.removeprefix(PREFIX), [f"{family}s" for family in FAMILIES])
     meant = f" (did you mean '{PREFIX}{near}'?)" if near else f"; known: {', '.join(GROUPS)}"
-    return f"{_owner(point)} declares {point.name!r} in {point.group}, which is no group of parts{meant}."
+    return f"{_owner(point)} declares {quoted(point.name)} in {point.group}, which is no group of parts{meant}."
 
 
 def _check_family(family: str) -> None:
     if family not in FAMILIES:
         close = messages.did_you_mean(family, FAMILIES)
-        raise UnknownPartError(f"no family {family!r}{close}; known: {', '.join(FAMILIES)}.")
+        raise UnknownPartError(f"no family {quoted(family)}{close}; known: {', '.join(FAMILIES)}.")
 
 
 def _is_shipped(point: metadata.EntryPoint) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hfbench.errors import HfbenchError
+from hfbench.messages import quoted
 from hfbench.parts import plugin_errors
 
 UNLISTED = "Is it listed under py-modules or packages in its pyproject.toml, and installed again?"
@@ -52,14 +53,14 @@ def _source(module: str) -> Path | None:
     for depth in range(len(parts)):
         name = ".".join(parts[: depth + 1])
         if depth and path is None:
-            raise HfbenchError(f"no module named {name!r}: {name.rpartition('.')[0]} is no package.")
+            raise HfbenchError(f"no module named {quoted(name)}: {name.rpartition('.')[0]} is no package.")
         specs = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
         try:
             spec = next((spec for spec in specs if spec is not None), None)
         except Exception:  # of a finder that looks at the package above, which is not imported
             return None
         if spec is None:
-            raise HfbenchError(f"no module named {name!r}. {UNLISTED}")
+            raise HfbenchError(f"no module named {quoted(name)}. {UNLISTED}")
         path = spec.submodule_search_locations
     file = Path(spec.origin) if spec is not None and spec.origin else Path()
     return file if file.suffix == ".py" and file.is_file() else None  # in an archive it is none

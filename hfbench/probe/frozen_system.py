@@ -29,6 +29,7 @@ from hfbench.errors import ConfigError, StoreError
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import StepSystem
 from hfbench.linalg.vector import Vector
+from hfbench.messages import quoted
 from hfbench.parts.protocols import Task, TaskData
 from hfbench.probe.part_errors import parts_named
 from hfbench.records.sealed import unseal, write_sealed
@@ -259,7 +260,7 @@ def _check_data(frozen: FrozenSystem, found: Mapping[str, Any]) -> None:
     if known["sha256"] != found["sha256"] and not close:
         raise StoreError(
             f"the system {frozen.name} must be opened with the data that it was captured with, but the data of task "
-            f"{frozen.run['task']!r} differ here: another version of the task or of its files."
+            f"{quoted(frozen.run['task'])} differ here: another version of the task or of its files."
         )
 
 
@@ -273,7 +274,7 @@ def _load(frozen: FrozenSystem, model: nn.Module, optimizer: HessianFree, keeps_
     except RuntimeError as error:
         raise StoreError(
             f"the system {frozen.name} must be opened with the model that it was captured with, but the model of task "
-            f"{frozen.run['task']!r} differs here: {error}"
+            f"{quoted(frozen.run['task'])} differs here: {error}"
         ) from error
     try:
         optimizer.load_state_dict({"state": frozen.optimizer["state"], "param_groups": groups})

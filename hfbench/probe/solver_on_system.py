@@ -17,7 +17,7 @@ from hfbench.inner_solve.solve import solve
 from hfbench.inner_solve.system import FORMS
 from hfbench.linalg.precision import PRECISIONS
 from hfbench.linalg.vector import Vector
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import registry
 from hfbench.parts.protocols import SolverState, Stop
 from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
@@ -175,6 +175,6 @@ def arms_of(
         for name in given:
             if name not in known:
                 near = did_you_mean(name, known)
-                raise ConfigError(f"{option}: must be among {', '.join(known)}, but got {name!r}{near}.")
+                raise ConfigError(f"{option}: must be among {', '.join(known)}, but got {quoted(name)}{near}.")
     combined = product(preconditioners, products, right_hand_sides, starts, solvers)
     return [Arm(solver, *rest) for *rest, solver in combined]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
+from hfbench.messages import quoted
 from hfbench.records import trace
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object, safe_name, write_bytes
 from hfbench.records.recorded_study import RecordedStudy
@@ -205,7 +206,7 @@ def _checked_row(row: Mapping[str, pa.Scalar]) -> _Row:
     """The record in a row. Raises StoreError if it is not sound."""
     key, ended = row["key"].as_py(), row["ended"].as_py()
     if not is_safe_name(key):
-        raise StoreError(f"key must be letters, digits, '.', '_' and '-', but is {key!r}.")
+        raise StoreError(f"key must be letters, digits, '.', '_' and '-', but is {quoted(key)}.")
     if ended is None or not 0 <= ended < LATEST:
         raise StoreError(f"ended must be seconds of the system's clock, but is {ended}.")
     config = json_object(row["config"].as_py() or "", "config")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.messages import printable_line
+from hfbench.messages import printable_line, quoted
 
 DEEPEST = 24  # levels of nesting in a JSON file; records have five
 HOST = re.sub(r"[^\w-]", "-", socket.gethostname())  # in the names of temporary files
@@ -40,7 +40,7 @@ def safe_name(name: str) -> str:
     if not is_safe_name(name):
         raise ConfigError(
             f"a name that becomes a folder must be letters, digits, '.', '_' and '-' (at most 100, a letter or digit "
-            f"first), but got {name!r}."
+            f"first), but got {quoted(name)}."
         )
     return name
 

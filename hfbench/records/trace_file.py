@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.config.measures import costs
 from hfbench.errors import StoreError
+from hfbench.messages import quoted
 from hfbench.records.files import decoding
 from hfbench.records.trace import COLUMNS, arrow_schema
 
@@ -57,9 +58,11 @@ def completed(table: pa.Table, names: Sequence[str] = tuple(COLUMNS)) -> pa.Tabl
     there = table.schema.names
     for field in table.schema:
         if there.count(field.name) > 1 or field.name not in COLUMNS:
-            raise ValueError(f"it has a column {field.name!r}, which a trace has not")
+            raise ValueError(f"it has a column {quoted(field.name)}, which a trace has not")
         if field.type != schema.field(field.name).type:
-            raise ValueError(f"its column {field.name!r} must hold {schema.field(field.name).type}, not {field.type}")
+            raise ValueError(
+                f"its column {quoted(field.name)} must hold {schema.field(field.name).type}, not {field.type}"
+            )
     columns = {name: table[name] if name in there else pa.nulls(len(table), schema.field(name).type) for name in names}
     return pa.table(columns)
 
@@ -74,8 +77,8 @@ def check_trace(table: pa.Table, result: Mapping[str, Any], target: float) -> No
     for field, column in OF_LAST_ROW.items():
         if not _is_same(last[column], result.get(field)):
             raise StoreError(
-                f"trace.parquet must end where result.json does, but its last {column} is {last[column]!r} and "
-                f"{field} is {result.get(field)!r}."
+                f"trace.parquet must end where result.json does, but its last {column} is {quoted(last[column])} and "
+                f"{field} is {quoted(result.get(field))}."
             )
     _check_reached(table, result, target)
 

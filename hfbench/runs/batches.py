@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.parts.protocols import BatchPlan, Split
 
 ORDERS = ("cyclic", "random")
@@ -28,7 +28,7 @@ def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Gen
         )
     if plan.order not in ORDERS:
         close = did_you_mean(plan.order, ORDERS)
-        raise ConfigError(f"a batch's order must be one of {', '.join(ORDERS)}, but got {plan.order!r}{close}.")
+        raise ConfigError(f"a batch's order must be one of {', '.join(ORDERS)}, but got {quoted(plan.order)}{close}.")
     if plan.order == "random":
         gradient = torch.randperm(total, generator=generator, device="cpu")[: plan.gradient]
         inner = torch.arange(plan.curvature, device="cpu")

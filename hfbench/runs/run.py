@@ -14,6 +14,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.objective import objective
 from hfbench.curvature.pass_units import units_of
 from hfbench.errors import HfbenchError, NonFiniteError
+from hfbench.messages import quoted
 from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, SupportsPrepare, TaskData
 from hfbench.records import trace
 from hfbench.runs import batches
@@ -48,8 +49,9 @@ class LiveRun:
         first = self._evaluate(None)
         if not math.isfinite(first["test_error"]):
             raise NonFiniteError(
-                f"the model of task {self.spec.task!r} must give finite outputs at its initial weights, but its test "
-                f"error is {first['test_error']} for seed {self.spec.seed}. Check the model, its weights and the data."
+                f"the model of task {quoted(self.spec.task)} must give finite outputs at its initial weights, but its "
+                f"test error is {first['test_error']} for seed {self.spec.seed}. Check the model, its "
+                "weights and the data."
             )
         self.test_resolution = least_error(self.model, self.task, self.data.test, self.spec.method.max_bytes)
         self._record({"iteration": 0, **first})

@@ -20,7 +20,7 @@ import numpy as np
 
 from hfbench.config.measures import MEASURES, costs
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean
+from hfbench.messages import did_you_mean, quoted
 from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.location_tests import TESTS, LocationTest
 from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost, column, costs_by_seed, log_bounds
@@ -197,7 +197,8 @@ def check_records(records: pd.DataFrame, cost: str, margin: float, alpha: float)
     """ConfigError unless the table can be compared by that cost at that margin and level."""
     if cost not in costs():
         raise ConfigError(
-            f"the primary cost must be one of {', '.join(costs())}, but got {cost!r}{did_you_mean(cost, costs())}."
+            f"the primary cost must be one of {', '.join(costs())}, but got "
+            f"{quoted(cost)}{did_you_mean(cost, costs())}."
         )
     if not margin > 1:
         raise ConfigError(f"`margin > 1` must hold, but got margin={margin}.")
@@ -224,5 +225,5 @@ def known(records: pd.DataFrame, column: str, wanted: Sequence[str] | None) -> l
     for name in wanted or ():
         if name not in names:
             there_are = ", ".join(names) or "none at all"
-            raise ConfigError(f"no run of {column} {name!r}{did_you_mean(name, names)}; there are: {there_are}.")
+            raise ConfigError(f"no run of {column} {quoted(name)}{did_you_mean(name, names)}; there are: {there_are}.")
     return list(wanted) if wanted is not None else names

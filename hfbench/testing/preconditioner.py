@@ -16,6 +16,7 @@ from hfbench.errors import ConfigError
 from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.linalg.layout import LAYOUTS
 from hfbench.linalg.vector import Vector
+from hfbench.messages import quoted
 from hfbench.parts.protocols import Preconditioner, PreconditionerState
 from hfbench.testing.built_preconditioner import APPLIED, BuiltContract
 from hfbench.testing.contract import (
@@ -78,7 +79,12 @@ class PreconditionerContract(BuiltContract):
         for own in ({}, state):
             besides = " besides its own" * bool(own)
             foreign = {**own, FOREIGN: 1.0}
-            require(_refuses(run, foreign), f"a ConfigError for a state with {FOREIGN!r}{besides}", "no exception", why)
+            require(
+                _refuses(run, foreign),
+                f"a ConfigError for a state with {quoted(FOREIGN)}{besides}",
+                "no exception",
+                why,
+            )
             self._keeps(run, state, why)
         for lost in state:
             if _refuses(run, {name: state[name] for name in state if name != lost}):

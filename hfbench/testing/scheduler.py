@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hfbench.errors import ConfigError
+from hfbench.messages import quoted
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule, Scheduler
 from hfbench.runs.batches import ORDERS
 from hfbench.testing.contract import Contract, global_random_state_kept, not_applicable, require, seeded_generator
@@ -71,7 +72,7 @@ class SchedulerContract(Contract):
                 require(
                     _whole(plan) and 1 <= plan.curvature <= plan.gradient <= total and plan.order in ORDERS,
                     f"1 <= curvature <= gradient <= {total}, whole numbers, and an order among {', '.join(ORDERS)}",
-                    f"gradient {plan.gradient}, curvature {plan.curvature}, order {plan.order!r}",
+                    f"gradient {plan.gradient}, curvature {plan.curvature}, order {quoted(plan.order)}",
                     "a run ends with an error at a batch that cannot be drawn",
                 )
 

@@ -82,3 +82,34 @@ def test_loop_variables_say_what_they_are(path: Path) -> None:
     loops = [node.target for node in nodes if isinstance(node, ast.For | ast.comprehension)]
     names = {name.id for target in loops for name in ast.walk(target) if isinstance(name, ast.Name)}
     assert not names & {"one", "of", "on", "by", "at", "beside"}
+
+
+# Where Python itself asks for the names: of attributes, of modules that are imported, of values written as code.
+OWN_REPRS = {"__repr__", "__getattr__", "__setattr__", "__delattr__", "find_spec"}
+
+
+def unbounded(source: str) -> list[int]:
+    """Lines of f-strings that hold a whole `repr`, `{value!r}`, beside those of `OWN_REPRS`."""
+    tree = ast.parse(source)
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name in OWN_REPRS
+        for node in ast.walk(function)
+    }
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FormattedValue) and node.conversion == ord("r") and id(node) not in inside
+        if node.format_spec is None  # `{value!r:.80}` is bounded
+    ]
+
+
+def test_messages_quote_the_beginning_of_a_value() -> None:
+    found = {str(path.relative_to(ROOT)): unbounded(path.read_text("utf-8")) for path in files()}
+    assert {path: lines for path, lines in found.items() if lines} == {}, "take hfbench.messages.quoted(value)"
+
+
+def test_whole_values_in_messages_are_found() -> None:
+    named = "class Part:\n    def __repr__(self):\n        return f'{self.name!r}'\n"
+    assert unbounded(named + "print(f'{3!r}')\n") == [4]

@@ -12,6 +12,7 @@ import pytest
 
 from hfbench import registry
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
+from hfbench.messages import quoted
 from hfbench.parts.hyperparameters import Within, part
 from hfbench.schedulers.fixed import Fixed
 from hfbench.solvers.cg import CG
@@ -221,9 +222,8 @@ def test_build_refuses_what_names_no_part(spec: object) -> None:
 )
 def test_a_built_part_of_another_family_is_refused_by_name(family: str, given: Any, other: str) -> None:
     assert registry.build(other, given) is given
-    message = (
-        rf"^methods\.hf: must be .* or a built {family}, but got {re.escape(repr(given))}, which is a {other}; known: "
-    )
+    shown = re.escape(quoted(given))
+    message = rf"^methods\.hf: must be .* or a built {family}, but got {shown}, which is a {other}; known: "
     with pytest.raises(ConfigError, match=message):
         registry.build(family, given, "methods.hf")
 
