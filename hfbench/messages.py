@@ -7,7 +7,7 @@ import math
 import re
 import reprlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -17,6 +17,7 @@ LIKE = 0.6  # of two names, part of their letters in common: above it are slips,
 
 QUOTED = 80  # characters of a value that a message quotes
 LONGEST = 200  # characters of a message that is not ours
+LISTED = 400  # characters of names in a list
 
 
 def quoted(value: object) -> str:
@@ -35,6 +36,15 @@ def printable_line(text: str, longest: int = LONGEST) -> str:
     """The beginning of a text from a file or a library in one line, without signs that a terminal would act on."""
     shown = "".join(sign if sign.isprintable() else " " for sign in text[: 10 * longest])
     return " ".join(shown.split())[:longest]
+
+
+def listed(names: Iterable[object], longest: int = LISTED) -> str:
+    """`cg, lsmr and 12 more`: the names as far as there is room, at least one."""
+    words = [printable_line(str(name), QUOTED) for name in names]
+    ends = itertools.accumulate(len(word) + 2 for word in words)
+    shown = max(sum(end <= longest + 2 for end in ends), 1)
+    more = len(words) - shown
+    return ", ".join(words[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Short(reprlib.Repr):
@@ -70,7 +80,7 @@ def did_you_mean(given: object, known: Any) -> str:
 
 def nearest_name(given: object, known: Any) -> str | None:
     """The known name that the one given is likely a slip of."""
-    word = str(given).lower()
+    word = str(given)[:LONGEST].lower()
 
     def likeness(name: str) -> tuple[float, float]:
         # Among equals the one with the same letters wins: `lsrm` is `lsmr` mistyped, not `lsqr`.

@@ -9,6 +9,8 @@ from typing import Any
 from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean, quoted
 
+MOST_WHOLE = 2**63 - 1  # what TOML, Parquet and PyTorch hold as a whole number
+
 
 def as_python(value: Any) -> Any:
     """The Python number that a NumPy scalar or a tensor without dimensions holds; any other value unchanged."""

@@ -33,12 +33,12 @@ class Dynamic:
     """Batches that grow by gradient variance and validation."""
 
     needs: ClassVar[tuple[str, ...]] = ("variance_l1", "validation_objective")
-    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or a number above 1"] = 0.05
-    theta: Annotated[float, Linear(0.1, 1.5), Within("(0, inf)"), "noise allowed, relative to the gradient"] = 0.5
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, 1] or [2, inf)"), "first batch: a fraction, or cases"] = 0.05
+    theta: Annotated[float, Linear(0.1, 1.5), Within("(0, 1000]"), "noise allowed, relative to the gradient"] = 0.5
     tolerance: Annotated[float, Log(1e-4, 0.1), Within("[0, 1)"), "least relative decrease of validation"] = 0.01
-    window: Annotated[int, Integers(1, 20), Within("[1, inf)"), "steps over which that decrease is measured"] = 5
-    growth: Annotated[float, Linear(1.1, 3.0), Within("(1, inf)"), "gamma: growth when validation stalls"] = 1.5
-    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "largest growth factor of one step"] = 4.0
+    window: Annotated[int, Integers(1, 20), Within("[1, 1e6]"), "steps over which that decrease is measured"] = 5
+    growth: Annotated[float, Linear(1.1, 3.0), Within("(1, 1000]"), "gamma: growth when validation stalls"] = 1.5
+    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, 1e9]"), "largest growth factor of one step"] = 4.0
     correction: Annotated[bool, "count a batch of all cases as free of noise: the factor (N - n)/(N - 1)"] = True
     curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's fraction of the gradient's cases"] = (
         1.0

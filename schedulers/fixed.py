@@ -41,10 +41,12 @@ class Fixed:
     """Constant batch sizes, in cyclic windows or drawn at random."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    gradient: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "gradient's cases, a fraction or a number"] = 1.0
-    curvature: Annotated[float, Linear(0.05, 1.0), Within("(0, inf)"), "curvature's cases, a fraction or a number"] = (
-        0.25
-    )
+    gradient: Annotated[
+        float, Linear(0.05, 1.0), Within("(0, 1] or [2, inf)"), "gradient's cases, a fraction or a number"
+    ] = 1.0
+    curvature: Annotated[
+        float, Linear(0.05, 1.0), Within("(0, 1] or [2, inf)"), "curvature's cases, a fraction or a number"
+    ] = 0.25
     order: Annotated[str, Choice("cyclic", "random"), "consecutive windows, or a fresh permutation per step"] = "cyclic"
 
     def begin(self, total: int) -> FixedSchedule:

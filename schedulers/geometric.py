@@ -24,8 +24,8 @@ class Geometric:
     """Batches that grow geometrically: Friedlander & Schmidt."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or a number above 1"] = 0.05
-    rate: Annotated[float, Log(1.01, 2.0), Within("(1, inf)"), "growth factor of each step"] = 1.1
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, 1] or [2, inf)"), "first batch: a fraction, or cases"] = 0.05
+    rate: Annotated[float, Log(1.01, 2.0), Within("(1, 1000]"), "growth factor of each step"] = 1.1
     curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's fraction of the gradient's cases"] = (
         1.0
     )

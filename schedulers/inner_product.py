@@ -37,10 +37,10 @@ class InnerProduct:
     """Batches that grow by noise along and across the gradient."""
 
     needs: ClassVar[tuple[str, ...]] = ("variance_l1", "variance_inner")
-    start: Annotated[float, Log(0.01, 0.5), Within("(0, inf)"), "first batch: a fraction, or a number above 1"] = 0.05
-    theta: Annotated[float, Linear(0.1, 1.5), Within("(0, inf)"), "noise allowed along the gradient"] = 0.9
-    nu: Annotated[float, Log(0.5, 10.0), Within("(0, inf)"), "noise allowed across the gradient"] = 5.84
-    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, inf)"), "largest growth factor of one step"] = 4.0
+    start: Annotated[float, Log(0.01, 0.5), Within("(0, 1] or [2, inf)"), "first batch: a fraction, or cases"] = 0.05
+    theta: Annotated[float, Linear(0.1, 1.5), Within("(0, 1000]"), "noise allowed along the gradient"] = 0.9
+    nu: Annotated[float, Log(0.5, 10.0), Within("(0, 1000]"), "noise allowed across the gradient"] = 5.84
+    max_growth: Annotated[float, Linear(1.5, 10.0), Within("(1, 1e9]"), "largest growth factor of one step"] = 4.0
     correction: Annotated[bool, "count a batch of all cases as free of noise: the factor (N - n)/(N - 1)"] = True
     curvature: Annotated[float, Linear(0.1, 1.0), Within("(0, 1]"), "curvature's fraction of the gradient's cases"] = (
         1.0

@@ -46,7 +46,7 @@ class Dense:
 
     monotone: ClassVar[tuple[str, ...]] = ("q",)
     takes_preconditioner: ClassVar[bool] = False
-    most: Annotated[int, Within("[1, inf)"), "largest number P of parameters accepted"] = 2000
+    most: Annotated[int, Within("[1, 50000]"), "largest number P of parameters accepted"] = 2000
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[DenseState]:
         """x_0 is the initial iterate, x_1 the minimiser of q. Ends with a Breakdown if A is not positive definite.

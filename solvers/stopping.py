@@ -28,7 +28,7 @@ class RelativeProgress:
 
     needs: ClassVar[tuple[str, ...]] = ("q",)
     epsilon: Annotated[float, Log(5e-5, 5e-3), Within("(0, 1)"), "relative gain per step below which to stop"] = 5e-4
-    k_min: Annotated[int, Integers(2, 30), Within("[1, inf)"), "shortest window, in steps"] = 10
+    k_min: Annotated[int, Integers(2, 30), Within("[1, 1e6]"), "shortest window, in steps"] = 10
     k_fraction: Annotated[float, Linear(0.0, 0.5), Within("[0, 1)"), "window as a fraction of the steps done"] = 0.1
 
     def begin(self) -> Test:
@@ -93,7 +93,7 @@ class FixedIterations:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("k",)
-    iterations: Annotated[int, Integers(5, 250, log=True), Within("[1, inf)"), "inner iterations"] = 50
+    iterations: Annotated[int, Integers(5, 250, log=True), Within("[1, 1e6]"), "inner iterations"] = 50
 
     def begin(self) -> Test:
         return lambda state: Stop.FIXED_ITERATIONS if state.k >= self.iterations else None
@@ -110,7 +110,7 @@ class FixedWork:
     """
 
     needs: ClassVar[tuple[str, ...]] = ("products",)
-    products: Annotated[float, Linear(5, 250), Within("(0, inf)"), "products"] = 50.0
+    products: Annotated[float, Linear(5, 250), Within("[1, 1e6]"), "products"] = 50.0
 
     def begin(self) -> Test:
         return lambda state: Stop.FIXED_WORK if state.products >= self.products else None

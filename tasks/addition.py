@@ -96,8 +96,8 @@ class Addition:
     files: ClassVar[tuple[DataFile, ...]] = ()
     budget: ClassVar[Mapping[str, float]] = {"passes": 10_000.0}
 
-    length: Annotated[int, Integers(20, 200, log=True), Within("[10, inf)"), "steps of a sequence, T"] = 30
-    units: Annotated[int, Integers(20, 200, log=True), Within("[1, inf)"), "recurrent units"] = 30
+    length: Annotated[int, Integers(20, 200, log=True), Within("[10, 10000]"), "steps of a sequence, T"] = 30
+    units: Annotated[int, Integers(20, 200, log=True), Within("[1, 100000]"), "recurrent units"] = 30
     decay: Decay = 2e-5  # of the authors' program
     decay_mask: DecayMask = "weights"
     target: Target = 0.0016

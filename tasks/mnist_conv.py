@@ -82,7 +82,7 @@ class MNISTConv:
     budget: ClassVar[Mapping[str, float]] = {"passes": 1000.0}
 
     channels: Annotated[Sequence[int], "maps of the encoder's one or two convolutions"] = (8, 16)
-    code: Annotated[int, Integers(8, 64, log=True), Within("[1, inf)"), "units of the code"] = 24
+    code: Annotated[int, Integers(8, 64, log=True), Within("[1, 100000]"), "units of the code"] = 24
     decay: Decay = 1e-5
     decay_mask: DecayMask = "weights"
     target: Target = 10.0

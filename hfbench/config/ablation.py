@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hfbench.config.key_paths import value_at, with_values
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean, quoted
+from hfbench.messages import did_you_mean, listed, printable_line, quoted
 from hfbench.parts.hyperparameters import Choice, part
 
 if TYPE_CHECKING:
@@ -107,9 +107,10 @@ def _factors(given: Sequence[Any], start: Method, end: Method) -> list[str]:
             raise ConfigError(f"ablation.factors: must be key paths of a method's table, but got {quoted(factor)}.")
         before, after = (_value(method, factor) for method in (start, end))
         if before == after:
+            shown = printable_line(_label(before))
             raise ConfigError(
-                f"ablation.factors: {factor} is {_label(before)} in both {start.name} and {end.name}, so there is "
-                "nothing to compare; drop it or change one end."
+                f"ablation.factors: {factor} is {shown} in both {start.name} and {end.name}, so there is nothing to "
+                "compare; drop it or change one end."
             )
     for factor in given:
         inside = [other for other in given if other == factor or other.startswith(f"{factor}.")]
@@ -122,7 +123,7 @@ def _value(method: Method, factor: str) -> Any:
     try:
         return value_at(method, factor)
     except ConfigError as error:
-        raise ConfigError(f"ablation.factors: {factor} must exist in both ends, but {error}") from None
+        raise ConfigError(f"ablation.factors: {quoted(factor)} must exist in both ends, but {error}") from None
 
 
 def _check_explained(start: Method, end: Method, factors: Sequence[str]) -> None:
@@ -136,7 +137,7 @@ def _check_explained(start: Method, end: Method, factors: Sequence[str]) -> None
     if unexplained:
         raise ConfigError(
             f"ablation: {start.name} and {end.name} must differ in the factors alone, but also differ in "
-            f"{', '.join(unexplained)}; make these factors too, or alike in both ends."
+            f"{listed(unexplained)}; make these factors too, or alike in both ends."
         )
 
 
@@ -155,8 +156,7 @@ def _method(methods: Mapping[str, Method], name: str, key: str) -> Method:
     if name not in methods:
         close = did_you_mean(name, methods)
         raise ConfigError(
-            f"ablation.{key}: must name a method of the study, but got {quoted(name)}{close}; known: "
-            f"{', '.join(methods)}."
+            f"ablation.{key}: must name a method of the study, but got {quoted(name)}{close}; known: {listed(methods)}."
         )
     return methods[name]
 

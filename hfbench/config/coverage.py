@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hfbench.config.study import Study
 from hfbench.errors import ConfigError
+from hfbench.messages import listed
 
 
 def check_coverage(study: Study) -> None:
@@ -35,9 +36,9 @@ def _check_methods(study: Study) -> None:
     tuned = {study.sweep.method} if study.sweep is not None else set()
     never = [name for name in study.methods if name not in run | tuned]
     if never:
-        tables = " or ".join(f"on.{task}.methods" for task in study.on)
+        tables = listed(f"on.{task}.methods" for task in study.on)
         raise ConfigError(
-            f"on: some task must run every method, but none runs {', '.join(never)}. Add it to {tables}, or take it "
+            f"on: some task must run every method, but none runs {listed(never)}. Add it to {tables}, or take it "
             "out of the study."
         )
 
@@ -49,7 +50,7 @@ def _check_followed(study: Study) -> None:
             if followed is not None and followed not in on_task.methods:
                 raise ConfigError(
                     f"on.{task}.methods: must include '{followed}', whose batches '{name}' replays, but got "
-                    f"{', '.join(on_task.methods)}."
+                    f"{listed(on_task.methods)}."
                 )
 
 
@@ -74,5 +75,5 @@ def _check_factorial(study: Study) -> None:
         task = min(lacking, key=lambda name: len(lacking[name]))
         raise ConfigError(
             f"ablation: some task must run all {len(study.ablation.levels)} methods of the factorial design, but none "
-            f"does; {task} lacks {', '.join(lacking[task])}. Add them to on.{task}.methods, or choose another design."
+            f"does; {task} lacks {listed(lacking[task])}. Add them to on.{task}.methods, or choose another design."
         )

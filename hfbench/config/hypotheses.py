@@ -44,7 +44,17 @@ def hypotheses(
     tables: Mapping[str, dict[str, Any]], methods: Mapping[str, Any], baseline: str
 ) -> tuple[Hypothesis, ...]:
     """The checked hypotheses of a study file. Raises ConfigError with the key path of an error."""
-    return tuple(_hypothesis(name, table, methods, baseline) for name, table in tables.items())
+    found: dict[tuple[str, ...], Hypothesis] = {}
+    for name, table in tables.items():
+        hypothesis = _hypothesis(name, table, methods, baseline)
+        claim = (hypothesis.method, hypothesis.against, hypothesis.measure, hypothesis.expects)
+        if claim in found:
+            raise ConfigError(
+                f"hypotheses.{name}: must differ from hypotheses.{found[claim].name}, but makes the same claim: every "
+                "claim more asks for more seeds."
+            )
+        found[claim] = hypothesis
+    return tuple(found.values())
 
 
 def _hypothesis(name: str, table: dict[str, Any], methods: Mapping[str, Any], baseline: str) -> Hypothesis:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean, quoted
+from hfbench.messages import did_you_mean, listed, printable_line, quoted
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import Hyperparameter, hyperparameters
 
@@ -25,8 +25,8 @@ def value_at(method: Method, path: str) -> Any:
     for depth, key in enumerate(keys := path.split(".")):
         known = _entries(value)
         if key not in known:
-            above = ".".join([f"methods.{method.name}", *keys[:depth]])
-            has = f"; it has {', '.join(sorted(known))}" if known else ""
+            above = printable_line(".".join([f"methods.{method.name}", *keys[:depth]]))
+            has = f"; it has {listed(sorted(known))}" if known else ""
             raise ConfigError(f"{above} has no {quoted(key)}{did_you_mean(key, sorted(known))}{has}.")
         value = known[key]
     return value
@@ -59,7 +59,9 @@ def _part(method: Method, keys: Sequence[str]) -> type:
         return MethodTable
     if keys[0] == "globalization":
         return Globalization
-    settings = value_at(method, ".".join(keys))
+    settings = value_at(method, path := ".".join(keys))
+    if not isinstance(settings, Mapping):  # the list of rules
+        raise ConfigError(f"methods.{method.name}.{path} is no part; take one of {listed(_entries(settings))}.")
     part: type = registry.get("rule" if keys[0] == "rules" else keys[0], settings["use"])
     return part
 

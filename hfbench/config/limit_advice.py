@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hfbench.config.measures import MEASURES
+from hfbench.messages import listed
 
 
 def limit_advice(primary: str, budgets: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -15,7 +16,7 @@ def limit_advice(primary: str, budgets: Mapping[str, Mapping[str, float]]) -> li
     why = "a run that another limit ends is known within bounds only, and verdicts take the worst case."
     said = []
     if without:
-        said.append(f"Advice: limit {unit} on {', '.join(without)}, since {MEASURES[primary].noun} is compared: {why}")
+        said.append(f"Advice: limit {unit} on {listed(without)}, since {MEASURES[primary].noun} is compared: {why}")
     if beside:
-        said.append(f"Advice: limit {unit} alone on {', '.join(beside)}, or so that other limits come later: {why}")
+        said.append(f"Advice: limit {unit} alone on {listed(beside)}, or so that other limits come later: {why}")
     return said

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,19 +25,21 @@ from hfbench.config.hypotheses import hypotheses
 from hfbench.config.measures import costs
 from hfbench.config.methods import Method, check_followed, part_of, resolve
 from hfbench.config.overrides import blaming, override, path_of
+from hfbench.config.raw_values import check_raw
 from hfbench.config.study import OnTask, Study
 from hfbench.config.sweep import Sweep, sweep_of
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.config.variant import StudyVariant
 from hfbench.errors import ConfigError, UnknownPartError
-from hfbench.messages import did_you_mean, quoted
+from hfbench.messages import did_you_mean, listed, printable_line, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
 from hfbench.parts.plugin_files import load_plugin as load_plugin
+from hfbench.regular_files import read_regular_file
 
 SEEDS = "study.seeds"
-Positive = Annotated[float | None, Within("(0, inf)")]
+LARGEST = 1 << 20  # bytes of a study file
 
 
 # ---------------------------------------------------------------- the tables of a file, as written
@@ -52,8 +55,8 @@ class _StudyTable:
     budget: Annotated[dict[str, float], "limits of a run; the first one reached ends it"] = field(default_factory=dict)
     primary: Annotated[str, Choice(*costs()), "the cost that is compared"] = "work_to_target"
     targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
-    margin: Annotated[float, Within("(1, inf)"), "ratios within it count as equivalent"] = 1.10
-    alpha: Annotated[float, Within("(0, 1)"), "level of the tests"] = 0.05
+    margin: Annotated[float, Within("(1, 10]"), "ratios within it count as equivalent"] = 1.10
+    alpha: Annotated[float, Within("(0, 0.5]"), "level of the tests"] = 0.05
     test: Annotated[str, Choice("wilcoxon", "sign"), "test of a difference; sign for skewed log ratios"] = "wilcoxon"
     looks: Annotated[list[int], "numbers of seeds at which it is judged, sharing alpha; once if not given"] = field(
         default_factory=list
@@ -66,10 +69,14 @@ class _StudyTable:
 
 @part
 class _BudgetTable:
-    passes: Annotated[Positive, "work: forward passes of every training case"] = None
-    seconds: Annotated[Positive, "time of the steps, without evaluation and records"] = None
-    products: Annotated[Positive, "Gauss-Newton products"] = None
-    iterations: Annotated[Positive, "steps"] = None
+    passes: Annotated[float | None, Within("(0, 1e9]"), "work: forward passes of every training case"] = None
+    seconds: Annotated[float | None, Within("[0.001, 1e8]"), "time of the steps, without evaluation and records"] = None
+    products: Annotated[float | None, Within("[1, 1e12]"), "Gauss-Newton products"] = None
+    iterations: Annotated[float | None, Within("[1, 1e9]"), "steps, a whole number"] = None
+
+    def __post_init__(self) -> None:
+        if self.iterations is not None and not self.iterations.is_integer():
+            raise ConfigError(f"iterations: must be a whole number of steps, but got {self.iterations:g}.")
 
 
 @part
@@ -108,8 +115,10 @@ def load_study(
     raw, source, label = _read(name_or_path)
     paths = [path_of(assignment) for assignment in overrides]
     with blaming(label, paths):
+        check_raw(raw)
         in_file = _seeds_of_every_task(raw)
         changes = [assignment for assignment in overrides if override(raw, assignment)]
+        check_raw(raw)
         study = _study(raw, source, given)
         check_coverage(study)
     chosen = None if seeds is None else _option_seeds(seeds)
@@ -140,7 +149,7 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
     path = Path(name_or_path)
     if path.suffix == ".toml" or os.sep in name_or_path:
         source = label = name_or_path
-        read: Callable[[], bytes] = path.read_bytes
+        read: Callable[[], bytes] = partial(read_regular_file, path, LARGEST)
     else:
         known = shipped_studies()
         if name_or_path not in known:
@@ -154,8 +163,12 @@ def _read(name_or_path: str) -> tuple[dict[str, Any], str, str]:
         return tomllib.loads(read().decode("utf-8")), source, label
     except OSError as error:
         raise ConfigError(f"{label}: the study file cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{label}: must be TOML in UTF-8: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"{label}: must be TOML in UTF-8: its lists or tables lie too deep in one another."
+        ) from error
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with more digits than Python reads
+        raise ConfigError(f"{label}: must be TOML in UTF-8: {printable_line(str(error))}.") from error
 
 
 # ---------------------------------------------------------------- checks
@@ -244,7 +257,7 @@ def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: st
     for name in chosen:
         check_known(name, everywhere.methods, f"{where}.methods", "method")
     if baseline not in chosen:
-        raise ConfigError(f"{where}.methods: must include the baseline {baseline}, but got {', '.join(chosen)}.")
+        raise ConfigError(f"{where}.methods: must include the baseline {baseline}, but got {listed(chosen)}.")
     return OnTask(
         methods=tuple(name for name in everywhere.methods if name in chosen),
         seeds=everywhere.seeds if given.seeds is None else seeds_of(given.seeds, f"{where}.seeds"),
@@ -276,7 +289,7 @@ def _check_comparable(methods: Mapping[str, Method], primary: str) -> None:
     baselines = [name for name, method in methods.items() if method.optimizer is not None]
     if baselines and primary == "products_to_target":
         raise ConfigError(
-            f"study.primary: must be a cost that all methods have, but {', '.join(baselines)} "
+            f"study.primary: must be a cost that all methods have, but {listed(baselines)} "
             "need no Gauss-Newton products; take work_to_target or seconds_to_target."
         )
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from hfbench.errors import ConfigError
 from hfbench.memory.byte_sizes import bytes_of
-from hfbench.messages import did_you_mean, quoted
+from hfbench.messages import did_you_mean, listed, quoted
 from hfbench.parts import hyperparameters, registry
 from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
 
@@ -70,7 +70,7 @@ class MethodTable:
     right_hand_side: Annotated[
         str, Choice("auto", "residual", "damping"), "right-hand side of the least-squares form"
     ] = "auto"
-    max_inner: Annotated[int, Within("[1, inf)"), "maximum number of inner iterations of a step"] = 250
+    max_inner: Annotated[int, Within("[1, 1e6]"), "maximum number of inner iterations of a step"] = 250
     chunk: Annotated[int | None, Within("[1, inf)"), "maximum number of cases in memory at once"] = None
     max_bytes: Annotated[
         int | str | None, Within("[1, inf)"), 'maximum memory of a step\'s tensors, such as "4GB" or "512MiB"'
@@ -158,7 +158,7 @@ def check_followed(methods: Mapping[str, Method]) -> None:
         if followed not in leaders:
             raise ConfigError(
                 f"{where}: must name a method of the study that has a scheduler, but got "
-                f"{quoted(followed)}{did_you_mean(followed, leaders)}; known: {', '.join(leaders)}."
+                f"{quoted(followed)}{did_you_mean(followed, leaders)}; known: {listed(leaders)}."
             )
 
 

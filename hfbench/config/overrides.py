@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from hfbench.config.raw_values import check_key
 from hfbench.config.table_checks import check_known, table_of
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.messages import quoted
@@ -49,6 +50,8 @@ def override(raw: dict[str, Any], assignment: str) -> bool:
         raise ConfigError(
             f"--set: must be key.path=value, such as methods.hf.solver=lsmr, but got {quoted(assignment)}."
         )
+    for key in keys:
+        check_key(key, "--set")
     if keys[0] == "methods" and len(keys) > 2:
         check_known(keys[1], table_of(raw, "methods"), path, "method")
     table = raw
@@ -67,6 +70,6 @@ def override(raw: dict[str, Any], assignment: str) -> bool:
 def _value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no TOML, or a number with more digits than Python reads
         return text
     return parsed["value"] if len(parsed) == 1 else text

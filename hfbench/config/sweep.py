@@ -18,13 +18,14 @@ from hfbench.config.measures import MEASURES, costs
 from hfbench.config.methods import Method
 from hfbench.config.table_checks import check_known, distinct, seeds_of
 from hfbench.errors import ConfigError
-from hfbench.messages import quoted
+from hfbench.messages import listed, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.hyperparameters import Choice, Hyperparameter, Integers, Linear, Log, Search, Within, part
 
 SAMPLERS = ("auto", "gp", "tpe", "random", "grid")
 FIRST_TUNING_SEED, FIRST_RETEST_SEED = 1000, 2000  # of seeds given as a count; a study's own count from 0
 MOST_FOR_GP = 5  # parameters
+MOST_TRIALS = 10_000
 PRUNING_P = 0.2
 STARTUP = math.ceil(-math.log2(PRUNING_P))  # seeds before which no one-sided p is below that: 2^-n
 
@@ -73,10 +74,10 @@ class SweepTable:
     constraint: Annotated[dict[str, Any] | None, "measure and its largest ratio to the first trial"] = None
     seeds: Annotated[int | list[int], "seeds of the trials: a count, from 1000 on, or a list"] = 5
     retest: Annotated[int | list[int], "fresh seeds for the best trials: a count, from 2000 on, or a list"] = 5
-    trials: Annotated[int, Within("[2, 10000]"), "number of trials"] = 40
-    hours: Annotated[float | None, Within("(0, inf)"), "no trial starts once the earlier ones have taken this long"] = (
-        None
-    )
+    trials: Annotated[int, Within(f"[2, {MOST_TRIALS}]"), "number of trials"] = 40
+    hours: Annotated[
+        float | None, Within("(0, 100000]"), "no trial starts once the earlier ones have taken this long"
+    ] = None
     ahead: Annotated[int, Within("[1, 100]"), "number of trials started before the result of the first is used"] = 4
     sampler: Annotated[str, Choice(*SAMPLERS), "sampler of the settings; auto: gp for up to 5 numbers, else tpe"] = (
         "auto"
@@ -96,7 +97,7 @@ class _Range:
 @part
 class _ConstraintTable:
     measure: Annotated[str, Choice(*MEASURES), "the measure to bound"]
-    at_most: Annotated[float, Within("(0, inf)"), "largest mean ratio to the first trial"]
+    at_most: Annotated[float, Within("(0, 1000]"), "largest mean ratio to the first trial"]
 
 
 def sweep_of(
@@ -173,7 +174,7 @@ def check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mappin
         common = sorted({*of_name} & {*of_other})
         if common:
             raise ConfigError(
-                f"{name}: must have no seed in common with {other}, but both have {', '.join(map(str, common))}. "
+                f"{name}: must have no seed in common with {other}, but both have {listed(common)}. "
                 "Tuning, re-testing and comparing need fresh seeds each."
             )
 
@@ -211,6 +212,10 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
         raise ConfigError(f"{where}: {error}") from None
     given = hyperparameters.build_part(_Range, written, where)
     search = _given_search(given, declared, where) or _declared_search(declared, where)
+    if not isinstance(search, Choice) and (isinstance(now, bool) or not isinstance(now, int | float)):
+        raise ConfigError(
+            f"{where}: only a number has a range, but {method.name} has {quoted(now)} there; give {{ values = [...] }}."
+        )
     if not _holds(search, now):
         raise ConfigError(f"{where}: must contain what {method.name} has, {quoted(now)}, but it is {searched(search)}.")
     if sampler == "grid" and not isinstance(search, Choice):
@@ -247,10 +252,10 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
     if given.values is not None:
         if (given.low, given.high, given.log) != (None, None, None):
             raise ConfigError(f"{where}: must have either values or a range, but has both.")
-        values = [
-            hyperparameters.check_value(declared, value, f"{where}.values")
-            for value in distinct(given.values, f"{where}.values")
-        ]
+        values = distinct(
+            [hyperparameters.check_value(declared, value, f"{where}.values") for value in given.values],
+            f"{where}.values",
+        )
         with hyperparameters.located(f"{where}.values"):
             return Choice(*values)
     if (given.low, given.high, given.log) == (None, None, None):
@@ -277,7 +282,11 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
 
 
 def _grid_size(parameters: Mapping[str, Search]) -> int:
-    return math.prod(len(search.values) for search in parameters.values() if isinstance(search, Choice))
+    """Number of trials of a grid. Raises ConfigError if it is more than a sweep may have."""
+    size = math.prod(len(search.values) for search in parameters.values() if isinstance(search, Choice))
+    if size > MOST_TRIALS:
+        raise ConfigError(f"sweep.parameters: a grid must have at most {MOST_TRIALS} points, but has {size}.")
+    return size
 
 
 def _sampler(given: str, parameters: Mapping[str, Search], objectives: Sequence[str]) -> str:

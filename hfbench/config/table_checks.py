@@ -8,7 +8,7 @@ from dataclasses import MISSING
 from typing import Any
 
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean, quoted
+from hfbench.messages import did_you_mean, listed, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.families import check_name
 from hfbench.parts.hyperparameters import Hyperparameter, Within
@@ -32,13 +32,15 @@ def check_known(name: str, known: Iterable[str], where: str, kind: str) -> None:
     known = list(known)
     if name not in known:
         given = f"{quoted(name)}{did_you_mean(name, known)}"
-        raise ConfigError(f"{where}: must name a {kind} of the study, but got {given}; known: {', '.join(known)}.")
+        raise ConfigError(f"{where}: must name a {kind} of the study, but got {given}; known: {listed(known)}.")
 
 
 def distinct(values: list[Any], where: str) -> list[Any]:
     if not values:
         raise ConfigError(f"{where}: must not be empty.")
-    value, times = Counter(values).most_common(1)[0]
+    written = [repr(value) for value in values]  # lists and tables have no hash
+    shown, times = Counter(written).most_common(1)[0]
+    value = values[written.index(shown)]
     if times > 1:
         raise ConfigError(f"{where}: must not repeat a value, but {quoted(value)} occurs {times} times.")
     return values

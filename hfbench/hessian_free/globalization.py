@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
+from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 from hfbench.parts.hyperparameters import Integers, Linear, Log, Within, part
 
@@ -28,20 +29,28 @@ class Globalization:
 
     warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate)"] = 0.95
     backtracking: Annotated[bool, "return to earlier kept iterates while the objective does not rise"] = True
-    keep_start: Annotated[int, Integers(1, 20), Within("[1, inf)"), "first inner iteration that is kept"] = 5
-    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, inf)"), "growth factor of the kept iterations"] = (
+    keep_start: Annotated[int, Integers(1, 20), Within("[1, 1e6]"), "first inner iteration that is kept"] = 5
+    keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, 1000]"), "growth factor of the kept iterations"] = (
         1.3
     )
     adapt_damping: Annotated[bool, "change lambda by the reduction ratio rho"] = True
-    initial_damping: Annotated[float, Log(1e-2, 1e3), Within("[0, inf)"), "lambda_0"] = 45.0
-    damping_growth: Annotated[float, Linear(1.1, 3.0), Within("[1, inf)"), "lambda's factor when rho is low"] = 1.5
+    initial_damping: Annotated[float, Log(1e-2, 1e3), Within("[0, 1e12]"), "lambda_0"] = 45.0
+    damping_growth: Annotated[float, Linear(1.1, 3.0), Within("[1, 1000]"), "lambda's factor when rho is low"] = 1.5
     damping_decay: Annotated[float, Linear(0.3, 0.95), Within("(0, 1]"), "lambda's factor when rho is high"] = 2 / 3
-    min_damping: Annotated[float, Log(1e-12, 1e-2), Within("[0, inf)"), "lower bound of lambda"] = 1e-10
+    min_damping: Annotated[float, Log(1e-12, 1e-2), Within("[0, 1e12]"), "lower bound of lambda"] = 1e-10
     rho_low: Annotated[float, Linear(0.05, 0.5), Within("(0, 1)"), "rho below this raises lambda"] = 0.25
     rho_high: Annotated[float, Linear(0.5, 0.95), Within("(0, 1)"), "rho above this lowers lambda"] = 0.75
     line_search: Annotated[bool, "shorten the step until the objective decreases enough"] = True
     armijo: Annotated[float, Log(1e-4, 0.3), Within("(0, 1)"), "fraction of the predicted decrease to reach"] = 0.01
     shrink: Annotated[float, Linear(0.5, 0.9), Within("(0, 1)"), "factor of the step length per try"] = 0.8
     max_tries: Annotated[
-        int, Integers(5, 100), Within("[1, inf)"), "maximum number of tries; no step is taken after them"
+        int, Integers(5, 100), Within("[1, 10000]"), "maximum number of tries; no step is taken after them"
     ] = 60
+
+    def __post_init__(self) -> None:
+        if self.rho_low > self.rho_high:
+            raise ConfigError(f"rho_low: must be at most rho_high, {self.rho_high:g}, but got {self.rho_low:g}.")
+        if 0 < self.initial_damping < self.min_damping:
+            raise ConfigError(
+                f"min_damping: must be at most initial_damping, {self.initial_damping:g}, but got {self.min_damping:g}."
+            )

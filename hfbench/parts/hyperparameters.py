@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform,
 
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.messages import did_you_mean, quoted
-from hfbench.setting_checks import as_python
+from hfbench.setting_checks import MOST_WHOLE, as_python
 
 T = TypeVar("T")
 
@@ -98,7 +99,24 @@ Search = Log | Linear | Integers | Choice
 
 
 class Within:
-    """The allowed values, as an interval in the usual notation: `Within("(0, 1]")`, `Within("[0, inf)")`."""
+    """The allowed values, as an interval in the usual notation: `Within("(0, 1]")`, `Within("[0, inf)")`.
+
+    Several are joined by "or": `Within("(0, 1] or [2, inf)")`.
+    """
+
+    def __init__(self, intervals: str) -> None:
+        self.intervals = [Interval(interval) for interval in intervals.split(" or ")]
+        self.text = intervals
+
+    def __contains__(self, value: float) -> bool:
+        return any(value in interval for interval in self.intervals)
+
+    def __repr__(self) -> str:
+        return f"Within({self.text!r})"
+
+
+class Interval:
+    """One interval of `Within`."""
 
     def __init__(self, interval: str) -> None:
         parts = re.fullmatch(r"([(\[])([^,]+),([^,]+)([)\]])", interval)
@@ -112,15 +130,11 @@ class Within:
             )
         self.low, self.high = ends
         self.low_open, self.high_open = parts[1] == "(", parts[4] == ")"
-        self.text = interval
 
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
         return above and below
-
-    def __repr__(self) -> str:
-        return f"Within({self.text!r})"
 
 
 @dataclass(frozen=True)
@@ -209,18 +223,17 @@ def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:
     if not _is_a(value, declared.type):
         unquote = ": write it without quotes" if _is_quoted(value, declared.type) else ""
         raise ConfigError(f"{name}: must be {_type_name(declared.type)}, but got {quoted(value)}{unquote}.")
-    if isinstance(value, int) and not isinstance(value, bool) and not _is_a(value, declared.type, exact=True):
-        try:
-            value = float(value)
-        except OverflowError:
-            raise ConfigError(f"{name}: must be a number below 1e308, but got a whole number beyond.") from None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and isinstance(value, int) and not -MOST_WHOLE <= value <= MOST_WHOLE:
+        raise ConfigError(f"{name}: must be a whole number of 64 bits, below 2^63, but got {quoted(value)}.")
+    if is_number and not _is_a(value, declared.type, exact=True):
+        value = float(value)
     if isinstance(declared.search, Choice) and value not in declared.search.values:
         known = ", ".join(repr(option) for option in declared.search.values)
         close = did_you_mean(value, declared.search.values)
         raise ConfigError(f"{name}: must be one of {known}, but got {quoted(value)}{close}.")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and (value != value or (declared.within is not None and value not in declared.within)):
-        allowed = f"lie in {declared.within.text}" if declared.within is not None else "be a number"
+    if is_number and not (math.isfinite(value) if declared.within is None else value in declared.within):
+        allowed = f"lie in {declared.within.text}" if declared.within is not None else "be a finite number"
         raise ConfigError(f"{name}: must {allowed}, but got {quoted(value)}.")
     return value
 

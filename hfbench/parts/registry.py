@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from hfbench import messages
 from hfbench.errors import ConfigError, DuplicatePartError, HfbenchError, UnknownPartError
-from hfbench.messages import quoted
+from hfbench.messages import listed, quoted
 from hfbench.parts import families, hyperparameters, plugin_errors, source_docstrings
 from hfbench.parts.families import check_name
 from hfbench.parts.process_state import check_unchanged, process_state
@@ -191,7 +191,7 @@ def build(family: str, spec: Any, where: str = "") -> Any:
     with hyperparameters.located(where):
         raise ConfigError(
             f"must be the name of a {family}, a table with `use = name` and settings, or a built {family}, "
-            f"but got {families.described(spec)}; known: {', '.join(names(family))}."
+            f"but got {families.described(spec)}; known: {listed(names(family))}."
         )
 
 
@@ -225,7 +225,7 @@ def _find(family: str, name: str) -> type[Any] | metadata.EntryPoint:
     if name not in known:
         near = messages.did_you_mean(name, known)
         raise UnknownPartError(
-            f"no {family} {quoted(name)}{near}; known: {', '.join(known) or 'none'}.{cure(name, near)}"
+            f"no {family} {quoted(name)}{near}; known: {listed(known or ['none'])}.{cure(name, near)}"
         )
     if (family, name) in _added:
         return _added[family, name]

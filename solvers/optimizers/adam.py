@@ -30,7 +30,7 @@ class Adam:
     minibatch: Annotated[int, Integers(10, 1000, log=True), Within("[1, inf)"), "cases of one update"] = 100
     beta1: Annotated[float, Linear(0.5, 0.99), Within("[0, 1)"), "decay of the mean gradient"] = 0.9
     beta2: Annotated[float, Linear(0.9, 0.9999), Within("[0, 1)"), "decay of the mean square"] = 0.999
-    eps: Annotated[float, Log(1e-10, 1e-4), Within("(0, inf)"), "added to the root mean square"] = 1e-8
+    eps: Annotated[float, Log(1e-10, 1e-4), Within("(0, 1]"), "added to the root mean square"] = 1e-8
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """Begins the optimiser. One outer iteration is one pass over the scheduler's cases, in the order drawn."""

@@ -28,8 +28,8 @@ class LBFGS:
     """L-BFGS, strong Wolfe line search: Liu & Nocedal (1989)."""
 
     lr: Annotated[float, Log(1e-2, 1.0), Within("(0, inf)"), "first step length tried"] = 1.0
-    history: Annotated[int, Integers(3, 100, log=True), Within("[1, inf)"), "pairs remembered"] = 20
-    updates: Annotated[int, Integers(1, 50, log=True), Within("[1, inf)"), "updates in one outer iteration"] = 10
+    history: Annotated[int, Integers(3, 100, log=True), Within("[1, 10000]"), "pairs remembered"] = 20
+    updates: Annotated[int, Integers(1, 50, log=True), Within("[1, 10000]"), "updates in one outer iteration"] = 10
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """Begins the optimiser. An outer iteration makes `updates` updates on the scheduler's cases, best all."""

@@ -28,7 +28,7 @@ class ChapelleErhan:
 
     cases: ClassVar[str] = "curvature"
     exponent: Annotated[float, Linear(0.25, 1.0), Within("(0, 1]"), "alpha; below 1 flattens the diagonal"] = 1.0
-    probes: Annotated[int, Integers(1, 16, log=True), Within("[1, inf)"), "random sign vectors per case"] = 1
+    probes: Annotated[int, Integers(1, 16, log=True), Within("[1, 10000]"), "random sign vectors per case"] = 1
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> Diagonal:
         return Diagonal(self.diagonal(linearisation, generator), shift, self.exponent)

@@ -56,7 +56,7 @@ class KFAC:
     damping: Annotated[str, Choice("split", "exact"), "how lambda enters: between the factors, or to their product"] = (
         "split"
     )
-    probes: Annotated[int, Integers(1, 8, log=True), Within("[1, inf)"), "random sign vectors per case"] = 1
+    probes: Annotated[int, Integers(1, 8, log=True), Within("[1, 10000]"), "random sign vectors per case"] = 1
     refresh: Annotated[
         int, Integers(1, 32, log=True), Within("[1, inf)"), "number of steps for which factors are kept"
     ] = 1

@@ -124,7 +124,7 @@ def test_a_study_with_a_sweep_is_plain_data(tmp_path: Path) -> None:
             "scheduler.theta = { values = [0.5] }",
             "sweep.parameters.scheduler.theta.values: a choice needs at least two values, but got (0.5,).",
         ),
-        ("", "scheduler.theta = { low = -1, high = 2 }", "must lie in (0, inf), but got -1"),
+        ("", "scheduler.theta = { low = -1, high = 2 }", "must lie in (0, 1000], but got -1"),
         ("", "scheduler.theta = { low = 2, high = 1 }", "`low < high` must hold"),
         ("", "scheduler.theta = { low = 0.2, values = [0.5, 1] }", "must have either values or a range"),
         ("", "", "sweep.parameters: must name at least one setting"),
