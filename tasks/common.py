@@ -12,6 +12,7 @@ from hfbench.errors import ConfigError
 from hfbench.messages import quoted
 from hfbench.parts import Choice, Log, Split, TaskData, Within
 
+MOST_LAYERS = 100
 FAN_IN = 15  # incoming weights of a unit that start non-zero (Martens 2010, section 5)
 
 Decay = Annotated[float, Log(1e-7, 1e-3), Within("[0, 1000]"), "weight decay mu"]
@@ -25,6 +26,8 @@ def whole_numbers(setting: str, given: Sequence[int]) -> tuple[int, ...]:
     """The numbers as a tuple (TOML gives a list). Raises ConfigError unless they are positive and whole."""
     if not given or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in given):
         raise ConfigError(f"{setting}: must be one or more positive whole numbers, but got {quoted(given)}.")
+    if len(given) > MOST_LAYERS:
+        raise ConfigError(f"{setting}: must be at most {MOST_LAYERS} numbers, but got {len(given)}.")
     return tuple(given)
 
 

@@ -25,6 +25,7 @@ from rich.text import Text
 from hfbench.config.limit_advice import limit_advice
 from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
+from hfbench.config.same_settings import same_settings
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.execution.parallel_map import parallel_map
@@ -123,7 +124,10 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     for line in plan_summary(found, len(specs), jobs, once):
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(workers_table(found, jobs, once))
-    for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
+    for advice in (
+        *same_settings(study),
+        *limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}),
+    ):
         console.print(escape(advice), highlight=False)
     return 1 if any(estimate.error for estimate in found) else 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfbench.config.devices import device_of
 from hfbench.config.run_spec import RunSpec
+from hfbench.errors import ConfigError
 from hfbench.interrupts import interruptible
 from hfbench.parts import registry
 from hfbench.parts.data_files import locate
@@ -20,8 +21,8 @@ def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec
 def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
     """Raises what would stop each method on each task at its first seed, before any run is begun.
 
-    ConfigError for a device that is not there and for a batch larger than the data, DataError for missing files,
-    NonFiniteError for a model whose outputs are not finite.
+    ConfigError for a device that is not there, for a batch larger than the data, and for a target that the untrained
+    model meets; DataError for missing files, NonFiniteError for a model whose outputs are not finite.
     """
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in specs:
@@ -53,3 +54,12 @@ def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
             live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
             if spec is specs[0]:  # all methods of a seed begin with the same weights
                 live.begin()
+                _check_target(spec, live.rows[0]["test_error"])
+
+
+def _check_target(spec: RunSpec, untrained: float) -> None:
+    if spec.target >= untrained:
+        raise ConfigError(
+            f"study.targets.{spec.task}: must lie below the test error of the untrained model, {untrained:.4g} for "
+            f"seed {spec.seed}, but is {spec.target:g}: every run would reach it at its first step."
+        )

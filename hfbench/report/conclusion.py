@@ -29,6 +29,7 @@ from hfbench.report import (
     study_report,
 )
 from hfbench.report.comparison_text import markdown, table
+from hfbench.report.doubts import doubts
 from hfbench.report.study_figures import Figure
 from hfbench.statistics.extensions import judged_now, with_first_verdicts
 from hfbench.statistics.findings import Findings, findings_of
@@ -221,7 +222,7 @@ def show_conclusion(conclusion: Conclusion, console: Console) -> None:
             console.print(escape(f"  details in {details}"), highlight=False, soft_wrap=True)
     if recorded.failure:
         console.print(recorded.failure, highlight=False, soft_wrap=True)
-    for line in gaps(recorded, conclusion.command):
+    for line in [*doubts(recorded), *gaps(recorded, conclusion.command)]:
         console.print(escape(line), highlight=False, soft_wrap=True)
     if conclusion.unlogged:
         console.print(escape(f"The verdict is not in MLflow yet; the same command logs it: {conclusion.unlogged}"))

@@ -21,6 +21,7 @@ from hfbench.report.document import (
     Text,
     pieces,
 )
+from hfbench.report.doubts import doubts
 from hfbench.report.reproduction import conduct, failed_note, missing_note
 from hfbench.report.study_figures import Figure
 from hfbench.report.wording import capital, interval_cell, is_bounded, p_value, percent, ratio_text
@@ -45,6 +46,7 @@ def study_document(
     blocks: list[Block] = [Paragraph(study.question, "lead")] if study.question else []
     blocks += _about_variant(recorded, variant)
     blocks += [Paragraph(_extent(recorded), "note"), *missing_note(recorded, command), *failed_note(recorded)]
+    blocks += [Paragraph(doubt, "warning") for doubt in doubts(recorded)]
     blocks += [Heading("Answer"), *_answer(recorded, found, figures)]
     for task in study.tasks:
         blocks += _of_task(recorded, found, figures, task)

@@ -14,6 +14,7 @@ from hfbench.curvature.model_checks import trainable
 from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.optimizer import HessianFree
+from hfbench.memory.construction import TooLargeError, WithinMemory
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import blame, located
 from hfbench.parts.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
@@ -53,8 +54,16 @@ def load_data(spec: RunSpec, data: str | None = None) -> TaskData:
 
 
 def build_model(task: Task, spec: RunSpec) -> nn.Module:
-    """The initial model of the run; its weights depend on the task and the seed alone."""
-    return task.model(generator(spec.seed, "weights")).to(device_of(spec.device), DTYPES[spec.precision])
+    """The initial model of the run; its weights depend on the task and the seed alone.
+
+    Raises ConfigError for a model that does not fit into memory.
+    """
+    try:
+        with WithinMemory():
+            model = task.model(generator(spec.seed, "weights"))
+    except TooLargeError as error:
+        raise ConfigError(f"tasks.{spec.task}: its model must fit into memory, but {error}.") from error
+    return model.to(device_of(spec.device), DTYPES[spec.precision])
 
 
 def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
@@ -109,7 +118,18 @@ def begin_schedule(
         at, problem = blame(type(scheduler), where, error)
         raise ConfigError(f"{at} on task {spec.task}: {problem}") from error
     check_plan(schedule.plan, total, spec)
+    _check_minibatch(total, spec)
     return schedule, scheduler.needs
+
+
+def _check_minibatch(total: int, spec: RunSpec) -> None:
+    """Raises ConfigError for a minibatch, of a baseline that takes one, which no batch can ever fill."""
+    minibatch = (spec.method.optimizer or {}).get("minibatch", 0)
+    if minibatch > total:
+        raise ConfigError(
+            f"methods.{spec.method.name}.optimizer.minibatch on task {spec.task}: must be at most the {total} cases "
+            f"there are for training, but is {minibatch}."
+        )
 
 
 def check_plan(plan: BatchPlan, total: int, spec: RunSpec) -> None:

@@ -1,0 +1,22 @@
+"""Methods of a study that differ in nothing but their name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+
+from hfbench.config.study import Study
+from hfbench.messages import listed
+
+
+def same_settings(study: Study) -> list[str]:
+    """A sentence for each group of methods with the same settings: all their runs are equal, up to the clock."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, method in study.methods.items():
+        groups[repr(dataclasses.replace(method, name=""))].append(name)
+    return [
+        f"The methods {listed(names)} have the same settings, so that their runs differ in the clock alone. Give them "
+        "different `stream`s to compare a method with itself."
+        for names in groups.values()
+        if len(names) > 1
+    ]
