@@ -5,7 +5,17 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
-from hfbench.messages import QUOTED, did_you_mean, level_text, printable_line, quoted, ranges, wrap_text
+from hfbench.messages import (
+    LISTED,
+    QUOTED,
+    did_you_mean,
+    level_text,
+    listed,
+    printable_line,
+    quoted,
+    ranges,
+    wrap_text,
+)
 
 
 class _Unprintable:
@@ -102,3 +112,17 @@ def test_wrapped_lines_keep_numbers_with_their_units_and_paths_whole() -> None:
         assert all(line.startswith(" " * 9) for line in lines[1:])
         assert not any(line.endswith(("93.7", "80", "8.1", "93.7 %", "80 %")) for line in lines)
         assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    assert listed(["cg", "lsmr"]) == "cg, lsmr"
+    assert listed(iter("ab"), longest=1) == "a and 1 more"
+    text = listed(f"method-{index}" for index in range(600))
+    assert text.startswith("method-0, method-1, ")
+    assert text.endswith(f" and {600 - text.count('method')} more")
+    assert len(text) < LISTED + 20
+    assert len(listed(["x" * 10**6])) == QUOTED
+
+
+def test_a_very_long_name_is_compared_with_known_ones_at_once() -> None:
+    assert did_you_mean("[" * 10**7, ["lsmr"]) == ""

@@ -1,10 +1,15 @@
-"""Coverage of a study: every method, claim and ablation of its file is run on some task, and compared there."""
+"""Coverage of a study: every method, claim and ablation of its file is run on some task, and compared there.
+
+The number of its runs is bounded.
+"""
 
 from __future__ import annotations
 
 from hfbench.config.study import Study
 from hfbench.errors import ConfigError
 from hfbench.messages import listed
+
+MOST_RUNS = 100_000
 
 
 def check_coverage(study: Study) -> None:
@@ -13,10 +18,17 @@ def check_coverage(study: Study) -> None:
     Some task must run every method, unless a sweep tunes it; both methods of every claim; and all methods of a
     factorial ablation. A task that runs a method with `batches_of` must run the method that it names.
     """
+    _check_number(study)
     _check_methods(study)
     _check_followed(study)
     _check_claims(study)
     _check_factorial(study)
+
+
+def _check_number(study: Study) -> None:
+    runs = sum(len(on_task.methods) * len(on_task.seeds) for on_task in study.on.values())
+    if runs > MOST_RUNS:
+        raise ConfigError(f"study.seeds: a study must have at most {MOST_RUNS} runs, but this one has {runs}.")
 
 
 def uncompared(study: Study) -> list[str]:

@@ -211,11 +211,11 @@ def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     given = hyperparameters.build_part(_Range, written, where)
-    search = _given_search(given, declared, where) or _declared_search(declared, where)
-    if not isinstance(search, Choice) and (isinstance(now, bool) or not isinstance(now, int | float)):
+    if written and given.values is None and (isinstance(now, bool) or not isinstance(now, int | float)):
         raise ConfigError(
             f"{where}: only a number has a range, but {method.name} has {quoted(now)} there; give {{ values = [...] }}."
         )
+    search = _given_search(given, declared, where) or _declared_search(declared, where)
     if not _holds(search, now):
         raise ConfigError(f"{where}: must contain what {method.name} has, {quoted(now)}, but it is {searched(search)}.")
     if sampler == "grid" and not isinstance(search, Choice):

@@ -1,6 +1,7 @@
 """Study files: every default resolved, every mistake one message with file, key path and nearest name."""
 
 import json
+import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -250,8 +251,24 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "deep.toml").write_text("a = " + "[" * 10_000)
     with pytest.raises(ConfigError, match=r"deep\.toml: must be TOML in UTF-8"):
         load_study(str(tmp_path / "deep.toml"))
+    (tmp_path / "digits.toml").write_text("a = " + "9" * 5000)
+    with pytest.raises(ConfigError, match=r"digits\.toml: must be TOML in UTF-8: Exceeds the limit"):
+        load_study(str(tmp_path / "digits.toml"))
+    with open(tmp_path / "large.toml", "wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(ConfigError, match=r"large\.toml: .* cannot be read: it has 95\.4 MiB, more than the 1 MiB"):
+        load_study(str(tmp_path / "large.toml"))
     with pytest.raises(UnknownPartError, match=r"no study 'quikstart' \(did you mean 'quickstart'\?\); shipped: "):
         load_study("quikstart")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_pipes_and_devices_are_no_study_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    os.symlink("/dev/zero", tmp_path / "zero.toml")
+    for name in ("pipe.toml", "zero.toml"):
+        with pytest.raises(ConfigError, match="cannot be read: it is a pipe, a socket or a device"):
+            load_study(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,21 @@ pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
     [
         ("methods.hf.scheduler.gradient=900", ConfigError, "200 training cases"),
         ("tasks.tiny-curves.cases=99999", ConfigError, r"tasks\.tiny-curves\.cases: must be at most"),
+        (
+            "tasks.tiny-curves.layers=[1000000000]",
+            ConfigError,
+            "fit into memory, but a tensor of 1000000000 x .* TB",
+        ),
+        (
+            "study.targets.tiny-curves=90",
+            ConfigError,
+            r"targets\.tiny-curves: must lie below .*, 84\.14 for seed 0",
+        ),
+        (
+            'methods.adam={optimizer={use="adam", minibatch=201}, scheduler="fixed"}',
+            ConfigError,
+            r"methods\.adam\.optimizer\.minibatch on task tiny-curves: must be at most the 200 cases",
+        ),
         ('methods.hf.rules=[{use="backward-error"}]', ConfigError, r"methods\.hf: rule BackwardError reads"),
         ("study.name=tiny", StoreError, "must be writable"),
     ],

@@ -211,7 +211,12 @@ def test_intervals_are_what_their_brackets_say(
     assert (value in within) == ends.get(value, low < value < high)
 
 
-@pytest.mark.parametrize("interval", ["0, 1", "(1, 0)", "(0)", "(a, b)", "[0, 1"])
+@pytest.mark.parametrize(("value", "lies"), [(0.0, False), (1.0, True), (1.25, False), (2, True), (math.inf, False)])
+def test_several_intervals_are_joined(value: float, lies: bool) -> None:
+    assert (value in Within("(0, 1] or [2, inf)")) is lies
+
+
+@pytest.mark.parametrize("interval", ["(0, 1] or", "(0, 1] or (3, 2)", "0, 1", "(1, 0)", "(0)", "(a, b)", "[0, 1"])
 def test_malformed_intervals_are_refused(interval: str) -> None:
     with pytest.raises(ConfigError, match="an interval must be written like"):
         Within(interval)

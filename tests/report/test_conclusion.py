@@ -292,7 +292,7 @@ def test_questions_and_errors_are_never_markup(results: Path, tmp_path: Path, mo
 def test_runs_that_their_method_ends_count_as_never_reaching_the_target(results: Path, tmp_path: Path) -> None:
     """A method whose program breaks eight times has lost eight times."""
     with registry.temporary("solver", "raises", Raises):
-        study = tiny(tmp_path, "methods.shf.solver=raises", "study.seeds=8", "study.targets.tiny-curves=200")
+        study = tiny(tmp_path, "methods.shf.solver=raises", "study.seeds=8", "study.targets.tiny-curves=80")
         status, screen = run_quietly(study, results)
     words = " ".join(screen.split())
     assert status == 1
