@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from hfbench.config.duplicate_methods import duplicate_methods
 from hfbench.config.limit_advice import limit_advice
 from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
-from hfbench.config.same_settings import same_settings
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.execution.parallel_map import parallel_map
@@ -125,7 +125,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
         console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(workers_table(found, jobs, once))
     for advice in (
-        *same_settings(study),
+        *duplicate_methods(study),
         *limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}),
     ):
         console.print(escape(advice), highlight=False)

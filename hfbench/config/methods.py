@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from hfbench.config.table_checks import distinct
 from hfbench.errors import ConfigError
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.messages import did_you_mean, listed, quoted
@@ -99,6 +100,8 @@ def resolve(name: str, table: Mapping[str, Any]) -> Method:
     if not baseline:
         _check_together(made["solver"][0], made["preconditioner"][0], f"{where}.preconditioner")
     rules = [part_of("rule", rule, f"{where}.rules[{i}]")[1] for i, rule in enumerate(given.rules) if not baseline]
+    if rules:
+        distinct(rules, f"{where}.rules")
     return Method(
         name=name,
         **{family: made[family][1] if family in made else None for family in single},

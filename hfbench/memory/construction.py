@@ -23,6 +23,9 @@ class TooLargeError(MemoryError):
 class WithinMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """`with WithinMemory():` raises TooLargeError for a new tensor larger than the memory that is available."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         shape = args[0] if args else None

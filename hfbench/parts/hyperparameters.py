@@ -105,7 +105,7 @@ class Within:
     """
 
     def __init__(self, intervals: str) -> None:
-        self.intervals = [Interval(interval) for interval in intervals.split(" or ")]
+        self.intervals = [_Interval(interval) for interval in intervals.split(" or ")]
         self.text = intervals
 
     def __contains__(self, value: float) -> bool:
@@ -115,7 +115,7 @@ class Within:
         return f"Within({self.text!r})"
 
 
-class Interval:
+class _Interval:
     """One interval of `Within`."""
 
     def __init__(self, interval: str) -> None:

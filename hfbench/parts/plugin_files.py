@@ -20,6 +20,7 @@ from pathlib import Path
 from types import CodeType
 
 from hfbench.errors import ConfigError, DuplicatePartError, SharedStateError
+from hfbench.messages import printable_line
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.process_state import check_unchanged, process_state
 
@@ -32,11 +33,13 @@ def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
     DuplicatePartError if it claims a name that is taken.
     """
     path = Path(os.path.expanduser(file))  # which leaves a user it does not know alone
+    shown = printable_line(str(file))
     if not path.is_file():
-        what = "is a folder; name the .py file in it" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{where}: must name a Python file that adds parts, but {file} {what}.")
+        there = "is a folder; name the .py file in it" if path.is_dir() else "is a pipe, a socket or a device"
+        what = there if path.exists() else "does not exist"
+        raise ConfigError(f"{where}: must name a Python file that adds parts, but {shown} {what}.")
     if path.suffix != ".py":
-        raise ConfigError(f"{where}: must name a Python file (.py) that adds parts, but got {file}.")
+        raise ConfigError(f"{where}: must name a Python file (.py) that adds parts, but got {shown}.")
     path = path.resolve()
     registry.skipped.pop(str(path), None)
     try:

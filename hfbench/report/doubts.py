@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hfbench.config.same_settings import same_settings
+from hfbench.config.duplicate_methods import duplicate_methods
 from hfbench.records.recorded_study import RecordedStudy
 
 # What ended all runs of a task at their first step, and what to do.
@@ -16,7 +16,7 @@ AT_FIRST_STEP = {
 
 def doubts(recorded: RecordedStudy) -> list[str]:
     """A sentence for each."""
-    return [*same_settings(recorded.study), *_decided_at_first_step(recorded)]
+    return [*duplicate_methods(recorded.study), *_decided_at_first_step(recorded)]
 
 
 def _decided_at_first_step(recorded: RecordedStudy) -> Iterator[str]:

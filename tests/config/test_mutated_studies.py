@@ -14,9 +14,9 @@ import pytest
 from support.mutated_studies import assignment, mutant
 from support.tiny_study import TEXT, tiny
 
+from hfbench.config.duplicate_methods import duplicate_methods
 from hfbench.config.limit_advice import limit_advice
 from hfbench.config.load import load_study
-from hfbench.config.same_settings import same_settings
 from hfbench.config.study import Study, to_dict
 from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
@@ -34,7 +34,7 @@ def plan(study: Study, folder: Path) -> None:
     """What `hfbench run --plan` makes of a study before it reads any data."""
     limit_advice(study.primary, {task: on_task.budget for task, on_task in study.on.items()})
     seed_advice(study)
-    same_settings(study)
+    duplicate_methods(study)
     to_dict(study)
     toml(study, folder)
     for spec in runs_of(study)[:3]:

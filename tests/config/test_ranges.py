@@ -49,6 +49,7 @@ FRACTION = r"must lie in \(0, 1\] or \[2, inf\)"
         ("methods.hf.max_inner=1000000000000000000", r"methods\.hf\.max_inner: must lie in \[1, 1e6\]"),
         ("methods.hf.rules=[{use='fixed-iterations', iterations=10000000}]", r"must lie in \[1, 1e6\]"),
         ("methods.hf.rules=[{use='fixed-work', products=0.1}]", r"must lie in \[1, 1e6\]"),
+        ("methods.hf.rules=['relative-progress', 'relative-progress']", r"methods\.hf\.rules: must not repeat a value"),
         ("methods.shf.preconditioner.probes=1000000", r"probes: must lie in \[1, 10000\]"),
         ("methods.hf.globalization={rho_low=0.8, rho_high=0.3}", r"rho_low: must be at most rho_high, 0\.3"),
         ("methods.hf.globalization={rho_low=0.8}", r"rho_low: must be at most rho_high, 0\.75"),

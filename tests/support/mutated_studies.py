@@ -28,6 +28,7 @@ TEXTS: tuple[str, ...] = (
     *("", " ", "x", "hf", "shf", "cg", "usps", "4GB", "0 B", "999999999999999TB", "cuda:7", "nan", "../../etc/passwd"),
     *("\x00", "\x1b[2J\x1b]52;c;QQ==\x07", "\u202e\u200b", "naïve", "点", "a" * 70, "b" * 5000, "c.d.e", "[markup]"),
 )
+FACTORS = (-1, 0, 0.5, 1.25, 2, 3, 1e3, 1e-6)
 WORDS = (
     *("use", "solver", "preconditioner", "scheduler", "optimizer", "rules", "globalization", "methods", "study", "on"),
     *("tasks", "seeds", "budget", "targets", "sweep", "parameters", "low", "high", "values", "log", "max_inner"),
@@ -69,7 +70,8 @@ def assignment(number: int) -> str:
     while isinstance(table, dict) and table and (not path or rng.random() < 0.8):
         path.append(rng.choice(list(table)) if rng.random() < 0.9 else rng.choice((*WORDS, *TEXTS)))
         table = table.get(path[-1])
-    value = _odd(rng)
+    mild = isinstance(table, int | float) and rng.random() < 0.7
+    value = table * rng.choice(FACTORS) if mild else _odd(rng)
     try:
         text = tomli_w.dumps({"value": value}).partition("=")[2] if not isinstance(value, dict) else str(value)
     except ValueError:
@@ -149,7 +151,7 @@ def _nest(rng: random.Random, raw: Any) -> None:
 def _scale(rng: random.Random, raw: Any) -> None:
     table, key = _place(rng, raw)
     if isinstance(table[key], int | float):
-        table[key] = table[key] * rng.choice((-1, 0, 0.5, 1.25, 3, 1e3, 1e-6))
+        table[key] = table[key] * rng.choice(FACTORS)
 
 
 TABLE_CHANGES: tuple[Callable[[random.Random, Any], None], ...] = (

@@ -9,7 +9,7 @@ from hfbench.config.study import Study
 from hfbench.messages import listed
 
 
-def same_settings(study: Study) -> list[str]:
+def duplicate_methods(study: Study) -> list[str]:
     """A sentence for each group of methods with the same settings: all their runs are equal, up to the clock."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name, method in study.methods.items():

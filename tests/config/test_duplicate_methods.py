@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.tiny_study import tiny
 
-from hfbench.config.same_settings import same_settings
+from hfbench.config.duplicate_methods import duplicate_methods
 
 TWIN = """
 [methods.twin]
@@ -22,5 +22,5 @@ scheduler = { use = "fixed", curvature = 0.25 }
     [("", []), (TWIN, ["The methods hf, twin have the same settings, so"]), (TWIN + "stream = 1", [])],
 )
 def test_methods_of_the_same_settings_are_named(tmp_path: Path, extra: str, said: list[str]) -> None:
-    found = same_settings(tiny(tmp_path, extra=extra))
+    found = duplicate_methods(tiny(tmp_path, extra=extra))
     assert [sentence[: len(start)] for sentence, start in zip(found, said, strict=True)] == said
