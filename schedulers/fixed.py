@@ -2,7 +2,7 @@
 
 Formula    n gradient cases of N, and of these m curvature cases, at each step:
            n = gradient·N and m = curvature·N, or the numbers themselves where
-           they are above 1; m is at most n
+           they are 2 or more; m is at most n
 Cyclic     consecutive windows that wrap around. With gradient = 1 and
            curvature = 1/c the curvature runs through c chunks in turn
 Random     a fresh permutation per step, of which both take the beginning

@@ -95,6 +95,11 @@ A study is a TOML file. [Your first study](../tutorials/first-study.md) writes o
 shipped ones are, to copy. A mistake is answered with the file, the key, what was given, what is allowed and the nearest
 known name. From the command line, `--set key.path=value` changes any key.
 
+A file has at most 4 MiB, keys of 64 characters, whole numbers of 64 bits, and 12 tables and lists in one another; a
+study has at most 100 000 runs. Before the first run, a target that the untrained model meets, a model that does not fit
+into memory and a batch larger than the data are refused, too. The plan and the report name methods with the same
+settings, and the report tasks on which the first step ended every run.
+
 """
 
 TASKS = """<a id="tasks-name"></a>

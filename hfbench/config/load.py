@@ -39,7 +39,7 @@ from hfbench.parts.plugin_files import load_plugin as load_plugin
 from hfbench.regular_files import read_regular_file
 
 SEEDS = "study.seeds"
-LARGEST = 1 << 20  # bytes of a study file
+LARGEST = 4 << 20  # bytes of a study file
 
 
 # ---------------------------------------------------------------- the tables of a file, as written

@@ -40,8 +40,8 @@ class Log:
     high: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise ConfigError(f"`0 < low < high` must hold, but got low={self.low}, high={self.high}.")
+        if not 0 < self.low < self.high < math.inf:
+            raise ConfigError(f"`0 < low < high` must hold, both finite, but got low={self.low}, high={self.high}.")
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}, log"
@@ -55,8 +55,8 @@ class Linear:
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ConfigError(f"`low < high` must hold, but got low={self.low}, high={self.high}.")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ConfigError(f"`low < high` must hold, both finite, but got low={self.low}, high={self.high}.")
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}"

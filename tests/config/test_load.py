@@ -256,7 +256,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_study(str(tmp_path / "digits.toml"))
     with open(tmp_path / "large.toml", "wb") as file:
         file.truncate(100_000_000)
-    with pytest.raises(ConfigError, match=r"large\.toml: .* cannot be read: it has 95\.4 MiB, more than the 1 MiB"):
+    with pytest.raises(ConfigError, match=r"large\.toml: .* cannot be read: it has 95\.4 MiB, more than the 4 MiB"):
         load_study(str(tmp_path / "large.toml"))
     with pytest.raises(UnknownPartError, match=r"no study 'quikstart' \(did you mean 'quickstart'\?\); shipped: "):
         load_study("quikstart")

@@ -226,7 +226,10 @@ def test_malformed_intervals_are_refused(interval: str) -> None:
     ("make", "rule"),
     [
         (lambda: Log(0.0, 1.0), "0 < low < high"),
+        (lambda: Log(1.0, math.inf), "0 < low < high` must hold, both finite"),
         (lambda: Linear(1.0, 1.0), "low < high"),
+        (lambda: Linear(-math.inf, 1.0), "low < high` must hold, both finite"),
+        (lambda: Linear(math.nan, 1.0), "low < high` must hold, both finite"),
         (lambda: Integers(3, 2), "low < high"),
         (lambda: Integers(0, 9, log=True), "low >= 1"),
         (lambda: Choice("one"), "at least two values"),
