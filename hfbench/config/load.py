@@ -129,6 +129,7 @@ def load_study(
     study = dataclasses.replace(study, variant=StudyVariant(sets=tuple(changes)))
     if chosen is not None:
         study = study.on_seeds(chosen)
+        check_coverage(study)  # of more seeds there may be too many runs
         if study.looks and len(chosen) > study.looks[-1]:
             raise ConfigError(
                 f"--seeds: the study declares its last look at {study.looks[-1]} seeds, but got {len(chosen)}. Seeds "

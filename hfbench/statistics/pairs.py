@@ -20,7 +20,7 @@ import numpy as np
 
 from hfbench.config.measures import MEASURES, costs
 from hfbench.errors import ConfigError
-from hfbench.messages import did_you_mean, quoted
+from hfbench.messages import did_you_mean, listed, quoted
 from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.location_tests import TESTS, LocationTest
 from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost, column, costs_by_seed, log_bounds
@@ -207,12 +207,10 @@ def check_records(records: pd.DataFrame, cost: str, margin: float, alpha: float)
     needed = ("task", "method", "seed", "outcome", cost, MEASURES[cost].spent)
     absent = [name for name in needed if name not in records.columns]
     if absent:
-        raise ConfigError(
-            f"the table of results lacks {', '.join(absent)}; it has {', '.join(map(str, records.columns))}."
-        )
+        raise ConfigError(f"the table of results lacks {', '.join(absent)}; it has {listed(records.columns)}.")
     strange = sorted({str(outcome) for outcome in records["outcome"]} - set(OUTCOMES))
     if strange:
-        raise ConfigError(f"an outcome must be one of {', '.join(OUTCOMES)}, but got {', '.join(strange)}.")
+        raise ConfigError(f"an outcome must be one of {', '.join(OUTCOMES)}, but got {listed(strange)}.")
     twice = records[records.duplicated(["task", "method", "seed"])]
     if len(twice):
         task, method, seed = twice.iloc[0][["task", "method", "seed"]]
@@ -224,6 +222,6 @@ def known(records: pd.DataFrame, column: str, wanted: Sequence[str] | None) -> l
     names = sorted(records[column].unique())
     for name in wanted or ():
         if name not in names:
-            there_are = ", ".join(names) or "none at all"
+            there_are = listed(names) if names else "none at all"
             raise ConfigError(f"no run of {column} {quoted(name)}{did_you_mean(name, names)}; there are: {there_are}.")
     return list(wanted) if wanted is not None else names

@@ -115,6 +115,10 @@ def test_a_study_has_a_bounded_number_of_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study\.seeds: .* at most 100000 runs, but this one has 110000"):
         tiny(tmp_path, "study.seeds=10000", extra=methods)
 
+    path = tiny(tmp_path, extra=methods).source
+    with pytest.raises(ConfigError, match="at most 100000 runs, but this one has 110000"):
+        load_study(path, seeds="0-9999")
+
 
 @pytest.mark.parametrize("seed", [0, 2**63 - 1])
 def test_seeds_of_64_bits_are_taken(tmp_path: Path, seed: int) -> None:
