@@ -273,6 +273,10 @@ def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | 
         hyperparameters.check_value(declared, int(end) if whole and end == int(end) else end, where)
         for end in (low, high)
     ]
+    if declared.within is not None and not declared.within.holds_between(*ends):
+        raise ConfigError(
+            f"{where}: all from low to high must lie in {declared.within.text}, but got {low:g} to {high:g}."
+        )
     log = given.log if given.log is not None else isinstance(known, Log) or getattr(known, "log", False)
     with hyperparameters.located(where):
         return Integers(ends[0], ends[1], log) if whole else Log(*ends) if log else Linear(*ends)

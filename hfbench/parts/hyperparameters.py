@@ -111,6 +111,10 @@ class Within:
     def __contains__(self, value: float) -> bool:
         return any(value in interval for interval in self.intervals)
 
+    def holds_between(self, low: float, high: float) -> bool:
+        """True if all numbers from low to high are allowed: both ends lie in one interval."""
+        return any(low in interval and high in interval for interval in self.intervals)
+
     def __repr__(self) -> str:
         return f"Within({self.text!r})"
 

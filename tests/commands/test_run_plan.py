@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from support.made_records import records
-from support.tiny_study import specs, tiny, uses_mlflow
+from support.tiny_study import TEXT, specs, tiny, uses_mlflow
 
 from hfbench.commands import run_plan
 from hfbench.commands.run_plan import (
@@ -177,3 +177,10 @@ def test_words() -> None:
     assert [size(n) for n in (3400, 340_000, 1.21e9, 4e12)] == ["3.4 kB", "340 kB", "1.2 GB", "4.0 TB"]
     one = Estimate("t", "m", 1, 1.0, 1.0, 1000.0, 0, True)
     assert one.disk == 25_000 + 10_000 + 150_000 + 15_000 + 50 * 24 * 230
+
+
+def test_methods_of_the_same_settings_are_named(results: Path, tmp_path: Path) -> None:
+    twin = TEXT[TEXT.index("[methods.hf]") : TEXT.index("[methods.shf]")].replace("hf", "twin")
+    status, said = planned(tiny(tmp_path, "study.seeds=1", "study.budget.iterations=1", extra=twin), results)
+    assert status == 0
+    assert "The methods hf, twin have the same settings" in said

@@ -82,6 +82,7 @@ def test_nonsense_is_refused_by_its_key(tmp_path: Path, change: str, message: st
         ("", "scheduler.theta = { values = [1, 1.0] }", r"theta\.values: must not repeat a value, but 1\.0 occurs 2"),
         ("", "scheduler.theta = { values = [[1], [1]] }", r"theta\.values: must be a number, but got \[1\]"),
         ("", "scheduler.theta = { values = [0.5] }", r"theta\.values: a choice needs at least two values"),
+        ("", "scheduler.start = { low = 0.1, high = 90 }", r"all from low to high must lie in \(0, 1\] or"),
         ("", "scheduler.theta = { low = 1, high = 0.1 }", r"`low < high` must hold"),
         ("", "scheduler.theta = { low = 0, high = 1, log = true }", r"must lie in \(0, 1000\]"),
         ("trials = 1", "scheduler.theta = {}", r"sweep\.trials: must lie in \[2, 10000\]"),
