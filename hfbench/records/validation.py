@@ -16,7 +16,7 @@ from typing import Any
 from hfbench.config.measures import costs
 from hfbench.errors import StoreError
 from hfbench.messages import printable_line
-from hfbench.records.files import decoding, json_bytes, json_object
+from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
 from hfbench.records.trace_file import check_trace, read_trace
 
@@ -99,6 +99,7 @@ def _is_table(value: Any, holds: Callable[[Any], bool] = lambda entry: True) -> 
 
 
 TEXT: Kind = ("text", lambda value: isinstance(value, str))
+NAME: Kind = ("text of at most 100 letters, digits, '.', '_' and '-'", is_safe_name)  # it becomes part of file names
 NUMBER: Kind = ("a number", _is_number)
 AMOUNT: Kind = ("a number from 0", lambda value: _is_number(value) and value >= 0)
 COUNT: Kind = ("a whole number from 0", _is_count)
@@ -125,9 +126,9 @@ def _among(*values: Any) -> Kind:
 
 
 CONFIG: Mapping[str, Kind] = {
-    "task": TEXT, "task_settings": PART, "method": TABLE, "seed": COUNT, "budget": LIMITS, "target": NUMBER,
+    "task": NAME, "task_settings": PART, "method": TABLE, "seed": COUNT, "budget": LIMITS, "target": NUMBER,
 }  # fmt: skip
-METHOD: Mapping[str, Kind] = {"name": TEXT, "optimizer": _maybe(PART), "globalization": SWITCHES, "max_inner": COUNT}
+METHOD: Mapping[str, Kind] = {"name": NAME, "optimizer": _maybe(PART), "globalization": SWITCHES, "max_inner": COUNT}
 
 
 def check_config(config: Mapping[str, Any], file: str = "config.json") -> None:
