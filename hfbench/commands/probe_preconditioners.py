@@ -12,7 +12,7 @@ from rich.text import Text
 from hfbench.errors import ConfigError
 from hfbench.execution.parallel_map import parallel_map
 from hfbench.parts import registry
-from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
+from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem, notes_on
 from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import centre
 from hfbench.probe.preconditioner_on_system import GAPS, Row, Variant, conditioned, units
@@ -42,8 +42,8 @@ def probe_preconditioners(
     make_folder(into)
     rows: list[Row] = []
     calls = [(frozen, _older(frozen, systems), variants, solver, most, most_exact, data) for frozen in systems]
-    for frozen, (exact, here, skipped) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
-        for line in (frozen.told, exact.told, *skipped):
+    for frozen, (exact, here, notes) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
+        for line in (frozen.told, exact.told, *notes):
             console.print(line, soft_wrap=True)
         if here and len(systems) <= MOST_TABLES:
             console.print(condition_table(here, solver))
@@ -82,17 +82,17 @@ def _examine(
     most_exact: int,
     data: str | None,
 ) -> tuple[Exact, list[Row], list[str]]:
-    """The exact solution, a row for each variant, and a message for each variant that does not take the model."""
+    """The exact solution, a row for each variant, and notes: on the system, and on variants that do not take it."""
     judge = Judge(frozen, data)
-    exact, rows, skipped = judge.solve_exactly(most_exact), list[Row](), list[str]()
+    exact, rows, notes = judge.solve_exactly(most_exact), list[Row](), notes_on(frozen, data)
     for variant, source in [*((variant, judge.opened) for variant in variants), *_aged(frozen, older, variants, data)]:
         try:
             found = conditioned(judge, variant, source, solver, most)
         except ConfigError as error:
-            skipped.append(f"skipped: {variant.name}: {error}")
+            notes.append(f"skipped: {variant.name}: {error}")
             continue
         rows.append({"system": frozen.name, "moment": frozen.moment, "lambda": frozen.damping, **found})
-    return exact, rows, skipped
+    return exact, rows, notes
 
 
 def _older(frozen: FrozenSystem, systems: Sequence[FrozenSystem]) -> list[FrozenSystem]:

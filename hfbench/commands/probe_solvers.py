@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hfbench.errors import ConfigError
 from hfbench.execution.parallel_map import parallel_map
-from hfbench.probe.frozen_system import FrozenSystem
+from hfbench.probe.frozen_system import FrozenSystem, notes_on
 from hfbench.probe.judge import Exact, Judge
 from hfbench.probe.pairwise import MEASURES, Ratio, ratios_of_solves
 from hfbench.probe.solver_on_system import Arm, Solve, solve_and_judge
@@ -37,8 +37,8 @@ def probe_solvers(
     solves: list[Solve] = []
     exacts: dict[str, Exact] = {}
     calls = [(frozen, arms, most, most_exact, data) for frozen in systems]
-    for frozen, (exact, here, skipped) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
-        for line in (frozen.told, exact.told, *skipped):
+    for frozen, (exact, here, notes) in zip(systems, parallel_map(_examine, calls, jobs, console), strict=True):
+        for line in (frozen.told, exact.told, *notes):
             console.print(line, soft_wrap=True)
         if here:
             console.print(solve_table(here))
@@ -63,15 +63,15 @@ def probe_solvers(
 def _examine(
     frozen: FrozenSystem, arms: Sequence[Arm], most: int, most_exact: int, data: str | None
 ) -> tuple[Exact, list[Solve], list[str]]:
-    """The exact solution, the solves, and a message for each arm that does not take the system."""
+    """The exact solution, the solves, and notes: on the system, and on each arm that does not take it."""
     judge = Judge(frozen, data)
-    exact, solves, skipped = judge.solve_exactly(most_exact), list[Solve](), list[str]()
+    exact, solves, notes = judge.solve_exactly(most_exact), list[Solve](), notes_on(frozen, data)
     for arm in arms:
         try:
             solves.append(solve_and_judge(frozen, judge, arm, most, data))
         except ConfigError as error:
-            skipped.append(f"skipped: {arm.name}: {error}")
-    return exact, solves, skipped
+            notes.append(f"skipped: {arm.name}: {error}")
+    return exact, solves, notes
 
 
 # ---------------------------------------------------------------- tables

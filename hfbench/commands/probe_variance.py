@@ -23,7 +23,7 @@ from hfbench.execution.parallel_map import parallel_map
 from hfbench.linalg.vector import Vector
 from hfbench.parts import registry
 from hfbench.parts.protocols import BatchPlan, Evidence, Schedule
-from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem
+from hfbench.probe.frozen_system import FrozenSystem, OpenedSystem, notes_on
 from hfbench.probe.part_errors import parts_named
 from hfbench.records.files import make_folder, write_atomically
 from hfbench.report.wording import Name, digits, grid_of
@@ -69,7 +69,9 @@ def probe_variance(
     rows: list[Row] = []
     moments = list({system.moment: system for system in systems}.values())  # lambda has no part in it
     calls = [(frozen, schedulers, sizes, draws, data) for frozen in moments]
-    for frozen, here in zip(moments, parallel_map(_examine, calls, jobs, console), strict=True):
+    for frozen, (here, notes) in zip(moments, parallel_map(_examine, calls, jobs, console), strict=True):
+        for line in notes:
+            console.print(line, soft_wrap=True)
         console.print(estimates(here, frozen))
         console.print(decisions(here))
         rows += here
@@ -80,7 +82,8 @@ def probe_variance(
 
 def _examine(
     frozen: FrozenSystem, schedulers: Sequence[str], sizes: Sequence[int], draws: int, data: str | None
-) -> list[Row]:
+) -> tuple[list[Row], list[str]]:
+    """The rows, and notes on the system."""
     opened = frozen.open(data)
     train = opened.data.train
     within = [n for n in sizes if 2 <= n <= len(train)]
@@ -92,7 +95,7 @@ def _examine(
         cases = [batches.draw_cases(plan, 1, len(train), stream)[0] for _ in range(draws)]
         drawn = [noise_of(opened, *batches.take(train, some)) for some in cases]
         rows += _rows(frozen, n, len(train), truth, drawn, schedulers)
-    return rows
+    return rows, notes_on(frozen, data)
 
 
 def _rows(

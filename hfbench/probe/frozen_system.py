@@ -12,7 +12,6 @@ Replay  bit for bit on the same machine and libraries, to rounding elsewhere
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -25,20 +24,26 @@ from torch import Tensor, nn
 
 from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
-from hfbench.errors import ConfigError, StoreError
+from hfbench.errors import ConfigError, HfbenchError, StoreError
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import StepSystem
 from hfbench.linalg.vector import Vector
-from hfbench.messages import quoted
+from hfbench.messages import printable_line, quoted
+from hfbench.parts.hyperparameters import located
 from hfbench.parts.protocols import Task, TaskData
 from hfbench.probe.part_errors import parts_named
-from hfbench.records.sealed import unseal, write_sealed
-from hfbench.records.validation import check_config
+from hfbench.probe.system_checks import check_cases, check_method, check_system, check_weights
+from hfbench.records.files import is_safe_name
+from hfbench.records.sealed import LARGEST, unseal, write_sealed
+from hfbench.records.tensors import load_tensors
+from hfbench.regular_files import read_regular_file
 from hfbench.runs import batches
+from hfbench.runs.attempt import single_threaded
 from hfbench.runs.build import build_model, build_optimizer, build_task, load_data
 
 MAGIC = b"hfbench system 1\n"
 ROUNDING = 1e-5  # relative; generated data may differ by it from machine to machine
+SEEN = 1e-2  # relative; of the norm of a small gradient in float32 little more is certain elsewhere
 SUFFIX = ".system"
 
 
@@ -95,7 +100,8 @@ class FrozenSystem:
             return RunSpec(**{**self.run, "method": method})
         except (KeyError, TypeError) as error:
             raise StoreError(
-                f"the system {self.name} is of another version of hfbench ({self.libraries.get('hfbench')}): {error}. "
+                f"the system {self.name} is of another version of hfbench ({quoted(self.libraries.get('hfbench'))}): "
+                f"{printable_line(str(error))}. "
                 "Capture it again with this one."
             ) from error
 
@@ -112,20 +118,36 @@ class FrozenSystem:
         same = "preconditioner" not in settings or settings["preconditioner"] == spec.method.preconditioner
         spec = replace(spec, method=replace(spec.method, **settings), precision=precision or spec.precision)
         with parts_named(spec.used()):
+            with located(self.name):
+                check_method(spec.method)
             task = build_task(spec)
             loaded = load_data(spec, data)
-            _check_data(self, fingerprint(loaded))
+            _check_data(self, loaded)
             model = build_model(task, spec)
             optimizer = build_optimizer(model, task, spec)
-            assert isinstance(optimizer, HessianFree)  # a baseline has no systems to capture
+            assert isinstance(optimizer, HessianFree)  # `check_system` has seen to it
             _load(self, model, optimizer, keeps_preconditioner=same)
-        return OpenedSystem(self, spec, task, loaded, model, optimizer)
+            opened = OpenedSystem(self, spec, task, loaded, model, optimizer)
+            with single_threaded():  # as in the run
+                _check_seen(self, opened.seen())
+        return opened
+
+
+def notes_on(frozen: FrozenSystem, data: str | None = None) -> list[str]:
+    """A sentence if the gradient is not the run's to the last bit, else nothing. Raises as `FrozenSystem.open`."""
+    opened = frozen.open(data, solver={"use": "cg"}, preconditioner={"use": "identity"}, rules=())
+    with single_threaded():
+        if opened.seen()["gradient"] == frozen.seen["gradient"]:
+            return []
+    return [
+        f"{frozen.name}: its gradient is the run's to rounding only, so another machine's, or the file was changed."
+    ]
 
 
 def read_system(path: str | Path) -> FrozenSystem:
-    """The system in a file. Raises StoreError for a file that is missing, foreign or damaged."""
+    """The system in a file. Raises StoreError for a file that is missing, foreign or damaged, or too large."""
     try:
-        held = Path(path).read_bytes()
+        held = read_regular_file(Path(path), LARGEST)
     except OSError as error:
         raise StoreError(f"a system must be a file that can be read, but {path}: {error.strerror or error}.") from error
     if not held.startswith(MAGIC):
@@ -136,29 +158,17 @@ def read_system(path: str | Path) -> FrozenSystem:
     if payload is None:
         raise StoreError(f"{path} is damaged: what it holds does not have the sha256 that it states. Capture it again.")
     try:
-        system = FrozenSystem(**torch.load(io.BytesIO(payload), weights_only=True))
-        check_config(system.run, "its run")
-        _check_types(system)
-        return system
-    except Exception as error:  # what a decoder raises is not documented
+        values = load_tensors(payload)
+        check_system(values)
+        system = FrozenSystem(**values)
+        if not is_safe_name(system.name):
+            raise ValueError(f"its name must have at most 100 characters, but is {quoted(system.name)}")
+    except (HfbenchError, ValueError) as error:
         raise StoreError(
-            f"{path} is of another version of hfbench: {error}. Capture it again with this one."
+            f"{path} is of another version of hfbench, or was changed: {str(error).rstrip('.')}. "
+            "Capture it again with this one."
         ) from error
-
-
-def _check_types(system: FrozenSystem) -> None:
-    """Raises TypeError for a field of another type, and KeyError for one that lacks what opening it needs."""
-    kinds: dict[type | tuple[type, ...], tuple[object, ...]] = {
-        int: (system.iteration,),
-        float: (system.damping, system.met, *system.data["sums"]),
-        str: (system.data["sha256"],),
-        dict: (system.model, system.optimizer["state"], system.optimizer["param_groups"][0], system.seen),
-        Tensor: (system.gradient_cases, *system.model.values(), *(system.previous_step or ())),
-        (Tensor, type(None)): (system.curvature_cases,),
-    }
-    for kind, values in kinds.items():
-        if not all(isinstance(value, kind) for value in values):
-            raise TypeError(f"one of its fields must be {kind}")
+    return system
 
 
 @dataclass(frozen=True)
@@ -251,8 +261,8 @@ def fingerprint(data: TaskData) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "sums": sums}
 
 
-def _check_data(frozen: FrozenSystem, found: Mapping[str, Any]) -> None:
-    known = frozen.data
+def _check_data(frozen: FrozenSystem, data: TaskData) -> None:
+    known, found = frozen.data, fingerprint(data)
     close = len(known["sums"]) == len(found["sums"]) and all(
         math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING)
         for a, b in zip(known["sums"], found["sums"], strict=False)
@@ -262,6 +272,20 @@ def _check_data(frozen: FrozenSystem, found: Mapping[str, Any]) -> None:
             f"the system {frozen.name} must be opened with the data that it was captured with, but the data of task "
             f"{quoted(frozen.run['task'])} differ here: another version of the task or of its files."
         )
+    try:
+        check_cases((frozen.gradient_cases, frozen.curvature_cases), len(data.train))
+    except ValueError as error:
+        raise StoreError(f"the system {frozen.name} must be one of its data, but {error}.") from error
+
+
+def _check_seen(frozen: FrozenSystem, found: Mapping[str, Any]) -> None:
+    """Objective and gradient are those that the run met, to what another precision or machine may change."""
+    for name in ("objective", "gradient_norm"):
+        if not math.isclose(frozen.seen[name], found[name], rel_tol=SEEN):
+            raise StoreError(
+                f"the system {frozen.name} must have the {name} that its run met, {frozen.seen[name]:.6g}, but has "
+                f"{found[name]:.6g}: the file was changed, or the task's code is another version. Capture it again."
+            )
 
 
 def _load(frozen: FrozenSystem, model: nn.Module, optimizer: HessianFree, keeps_preconditioner: bool) -> None:
@@ -270,16 +294,17 @@ def _load(frozen: FrozenSystem, model: nn.Module, optimizer: HessianFree, keeps_
         groups[0].pop("preconditioner", None)  # another's
     groups[0]["damping"] = frozen.damping
     try:
+        check_weights(frozen.model, model)
         model.load_state_dict(frozen.model)
-    except RuntimeError as error:
+    except (ValueError, RuntimeError) as error:
         raise StoreError(
             f"the system {frozen.name} must be opened with the model that it was captured with, but the model of task "
-            f"{quoted(frozen.run['task'])} differs here: {error}"
+            f"{quoted(frozen.run['task'])} differs here: {printable_line(str(error))}."
         ) from error
     try:
         optimizer.load_state_dict({"state": frozen.optimizer["state"], "param_groups": groups})
     except ConfigError as error:
         raise StoreError(
             f"the system {frozen.name} must be opened with the optimiser that it was captured with, but it is another "
-            f"here: {error}"
+            f"here: {printable_line(str(error), 600)}"
         ) from error
