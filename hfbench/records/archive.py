@@ -25,10 +25,12 @@ from hfbench.errors import StoreError
 from hfbench.messages import quoted
 from hfbench.records import trace
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object, safe_name, write_bytes
+from hfbench.records.parquet_reading import read_table
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import Contents, RunFolder
 from hfbench.records.trace_file import check_trace, completed, trace_bytes
 from hfbench.records.validation import COMPLETE, MANIFEST, check_config, check_result, manifest_of, same_settings
+from hfbench.regular_files import read_regular_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 DIGEST = b"hfbench.sha256"  # in the metadata
 UNSET = b"0" * 64  # in the place of the digest while it is taken
 LATEST = 2.0**36  # seconds of the system's clock that a file's time may have
+LARGEST = 1 << 30  # bytes of a file
+LONGEST = 1 << 20  # characters of a configuration or result
 
 # ---------------------------------------------------------------- writing
 
@@ -159,7 +163,7 @@ class _Row:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular_file(file, LARGEST)
     except OSError as error:
         raise StoreError(f"{_wanted(file)}, but: {error.strerror or error}.") from error
 
@@ -174,7 +178,7 @@ def _rows(held: bytes, file: Path) -> dict[Identity, _Row]:
 
     with decoding(file, "an archive written by `hfbench export`"):
         stated = (pyarrow.parquet.read_metadata(io.BytesIO(held)).metadata or {}).get(DIGEST)
-        table = pyarrow.parquet.read_table(io.BytesIO(held))
+        table = read_table(held)
         table.validate(full=True)
     if not _is_readable(table.schema):
         raise StoreError(f"{_wanted(file)}, but its columns differ.")
@@ -186,7 +190,7 @@ def _rows(held: bytes, file: Path) -> dict[Identity, _Row]:
             raise StoreError(f"{_wanted(file)}, but run {index + 1} of {len(table)} is damaged: {error}") from error
         if rows.setdefault(_identity(row.config), row) is not row:
             raise StoreError(f"{_wanted(file)}, but it holds {'/'.join(map(str, _identity(row.config)))} twice.")
-    if stated is not None and _with_digest(held, stated) != held:
+    if stated is not None and (len(stated) != len(UNSET) or _with_digest(held, stated) != held):
         raise StoreError(f"{_wanted(file)}, but its contents do not have the sha256 that it states.")
     return rows
 
@@ -209,14 +213,19 @@ def _checked_row(row: Mapping[str, pa.Scalar]) -> _Row:
         raise StoreError(f"key must be letters, digits, '.', '_' and '-', but is {quoted(key)}.")
     if ended is None or not 0 <= ended < LATEST:
         raise StoreError(f"ended must be seconds of the system's clock, but is {ended}.")
-    config = json_object(row["config"].as_py() or "", "config")
-    result = json_object(row["result"].as_py() or "", "result")
+    config, result = (_object(row[name].as_py() or "", name) for name in ("config", "result"))
     check_config(config, "config")
     check_result(result, key, config, "result")
     steps = _steps(row["trace"])
     if result["outcome"] in COMPLETE:
         check_trace(steps, result, config["target"])
     return _Row(key, config, result, ended, steps)
+
+
+def _object(text: str, name: str) -> dict[str, Any]:
+    if len(text) > LONGEST:
+        raise StoreError(f"{name} must have at most {LONGEST} characters, but has {len(text)}.")
+    return json_object(text, name)
 
 
 def _steps(rows: pa.ListScalar) -> pa.Table:

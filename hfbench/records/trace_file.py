@@ -12,10 +12,14 @@ from hfbench.config.measures import costs
 from hfbench.errors import StoreError
 from hfbench.messages import quoted
 from hfbench.records.files import decoding
+from hfbench.records.parquet_reading import read_table
 from hfbench.records.trace import COLUMNS, arrow_schema
+from hfbench.regular_files import read_regular_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+LARGEST = 1 << 30  # bytes of a file
 
 # Fields of a result that repeat an entry of the last row, with the column of that entry.
 OF_LAST_ROW = {
@@ -38,12 +42,9 @@ def read_trace(source: Path | bytes, name: str = "", columns: Sequence[str] | No
 
     Columns that a later version added are null. Raises StoreError for a file that cannot be read or has other columns.
     """
-    import pyarrow as pa
-    import pyarrow.parquet
-
     with decoding(name or str(source), "a readable trace"):
-        held = source if isinstance(source, bytes) else source.read_bytes()
-        table = pyarrow.parquet.ParquetFile(pa.BufferReader(held)).read(columns, use_threads=False)
+        held = source if isinstance(source, bytes) else read_regular_file(source, LARGEST)
+        table = read_table(held, columns)
         table.validate(full=True)
         return completed(table, columns or tuple(COLUMNS))
 

@@ -16,6 +16,7 @@ from typing import Any
 from hfbench.config.measures import costs
 from hfbench.errors import StoreError
 from hfbench.messages import printable_line
+from hfbench.records.expansion import check_expansion
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
 from hfbench.records.trace_file import check_trace, read_trace
@@ -217,6 +218,7 @@ def read_examples(held: bytes, file: str) -> dict[str, Any]:
     import numpy as np
 
     with decoding(file, "a readable file of arrays"), np.load(BytesIO(held), allow_pickle=False) as arrays:
+        check_expansion(sum(entry.file_size for entry in arrays.zip.infolist()), len(held))
         found = dict(arrays)
     shapes = {name: found[name].shape for name in EXAMPLES if name in found}
     pictures = shapes.get("originals", ())

@@ -1,6 +1,7 @@
 """Archives: what is exported is compared elsewhere, and under another version of the code, to the same bytes."""
 
 import io
+import json
 import math
 import re
 import shutil
@@ -10,15 +11,19 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from support.hostile_archives import archive_of, mutated, repeated, table_of, with_rows
 from support.made_records import records
 from support.tiny_study import mlflow_runs, results_folder, run_quietly, specs, tiny, uses_mlflow
 
 from hfbench.commands import export
 from hfbench.commands.compare import PUBLISHED, compare_study
 from hfbench.config import run_spec
+from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.records import archive
+from hfbench.records.run_folder import Contents
+from hfbench.records.validation import check_planned
 from hfbench.report import study_figures
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store")]
@@ -237,3 +242,102 @@ def test_a_row_that_is_no_record_is_refused(tmp_path: Path, column: str, value: 
     pq.write_table(table.from_pylist(rows, schema=table.schema), file)
     with pytest.raises(StoreError, match=re.escape(message)):
         archive.archived_contents(file, {})
+
+
+# ---------------------------------------------------------------- archives of others
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, RunSpec], bytes]:
+    """The planned runs of the tiny study, and an archive of made-up records of them."""
+    folder = tmp_path_factory.mktemp("others")
+    study = tiny(folder)
+    return {spec.key(): spec for spec in specs(study).values()}, archive_of(study, folder)
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+RECORD = r"results/archives/tiny-[0-9a-f]{8}/runs/[0-9a-f]{16}/(config.json|result.json|manifest.json|trace.parquet)"
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        range(25),
+        pytest.param(range(25, 150), marks=pytest.mark.slow),
+        pytest.param(range(150, 500), marks=[pytest.mark.slow, pytest.mark.long]),
+    ],
+    ids=["few", "more", "many"],
+)
+def test_archives_changed_at_random_are_refused_in_a_sentence_or_hold_sound_records(
+    tmp_path: Path, others: tuple[dict[str, RunSpec], bytes], seeds: range
+) -> None:
+    planned, held = others
+    file, results = tmp_path / "one.parquet", tmp_path / "results"
+    for seed in seeds:
+        message, contents = "", dict[str, Contents]()
+        file.write_bytes(mutated(held, seed))
+        try:
+            contents = archive.archived_contents(file, planned)
+            archive.unpack(file, "tiny", planned, results)
+        except StoreError as error:
+            message = str(error)
+        assert len(message) < 1500, seed
+        assert message.isprintable(), seed
+        for key, content in contents.items():
+            check_planned(key, content.files, planned[key].config())
+        written = files_below(tmp_path)
+        assert all(re.fullmatch(RECORD, name) for name in written if name != "one.parquet"), seed
+        shutil.rmtree(results, ignore_errors=True)
+
+
+@pytest.mark.parametrize("stated", [b"", b"0" * 64, b"x", b"PAR1"])
+def test_a_digest_that_is_none_is_refused(
+    tmp_path: Path, others: tuple[dict[str, RunSpec], bytes], stated: bytes
+) -> None:
+    import pyarrow.parquet as pq
+
+    planned, held = others
+    table = table_of(held)
+    pq.write_table(table.replace_schema_metadata({archive.DIGEST: stated}), tmp_path / "one.parquet")
+    with pytest.raises(StoreError, match="its contents do not have the sha256 that it states"):
+        archive.archived_contents(tmp_path / "one.parquet", planned)
+
+
+def test_an_archive_of_a_row_many_times_is_refused_by_its_size(
+    tmp_path: Path, others: tuple[dict[str, RunSpec], bytes]
+) -> None:
+    """It took minutes and gigabytes, since each row was looked at."""
+    planned, held = others
+    file = tmp_path / "one.parquet"
+    file.write_bytes(repeated(table_of(held), 200_000))
+    assert file.stat().st_size < 100_000
+    with pytest.raises(StoreError, match="it expands to [0-9]+ MiB, more than the 64 MiB allowed for a file of 0.0"):
+        archive.archived_contents(file, planned)
+
+
+def test_a_text_of_megabytes_is_no_configuration(tmp_path: Path, others: tuple[dict[str, RunSpec], bytes]) -> None:
+    planned, held = others
+    rows = table_of(held).to_pylist()
+    rows[1]["config"] = "[" * 2_000_000
+    file = tmp_path / "one.parquet"
+    file.write_bytes(with_rows(held, rows))
+    with pytest.raises(StoreError, match="run 2 of 4 is damaged: config must have at most 1048576 characters"):
+        archive.archived_contents(file, planned)
+
+
+@pytest.mark.parametrize("field", ["task", "name"])
+def test_a_name_in_an_archive_is_no_path(tmp_path: Path, others: tuple[dict[str, RunSpec], bytes], field: str) -> None:
+    planned, held = others
+    rows = table_of(held).to_pylist()
+    config, result = json.loads(rows[0]["config"]), json.loads(rows[0]["result"])
+    (config if field == "task" else config["method"])[field] = "/../../../x"
+    result["task" if field == "task" else "method"] = "/../../../x"
+    rows[0] |= {"config": json.dumps(config), "result": json.dumps(result)}
+    file = tmp_path / "one.parquet"
+    file.write_bytes(with_rows(held, rows))
+    with pytest.raises(StoreError, match=f"{field} must be text of at most 100 letters"):
+        archive.unpack(file, "tiny", planned, tmp_path / "results")
+    assert files_below(tmp_path) == ["one.parquet"]

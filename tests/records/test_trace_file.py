@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,19 @@ def test_columns_of_later_versions_are_null_and_foreign_ones_refused(tmp_path: P
         pq.write_table(other, file)
         with pytest.raises(StoreError, match=r"trace.parquet must be a readable trace, but"):
             read_trace(file)
+
+
+def test_a_trace_that_expands_or_is_no_file_is_refused(tmp_path: Path, run: Any) -> None:
+    file = tmp_path / "trace.parquet"
+    rows = [{**rows_of(run)[1], "batch_reason": "x" * 1_000_000}] * 100
+    pq.write_table(arrow_table(rows), file)
+    assert file.stat().st_size < 200_000
+    with pytest.raises(StoreError, match=r"trace.parquet must be a readable trace, but: it expands to 9[0-9] MiB"):
+        read_trace(file)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(StoreError, match=r"trace.parquet must be a readable trace, but: .* it is a pipe"):
+        read_trace(file)
 
 
 @pytest.mark.parametrize(

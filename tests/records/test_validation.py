@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,14 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records.files import write_json
 from hfbench.records.run_folder import RECORD, RunFolder
-from hfbench.records.validation import MANIFEST, check_record, checked_progress, manifest_of, same_settings
+from hfbench.records.validation import (
+    MANIFEST,
+    check_record,
+    checked_progress,
+    manifest_of,
+    read_examples,
+    same_settings,
+)
 
 BASELINE = """
 [methods.adam]
@@ -195,3 +203,13 @@ def test_a_changed_file_is_read_again_and_a_known_one_is_not(
         assert folder.fault() == ""
     write_json(folder.path / "result.json", {**(folder.result() or {}), "work": -1.0})
     assert "result.json must have the sha256" in folder.fault()
+
+
+def test_pictures_that_expand_are_refused_with_their_size() -> None:
+    import numpy as np
+
+    sink = io.BytesIO()
+    np.savez_compressed(sink, originals=np.zeros(2**27, np.uint8))
+    assert len(sink.getvalue()) < 200_000
+    with pytest.raises(StoreError, match=r"readable file of arrays, but: it expands to 128 MiB, more than the 64 MiB"):
+        read_examples(sink.getvalue(), "examples.npz")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import math
 import random
 from collections.abc import Callable
 from dataclasses import fields
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from hfbench.probe.frozen_system import MAGIC, FrozenSystem
+from support.mutations import INF, NAN, PLAIN, mutate, spoilt
 
 Values = dict[str, Any]
 Change = Callable[[Values], object]
@@ -67,7 +67,6 @@ def drop(*path: Any) -> Change:
 # ---------------------------------------------------------------- one field at a time
 
 GROUP = ("optimizer", "param_groups", 0)
-NAN, INF = math.nan, math.inf
 FIELDS = (
     *("run", "iteration", "damping", "met", "model", "optimizer", "gradient_cases", "curvature_cases"),
     *("previous_step", "data", "seen", "libraries"),
@@ -208,8 +207,7 @@ def nested(levels: int) -> list[Any]:
 # ---------------------------------------------------------------- at random
 
 VALUES: tuple[Any, ...] = (
-    None, True, 0, 1, -1, 2**31, 2**63, 10**30, 0.0, -0.0, 0.5, NAN, INF, -INF, 1e308, 5e-324, "", "x", "a/b",
-    "../../x", "\0", "\x1b[2J", "x" * 3000, "cg", "kfac", "float64", [], {}, [[]], {"use": "cg"}, (), [1, 2], b"x",
+    *PLAIN, "cg", "kfac", "float64", {"use": "cg"}, (), b"x",
     torch.zeros(0), torch.zeros(3), torch.tensor([1, 2]), torch.tensor(-1), torch.full((2,), NAN),
     torch.zeros(1).expand(10**9),
 )  # fmt: skip
@@ -222,50 +220,9 @@ def mutated(frozen: FrozenSystem, seed: int) -> bytes:
     if kind == "fields":
         values = values_of(frozen)
         for _ in range(draw.randint(1, 3)):
-            _mutate(values, draw)
+            mutate(values, draw, VALUES)
         return sealed(payload_of(values))
     held = sealed(payload_of(values_of(frozen)))
     if kind == "bytes":
-        return _spoilt(held, draw)
-    return sealed(_spoilt(held[len(MAGIC) + 65 :], draw))
-
-
-def _spoilt(held: bytes, draw: random.Random) -> bytes:
-    """Bytes with one to twenty flipped, cut short, or with a stretch of them doubled."""
-    spoilt = bytearray(held)
-    how = draw.choice(["flip", "flip", "flip", "cut", "double"])
-    # The pickle and the directory, which say how everything else is read, are few of the bytes.
-    places = [draw.randrange(len(held)), draw.randrange(min(6000, len(held))), len(held) - draw.randint(1, 3000)]
-    if how == "flip":
-        for _ in range(draw.randint(1, 20)):
-            spoilt[draw.choice(places)] = draw.randrange(256)
-            places.append(draw.randrange(min(6000, len(held))))
-    elif how == "cut":
-        del spoilt[draw.choice(places) :]
-    else:
-        at = draw.choice(places)
-        spoilt[at:at] = spoilt[at : at + draw.randint(1, 500)]
-    return bytes(spoilt)
-
-
-def _mutate(values: Any, draw: random.Random) -> None:
-    """Replaces, removes or adds an entry somewhere in the tables and lists."""
-    place = values
-    while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-        key = draw.choice(keys)
-        inner = place[key]
-        if not isinstance(inner, dict | list) or not inner or draw.random() < 0.2:
-            break
-        place = inner
-    how = draw.choice(["replace", "replace", "replace", "replace", "remove", "add", "number"])
-    if how == "remove":
-        del place[key]
-    elif how == "add" and isinstance(place, dict):
-        place[draw.choice(["more", "use", "name", 3])] = draw.choice(VALUES)
-    elif how == "number" and isinstance(inner, int | float):
-        place[key] = draw.choice([inner * 2, -inner, inner + 1, float(inner), inner / 3 if inner else 1])
-    elif isinstance(inner, torch.Tensor) and draw.random() < 0.5:
-        place[key] = draw.choice([inner * 2, inner[:0] if inner.dim() else inner, inner.double(), inner.int(), -inner])
-    else:
-        place[key] = draw.choice(VALUES)
+        return spoilt(held, draw)
+    return sealed(spoilt(held[len(MAGIC) + 65 :], draw))
