@@ -22,6 +22,8 @@ Otherwise  our own pictures, the same everywhere and for every seed of a run:
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, final
@@ -32,8 +34,10 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.errors import DataError
+from hfbench.messages import printable_line, quoted
 from hfbench.parts import DataFile, TaskData, part
 from hfbench.parts.data_files import decompressed, find_file
+from hfbench.regular_files import MB
 
 from .autoencoder import Layers, network, split_pictures, square_pictures, squared_error
 from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_layers
@@ -43,7 +47,9 @@ SEED = 250413302  # of the pictures, not of a run
 PEN = 2  # radius of the pen, in pixels
 STEPS = 64  # points on a curve
 
-ORIGINAL = DataFile("curves/digs3pts_1.mat", sha256="", optional=True)
+ORIGINAL = DataFile("curves/digs3pts_1.mat", sha256="", optional=True, size=256 * MB)  # 188 million as they are
+VARIABLES = ("bdata", "bdatatest")
+NUMBERS = ("double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 def quadratic(points: Floats) -> Floats:
@@ -92,24 +98,54 @@ def generated(side: int, train: int, test: int) -> tuple[Tensor, Tensor]:
 def original(content: bytes, name: str = ORIGINAL.path) -> tuple[Tensor, Tensor]:
     """The training and test pictures of Hinton and Salakhutdinov's file, float32, (cases × 784) each.
 
-    Raises DataError, which names the file, if it is not a MATLAB file of version 5 or has other variables.
+    Raises DataError, which names the file, if it is not a MATLAB file of version 5 or has other variables, or larger
+    ones. Nothing is made of a variable before its kind and shape are known.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
-        variables: dict[str, Any] = loadmat(io.BytesIO(content), variable_names=["bdata", "bdatatest"])
+        _check_expansion(content)
+        headers = {variable: (kind, shape) for variable, shape, kind in whosmat(io.BytesIO(content))}
+        for variable in VARIABLES:
+            _check_header(variable, *headers.get(variable, ("missing", ())), name)
+        variables: dict[str, Any] = loadmat(io.BytesIO(content), variable_names=VARIABLES)
+    except DataError:
+        raise
     except Exception as error:  # a broken file makes the parser raise nearly anything
-        raise DataError(f"{name}: cannot be read as a MATLAB file of version 5: {error}.") from error
-    return _pictures(variables, "bdata", name), _pictures(variables, "bdatatest", name)
+        said = printable_line(str(error)).rstrip(".")
+        raise DataError(f"{name}: cannot be read as a MATLAB file of version 5: {said}.") from error
+    train, test = (_pictures(variables[variable], variable, name) for variable in VARIABLES)
+    return train, test
 
 
-def _pictures(variables: Mapping[str, Any], variable: str, name: str) -> Tensor:
-    values = variables.get(variable)
-    if values is None:
-        raise DataError(f"{name}: must hold the variables bdata and bdatatest, but {variable} is missing.")
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif" or values.shape[1:] != (Curves.side**2,):
-        kind = f"{getattr(values, 'dtype', type(values).__name__)} of shape {getattr(values, 'shape', '?')}"
-        raise DataError(f"{name}: {variable} must be a matrix of numbers with 784 columns, but is {kind}.")
+def _check_expansion(content: bytes) -> None:
+    """Raises ValueError if compressed variables, elements of type 15, have more bytes than the file may have."""
+    order, offset, total = ">" if content[126:128] == b"MI" else "<", 128, 0
+    while offset + 8 <= len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, offset)
+        packed, inflate = content[offset + 8 : offset + 8 + length] if kind == 15 else b"", zlib.decompressobj()
+        while packed:
+            total += len(inflate.decompress(packed, MB))
+            packed = inflate.unconsumed_tail
+            if total > ORIGINAL.size:
+                raise ValueError(f"its {len(content)} bytes expand to more than the {ORIGINAL.size} that it may have")
+        offset += 8 + length
+    if offset > len(content):
+        raise ValueError("it ends within a variable")
+
+
+def _check_header(variable: str, kind: str, shape: tuple[int, ...], name: str) -> None:
+    if kind == "missing":
+        raise DataError(f"{name}: must hold the variables {' and '.join(VARIABLES)}, but {variable} is missing.")
+    if kind not in NUMBERS or shape[1:] != (Curves.side**2,):
+        raise DataError(
+            f"{name}: {variable} must be a matrix of numbers with 784 columns, but is {kind} of shape {quoted(shape)}."
+        )
+
+
+def _pictures(values: Any, variable: str, name: str) -> Tensor:
+    if values.dtype.kind not in "buif":
+        raise DataError(f"{name}: {variable} must be a matrix of real numbers, but is {values.dtype}.")
     if len(values) == 0 or not ((values >= 0) & (values <= 1)).all():
         raise DataError(f"{name}: {variable} must hold values in [0, 1], but some are others.")
     return torch.from_numpy(values.astype(np.float32))
@@ -138,7 +174,10 @@ class Curves:
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Cases × 784 in [0, 1], from the original file if a data folder has it; `generator` draws validation cases."""
         path = find_file(ORIGINAL, data)
-        images, test = generated(self.side, 20_000, 10_000) if path is None else original(decompressed(path), str(path))
+        if path is None:
+            images, test = generated(self.side, 20_000, 10_000)
+        else:
+            images, test = original(decompressed(path, ORIGINAL.size), str(path))
         return split_pictures(images, test, self.validation, self.cases, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:

@@ -37,13 +37,21 @@ MIRRORS = (
 )
 
 
-def mnist_file(name: str, sha256: str) -> DataFile:
-    """The file of that name and checksum, with its mirrors."""
-    return DataFile(f"mnist/{name}", sha256, tuple(mirror + name for mirror in MIRRORS))
+def mnist_file(name: str, size: int, sha256: str) -> DataFile:
+    """The file of that name, size in bytes and checksum, both decompressed, with its mirrors."""
+    return DataFile(f"mnist/{name}", sha256, tuple(mirror + name for mirror in MIRRORS), size=size)
 
 
-TRAIN = mnist_file("train-images-idx3-ubyte.gz", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db")
-TEST = mnist_file("t10k-images-idx3-ubyte.gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7")
+TRAIN = mnist_file(
+    "train-images-idx3-ubyte.gz",
+    16 + 60_000 * SIDE**2,
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+)
+TEST = mnist_file(
+    "t10k-images-idx3-ubyte.gz",
+    16 + 10_000 * SIDE**2,
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+)
 
 
 def parse_idx(content: bytes, name: str = "IDX") -> Tensor:

@@ -28,10 +28,10 @@ from .common import CaseLimit, Decay, DecayMask, Target, Validation, checked_lay
 from .mnist import SIDE, TEST, TRAIN, digit_pictures, mnist_file, parse_idx
 
 TRAIN_LABELS = mnist_file(
-    "train-labels-idx1-ubyte.gz", "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    "train-labels-idx1-ubyte.gz", 8 + 60_000, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
 )
 TEST_LABELS = mnist_file(
-    "t10k-labels-idx1-ubyte.gz", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    "t10k-labels-idx1-ubyte.gz", 8 + 10_000, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
 )
 
 

@@ -35,12 +35,12 @@ MIRRORS = (
 )
 
 
-def _file(name: str, sha256: str) -> DataFile:
-    return DataFile(f"usps/{name}", sha256, tuple(mirror + name for mirror in MIRRORS))
+def _file(name: str, size: int, sha256: str) -> DataFile:
+    return DataFile(f"usps/{name}", sha256, tuple(mirror + name for mirror in MIRRORS), size=size)
 
 
-TRAIN = _file("zip.train.gz", "fe0995bb03cea1994752e58c13dc873b734ae8c34d073d55db45477598b2aabc")
-TEST = _file("zip.test.gz", "a48ccdba0c641995485853441e09eadd2305ffc39230cd16f6cf50a640fe87d8")
+TRAIN = _file("zip.train.gz", 14_504_962, "fe0995bb03cea1994752e58c13dc873b734ae8c34d073d55db45477598b2aabc")
+TEST = _file("zip.test.gz", 3_986_103, "a48ccdba0c641995485853441e09eadd2305ffc39230cd16f6cf50a640fe87d8")
 
 
 def parse(text: bytes, name: str = "USPS") -> tuple[Tensor, Tensor]:

@@ -8,23 +8,26 @@ an error and is never replaced; a damaged file in the cache is downloaded again.
 
 from __future__ import annotations
 
-import gzip
+import errno
 import hashlib
 import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from hfbench.errors import DataError
 from hfbench.messages import quoted
+from hfbench.parts.gunzip import gunzip
+from hfbench.regular_files import MB, read_regular_file
 
 VARIABLE = "HFBENCH_DATA"
 CACHE = "user cache"
 _GZIP_MAGIC = b"\x1f\x8b"
+LARGEST = 1024 * MB  # bytes of a file, decompressed, unless it states its size
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 _verified: set[tuple[str, int, int, str]] = set()  # path, mtime, size, sha256: hashed once per process
@@ -35,14 +38,16 @@ class DataFile:
     """A file of a data set: `path` below any data folder, sha256 of its decompressed bytes, mirrors in order.
 
     An empty sha256 means that no checksum is known; the reader of the file must check its contents. An `optional` file
-    is used if it exists, and is not required. Raises DataError for a path that could leave its folder, for a malformed
-    sha256, and for an address that is not http(s).
+    is used if it exists, and is not required. `size` is the number of its decompressed bytes, or a bound: no more are
+    read. Raises DataError for a path that could leave its folder, for a malformed sha256, and for an address that is
+    not http(s).
     """
 
     path: str
     sha256: str
     urls: tuple[str, ...] = ()
     optional: bool = False
+    size: int = LARGEST
 
     def __post_init__(self) -> None:
         parts = self.path.split("/")
@@ -109,23 +114,35 @@ def present(file: DataFile, data: str | None = None) -> Path | None:
 # ---------------------------------------------------------------- reading and checking
 
 
-def decompressed(path: Path) -> bytes:
-    """The bytes of a file, decompressed if it is gzip. Raises DataError if it cannot be read to its end."""
+def decompressed(path: Path, at_most: int = LARGEST) -> bytes:
+    """The bytes of a file, decompressed if it is gzip.
+
+    Raises DataError if it cannot be read to its end, or has more than `at_most` bytes.
+    """
     try:
-        return _unpacked(path)
+        return b"".join(_unpacked(path, at_most))
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read: {_reason(error)}.") from error
 
 
 def checksum(path: Path) -> str:
     """sha256 of the decompressed bytes. Raises DataError as `decompressed` does."""
-    return hashlib.sha256(decompressed(path)).hexdigest()
+    try:
+        return _sha256(_unpacked(path, LARGEST))
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read: {_reason(error)}.") from error
 
 
-def _unpacked(path: Path) -> bytes:
-    raw = path.read_bytes()
+def _unpacked(path: Path, at_most: int) -> Iterator[bytes]:
+    """The decompressed bytes in pieces. Raises one of _UNREADABLE."""
+    raw = read_regular_file(path, at_most + MB)  # gzip adds less to what it cannot compress
     # Told by content: a server may have undone the compression that the name promises.
-    return gzip.decompress(raw) if raw.startswith(_GZIP_MAGIC) else raw
+    if raw.startswith(_GZIP_MAGIC):
+        yield from gunzip(raw, at_most)
+    elif len(raw) > at_most:
+        raise OSError(errno.EFBIG, f"it has {len(raw)} bytes, more than the {at_most} that it may have")
+    else:
+        yield raw
 
 
 def _reason(error: BaseException) -> str:
@@ -148,13 +165,21 @@ def _damage(file: DataFile, path: Path) -> _Damage | None:
         seal = (str(path.absolute()), status.st_mtime_ns, status.st_size, file.sha256)
         if seal in _verified:
             return None
-        found = hashlib.sha256(_unpacked(path)).hexdigest()
+        found = _sha256(_unpacked(path, file.size))
     except _UNREADABLE as error:
-        return _Damage("cut short or corrupt", f"not readable: {_reason(error)}")
+        too_large = getattr(error, "errno", None) == errno.EFBIG
+        return _Damage("too large" if too_large else "cut short or corrupt", f"not readable: {_reason(error)}")
     if file.sha256 and found != file.sha256:
         return _Damage("wrong checksum", f"sha256 {found}")
     _verified.add(seal)
     return None
+
+
+def _sha256(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def find_file(file: DataFile, data: str | None = None) -> Path | None:
@@ -179,7 +204,7 @@ def locate(file: DataFile, data: str | None = None) -> Path:
 
 def read_file(file: DataFile, data: str | None = None) -> bytes:
     """The decompressed bytes of the file that `locate` finds."""
-    return decompressed(locate(file, data))
+    return decompressed(locate(file, data), file.size)
 
 
 def verify(file: DataFile, data: str | None = None) -> Path | None:
@@ -234,17 +259,17 @@ def _fetched(file: DataFile, url: str, fresh: Path) -> str | None:
     from hfbench.parts.download import FAILURES, reason_of
 
     try:
-        _get(url, fresh)
+        _get(url, fresh, file.size)
     except FAILURES as error:
         return reason_of(error)
     damage = _damage(file, fresh)
     return None if damage is None else damage.brief
 
 
-def _get(url: str, target: Path) -> None:
+def _get(url: str, target: Path, at_most: int) -> None:
     from hfbench.parts.download import download
 
-    download(url, target)
+    download(url, target, at_most + MB)
 
 
 # ---------------------------------------------------------------- messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import zlib
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
@@ -9,6 +10,8 @@ from pathlib import Path
 from ssl import SSLCertVerificationError
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPHandler, HTTPSHandler, Request, build_opener
+
+from hfbench.parts.gunzip import gunzip
 
 CONNECT, SILENCE = 5.0, 30.0  # seconds a server may take to answer the call, and stay silent after it
 FAILURES = (OSError, HTTPException, EOFError, zlib.error)
@@ -36,13 +39,18 @@ class OpenHTTPS(HTTPSHandler):
         return self.do_open(PatientTLSConnection, req)
 
 
-def download(url: str, target: Path) -> None:
-    """Downloads the address into `target`, or raises one of FAILURES."""
+def download(url: str, target: Path, at_most: int) -> None:
+    """Downloads the address into `target`, or raises one of FAILURES, also for more than `at_most` bytes."""
     request = Request(url, headers={"User-Agent": "hfbench"})  # some servers refuse Python's own name
     with build_opener(OpenHTTP, OpenHTTPS).open(request, timeout=CONNECT) as response:
-        body = response.read()
+        body = response.read(at_most + 1)
         packed = response.headers.get("Content-Encoding") in ("gzip", "x-gzip")
-    target.write_bytes(gzip.decompress(body) if packed else body)
+        missing = response.length
+    if len(body) <= at_most and missing:
+        raise IncompleteRead(body, missing)  # which reading to a bound does not
+    if len(body) > at_most:
+        raise OSError(errno.EFBIG, f"it sends more than {at_most} bytes")
+    target.write_bytes(b"".join(gunzip(body, at_most)) if packed else body)
 
 
 def reason_of(error: BaseException) -> str:

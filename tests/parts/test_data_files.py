@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import BadStatusLine, IncompleteRead
@@ -198,6 +199,34 @@ def test_gzip_with_flipped_bits(tmp_path):
         find_file(PLAIN, str(tmp_path))
 
 
+def test_a_file_that_expands_beyond_its_size_is_read_no_further(tmp_path, server):
+    """Three megabytes took six gigabytes."""
+    bomb = gzip.compress(bytes(100_000_000))
+    path, file = put(tmp_path, bomb), DataFile(PLAIN.path, SHA, size=len(CONTENT))
+    tracemalloc.start()
+    try:
+        for read in (lambda: read_file(file, str(tmp_path)), lambda: decompressed(path, 10_000_000)):
+            with pytest.raises(DataError, match=f"its {len(bomb)} bytes expand to more than the [0-9]+ bytes"):
+                read()
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+    path.write_bytes(CONTENT + b"x")
+    with pytest.raises(DataError, match=f"it has {len(CONTENT) + 1} bytes, more than the {len(CONTENT)}"):
+        read_file(file, str(tmp_path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="it is a pipe, a socket or a device"):
+        read_file(file, str(tmp_path))
+
+
+def test_a_mirror_that_sends_a_bomb_is_left_for_the_next(cache, server):
+    urls = (server.url("/bomb.gz", gzip.compress(bytes(50_000_000))), server.url("/cases.gz", CONTENT))
+    assert locate(DataFile(PLAIN.path, SHA, urls, size=len(CONTENT))).read_bytes() == CONTENT
+    with pytest.raises(DataError, match=r"/bomb.gz: too large"):
+        locate(DataFile("set/more.gz", SHA, urls[:1], size=len(CONTENT)))
+
+
 def test_folder_in_place_of_the_file(tmp_path):
     path = tmp_path / PLAIN.path
     path.mkdir(parents=True)
@@ -219,7 +248,7 @@ def test_hashed_once_until_the_file_changes(tmp_path, monkeypatch):
     path = put(tmp_path, gzip.compress(CONTENT))
     hashed = []
     unpacked = module._unpacked
-    monkeypatch.setattr(module, "_unpacked", lambda path: hashed.append(path) or unpacked(path))
+    monkeypatch.setattr(module, "_unpacked", lambda path, at_most: hashed.append(path) or unpacked(path, at_most))
     for _ in range(3):
         find_file(PLAIN, str(tmp_path))
     assert hashed == [path]
@@ -324,7 +353,7 @@ def test_all_mirrors_fail(tmp_path, monkeypatch, cache, server, dead):
     ],
 )
 def test_why_a_mirror_failed_is_said_in_a_few_words(monkeypatch, error, reason):
-    def fail(url, target):
+    def fail(*of):
         raise error
 
     monkeypatch.setattr(module, "_get", fail)
@@ -347,7 +376,7 @@ def test_several_missing_files_are_one_message(cache):
 
 
 def test_interrupted_download_leaves_nothing(cache, monkeypatch):
-    def interrupted(url, target):
+    def interrupted(url, target, at_most):
         target.write_bytes(b"half")
         raise KeyboardInterrupt
 

@@ -16,6 +16,7 @@ from hfbench.parts import download as module
 from hfbench.parts.download import FAILURES, download, reason_of
 
 CONTENT = gzip.compress(b"cases" * 1000)
+MOST = 10_000  # bytes
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -51,7 +52,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", ["plain", "moved", "packed"])
 def test_what_is_written_is_what_the_server_holds(server: str, tmp_path: Path, path: str) -> None:
-    download(f"{server}/{path}", tmp_path / "file")
+    download(f"{server}/{path}", tmp_path / "file", MOST)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -59,15 +60,23 @@ def test_a_server_may_be_silent_for_longer_than_it_may_take_to_connect(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CONNECT", 0.3)
-    download(f"{server}/late", tmp_path / "file")
+    download(f"{server}/late", tmp_path / "file", MOST)
     monkeypatch.setattr(module, "SILENCE", 0.1)
     with pytest.raises(FAILURES) as caught:
-        download(f"{server}/late", tmp_path / "late")
+        download(f"{server}/late", tmp_path / "late", MOST)
     assert reason_of(caught.value) == "timed out"
     assert not (tmp_path / "late").exists()
 
 
 def test_a_server_that_speaks_no_tls_is_none_to_connect_to(server: str, tmp_path: Path) -> None:
     with pytest.raises(FAILURES) as caught:
-        download(server.replace("http:", "https:"), tmp_path / "file")
+        download(server.replace("http:", "https:"), tmp_path / "file", MOST)
     assert reason_of(caught.value) == "cannot connect"
+
+
+@pytest.mark.parametrize("path", ["plain", "packed"])
+def test_a_server_that_sends_more_than_may_be_is_left(server: str, tmp_path: Path, path: str) -> None:
+    with pytest.raises(FAILURES) as caught:
+        download(f"{server}/{path}", tmp_path / "file", len(CONTENT) - 1)
+    assert "more than" in reason_of(caught.value)
+    assert not (tmp_path / "file").exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tracemalloc
 from importlib import resources
 
 import numpy as np
@@ -181,8 +182,23 @@ GOOD = pictures(3, 0)
         (mat(bdata=GOOD, bdatatest=255 * GOOD), r"bdatatest must hold values in \[0, 1\]"),
         (mat(bdata=np.full_like(GOOD, np.nan), bdatatest=GOOD), r"bdata must hold values in \[0, 1\]"),
         (mat(bdata=GOOD[:0], bdatatest=GOOD), "bdata must hold"),
+        (mat(bdata=1j * GOOD, bdatatest=GOOD), "bdata must be a matrix of real numbers, but is complex128"),
+        (mat(bdata=np.full((10, 784), 1, object), bdatatest=GOOD), "bdata must be a matrix of numbers .*, but is cell"),
     ],
 )
 def test_original_that_is_something_else(content, message):
     with pytest.raises(DataError, match=message):
         original(content)
+
+
+def test_an_original_that_expands_is_refused_before_it_does():
+    content = io.BytesIO()
+    savemat(content, {"bdata": np.zeros((50_000, 784)), "bdatatest": GOOD}, do_compression=True)
+    assert len(content.getvalue()) < 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="bytes expand to more than the 268435456 that it may have"):
+            original(content.getvalue())
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -48,7 +48,7 @@ def test_text_that_is_something_else(text, message):
 
 
 def test_missing_files_name_what_to_supply(tmp_path, monkeypatch):
-    def unreachable(url, target):
+    def unreachable(*of):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(data_files, "cache_folder", lambda: tmp_path / "cache")
