@@ -34,9 +34,9 @@ from hfbench.parts.protocols import Task, TaskData
 from hfbench.probe.part_errors import parts_named
 from hfbench.probe.system_checks import check_cases, check_method, check_system, check_weights
 from hfbench.records.files import is_safe_name
-from hfbench.records.sealed import LARGEST, unseal, write_sealed
+from hfbench.records.sealed import unseal, write_sealed
 from hfbench.records.tensors import load_tensors
-from hfbench.regular_files import read_regular_file
+from hfbench.regular_files import MB, read_regular_file
 from hfbench.runs import batches
 from hfbench.runs.attempt import single_threaded
 from hfbench.runs.build import build_model, build_optimizer, build_task, load_data
@@ -45,6 +45,7 @@ MAGIC = b"hfbench system 1\n"
 ROUNDING = 1e-5  # relative; generated data may differ by it from machine to machine
 SEEN = 1e-2  # relative; of the norm of a small gradient in float32 little more is certain elsewhere
 SUFFIX = ".system"
+LARGEST = 1024 * MB  # bytes of a file
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,15 @@ class FrozenSystem:
         return replace(self, damping=self.met * factor)
 
     def save(self, path: Path) -> Path:
-        """Writes the file, whole or not at all."""
+        """Writes the file, whole or not at all. Raises StoreError if it would be too large to be read again."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         write_sealed(path, MAGIC, lambda file: torch.save(values, file))
+        if (size := path.stat().st_size) > LARGEST:
+            path.unlink()
+            raise StoreError(
+                f"a system must have at most {LARGEST / MB:g} MiB, but {path} would have {size / MB:.1f}: capture a "
+                "smaller model."
+            )
         return path
 
     @property

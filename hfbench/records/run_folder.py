@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hfbench.errors import StoreError
 from hfbench.records import trace
 from hfbench.records.files import decoding, json_bytes, make_folder, read_json, safe_name, write_bytes, write_json
-from hfbench.records.sealed import LARGEST, unseal, write_sealed
+from hfbench.records.sealed import unseal, write_sealed
 from hfbench.records.tensors import load_tensors
 from hfbench.records.trace_file import read_trace, trace_bytes
 from hfbench.records.validation import (
@@ -32,7 +32,6 @@ from hfbench.records.validation import (
     same_settings,
 )
 from hfbench.records.validation import COMPLETE as COMPLETE
-from hfbench.regular_files import read_regular_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,7 +222,7 @@ class RunFolder:
         """
         # A checkpoint torn by a power cut is no loss: the run begins again and comes to the same numbers.
         with suppress(OSError):
-            payload = unseal(self._magic, read_regular_file(self._checkpoint, LARGEST))
+            payload = unseal(self._magic, self._checkpoint.read_bytes())
             if payload is not None:
                 with decoding(self._checkpoint, "a checkpoint"):
                     return dict(load_tensors(payload))

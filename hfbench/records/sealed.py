@@ -16,7 +16,6 @@ from hfbench.errors import StoreError
 from hfbench.records.files import finite, read_json, write_atomically, write_json
 
 SEAL = "sha256"
-LARGEST = 1 << 32  # bytes of a sealed file: a frozen system, or a checkpoint with the history of L-BFGS
 
 
 def write_sealed(path: Path, magic: bytes, save: Callable[[Any], object]) -> None:

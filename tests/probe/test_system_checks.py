@@ -73,7 +73,11 @@ def test_a_false_digest_of_what_was_seen_is_said(tmp_path: Path) -> None:
     assert "hf-tiny-curves-s0-i2: its gradient is the run's to rounding only" in screen.getvalue()
 
 
-def test_a_system_beyond_the_bound_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_beyond_the_bound_is_neither_written_nor_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen_system, "LARGEST", 2**16)
+    with pytest.raises(StoreError, match=r"must have at most 0.0625 MiB, but .*none.system would have 0.1: capture a"):
+        zoo()[1].save(tmp_path / "none.system")
+    assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(frozen_system, "LARGEST", 2**20)
     path = tmp_path / "sparse.system"
     with path.open("wb") as file:
