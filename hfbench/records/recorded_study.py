@@ -95,7 +95,7 @@ class RecordedStudy:
     def judged(self) -> pd.DataFrame:
         """The runs that count for their method, without those that the machine ended, which are made again."""
         lost = {key for key, result in self.ended.items() if _is_lost(result)}
-        return self.runs[[key not in lost for key in self.ended]]
+        return self.runs.loc[[key not in lost for key in self.ended]]
 
     @property
     def missing(self) -> list[RunSpec]:

@@ -76,9 +76,9 @@ def _is_complete(look: Look, study: Study, missing: set[tuple[str, int]]) -> boo
 
 
 def seen_at(look: Look, study: Study, runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the look's seeds."""
+    """The runs of the look's seeds; the columns stay where there is none."""
     seen = {(task, seed) for task, on_task in study.on.items() for seed in on_task.seeds[: look.seeds]}
-    return runs[[pair in seen for pair in zip(runs["task"], runs["seed"], strict=True)]]
+    return runs.loc[[pair in seen for pair in zip(runs["task"], runs["seed"], strict=True)]]
 
 
 def first_decided(by_look: Sequence[Sequence[Judged]], now: Sequence[Judged]) -> list[Judged]:

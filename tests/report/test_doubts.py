@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.tiny_study import TEXT, run_quietly, tiny, uses_mlflow
+from support.tiny_study import TEXT, FullDisk, run_quietly, tiny, uses_mlflow
+
+from hfbench import registry
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -27,6 +29,14 @@ def test_a_doubt_is_on_the_screen_and_in_the_report(
     assert status == 0
     assert said in screen
     assert said in (results / "studies" / "tiny" / "report.md").read_text()
+
+
+def test_nothing_is_doubted_where_nothing_is_recorded(results: Path, tmp_path: Path) -> None:
+    with registry.temporary("solver", "full", FullDisk):
+        study = tiny(tmp_path, "methods.hf.solver=full", "methods.shf.solver=full", "study.seeds=1")
+        _, screen = run_quietly(study, results)
+    assert "2 by the machine" in screen
+    assert "All runs on" not in screen
 
 
 def test_a_sound_study_is_not_doubted(results: Path, tmp_path: Path) -> None:
