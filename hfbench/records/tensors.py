@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hfbench.records.files import DEEPEST
@@ -50,20 +52,21 @@ def _check_values(values: Any, most: int) -> None:
     """No tensor claims more memory than it was saved with, and there are at most `most` values, as each took a byte."""
     from torch import Tensor
 
-    rest, count = [(values, 0)], 0
-    while rest:
-        value, depth = rest.pop()
-        count += 1
-        if count > most:
-            raise ValueError(f"it holds more values than it has bytes, {most}")
-        if depth > DEEPEST:
+    count, containers = 0, list[Iterator[Any]]([iter([values])])  # those that the present value lies in, half read
+    while containers:
+        for value in containers[-1]:
+            count += 1
+            if count > most:
+                raise ValueError(f"it holds more values than it has bytes, {most}")
+            if isinstance(value, Tensor):
+                _check_memory(value)
+            elif isinstance(value, dict | list | tuple | set):
+                containers.append(chain(value, value.values()) if isinstance(value, dict) else iter(value))
+                break
+        else:
+            containers.pop()
+        if len(containers) > DEEPEST:
             raise ValueError(f"its values are nested more than {DEEPEST} levels")
-        if isinstance(value, Tensor):
-            _check_memory(value)
-        elif isinstance(value, dict):
-            rest += [(entry, depth + 1) for pair in value.items() for entry in pair]
-        elif isinstance(value, list | tuple | set):
-            rest += [(entry, depth + 1) for entry in value]
 
 
 def _check_memory(tensor: Tensor) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from support.hostile_systems import CHANGES, changed
 from support.tiny_study import TEXT, attempt, specs, tiny
 
 from hfbench.cli import main
@@ -111,6 +113,20 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     frozen = next(frozen_systems(specs(tiny(folder))["hf", 0], [2]))
     return frozen.save(folder / "one.system")
+
+
+@pytest.mark.parametrize("probe", ["solvers", "preconditioners", "variance"])
+def test_a_hostile_system_costs_every_probe_one_sentence(typed, one: Path, tmp_path: Path, probe: str) -> None:
+    file, frozen = tmp_path / "hostile.system", read_system(one)
+    hostile = ("the task's name climbs", "cases below 0", "a previous step of another shape", "precision unknown")
+    for held in (*(changed(frozen, CHANGES[words]) for words in hostile), None):
+        file.unlink(missing_ok=True)
+        os.mkfifo(file) if held is None else file.write_bytes(held)
+        status, out, err = typed("probe", probe, file)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "hostile.system" in err
+        assert len(err) < 1500
+        assert list(tmp_path.iterdir()) == [file]
 
 
 def test_two_files_of_one_name_are_refused(typed, one: Path, tmp_path: Path) -> None:

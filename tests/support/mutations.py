@@ -56,7 +56,7 @@ def mutate(values: Any, draw: random.Random, others: Sequence[Any] = PLAIN) -> N
         place[draw.choice(["more", "use", "name", "3"])] = draw.choice(others)
     elif how == "number" and isinstance(inner, int | float):
         place[key] = draw.choice([inner * 2, -inner, inner + 1, float(inner), inner / 3])
-    elif isinstance(inner, torch.Tensor) and draw.random() < 0.5:
+    elif isinstance(inner, torch.Tensor) and inner.numel() < 10**6 and draw.random() < 0.5:
         place[key] = draw.choice([inner * 2, inner[:0] if inner.dim() else inner, inner.double(), inner.int()])
     else:
         place[key] = draw.choice(others)
