@@ -21,7 +21,7 @@ from hfbench.diagnosis.run_trace import Finding, Run
 from hfbench.diagnosis.signatures import findings
 from hfbench.errors import ConfigError, StoreError
 from hfbench.messages import count, quoted
-from hfbench.records.recorded_study import RecordedStudy
+from hfbench.records.recorded_study import RecordedStudy, recorded_keys
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.study_home import with_asked_seeds
 from hfbench.report.conclusion import command_of
@@ -94,11 +94,11 @@ def diagnose_run(key: str, results: Path, console: Console) -> int:
 def is_key(given: str, results: Path) -> bool:
     """True if this is the beginning of a run's key rather than a study's name."""
     plain = re.fullmatch(rf"[0-9a-f]{{{FEWEST_DIGITS},16}}", given) is not None
-    return plain and any(Path(results).glob(f"runs/{given}*"))
+    return plain and any(key.startswith(given) for key in recorded_keys(Path(results)))
 
 
 def _folder(key: str, results: Path) -> RunFolder:
-    found = sorted(path.name for path in results.glob(f"runs/{key}*"))
+    found = [name for name in recorded_keys(results) if name.startswith(key)]
     if len(found) > 1:
         raise ConfigError(
             f"{quoted(key)} is the beginning of {len(found)} runs' keys: {', '.join(found[:3])}, …; give more."

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.hessian_free.globalization import Globalization
-from hfbench.records.run_folder import RunFolder
-from hfbench.records.trace_file import read_trace
+from hfbench.records.run_folder import COMPLETE, RunFolder
 from hfbench.statistics.bounds import Array
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ class Run:
 
     @classmethod
     def of(cls, folder: RunFolder, name: str, method: Mapping[str, Any]) -> Run:
-        """A run that has ended. Raises StoreError where its files cannot be read."""
+        """A run that has ended; one that failed has no rows. Raises StoreError where its files cannot be read."""
         import pandas as pd
 
-        rows = (
-            read_trace(folder.trace_path).to_pandas(use_threads=False) if folder.trace_path.exists() else pd.DataFrame()
-        )
-        return cls(name, method, folder.result() or {}, rows.iloc[1:].reset_index(drop=True))
+        result = folder.result() or {}
+        trace = folder.trace() if result.get("outcome") in COMPLETE else None
+        rows = pd.DataFrame() if trace is None else trace.to_pandas(use_threads=False)
+        return cls(name, method, result, rows.iloc[1:].reset_index(drop=True))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,4 +1,8 @@
-"""Files of records: atomic writes, safe names, JSON, and one error for whatever a decoder raises."""
+"""Files of records: bounded reading, atomic writes, safe names, JSON, and one error for whatever a decoder raises.
+
+A results folder may come from somebody else. Everything of it lies in it: the folder itself may be a link, but nothing
+is read or written through a link that leads out of it.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,27 @@ import json
 import math
 import os
 import re
-import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hfbench.errors import ConfigError, StoreError
 from hfbench.messages import printable_line, quoted
+from hfbench.regular_files import MB, is_inside, read_regular_file
 
+LARGEST_JSON = 16 * MB  # bytes of a JSON file; as values they take some 20 times as many
+LARGEST_REPORT = 512 * MB  # bytes of a report, with its figures, or of a table
 DEEPEST = 24  # levels of nesting in a JSON file; records have five
 HOST = re.sub(r"[^\w-]", "-", socket.gethostname())  # in the names of temporary files
 
 
 def prepare(results: Path) -> None:
     """Creates the results folder and tries to write in it. Raises StoreError if that fails."""
-    make_folder(results / "runs")
+    make_folder(results / "runs", results)
     with _writing(results), tempfile.TemporaryFile(dir=results) as probe:
         probe.write(b"hfbench")
 
@@ -45,10 +50,22 @@ def safe_name(name: str) -> str:
     return name
 
 
-def make_folder(path: Path) -> Path:
+def make_folder(path: Path, results: Path | None = None) -> Path:
+    """Creates the folder if there is none. Raises StoreError if it cannot, or as `check_folder` does."""
+    if results is not None:
+        check_folder(path, results)
     with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def check_folder(path: Path, results: Path) -> None:
+    """Raises StoreError if a folder of the results folder is a link out of it, or lies in one."""
+    if not is_inside(path, results):
+        raise StoreError(
+            f"{path} must lie in the results folder, but is a link out of it. Move the whole results folder there "
+            "instead: --results may name a link."
+        )
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -72,9 +89,12 @@ def write_bytes(path: Path, held: bytes) -> None:
 
 
 def copy_files(files: Iterable[Path], folder: Path) -> None:
-    """Copies files into a folder, each whole or not at all."""
+    """Copies files into a folder, each whole or not at all. Raises StoreError if one is missing."""
     for file in files:
-        write_atomically(folder / file.name, partial(shutil.copyfile, file))
+        held = file_bytes(file, LARGEST_REPORT, file.parent)
+        if held is None:
+            raise StoreError(f"{file} must be there to be copied, but is not.")
+        write_bytes(folder / file.name, held)
 
 
 def _remove_unfinished(folder: Path) -> None:
@@ -96,15 +116,24 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_bytes(path, json_bytes(values))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The mapping in a JSON file, or None if there is no file. Raises StoreError if it holds something else."""
+def file_bytes(path: Path, at_most: int, inside: Path) -> bytes | None:
+    """The bytes of a file, or None if there is none.
+
+    Raises StoreError for anything but a regular file of at most `at_most` bytes in the folder `inside`, with every link
+    followed.
+    """
     try:
-        held = path.read_bytes()
+        return read_regular_file(path, at_most, inside)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise StoreError(f"{path} must be readable, but: {error.strerror or error}.") from error
-    return json_object(held, path)
+        raise StoreError(f"{path} must be a readable file, but: {error.strerror or error}.") from error
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The mapping in a JSON file, or None if there is no file. Raises StoreError if it holds something else."""
+    held = file_bytes(path, LARGEST_JSON, path.parent)
+    return None if held is None else json_object(held, path)
 
 
 def json_object(held: bytes | str, path: Path | str) -> dict[str, Any]:

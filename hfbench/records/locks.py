@@ -6,7 +6,6 @@ Some network file systems have no such locks; two processes are not kept apart t
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import time
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from hfbench.errors import StoreError
 from hfbench.messages import printable_line
-from hfbench.records.files import make_folder, safe_name
+from hfbench.records.files import make_folder, read_json, safe_name, write_json
 
 FOLDER = ".locks"  # in the results folder
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # answers of a file system that has none
@@ -33,32 +32,31 @@ class TakenError(StoreError):
 
 
 class Lock(AbstractContextManager["Lock"]):
-    """Lock, held from its construction to the end of its block; `path` is the file that names the holder.
+    """Lock, held from its construction to the end of its block; a file of the lock's name tells the holder.
 
     The locked file is another one, since some systems let nobody read a locked file.
     """
 
-    def __init__(self, path: Path, wait: bool) -> None:
+    def __init__(self, results: Path, name: str, wait: bool) -> None:
         """Waits for the lock, or raises BlockingIOError if it is not to wait."""
-        make_folder(path.parent)
-        self._path = path
+        self._path = make_folder(results / FOLDER, results) / name
         # A marker in place of the kernel's lock would outlive a killed holder.
-        self._lock = FileLock(path.with_name(f"lock-{path.name}"), thread_local=False, fallback_to_soft=False)
+        self._lock = FileLock(self._path.with_name(f"lock-{name}"), thread_local=False, fallback_to_soft=False)
         try:
             self._lock.acquire(blocking=wait)
         except Timeout as taken:
-            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path)) from taken
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(self._path)) from taken
         except OSError as error:
             if error.errno not in NO_LOCKS:  # there, better a study unguarded than none
-                raise _unwritable(path, error) from error
+                raise _unwritable(self._path, error) from error
 
     def sign(self, holder: dict[str, Any]) -> None:
-        """Writes the holder's name into the file."""
+        """Writes the holder's name into the file, in place of whatever stands there."""
         try:
-            self._path.write_text(json.dumps(holder) + "\n", encoding="utf-8")
-        except OSError as error:
+            write_json(self._path, holder)
+        except StoreError as error:
             self._lock.release()
-            raise _unwritable(self._path, error) from error
+            raise _unwritable(self._path, error.__cause__) from error
 
     def __exit__(self, *of: object) -> None:
         self._lock.release()
@@ -66,11 +64,11 @@ class Lock(AbstractContextManager["Lock"]):
 
 def study_lock(results: Path, study: str, command: str) -> Lock:
     """Lock for running or logging a study in a results folder. Raises TakenError, which names the holder."""
-    path = results / FOLDER / f"study-{safe_name(study)}"
+    name = f"study-{safe_name(study)}"
     try:
-        lock = Lock(path, wait=False)
+        lock = Lock(results, name, wait=False)
     except BlockingIOError:
-        holder = _holder(path)
+        holder = _holder(results / FOLDER / name)
         raise TakenError(
             f"{study} is worked on in {results} by {holder}. Let it end first, or choose another folder with "
             "--results.",
@@ -83,12 +81,13 @@ def study_lock(results: Path, study: str, command: str) -> Lock:
 
 def store_lock(results: Path) -> Lock:
     """Lock for creating or migrating the MLflow store of a results folder; waits for it."""
-    return Lock(results / FOLDER / "store", wait=True)
+    return Lock(results, "store", wait=True)
 
 
-def _unwritable(path: Path, error: OSError) -> StoreError:
+def _unwritable(path: Path, error: BaseException | None) -> StoreError:
+    reason = getattr(error, "strerror", None) or error
     return StoreError(
-        f"{path} must be writable, but: {error.strerror or error}. Free the disk, or move the folder {FOLDER} away "
+        f"{path} must be writable, but: {reason}. Free the disk, or move the folder {FOLDER} away "
         "while no command runs."
     )
 
@@ -96,8 +95,8 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
 def _holder(path: Path) -> str:
     """`hfbench run`, process 12 on alpha, since 2026-01-31 12:00:00."""
     for _ in range(20):  # it may just be signing
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            said = json.loads(path.read_text(encoding="utf-8"))
+        with suppress(StoreError, KeyError):
+            said = read_json(path) or {}
             holder = f"`{said['command']}`, process {said['process']} on {said['host']}, since {said['since']}"
             return printable_line(holder)
         time.sleep(0.05)

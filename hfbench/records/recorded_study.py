@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,13 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.messages import count, ranges
-from hfbench.records.files import is_safe_name
-from hfbench.records.run_folder import RunFolder
-from hfbench.records.trace_file import read_trace
+from hfbench.records.files import check_folder, is_safe_name
+from hfbench.records.run_folder import COMPLETE, RunFolder
 from hfbench.records.validation import same_settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 RESULT_COLUMNS = (
     "key", "study", "task", "method", "seed", "outcome", "cause", "error", "work", "products", "seconds", "distinct",
@@ -85,10 +85,10 @@ class RecordedStudy:
 
     def _stopped_early(self, key: str) -> float:
         """The test error at the smallest validation error, as of training stopped there."""
-        path = self.folder(key).trace_path
-        if not path.exists():
+        trace = self._trace(key, ["validation_error", "test_error"])
+        if trace is None:
             return math.nan
-        errors = read_trace(path, columns=["validation_error", "test_error"]).to_pandas(use_threads=False).dropna()
+        errors = trace.to_pandas(use_threads=False).dropna()
         return float(errors["test_error"][errors["validation_error"].idxmin()]) if len(errors) else math.nan
 
     @cached_property
@@ -149,10 +149,14 @@ class RecordedStudy:
     def traces(self, task: str) -> dict[tuple[str, int], pd.DataFrame]:
         """The traces of a task's runs by method and seed; a run that failed has none."""
         return {
-            (spec.method.name, spec.seed): read_trace(path).to_pandas(use_threads=False)
+            (spec.method.name, spec.seed): trace.to_pandas(use_threads=False)
             for key, spec in self.specs.items()
-            if spec.task == task and key in self.ended and (path := self.folder(key).trace_path).exists()
+            if spec.task == task and key in self.ended and (trace := self._trace(key)) is not None
         }
+
+    def _trace(self, key: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """The trace of an ended run; None for one that failed, whatever an earlier attempt has left."""
+        return self.folder(key).trace(columns) if self.ended[key]["outcome"] in COMPLETE else None
 
     def examples(self, task: str) -> tuple[int, dict[str, Mapping[str, Any]]]:
         """The first seed of a task at which most methods kept pictures of test cases, and these by method."""
@@ -189,7 +193,11 @@ def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: P
 
 
 def faults_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, str]:
-    """What is wrong with the records of these runs, by key; sound records and runs that have not ended have none."""
+    """What is wrong with the records of these runs, by key; sound records and runs that have not ended have none.
+
+    Raises StoreError if the folder of all records is a link out of the results folder.
+    """
+    check_folder(results / "runs", results)
     found = {key: RunFolder(results, key).fault(spec.config()) for key, spec in specs.items()}
     return {key: fault for key, fault in found.items() if fault}
 

@@ -2,7 +2,8 @@
 
 Each file is written atomically, and result.json last, so that its presence means that the run has ended. The manifest
 lists the sha256 of every file of the record, of the result too: a record is what its manifest says, or it is set aside.
-Reading a file cannot execute code: the formats are JSON, Parquet, and tensors loaded with `weights_only`.
+Only regular files of a bounded size that lie in the results folder are read. Reading a file cannot execute code: the
+formats are JSON, Parquet, and tensors loaded with `weights_only`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import StoreError
 from hfbench.records import trace
-from hfbench.records.files import decoding, json_bytes, make_folder, read_json, safe_name, write_bytes, write_json
+from hfbench.records.files import (
+    LARGEST_JSON,
+    check_folder,
+    decoding,
+    file_bytes,
+    json_bytes,
+    json_object,
+    make_folder,
+    safe_name,
+    write_bytes,
+    write_json,
+)
 from hfbench.records.sealed import unseal, write_sealed
 from hfbench.records.tensors import load_tensors
 from hfbench.records.trace_file import read_trace, trace_bytes
@@ -32,13 +44,21 @@ from hfbench.records.validation import (
     same_settings,
 )
 from hfbench.records.validation import COMPLETE as COMPLETE
+from hfbench.regular_files import MB, is_inside
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
 RECORD = ("config.json", "trace.parquet", "examples.npz", "error.txt", MANIFEST, "result.json")  # in order of writing
 FILES = ("checkpoint.pt", *RECORD)  # of a run
+LARGEST = {  # bytes
+    "trace.parquet": 256 * MB,  # some two million rows
+    "examples.npz": 64 * MB,
+    "error.txt": MB,  # of a longer text the beginning is kept
+    "checkpoint.pt": 8192 * MB,  # a run that needs more begins again after an interruption
+}
 SET_ASIDE = "set-aside"  # in the results folder
 RECENT = 0.1  # seconds since a file was written, within which a file system may give two writes the same time
 
@@ -70,26 +90,47 @@ class RunFolder:
         """The folder of another run in the same results folder."""
         return RunFolder(self.results, key)
 
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file of the folder, or None if there is none.
+
+        Raises StoreError for a link out of the results folder, for what is no regular file, and for one that is larger
+        than `LARGEST`, as JSON than `LARGEST_JSON`.
+        """
+        return file_bytes(self.path / name, LARGEST.get(name, LARGEST_JSON), self.results)
+
+    def _json(self, name: str) -> dict[str, Any] | None:
+        held = self.read(name)
+        return None if held is None else json_object(held, self.path / name)
+
     # ------------------------------------------------------------ the record of a run that has ended
 
     def config(self) -> dict[str, Any] | None:
         """The configuration, or None if there is none. Raises StoreError if the file holds no JSON object."""
-        return read_json(self.path / "config.json")
+        return self._json("config.json")
 
     def result(self) -> dict[str, Any] | None:
         """The result, or None if the run has not ended. Raises StoreError if the file holds no JSON object."""
-        return read_json(self.path / "result.json")
+        return self._json("result.json")
+
+    def trace(self, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """The trace of a run that has ended, or None if there is none. Raises StoreError if it cannot be read."""
+        held = self.read("trace.parquet")
+        return None if held is None else read_trace(held, str(self.trace_path), columns)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the trace of a run that has ended. Raises StoreError if it cannot be read."""
-        return list(read_trace(self.trace_path).to_pylist())
+        """The rows of the trace. Raises StoreError if it cannot be read, or there is none."""
+        table = self.trace()
+        if table is None:
+            raise StoreError(f"{self.trace_path} must be there, but is not.")
+        return list(table.to_pylist())
 
     def has_examples(self) -> bool:
-        return self._examples.exists()
+        return self._examples.is_file()
 
     def examples(self) -> dict[str, npt.NDArray[np.float32]] | None:
         """Pictures of some test cases and their reconstructions, as passed to `finish`."""
-        return read_examples(self._examples.read_bytes(), str(self._examples)) if self.has_examples() else None
+        held = self.read("examples.npz")
+        return None if held is None else read_examples(held, str(self._examples))
 
     def fault(self, planned: Mapping[str, Any] | None = None) -> str:
         """Reason why the record of an ended run cannot be used; empty if it can, or if the run has not ended.
@@ -123,7 +164,8 @@ class RunFolder:
 
     def set_aside(self) -> Path:
         """Moves the folder below `<results>/set-aside/`, so that the run can be made again; the path it has then."""
-        away, n = make_folder(self.results / SET_ASIDE), 1
+        check_folder(self.path.parent, self.results)
+        away, n = make_folder(self.results / SET_ASIDE, self.results), 1
         while (target := away / f"{self.key}-{n}").exists():
             n += 1
         try:
@@ -133,12 +175,19 @@ class RunFolder:
         return target
 
     def _blocked(self) -> str:
-        """What stands in the place of the folder or of a file of the record: a link to nowhere, a folder, a pipe."""
+        """What stands in the place of the folder or of a file of the record: a folder, a pipe, a link to nowhere or out
+        of the results folder.
+        """
         if os.path.lexists(self.path) and not self.path.is_dir():
             return f"runs/{self.key} must be a folder, but is none."
-        paths = [self.path / name for name in RECORD]
-        blocked = [path.name for path in paths if os.path.lexists(path) and not path.is_file()]
-        return f"runs/{self.key}: {blocked[0]} must be a file, but is none." if blocked else ""
+        if not is_inside(self.path, self.results):
+            return f"runs/{self.key} must be a folder, but is a link out of the results folder."
+        for path in (self.path / name for name in RECORD):
+            if os.path.lexists(path) and not path.is_file():
+                return f"runs/{self.key}: {path.name} must be a file, but is none."
+            if path.is_symlink() and not is_inside(path, self.results):
+                return f"runs/{self.key}: {path.name} must be a file, but is a link out of the results folder."
+        return ""
 
     def _state(self) -> dict[str, tuple[float, int, int]]:
         """Time, size and number of each file of the record, which tell whether one has changed."""
@@ -162,7 +211,7 @@ class RunFolder:
         """Creates the folder and writes the configuration; a damaged record that is there is set aside."""
         if self.fault(config):
             self.set_aside()
-        make_folder(self.path)
+        make_folder(self.path, self.results)
         write_json(self.path / "config.json", config)
 
     def finish(
@@ -188,8 +237,9 @@ class RunFolder:
 
     def fail(self, result: Mapping[str, Any], details: str) -> None:
         """Writes the result of a failed run; its checkpoint stays, for the next attempt."""
-        make_folder(self.path)
-        self._end({"error.txt": details.encode("utf-8", "replace"), "result.json": json_bytes(result)})
+        make_folder(self.path, self.results)
+        text = details.encode("utf-8", "replace")[: LARGEST["error.txt"]]
+        self._end({"error.txt": text, "result.json": json_bytes(result)})
         self._progress.unlink(missing_ok=True)
 
     def reopen(self) -> None:
@@ -218,18 +268,18 @@ class RunFolder:
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The state where the run was interrupted or its budget ended it.
 
-        None if there is none, or if it is damaged or another run's.
+        None if there is none, or if it is damaged, another run's or none that may be read.
         """
         # A checkpoint torn by a power cut is no loss: the run begins again and comes to the same numbers.
-        with suppress(OSError):
-            payload = unseal(self._magic, self._checkpoint.read_bytes())
+        with suppress(StoreError):
+            payload = unseal(self._magic, self.read("checkpoint.pt") or b"")
             if payload is not None:
                 with decoding(self._checkpoint, "a checkpoint"):
                     return dict(load_tensors(payload))
         return None
 
     def checkpoint_bytes(self) -> int:
-        return self._checkpoint.stat().st_size if self._checkpoint.exists() else 0
+        return self._checkpoint.stat().st_size if self._checkpoint.is_file() else 0
 
     def report(self, progress: Mapping[str, Any]) -> None:
         """Writes the progress of the run, for observers in other processes."""
@@ -239,22 +289,27 @@ class RunFolder:
         """The last report if it was made after `since` (seconds of the system's clock), else None."""
         with suppress(OSError):
             if self._progress.stat().st_mtime >= since:
-                report = read_json(self._progress)
+                report = self._json("progress.json")
                 return None if report is None else checked_progress(report, self.key)
         return None
 
     # ------------------------------------------------------------ all files
 
     def contents(self) -> Contents:
-        """The current contents of the folder."""
-        files = self._held(FILES)
+        """The current contents of the folder; a checkpoint that may not be read counts as none, as everywhere.
+
+        Raises StoreError for another file that may not be read.
+        """
+        files = self._held(RECORD)
+        with suppress(StoreError):
+            files |= self._held(["checkpoint.pt"])
         return Contents(files, (self.path / "result.json").stat().st_mtime if "result.json" in files else None)
 
     def put(self, contents: Contents) -> None:
         """Writes these contents into the folder in place of what is there; a damaged record is set aside."""
         if self.fault():
             self.set_aside()
-        make_folder(self.path)
+        make_folder(self.path, self.results)
         self.reopen()
         for name in FILES:  # before the new files are there, which an old manifest would not fit
             if name not in contents.files:
@@ -264,12 +319,9 @@ class RunFolder:
             os.utime(self.path / "result.json", (contents.ended, contents.ended))
 
     def _held(self, names: Sequence[str]) -> dict[str, bytes]:
-        """The contents of the files of these names that are there. Raises StoreError if one cannot be read."""
-        paths = {name: self.path / name for name in names}
-        try:
-            return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
-        except OSError as error:
-            raise StoreError(f"{self.path} must be readable, but: {error.strerror or error}.") from error
+        """The contents of the files of these names that are there. Raises StoreError if one may not be read."""
+        found = {name: self.read(name) for name in names}
+        return {name: held for name, held in found.items() if held is not None}
 
 
 def _array_bytes(arrays: Mapping[str, npt.NDArray[np.float32]]) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 from hfbench.config.measures import costs
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
-from hfbench.records.files import read_json
+from hfbench.records.recorded_study import recorded_keys
 from hfbench.records.run_folder import RunFolder
 
 # The field of a result that says how much of a limit the run has spent.
@@ -42,16 +42,16 @@ class ShorterRuns:
     def _keys(self) -> dict[str, list[str]]:
         """By name of the run."""
         found: dict[str, list[str]] = {}
-        for path in sorted((self.results / "runs").glob("*/config.json")):
-            config = _read(path)
+        for key in recorded_keys(self.results):
+            config = _config(RunFolder(self.results, key))
             with suppress(KeyError, TypeError):
                 name = f"{config['method']['name']}/{config['task']}/s{config['seed']}"
-                found.setdefault(name, []).append(path.parent.name)
+                found.setdefault(name, []).append(key)
         return found
 
 
 def _is_shorter(folder: RunFolder, spec: RunSpec) -> bool:
-    config = _read(folder.path / "config.json")
+    config = _config(folder)
     budget, follows = config.get("budget"), config.get("follows")
     if budget == spec.budget or replace(spec, budget=budget, follows=follows).key() != folder.key:  # type: ignore[arg-type]
         return False
@@ -62,8 +62,8 @@ def _is_shorter(folder: RunFolder, spec: RunSpec) -> bool:
     return False
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _config(folder: RunFolder) -> Mapping[str, Any]:
     """A configuration; one that cannot be read is that of no shorter run."""
     with suppress(StoreError):
-        return read_json(path) or {}
+        return folder.config() or {}
     return {}

@@ -19,13 +19,14 @@ from typing import Any, TypeGuard
 from hfbench.config.study import Study
 from hfbench.config.variant import seeds_text
 from hfbench.errors import StoreError
-from hfbench.records.files import read_json, safe_name, write_json
+from hfbench.records.files import check_folder, make_folder, read_json, safe_name, write_json
 
 ASKED = "asked.json"
 VARIANTS = "variants"
 SHIPPED = "shipped"
 SUMMARIES = ("comparisons.json", "sweep.json")  # of a report
 OTHER_FILE = "the file "  # before its name
+MOST_SEEDS = 10_000
 LONGEST = 60  # letters of a folder's name, before a digest
 
 
@@ -95,8 +96,7 @@ def remember_asked(study: Study, results: Path) -> None:
     more = study.variant.extends_file and set(kept) <= set(study.variant.seeds)
     now = _Asked(_file_from(home, study), study.variant.seeds if more else kept)
     if now != asked:
-        home.mkdir(parents=True, exist_ok=True)
-        write_json(home / ASKED, {"file": now.file, "seeds": list(now.seeds)})
+        write_json(make_folder(home, results) / ASKED, {"file": now.file, "seeds": list(now.seeds)})
 
 
 def _is_whole(summary: Path) -> bool:
@@ -140,7 +140,10 @@ def _folder_name(file: str, differences: tuple[str, ...]) -> str:
 
 
 def _home(study: Study, results: Path) -> Path:
-    return Path(results) / "studies" / safe_name(study.name)
+    """The study's folder. Raises StoreError if it leads out of the results folder."""
+    home = Path(results) / "studies" / safe_name(study.name)
+    check_folder(home, results)
+    return home
 
 
 def _file_from(home: Path, study: Study) -> str:
@@ -154,7 +157,7 @@ def _is_another(study: Study, home: Path, asked: _Asked) -> bool:
     """Whether the home belongs to another file, which is still there: a file that is gone was moved or renamed."""
     if asked.file == _file_from(home, study):
         return False
-    return asked.file == SHIPPED or (Path(os.path.realpath(home)) / asked.file).is_file()
+    return asked.file == SHIPPED or os.path.isfile(os.path.join(os.path.realpath(home), asked.file))
 
 
 def _asked(home: Path) -> _Asked | None:
@@ -173,4 +176,6 @@ def _asked(home: Path) -> _Asked | None:
 
 
 def _are_seeds(given: Any) -> TypeGuard[list[int]]:
-    return isinstance(given, list) and all(type(seed) is int and seed >= 0 for seed in given)
+    if not isinstance(given, list) or len(given) > MOST_SEEDS:
+        return False
+    return all(type(seed) is int and 0 <= seed < 2**63 for seed in given) and len({*given}) == len(given)

@@ -10,9 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.misplaced_files import MISPLACED, PRIVATE, PRIVATE_FILE, soon
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.records.files import finite, prepare, read_json, safe_name, write_atomically, write_json
+from hfbench.records.files import (
+    copy_files,
+    finite,
+    make_folder,
+    prepare,
+    read_json,
+    safe_name,
+    write_atomically,
+    write_json,
+)
 from hfbench.records.run_folder import RunFolder
 
 
@@ -81,3 +91,36 @@ def test_names_never_become_paths_unchecked(name: str, tmp_path: Path) -> None:
         safe_name(name)
     with pytest.raises(ConfigError):
         RunFolder(tmp_path, name)
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_what_is_no_regular_file_of_its_folder_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    folder, copies = tmp_path / "results", tmp_path / "copies"
+    folder.mkdir()
+    copies.mkdir()
+    MISPLACED[kind](folder / "a.json")
+    reason = "51200.0 MiB, more than the" if kind == "sparse" else "link out of" if kind != "pipe" else "it is a pipe"
+    for read in (lambda: read_json(folder / "a.json"), lambda: copy_files([folder / "a.json"], copies)):
+        with pytest.raises(StoreError, match=rf"a\.json must be a readable file, but: .*{reason}"):
+            soon(read)
+    assert not list(copies.iterdir())
+
+
+def test_a_copy_replaces_a_link_and_never_writes_through_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("new")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    MISPLACED["link out"](folder / "a")
+    copy_files([tmp_path / "a"], folder)
+    assert (folder / "a").read_text() == "new"
+    assert (tmp_path / PRIVATE_FILE).read_bytes() == PRIVATE
+
+
+def test_a_folder_in_the_results_is_no_link_out_of_them(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "results").symlink_to("disk", target_is_directory=True)  # the whole of it may be elsewhere
+    prepare(tmp_path / "results")
+    (tmp_path / "disk" / "studies").symlink_to(tmp_path / "other", target_is_directory=True)
+    with pytest.raises(StoreError, match="studies/tiny must lie in the results folder, but is a link out of it"):
+        make_folder(tmp_path / "results" / "studies" / "tiny", tmp_path / "results")
+    assert not (tmp_path / "other").exists()

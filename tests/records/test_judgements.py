@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.misplaced_files import MISPLACED, soon
 
 from hfbench.errors import StoreError
 from hfbench.records.judgements import FILE, Judged, judged_before, remember
@@ -34,3 +35,12 @@ def test_a_damaged_history_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
     with pytest.raises(StoreError, match=FILE):
         judged_before(tmp_path)
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_a_history_that_may_not_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    MISPLACED[kind](folder / FILE)
+    with pytest.raises(StoreError, match="must hold the judgements of the study, but it cannot be read"):
+        soon(lambda: judged_before(folder))

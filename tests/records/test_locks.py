@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.misplaced_files import MISPLACED, PRIVATE, PRIVATE_FILE, soon
 
 from hfbench.errors import ConfigError, StoreError
 from hfbench.records.locks import FOLDER, TakenError, store_lock, study_lock
@@ -127,13 +129,56 @@ def test_the_file_of_a_lock_that_cannot_be_opened_is_said(tmp_path: Path) -> Non
         store_lock(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["folder", "link to itself"])
-def test_a_lock_that_cannot_be_signed_is_said_and_freed(tmp_path: Path, kind: str) -> None:
+def test_a_lock_that_cannot_be_signed_is_said_and_freed(tmp_path: Path) -> None:
     path = tmp_path / FOLDER / "study-tiny"
-    path.parent.mkdir()
-    path.mkdir() if kind == "folder" else path.symlink_to(path.name)
+    path.mkdir(parents=True)
     with pytest.raises(StoreError, match=r"study-tiny must be writable, but: .* move the folder \.locks away"):
         study_lock(tmp_path, "tiny", "hfbench run")
-    path.rmdir() if kind == "folder" else path.unlink()
+    path.rmdir()
     with study_lock(tmp_path, "tiny", "hfbench run"):
         assert path.is_file()
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_what_stands_where_the_holder_signs_is_replaced_and_never_written_to(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "results" / FOLDER / "study-tiny"
+    path.parent.mkdir(parents=True)
+    MISPLACED[kind](path)
+    private = tmp_path / PRIVATE_FILE
+    with soon(lambda: study_lock(tmp_path / "results", "tiny", "hfbench run")):
+        assert "hfbench run" in path.read_text()
+        assert not path.is_symlink()
+    assert not private.exists() or private.read_bytes() == PRIVATE
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_a_holder_that_cannot_be_read_is_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with study_lock(tmp_path, "tiny", "hfbench run"):
+        path = tmp_path / FOLDER / "study-tiny"
+        path.unlink()
+        MISPLACED[kind](path)
+        with pytest.raises(TakenError, match="by another process"):
+            soon(lambda: study_lock(tmp_path, "tiny", "hfbench run"))
+
+
+@pytest.mark.parametrize("kind", ["link out", "pipe"])
+def test_the_locked_file_is_a_file_of_the_folder(tmp_path: Path, kind: str) -> None:
+    locks = tmp_path / "results" / FOLDER
+    locks.mkdir(parents=True)
+    MISPLACED[kind](locks / "lock-store")
+    with suppress(StoreError):  # a link is refused; a pipe can be locked
+        soon(lambda: store_lock(tmp_path / "results")).__exit__()
+    if kind == "link out":
+        assert (tmp_path / PRIVATE_FILE).read_bytes() == PRIVATE
+
+
+def test_a_folder_of_locks_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / FOLDER).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match=r"\.locks must lie in the results folder, but is a link out of it"):
+        study_lock(tmp_path / "results", "tiny", "hfbench run")
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 from support.made_records import pictures, record, result_of, rows_of
+from support.misplaced_files import MISPLACED, PRIVATE, PRIVATE_FILE, soon
 from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
-from hfbench.records.run_folder import Contents, RunFolder
+from hfbench.records.run_folder import LARGEST, Contents, RunFolder
 from hfbench.records.validation import MANIFEST, manifest_of
 
 
@@ -203,6 +204,86 @@ def test_what_stands_in_the_place_of_the_folder_is_told_and_set_aside(tmp_path: 
     {"a file": Path.touch, **IN_ITS_PLACE}[kind](folder.path)
     assert folder.fault() == f"runs/{folder.key} must be a folder, but is none."
     finish_again(folder, run)
+
+
+@pytest.mark.parametrize("name", ["config.json", "trace.parquet", "examples.npz", "manifest.json", "result.json"])
+@pytest.mark.parametrize("kind", ["sparse", "link out"])
+def test_a_file_that_is_too_large_or_a_link_out_is_told_and_set_aside(
+    tmp_path: Path, run: RunSpec, name: str, kind: str
+) -> None:
+    folder = record(run, tmp_path / "results")
+    (folder.path / name).unlink()
+    MISPLACED[kind](folder.path / name)
+    fault = soon(folder.fault)
+    assert name in fault
+    assert ("51200.0 MiB, more than" if kind == "sparse" else "is a link out of the results folder") in fault
+    assert len(fault) < 500
+    finish_again(folder, run)
+    assert kind == "sparse" or (tmp_path / PRIVATE_FILE).read_bytes() == PRIVATE
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_a_private_file_is_never_taken_for_the_error_of_a_run(tmp_path: Path, run: RunSpec, kind: str) -> None:
+    folder = failed(RunFolder(tmp_path / "results", run.key()), run, "details")
+    (folder.path / "error.txt").unlink()
+    MISPLACED[kind](folder.path / "error.txt")
+    (folder.path / MANIFEST).unlink()  # as of an earlier version
+    assert "error.txt" in soon(folder.fault)
+    with pytest.raises(StoreError, match="error.txt must be a readable file, but"):
+        soon(folder.contents)
+
+
+def test_the_beginning_of_a_long_error_is_kept(tmp_path: Path, run: RunSpec) -> None:
+    folder = failed(RunFolder(tmp_path, run.key()), run, "Traceback" + "x" * (3 * LARGEST["error.txt"]))
+    assert folder.fault() == ""
+    assert folder.contents().files["error.txt"].startswith(b"Traceback")
+
+
+def failed(folder: RunFolder, run: RunSpec, details: str) -> RunFolder:
+    identity = {"key": folder.key, "task": run.task, "method": "hf", "seed": 0, "study": "tiny", "threads": 1}
+    folder.create(run.config())
+    folder.fail({**identity, "versions": {}, "outcome": "failed", "error": "boom"}, details)
+    return folder
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_a_checkpoint_that_may_not_be_read_counts_as_none(tmp_path: Path, run: RunSpec, kind: str) -> None:
+    folder = record(run, tmp_path / "results")
+    whole = folder.contents()
+    MISPLACED[kind](folder.path / "checkpoint.pt")
+    assert soon(folder.load_checkpoint) is None
+    assert soon(folder.contents) == whole
+    MISPLACED[kind](folder.path / "progress.json")
+    assert soon(folder.progress) is None
+
+
+def test_a_folder_of_a_run_that_is_elsewhere_is_told_and_set_aside(tmp_path: Path, run: RunSpec) -> None:
+    folder = record(run, tmp_path / "results")
+    folder.path.rename(tmp_path / "elsewhere")
+    folder.path.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert folder.fault() == f"runs/{folder.key} must be a folder, but is a link out of the results folder."
+    assert folder.sound_result() is None
+    before = sorted((tmp_path / "elsewhere").iterdir())
+    finish_again(folder, run)
+    assert sorted((tmp_path / "elsewhere").iterdir()) == before
+
+
+def test_nothing_is_moved_or_written_where_the_runs_are_elsewhere(tmp_path: Path, run: RunSpec) -> None:
+    folder = record(run, tmp_path / "results")
+    folder.path.parent.rename(tmp_path / "elsewhere")
+    folder.path.parent.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    before = sorted((tmp_path / "elsewhere").rglob("*"))
+    for act in (lambda: folder.create(run.config()), folder.set_aside, lambda: folder.fail({}, "")):
+        with pytest.raises(StoreError, match="must lie in the results folder, but is a link out of it"):
+            act()
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == before
+
+
+def test_the_results_folder_itself_may_be_a_link(tmp_path: Path, run: RunSpec) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "results").symlink_to("disk", target_is_directory=True)
+    assert record(run, tmp_path / "results").fault() == ""
+    assert RunFolder(tmp_path / "disk", run.key()).is_complete()
 
 
 def finish_again(folder: RunFolder, run: RunSpec) -> None:

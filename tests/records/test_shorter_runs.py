@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.made_records import result_of, rows_of
+from support.misplaced_files import soon
 from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
@@ -90,3 +93,14 @@ def test_a_run_of_another_version_of_the_numerics_is_not_found(
     record(replace(spec, budget={"passes": 10}), tmp_path)
     monkeypatch.setattr("hfbench.config.run_spec._core_source", lambda: b"changed")
     assert found(spec, tmp_path) == ""
+
+
+def test_folders_that_are_no_runs_are_passed_over(spec: RunSpec, tmp_path: Path) -> None:
+    shorter = record(replace(spec, budget={"passes": 10}), tmp_path)
+    there = RunFolder(tmp_path, shorter).path
+    shutil.copytree(there, there.with_name("no name of a run"))
+    there.with_name("link").symlink_to(there.with_name("nowhere"))
+    os.mkfifo(there.with_name("pipe"))
+    there.with_name("stuck").mkdir()
+    os.mkfifo(there.with_name("stuck") / "config.json")
+    assert soon(lambda: found(spec, tmp_path)) == shorter

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.misplaced_files import MISPLACED, soon
 from support.tiny_study import MISBEHAVING, tiny
 
 from hfbench.config.load import load_study
@@ -139,3 +140,43 @@ def test_what_is_kept_is_checked(file: str, results: Path, text: str) -> None:
     kept.write_text(text)
     with pytest.raises(StoreError, match=r"asked\.json must .* Move it away to go on"):
         with_asked_seeds(load_study(file), results)
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_what_may_not_be_read_is_named_and_a_summary_counts_as_none(file: str, results: Path, kind: str) -> None:
+    study = load_study(file)
+    remember_asked(study, results)
+    home = home_of(study, results).home
+    MISPLACED[kind](home / "comparisons.json")
+    assert not soon(lambda: home_of(study, results).is_judged)
+    (home / ASKED).unlink()
+    MISPLACED[kind](home / ASKED)
+    with pytest.raises(StoreError, match="asked.json must be a readable file, but: .* Move it away to go on"):
+        soon(lambda: with_asked_seeds(study, results))
+
+
+def test_a_home_that_is_elsewhere_is_refused(file: str, results: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (results / "studies").mkdir(parents=True)
+    (results / "studies" / "tiny").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    for use in (remember_asked, home_of, with_asked_seeds):
+        with pytest.raises(StoreError, match="studies/tiny must lie in the results folder, but is a link out of it"):
+            use(load_study(file), results)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("seeds", [[0, 0], [2**70], list(range(20_000))], ids=["twice", "large", "many"])
+def test_seeds_that_no_command_keeps_are_refused(file: str, results: Path, seeds: list[int]) -> None:
+    study = load_study(file)
+    remember_asked(study, results)
+    write_json(home_of(study, results).home / ASKED, {"file": "gone/" * 2000, "seeds": seeds})
+    with pytest.raises(StoreError, match="must hold a file and seeds"):
+        with_asked_seeds(study, results)
+
+
+def test_the_name_of_a_file_that_no_system_has_is_that_of_no_file(file: str, results: Path) -> None:
+    study = load_study(file)
+    remember_asked(study, results)
+    for name in ("x" * 5000, "a\0b", "gone/" * 2000):
+        write_json(home_of(study, results).home / ASKED, {"file": name, "seeds": []})
+        assert home_of(study, results).differences == ()

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 def drawn(draw, *args, **settings) -> Figure:
     """The figure that a function saves, without saving it; its path comes after the other positional arguments."""
-    with mock.patch.object(Figure, "savefig", autospec=True) as saved:
+    unsaved = mock.patch("hfbench.figures.style.write_atomically", lambda path, write: write(path))
+    with unsaved, mock.patch.object(Figure, "savefig", autospec=True) as saved:
         draw(*args, Path("unused"), **settings)
     return saved.call_args_list[0].args[0]
 
