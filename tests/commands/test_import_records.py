@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import shutil
+import weakref
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from support.made_records import records
+from support.misplaced_files import MISPLACED, PRIVATE, soon
 from support.shards import comparisons, imported, shard
 from support.tiny_study import run_quietly, specs, tiny, uses_mlflow
 
+from hfbench.commands import import_records
 from hfbench.commands.export import export_study
+from hfbench.config.study_runs import runs_of
 from hfbench.errors import StoreError
-from hfbench.records.run_folder import RunFolder
+from hfbench.records.run_folder import Contents, RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -125,3 +132,112 @@ def test_foreign_sources_are_refused_before_anything_is_written(tmp_path: Path) 
         with pytest.raises(StoreError, match=message):
             imported(study, here, tmp_path / "good", tmp_path / source)
         assert not here.exists()
+
+
+NAMES = ("config.json", "trace.parquet", "examples.npz", "error.txt", "manifest.json", "result.json")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_a_run_with_a_file_that_may_not_be_read_is_left_out(tmp_path: Path, name: str, kind: str) -> None:
+    study, screen = tiny(tmp_path), io.StringIO()
+    bad, *sound = records(study, tmp_path / "source").values()
+    (bad.path / name).unlink(missing_ok=True)
+    MISPLACED[kind](bad.path / name)
+    planned, console = {spec.key(): spec for spec in runs_of(study)}, Console(file=screen, width=80)
+    found = soon(lambda: import_records._records_in(tmp_path / "source", planned, "tiny", console))
+    assert found.keys == [folder.key for folder in sound]
+    assert f"/s0 is left out: {bad.path}: {bad.path / name} must be a readable file, but: it " in screen.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["link out", "pipe"])
+def test_the_others_are_taken_and_nothing_private(tmp_path: Path, kind: str) -> None:
+    study, here = tiny(tmp_path), tmp_path / "here"
+    bad, *sound = records(study, tmp_path / "source").values()
+    MISPLACED[kind](bad.path / "error.txt")
+    status, text = soon(lambda: imported(study, here, tmp_path / "source"), 60)
+    assert status == 1
+    assert f"{tmp_path / 'source'}: 3 of 3 runs of tiny taken" in text
+    assert not RunFolder(here, bad.key).path.exists()
+    assert all(RunFolder(here, folder.key).contents() == folder.contents() for folder in sound)
+    assert nowhere(PRIVATE, here)
+
+
+def nowhere(contents: bytes, folder: Path) -> bool:
+    """True if no file of the folder, MLflow's included, holds these contents."""
+    return not any(contents in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("kind", ["link out", "pipe"])
+def test_a_checkpoint_that_may_not_be_read_is_not_taken(tmp_path: Path, kind: str) -> None:
+    study, here = tiny(tmp_path), tmp_path / "here"
+    first = list(records(study, tmp_path / "source").values())[0]
+    MISPLACED[kind](first.path / "checkpoint.pt")
+    assert soon(lambda: imported(study, here, tmp_path / "source"), 60)[0] == 0
+    assert "checkpoint.pt" not in RunFolder(here, first.key).contents().files
+    assert nowhere(PRIVATE, here)
+
+
+@pytest.mark.parametrize("what", ["runs", "run"])
+def test_a_folder_of_a_source_that_is_elsewhere_is_not_read(tmp_path: Path, what: str) -> None:
+    study, here, source = tiny(tmp_path), tmp_path / "here", tmp_path / "source"
+    records(study, tmp_path / "private")
+    there, key = tmp_path / "private" / "runs", specs(study)["hf", 0].key()
+    source.mkdir()
+    if what == "run":
+        records(study, source)
+        shutil.rmtree(source / "runs" / key)
+        (source / "runs" / key).symlink_to(there / key, target_is_directory=True)
+        assert "is a link out of" in imported(study, here, source)[1]
+        assert not RunFolder(here, key).path.exists()
+    else:
+        (source / "runs").symlink_to(there, target_is_directory=True)
+        with pytest.raises(StoreError, match="source/runs must lie in the results folder, but is a link out of it"):
+            imported(study, here, source)
+        assert not here.exists()
+
+
+def test_a_source_may_itself_be_a_link(tmp_path: Path) -> None:
+    study = tiny(tmp_path)
+    records(study, tmp_path / "disk")
+    (tmp_path / "source").symlink_to("disk", target_is_directory=True)
+    assert imported(study, tmp_path / "here", tmp_path / "source")[0] == 0
+
+
+def test_a_source_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    MISPLACED["pipe"](tmp_path / "source")
+    with pytest.raises(StoreError, match="a source must be a results folder or an archive .*/source is neither"):
+        soon(lambda: imported(tiny(tmp_path), tmp_path / "here", tmp_path / "source"))
+
+
+def test_what_is_written_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are exchanged between a check and a copy: nothing that was not checked is believed."""
+    study, here = tiny(tmp_path), tmp_path / "here"
+    folders = records(study, tmp_path / "source")
+    check = import_records.check_planned
+
+    def exchanged(key: str, files: Mapping[str, bytes], planned: Mapping[str, Any]) -> None:
+        check(key, files, planned)
+        (folders[key].path / "trace.parquet").write_bytes(b"exchanged")
+
+    monkeypatch.setattr(import_records, "check_planned", exchanged)
+    with pytest.raises(StoreError, match="trace.parquet must have the sha256 that manifest.json lists"):
+        imported(study, here, tmp_path / "source")
+    assert nowhere(b"exchanged", here)
+
+
+def test_one_run_at_a_time_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source may have checkpoints of gigabytes."""
+    study, alive, most, read = tiny(tmp_path), [0], [0], RunFolder.contents
+
+    def counted(folder: RunFolder) -> Contents:
+        contents = read(folder)
+        alive[0] += 1
+        most[0] = max(most[0], alive[0])
+        weakref.finalize(contents, lambda: alive.__setitem__(0, alive[0] - 1))
+        return contents
+
+    records(study, tmp_path / "source")
+    monkeypatch.setattr(RunFolder, "contents", counted)
+    assert imported(study, tmp_path / "here", tmp_path / "source")[0] == 0
+    assert most[0] <= 2

@@ -130,8 +130,8 @@ def study_read(study: Study, results: Path) -> dict[str, str]:
         exported = archive.archived_contents(results.parent / "copy.parquet", planned)
         assert exported.keys() == shown.keys()
     with suppress(HfbenchError):
-        held = import_records._held(results, planned, study.name, quiet())
-        assert held.keys() >= shown.keys()
+        held = import_records._records_in(results, planned, study.name, quiet())
+        assert {*held.keys} >= shown.keys()
     return shown
 
 
