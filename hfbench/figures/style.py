@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hfbench.records.files import write_atomically
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -160,8 +162,8 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (path.with_name(path.name + suffix) for suffix in (".png", ".svg"))
     _settle(figure)
-    figure.savefig(png, dpi=160)
-    figure.savefig(svg, metadata={"Date": None})
+    write_atomically(png, lambda file: figure.savefig(file, format="png", dpi=160))
+    write_atomically(svg, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
     return [png, svg]
 
 

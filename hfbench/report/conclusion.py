@@ -86,7 +86,7 @@ def conclude(
     that is a terminal shows how far the drawing is.
     """
     place = home_of(recorded.study, recorded.results, recorded.archive)
-    folder = make_folder(place.folder)
+    folder = make_folder(place.folder, recorded.results)
     speaks = place.speaks_for_the_study
     before, found = judged_before(place.home), findings_of(recorded)
     judged = judged_now(recorded, found)

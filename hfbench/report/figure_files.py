@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hfbench.errors import StoreError
+from hfbench.records.files import file_bytes
 from hfbench.records.sealed import read_sealed_json, write_sealed_json
+from hfbench.regular_files import MB
+
+LARGEST_FIGURE = 256 * MB
 
 
 def list_figures(listing: Path, names: Iterable[str], **more: Any) -> None:
@@ -29,8 +33,17 @@ def list_figures(listing: Path, names: Iterable[str], **more: Any) -> None:
 def kept_listing(listing: Path) -> dict[str, Any]:
     """What `list_figures` wrote; empty where it wrote nothing, or where a figure has changed since or is gone."""
     kept = _read(listing)
-    intact = all(_is_intact(listing.parent / name, digest) for name, digest in kept.get("files", {}).items())
+    files = kept.get("files", {})
+    intact = all(Path(name).name == name and _is_intact(listing.parent / name, files[name]) for name in files)
     return kept if intact else {}
+
+
+def figure_bytes(file: Path) -> bytes:
+    """The contents of a figure. Raises StoreError if it is missing, too large or no regular file of its folder."""
+    held = file_bytes(file, LARGEST_FIGURE, file.parent)
+    if held is None:
+        raise StoreError(f"the figure {file} must be there, but is not.")
+    return held
 
 
 def _read(listing: Path) -> dict[str, Any]:
@@ -42,10 +55,10 @@ def _read(listing: Path) -> dict[str, Any]:
 
 
 def _is_intact(file: Path, digest: object) -> bool:
-    with suppress(OSError, ValueError):  # a damaged listing may hold what is no name
+    with suppress(StoreError, ValueError):  # a damaged listing may hold what is no name
         return _digest(file) == digest
     return False
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(figure_bytes(file)).hexdigest()

@@ -22,6 +22,7 @@ from hfbench.report.document import (
     pieces,
     printable,
 )
+from hfbench.report.figure_files import figure_bytes
 
 LARGEST_SVG = 400_000  # bytes; beyond, the PNG of the same figure is smaller and drawn faster
 
@@ -170,6 +171,6 @@ def _piece(one: Piece) -> str:
 
 def _data_uri(picture: ImageBlock) -> str:
     """The figure as an image, not inline: SVGs of one program share ids, and inline ones would use each other's."""
-    svg = picture.svg.read_bytes()
-    kind, content = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", picture.png.read_bytes())
+    svg = figure_bytes(picture.svg)
+    kind, content = ("svg+xml", svg) if len(svg) <= LARGEST_SVG else ("png", figure_bytes(picture.png))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -91,12 +91,13 @@ def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
     if kept.get("drawn_from") != drawn_from:
         return None
     try:
-        return [
-            Figure(row["kind"], row["task"], folder / row["png"], folder / row["svg"], row["about"])
-            for row in kept["figures"]
-        ]
+        rows = [(row["kind"], row["task"], row["png"], row["svg"], row["about"]) for row in kept["figures"]]
+        named = {name for _, _, png, svg, _ in rows for name in (png, svg)}
     except (KeyError, TypeError):  # written by another version
         return None
+    if not (named <= kept["files"].keys() and all(isinstance(text, str) for row in rows for text in row)):
+        return None
+    return [Figure(kind, task, folder / png, folder / svg, about) for kind, task, png, svg, about in rows]
 
 
 def _keep(folder: Path, drawn_from: str, figures: Sequence[Figure]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from support.misplaced_files import MISPLACED, PRIVATE, PRIVATE_FILE, soon
 
-from hfbench.report.figure_files import kept_listing, list_figures
+from hfbench.errors import StoreError
+from hfbench.records.sealed import write_sealed_json
+from hfbench.report.figure_files import figure_bytes, kept_listing, list_figures
 
 
 @pytest.fixture
@@ -57,3 +61,21 @@ def test_a_damaged_listing_removes_nothing(listing: Path, held: str) -> None:
     list_figures(listing, "a", drawn_from="others")
     assert there(listing) == "abc"
     assert kept_listing(listing)["drawn_from"] == "others"
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_a_figure_that_may_not_be_read_is_none(listing: Path, kind: str) -> None:
+    (listing.parent / "b").unlink()
+    MISPLACED[kind](listing.parent / "b")
+    assert soon(lambda: kept_listing(listing)) == {}
+    with pytest.raises(StoreError, match="b must be a readable file, but"):
+        soon(lambda: figure_bytes(listing.parent / "b"))
+
+
+def test_a_listing_names_no_file_elsewhere(listing: Path) -> None:
+    (listing.parent.parent / PRIVATE_FILE).write_bytes(PRIVATE)
+    for name in (f"../{PRIVATE_FILE}", str(listing.parent.parent / PRIVATE_FILE)):
+        write_sealed_json(listing, {"files": {name: hashlib.sha256(PRIVATE).hexdigest()}})
+        assert kept_listing(listing) == {}
+        list_figures(listing, "a")
+    assert (listing.parent.parent / PRIVATE_FILE).read_bytes() == PRIVATE

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.misplaced_files import PRIVATE, PRIVATE_FILE
 from support.result_tables import runs
 from support.tiny_study import tiny
 
 from hfbench.config.study_runs import runs_of
 from hfbench.records.recorded_study import Leftovers, RecordedStudy
+from hfbench.records.sealed import write_sealed_json
 from hfbench.report import study_figures
 from hfbench.statistics.findings import findings_of
 
@@ -84,3 +87,19 @@ def empty(path: Path) -> list[Path]:
     for file in files:
         file.touch()
     return files
+
+
+@pytest.mark.parametrize("png", [f"../{PRIVATE_FILE}", "a.png", 7, ["forest.png"]])
+def test_only_figures_whose_digests_are_listed_are_shown_again(tmp_path: Path, png: object) -> None:
+    folder = tmp_path / "report"
+    folder.mkdir()
+    for file in (tmp_path / PRIVATE_FILE, folder / "forest.png", folder / "forest.svg", folder / "a.png"):
+        file.write_bytes(PRIVATE)
+    files = {name: hashlib.sha256(PRIVATE).hexdigest() for name in ("forest.png", "forest.svg")}
+    row: dict[str, object] = {"kind": "forest", "task": "", "about": "Ratios."}
+    row |= {"png": "forest.png", "svg": "forest.svg"}
+    listing = {"drawn_from": "records", "files": files}
+    write_sealed_json(folder / study_figures.KEPT, {**listing, "figures": [row]})
+    assert study_figures._kept(folder, "records")
+    write_sealed_json(folder / study_figures.KEPT, {**listing, "figures": [{**row, "png": png}]})
+    assert study_figures._kept(folder, "records") is None
