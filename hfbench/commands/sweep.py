@@ -28,7 +28,7 @@ from hfbench.records.files import make_folder, prepare, write_bytes
 from hfbench.records.locks import study_lock
 from hfbench.records.recorded_study import gather
 from hfbench.records.results_folder import ResultsFolder
-from hfbench.records.sqlite_url import sqlite_url
+from hfbench.records.sqlite_url import check_database, sqlite_url
 from hfbench.records.study_home import home_of, remember_asked, with_asked_seeds
 from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
 from hfbench.sweep.conclusion import conclude_sweep, show_tuned
@@ -81,6 +81,8 @@ def sweep_study(
                 study_lock(results, study.name, "hfbench sweep"),
                 Pool(ResultsFolder(results, study.name, data), jobs, engine) as pool,
             ):
+                if storage is None:
+                    check_database(results / "sweeps.db", results)
                 url = storage or sqlite_url(results / "sweeps.db")
                 return _sweep_all(study, tasks, pool, url, jobs, console, options)
         except KeyboardInterrupt as interrupt:
@@ -119,7 +121,7 @@ def _sweep_all(
         with watching(console, tunings) as watcher:
             tune(tunings, pool, watcher, log)
             found = [retest(tuning, pool, watcher) for tuning in tunings]
-        folder = make_folder(place.folder)
+        folder = make_folder(place.folder, results)
         show_tuned(found, log, console)
         status, cells = _compare_frozen(study, found, folder, pool, jobs, console)
         conclude_sweep(study, found, cells, log, place, console, options)

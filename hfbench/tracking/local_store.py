@@ -12,15 +12,18 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from hfbench.errors import StoreError
+from hfbench.messages import quoted
 from hfbench.records.files import make_folder
-from hfbench.records.sqlite_url import sqlite_url
+from hfbench.records.sqlite_url import BESIDE, check_database, sqlite_url
+from hfbench.regular_files import is_inside
 
 FILE, NEW = "mlflow.db", ".mlflow-new.db"  # in the results folder
 ARTIFACTS = "mlflow-artifacts"  # likewise
 WHOLE = 1  # `user_version` of a database that was made to the end
-BESIDE = ("", "-wal", "-shm", "-journal")  # what SQLite appends to the names of a database's files
 LONGEST = 480  # bytes of the path of a results folder: SQLite opens no file whose path, with `-journal`, has over 512
 
 
@@ -148,13 +151,24 @@ def artifacts_uri(results: Path, study: str) -> str:
 
 
 def make_artifacts_folder(results: Path, study: str) -> str:
-    make_folder(Path(results).absolute() / ARTIFACTS / study)
+    make_folder(Path(results).absolute() / ARTIFACTS / study, results)
     return artifacts_uri(results, study)
+
+
+def check_artifacts(uri: str, results: Path) -> None:
+    """Raises StoreError if what is written to this address, as a store has it, would lie outside the results folder."""
+    address = urlsplit(uri)
+    if address.scheme not in ("", "file") or not is_inside(Path(url2pathname(address.path)), results):
+        raise StoreError(
+            f"the MLflow store of {results} must have its artifacts in that folder, but has them at {quoted(uri)}. "
+            f"Move {FILE} and {ARTIFACTS} away: `hfbench compare` writes them anew from the recorded runs."
+        )
 
 
 @contextlib.contextmanager
 def _usable(database: Path) -> Iterator[None]:
-    """Says of a database that cannot be read or written what to do."""
+    """Says of a database that cannot be read or written what to do; one that is no regular file is not opened."""
+    check_database(database, database.parent)
     try:
         yield
     except StoreError:

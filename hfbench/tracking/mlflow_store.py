@@ -12,17 +12,19 @@ import contextlib
 import hashlib
 import logging
 import os
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hfbench.errors import StoreError
-from hfbench.records.files import safe_name
+from hfbench.records.files import LARGEST_REPORT, file_bytes, safe_name
 from hfbench.records.locks import store_lock
 from hfbench.records.run_folder import COMPLETE, RunFolder
 from hfbench.tracking import run_metrics
 from hfbench.tracking.local_store import (
+    check_artifacts,
     database_message,
     is_remote,
     local_uri,
@@ -110,6 +112,8 @@ class Tracker:
                 known = self.client.get_experiment_by_name(self.study)
                 if known is None:  # else another process has made it just now
                     raise
+        if self.own:  # new runs have their artifacts below
+            check_artifacts(known.artifact_location, self.results)
         if known.lifecycle_stage == "deleted":
             self.client.restore_experiment(known.experiment_id)
         return str(known.experiment_id)
@@ -201,9 +205,8 @@ class Tracker:
         curve = run_metrics.curve_metrics(folder.rows(), child) if complete else []
         outcome = {name: str(result[name]) for name in ("outcome", "error") if result.get(name)}
         self._log(child.run, params, [*run_metrics.summary_metrics(result, ended), *curve], outcome | {RECORD: record})
-        for file in ("config.json", "result.json", "trace.parquet", "error.txt"):
-            if (folder.path / file).exists():
-                self.client.log_artifact(child.run, str(folder.path / file))
+        held = {name: folder.read(name) for name in ("config.json", "result.json", "trace.parquet", "error.txt")}
+        self._log_files(child.run, {name: contents for name, contents in held.items() if contents is not None})
         self.client.set_terminated(child.run, "FINISHED" if complete else "FAILED", end_time=ended)
         self.live.pop(folder.key, None)
         return child.run
@@ -289,14 +292,18 @@ class Tracker:
         What an earlier judgement came to goes, what is there already is not repeated. The step of a metric is the
         number of the judgement.
         """
-        there = self.client.get_run(self.parent).data
+        parent = self.client.get_run(self.parent)
+        if self.own:
+            check_artifacts(parent.info.artifact_uri, self.results)
+        there = parent.data
         number = int(there.tags.get(JUDGEMENTS, 0)) + 1
         new = run_metrics.changed_metrics(metrics, there.metrics, "stat/", number)
         is_new = self._set_tags(tags, JUDGED) or new
         counted = {JUDGEMENTS: number} if is_new else {}
         self._log(self.parent, metrics=new, tags={"mlflow.note.content": note, **counted})
         for file in artifacts:
-            self.client.log_artifact(self.parent, str(file))
+            held = file_bytes(file, LARGEST_REPORT, file.parent)
+            self._log_files(self.parent, {} if held is None else {file.name: held})
         self.close(status)
 
     def _set_tags(self, wanted: Mapping[str, str], prefixes: tuple[str, ...]) -> bool:
@@ -319,6 +326,14 @@ class Tracker:
         if self.speaks:
             self.client.set_terminated(self.parent, status)
 
+    def _log_files(self, run: str, files: Mapping[str, bytes]) -> None:
+        """Logs files with the contents that were read of them: MLflow would follow links, and wait for pipes."""
+        with tempfile.TemporaryDirectory(prefix="hfbench-artifacts-") as folder:
+            for name, held in files.items():
+                file = Path(folder, name)
+                file.write_bytes(held)
+                self.client.log_artifact(run, str(file))  # one by one: each replaces what is there, link or not
+
     def _log(
         self,
         run: str,
@@ -336,4 +351,4 @@ class Tracker:
 
 
 def _checksum(folder: RunFolder) -> str:
-    return hashlib.sha256((folder.path / "result.json").read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(folder.read("result.json") or b"").hexdigest()[:16]

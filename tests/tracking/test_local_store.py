@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import pytest
+from support.misplaced_files import MISPLACED, PRIVATE_FILE, soon
 from support.tiny_study import compare_quietly, mlflow_runs, results_folder, run_quietly, tiny, uses_mlflow
 
 from hfbench.errors import StoreError
@@ -242,3 +244,17 @@ def test_a_path_that_sqlite_cannot_open_is_refused_in_a_sentence(tmp_path: Path)
     prepare_store(longest)
     with pytest.raises(StoreError, match="must have at most 480 bytes.*--results"):
         Tracker(results_folder(Path(f"{longest}x")), "tiny")
+
+
+@pytest.mark.parametrize("use", [prepare_store, has_store, take_home])
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db-wal"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "link out"])
+def test_only_a_regular_file_of_the_results_is_opened(
+    results: Path, use: Callable[[Path], object], name: str, kind: str
+) -> None:
+    (results / name).unlink(missing_ok=True)
+    MISPLACED[kind](results / name)
+    with pytest.raises(StoreError, match=f"{name} must be a database.*Move it away"):
+        soon(lambda: use(results))
+    private = results.parent / PRIVATE_FILE
+    assert not private.exists() or private.read_bytes() == b"private contents"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from support.misplaced_files import MISPLACED, PRIVATE, PRIVATE_FILE, soon
 from support.tiny_study import mlflow_runs, results_folder, uses_mlflow
 
 from hfbench.errors import ConfigError, StoreError
@@ -399,3 +401,44 @@ def test_a_tag_that_another_process_has_just_deleted(results: Path, monkeypatch:
     tracker.log_study("note", {}, {"verdict/a": "better"})
     with pytest.raises(MlflowException):
         tracker.log_study("note", {}, {})
+
+
+@pytest.mark.parametrize("kind", sorted(MISPLACED))
+def test_no_file_from_elsewhere_becomes_an_artifact(results: Path, kind: str) -> None:
+    tracker, folder = Tracker(results, "tiny"), failed(results)
+    (folder.path / "error.txt").unlink()
+    MISPLACED[kind](folder.path / "error.txt")
+    with pytest.raises(StoreError, match="error.txt must be a readable file, but: it "):
+        soon(lambda: tracker.log_run(folder, PARAMS))
+    (results / "report.md").unlink(missing_ok=True)
+    MISPLACED[kind](results / "report.md")
+    with pytest.raises(StoreError, match="report.md must be a readable file, but: it "):
+        soon(lambda: tracker.log_study("note", {}, {}, [results / "report.md"]))
+    assert not any(PRIVATE in file.read_bytes() for file in (results / "mlflow-artifacts").rglob("*") if file.is_file())
+
+
+def test_no_artifact_is_written_outside_the_results(results: Path, tmp_path: Path) -> None:
+    tracker = Tracker(results, "tiny")
+    file = tmp_path / PRIVATE_FILE
+    there = results / "mlflow-artifacts" / "tiny" / tracker.parent / "artifacts"
+    there.mkdir(parents=True)
+    MISPLACED["link out"](there / "report.md")
+    (results / "report.md").write_text("report")
+    with pytest.raises(MlflowException, match="outside the artifact directory"):
+        tracker.log_study("note", {}, {}, [results / "report.md"])
+    assert file.read_bytes() == PRIVATE
+    shutil.rmtree(there)
+    there.symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(StoreError, match="must have its artifacts in that folder, but has them at"):
+        tracker.log_study("note", {}, {}, [results / "report.md"])
+    assert not (tmp_path / "report.md").exists()
+
+
+@pytest.mark.parametrize("address", ["file:///tmp/elsewhere", "s3://bucket/elsewhere", "/tmp/there", "{results}/../x"])
+def test_a_store_that_has_artifacts_elsewhere_is_refused(results: Path, address: str) -> None:
+    Tracker(results, "tiny")
+    with sqlite3.connect(results / "mlflow.db") as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", (address.format(results=results),))
+    connection.close()
+    with pytest.raises(StoreError, match="must have its artifacts in that folder, but has them at .*Move mlflow.db"):
+        Tracker(results, "tiny")
