@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 RECORD = ("config.json", "trace.parquet", "examples.npz", "error.txt", MANIFEST, "result.json")  # in order of writing
 FILES = ("checkpoint.pt", *RECORD)  # of a run
-LARGEST = {  # bytes
+LARGEST_FILES = {  # bytes
     "trace.parquet": 256 * MB,  # some two million rows
     "examples.npz": 64 * MB,
     "error.txt": MB,  # of a longer text the beginning is kept
@@ -94,9 +94,9 @@ class RunFolder:
         """The bytes of a file of the folder, or None if there is none.
 
         Raises StoreError for a link out of the results folder, for what is no regular file, and for one that is larger
-        than `LARGEST`, as JSON than `LARGEST_JSON`.
+        than `LARGEST_FILES`, as JSON than `LARGEST_JSON`.
         """
-        return file_bytes(self.path / name, LARGEST.get(name, LARGEST_JSON), self.results)
+        return file_bytes(self.path / name, LARGEST_FILES.get(name, LARGEST_JSON), self.results)
 
     def _json(self, name: str) -> dict[str, Any] | None:
         held = self.read(name)
@@ -238,7 +238,7 @@ class RunFolder:
     def fail(self, result: Mapping[str, Any], details: str) -> None:
         """Writes the result of a failed run; its checkpoint stays, for the next attempt."""
         make_folder(self.path, self.results)
-        text = details.encode("utf-8", "replace")[: LARGEST["error.txt"]]
+        text = details.encode("utf-8", "replace")[: LARGEST_FILES["error.txt"]]
         self._end({"error.txt": text, "result.json": json_bytes(result)})
         self._progress.unlink(missing_ok=True)
 

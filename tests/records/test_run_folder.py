@@ -17,7 +17,7 @@ from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
-from hfbench.records.run_folder import LARGEST, Contents, RunFolder
+from hfbench.records.run_folder import LARGEST_FILES, Contents, RunFolder
 from hfbench.records.validation import MANIFEST, manifest_of
 
 
@@ -234,7 +234,7 @@ def test_a_private_file_is_never_taken_for_the_error_of_a_run(tmp_path: Path, ru
 
 
 def test_the_beginning_of_a_long_error_is_kept(tmp_path: Path, run: RunSpec) -> None:
-    folder = failed(RunFolder(tmp_path, run.key()), run, "Traceback" + "x" * (3 * LARGEST["error.txt"]))
+    folder = failed(RunFolder(tmp_path, run.key()), run, "Traceback" + "x" * (3 * LARGEST_FILES["error.txt"]))
     assert folder.fault() == ""
     assert folder.contents().files["error.txt"].startswith(b"Traceback")
 
