@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hfbench.config.canonical_source import canonical_text
 from hfbench.config.source_reach import ParsedModule, Reach
+from hfbench.parts.source_files import read_source
 
 CORE = Path(__file__).parents[1]
 # What the numbers of a run depend on, beside its parts: a change there makes the run again, never a stale one.
@@ -48,7 +49,7 @@ def _part_source(part: type) -> bytes:
     typed = b"".join(_inline_source(base) for base in bases if base.__module__ not in files)
     modules = {name: module for name, (_, module) in files.items() if module and not module.looks_at_itself()}
     if len(modules) < len(files):
-        held = {name: _digest(file.read_bytes()) for name, (file, _) in files.items()}
+        held = {name: _digest(read_source(file)) for name, (file, _) in files.items()}
     else:
         held = _reached(modules, [(base.__module__, base.__qualname__) for base in bases])
     order = sorted(held, key=lambda name: (name != own, name))

@@ -18,6 +18,8 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+from hfbench.parts.source_files import read_source
+
 Chain = tuple[str, ...]  # `helper.FACTOR` as ("helper", "FACTOR")
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -47,11 +49,11 @@ OF_ITSELF = {
 class ParsedModule:
     """A module's statements: those that run when it is imported, then the imports inside of them; a name an import.
 
-    Raises SyntaxError or ValueError if the file is not Python.
+    Raises SyntaxError or ValueError, of which ConfigError is one, if the file is not Python.
     """
 
     def __init__(self, name: str, file: Path) -> None:
-        self.name, self.tree = name, ast.parse(file.read_bytes())
+        self.name, self.tree = name, ast.parse(read_source(file))
         self.package = name if file.name == "__init__.py" else name.rpartition(".")[0]
         live = [statement for statement in self.tree.body if not self._never_runs(statement)]
         inside = [node for statement in live for node in ast.walk(statement) if isinstance(node, IMPORTS)]

@@ -16,6 +16,7 @@ from hfbench.errors import ConfigError
 from hfbench.messages import quoted
 from hfbench.parts import registry
 from hfbench.parts.plugin_files import import_file
+from hfbench.parts.source_files import read_source
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class AddedPart:
 
     def sent(self) -> SentPart:
         """With its source, for a machine that does not have the file."""
-        return SentPart(self, Path(self.file).read_bytes())
+        return SentPart(self, read_source(Path(self.file)))
 
 
 @dataclass(frozen=True)

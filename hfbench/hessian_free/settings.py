@@ -21,6 +21,7 @@ from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import build_part, hyperparameters
 from hfbench.parts.protocols import STEP_EVIDENCE, Rule
+from hfbench.parts.source_files import read_source
 from hfbench.setting_checks import as_python, has_entries, non_negative_number
 
 
@@ -150,4 +151,4 @@ def check_settings(settings: StepSettings) -> None:
 def _code_of(parts: Iterable[Any]) -> list[str]:
     """Digests of the core and of the parts' files."""
     files = {*Path(__file__).parents[1].rglob("*.py"), *(inspect.getsourcefile(type(part)) for part in parts)}
-    return sorted(hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files if file)
+    return sorted(hashlib.sha256(read_source(Path(file))).hexdigest() for file in files if file)

@@ -23,6 +23,7 @@ from hfbench.errors import ConfigError, DuplicatePartError, SharedStateError
 from hfbench.messages import printable_line
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.process_state import check_unchanged, process_state
+from hfbench.parts.source_files import read_source
 
 
 def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
@@ -34,9 +35,9 @@ def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
     """
     path = Path(os.path.expanduser(file))  # which leaves a user it does not know alone
     shown = printable_line(str(file))
-    if not path.is_file():
-        there = "is a folder; name the .py file in it" if path.is_dir() else "is a pipe, a socket or a device"
-        what = there if path.exists() else "does not exist"
+    if not os.path.isfile(path):  # which, unlike `Path.is_file`, answers for any name
+        there = "is a folder; name the .py file in it" if os.path.isdir(path) else "is a pipe, a socket or a device"
+        what = there if os.path.exists(path) else "does not exist"
         raise ConfigError(f"{where}: must name a Python file that adds parts, but {shown} {what}.")
     if path.suffix != ".py":
         raise ConfigError(f"{where}: must name a Python file (.py) that adds parts, but got {shown}.")
@@ -70,7 +71,7 @@ def _run(path: Path) -> None:
 
 def module_name(path: Path) -> str:
     """The module name of a plugin file; it differs by folder and contents."""
-    identity = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:8]
+    identity = hashlib.sha256(str(path).encode() + read_source(path)).hexdigest()[:8]
     word = re.sub(r"\W", "_", path.stem)
     return f"hfbench_plugin_{word}_{identity}"
 
@@ -96,4 +97,4 @@ class _Source(SourceFileLoader):
     """Loader that always compiles the current file, since cached bytecode is checked by whole seconds and size only."""
 
     def get_code(self, fullname: str) -> CodeType | None:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        return self.source_to_code(read_source(Path(self.path)), self.path)

@@ -21,6 +21,7 @@ from hfbench.messages import listed, quoted
 from hfbench.parts import families, hyperparameters, plugin_errors, source_docstrings
 from hfbench.parts.families import check_name
 from hfbench.parts.process_state import check_unchanged, process_state
+from hfbench.parts.source_files import read_source
 
 FAMILIES = families.FAMILIES
 PREFIX = "hfbench."
@@ -152,7 +153,7 @@ def provenance(family: str, name: str) -> tuple[str, str]:
     if not isinstance(found, type):
         return (found.dist.name, found.dist.version) if found.dist is not None else (found.value, "unknown")
     file = Path(families.file_of(found))
-    state = hashlib.sha256(file.read_bytes()).hexdigest()[:8] if file.is_file() else "unknown"
+    state = hashlib.sha256(read_source(file)).hexdigest()[:8] if file.is_file() else "unknown"
     return file.name, state
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from hfbench.errors import HfbenchError
 from hfbench.messages import quoted
 from hfbench.parts import plugin_errors
+from hfbench.parts.source_files import read_source
 
 UNLISTED = "Is it listed under py-modules or packages in its pyproject.toml, and installed again?"
 REEXPORTS = 8  # how often a name may be imported onward before it is given up
@@ -70,7 +71,7 @@ def _parsed(source: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a backslash in a string: not for whoever lists parts
-            return ast.parse(source.read_bytes(), filename=str(source))
+            return ast.parse(read_source(source), filename=str(source))
     except (SyntaxError, ValueError, OSError) as error:
         raise HfbenchError(f"{plugin_errors.reason(error)}.") from None
 

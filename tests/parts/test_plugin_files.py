@@ -222,6 +222,8 @@ def test_an_interrupt_while_a_file_is_loaded_is_one(write: Write) -> None:
     [
         ("gone.py", r"must name a Python file that adds parts, but gone\.py does not exist\."),
         ("folder", r"must name a Python file that adds parts, but folder is a folder; name the \.py file in it\."),
+        ("pipe.py", r"must name a Python file that adds parts, but pipe\.py is a pipe, a socket or a device\."),
+        ("x" * 5000, r"must name a Python file that adds parts, but x{200} does not exist\."),
         ("notes.txt", r"must name a Python file \(\.py\) that adds parts, but got notes\.txt\."),
         ("~no-such-user/plugin.py", r"must name a Python file that adds parts, but ~no-such-user/plugin\.py does not"),
         ("", r"must name a Python file that adds parts, but \S* ?is a folder"),
@@ -232,6 +234,7 @@ def test_what_is_no_python_file_is_refused(
 ) -> None:
     write("notes.txt")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.py")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"^--plugin: {message}"):
         plugin_files.load_plugin(given)
