@@ -24,7 +24,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.messages import quoted
 from hfbench.records import trace
-from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object, safe_name, write_bytes
+from hfbench.records.files import check_folder, decoding, is_safe_name, json_bytes, json_object, safe_name, write_bytes
 from hfbench.records.parquet_reading import read_table
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.run_folder import Contents, RunFolder
@@ -72,12 +72,13 @@ def _with_digest(held: bytes, there: bytes) -> bytes:
 
 
 def _packed(folder: RunFolder) -> dict[str, Any]:
+    result = folder.result() or {}
     return {
         "key": folder.key,
         "config": json.dumps(folder.config()),
-        "result": json.dumps(folder.result()),
+        "result": json.dumps(result),
         "ended": (folder.path / "result.json").stat().st_mtime,
-        "trace": folder.rows() if folder.trace_path.exists() else [],
+        "trace": folder.rows() if result["outcome"] in COMPLETE else [],
     }
 
 
@@ -120,6 +121,7 @@ def unpack(file: Path, name: str, planned: Mapping[str, RunSpec], results: Path)
     if not found:
         raise StoreError(f"{file} holds {len(rows)} runs, but none of the {len(planned)} of {name} with its settings.")
     folder = results / "archives" / f"{safe_name(name)}-{hashlib.sha256(held).hexdigest()[:8]}"
+    check_folder(folder, results)
     for row in rows.values():
         there = RunFolder(folder, row.key)
         if there.sound_result(row.config) is None:

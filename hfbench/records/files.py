@@ -122,6 +122,8 @@ def file_bytes(path: Path, at_most: int, inside: Path) -> bytes | None:
     Raises StoreError for anything but a regular file of at most `at_most` bytes in the folder `inside`, with every link
     followed.
     """
+    if not os.path.lexists(path):  # links are followed only for what is there: a folder may have a million others
+        return None
     try:
         return read_regular_file(path, at_most, inside)
     except (FileNotFoundError, NotADirectoryError):

@@ -232,10 +232,11 @@ def _others(study: Study, specs: Mapping[str, RunSpec], results: Path) -> Leftov
             continue
         folder = RunFolder(results, key)
         try:
-            result, config = folder.result(), folder.config()
+            result = folder.result()
+            if result is None or result.get("study") != study.name:
+                continue
+            config = folder.config()
         except StoreError:  # not this study's to mend
-            continue
-        if result is None or result.get("study") != study.name:
             continue
         spec = planned.get((str(result.get("task")), str(result.get("method")), _seed(result)))
         if spec is None:
