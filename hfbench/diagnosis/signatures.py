@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfbench.diagnosis.run_trace import Finding, Run
+from hfbench.messages import printable_line
 
+LONGEST = 1000  # characters of an error
 LEAST = 8  # outer iterations, below which a trace says little
 FEW_INNER = 25  # a max_inner below is there to cut solves short
 FAR, FAR_STEPS = 5.0, 4  # the factor by which a first lambda is far off; 4 steps change it by 1.5⁴ = 5
@@ -32,12 +34,12 @@ def findings(run: Run) -> list[Finding]:
 
 
 def _broken(run: Run) -> Finding:
-    outcome, error = run.result["outcome"], run.result.get("error")
+    outcome, error = run.result["outcome"], printable_line(str(run.result.get("error")), LONGEST)
     if outcome == "failed":
-        return Finding("failed", f"{error}", "The traceback is in error.txt of the run's folder.")
+        return Finding("failed", error, "The traceback is in error.txt of the run's folder.")
     return Finding(
         "diverged",
-        f"{error}",
+        error,
         "`hfbench diagnose` of its study with --origin trains it again and names the first layer and quantity that is "
         "not finite. Switch backtracking, line search and damping on, or raise globalization.initial_damping.",
     )

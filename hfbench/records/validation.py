@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import reprlib
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
 from hfbench.config.measures import costs
 from hfbench.errors import StoreError
-from hfbench.messages import printable_line
+from hfbench.messages import printable_line, quoted
 from hfbench.records.expansion import check_expansion
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
@@ -25,6 +24,7 @@ COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried agai
 OUTCOMES = (*COMPLETE, "failed")
 CAUSES = (None, "method", "machine")  # of a failed run; earlier versions named none
 LARGEST = 1e300  # of a number: beyond it sums and squares overflow
+LONGEST = 10_000  # characters of a text: errors of parts are kept to 2000
 ANOTHER = "must hold the run of its name, but its config.json is another's."
 MANIFEST = "manifest.json"
 EXAMPLES = ("originals", "reconstructions", "errors")
@@ -77,7 +77,7 @@ def _check_manifest(files: Mapping[str, bytes]) -> None:
         if name not in files:
             raise StoreError(f"{printable_line(name)} must be there, since {MANIFEST} lists it, but is not.")
         if hashlib.sha256(files[name]).hexdigest() != stated:
-            raise StoreError(f"{name} must have the sha256 that {MANIFEST} lists, but has another.")
+            raise StoreError(f"{printable_line(name)} must have the sha256 that {MANIFEST} lists, but has another.")
 
 
 # ---------------------------------------------------------------- configuration
@@ -99,7 +99,10 @@ def _is_table(value: Any, holds: Callable[[Any], bool] = lambda entry: True) -> 
     return isinstance(value, Mapping) and all(holds(entry) for entry in value.values())
 
 
-TEXT: Kind = ("text", lambda value: isinstance(value, str))
+TEXT: Kind = (
+    f"text of at most {LONGEST} characters",
+    lambda value: isinstance(value, str) and len(value) <= LONGEST,
+)
 NAME: Kind = ("text of at most 100 letters, digits, '.', '_' and '-'", is_safe_name)  # it becomes part of file names
 NUMBER: Kind = ("a number", _is_number)
 AMOUNT: Kind = ("a number from 0", lambda value: _is_number(value) and value >= 0)
@@ -175,7 +178,7 @@ def check_result(result: Mapping[str, Any], key: str, config: Mapping[str, Any],
     identity = {"key": key, "task": config["task"], "method": config["method"]["name"], "seed": config["seed"]}
     for name, value in identity.items():
         if result[name] != value:
-            raise StoreError(f"{file}: {name} must be {_shown(value)}, as of this run, but is {_shown(result[name])}.")
+            raise StoreError(f"{file}: {name} must be {quoted(value)}, as of this run, but is {quoted(result[name])}.")
     if result["outcome"] == "failed":
         _check({"cause": None, **result}, {"error": TEXT, "cause": _among(*CAUSES)}, file)
         return
@@ -194,7 +197,7 @@ def _check_target(result: Mapping[str, Any], file: str) -> None:
     for name, cost in costs().items():
         spent, to_target = result[cost.spent], result[name]
         if to_target is not None and (spent is None or to_target > spent):
-            raise StoreError(f"{file}: {name} must be at most {cost.spent}, but is {_shown(to_target)}.")
+            raise StoreError(f"{file}: {name} must be at most {cost.spent}, but is {quoted(to_target)}.")
 
 
 def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], where: str) -> None:
@@ -202,12 +205,7 @@ def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], where: str) ->
         if name not in values:
             raise StoreError(f"{where}: {name} must be given, but is not.")
         if not holds(values[name]):
-            raise StoreError(f"{where}: {name} must be {words}, but is {_shown(values[name])}.")
-
-
-def _shown(value: Any) -> str:
-    """A value from a file, short and without signs that a terminal would act on."""
-    return reprlib.repr(value)
+            raise StoreError(f"{where}: {name} must be {words}, but is {quoted(values[name])}.")
 
 
 # ---------------------------------------------------------------- pictures of test cases

@@ -13,7 +13,7 @@ from rich.markup import escape
 from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
 from hfbench.interrupts import raise_if_interrupted
-from hfbench.messages import wrap_text
+from hfbench.messages import printable_line, wrap_text
 from hfbench.records.files import copy_files, make_folder, write_atomically, write_bytes, write_json
 from hfbench.records.judgements import FILE, Judgement, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
@@ -38,6 +38,7 @@ from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import page_address
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
+LONGEST = 1000  # characters of an error on the screen
 NOTE = 8000  # characters of a tag
 
 
@@ -110,7 +111,7 @@ def conclude(
         elif tracker is not None:
             tracker.close(_status(recorded))
     except Exception as error:  # the report on disk is complete: a busy or unreachable store must not cost the verdict
-        unlogged = f"{type(error).__name__}: {error}"
+        unlogged = f"{type(error).__name__}: {printable_line(str(error), LONGEST)}"
     page = page_address(tracker) if tracker is not None else ""
     command = command_of(recorded.study, options, recorded.results)
     return Conclusion(recorded, found, place, figures, command, unlogged, page)
@@ -217,7 +218,7 @@ def show_conclusion(conclusion: Conclusion, console: Console) -> None:
     if found.claims:
         claim_text.table(found.claims, console, variant)
     for line, details in zip(conclusion.failed, recorded.details, strict=True):
-        console.print(escape(document.printable(f"failed: {line}")), style="red", highlight=False, soft_wrap=True)
+        console.print(escape(printable_line(f"failed: {line}", LONGEST)), style="red", highlight=False, soft_wrap=True)
         if details.exists():
             console.print(escape(f"  details in {details}"), highlight=False, soft_wrap=True)
     if recorded.failure:

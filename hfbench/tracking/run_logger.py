@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from hfbench.config.run_spec import RunSpec
+from hfbench.messages import printable_line
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.params import columns, flat_params
 
 POINT_EVERY = 20.0  # seconds from a run's beginning to its first point, and on to the next: a shorter run has none
+LONGEST = 1000  # characters of an error on the screen
 LOOK_EVERY = 5.0  # seconds between two looks at the runs' reports
 
 
@@ -41,7 +43,8 @@ class RunLogger:
             with self._writing:
                 self.tracker.log_run(self.setting.folder(key), self.params[key])
         except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
-            self.console.print(escape(f"{key} is recorded but not in MLflow yet: {type(error).__name__}: {error}"))
+            said = f"{type(error).__name__}: {printable_line(str(error), LONGEST)}"
+            self.console.print(escape(f"{key} is recorded but not in MLflow yet: {said}"))
 
     @contextmanager
     def follow(self, keys: Iterable[str]) -> Iterator[None]:
