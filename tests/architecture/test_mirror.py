@@ -48,7 +48,7 @@ OF_SEVERAL = {
     *("runs/test_misbehaving_parts.py", "runs/test_work_of_runs.py"),
     *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
     *("solvers/preconditioners/test_preconditioners.py", "tasks/test_default_budgets.py", "tasks/test_products.py"),
-    "records/test_damaged_files.py",
+    *("records/test_damaged_files.py", "records/test_hostile_folders.py"),
     *("statistics/test_calibration.py", "studies/test_published.py", "studies/test_published_sweeps.py"),
     *("testing/test_own_parts.py", "testing/test_promises.py", "testing/test_under_pytest.py"),
     *("tracking/test_browser.py", "tracking/test_services.py"),

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 from rich.console import Console
-from support.hostile_folders import Mutator, digests, plain
+from support.hostile_folders import LISTED, NUMBERS, SHAPES, TEXTS, Mutator, deep, digests, plain
 from support.made_records import record, result_of, rows_of
 from support.misplaced_files import PRIVATE, soon
 from support.tiny_study import compare_quietly, results_folder, tiny, uses_mlflow
@@ -26,9 +28,11 @@ from hfbench.commands.diagnose import diagnose_run, diagnose_study, is_key
 from hfbench.commands.export import export_study
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
-from hfbench.errors import HfbenchError
+from hfbench.errors import HfbenchError, StoreError
 from hfbench.records.recorded_study import gather
-from hfbench.records.run_folder import RunFolder
+from hfbench.records.run_folder import Contents, RunFolder
+from hfbench.records.shorter_runs import ShorterRuns
+from hfbench.records.validation import MANIFEST, check_record, manifest_of
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -109,7 +113,7 @@ def check(study: Study, pristine: Path, folder: Path, seed: int, seen: Seen) -> 
     outside = digests(case / "outside")
     original = {key: (pristine / "runs" / key / "result.json").read_text() for key in os.listdir(pristine / "runs")}
     with mock.patch("hfbench.records.run_folder._faults", {}), mock.patch("hfbench.records.locks.time.sleep"):
-        for name, command in commands(study, case / "results", here, seed % LOGGED == 0).items():
+        for name, command in commands(study, case / "results", here, mutator.logged or seed % LOGGED == 0).items():
             screen = io.StringIO()
             try:
                 soon(lambda command=command, screen=screen: command(Console(file=screen, width=80)), 60)  # type: ignore[misc]
@@ -180,3 +184,79 @@ def test_more_hostile_folders(sound: tuple[Study, Path], tmp_path: Path) -> None
 @pytest.mark.long
 def test_many_hostile_folders(sound: tuple[Study, Path], tmp_path: Path) -> None:
     campaign(sound, tmp_path, range(100, 500))
+
+
+# ---------------------------------------------------------------- every entry
+
+ENTRIES: tuple[Any, ...] = (*NUMBERS, *TEXTS, *SHAPES, deep(23), deep(900), "x" * 9999)
+
+
+def entries(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every entry of a mapping, to those that hold others too."""
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for at, value in inner:
+        yield (*path, at)
+        yield from entries(value, (*path, at))
+
+
+def changed(held: bytes, path: tuple[Any, ...], value: Any) -> bytes:
+    values = json.loads(held)
+    place = values
+    for at in path[:-1]:
+        place = place[at]
+    place[path[-1]] = value
+    return json.dumps(values).encode()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["result.json", "config.json"])
+def test_every_entry_with_every_value_and_fitting_digests(sound: tuple[Study, Path], tmp_path: Path, name: str) -> None:
+    """What the schema takes, every command takes; of a run of each outcome."""
+    study, results = sound[0], tmp_path / "results"
+    shutil.copytree(sound[1], results)
+    folders = [RunFolder(results, spec.key()) for spec in runs_of(study)]
+    taken, refused = [], list[str]()
+    for folder in {(folder.result() or {})["outcome"]: folder for folder in folders}.values():
+        held = folder.contents().files
+        for path, value in itertools.product(entries(json.loads(held[name])), ENTRIES):
+            files = fitting({**held, name: changed(held[name], path, value)})
+            try:
+                check_record(folder.key, files)
+                taken.append((folder, files, path, value))
+            except StoreError as error:
+                refused.append(str(error))
+    assert max(map(len, refused)) <= LONGEST
+    for folder, files, path, value in taken:
+        before = folder.contents()
+        folder.put(Contents(files, 1.8e9))
+        for what, command in readers(study, results, tmp_path / "here", name).items():
+            screen = io.StringIO()
+            try:
+                command(Console(file=screen, width=80))
+            except HfbenchError as error:
+                print(error, file=screen)
+            except Exception as error:
+                raise AssertionError(f"{what}, {path}: {value!r:.80}: {type(error).__name__}: {error}") from error
+            lines = screen.getvalue().splitlines()
+            assert all(len(line) <= LONGEST and "\x1b" not in line for line in lines), (what, path, value)
+        folder.put(before)
+        shutil.rmtree(tmp_path / "here", ignore_errors=True)
+    print(f"{name}: {len(refused)} refused, {len(taken)} taken")
+
+
+def fitting(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of a record with a manifest that lists the digests that they have."""
+    return {**files, MANIFEST: manifest_of({name: held for name, held in files.items() if name in LISTED})}
+
+
+def readers(study: Study, results: Path, here: Path, name: str) -> dict[str, Callable[[Console], object]]:
+    """What believes an entry of such a file: of a configuration only what is not compared with the plan."""
+    every = commands(study, results, here, logged=False)
+    specs = runs_of(study)
+    if name == "result.json":
+        return every
+    return {
+        "diagnose a run": every["diagnose a run"],
+        "a run to go on from": lambda console: [ShorterRuns(results).of(spec) for spec in specs],
+    }

@@ -236,7 +236,9 @@ def test_a_private_file_is_never_taken_for_the_error_of_a_run(tmp_path: Path, ru
 def test_the_beginning_of_a_long_error_is_kept(tmp_path: Path, run: RunSpec) -> None:
     folder = failed(RunFolder(tmp_path, run.key()), run, "Traceback" + "x" * (3 * LARGEST_FILES["error.txt"]))
     assert folder.fault() == ""
-    assert folder.contents().files["error.txt"].startswith(b"Traceback")
+    kept = folder.contents().files["error.txt"]
+    assert kept.startswith(b"Traceback")
+    assert len(kept) == LARGEST_FILES["error.txt"]
 
 
 def failed(folder: RunFolder, run: RunSpec, details: str) -> RunFolder:

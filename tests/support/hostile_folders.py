@@ -21,6 +21,7 @@ from hfbench.records.validation import MANIFEST, manifest_of
 from support.misplaced_files import MISPLACED
 
 RECORD = ("config.json", "trace.parquet", "examples.npz", "error.txt", MANIFEST, "result.json", "checkpoint.pt")
+LISTED = ("config.json", "trace.parquet", "examples.npz", "error.txt", "result.json")  # in a manifest
 OF_STUDY = ("asked.json", "judgements.json", "figures.json", "comparisons.json")
 FOLDERS = ("runs", "studies", "studies/tiny", ".locks", "set-aside", "archives", "mlflow-artifacts")
 NUMBERS: tuple[Any, ...] = (
@@ -46,6 +47,7 @@ class Mutator:
     def __init__(self, results: Path, seed: int) -> None:
         self.results, self.random = results, random.Random(seed)
         self.fits = False  # whether a digest was made to fit what was changed: then the schema alone must decide
+        self.logged = False  # whether the database was changed, so that it is to be opened
         self.done: list[str] = []  # for the message of a test that fails
 
     def mutate(self) -> None:
@@ -101,10 +103,18 @@ class Mutator:
         return f"a {kind} for {file.name}"
 
     def _database(self) -> str:
-        name = self.random.choice(("mlflow.db", "mlflow.db-wal", "mlflow.db-journal", "sweeps.db"))
-        kind = self.random.choice(("pipe", "link out", "device"))
-        remove(self.results / name)
-        MISPLACED[kind](self.results / name)
+        name = self.random.choice(("mlflow.db", "mlflow.db", "mlflow.db-wal", "mlflow.db-journal", "sweeps.db"))
+        kind = self.random.choice(("pipe", "link out", "device", "flip", "cut"))
+        file = self.results / name
+        if kind in MISPLACED:
+            remove(file)
+            MISPLACED[kind](file)
+        elif plain(file):
+            held = bytearray(file.read_bytes())
+            for _ in range(20 if kind == "flip" else 0):
+                held[self.random.randrange(len(held) or 1)] ^= 1 << self.random.randrange(8)
+            replace(file, bytes(held[: self.random.randrange(len(held) or 1) if kind == "cut" else None]))
+        self.logged = True
         return f"a {kind} for {name}"
 
     def _times(self) -> str:
@@ -189,10 +199,13 @@ class Mutator:
 
     def _fitting_trace(self) -> str:
         file = self._run() / "trace.parquet"
-        if not plain(file):
+        try:
+            table = pa.parquet.ParquetFile(file).read() if plain(file) else None
+        except (pa.ArrowException, OSError):
+            table = None
+        names = [] if table is None else table.column_names
+        if len(names) < 2 or len(set(names)) < len(names) or not len(table):  # by an earlier mutation
             return "nothing"
-        table = pa.parquet.read_table(file)
-        names = table.column_names
         name = self.random.choice(names)
         index, how = names.index(name), self.random.choice(("value", "value", "gone", "twice", "type", "rows", "null"))
         if how == "value":
@@ -235,8 +248,7 @@ class Mutator:
     def _fit(self, run: Path) -> None:
         """A manifest with the digests that the files have now."""
         self.fits = True
-        listed = ("config.json", "trace.parquet", "examples.npz", "error.txt", "result.json")
-        held = {name: (run / name).read_bytes() for name in listed if plain(run / name)}
+        held = {name: (run / name).read_bytes() for name in LISTED if plain(run / name)}
         replace(run / MANIFEST, manifest_of(held))
 
 

@@ -58,9 +58,9 @@ def pictures() -> Mapping[str, Any]:
     return {"originals": shown, "reconstructions": shown / 2, "errors": np.ones(2, np.float32)}
 
 
-def record(spec: RunSpec, results: Path, study: str = "tiny") -> RunFolder:
-    """The record of one run, as its end leaves it."""
-    folder, rows = RunFolder(results, spec.key()), rows_of(spec)
+def record(spec: RunSpec, results: Path, study: str = "tiny", n: int = 5) -> RunFolder:
+    """The record of one run of n steps, as its end leaves it."""
+    folder, rows = RunFolder(results, spec.key()), rows_of(spec, n)
     folder.create(spec.config())
     folder.finish(rows, result_of(spec, folder.key, rows, study), pictures())
     return folder
