@@ -85,3 +85,12 @@ def test_lambda_that_starts_near_enough_is_not(damping: Any, rho: list[float]) -
 )
 def test_thresholds(columns: dict[str, Any], signature: str | None) -> None:
     assert [one.signature for one in findings(made_up(**columns))] == ([signature] if signature else [])
+
+
+@pytest.mark.parametrize("outcome", ["failed", "diverged"])
+def test_an_error_is_shown_in_its_beginning_and_without_signs_for_a_terminal(outcome: str) -> None:
+    run = made_up()
+    broken = Run(run.name, run.method, {"outcome": outcome, "error": "\x1b]52;c;bmV3\x07" + "x" * 9000}, run.rows)
+    (found,) = findings(broken)
+    assert len(found.evidence) == 1000
+    assert found.evidence.isprintable()

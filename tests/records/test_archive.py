@@ -341,3 +341,14 @@ def test_a_name_in_an_archive_is_no_path(tmp_path: Path, others: tuple[dict[str,
     with pytest.raises(StoreError, match=f"{field} must be text of at most 100 letters"):
         archive.unpack(file, "tiny", planned, tmp_path / "results")
     assert files_below(tmp_path) == ["one.parquet"]
+
+
+def test_an_archive_is_unpacked_in_the_results_alone(made: tuple[Study, Path, Path], tmp_path: Path) -> None:
+    study, _, file = made
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "archives").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    planned = {spec.key(): spec for spec in specs(study).values()}
+    with pytest.raises(StoreError, match="must lie in the results folder, but is a link out of it"):
+        archive.unpack(file, study.name, planned, tmp_path / "results")
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -113,6 +113,7 @@ def test_the_record_of_another_run_is_refused(tmp_path: Path, run: RunSpec) -> N
         (lambda result: result.update(peak_memory=-1), "peak_memory must be a number from 0 or null"),
         (lambda result: result.update(versions={"python": 3}), "versions must be a table of texts"),
         (lambda result: result.update(error=5), "error must be text of at most 10000 characters or null"),
+        (lambda result: result.update(study="x" * 10_001), "study must be text of at most 10000 characters"),
         (lambda result: result.pop("work"), "work must be given, but is not"),
         (lambda result: result.update(outcome="failed", cause="weather", error="x"), "cause must be one of"),
         (lambda result: result.update(outcome="failed"), "error must be text of at most 10000 characters, but is None"),
