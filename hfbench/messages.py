@@ -15,6 +15,9 @@ from typing import Any
 UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|min|h|[kMGT]i?B)\b)|(?<=%) (?=CI\b|power\b)")
 LIKE = 0.6  # of two names, part of their letters in common: above it are slips, below it other words altogether
 
+# Signs that a terminal acts on, or that end a text early or reorder it; lone surrogates, which no file can hold.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
 QUOTED = 80  # characters of a value that a message quotes
 LONGEST = 200  # characters of a message that is not ours
 LISTED = 400  # characters of names in a list
@@ -30,6 +33,11 @@ def quoted(value: object) -> str:
     except Exception:
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= QUOTED else f"{text[: QUOTED // 2 - 2]}...{text[1 - QUOTED // 2 :]}"
+
+
+def printable(text: str) -> str:
+    """The text with a replacement character for each sign that cannot be printed or stored. Lines and tabs stay."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def printable_line(text: str, longest: int = LONGEST) -> str:

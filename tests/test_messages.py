@@ -11,6 +11,7 @@ from hfbench.messages import (
     did_you_mean,
     level_text,
     listed,
+    printable,
     printable_line,
     quoted,
     ranges,
@@ -126,3 +127,11 @@ def test_of_many_names_the_first_are_listed() -> None:
 
 def test_a_very_long_name_is_compared_with_known_ones_at_once() -> None:
     assert did_you_mean("[" * 10**7, ["lsmr"]) == ""
+
+
+def test_signs_that_a_terminal_acts_on_are_replaced() -> None:
+    signs = [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xDC80]
+    kept = {ord("\n"), ord("\t")}
+    for sign in signs:
+        assert printable(f"a{chr(sign)}b") == (f"a{chr(sign)}b" if sign in kept else "a\N{REPLACEMENT CHARACTER}b")
+    assert printable("é ‰ 漢 \u200d\r\n") == "é ‰ 漢 \u200d\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from contextlib import closing, nullcontext
@@ -35,6 +34,7 @@ from hfbench.cli.parts import check, list_, new, show
 from hfbench.cli.probe import capture, probe_app
 from hfbench.cli.simulate import simulate
 from hfbench.errors import ConfigError, HfbenchError
+from hfbench.execution.printable_streams import make_streams_printable
 from hfbench.interrupts import interruptible, raise_if_interrupted, say_interrupted, signals_kept
 
 # The base of all errors in what was typed: typer's own or click's, as the version has it.
@@ -54,9 +54,7 @@ app = typer.Typer(
 
 def main() -> None:
     """The console script. An error that the user can correct is one message on stderr and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a ? for what the terminal's encoding lacks, not a traceback
+    make_streams_printable()
     try:
         try:
             with signals_kept():

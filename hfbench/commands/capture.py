@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
@@ -44,7 +45,7 @@ def capture_study(
     make_folder(into)
     short = 0
     for spec in specs:
-        with console.status(f"{spec.name}: training to iteration {max(at)}"):
+        with console.status(Text(f"{spec.name}: training to iteration {max(at)}")):
             found = 0
             for frozen in frozen_systems(spec, at, data, recorded[spec.name]):
                 found += 1

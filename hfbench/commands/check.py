@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from hfbench.commands.show import broken
 from hfbench.errors import HfbenchError, UnknownPartError
@@ -198,8 +199,8 @@ def _busy(console: Console, title: str) -> Iterator[Callable[[str], object] | No
     if not console.is_terminal:
         yield None
         return
-    with console.status(f"checking {title}") as line:
-        yield lambda check: line.update(f"checking {title}: {_words(check)}")
+    with console.status(Text(f"checking {title}")) as line:
+        yield lambda check: line.update(Text(f"checking {title}: {_words(check)}"))
 
 
 def _line(title: str, outcomes: Sequence[Outcome], seconds: float) -> str:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from hfbench.config.study import Study
@@ -68,7 +67,7 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
     try:
         held.enter_context(study_lock(results, study.name, "hfbench compare"))
     except TakenError as taken:
-        console.print(escape(f"MLflow is left to {taken.holder}."), highlight=False, soft_wrap=True)
+        console.print(f"MLflow is left to {taken.holder}.", highlight=False, soft_wrap=True)
         return None
     tracker = tracker_of(study, recorded.specs, results, recorded.archive)
     log = RunLogger(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
@@ -109,4 +108,4 @@ def _announcement(recorded: RecordedStudy) -> str:
     said += f"\nseeds {seeds_remark(study.variant)}" if study.variant.remembered else ""
     if here and recorded.missing and archive.published(study.name) is not None:
         said += f"\nThere are published runs of {study.name} as well: `--from published` judges those."
-    return escape(said)
+    return said

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
@@ -58,9 +57,9 @@ def diagnose_study(
     runs = {key: Run.of(recorded.folder(key), spec.name, spec.config()["method"])
             for key, spec in recorded.specs.items() if key in recorded.ended}  # fmt: skip
     cases = [*_cases(recorded, runs), *_preconditioners(recorded)]
-    console.print(escape(f"{study.name}: {count(len(runs), 'run')} looked at"), highlight=False)
+    console.print(f"{study.name}: {count(len(runs), 'run')} looked at", highlight=False)
     for line in recorded.others.damaged():
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     for case in cases:
         said = f"{case.where}, {case.seen} of {count(case.of, 'run')}" if case.of > 1 else case.where
         _print(console, f"{case.finding.signature}: {said}", case.finding)
@@ -82,7 +81,7 @@ def diagnose_run(key: str, results: Path, console: Console) -> int:
     name = f"{config['method']['name']}/{config['task']}/s{config['seed']}"
     run = Run.of(folder, name, config["method"])
     outcome = f"{name}: {run.result['outcome']} after {count(len(run), 'outer iteration')}"
-    console.print(escape(outcome), highlight=False)
+    console.print(outcome, highlight=False)
     found = findings(run)
     for finding in found:
         _print(console, finding.signature, finding)
@@ -117,9 +116,9 @@ def _print_origins(console: Console, specs: Sequence[RunSpec], runs: Mapping[str
     for spec, run in zip(specs, runs.values(), strict=True):
         if run.result["outcome"] == "diverged":
             console.print()
-            with console.status(f"{spec.name}: training again"):
+            with console.status(Text(f"{spec.name}: training again")):
                 found = find_origin(spec, data)
-            console.print(escape(f"{spec.name}: {found}"), highlight=False)
+            console.print(f"{spec.name}: {found}", highlight=False)
 
 
 # ---------------------------------------------------------------- over runs

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
@@ -23,6 +22,6 @@ def export_study(study: Study, results: Path, data: str | None, console: Console
     recorded = gather(study, {spec.key(): spec for spec in runs_of(study, data)}, Path(results))
     n = write_archive(recorded, file)
     for line in recorded.others.damaged():
-        console.print(escape(line), highlight=False, soft_wrap=True)
-    console.print(escape(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}"), soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(f"{n} of {len(recorded.specs)} runs of {study.name} written to {file}", soft_wrap=True)
     return 0

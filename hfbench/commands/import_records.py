@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.commands.compare import compare_study
 from hfbench.config.run_spec import RunSpec
@@ -54,7 +53,7 @@ def import_study(
             raise_if_interrupted()
             left = f", {len(found.keys) - len(taken)} there already" if len(taken) < len(found.keys) else ""
             said = f"{source}: {len(taken)} of {count(len(found.keys), 'run')} of {study.name} taken{left}"
-            console.print(escape(said), highlight=False, soft_wrap=True)
+            console.print(said, highlight=False, soft_wrap=True)
     compare_study(study, results, data, console, options)
     return 1 if gather(study, specs, results).missing else 0
 
@@ -100,7 +99,7 @@ def _records_in(source: Path, specs: Mapping[str, RunSpec], name: str, console: 
             f"{told}"
         )
     for fault in faults.values():
-        console.print(escape(fault), highlight=False, soft_wrap=True)
+        console.print(fault, highlight=False, soft_wrap=True)
     return found
 
 

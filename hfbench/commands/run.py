@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.devices import is_here
 from hfbench.config.limit_advice import limit_advice
@@ -93,7 +92,7 @@ def _run_all_and_conclude(
     """The part of `run_study` that holds the study's lock. Its run in MLflow is ended, however it ends."""
     results = setting.results
     for line in set_aside(specs, results):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     missing = missing_of(specs, results)  # who held the lock before may have run some
     remember_asked(study, results)
     raise_if_interrupted()
@@ -101,11 +100,11 @@ def _run_all_and_conclude(
     shorter = ShorterRuns(results)
     going_on = sum(shorter.of(spec) is not None for spec in missing.values())
     for line in _announcement(study, len(specs), len(missing), going_on, jobs):
-        console.print(escape(wrap_text(line, console.width, "  ")), highlight=False, soft_wrap=True)
+        console.print(wrap_text(line, console.width, "  "), highlight=False, soft_wrap=True)
     for advice in limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}):
-        console.print(escape(advice), highlight=False)
+        console.print(advice, highlight=False)
     for advice in seed_advice(study) if missing else ():
-        console.print(escape(advice), highlight=False)
+        console.print(advice, highlight=False)
     if missing:
         _say(tracker, study, f"Under way, {len(specs) - len(missing)} of {count(len(specs), 'run')} recorded")
     try:

@@ -19,7 +19,6 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from hfbench.config.duplicate_methods import duplicate_methods
@@ -106,11 +105,11 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     turns = max(int(jobs * PATIENCE / max(PROBE * len(asked), 1.0)), 1)
     begun = sum(min(turns, len(runs)) for runs in asked.values())
     said = f"{study.name}: starting {count(begun, 'run')}, up to {PROBE:g} s each"
-    console.print(escape(said), highlight=False, soft_wrap=True)
+    console.print(said, highlight=False, soft_wrap=True)
     for line in to_be_made_again(specs, results):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     for advice in seed_advice(study) if missing else ():
-        console.print(escape(advice), highlight=False)
+        console.print(advice, highlight=False)
     calls = [(runs, results, study.name, data, PROBE, turns) for runs in asked.values()]
     samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method"), strict=True))
     missing = missing_of(specs, results)  # some may have ended
@@ -122,13 +121,13 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     once = _once(checked, len(study.tasks), pace)
     console.print(run_table(found))
     for line in plan_summary(found, len(specs), jobs, once):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(workers_table(found, jobs, once))
     for advice in (
         *duplicate_methods(study),
         *limit_advice(study.primary, {spec.task: spec.budget for spec in specs.values()}),
     ):
-        console.print(escape(advice), highlight=False)
+        console.print(advice, highlight=False)
     return 1 if any(estimate.error for estimate in found) else 0
 
 
@@ -257,7 +256,7 @@ def run_table(found: Sequence[Estimate]) -> Any:
         names = Name(estimate.task if estimate.task != task else ""), Name(estimate.method)
         task = estimate.task
         if estimate.error:
-            grid.add_row(*names, str(estimate.left), escape(f"failed: {estimate.error}"), *[""] * 4)
+            grid.add_row(*names, str(estimate.left), f"failed: {estimate.error}", *[""] * 4)
             continue
         mark = "" if estimate.known else "~"
         grid.add_row(

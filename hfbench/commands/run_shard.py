@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
@@ -94,13 +93,13 @@ def run_shard(
                 remember_asked(study, results)
                 already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""
                 said = f"{study.name}, shard {shard}: {len(mine)} of {count(len(specs), 'run')}{already}"
-                console.print(escape(said), highlight=False, soft_wrap=True)
+                console.print(said, highlight=False, soft_wrap=True)
                 for line in set_aside(missing, results):
-                    console.print(escape(line), highlight=False, soft_wrap=True)
+                    console.print(line, highlight=False, soft_wrap=True)
                 failed = _run_and_count_failures(missing, len(mine), setting, jobs, engine, console)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)
-        console.print(escape(_gathering(study, results, options)), highlight=False, soft_wrap=True)
+        console.print(_gathering(study, results, options), highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
 

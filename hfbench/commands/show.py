@@ -36,7 +36,7 @@ Listing = tuple[str, list[Row]]  # a heading and its rows
 
 def plain_console() -> Console:
     """Console that prints the text of plugins and files literally, never as markup."""
-    return Screen(markup=False, highlight=False, emoji=False)
+    return Screen(highlight=False)
 
 
 # ---------------------------------------------------------------- list

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
@@ -111,7 +110,7 @@ def _sweep_all(
     remember_asked(study, results)
     place = home_of(study, results)
     if study.variant.remembered:
-        console.print(escape(f"{study.name}: seeds {seeds_remark(study.variant)}"), highlight=False, soft_wrap=True)
+        console.print(f"{study.name}: seeds {seeds_remark(study.variant)}", highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         raise_if_interrupted()
         opened = [stack.enter_context(_trials(task, url, results)) for task in tasks]

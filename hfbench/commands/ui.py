@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO
 
 from hfbench.errors import ConfigError, StoreError
-from hfbench.report.document import printable
 from hfbench.tracking.local_store import has_store, is_behind_server, local_uri, take_home, tracking_uri
 
 MLFLOW_GREETING = "[MLflow] Security middleware enabled"  # on stderr at every start; no option or level quiets it
@@ -126,7 +125,7 @@ def _addresses(port: int) -> str:
     try:
         connection.request("GET", "/studies.txt")
         answer = connection.getresponse()
-        return printable(answer.read().decode("utf-8", "replace")) if answer.status == 200 else ""
+        return answer.read().decode("utf-8", "replace") if answer.status == 200 else ""
     except (OSError, http.client.HTTPException):
         return ""
     finally:

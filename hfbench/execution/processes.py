@@ -20,6 +20,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
+from hfbench.execution.printable_streams import make_streams_printable
 from hfbench.interrupts import leave_signals_to_parent, signals_deferred
 from hfbench.runs.meters import SharedClock, share_clock
 
@@ -134,6 +135,7 @@ def _answer(
     """In the process of a call: sends what it returns or raises, and ends without any clearing up."""
     _end_with_parent()
     leave_signals_to_parent()
+    make_streams_printable()
     _enter(*surroundings)
     share_clock(clock)
     try:

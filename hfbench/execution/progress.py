@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
@@ -46,7 +45,7 @@ class RunLines:
         self.done += 1
         width = len(str(self.total))
         line = f"[{self.done:{width}}/{self.total}] {describe_run(result)}"
-        self.console.print(escape(line), highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
 
 def bar_columns() -> tuple[ProgressColumn, ...]:
@@ -64,7 +63,7 @@ class Shortened(TextColumn):
     """Text on one line, which ends in `…` where there is no room for it."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, table_column=Column())
+        super().__init__(text, markup=False, table_column=Column())
 
     def render(self, task: Task) -> Text:
         text = super().render(task)
@@ -99,7 +98,7 @@ class RunBars(Progress):
             bar = self.bars.pop(result["key"], None)
             if bar is not None:
                 self.remove_task(bar)
-        self.console.print(escape(describe_run(result)), highlight=False)
+        self.console.print(describe_run(result), highlight=False)
         self.done += 1
         self.update(self.whole, completed=self.done, note=f"{self.done}/{self.total}")
 
@@ -115,7 +114,7 @@ class RunBars(Progress):
             if report is None:
                 continue
             if key not in self.bars:
-                self.bars[key] = self.add_task(escape(str(report["name"])), total=1.0, note="")
+                self.bars[key] = self.add_task(str(report["name"]), total=1.0, note="")
             self.update(self.bars[key], completed=min(1.0, report.get("spent", 0.0)), note=note(report))
 
 

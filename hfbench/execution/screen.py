@@ -1,6 +1,7 @@
 """Screen: what is printed, with commands as the user must type them, `.venv/bin/hfbench ui` where it was started so.
 
 Messages, reports and records say `hfbench ui`; how hfbench was started is put in here alone, on the way to the screen.
+Here, too, texts are made printable: the only codes that reach the terminal are those of rich's own styles and bars.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
 
-from hfbench.messages import UNIT
+from hfbench.execution.printable_streams import unfiltered
+from hfbench.messages import UNIT, printable
 
 JOINT = "\ue000"  # no space to rich, which breaks lines at all of Unicode's
 COMMANDS = (
@@ -30,16 +32,31 @@ TYPED = re.compile(rf"(?<![\w./-])hfbench(?= (?:{'|'.join(COMMANDS)})\b)")
 
 
 class Screen(Console):
-    """A console that shows commands as they must be typed, and no number without its unit."""
+    """A console that shows texts as they are written, never as markup, links or codes of the terminal.
+
+    Commands stand as they must be typed, and no number without its unit.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"file": unfiltered(sys.stdout), "markup": False, "emoji": False} | options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)  # before it is measured
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
         if isinstance(renderable, str):
             renderable = self.render_str(renderable)
         if isinstance(renderable, Text):
             renderable = _typed(renderable)
-            renderable.plain = UNIT.sub(JOINT, renderable.plain)
+            renderable.plain = UNIT.sub(JOINT, printable(renderable.plain))
         for segment in super().render(renderable, options):
-            yield segment._replace(text=segment.text.replace(JOINT, " "))
+            yield segment if segment.control else _literal(segment)
+
+
+def _literal(segment: Segment) -> Segment:
+    """The segment with nothing but its style: what is written to stderr under a bar may bring a link with it."""
+    style = segment.style.update_link(None) if segment.style and segment.style.link else segment.style
+    return Segment(printable(segment.text.replace(JOINT, " ")), style)
 
 
 def _typed(text: Text) -> Text:

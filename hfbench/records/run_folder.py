@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import StoreError
+from hfbench.messages import printable
 from hfbench.records import trace
 from hfbench.records.files import (
     LARGEST_JSON,
@@ -238,7 +239,7 @@ class RunFolder:
     def fail(self, result: Mapping[str, Any], details: str) -> None:
         """Writes the result of a failed run; its checkpoint stays, for the next attempt."""
         make_folder(self.path, self.results)
-        text = details.encode("utf-8", "replace")[: LARGEST_FILES["error.txt"]]
+        text = printable(details).encode("utf-8")[: LARGEST_FILES["error.txt"]]
         self._end({"error.txt": text, "result.json": json_bytes(result)})
         self._progress.unlink(missing_ok=True)
 

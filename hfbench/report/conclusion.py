@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
@@ -218,16 +217,16 @@ def show_conclusion(conclusion: Conclusion, console: Console) -> None:
     if found.claims:
         claim_text.table(found.claims, console, variant)
     for line, details in zip(conclusion.failed, recorded.details, strict=True):
-        console.print(escape(printable_line(f"failed: {line}", LONGEST)), style="red", highlight=False, soft_wrap=True)
+        console.print(printable_line(f"failed: {line}", LONGEST), style="red", highlight=False, soft_wrap=True)
         if details.exists():
-            console.print(escape(f"  details in {details}"), highlight=False, soft_wrap=True)
+            console.print(f"  details in {details}", highlight=False, soft_wrap=True)
     if recorded.failure:
         console.print(recorded.failure, highlight=False, soft_wrap=True)
     for line in [*doubts(recorded), *gaps(recorded, conclusion.command)]:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     if conclusion.unlogged:
-        console.print(escape(f"The verdict is not in MLflow yet; the same command logs it: {conclusion.unlogged}"))
-    console.print(escape("\n".join(_where(conclusion, console.width))), highlight=False, soft_wrap=True)
+        console.print(f"The verdict is not in MLflow yet; the same command logs it: {conclusion.unlogged}")
+    console.print("\n".join(_where(conclusion, console.width)), highlight=False, soft_wrap=True)
 
 
 def gaps(recorded: RecordedStudy, command: str) -> list[str]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Invisible characters that end a text early, reorder it or colour a terminal; lone surrogates, which no file can hold.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+from hfbench.messages import printable
+
 MEANING = frozenset("\\|`*_[]#!~$")  # what Markdown would read as something else
 
 
@@ -87,11 +87,6 @@ Block = Heading | Paragraph | Bullets | Table | ImageBlock | Code
 class Document:
     title: str
     blocks: Sequence[Block]
-
-
-def printable(text: str) -> str:
-    """The text with a replacement character for each one that cannot be printed or stored."""
-    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def pieces(text: Text) -> tuple[Piece, ...]:

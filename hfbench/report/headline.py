@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hfbench.config.measures import MEASURES
-from hfbench.messages import count
+from hfbench.messages import count, printable
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report.comparison_text import sentences
-from hfbench.report.document import Piece, Strong, Text, inline_markdown, literal, pieces, printable
+from hfbench.report.document import Piece, Strong, Text, inline_markdown, literal, pieces
 from hfbench.report.wording import capital, looked_at, ratio_phrase, ratio_text, sureness
 from hfbench.statistics.claims import Claim, by_hypothesis
 from hfbench.statistics.comparisons import Comparison

@@ -6,6 +6,7 @@ import base64
 import html
 from collections.abc import Iterator
 
+from hfbench.messages import printable
 from hfbench.report.document import (
     Block,
     Bullets,
@@ -20,7 +21,6 @@ from hfbench.report.document import (
     Text,
     is_word,
     pieces,
-    printable,
 )
 from hfbench.report.figure_files import figure_bytes
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
@@ -76,7 +75,7 @@ def conclude_sweep(
     variant = f"variant  {variant_remark(place, 'sweep.html')}"
     lines += [wrap_text(variant, console.width, " " * 9)] if place.differences else []
     lines += [f"page     {page_address(log.tracker)}"]
-    console.print(escape("\n".join(lines)), highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 # ---------------------------------------------------------------- files
@@ -166,4 +165,4 @@ def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None
         log.tracker.log_study(note, metrics, tags, written)
         mlflow_page.write_answer(log.tracker, found.study, report.sweep_headline(found), log.views)
     except Exception as error:  # the report on disk is complete
-        log.console.print(escape(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}"))
+        log.console.print(f"The sweep's report is not in MLflow yet: {type(error).__name__}: {error}")

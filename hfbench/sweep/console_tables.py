@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from hfbench.config.measures import MEASURES
@@ -38,7 +37,7 @@ def show_frozen(one: TaskOutcome, console: Console) -> None:
         values = (shown(params[path]) for params in (one.task.first, one.frozen.params))
         grid.add_row(Name(path), *values, Text(searched(search)))
     console.print(grid)
-    console.print(escape(" ".join(report.told(one))), highlight=False)
+    console.print(" ".join(report.told(one)), highlight=False)
 
 
 def _front(one: TaskOutcome) -> Any:

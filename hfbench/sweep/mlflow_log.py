@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.study import Study
 from hfbench.config.sweep import searched
@@ -58,7 +57,7 @@ class TrialLogger:
             self.known.add(key)
         except Exception as error:  # the storage has the trial: a busy or unreachable MLflow must not end the sweep
             said = f"trial {trial.index} on {task.name} is not in MLflow yet: {type(error).__name__}: {error}"
-            self.console.print(escape(said))
+            self.console.print(said)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from hfbench.execution.progress import bar_columns
@@ -43,7 +42,7 @@ class Watcher(Protocol):
 def watching(console: Console, tunings: Sequence[Tuning]) -> Iterator[Watcher]:
     """Shows the sweep until the block ends."""
     for line in [*map(_announcement, tunings), *_warning(tunings)]:
-        console.print(escape(wrap_text(line, console.width, "  ")), highlight=False, soft_wrap=True)
+        console.print(wrap_text(line, console.width, "  "), highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield TrialLines(console)
         return
@@ -76,7 +75,7 @@ class TrialLines:
         pass
 
     def say(self, line: str) -> None:
-        self.console.print(escape(line), highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def _describe_waiting(self, tuning: Tuning) -> None:
         for trial in sorted(self.waiting.pop(tuning.task.name, []), key=lambda trial: trial.index):
@@ -93,7 +92,7 @@ class TrialBars(Progress):
         for tuning in tunings:
             done, total = sum(trial.ended for trial in tuning.all.values()), tuning.sweep.trials
             name = tuning.task.name
-            self.bars[name] = self.add_task(escape(name), total=total, completed=done, note=f"{done}/{total} trials")
+            self.bars[name] = self.add_task(name, total=total, completed=done, note=f"{done}/{total} trials")
 
     def ended(self, tuning: Tuning, trial: Trial) -> None:
         self.lines.ended(tuning, trial)

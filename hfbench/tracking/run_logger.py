@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.messages import printable_line
@@ -44,7 +43,7 @@ class RunLogger:
                 self.tracker.log_run(self.setting.folder(key), self.params[key])
         except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
             said = f"{type(error).__name__}: {printable_line(str(error), LONGEST)}"
-            self.console.print(escape(f"{key} is recorded but not in MLflow yet: {said}"))
+            self.console.print(f"{key} is recorded but not in MLflow yet: {said}")
 
     @contextmanager
     def follow(self, keys: Iterable[str]) -> Iterator[None]:

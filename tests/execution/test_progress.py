@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from support.tiny_study import (
     uses_mlflow,
 )
 
 from hfbench.execution.progress import RunBars, describe_run, note
+from hfbench.execution.screen import Screen
 from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -23,7 +23,7 @@ def test_bars_follow_the_reports_of_runs_under_way(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path, "abc")
     folder.create({})
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
+    console = Screen(file=screen, force_terminal=True, width=100)
     with RunBars(console, tmp_path, ["abc", "def"], 1, 3) as bars:
         bars.since -= 5
         bars.read_reports()
@@ -64,7 +64,7 @@ def test_a_run_in_one_line() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_long_run_leaves_the_bar_and_the_time_their_width(tmp_path: Path, width: int) -> None:
     screen = io.StringIO()
-    bars = RunBars(Console(file=screen, force_terminal=True, width=width), tmp_path, [], 1, 3)
+    bars = RunBars(Screen(file=screen, force_terminal=True, width=width), tmp_path, [], 1, 3)
     bars.add_task("shf_for_curves-small/curves-small/s0", note="iteration 12, test error 15.2 (target 12)")
     lines = ["".join(segment.text for segment in line) for line in bars.console.render_lines(bars.get_renderable())]
     assert len(lines) == 2

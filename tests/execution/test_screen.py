@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.padding import Padding
@@ -69,6 +71,31 @@ def test_messages_are_typed_as_here(message: str, typed: str) -> None:
         console = Screen(file=io.StringIO(), width=120)
         console.print(shown, soft_wrap=True)
         assert " ".join(console.file.getvalue().split()) == " ".join(typed.split())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [str, Text, lambda text: Padding(text, 1), lambda text: _table(text)])
+def test_texts_are_shown_as_they_are_written(kind: Callable[[str], Any]) -> None:
+    screen = Screen(file=io.StringIO(), width=40, force_terminal=True, color_system="standard", highlight=False)
+    screen.print(kind("[red]a[/red] [/] :smile: \x1b[2J\x9b\u202e"))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "[red]a[/red] [/] :smile: \N{REPLACEMENT CHARACTER}[2J" + 2 * "\N{REPLACEMENT CHARACTER}" in shown
+    assert "\x1b" not in shown
+
+
+def test_styles_bring_no_links() -> None:
+    screen = Screen(file=io.StringIO(), width=40, force_terminal=True, color_system="standard")
+    screen.print(Text("here", style="bold link http://x"))
+    assert screen.file.getvalue() == "\x1b[1mhere\x1b[0m\n"  # type: ignore[attr-defined]
+
+
+def test_replaced_signs_are_measured() -> None:
+    """Rich takes a code of a terminal for nothing, and would break the columns."""
+    screen = Screen(file=io.StringIO(), width=40)
+    grid = Table.grid()
+    grid.add_row("\x1b\x1b\x1b", "|")
+    grid.add_row("abc", "|")
+    screen.print(grid)
+    assert {line.index("|") for line in screen.file.getvalue().splitlines()} == {3}  # type: ignore[attr-defined]
 
 
 def _table(text: str) -> Table:

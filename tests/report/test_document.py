@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hfbench.messages import printable
 from hfbench.report.document import (
     Block,
     Bullets,
@@ -22,7 +23,6 @@ from hfbench.report.document import (
     Table,
     document_markdown,
     literal,
-    printable,
 )
 
 EVIL = "<script>alert(1)</script> & \"quoted\" <img src='http://x.example/' onerror=alert(2)> | *bold* `code` [a](b)"

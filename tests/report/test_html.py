@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hfbench.messages import printable
 from hfbench.report import html
 from hfbench.report.document import (
     Block,
@@ -21,7 +22,6 @@ from hfbench.report.document import (
     Paragraph,
     Strong,
     Table,
-    printable,
 )
 
 VOID = {"meta", "img", "br"}

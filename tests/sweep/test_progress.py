@@ -7,9 +7,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from rich.console import Console
 from support.sweep_stand_ins import FIRST, Bowl, Memory, sweep
 
+from hfbench.execution.screen import Screen
 from hfbench.sweep.progress import TrialLines, best, describe_trial
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, Trial
 from hfbench.sweep.tuning import Tuning
@@ -45,7 +45,7 @@ def test_a_trial_is_told_in_one_line() -> None:
 def test_a_trial_that_ends_before_the_untuned_one_is_told_after_it_with_its_ratio() -> None:
     screen = io.StringIO()
     shown = tuning(trial(0, 10.0, RUNNING), trial(1, 5.0))
-    lines = TrialLines(Console(file=screen, width=80))
+    lines = TrialLines(Screen(file=screen, width=80))
     lines.ended(shown, shown.all[1])
     assert (screen.getvalue(), best(shown)) == ("", "none complete yet")
     shown.all[0] = trial(0, 10.0)
@@ -59,7 +59,7 @@ def test_a_trial_that_ends_before_the_untuned_one_is_told_after_it_with_its_rati
 def test_trials_are_told_by_the_re_test_at_the_latest() -> None:
     screen = io.StringIO()
     shown = tuning(trial(0, 10.0, RUNNING), trial(1, 5.0))
-    lines = TrialLines(Console(file=screen, width=80))
+    lines = TrialLines(Screen(file=screen, width=80))
     lines.ended(shown, shown.all[1])
     shown.all[0] = trial(0, 10.0)  # another process has ended it
     lines.retests(shown, 10, 0)
@@ -76,7 +76,7 @@ def test_of_several_objectives_the_front_is_told() -> None:
 def test_lines_are_neither_wrapped_nor_taken_for_markup() -> None:
     screen = io.StringIO()
     shown = tuning(trial(0, 10.0))
-    lines = TrialLines(Console(file=screen, width=20))
+    lines = TrialLines(Screen(file=screen, width=20))
     lines.ended(shown, replace(trial(1, 1.0), state=FAILED, why="[bold]a long reason[/bold] that goes on"))
     lines.retests(shown, 10, 4)
     assert screen.getvalue().splitlines() == [
