@@ -82,7 +82,20 @@ def _status() -> int:
         print_error(_usage(error))
     except (KeyboardInterrupt, typer.Abort) as interrupt:
         return say_interrupted(interrupt, lambda sentence: print(sentence, file=sys.stderr))
+    except BaseException as error:
+        if not _is_of_a_part(error):
+            raise
+        from hfbench.parts.plugin_errors import reason
+
+        print_error(f"code of a plugin must not end the command, but raises {reason(error)}.")
     return 2
+
+
+def _is_of_a_part(error: BaseException) -> bool:
+    """Whether the exception comes from code of a plugin, whose SystemExit would be the status of the command."""
+    from hfbench.parts.plugin_errors import failing_call
+
+    return failing_call(error) is not None
 
 
 def _usage(error: Any) -> str:

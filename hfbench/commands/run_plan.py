@@ -27,8 +27,10 @@ from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
-from hfbench.execution.parallel_map import parallel_map
-from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots
+from hfbench.execution.parallel_map import Guard, parallel_map
+from hfbench.execution.part_shipping import has_loadable
+from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots, lost_pilots
+from hfbench.execution.pool import why_ended
 from hfbench.execution.preflight import missing_of, preflight
 from hfbench.messages import count
 from hfbench.records.files import prepare
@@ -94,7 +96,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     missing = missing_of(specs, results)
     since = time.perf_counter()
-    preflight(missing.values(), data)
+    preflight(missing.values(), data, apart=has_loadable())
     checked = time.perf_counter() - since
     prepare(results)
     groups: dict[tuple[str, str], list[tuple[str, RunSpec]]] = {}
@@ -111,7 +113,9 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     for advice in seed_advice(study) if missing else ():
         console.print(advice, highlight=False)
     calls = [(runs, results, study.name, data, PROBE, turns) for runs in asked.values()]
-    samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method"), strict=True))
+    limits = [runs[0][1].budget.get("seconds", math.inf) for runs in asked.values()]
+    guard = Guard(limits, lambda call, error: lost_pilots(call[0], why_ended(error)))
+    samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method", guard), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     shorter = ShorterRuns(results)
     found = []

@@ -71,6 +71,14 @@ def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:
     return loadable({(family, settings["use"]) for spec in specs for family, settings in spec.parts()})
 
 
+def has_loadable() -> bool:
+    """Whether parts were added in this process, and other processes can load them all."""
+    try:
+        return bool(loadable(registry.added().keys()))
+    except ConfigError:
+        return False
+
+
 def loadable(used: Set[tuple[str, str]]) -> list[AddedPart]:
     """Those of the parts, by (family, name), that were added in this process. Raises as `added_parts` does."""
     added = registry.added()

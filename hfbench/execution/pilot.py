@@ -62,6 +62,11 @@ def begin_pilots(
     return Sample(begun)
 
 
+def lost_pilots(runs: Sequence[tuple[str, RunSpec]], why: str) -> Sample:
+    """In place of runs whose process ended before they did."""
+    return Sample([PilotRun(runs[0][0], [], True, 1.0, error=why)])
+
+
 def _begun(
     key: str,
     spec: RunSpec,

@@ -16,10 +16,11 @@ from hfbench.execution.backends import Engine
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.processes import Overdue, ProcessDied, Processes
 from hfbench.execution.worker import _job, _job_away
-from hfbench.interrupts import raise_if_interrupted, signals_deferred, signals_kept
+from hfbench.interrupts import is_interrupt, raise_if_interrupted, signals_deferred, signals_kept
+from hfbench.parts import plugin_errors
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.shorter_runs import ShorterRuns
-from hfbench.runs.failure_causes import MACHINE, METHOD
+from hfbench.runs.failure_causes import MACHINE, METHOD, cause_of
 
 NOT_MADE = (
     "The cluster could not make this run: its scheduler may have ended, or its workers lack hfbench in the version of "
@@ -32,6 +33,11 @@ KILLED = (
     "the process of this run was killed from outside, twice; the usual cause is too little memory. "
     "Set methods.<name>.max_bytes, or run fewer jobs."
 )
+
+
+def why_ended(error: Exception) -> str:
+    """What a run says whose process ended before it did."""
+    return f"{OVERDUE if isinstance(error, Overdue) else ENDED}: {error}"
 
 
 def run_all(
@@ -126,14 +132,17 @@ class Pool(AbstractContextManager["Pool"]):
             result: dict[str, Any]
             result, contents = future.result()
         except Overdue as overdue:
-            return self._failed(key, spec, f"{OVERDUE}: {overdue}", METHOD)
-        except Exception as error:
+            return self._failed(key, spec, why_ended(overdue), METHOD)
+        except BaseException as error:
             if not engine.has_died(error):
                 if engine.away:
                     raise ConfigError(f"{spec.name}: {type(error).__name__}: {error}. {NOT_MADE}") from error
-                raise
+                if is_interrupt(error):
+                    raise
+                # Its process could not record its failure: it may have limited its files or its memory.
+                return self._failed(key, spec, plugin_errors.reason(error), cause_of(error))
             if isinstance(error, ProcessDied) and error.status != -signal.SIGKILL:
-                return self._failed(key, spec, f"{ENDED}: {error}", METHOD)
+                return self._failed(key, spec, why_ended(error), METHOD)
             if alone or engine.away:  # a cluster has tried it again
                 return self._failed(key, spec, KILLED, MACHINE)
             self._suspects.append((key, spec))

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import wait
+from contextlib import closing
 from pathlib import Path
 
 from hfbench.config.devices import device_of
 from hfbench.config.run_spec import RunSpec
-from hfbench.errors import ConfigError
-from hfbench.interrupts import interruptible
+from hfbench.errors import ConfigError, HfbenchError
+from hfbench.execution.part_shipping import AddedPart, added_parts
+from hfbench.execution.processes import Processes
+from hfbench.interrupts import interruptible, is_interrupt, raise_if_interrupted
 from hfbench.parts import registry
 from hfbench.parts.data_files import locate
 from hfbench.records.run_folder import RunFolder
+
+LOOK_EVERY = 0.1  # seconds between two looks at whether a signal came
+PATIENCE = 30.0  # seconds that all methods of a task may take, as a limit of `Processes.submit`
 
 
 def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
     return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete(spec.config())}
 
 
-def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
+def preflight(specs: Iterable[RunSpec], data: str | None, apart: bool = False) -> None:
     """Raises what would stop each method on each task at its first seed, before any run is begun.
 
     ConfigError for a device that is not there, for a batch larger than the data, and for a target that the untrained
-    model meets; DataError for missing files, NonFiniteError for a model whose outputs are not finite.
+    model meets; DataError for missing files, NonFiniteError for a model whose outputs are not finite. Where runs have
+    processes of their own (`apart`), methods with parts of plugins are looked at in one, too. What such a part does
+    there beside raising an HfbenchError, such as ending the process, is left to its runs to say.
     """
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in specs:
@@ -38,7 +47,46 @@ def preflight(specs: Iterable[RunSpec], data: str | None) -> None:
     for spec in first.values():
         by_task.setdefault(spec.task, []).append(spec)
     for of_task in by_task.values():
-        _check_first_runs(of_task, data)
+        foreign = [spec for spec in of_task if apart and not _is_shipped(spec)]
+        if shipped := [spec for spec in of_task if spec not in foreign]:
+            _check_first_runs(shipped, data)
+        if foreign:
+            _check_apart(foreign, data)
+
+
+def _is_shipped(spec: RunSpec) -> bool:
+    return all(registry.is_shipped(family, name) for family, name in spec.used())
+
+
+def _check_apart(specs: Sequence[RunSpec], data: str | None) -> None:
+    with closing(Processes(1)) as engine:
+        future = engine.submit(_check_each, added_parts(specs), specs, data, limit=PATIENCE)
+        while not wait([future], LOOK_EVERY).done:
+            raise_if_interrupted()
+        try:
+            future.result()
+        except HfbenchError:
+            raise
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+
+
+def _check_each(parts: Sequence[AddedPart], specs: Sequence[RunSpec], data: str | None) -> None:
+    """In a process of its own, which may end: what is no HfbenchError keeps no other method from being looked at."""
+    from hfbench.runs.meters import Stopwatch
+
+    registry.forget()
+    for part in parts:
+        part.add()
+    for spec in specs:
+        with Stopwatch():  # it has to return
+            try:
+                _check_first_runs([spec], data)
+            except HfbenchError:
+                raise
+            except BaseException:
+                continue
 
 
 def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:

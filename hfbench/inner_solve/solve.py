@@ -40,7 +40,7 @@ def solve(
     last: SolverState | None = None
     states = solver.iterates(system, x0, preconditioner)
     del x0  # the solver's to keep, if it needs it
-    for state in states:
+    for k, state in enumerate(states):  # whatever the states say of themselves
         if last is None:
             _check_needs(rules, partial(hasattr, state), type(solver).__name__)
         if not math.isfinite(state.q):
@@ -53,7 +53,7 @@ def solve(
         reasons = [stop for test in tests if (stop := test(state)) is not None]
         if reasons:
             return Solution(state, reasons[0])
-        if state.k >= max_iterations:
+        if k >= max_iterations:
             return Solution(state, Stop.MAX_ITERATIONS)
     if last is None:
         raise ConfigError(f"the iterates of {type(solver).__name__} must begin with a state 0, but there were none.")

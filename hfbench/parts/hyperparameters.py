@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform,
 
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.messages import did_you_mean, quoted
+from hfbench.parts import plugin_errors
 from hfbench.setting_checks import MOST_WHOLE, as_python
 
 T = TypeVar("T")
@@ -290,7 +291,7 @@ def build_part(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
     """Constructs a part from plain settings.
 
     Raises ConfigError, prefixed by `where` (a key path such as `methods.hf.solver`), for an unknown key, a missing
-    one, a wrong type or a value out of range.
+    one, a wrong type or a value out of range, and for any exception of the part itself.
     """
     declared = {hyperparameter.name: hyperparameter for hyperparameter in hyperparameters(cls)}
     path = f"{where}." if where else ""
@@ -309,6 +310,11 @@ def build_part(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
     except HfbenchError as error:
         at, problem = blame(cls, where, error)
         raise type(error)(f"{at}: {problem}" if at else problem) from error.__cause__
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also SystemExit, which would end the command without a word
+        said = f"{cls.__name__} must be made of its settings, but raises {plugin_errors.reason(error)}"
+        raise ConfigError(f"{where}: {said}." if where else f"{said}.") from error
 
 
 def blame(part: type, where: str, error: HfbenchError) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from hfbench.errors import SharedStateError
 
 # Libraries whose functions the core calls, and classes whose methods it does.
 LIBRARIES = (
-    *("math", "time", "random", "numpy", "numpy.linalg", "scipy.linalg"),
+    *("builtins", "math", "time", "random", "numpy", "numpy.linalg", "scipy.linalg"),
     *("torch", "torch.autograd", "torch.func", "torch.linalg", "torch.special", "torch.nn.functional", "torch.nn.init"),
 )
 CLASSES = ("Tensor", "Generator", "nn.Module", "nn.Parameter", "nn.Linear", "optim.Optimizer")  # of torch
@@ -69,6 +69,7 @@ def changes_since(before: ProcessState) -> list[str]:
         if now.settings[name] != value
     ]
     replaced = [name for name, value in before.definitions.items() if _is_replaced(value, now.definitions.get(name))]
+    replaced += _added(before.definitions, now.definitions)
     more = [f"{len(replaced) - LISTED} more"] if len(replaced) > LISTED else []
     return phrases + replaced[:LISTED] + more
 
@@ -95,15 +96,17 @@ def _settings() -> Iterator[tuple[str, object]]:
     yield "torch's anomaly detection", torch.is_anomaly_enabled()
     yield "torch's deterministic algorithms", torch.are_deterministic_algorithms_enabled()
     yield "torch's precision of matrix products", torch.get_float32_matmul_precision()
+    yield "torch's number of threads", torch.get_num_threads()
     for device in ("cpu", "cuda"):
         autocast = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         yield f"torch's autocast on {device} (enabled, dtype)", autocast
     for backend, names in {"mkldnn": ("enabled",), "cudnn": ("enabled", "benchmark", "deterministic")}.items():
         for name in names:
             yield f"torch.backends.{backend}.{name}", getattr(getattr(torch.backends, backend), name)
-    for name, hooks in vars(torch.nn.modules.module).items():
-        if name.startswith("_global_") and isinstance(hooks, dict):
-            yield f"torch's {name[1:].replace('_', ' ')}", list(hooks.values())
+    for owner in ("torch.nn.modules.module", "torch.optim.optimizer"):  # the latter hides behind its package
+        for name, hooks in vars(sys.modules[owner]).items():
+            if name.startswith("_global_") and isinstance(hooks, dict):
+                yield f"torch's {name[1:].replace('_', ' ')}", list(hooks.values())
 
 
 def _working_folder() -> str:
@@ -142,6 +145,17 @@ def _members(cls: type[Any], where: str) -> Iterator[tuple[str, Definition]]:
     for name, value in list(vars(cls).items()):
         if callable(value) or isinstance(value, property | classmethod | staticmethod):
             yield f"{where}.{name}", Definition(value)
+
+
+def _added(before: Mapping[str, Definition], now: Mapping[str, Definition]) -> list[str]:
+    """New names in modules and classes that were there: they hide a base class's, or Python's own."""
+    owners = {_owner(name) for name in before}
+    new = sorted(now.keys() - before.keys())
+    return [name for name in new if _owner(name) in owners and not _is_by_torch(now[name].code)]
+
+
+def _owner(name: str) -> str:
+    return name.partition("[")[0].rpartition(".")[0]
 
 
 def _is_replaced(before: Definition, now: Definition | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import sys
 import time
@@ -27,7 +28,7 @@ from hfbench.runs.batch_replay import plans, repeats
 from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
 from hfbench.runs.failure_causes import MACHINE, cause_of
-from hfbench.runs.meters import reset_peak_memory
+from hfbench.runs.meters import Awaited, reset_peak_memory
 from hfbench.runs.run import LEAST_STEPS, LiveRun
 
 REPORT_EVERY = 0.5  # seconds between two reports of progress
@@ -56,19 +57,19 @@ def attempt(
         return result
     if _spoilt:
         return record_failure(spec, folder, study, _spoilt[0], _spoilt[0])
-    state, recursion = state_at_begin(), sys.getrecursionlimit()
-    try:
-        with single_threaded():
+    with single_threaded():
+        state, recursion = state_at_begin(), sys.getrecursionlimit()
+        try:
             return _made(spec, folder, study, data, checkpoint_every, limit, shorter, state)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        sys.setrecursionlimit(max(recursion, sys.getrecursionlimit()))
-        changes = changes_since(state)
-        if changes:
-            _spoilt.append(SPOILT.format(run=spec.name, changes=", ".join(changes)))
-        cause = cause_of(error, str(result.get("error") or ""))
-        return record_failure(spec, folder, study, plugin_errors.reason(error), traceback.format_exc(), cause)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            sys.setrecursionlimit(max(recursion, sys.getrecursionlimit()))
+            changes = changes_since(state)
+            if changes:
+                _spoilt.append(SPOILT.format(run=spec.name, changes=", ".join(changes)))
+            cause = cause_of(error, str(result.get("error") or ""))
+            return record_failure(spec, folder, study, plugin_errors.reason(error), traceback.format_exc(), cause)
 
 
 _spoilt: list[str] = []  # what a run of this process has changed for all that come after it
@@ -103,9 +104,10 @@ def _made(
     if live.outcome is None:
         check_unchanged(before, "the run")
         return {"outcome": "", "start": start}
-    result = identity(spec, folder.key, study) | live.result()
-    pictures = examples(live.model, live.task, live.data.test)
-    state = live.state_dict() if live.was_cut_off else None
+    with _forks_ended(), Awaited():
+        result = identity(spec, folder.key, study) | live.result()
+        pictures = examples(live.model, live.task, live.data.test)
+        state = live.state_dict() if live.was_cut_off else None
     check_unchanged(before, "the run")
     folder.finish(live.rows, result, pictures, state)
     return result
@@ -133,17 +135,30 @@ def _opened(
     trace.import_writers()  # else its libraries, 100 MiB, would count for every run but a process's first
     reset_peak_memory()
     folder.report({"name": spec.name, "iteration": 0})
-    with interruptible():
-        live = LiveRun(spec, load_data(spec, data), recorded)
+    with interruptible(), _forks_ended():
+        loaded = load_data(spec, data)
+        with Awaited():
+            live = LiveRun(spec, loaded, recorded)
     state = folder.load_checkpoint()
     if state is None and shorter is not None:
         state = shorter.load_checkpoint()
     if state is None:
-        with interruptible():
+        with interruptible(), _forks_ended():
             live.begin()
     else:
         live.load_state_dict(state)
     return live
+
+
+@contextmanager
+def _forks_ended() -> Iterator[None]:
+    """A process that a part forks in the block, and that comes back to its end, ends there: it would record as well."""
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(1)
 
 
 def _begins(shorter: RunFolder, spec: RunSpec, recorded: Sequence[BatchPlan] | None) -> bool:
@@ -186,7 +201,7 @@ def _carry_on(live: LiveRun, folder: RunFolder, checkpoint_every: float, limit: 
     """Iterates until the run has an outcome or the time is up, saving checkpoints and reporting progress."""
     began = saved = reported = now = time.monotonic()
     while live.outcome is None and (now - began < limit or len(live.rows) <= LEAST_STEPS):
-        with interruptible():
+        with interruptible(), _forks_ended():
             live.advance()
         now = time.monotonic()
         if live.outcome is None and (now - saved >= checkpoint_every or now - began >= limit):

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+GRACE = 60.0  # seconds
+
 
 class SharedClock:
     """The stopwatch of a run as another process sees it."""
@@ -67,6 +69,19 @@ class Stopwatch(AbstractContextManager["Stopwatch"]):
         self.seconds += time.perf_counter() - self._started
         if _shared is not None:
             _shared.show(self.seconds)
+
+
+class Awaited(AbstractContextManager["Awaited"]):
+    """Work that does not count, but has to return: it is given `GRACE` seconds more than a step of the run."""
+
+    def __enter__(self) -> Awaited:
+        if _shared is not None:
+            _shared.show(-GRACE, time.perf_counter())
+        return self
+
+    def __exit__(self, *of: object) -> None:
+        if _shared is not None:
+            _shared.show(0.0)
 
 
 def _uses_gpu() -> bool:

@@ -20,7 +20,7 @@ from hfbench.records import trace
 from hfbench.runs import batches
 from hfbench.runs.build import begin_schedule, build_model, build_optimizer, build_task, check_plan, stream
 from hfbench.runs.evaluation import least_error, mean_error
-from hfbench.runs.meters import PeakMemory, Stopwatch, peak_memory
+from hfbench.runs.meters import Awaited, PeakMemory, Stopwatch, peak_memory
 from hfbench.runs.random_streams import generator
 
 LEAST_STEPS = 2  # of a run that is left after a limit: a pace needs two
@@ -131,11 +131,12 @@ class LiveRun:
         """Evaluates the run; neither clock nor ledger counts this."""
         known = self._objective(self.data.validation) if validation is None else validation
         limit = self.spec.method.max_bytes
-        return {
-            "validation_objective": known,
-            "validation_error": mean_error(self.model, self.task, self.data.validation, limit),
-            "test_error": mean_error(self.model, self.task, self.data.test, limit),
-        }
+        with Awaited():
+            return {
+                "validation_objective": known,
+                "validation_error": mean_error(self.model, self.task, self.data.validation, limit),
+                "test_error": mean_error(self.model, self.task, self.data.test, limit),
+            }
 
     def _record(self, values: Mapping[str, Any]) -> None:
         costs = {

@@ -3,141 +3,188 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from support.tiny_study import TEXT, uses_mlflow
+from support.misbehaviour import ACTS, HANGS, HEAD, IMPORTS, REFUSED, Act, plugin, study
+from support.plugin_files import fresh
+from support.tiny_study import uses_mlflow
 
 from hfbench.cli import main
 
-pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn", "forgotten"), pytest.mark.slow]
+pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn", "forgotten")]
 
-# By name: what the solver does at its first system, and what its failed run says.
-ACTS: dict[str, tuple[str, str]] = {
-    "exits": ("raise SystemExit(0)", "SystemExit: 0"),
-    "leaves": ("raise GeneratorExit", "GeneratorExit"),
-    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-    "own_base": ("raise type('Odd', (BaseException,), {})('so')", "Odd: so"),
-    "unsaid": ("raise Unsaid", "Unsaid: its message raises RuntimeError"),
-    "undecodable": (r"raise ValueError('a\udcff')", r"ValueError: a\udcff"),
-    "shallow": ("sys.setrecursionlimit(80); raise ValueError('deep')", "ValueError: deep"),
-    "dies": ("os._exit(0)", "ended before the run: it exited with status 0"),
-    "crashes": ("signal.raise_signal(signal.SIGSEGV)", "ended before the run: it was ended by signal 11 (SIGSEGV)"),
-    "double": ("torch.set_default_dtype(torch.float64)", "changed torch's default dtype from torch.float32 to"),
-    "elsewhere": ("os.chdir('/')", "changed the working folder from"),
-    "no_gradients": ("torch.set_grad_enabled(False)", "changed torch's gradient mode from True to False"),
-    "patched_error": ("runs.run.mean_error = lambda *of: 0.0", "changed hfbench.runs.run.mean_error"),
-    "patched_torch": ("torch.ger = None", "changed torch.ger"),
-    "patched_clock": ("time.perf_counter = lambda: 0.0", "changed time.perf_counter"),
-    "resets": ("system.linearisation.ledger.jvp_calls = 0", "a part cannot set 'jvp_calls' of the ledger"),
-    "uncounted": ("system.linearisation.ledger.count('jvp', -10**6)", "but got 'jvp' and -1000000"),
-}
+HONEST = ("hf/tiny-curves", "shf/tiny-curves")
+# Acts of each kind, for the tests that always run.
+FEW = ("exits", "unpickled", "dies", "forks", "patched_tensor", "few_files", "endless", "dies_in_model")
 
-PLUGIN = """
-import os, signal, sys, time
-import torch
-from hfbench import registry, runs
-import hfbench.runs.run
-from hfbench.parts import part
-from hfbench.solvers.cg import CG
-
-
-class Unsaid(Exception):
-    def __str__(self):
-        raise RuntimeError
-"""
-SOLVER = """
-
-@part
-class {name}(CG):
-    "Misbehaves."
-
-    def iterates(self, system, x0, preconditioner):
-        {act}
-        yield from CG.iterates(self, system, x0, preconditioner)
-
-
-registry.add("solver", "{name}", {name})
-"""
-METHOD = """
-[methods.{name}]
-solver = "{name}"
-preconditioner = "martens"
-scheduler = "fixed"
-"""
+Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs the console script in this process, its runs in processes of their own: (status, stdout)."""
+def hf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the console script in this process, its runs in processes of their own: (status, what was printed)."""
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("RESULTS_OF_TEST", str(tmp_path / "bad"))
 
     def call(*arguments: object) -> tuple[int, str]:
+        fresh()
         monkeypatch.setattr(sys, "argv", ["hfbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             main.main()
-        return caught.value.code if isinstance(caught.value.code, int) else 0, capsys.readouterr().out
+        return caught.value.code if isinstance(caught.value.code, int) else 0, "".join(capsys.readouterr())
 
     return call
 
 
+def results_of(results: Path) -> dict[str, dict[str, Any]]:
+    """By `method/task`."""
+    found = [json.loads(file.read_text()) for file in (results / "runs").glob("*/result.json")]
+    return {f"{result['method']}/{result['task']}": result for result in found}
+
+
+def of_act(name: str, results: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The result of the one run that has the act, in its method or its task."""
+    return results[f"{name}/tiny-curves"] if f"{name}/tiny-curves" in results else results[f"hf/{name}"]
+
+
 def traces(results: Path) -> dict[str, pd.DataFrame]:
-    """What is the same at every repetition, by method, task and seed, of the runs that did not fail."""
+    """What is the same at every repetition, of the honest methods."""
     found = {}
-    for folder in (results / "runs").iterdir():
-        result = json.loads((folder / "result.json").read_text())
-        if result["outcome"] != "failed":
-            trace = pd.read_parquet(folder / "trace.parquet")
-            columns = [name for name in trace if name != "seconds" and "memory" not in name]
-            found[f"{result['method']}/{result['seed']}"] = trace[columns]
+    for name, result in results_of(results).items():
+        if name in HONEST:
+            trace = pd.read_parquet(results / "runs" / result["key"] / "trace.parquet")
+            found[name] = trace[[column for column in trace if column != "seconds" and "memory" not in column]]
     return found
 
 
-def failures(results: Path) -> dict[str, dict[str, Any]]:
-    found = [json.loads(file.read_text()) for file in (results / "runs").glob("*/result.json")]
-    return {result["method"]: result for result in found if result["outcome"] == "failed"}
+def written(folder: Path, acts: Mapping[str, Act], budget: str = "iterations = 6") -> tuple[object, ...]:
+    """Options of a study with these acts."""
+    (folder / "plugin.py").write_text(plugin(acts))
+    (folder / "bad.toml").write_text(study(acts, budget))
+    return (folder / "bad.toml", "--plugin", folder / "plugin.py", "--results", folder / "bad")
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_each_costs_its_own_runs_alone(tmp_path: Path, hf: Callable[..., tuple[int, str]], jobs: int) -> None:
-    (tmp_path / "tiny.toml").write_text(TEXT.replace("seeds = 2", "seeds = 1"))
-    assert hf("run", tmp_path / "tiny.toml", "--jobs", 1, "--results", tmp_path / "alone")[0] == 0
-    plugin = PLUGIN + "".join(SOLVER.format(name=name, act=act) for name, (act, _) in ACTS.items())
-    (tmp_path / "plugin.py").write_text(plugin)
-    methods = "".join(METHOD.format(name=name) for name in ACTS)
-    first, second = TEXT.replace("seeds = 2", "seeds = 1").split("[methods.shf]")  # the others are made in between
-    (tmp_path / "bad.toml").write_text(f"{first}{methods}\n[methods.shf]{second}")
-    options = ("--plugin", tmp_path / "plugin.py", "--jobs", jobs, "--results", tmp_path / "bad")
-    status, out = hf("run", tmp_path / "bad.toml", *options)
-    assert status == 1
-    assert "Traceback" not in out
-    failed = failures(tmp_path / "bad")
-    assert failed.keys() == ACTS.keys()
-    for name, (_, said) in ACTS.items():
-        assert said in failed[name]["error"], name
-        assert failed[name]["cause"] == "method", name
-    alone, beside = traces(tmp_path / "alone"), traces(tmp_path / "bad")
-    assert alone.keys() == beside.keys()
+def check_honest(hf: Run, folder: Path, budget: str = "iterations = 6") -> None:
+    """The honest methods' records are those of a study without the others."""
+    (folder / "tiny.toml").write_text(study({}, budget))
+    assert hf("run", folder / "tiny.toml", "--jobs", 1, "--results", folder / "alone")[0] == 0
+    alone, beside = traces(folder / "alone"), traces(folder / "bad")
+    assert sorted(alone) == sorted(beside) == sorted(HONEST)
     for name, trace in alone.items():
         pd.testing.assert_frame_equal(trace, beside[name], check_exact=True)
 
 
-def test_a_step_that_does_not_return_is_ended(
-    tmp_path: Path, hf: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hfbench.execution.processes.BEYOND", (2.0, 1.0))
-    act = "time.sleep(600)"
-    (tmp_path / "plugin.py").write_text(PLUGIN + SOLVER.format(name="never", act=act))
-    text = TEXT.replace("seeds = 2", "seeds = 1").replace("iterations = 6", "iterations = 6, seconds = 1.0")
-    (tmp_path / "tiny.toml").write_text(text + METHOD.format(name="never"))
-    options = ("--plugin", tmp_path / "plugin.py", "--jobs", 1, "--results", tmp_path / "results")
-    status, _ = hf("run", tmp_path / "tiny.toml", *options)
+def check_acts(acts: Mapping[str, Act], results: Mapping[str, dict[str, Any]]) -> None:
+    for name, act in acts.items():
+        result = of_act(name, results)
+        if act.said is not None:
+            assert result["outcome"] == "failed", name
+            assert act.said in result["error"], name
+            assert act.cause in ("", result["cause"]), name
+
+
+@pytest.mark.parametrize(
+    ("names", "jobs"),
+    [
+        (FEW, 2),
+        pytest.param(tuple(ACTS), 1, marks=pytest.mark.slow),
+        pytest.param(tuple(ACTS), 2, marks=pytest.mark.slow),
+    ],
+    ids=["few", "all, one job", "all, two jobs"],
+)
+def test_each_costs_its_own_runs_alone(tmp_path: Path, hf: Run, names: tuple[str, ...], jobs: int) -> None:
+    acts = {name: ACTS[name] for name in names}
+    status, printed = hf("run", *written(tmp_path, acts), "--jobs", jobs)
     assert status == 1
-    assert failures(tmp_path / "results").keys() == {"never"}
-    said = failures(tmp_path / "results")["never"]["error"]
-    assert said.startswith("a step did not return: it was ended at ")
-    assert said.endswith("on the clock, which has a limit of 1")
+    assert "Traceback" not in printed
+    results = results_of(tmp_path / "bad")
+    assert len(results) == len(acts) + len(HONEST)
+    check_acts(acts, results)
+    check_honest(hf, tmp_path)
+
+
+def test_there_are_many_of_all_families() -> None:
+    assert len(ACTS) + len(HANGS) + len(IMPORTS) + len(REFUSED) >= 60
+    places = {act.place for act in ACTS.values()}
+    assert places >= {"solver", "preconditioner", "scheduler", "rule", "optimizer", "load", "model", "error"}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_raised_where_a_study_is_read_refuses_it(tmp_path: Path, hf: Run, name: str) -> None:
+    status, printed = hf("run", *written(tmp_path, {name: REFUSED[name]}), "--jobs", 2)
+    assert status == 2
+    assert "Traceback" not in printed
+    assert REFUSED[name].said in printed  # type: ignore[operator]
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_does_not_return_is_ended(tmp_path: Path, hf: Run, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+    monkeypatch.setattr("hfbench.execution.processes.BEYOND", (1.0, 1.0))
+    monkeypatch.setattr("hfbench.execution.preflight.PATIENCE", 2.0)
+    monkeypatch.setattr("hfbench.runs.meters.GRACE", 1.0)
+    budget = "iterations = 6, seconds = 3.0"
+    status, printed = hf("run", *written(tmp_path, HANGS, budget), "--jobs", jobs)
+    assert status == 1
+    assert "Traceback" not in printed
+    check_acts(HANGS, results_of(tmp_path / "bad"))
+    check_honest(hf, tmp_path, budget)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IMPORTS)
+def test_a_file_that_misbehaves_is_skipped_or_refused(tmp_path: Path, name: str) -> None:
+    code, status, said = IMPORTS[name]
+    (tmp_path / "plugin.py").write_text(f"{HEAD}\n{code}\n")
+    program = [sys.executable, "-m", "hfbench", "list", "rule", "--plugin", str(tmp_path / "plugin.py")]
+    done = subprocess.run(program, env=os.environ | {"COLUMNS": "300"}, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert ("relative-progress" in done.stdout) == (status == 0)
+
+
+DAMAGES = {
+    "overwrites": "[(folder / 'result.json').write_text('{}') for folder in others()]",
+    "forges": "[(folder / 'trace.parquet').write_bytes(b'x') for folder in others()]",
+    "deletes": "[shutil.rmtree(folder) for folder in others()]",
+    "empties": "shutil.rmtree(os.environ['RESULTS_OF_TEST'])",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_to_records_of_others_is_seen_and_made_good(tmp_path: Path, hf: Run, name: str) -> None:
+    """A part can reach all files of its user; but no damaged record is believed."""
+    options = written(tmp_path, {name: Act("solver", f"{DAMAGES[name]}; os._exit(1)")})
+    status, printed = hf("run", *options, "--jobs", 1)
+    assert status != 0
+    assert "Traceback" not in printed
+    (tmp_path / "bad.toml").write_text(study({}))
+    status, printed = hf("run", tmp_path / "bad.toml", "--jobs", 1, "--results", tmp_path / "bad")
+    assert status == 0
+    assert "Traceback" not in printed
+    check_honest(hf, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "said"), [("time.sleep(600)", "did not return"), ("os._exit(0)", "exited with")])
+def test_a_plan_ends_with_one_job(
+    tmp_path: Path, hf: Run, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.setattr("hfbench.execution.processes.BEYOND", (1.0, 1.0))
+    monkeypatch.setattr("hfbench.execution.preflight.PATIENCE", 2.0)
+    status, printed = hf(
+        "run", *written(tmp_path, {"odd": Act("solver", code)}, "iterations = 6, seconds = 3.0"), "--jobs", 1, "--plan"
+    )
+    assert status == 1
+    assert said in printed
+    assert "Cost of one run" in printed
+    assert "Traceback" not in printed
