@@ -27,7 +27,7 @@ from hfbench.config.measures import LIMITS
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
-from hfbench.execution.parallel_map import Guard, parallel_map
+from hfbench.execution.parallel_map import CallGuard, parallel_map
 from hfbench.execution.part_shipping import has_loadable
 from hfbench.execution.pilot import PilotRun, Row, Sample, begin_pilots, lost_pilots
 from hfbench.execution.pool import why_ended
@@ -114,7 +114,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
         console.print(advice, highlight=False)
     calls = [(runs, results, study.name, data, PROBE, turns) for runs in asked.values()]
     limits = [runs[0][1].budget.get("seconds", math.inf) for runs in asked.values()]
-    guard = Guard(limits, lambda call, error: lost_pilots(call[0], why_ended(error)))
+    guard = CallGuard(limits, lambda call, error: lost_pilots(call[0], why_ended(error)))
     samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method", guard), strict=True))
     missing = missing_of(specs, results)  # some may have ended
     shorter = ShorterRuns(results)

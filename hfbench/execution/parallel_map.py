@@ -31,7 +31,7 @@ KILLED = (
 
 
 @dataclass(frozen=True)
-class Guard:
+class CallGuard:
     """What is done about a call that does not end by itself."""
 
     limits: Sequence[float]  # on the clock of each call, as of `Processes.submit`
@@ -44,7 +44,7 @@ def parallel_map(
     jobs: int,
     console: Console,
     noun: str = "system",
-    guard: Guard | None = None,
+    guard: CallGuard | None = None,
 ) -> Iterator[Any]:
     """examine(*call) for every call, in their order, so many at a time; with one, in this process.
 
@@ -67,7 +67,7 @@ def _here(examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iter
 
 
 def _there(
-    examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int, guard: Guard | None
+    examine: Callable[..., Any], calls: Sequence[tuple[Any, ...]], jobs: int, guard: CallGuard | None
 ) -> Iterator[Any]:
     engine, asked = Processes(jobs), partial(_asked, loadable(registry.added().keys()), examine)
     limits = guard.limits if guard is not None else [math.inf] * len(calls)

@@ -25,7 +25,7 @@ def make_streams_printable() -> None:
 
 def unfiltered(stream: TextIO) -> TextIO:
     """The stream below, for whoever makes its texts printable itself."""
-    return stream.below if isinstance(stream, PrintableStream) else stream  # type: ignore[unreachable]
+    return stream.below if isinstance(stream, PrintableStream) else stream
 
 
 class PrintableStream:

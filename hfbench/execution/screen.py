@@ -38,7 +38,8 @@ class Screen(Console):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"file": unfiltered(sys.stdout), "markup": False, "emoji": False} | options)
+        plain: dict[str, Any] = {"file": unfiltered(sys.stdout), "markup": False, "emoji": False}
+        super().__init__(**plain | options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)  # before it is measured

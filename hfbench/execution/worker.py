@@ -12,6 +12,7 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.execution.backends import folder_of_worker
 from hfbench.execution.part_shipping import AddedPart, SentPart
+from hfbench.execution.printable_streams import make_streams_printable
 from hfbench.parts import plugin_errors, registry
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.run_folder import Contents
@@ -46,6 +47,7 @@ def _job_away(
     shorter: str,
 ) -> tuple[dict[str, Any], Contents]:
     """A run on another machine, in a folder of its own, begun with what is recorded of it and of the runs it needs."""
+    make_streams_printable()  # the worker's log is read in a terminal
     with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-", dir=folder_of_worker()) as folder:
         there = ResultsFolder(Path(folder), setting.study, setting.data, setting.checkpoint_every)
         for run, contents in known.items():
