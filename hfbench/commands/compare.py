@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
@@ -72,9 +71,8 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
     tracker = tracker_of(study, recorded.specs, results, recorded.archive)
     log = RunLogger(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
     # The records may have been copied here, or logged under another study.
-    for key in track(recorded.ended, "to MLflow", console=console, transient=True, disable=not console.is_terminal):
+    for _ in log.recorded(list(recorded.ended)):
         raise_if_interrupted()
-        log.ended(key)
     return tracker
 
 

@@ -156,10 +156,8 @@ def _carry_out(
     """Makes the missing runs and logs each when it ends, and a long one while it runs."""
     done = len(specs) - len(missing)
     log = RunLogger(tracker, specs, setting, console)
-    for key in specs:  # what ended before may not be logged under this study yet
-        if key not in missing:
-            raise_if_interrupted()
-            log.ended(key)
+    for _ in log.recorded([key for key in specs if key not in missing]):  # maybe not logged under this study yet
+        raise_if_interrupted()
     with log.follow(missing), progress(console, setting.results, missing, done, len(specs)) as report:
         for result in carried_out():
             report.ended(result)

@@ -12,8 +12,10 @@ import contextlib
 import hashlib
 import logging
 import os
+import sqlite3
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,8 +23,9 @@ from typing import Any
 from hfbench.errors import StoreError
 from hfbench.records.files import LARGEST_REPORT, file_bytes, safe_name
 from hfbench.records.locks import store_lock
-from hfbench.records.run_folder import COMPLETE, RunFolder
-from hfbench.tracking import run_metrics
+from hfbench.records.run_folder import RunFolder
+from hfbench.tracking import local_runs, run_metrics
+from hfbench.tracking.local_runs import EndedRun, Entries
 from hfbench.tracking.local_store import (
     check_artifacts,
     database_message,
@@ -121,7 +124,7 @@ class Tracker:
     # ------------------------------------------------------------ runs
 
     def _study_runs(self) -> StudyInMlflow:
-        return StudyInMlflow(self.client, self.experiment, self.study, self.by, shared=not self.own)
+        return StudyInMlflow(self.client, self.experiment, self.study, self.by, self.results if self.own else None)
 
     def refresh(self) -> None:
         """Reads the runs of the study, and mends what earlier versions or processes at the same moment made twice."""
@@ -147,6 +150,7 @@ class Tracker:
         """
         if not self.speaks:
             return
+        marks: dict[str, Entries] = {}
         with self._usable():
             for key, child in list(self._children.items()):
                 run = child.info.run_id
@@ -155,11 +159,12 @@ class Tracker:
                     self.client.delete_run(run)
                     continue
                 if key not in keys:
-                    self._mark(child, LEFT_OUT, {}, "no")
+                    marks[run] = _judged(child, LEFT_OUT, {}, "no")
                 elif child.data.tags.get(IN_STUDY) != "yes":
-                    self._log(run, tags={IN_STUDY: "yes", "verdict": OPEN})
+                    marks[run] = Entries(tags={IN_STUDY: "yes", "verdict": OPEN})
                 if self.own and child.info.status == "RUNNING":
                     self.client.set_terminated(run, "KILLED")
+            self._mark(marks)
 
     def begin(self) -> None:
         """The parent is under way again, whatever an earlier invocation left it as."""
@@ -194,22 +199,42 @@ class Tracker:
         child, record = self.live.get(folder.key), _checksum(folder)
         known = self._known(folder.key) if child is None else None
         if known is not None and self._is_of(record, known):
-            missing = {name: value for name, value in params.items() if name not in known.data.params}
-            self._log(known.info.run_id, missing, tags={} if RECORD in known.data.tags else {RECORD: record})
+            lacking = _lacking(known, params, record)
+            self._log(known.info.run_id, lacking.params, tags=lacking.tags)
             return str(known.info.run_id)
-        result = folder.result() or {}
-        complete = result.get("outcome") in COMPLETE
-        began, ended = run_metrics.start_and_end(folder, result)
+        ended = run_metrics.ended_run(folder, child)
         if child is None:
-            child = self._child(folder.key, params, began, known)
-        curve = run_metrics.curve_metrics(folder.rows(), child) if complete else []
-        outcome = {name: str(result[name]) for name in ("outcome", "error") if result.get(name)}
-        self._log(child.run, params, [*run_metrics.summary_metrics(result, ended), *curve], outcome | {RECORD: record})
-        held = {name: folder.read(name) for name in ("config.json", "result.json", "trace.parquet", "error.txt")}
-        self._log_files(child.run, {name: contents for name, contents in held.items() if contents is not None})
-        self.client.set_terminated(child.run, "FINISHED" if complete else "FAILED", end_time=ended)
+            child = self._child(folder.key, params, ended.start, known)
+        self._log(child.run, params, ended.entries.metrics, {**ended.entries.tags, RECORD: record})
+        self._log_files(child.run, ended.files)
+        self.client.set_terminated(child.run, ended.status, end_time=ended.end)
         self.live.pop(folder.key, None)
         return child.run
+
+    def log_runs(self, runs: Mapping[RunFolder, Mapping[str, Any]]) -> None:
+        """Ended runs with their params as `log_run` logs each, at once and all or none of them, in the own store alone.
+
+        None of them is under way. What is there already is neither read nor written.
+        """
+        new, more, replaced = list[EndedRun](), dict[str, Entries](), list[Any]()
+        for folder, params in runs.items():
+            known, record = self._children.get(folder.key), _checksum(folder)
+            if known is not None and self._is_of(record, known):
+                more[known.info.run_id] = _lacking(known, params, record)
+                continue
+            ended, name = run_metrics.ended_run(folder, None), _run_name(params)
+            labels = self._labels(folder.key, _grouping(params), known)
+            tags = {**labels, "mlflow.runName": name, **ended.entries.tags, RECORD: record}
+            entries = Entries(_cut(params, PARAM), _cut(tags, TAG), ended.entries.metrics)
+            new.append(replace(ended, name=name, entries=entries))
+            replaced += [(folder.key, known)] if known is not None else []
+        for key, known in replaced:
+            self.client.delete_run(known.info.run_id)
+            del self._children[key]
+        if new:
+            local_runs.add_runs(self.results, self.study, self.experiment, new)
+        if lacking := {run: entries for run, entries in more.items() if entries}:
+            local_runs.add_entries(self.results, lacking)
 
     def _is_of(self, record: str, known: Any) -> bool:
         """Whether a child has all of this record; in a shared store, or of an earlier version, any of the same run."""
@@ -229,19 +254,22 @@ class Tracker:
         self.client.set_terminated(run, "FINISHED")
 
     def _child(self, key: str, params: Mapping[str, Any], began: int, replaced: Any) -> Child:
-        tags = {name: str(params[name]) for name in TAGS if name in params}
-        name = f"{params['method']}/{params['task']}/s{params['seed']}"
-        return Child(self._new_child(key, name, tags, replaced, began), [(-1, 0.0, began)])
+        run = self._new_child(key, _run_name(params), _grouping(params), replaced, began)
+        return Child.beginning(run, began)
 
     def _new_child(self, key: str, name: str, tags: Mapping[str, str], replaced: Any, began: int | None = None) -> str:
         """A new child; the one that it replaces is deleted."""
         self._children.pop(key, None)
         if replaced is not None:
             self.client.delete_run(replaced.info.run_id)
-        labels = {**tags, **self._standing(replaced), "run_key": key, "study": self.study}
-        labels |= {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
+        labels = self._labels(key, tags, replaced)
         run = self.client.create_run(self.experiment, start_time=began, tags=labels, run_name=name)
         return str(run.info.run_id)
+
+    def _labels(self, key: str, tags: Mapping[str, str], replaced: Any) -> dict[str, str]:
+        """The tags of a new child."""
+        labels = {**tags, **self._standing(replaced), "run_key": key, "study": self.study}
+        return labels | {"mlflow.parentRunId": self.parent, "mlflow.source.name": self.by}
 
     def _standing(self, replaced: Any) -> dict[str, str]:
         """Tags that say whether the study is about a new child; one of a variant is what it replaces, or left out."""
@@ -264,20 +292,21 @@ class Tracker:
         The UI groups and sorts by it. What is there already is not repeated.
         """
         others = [child for key, child in self.logged().items() if key not in verdicts]
-        for child in others:
-            self._mark(child, LEFT_OUT, {}, "no")
+        self._mark({child.info.run_id: _judged(child, LEFT_OUT, {}, "no") for child in others})
         if others and not self.own:  # who judges at the same moment may have left out ours
             self.refresh()
-        for key, child in self._children.items():
-            if key in verdicts:
-                self._mark(child, *verdicts[key], "yes")
+        children = ((child, verdicts[key]) for key, child in self._children.items() if key in verdicts)
+        self._mark({child.info.run_id: _judged(child, *verdict, "yes") for child, verdict in children})
 
-    def _mark(self, child: Any, verdict: str, numbers: Mapping[str, float], in_study: str) -> None:
-        wanted = {"verdict": verdict, IN_STUDY: in_study}
-        tags = {name: value for name, value in wanted.items() if child.data.tags.get(name) != value}
-        self._log(
-            child.info.run_id, metrics=run_metrics.changed_metrics(numbers, child.data.metrics, "stat/"), tags=tags
-        )
+    def _mark(self, marks: Mapping[str, Entries]) -> None:
+        """Adds these entries to runs by their ids: at once where nobody else writes them, and the tables are known."""
+        changed = {run: entries for run, entries in marks.items() if entries}
+        if self.own and changed:
+            with contextlib.suppress(sqlite3.Error):
+                local_runs.add_entries(self.results, changed)
+                return
+        for run, entries in changed.items():
+            self._log(run, metrics=entries.metrics, tags=entries.tags)
 
     def log_study(
         self,
@@ -309,7 +338,7 @@ class Tracker:
     def _set_tags(self, wanted: Mapping[str, str], prefixes: tuple[str, ...]) -> bool:
         """The parent has these tags, and no others that begin with one of the prefixes; whether it had others."""
         there = self.client.get_run(self.parent).data.tags
-        texts = {name: str(value)[:TAG] for name, value in wanted.items()}
+        texts = _cut(wanted, TAG)
         new = {name: value for name, value in texts.items() if there.get(name) != value}
         gone = [name for name in there if name.startswith(prefixes) and name not in texts]
         self._log(self.parent, tags=new)
@@ -344,11 +373,37 @@ class Tracker:
         """Logs what there is; MLflow's client divides it into calls of the size that a store takes."""
         from mlflow.entities import Param, RunTag
 
-        entries = [Param(name, str(value)[:PARAM]) for name, value in params.items()]
-        labels = [RunTag(name, str(value)[:TAG]) for name, value in tags.items()]
+        entries = [Param(name, value) for name, value in _cut(params, PARAM).items()]
+        labels = [RunTag(name, value) for name, value in _cut(tags, TAG).items()]
         if entries or labels or metrics:
             self.client.log_batch(run, params=entries, tags=labels, metrics=list(metrics))
 
 
 def _checksum(folder: RunFolder) -> str:
     return hashlib.sha256(folder.read("result.json") or b"").hexdigest()[:16]
+
+
+def _lacking(known: Any, params: Mapping[str, Any], record: str) -> Entries:
+    """The params that later runs have and a child has not, and the checksum of its record."""
+    missing = {name: value for name, value in params.items() if name not in known.data.params}
+    return Entries(_cut(missing, PARAM), {} if RECORD in known.data.tags else {RECORD: record})
+
+
+def _judged(child: Any, verdict: str, numbers: Mapping[str, float], in_study: str) -> Entries:
+    """What a judgement changes of a child."""
+    wanted = {"verdict": verdict, IN_STUDY: in_study}
+    tags = {name: value for name, value in wanted.items() if child.data.tags.get(name) != value}
+    return Entries(tags=tags, metrics=run_metrics.changed_metrics(numbers, child.data.metrics, "stat/"))
+
+
+def _run_name(params: Mapping[str, Any]) -> str:
+    return f"{params['method']}/{params['task']}/s{params['seed']}"
+
+
+def _grouping(params: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(params[name]) for name in TAGS if name in params}
+
+
+def _cut(texts: Mapping[str, Any], longest: int) -> dict[str, str]:
+    """The texts, as long as MLflow stores them."""
+    return {name: str(value)[:longest] for name, value in texts.items()}

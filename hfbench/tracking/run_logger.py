@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
 
 from hfbench.config.run_spec import RunSpec
+from hfbench.interrupts import raise_if_interrupted
 from hfbench.messages import printable_line
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.tracking.mlflow_store import Tracker
@@ -18,6 +19,7 @@ from hfbench.tracking.params import columns, flat_params
 
 POINT_EVERY = 20.0  # seconds from a run's beginning to its first point, and on to the next: a shorter run has none
 LONGEST = 1000  # characters of an error on the screen
+TOGETHER = 50  # runs in one transaction: 25 000 points of their metrics
 LOOK_EVERY = 5.0  # seconds between two looks at the runs' reports
 
 
@@ -44,6 +46,25 @@ class RunLogger:
         except Exception as error:  # the record on disk is complete: a busy or unreachable store must not end the study
             said = f"{type(error).__name__}: {printable_line(str(error), LONGEST)}"
             self.console.print(f"{key} is recorded but not in MLflow yet: {said}")
+
+    def recorded(self, keys: Sequence[str]) -> Iterator[int]:
+        """Logs runs that ended before, many at a time in the own store; yields how many of them are dealt with."""
+        for first in range(0, len(keys), TOGETHER):
+            together = keys[first : first + TOGETHER]
+            if not self._logged_at_once(together):
+                for key in together:
+                    raise_if_interrupted()
+                    self.ended(key)
+            yield first + len(together)
+
+    def _logged_at_once(self, keys: Sequence[str]) -> bool:
+        """Whether all of these runs are logged now; trouble with one of them, or with the store, is told one by one."""
+        if not self.tracker.own:
+            return False
+        with suppress(Exception), self._writing:
+            self.tracker.log_runs({self.setting.folder(key): self.params[key] for key in keys})
+            return True
+        return False
 
     @contextmanager
     def follow(self, keys: Iterable[str]) -> Iterator[None]:

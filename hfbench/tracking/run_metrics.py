@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hfbench.records.run_folder import RunFolder
+from hfbench.records.run_folder import COMPLETE, RunFolder
 from hfbench.records.trace import COLUMNS
+from hfbench.tracking.local_runs import EndedRun, Entries
 
+FILES = ("config.json", "result.json", "trace.parquet", "error.txt")  # of a record, kept beside its metrics
 CURVE_POINTS = 50  # more is what logging a run costs: 0.1 ms and 200 bytes for each metric of each
 
 
@@ -25,6 +27,11 @@ class Child:
     run: str
     rows: list[tuple[int, float, int]]
 
+    @classmethod
+    def beginning(cls, run: str, began: int) -> Child:
+        """A child without rows, of a run that began at this time."""
+        return cls(run, [(-1, 0.0, began)])
+
     @property
     def last(self) -> int:
         return self.rows[-1][0]
@@ -34,6 +41,18 @@ class Child:
         before = bisect_right(self.rows, row["iteration"], key=lambda one: one[0]) - 1
         _, seconds, time = self.rows[before]
         return time + int(1000 * (row["seconds"] - seconds))
+
+
+def ended_run(folder: RunFolder, child: Child | None) -> EndedRun:
+    """A recorded run, without what its child has already; name, params and tags that identify it are the caller's."""
+    result = folder.result() or {}
+    start, end = start_and_end(folder, result)
+    complete = result.get("outcome") in COMPLETE
+    curve = curve_metrics(folder.rows(), child or Child.beginning("", start)) if complete else []
+    outcome = {name: str(result[name]) for name in ("outcome", "error") if result.get(name)}
+    entries = Entries(tags=outcome, metrics=[*summary_metrics(result, end), *curve])
+    files = {name: contents for name in FILES if (contents := folder.read(name)) is not None}
+    return EndedRun("", "FINISHED" if complete else "FAILED", start, end, entries, files)
 
 
 def start_and_end(folder: RunFolder, result: Mapping[str, Any]) -> tuple[int, int]:

@@ -6,11 +6,16 @@ the same moment on one server may both make a parent, or the same run. The oldes
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from hfbench.tracking.local_runs import runs_made_by
 
 PARENT = "hfbench.parent"  # tag of a parent: the command whose runs are below it
 SETTLE = 1.0  # seconds until a server shows to all what two processes have made at the same moment
@@ -24,13 +29,13 @@ class StudyInMlflow:
     experiment: str
     study: str
     by: str  # `hfbench run` or `hfbench sweep`
-    shared: bool  # with other processes that write at the same time
+    own: Path | None  # the results folder whose store it is, None for one that other processes write to as well
 
     def in_order(self) -> tuple[str, dict[str, Any]]:
         """The id of the parent, which is made if there is none, and the runs below it by their keys."""
         parent, *others = self._parents()
         children: dict[str, list[Any]] = {}
-        for child in self.search(f"tags.run_key != '' and {self._made_by}"):
+        for child in self._runs():
             children.setdefault(child.data.tags["run_key"], []).append(child)
         kept = {key: self._keep_one(same, parent.info.run_id) for key, same in children.items()}
         for former in (*others, *self.search(f"tags.study_key != '' and {self._made_by}")):
@@ -40,6 +45,13 @@ class StudyInMlflow:
     @property
     def _made_by(self) -> str:
         return f"tags.`mlflow.source.name` = '{self.by}'"
+
+    def _runs(self) -> list[Any]:
+        """The runs below any parent. MLflow's client takes 2 ms for each, and the own store's tables a tenth of it."""
+        if self.own is not None:
+            with suppress(sqlite3.Error):
+                return runs_made_by(self.own, self.experiment, self.by)
+        return self.search(f"tags.run_key != '' and {self._made_by}")
 
     def search(self, filter_string: str) -> list[Any]:
         return all_pages(partial(self.client.search_runs, [self.experiment], filter_string))
@@ -53,7 +65,7 @@ class StudyInMlflow:
             made = self.client.create_run(self.experiment, tags=tags, run_name=self.study)
             self.client.update_run(made.info.run_id, "SCHEDULED")  # until `Tracker.begin`
             found = self.search(asked)
-        if self.shared and max(run.info.start_time for run in found) > 1000 * (time.time() - SETTLE):
+        if self.own is None and max(run.info.start_time for run in found) > 1000 * (time.time() - SETTLE):
             time.sleep(SETTLE)
             found = self.search(asked)
         return sorted(found, key=_age)
@@ -64,7 +76,7 @@ class StudyInMlflow:
 
         kept, *others = sorted(same, key=lambda run: (run.info.status != "FINISHED", *_age(run)))
         for other in others:
-            if not (self.shared and other.info.status == "RUNNING"):  # another process may still write to that
+            if not (self.own is None and other.info.status == "RUNNING"):  # another process may still write to that
                 self.client.delete_run(other.info.run_id)
         if kept.data.tags.get("mlflow.parentRunId") != parent:
             self.client.log_batch(kept.info.run_id, tags=[RunTag("mlflow.parentRunId", parent)])

@@ -22,7 +22,8 @@ FOR_PLUGINS = ORDER[: ORDER.index("inner_solve") + 1]  # what a part may need
 # Who imports a library: folders or modules below hfbench/, and modules of this name in any folder.
 OWNERS = {
     "mlflow": tuple(
-        f"tracking.{name}" for name in ("local_store", "mlflow_store", "run_metrics", "start_page", "study_runs")
+        f"tracking.{name}"
+        for name in ("local_runs", "local_store", "mlflow_store", "run_metrics", "start_page", "study_runs")
     ),
     "optuna": ("sweep",),
     "matplotlib": ("figures", "*.figures"),
