@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol
 from hfbench.errors import ConfigError
 from hfbench.execution.processes import THREADS, Processes
 from hfbench.interrupts import signals_deferred
-from hfbench.messages import quoted
+from hfbench.messages import printable_line, quoted
 
 ANSWER = 10.0  # seconds in which a scheduler must answer
 HERE, DASK = BACKENDS = ("processes", "dask")
@@ -65,6 +65,7 @@ class Dask:
 
     def __init__(self, address: str | None, jobs: int | None) -> None:
         self.distributed: Any = import_module("distributed")
+        _silence()
         self.jobs, self.local = jobs, None
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # a checkpoint may be some megabytes
         if address is None:
@@ -83,13 +84,26 @@ class Dask:
 
     @property
     def capacity(self) -> int:
-        return self.jobs or sum(self.client.nthreads().values())
+        with self._answering():
+            return self.jobs or sum(self.client.nthreads().values())
 
     def prepare(self) -> None:
         """Its workers are there."""
 
     def submit(self, function: Callable[..., Any], *of: Any, limit: float = math.inf) -> Future[Any]:
-        return self.executor.submit(function, *of)  # type: ignore[no-any-return]
+        with self._answering():
+            return self.executor.submit(function, *of)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turns what a call to a scheduler that has ended raises into a ConfigError."""
+        try:
+            yield
+        except (OSError, RuntimeError, self.distributed.client.ClosedClientError) as error:
+            raise ConfigError(
+                f"--backend dask: the scheduler must answer, but: {_reason(error)}. What has come back is recorded, "
+                "and the same command goes on from there."
+            ) from error
 
     def has_died(self, error: BaseException) -> bool:
         """After the scheduler has given the call to another worker, three times."""
@@ -102,6 +116,16 @@ class Dask:
         self.client.close()
         if self.local is not None:
             self.local.close()
+
+
+def _silence() -> None:
+    """Lets Dask log nothing in this process: of a scheduler that ends it says so with the tracebacks of all that waits.
+
+    What that costs a study is said by the pool, in one sentence.
+    """
+    known = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
+    for name in ("distributed", "tornado", "asyncio", *known):  # asyncio names the tasks that nobody asks any more
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _local_cluster(distributed: Any, jobs: int | None) -> Any:
@@ -163,9 +187,12 @@ def engine_of(backend: str, cluster: str | None, jobs: int | None) -> Engine:
     return Dask(cluster, jobs)
 
 
+def _reason(error: BaseException) -> str:
+    return printable_line((str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")
+
+
 def _unreachable(address: str | None, error: BaseException) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     return (
-        f"--cluster {address}: no Dask cluster answers there ({reason}); `dask scheduler` starts one and says its "
-        "address."
+        f"--cluster {address}: no Dask cluster answers there ({_reason(error)}); `dask scheduler` starts one and says "
+        "its address."
     )

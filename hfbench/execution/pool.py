@@ -17,6 +17,7 @@ from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.processes import Overdue, ProcessDied, Processes
 from hfbench.execution.worker import _job, _job_away
 from hfbench.interrupts import is_interrupt, raise_if_interrupted, signals_deferred, signals_kept
+from hfbench.messages import printable_line
 from hfbench.parts import plugin_errors
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.shorter_runs import ShorterRuns
@@ -136,7 +137,8 @@ class Pool(AbstractContextManager["Pool"]):
         except BaseException as error:
             if not engine.has_died(error):
                 if engine.away:
-                    raise ConfigError(f"{spec.name}: {type(error).__name__}: {error}. {NOT_MADE}") from error
+                    said = f"{type(error).__name__}: {printable_line(str(error))}".rstrip(": .")
+                    raise ConfigError(f"{spec.name}: {said}. {NOT_MADE}") from error
                 if is_interrupt(error):
                     raise
                 # Its process could not record its failure: it may have limited its files or its memory.

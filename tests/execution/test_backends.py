@@ -6,21 +6,19 @@ import io
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from rich.console import Console
+from support.dask_clusters import cluster, cluster_of, dask, free_port
 from support.tiny_study import TEXT, run_quietly, specs, tiny, trace_of, uses_mlflow
 
 from hfbench import registry
@@ -73,53 +71,6 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "log"
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[str]:
-    """A scheduler and workers, started as a user would, in folders and processes of their own; gives the address."""
-    pytest.importorskip("distributed")
-    address = f"tcp://127.0.0.1:{free_port()}"
-    cli = [sys.executable, "-m", "distributed.cli"]
-    begun = [["dask_scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--no-dashboard"]]
-    begun += [["dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]] * workers
-    places = [folder / f"cluster-{place}" for place in range(len(begun))]
-    processes = []
-    for (module, *options), place in zip(begun, places, strict=True):
-        place.mkdir(parents=True)
-        command = [*cli[:2], f"distributed.cli.{module}", *options]
-        processes.append(subprocess.Popen(command, cwd=place, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
-    try:
-        yield address
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def dask(address: str, workers: int) -> Iterator[Engine]:
-    """The engine, as soon as all workers are there."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            engine = engine_of("dask", address, None)
-        except ConfigError:
-            assert time.monotonic() < deadline, "no cluster"
-            time.sleep(0.5)
-            continue
-        with closing(engine):
-            while engine.capacity < workers:
-                assert time.monotonic() < deadline, "no workers"
-                time.sleep(0.1)
-            yield engine
-            return
-
-
 def run_on(engine: Engine, study: Study, results: Path) -> tuple[int, str]:
     screen = io.StringIO()
     status = run_study(study, results, engine.capacity, None, Console(file=screen, width=80), engine=engine)
@@ -148,6 +99,57 @@ def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path, log: Path) 
         assert {int(line.split()[0]) for line in begun[5:]} - set(killed), "the other worker went on"
     finally:
         registry.forget()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_costs_one_sentence(tmp_path: Path) -> None:
+    study, results = tiny(tmp_path, "study.seeds=20", "study.budget={ iterations = 30 }"), tmp_path / "results"
+    with cluster_of(tmp_path, 2) as (address, (scheduler, *_)):
+        with dask(address, 2):
+            """All workers are there."""
+        command = [sys.executable, "-m", "hfbench", "run", study.source, "--results", str(results)]
+        options = ["--backend", "dask", "--cluster", address]
+        begun = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+        )
+        made = _wait_for_a_result(results)
+        scheduler.kill()
+        said, _ = begun.communicate(timeout=120)
+    assert begun.returncode == 2, said
+    assert "Traceback" not in said
+    assert "distributed" not in said
+    (last,) = [line for line in said.splitlines() if line.startswith("hfbench: ")]
+    assert "What has come back is recorded, and the same command goes on from there." in last
+    assert all(path.exists() for path in made)
+
+
+@pytest.mark.slow
+def test_workers_of_this_machine_that_are_killed_cost_time_alone(tmp_path: Path) -> None:
+    study, results = tiny(tmp_path, "study.seeds=3", "study.budget={ iterations = 30 }"), tmp_path / "results"
+    pytest.importorskip("distributed")
+    command = [sys.executable, "-m", "hfbench", "run", study.source, "--results", str(results)]
+    options = ["--backend", "dask", "--jobs", "2"]
+    begun = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path
+    )
+    _wait_for_a_result(results)
+    for worker in psutil.Process(begun.pid).children():
+        if "spawn_main" in " ".join(worker.cmdline()):
+            worker.kill()
+    said, _ = begun.communicate(timeout=240)
+    assert begun.returncode == 0, said
+    assert "Traceback" not in said
+    assert "distributed" not in said
+    assert all(RunFolder(results, spec.key()).is_complete() for spec in runs_of(study))
+
+
+def _wait_for_a_result(results: Path) -> list[Path]:
+    """The results there are as soon as there is one."""
+    deadline = time.monotonic() + 120
+    while not (made := list((results / "runs").glob("*/result.json"))):
+        assert time.monotonic() < deadline, "no run has ended"
+        time.sleep(0.05)
+    return made
 
 
 def _kill_the_third(log: Path, killed: list[int]) -> None:
