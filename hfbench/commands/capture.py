@@ -41,7 +41,7 @@ def capture_study(
             f"{study.name} has no Hessian-free method among the methods asked for, so there are no systems."
         )
     recorded = {spec.name: _recorded(spec, results) for spec in specs}
-    preflight(specs, data)
+    preflight(specs, data, console)
     make_folder(into)
     short = 0
     for spec in specs:

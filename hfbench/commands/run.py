@@ -72,7 +72,7 @@ def run_study(
                 engine.prepare()
             # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
             here = [spec for spec in missing.values() if engine is None or is_here(spec.device)]
-            preflight(here, data, apart=jobs > 1 or engine is not None)
+            preflight(here, data, console, apart=jobs > 1 or engine is not None)
             prepare(results)
             setting = ResultsFolder(results, study.name, data, checkpoint_every)
             with study_lock(results, study.name, "hfbench run"):

@@ -96,7 +96,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
     specs = {spec.key(): spec for spec in runs_of(study, data)}
     missing = missing_of(specs, results)
     since = time.perf_counter()
-    preflight(missing.values(), data, apart=has_loadable())
+    preflight(missing.values(), data, console, apart=has_loadable())
     checked = time.perf_counter() - since
     prepare(results)
     groups: dict[tuple[str, str], list[tuple[str, RunSpec]]] = {}

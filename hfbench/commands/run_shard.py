@@ -86,7 +86,7 @@ def run_shard(
             missing = missing_of(mine, results)
             if jobs > 1 or engine is not None:
                 added_parts(missing.values())
-            preflight(missing.values(), data, apart=jobs > 1 or engine is not None)
+            preflight(missing.values(), data, console, apart=jobs > 1 or engine is not None)
             prepare(results)
             setting = ResultsFolder(results, study.name, data, checkpoint_every)
             with study_lock(results, f"{study.name}.shard-{shard.i}-of-{shard.n}", f"hfbench run --shard {shard}"):

@@ -74,7 +74,7 @@ def sweep_study(
             first = [task.spec(task.first, sweep.seeds[0]) for task in tasks]
             if jobs > 1 or engine is not None:
                 added_parts(first)
-            preflight(first, data, apart=jobs > 1 or engine is not None)
+            preflight(first, data, console, apart=jobs > 1 or engine is not None)
             prepare(results)
             with (
                 study_lock(results, study.name, "hfbench sweep"),

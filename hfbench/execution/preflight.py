@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+
+from rich.console import Console
 
 from hfbench.config.devices import device_of
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.execution.part_shipping import AddedPart, added_parts
 from hfbench.execution.processes import Processes
+from hfbench.execution.progress import counting
 from hfbench.interrupts import interruptible, is_interrupt, raise_if_interrupted
 from hfbench.parts import registry
 from hfbench.parts.data_files import locate
@@ -25,9 +29,10 @@ def missing_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec
     return {key: spec for key, spec in specs.items() if not RunFolder(results, key).is_complete(spec.config())}
 
 
-def preflight(specs: Iterable[RunSpec], data: str | None, apart: bool = False) -> None:
+def preflight(specs: Iterable[RunSpec], data: str | None, console: Console, apart: bool = False) -> None:
     """Raises what would stop each method on each task at its first seed, before any run is begun.
 
+    The console shows how far it is.
     ConfigError for a device that is not there, for a batch larger than the data, and for a target that the untrained
     model meets; DataError for missing files, NonFiniteError for a model whose outputs are not finite. Where runs have
     processes of their own (`apart`), methods with parts of plugins are looked at in one, too. What such a part does
@@ -46,12 +51,15 @@ def preflight(specs: Iterable[RunSpec], data: str | None, apart: bool = False) -
     by_task: dict[str, list[RunSpec]] = {}
     for spec in first.values():
         by_task.setdefault(spec.task, []).append(spec)
-    for of_task in by_task.values():
-        foreign = [spec for spec in of_task if apart and not _is_shipped(spec)]
-        if shipped := [spec for spec in of_task if spec not in foreign]:
-            _check_first_runs(shipped, data)
-        if foreign:
-            _check_apart(foreign, data)
+    with counting(console, "checking the methods", len(first)) as checked:
+        done = count()
+        for of_task in by_task.values():
+            foreign = [spec for spec in of_task if apart and not _is_shipped(spec)]
+            for _ in _check_first_runs([spec for spec in of_task if spec not in foreign], data):
+                checked(next(done) + 1)
+            if foreign:
+                _check_apart(foreign, data)
+                checked(max(next(done) for _ in foreign) + 1)
 
 
 def _is_shipped(spec: RunSpec) -> bool:
@@ -82,27 +90,43 @@ def _check_each(parts: Sequence[AddedPart], specs: Sequence[RunSpec], data: str 
     for spec in specs:
         with Stopwatch():  # it has to return
             try:
-                _check_first_runs([spec], data)
+                list(_check_first_runs([spec], data))
             except HfbenchError:
                 raise
             except BaseException:
                 continue
 
 
-def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> None:
+def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> Iterator[RunSpec]:
+    """Checks runs of one task and seed, and gives each when it is checked.
+
+    All begin with the same weights. To make these takes longer than all else that is checked, so the Hessian-free
+    methods, which leave them alone until their first step, are checked on one model.
+    """
     from hfbench.parts.protocols import BatchPlan
     from hfbench.runs.attempt import single_threaded
-    from hfbench.runs.build import load_data
+    from hfbench.runs.build import begin_schedule, build_optimizer, load_data
     from hfbench.runs.run import LiveRun
 
+    if not specs:
+        return
     with single_threaded(), interruptible():
         loaded = load_data(specs[0], data)
-        for spec in specs:
-            # Batches that are met again are checked with the method that they come from.
-            live = LiveRun(spec, loaded, [BatchPlan(1, 1, "random", "")] if spec.follows else None)
-            if spec is specs[0]:  # all methods of a seed begin with the same weights
-                live.begin()
-                _check_target(spec, live.rows[0]["test_error"])
+    shared: LiveRun | None = None
+    for spec in specs:
+        # Batches that are met again are checked with the method that they come from.
+        recorded = [BatchPlan(1, 1, "random", "")] if spec.follows else None
+        with single_threaded(), interruptible():
+            if shared is None or spec.method.optimizer is not None:
+                live = LiveRun(spec, loaded, recorded)
+                shared = live if spec.method.optimizer is None else shared
+                if spec is specs[0]:
+                    live.begin()
+                    _check_target(spec, live.rows[0]["test_error"])
+            else:
+                begin_schedule(spec, len(loaded.train), recorded)
+                build_optimizer(shared.model, shared.task, spec)
+        yield spec
 
 
 def _check_target(spec: RunSpec, untrained: float) -> None:

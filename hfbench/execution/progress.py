@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,24 @@ from rich.text import Text
 from hfbench.records.run_folder import RunFolder
 
 BAR = 14  # characters
+SILENT = 2.0  # seconds after which a command that goes through many things says how far it is
+
+
+@contextmanager
+def counting(console: Console, doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives a function that shows how many of so many things are done: on a terminal, else in a line now and then."""
+    said = time.monotonic()
+    with console.status(escape(doing)) as status:
+
+        def done(n: int) -> None:
+            nonlocal said
+            line = escape(f"{doing}: {n} of {total}")
+            status.update(line)
+            if not console.is_terminal and n < total and time.monotonic() - said >= SILENT:
+                said = time.monotonic()
+                console.print(line, highlight=False, soft_wrap=True)
+
+        yield done
 
 
 class Report(Protocol):
