@@ -13,6 +13,7 @@ from hfbench.config.study_runs import runs_of
 from hfbench.config.variant import seeds_remark
 from hfbench.errors import StoreError
 from hfbench.execution.broken_pipe import ignore_broken_pipe
+from hfbench.execution.progress import counting
 from hfbench.interrupts import raise_if_interrupted
 from hfbench.records import archive
 from hfbench.records.files import prepare
@@ -47,7 +48,7 @@ def compare_study(
     """
     results = Path(results)
     study = study if archive_file is not None else with_asked_seeds(study, results)
-    recorded = recorded_runs(study, results, data, archive_file)
+    recorded = recorded_runs(study, results, data, archive_file, console)
     if not recorded.ended:
         raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))
     prepare(results)
@@ -71,15 +72,20 @@ def _tracked(recorded: RecordedStudy, data: str | None, held: ExitStack, console
     tracker = tracker_of(study, recorded.specs, results, recorded.archive)
     log = RunLogger(tracker, recorded.specs, ResultsFolder(recorded.records, study.name, data), console)
     # The records may have been copied here, or logged under another study.
-    for _ in log.recorded(list(recorded.ended)):
-        raise_if_interrupted()
+    with counting(console, "logging to MLflow", len(recorded.ended)) as logged:
+        for done in log.recorded(list(recorded.ended)):
+            logged(done)
+            raise_if_interrupted()
     return tracker
 
 
-def recorded_runs(study: Study, results: Path, data: str | None, archive_file: Path | None) -> RecordedStudy:
+def recorded_runs(
+    study: Study, results: Path, data: str | None, archive_file: Path | None, console: Console
+) -> RecordedStudy:
     """The study's runs in `results`, or those of the archive (PUBLISHED or a file), unpacked there."""
     specs = {spec.key(): spec for spec in runs_of(study, data)}
-    recorded = gather(study, specs, results)
+    with counting(console, "reading the records", len(specs)) as read:
+        recorded = gather(study, specs, results, report=read)
     wanted = archive_file == PUBLISHED or (archive_file is None and not recorded.ended)
     file = archive.published(study.name) if wanted else archive_file
     if file is None:

@@ -51,7 +51,7 @@ def diagnose_study(
 ) -> int:
     """Reads the traces of all recorded runs and prints the signatures they show. Returns 1 if there are any, else 0."""
     study = study if archive_file is not None else with_asked_seeds(study, results)
-    recorded = recorded_runs(study, Path(results), data, archive_file)
+    recorded = recorded_runs(study, Path(results), data, archive_file, console)
     if not recorded.ended:
         raise StoreError(nothing_recorded(recorded, command_of(study, options, results)))
     runs = {key: Run.of(recorded.folder(key), spec.name, spec.config()["method"])

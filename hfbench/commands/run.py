@@ -22,7 +22,7 @@ from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.part_shipping import added_parts
 from hfbench.execution.pool import run_all
 from hfbench.execution.preflight import missing_of, preflight
-from hfbench.execution.progress import progress
+from hfbench.execution.progress import counting, progress
 from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
 from hfbench.messages import count, wrap_text
 from hfbench.records.files import prepare
@@ -156,8 +156,10 @@ def _carry_out(
     """Makes the missing runs and logs each when it ends, and a long one while it runs."""
     done = len(specs) - len(missing)
     log = RunLogger(tracker, specs, setting, console)
-    for _ in log.recorded([key for key in specs if key not in missing]):  # maybe not logged under this study yet
-        raise_if_interrupted()
+    with counting(console, "logging to MLflow", done) as logged:  # what ended before may be new to this study
+        for now in log.recorded([key for key in specs if key not in missing]):
+            logged(now)
+            raise_if_interrupted()
     with log.follow(missing), progress(console, setting.results, missing, done, len(specs)) as report:
         for result in carried_out():
             report.ended(result)

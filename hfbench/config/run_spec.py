@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hfbench.config.source_hash import _core_source, _part_source
@@ -46,7 +47,11 @@ class RunSpec:
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration as plain data."""
-        return dict(json.loads(json.dumps(asdict(self))))  # tuples become lists, as when read back
+        return dict(json.loads(self._text))  # tuples become lists, as when read back
+
+    @cached_property
+    def _text(self) -> str:
+        return json.dumps(asdict(self))
 
     def key(self) -> str:
         """16 hexadecimal digits of the sha256 of the configuration and of the source of the numerics and parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,20 +21,26 @@ SILENT = 2.0  # seconds after which a command that goes through many things says
 
 
 @contextmanager
-def counting(console: Console, doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that shows how many of so many things are done: on a terminal, else in a line now and then."""
+def counting(console: Console, doing: str, total: int) -> Iterator[Counting]:
+    """Shows how many of so many things are done: on a terminal all the time, elsewhere in a line now and then."""
     said = time.monotonic()
-    with console.status(escape(doing)) as status:
+    with console.status(doing) as status:
 
-        def done(n: int) -> None:
+        def done(n: int, of: int = total) -> None:
             nonlocal said
-            line = escape(f"{doing}: {n} of {total}")
+            line = f"{doing}: {n} of {of}"
             status.update(line)
-            if not console.is_terminal and n < total and time.monotonic() - said >= SILENT:
+            if not console.is_terminal and n < of and time.monotonic() - said >= SILENT:
                 said = time.monotonic()
                 console.print(line, highlight=False, soft_wrap=True)
 
         yield done
+
+
+class Counting(Protocol):
+    def __call__(self, n: int, of: int = ...) -> None:
+        """So many are done, of as many as is known by now."""
+        ...
 
 
 class Report(Protocol):

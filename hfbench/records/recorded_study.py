@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,10 @@ class RecordedStudy:
         trace = self._trace(key, ["validation_error", "test_error"])
         if trace is None:
             return math.nan
-        errors = trace.to_pandas(use_threads=False).dropna()
-        return float(errors["test_error"][errors["validation_error"].idxmin()]) if len(errors) else math.nan
+        errors = trace.to_pydict()
+        rows = zip(errors["validation_error"], errors["test_error"], strict=True)
+        known = [row for row in rows if not any(entry is None or math.isnan(entry) for entry in row)]
+        return min(known, key=itemgetter(0))[1] if known else math.nan  # of equal ones the first
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -179,27 +182,41 @@ class RecordedStudy:
         return RunFolder(self.records, key)
 
 
-def gather(study: Study, specs: Mapping[str, RunSpec], results: Path, records: Path | None = None) -> RecordedStudy:
+def gather(
+    study: Study,
+    specs: Mapping[str, RunSpec],
+    results: Path,
+    records: Path | None = None,
+    report: Callable[[int], None] | None = None,
+) -> RecordedStudy:
     """Reads the result of every planned run that has ended, and counts the study's other records.
 
     A damaged record is left out, and told. `records` is the folder of the runs' folders, if it is not `results`.
+    `report` is called with the number of records that are read.
     """
     place = results if records is None else records
-    faults = faults_of(specs, place)
+    faults = faults_of(specs, place, report)
     sound = {key: RunFolder(place, key).result() for key in specs if key not in faults}
     ended = {key: result for key, result in sound.items() if result is not None}
     told = {specs[key].name: fault for key, fault in faults.items()}
     return RecordedStudy(study, specs, results, place, ended, replace(_others(study, specs, place), faults=told))
 
 
-def faults_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, str]:
+def faults_of(
+    specs: Mapping[str, RunSpec], results: Path, report: Callable[[int], None] | None = None
+) -> dict[str, str]:
     """What is wrong with the records of these runs, by key; sound records and runs that have not ended have none.
 
     Raises StoreError if the folder of all records is a link out of the results folder.
     """
     check_folder(results / "runs", results)
-    found = {key: RunFolder(results, key).fault(spec.config()) for key, spec in specs.items()}
-    return {key: fault for key, fault in found.items() if fault}
+    found = {}
+    for done, (key, spec) in enumerate(specs.items(), 1):
+        if fault := RunFolder(results, key).fault(spec.config()):
+            found[key] = fault
+        if report is not None:
+            report(done)
+    return found
 
 
 def set_aside(specs: Mapping[str, RunSpec], results: Path) -> list[str]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hfbench import figures
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
+from hfbench.execution.progress import counting
 from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.files import copy_files, finite, safe_name
 from hfbench.records.recorded_study import RecordedStudy
@@ -120,17 +120,15 @@ def _drawn(recorded: RecordedStudy, found: Findings, folder: Path, console: Cons
     groups: list[Callable[[], Iterator[Drawing]]] = [partial(_of_all, recorded, found, folder)]
     groups += [partial(_of_task, recorded, task, folder) for task in tasks]
     drawn: list[Figure] = []
-    columns = (TextColumn("figures"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn())
-    hidden = console is None or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        shown = bar.add_task("", total=None)
+    with counting(console or Console(quiet=True), "drawing figures", OF_A_TASK * len(groups)) as shown:
         for index, group in enumerate(groups):
             drawings = list(group())
-            bar.update(shown, total=len(drawn) + len(drawings) + OF_A_TASK * (len(tasks) - index))
+            total = len(drawn) + len(drawings) + OF_A_TASK * (len(tasks) - index)
             for draw in drawings:
                 raise_if_interrupted()
+                shown(len(drawn), total)
                 drawn.append(draw())
-                bar.advance(shown)
+        shown(len(drawn), len(drawn))
     return drawn
 
 

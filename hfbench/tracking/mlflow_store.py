@@ -24,7 +24,7 @@ from hfbench.errors import StoreError
 from hfbench.records.files import LARGEST_REPORT, file_bytes, safe_name
 from hfbench.records.locks import store_lock
 from hfbench.records.run_folder import RunFolder
-from hfbench.tracking import local_runs, run_metrics
+from hfbench.tracking import local_runs, run_entries, run_metrics
 from hfbench.tracking.local_runs import EndedRun, Entries
 from hfbench.tracking.local_store import (
     check_artifacts,
@@ -36,22 +36,18 @@ from hfbench.tracking.local_store import (
     prepare_store,
     tracking_uri,
 )
+from hfbench.tracking.run_entries import PARAM, RECORD, TAG
 from hfbench.tracking.run_metrics import Child
 from hfbench.tracking.study_runs import StudyInMlflow
 from hfbench.tracking.study_view import IN_STUDY
 
-PARAM, TAG = 6000, 8000  # characters
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LEFT_OUT = "left out"  # verdict of a run that the study does not ask for
 OPEN = "not judged yet"
-RECORD = "hfbench.record"  # tag of a run: the checksum of its result.json
 JUDGEMENTS = "hfbench.judgements"  # tag of the parent: their number
 # Tags of the parent that a later judgement may have no longer, by what they begin with.
 JUDGED = ("verdict/", "not-at-target/", "claim/", "effect/")
 SETTINGS = "settings/"
-
-# params by which the UI groups runs, as tags
-TAGS = ("task", "seed", "method", "solver", "preconditioner", "scheduler", "optimizer")
 
 
 class Tracker:
@@ -129,6 +125,7 @@ class Tracker:
     def refresh(self) -> None:
         """Reads the runs of the study, and mends what earlier versions or processes at the same moment made twice."""
         self.parent, self._children = self._study_runs().in_order()
+        self._changed = False
 
     def logged(self) -> dict[str, Any]:
         """The children by run key, read anew."""
@@ -159,7 +156,7 @@ class Tracker:
                     self.client.delete_run(run)
                     continue
                 if key not in keys:
-                    marks[run] = _judged(child, LEFT_OUT, {}, "no")
+                    marks[run] = run_entries.judged_entries(child, LEFT_OUT, {}, "no")
                 elif child.data.tags.get(IN_STUDY) != "yes":
                     marks[run] = Entries(tags={IN_STUDY: "yes", "verdict": OPEN})
                 if self.own and child.info.status == "RUNNING":
@@ -199,8 +196,8 @@ class Tracker:
         child, record = self.live.get(folder.key), _checksum(folder)
         known = self._known(folder.key) if child is None else None
         if known is not None and self._is_of(record, known):
-            lacking = _lacking(known, params, record)
-            self._log(known.info.run_id, lacking.params, tags=lacking.tags)
+            more = run_entries.missing_entries(known, params, record)
+            self._log(known.info.run_id, more.params, tags=more.tags)
             return str(known.info.run_id)
         ended = run_metrics.ended_run(folder, child)
         if child is None:
@@ -220,21 +217,21 @@ class Tracker:
         for folder, params in runs.items():
             known, record = self._children.get(folder.key), _checksum(folder)
             if known is not None and self._is_of(record, known):
-                more[known.info.run_id] = _lacking(known, params, record)
+                more[known.info.run_id] = run_entries.missing_entries(known, params, record)
                 continue
-            ended, name = run_metrics.ended_run(folder, None), _run_name(params)
-            labels = self._labels(folder.key, _grouping(params), known)
+            ended, name = run_metrics.ended_run(folder, None), run_entries.run_name(params)
+            labels = self._labels(folder.key, run_entries.grouping(params), known)
             tags = {**labels, "mlflow.runName": name, **ended.entries.tags, RECORD: record}
-            entries = Entries(_cut(params, PARAM), _cut(tags, TAG), ended.entries.metrics)
+            entries = Entries(run_entries.cut(params, PARAM), run_entries.cut(tags, TAG), ended.entries.metrics)
             new.append(replace(ended, name=name, entries=entries))
             replaced += [(folder.key, known)] if known is not None else []
         for key, known in replaced:
             self.client.delete_run(known.info.run_id)
             del self._children[key]
         if new:
+            self._changed = True
             local_runs.add_runs(self.results, self.study, self.experiment, new)
-        if lacking := {run: entries for run, entries in more.items() if entries}:
-            local_runs.add_entries(self.results, lacking)
+        self._mark(more)
 
     def _is_of(self, record: str, known: Any) -> bool:
         """Whether a child has all of this record; in a shared store, or of an earlier version, any of the same run."""
@@ -254,11 +251,12 @@ class Tracker:
         self.client.set_terminated(run, "FINISHED")
 
     def _child(self, key: str, params: Mapping[str, Any], began: int, replaced: Any) -> Child:
-        run = self._new_child(key, _run_name(params), _grouping(params), replaced, began)
+        run = self._new_child(key, run_entries.run_name(params), run_entries.grouping(params), replaced, began)
         return Child.beginning(run, began)
 
     def _new_child(self, key: str, name: str, tags: Mapping[str, str], replaced: Any, began: int | None = None) -> str:
         """A new child; the one that it replaces is deleted."""
+        self._changed = True
         self._children.pop(key, None)
         if replaced is not None:
             self.client.delete_run(replaced.info.run_id)
@@ -291,22 +289,27 @@ class Tracker:
 
         The UI groups and sorts by it. What is there already is not repeated.
         """
-        others = [child for key, child in self.logged().items() if key not in verdicts]
-        self._mark({child.info.run_id: _judged(child, LEFT_OUT, {}, "no") for child in others})
+        if self._changed or not self.own:  # what only this process writes is known, or has been read already
+            self.refresh()
+        others = [child for key, child in self._children.items() if key not in verdicts]
+        self._mark({child.info.run_id: run_entries.judged_entries(child, LEFT_OUT, {}, "no") for child in others})
         if others and not self.own:  # who judges at the same moment may have left out ours
             self.refresh()
         children = ((child, verdicts[key]) for key, child in self._children.items() if key in verdicts)
-        self._mark({child.info.run_id: _judged(child, *verdict, "yes") for child, verdict in children})
+        self._mark(
+            {child.info.run_id: run_entries.judged_entries(child, *verdict, "yes") for child, verdict in children}
+        )
 
     def _mark(self, marks: Mapping[str, Entries]) -> None:
         """Adds these entries to runs by their ids: at once where nobody else writes them, and the tables are known."""
         changed = {run: entries for run, entries in marks.items() if entries}
+        self._changed |= bool(changed)
         if self.own and changed:
             with contextlib.suppress(sqlite3.Error):
                 local_runs.add_entries(self.results, changed)
                 return
         for run, entries in changed.items():
-            self._log(run, metrics=entries.metrics, tags=entries.tags)
+            self._log(run, entries.params, entries.metrics, entries.tags)
 
     def log_study(
         self,
@@ -338,7 +341,7 @@ class Tracker:
     def _set_tags(self, wanted: Mapping[str, str], prefixes: tuple[str, ...]) -> bool:
         """The parent has these tags, and no others that begin with one of the prefixes; whether it had others."""
         there = self.client.get_run(self.parent).data.tags
-        texts = _cut(wanted, TAG)
+        texts = run_entries.cut(wanted, TAG)
         new = {name: value for name, value in texts.items() if there.get(name) != value}
         gone = [name for name in there if name.startswith(prefixes) and name not in texts]
         self._log(self.parent, tags=new)
@@ -373,37 +376,11 @@ class Tracker:
         """Logs what there is; MLflow's client divides it into calls of the size that a store takes."""
         from mlflow.entities import Param, RunTag
 
-        entries = [Param(name, value) for name, value in _cut(params, PARAM).items()]
-        labels = [RunTag(name, value) for name, value in _cut(tags, TAG).items()]
+        entries = [Param(name, value) for name, value in run_entries.cut(params, PARAM).items()]
+        labels = [RunTag(name, value) for name, value in run_entries.cut(tags, TAG).items()]
         if entries or labels or metrics:
             self.client.log_batch(run, params=entries, tags=labels, metrics=list(metrics))
 
 
 def _checksum(folder: RunFolder) -> str:
     return hashlib.sha256(folder.read("result.json") or b"").hexdigest()[:16]
-
-
-def _lacking(known: Any, params: Mapping[str, Any], record: str) -> Entries:
-    """The params that later runs have and a child has not, and the checksum of its record."""
-    missing = {name: value for name, value in params.items() if name not in known.data.params}
-    return Entries(_cut(missing, PARAM), {} if RECORD in known.data.tags else {RECORD: record})
-
-
-def _judged(child: Any, verdict: str, numbers: Mapping[str, float], in_study: str) -> Entries:
-    """What a judgement changes of a child."""
-    wanted = {"verdict": verdict, IN_STUDY: in_study}
-    tags = {name: value for name, value in wanted.items() if child.data.tags.get(name) != value}
-    return Entries(tags=tags, metrics=run_metrics.changed_metrics(numbers, child.data.metrics, "stat/"))
-
-
-def _run_name(params: Mapping[str, Any]) -> str:
-    return f"{params['method']}/{params['task']}/s{params['seed']}"
-
-
-def _grouping(params: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(params[name]) for name in TAGS if name in params}
-
-
-def _cut(texts: Mapping[str, Any], longest: int) -> dict[str, str]:
-    """The texts, as long as MLflow stores them."""
-    return {name: str(value)[:longest] for name, value in texts.items()}

@@ -12,7 +12,8 @@ from support.tiny_study import (
     uses_mlflow,
 )
 
-from hfbench.execution.progress import RunBars, describe_run, note
+from hfbench.execution import progress as progress_module
+from hfbench.execution.progress import RunBars, counting, describe_run, note
 from hfbench.execution.screen import Screen
 from hfbench.records.run_folder import RunFolder
 
@@ -71,3 +72,13 @@ def test_a_long_run_leaves_the_bar_and_the_time_their_width(tmp_path: Path, widt
     for line in lines:
         assert len(re.findall("[━╸╺]", line)) == 14
         assert line.rstrip().endswith(("-:--:--", "0:00:00"))
+
+
+def test_what_lasts_says_how_far_it_is_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Screen(file=io.StringIO(), width=80)
+    with counting(console, "reading [the] records", 3) as read:
+        read(1)
+        monkeypatch.setattr(progress_module, "SILENT", 0.0)
+        read(2)
+        read(3)
+    assert console.file.getvalue() == "reading [the] records: 2 of 3\n"  # type: ignore[attr-defined]

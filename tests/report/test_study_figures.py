@@ -30,7 +30,7 @@ def test_without_a_forest_the_first_convergence_is_the_figure_to_open() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_bar_counts_the_figures_as_they_are_drawn(
+def test_a_terminal_counts_the_figures_as_they_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     study = tiny(tmp_path, "study.seeds=1")
@@ -44,7 +44,7 @@ def test_a_bar_counts_the_figures_as_they_are_drawn(
     drawn = study_figures.draw_figures(recorded, findings_of(recorded), tmp_path, console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert [figure.kind for figure in drawn] == ["forest", "reached", "profile"]
-    assert ("figures" in printed and "3/3" in printed) == terminal
+    assert ("drawing figures: 3 of 3" in printed) == terminal
     if not terminal:
         assert printed == ""
 
