@@ -1,6 +1,6 @@
 """Runs in the store of a results folder, read and written many at a time.
 
-MLflow's client makes six transactions and some sixty statements for one run. Here a hundred runs are one transaction,
+MLflow's client makes six transactions and some sixty statements for one run. Here hundreds of runs are one transaction,
 in the tables that MLflow declares, and with the rows that its client writes. Only the one process that writes a study
 to its own store may do so. A database with other tables raises sqlite3.Error and stays as it is.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from hfbench.records.files import make_folder
 from hfbench.tracking.local_store import ARTIFACTS, FILE, artifacts_uri
 
-CACHE = 32_000  # kB of pages: the primary keys of a hundred runs' metrics lie all over the table
+CACHE = 32_000  # kB of pages: the primary keys of the runs' metrics lie all over the table
 WAIT = 20.0  # seconds for another writer, as MLflow waits
 RUNS = """INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
     end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
