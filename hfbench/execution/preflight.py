@@ -52,14 +52,14 @@ def preflight(specs: Iterable[RunSpec], data: str | None, console: Console, apar
     for spec in first.values():
         by_task.setdefault(spec.task, []).append(spec)
     with counting(console, "checking the methods", len(first)) as checked:
-        done = count()
+        done = count(1)
         for of_task in by_task.values():
             foreign = [spec for spec in of_task if apart and not _is_shipped(spec)]
             for _ in _check_first_runs([spec for spec in of_task if spec not in foreign], data):
-                checked(next(done) + 1)
+                checked(next(done))
             if foreign:
                 _check_apart(foreign, data)
-                checked(max(next(done) for _ in foreign) + 1)
+                checked(max(next(done) for _ in foreign))
 
 
 def _is_shipped(spec: RunSpec) -> bool:
