@@ -261,7 +261,7 @@ ACTS: dict[str, Act] = {
     "floods": Act("solver", "[os.write(1, b'x' * 10**6) for _ in range(100)]"),
     "few_files": Act("solver", "resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))", "", ""),
     "short_files": Act("solver", "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))", "", ""),
-    "little_memory": Act("solver", "resource.setrlimit(resource.RLIMIT_AS, (2**20, 2**20))", "", ""),
+    "little_memory": Act("solver", "resource.setrlimit(resource.RLIMIT_AS, (2**20, 2**20))"),
     # Threads and processes that are left behind.
     "daemon": Act("solver", "threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()"),
     "thread": Act("solver", "threading.Thread(target=time.sleep, args=(600,)).start()"),
