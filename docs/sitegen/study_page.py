@@ -28,8 +28,7 @@ class Table:
 
     @property
     def keys(self) -> list[str]:
-        """As they are written: `from` is a word of Python's, and so declared as `from_`."""
-        return [setting.name.rstrip("_") for setting in hyperparameters(self.declared)]
+        return [setting.name for setting in hyperparameters(self.declared)]
 
 
 TABLES = (
@@ -144,6 +143,6 @@ def _entry(one: Table) -> str:
 
 
 def _row(one: Table, declared: Hyperparameter) -> list[str]:
-    name = declared.name.rstrip("_")
+    name = declared.name
     key = f'<span id="{one.anchor}.{name}"></span>{code(name)}'
     return [key, declared.meaning, default(declared), allowed(declared)]

@@ -272,10 +272,7 @@ def _ablated(
     """The methods and those that an `[ablation]` table adds, the added ones first."""
     if "ablation" not in raw:
         return methods, None
-    written = dict(table_of(raw, "ablation"))
-    if "from" not in written:
-        raise ConfigError("ablation.from: must be given (the method to begin with).")
-    table = hyperparameters.build_part(AblationTable, {"from_": written.pop("from"), **written}, "ablation")
+    table = hyperparameters.build_part(AblationTable, table_of(raw, "ablation"), "ablation")
     added, ablation = expand(table, methods)
     base = ablation.end if table.design == "leave-one-out" else ablation.start
     if baseline != base:

@@ -22,6 +22,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
 from functools import cache
+from keyword import iskeyword
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -144,7 +145,10 @@ class _Interval:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One field of a part: name, type, default, allowed values, search range and meaning."""
+    """One field of a part: name, type, default, allowed values, search range and meaning.
+
+    The field of a name that Python keeps for itself, such as `class`, ends with an underscore.
+    """
 
     name: str
     type: Any
@@ -156,6 +160,11 @@ class Hyperparameter:
     @property
     def required(self) -> bool:
         return self.default is MISSING
+
+    @property
+    def attribute(self) -> str:
+        """The field that holds it."""
+        return f"{self.name}_" if iskeyword(self.name) else self.name
 
     @property
     def allowed(self) -> str:
@@ -183,7 +192,7 @@ def _read(field: dataclasses.Field[Any], hint: Any) -> Hyperparameter:
     notes = declared[1:]
     default = field.default_factory() if field.default_factory is not MISSING else field.default
     return Hyperparameter(
-        name=field.name,
+        name=field.name.removesuffix("_") if iskeyword(field.name.removesuffix("_")) else field.name,
         type=declared[0],
         default=default,
         search=next((note for note in notes if isinstance(note, Log | Linear | Integers | Choice)), None),
@@ -199,7 +208,7 @@ def part(cls: type[T]) -> type[T]:
 
     def __post_init__(self: Any) -> None:
         for declared in hyperparameters(type(self)):
-            object.__setattr__(self, declared.name, check_value(declared, getattr(self, declared.name)))
+            object.__setattr__(self, declared.attribute, check_value(declared, getattr(self, declared.attribute)))
         if own_check is not None:
             own_check(self)
 
@@ -304,7 +313,9 @@ def build_part(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
             raise ConfigError(
                 f"{path}{name}: must be given ({hyperparameter.meaning or _type_name(hyperparameter.type)})."
             )
-    checked = {name: check_value(declared[name], value, path + name) for name, value in settings.items()}
+    checked = {
+        declared[name].attribute: check_value(declared[name], value, path + name) for name, value in settings.items()
+    }
     try:
         return cls(**checked)
     except HfbenchError as error:
@@ -320,11 +331,11 @@ def build_part(cls: type[T], settings: Mapping[str, Any], where: str = "") -> T:
 def blame(part: type, where: str, error: HfbenchError) -> tuple[str, str]:
     """The key path that an error of a part is about, and the problem.
 
-    A part does not know its key path. Its message begins with the name of its setting, `size: must …`, or with none.
-    The path is `where.size`, or `where`.
+    A part does not know its key path. Its message begins with the name of its setting, `size: must …`, with a key of a
+    table among its settings, `settings.lr: must …`, or with none. The path is `where.size`, or `where`.
     """
     setting, _, problem = str(error).partition(": ")
-    if any(setting == hyperparameter.name for hyperparameter in hyperparameters(part)):
+    if any(setting.partition(".")[0] == hyperparameter.name for hyperparameter in hyperparameters(part)):
         return f"{where}.{setting}" if where else setting, problem
     return where, str(error)
 
@@ -332,7 +343,7 @@ def blame(part: type, where: str, error: HfbenchError) -> tuple[str, str]:
 def settings_of(instance: Any) -> dict[str, Any]:
     """The resolved hyper-parameters of a part as plain data, defaults included."""
     return {
-        hyperparameter.name: getattr(instance, hyperparameter.name)
+        hyperparameter.name: getattr(instance, hyperparameter.attribute)
         for hyperparameter in hyperparameters(type(instance))
     }
 
