@@ -10,7 +10,7 @@ import unittest
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.text import Text
 
 from hfbench.commands.show import broken
-from hfbench.errors import HfbenchError, UnknownPartError
+from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
 from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import plugin_errors, registry
+from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.runs.attempt import single_threaded
 from hfbench.testing import CONTRACTS
 from hfbench.testing.contract import Contract, ContractBroken
@@ -96,9 +97,11 @@ def outcomes_of(
 
     If an answer is not of the kind that the contract's first check requires, or does not come in time, the other
     checks are not run, because they would fail for the same reason. `before` is called with the name of each check
-    that is about to run. Raises as `registry.get` for a name.
+    that is about to run. Raises as `registry.get` for a name, and ConfigError for a class that needs settings.
     """
     part = registry.get(family, part) if isinstance(part, str) else part
+    if isinstance(part, type) and is_dataclass(part):
+        _check_defaults(family, part)
     checked = {"part": part, "data": data}
     contract: type[Contract] = type(f"{family.capitalize()}Contract", (CONTRACTS[family],), checked)
     wanted = contract.checks() if checks is None else checks
@@ -112,6 +115,17 @@ def outcomes_of(
 
 
 # ---------------------------------------------------------------- what is checked
+
+
+def _check_defaults(family: str, part: type) -> None:
+    """Raises ConfigError if the part cannot be made with its defaults."""
+    lacking = [declared.name for declared in hyperparameters(part) if declared.required]
+    if lacking:
+        raise ConfigError(
+            f"{family} {part.__name__}: a contract checks a part with its defaults, but {', '.join(lacking)} has none. "
+            f"Check one with its settings by pytest: class TestIt(hfbench.testing.{family.capitalize()}Contract): "
+            f"part = {part.__name__}(…)."
+        )
 
 
 def _chosen(names: Sequence[str]) -> list[Part]:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config.source_hash import _core_source, _part_source
+from hfbench.config.source_hash import _core_source, _named_source, _part_source
 from hfbench.parts import registry
+from hfbench.parts.protocols import NamesClasses
 
 if TYPE_CHECKING:
     from hfbench.config.methods import Method
@@ -45,6 +46,15 @@ class RunSpec:
         """Every part used, as (family, its name)."""
         return [(family, settings["use"]) for family, settings in self.parts()]
 
+    def named_classes(self) -> list[type]:
+        """Classes that settings of the parts name."""
+        built = [
+            registry.build(*part)
+            for part in self.parts()
+            if issubclass(registry.get(part[0], part[1]["use"]), NamesClasses)
+        ]
+        return [cls for part in built for cls in part.named_classes()]
+
     def config(self) -> dict[str, Any]:
         """The resolved configuration as plain data."""
         return dict(json.loads(self._text))  # tuples become lists, as when read back
@@ -60,4 +70,6 @@ class RunSpec:
         for family, name in self.used():
             part: Any = registry.get(family, name)
             digest.update(_part_source(part))
+        for cls in self.named_classes():
+            digest.update(_named_source(cls))
         return digest.hexdigest()[:16]

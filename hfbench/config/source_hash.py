@@ -56,6 +56,11 @@ def _part_source(part: type) -> bytes:
     return typed + b"".join(_digest((name if name != own else "").encode()) + held[name] for name in order)
 
 
+def _named_source(cls: type) -> bytes:
+    """As of a part; nothing for a class of an installed library."""
+    return b"" if _is_installed(cls.__module__.partition(".")[0]) else _part_source(cls)
+
+
 def _reached(modules: Mapping[str, ParsedModule], classes: Iterable[tuple[str, str]]) -> dict[str, bytes]:
     """Hashes of the statements that the classes reach, by module."""
     reach = Reach(modules)

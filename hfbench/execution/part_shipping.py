@@ -14,16 +14,16 @@ from typing import Any
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
 from hfbench.messages import quoted
-from hfbench.parts import registry
-from hfbench.parts.plugin_files import import_file
+from hfbench.parts import families, registry
+from hfbench.parts.plugin_files import import_file, is_of_plugin_file
 from hfbench.parts.source_files import read_source
 
 
 @dataclass(frozen=True)
 class AddedPart:
-    """A part registered for one process only, and how another process finds it."""
+    """A part registered for one process only, or a class that its settings name, and how another process finds it."""
 
-    family: str
+    family: str  # empty for a class that is no part
     name: str
     module: str
     qualname: str
@@ -32,6 +32,8 @@ class AddedPart:
     def add(self) -> None:
         if self.module not in sys.modules:
             import_file(self.module, self.file)
+        if not self.family:
+            return
         found: Any = sys.modules[self.module]
         for name in self.qualname.split("."):
             found = getattr(found, name)
@@ -68,7 +70,15 @@ def added_parts(specs: Iterable[RunSpec]) -> list[AddedPart]:
 
     Raises ConfigError for one that is in no file or in the running script: other processes cannot load it.
     """
-    return loadable({(family, settings["use"]) for spec in specs for family, settings in spec.parts()})
+    of = list(specs)
+    parts = loadable({(family, settings["use"]) for spec in of for family, settings in spec.parts()})
+    return [*parts, *_named({cls for spec in of for cls in spec.named_classes()})]
+
+
+def _named(classes: Set[type]) -> list[AddedPart]:
+    """Those of the classes that stand in plugin files."""
+    found = [cls for cls in classes if is_of_plugin_file(cls.__module__)]
+    return [AddedPart("", cls.__name__, cls.__module__, cls.__qualname__, families.file_of(cls)) for cls in found]
 
 
 def has_loadable() -> bool:

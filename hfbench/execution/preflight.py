@@ -19,6 +19,7 @@ from hfbench.execution.progress import counting
 from hfbench.interrupts import interruptible, is_interrupt, raise_if_interrupted
 from hfbench.parts import registry
 from hfbench.parts.data_files import locate
+from hfbench.parts.plugin_files import is_of_plugin_file
 from hfbench.records.run_folder import RunFolder
 
 LOOK_EVERY = 0.1  # seconds between two looks at whether a signal came
@@ -63,7 +64,8 @@ def preflight(specs: Iterable[RunSpec], data: str | None, console: Console, apar
 
 
 def _is_shipped(spec: RunSpec) -> bool:
-    return all(registry.is_shipped(family, name) for family, name in spec.used())
+    parts = all(registry.is_shipped(family, name) for family, name in spec.used())
+    return parts and not any(is_of_plugin_file(cls.__module__) for cls in spec.named_classes())
 
 
 def _check_apart(specs: Sequence[RunSpec], data: str | None) -> None:

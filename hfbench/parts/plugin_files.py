@@ -17,13 +17,15 @@ import re
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
 from hfbench.errors import ConfigError, DuplicatePartError, SharedStateError
 from hfbench.messages import printable_line
 from hfbench.parts import plugin_errors, registry
 from hfbench.parts.process_state import check_unchanged, process_state
 from hfbench.parts.source_files import read_source
+
+PREFIX = "hfbench_plugin_"  # of the names of their modules
 
 
 def load_plugin(file: str | Path, where: str = "--plugin") -> Path:
@@ -64,16 +66,51 @@ def _run(path: Path) -> None:
     with registry.all_or_none():
         before = registry.added()
         import_file(name, path)
-        if registry.added() == before:
+        if registry.added() == before and not _defines_optimizer(sys.modules[name]):
             del sys.modules[name]
-            raise ConfigError(f"it adds no part: call hfbench.registry.add(family, name, class) in {path.name}.")
+            raise ConfigError(
+                f"it adds no part: call hfbench.registry.add(family, name, class) in {path.name}, or define a class "
+                "derived from torch.optim.Optimizer."
+            )
+
+
+def _defines_optimizer(module: ModuleType) -> bool:
+    """True if the baseline `torch` can use a class of the module."""
+    from torch.optim import Optimizer
+
+    return any(
+        isinstance(value, type) and issubclass(value, Optimizer) and value.__module__ == module.__name__
+        for value in vars(module).values()
+    )
+
+
+def plugin_module(name: str) -> ModuleType | None:
+    """The module of the plugin file of this name, without `.py`, that was read last; None if there is none."""
+    return next((sys.modules[module] for module in reversed(_modules()) if _file_name(module) == name), None)
+
+
+def plugin_names() -> list[str]:
+    """The names of the plugin files that were read, without `.py`."""
+    return sorted(set(map(_file_name, _modules())))
+
+
+def is_of_plugin_file(module: str) -> bool:
+    return module.startswith(PREFIX)
+
+
+def _modules() -> list[str]:
+    return [module for module in list(sys.modules) if is_of_plugin_file(module)]
+
+
+def _file_name(module: str) -> str:
+    return module.removeprefix(PREFIX).rpartition("_")[0]
 
 
 def module_name(path: Path) -> str:
     """The module name of a plugin file; it differs by folder and contents."""
     identity = hashlib.sha256(str(path).encode() + read_source(path)).hexdigest()[:8]
     word = re.sub(r"\W", "_", path.stem)
-    return f"hfbench_plugin_{word}_{identity}"
+    return f"{PREFIX}{word}_{identity}"
 
 
 def import_file(name: str, path: str | Path) -> None:

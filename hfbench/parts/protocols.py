@@ -6,7 +6,7 @@ N in the training set, P parameters. A `Vector` is a tuple of blocks shaped like
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -240,6 +240,30 @@ class SupportsPrepare(Protocol):
         curvature: tuple[Tensor, Tensor] | None = None,
         evidence: Collection[str] = (),
     ) -> object: ...
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Length of a run: its budget, and the number of training cases, which a pass goes over once."""
+
+    budget: Mapping[str, float]  # among passes, seconds, products and iterations
+    cases: int
+
+
+@runtime_checkable
+class SupportsHorizon(Protocol):
+    """An optimiser whose settings follow the length of the run, or that draws random numbers."""
+
+    def expect(self, horizon: Horizon, draws: torch.Generator) -> None:
+        """Told once, before the first step. Raises ConfigError for a budget whose end it cannot foresee."""
+        ...
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A `@part` class whose settings name classes. Their source counts in a run's key, as that of the part does."""
+
+    def named_classes(self) -> Sequence[type]: ...
 
 
 class Baseline(Protocol):

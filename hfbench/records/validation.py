@@ -7,14 +7,18 @@ with the file, the field, what must hold and what was found.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
 from hfbench.config.measures import costs
-from hfbench.errors import StoreError
+from hfbench.errors import HfbenchError, StoreError
 from hfbench.messages import printable_line, quoted
+from hfbench.parts import registry
+from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.records.expansion import check_expansion
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
@@ -28,6 +32,7 @@ LONGEST = 10_000  # characters of a text: errors of parts are kept to 2000
 ANOTHER = "must hold the run of its name, but its config.json is another's."
 MANIFEST = "manifest.json"
 EXAMPLES = ("originals", "reconstructions", "errors")
+PARTS = ("optimizer", "solver", "preconditioner", "scheduler")
 ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
 
 
@@ -152,7 +157,22 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with defaults for those that were added after the record was made."""
     method = config.get("method")
     known = method if isinstance(method, Mapping) else {}
-    return {"device": "cpu", **config, "follows": "", "method": {**ADDED, **known}}
+    single = {family: _completed(family, known.get(family)) for family in PARTS if family in known}
+    rules = [_completed("rule", rule) for rule in known.get("rules") or []]
+    task = _completed("task", config.get("task_settings"))
+    complete = {**ADDED, **known, **single, "rules": rules}
+    return {"device": "cpu", **config, "follows": "", "task_settings": task, "method": complete}
+
+
+def _completed(family: str, settings: Any) -> Any:
+    """A part's settings with the defaults of those that it lacks: what a part gets later is off by default."""
+    if not isinstance(settings, Mapping):
+        return settings
+    with suppress(HfbenchError):  # of a part that is not there
+        declared = hyperparameters(registry.get(family, str(settings.get("use"))))
+        defaults = {setting.name: setting.default for setting in declared if not setting.required}
+        return {**json.loads(json.dumps(defaults)), **settings}
+    return settings
 
 
 # ---------------------------------------------------------------- result
@@ -175,6 +195,8 @@ RESULT_OF_COMPLETE: Mapping[str, Kind] = {
 def check_result(result: Mapping[str, Any], key: str, config: Mapping[str, Any], file: str = "result.json") -> None:
     """Raises StoreError unless this is the result of the run with this key and configuration."""
     _check(result, RESULT, file)
+    if "hardware" in result:  # of earlier versions it is not known
+        _check(result, {"hardware": VERSIONS}, file)
     identity = {"key": key, "task": config["task"], "method": config["method"]["name"], "seed": config["seed"]}
     for name, value in identity.items():
         if result[name] != value:

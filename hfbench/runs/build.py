@@ -70,9 +70,14 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
     """The optimiser of the run's method: a baseline's, or `HessianFree`."""
     method = spec.method
     if method.optimizer is not None:
-        baseline: Baseline = registry.build("optimizer", method.optimizer, where=f"methods.{method.name}.optimizer")
+        where = f"methods.{method.name}.optimizer"
+        baseline: Baseline = registry.build("optimizer", method.optimizer, where=where)
         mu_D = decay_per_block(list(trainable(model).values()), task.decay, task.decay_mask)
-        return baseline.begin(model, task.loss, mu_D)
+        try:
+            return baseline.begin(model, task.loss, mu_D)
+        except ConfigError as error:  # a baseline does not know its method
+            at, problem = blame(type(baseline), where, error)
+            raise ConfigError(f"{at} on task {spec.task}: {problem}") from error
     assert method.solver is not None  # `methods.resolve` has checked it
     assert method.preconditioner is not None
     with located(f"methods.{method.name}"):

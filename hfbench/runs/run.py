@@ -15,7 +15,17 @@ from hfbench.curvature.objective import objective
 from hfbench.curvature.pass_units import units_of
 from hfbench.errors import HfbenchError, NonFiniteError
 from hfbench.messages import quoted
-from hfbench.parts.protocols import STEP_EVIDENCE, BatchPlan, Evidence, Split, SupportsPrepare, TaskData
+from hfbench.parts.hyperparameters import located
+from hfbench.parts.protocols import (
+    STEP_EVIDENCE,
+    BatchPlan,
+    Evidence,
+    Horizon,
+    Split,
+    SupportsHorizon,
+    SupportsPrepare,
+    TaskData,
+)
 from hfbench.records import trace
 from hfbench.runs import batches
 from hfbench.runs.build import begin_schedule, build_model, build_optimizer, build_task, check_plan, stream
@@ -36,6 +46,10 @@ class LiveRun:
         self.schedule, self.needs = begin_schedule(spec, self.total, recorded)
         self.model = build_model(self.task, spec)
         self.optimizer = build_optimizer(self.model, self.task, spec)
+        if isinstance(self.optimizer, SupportsHorizon):
+            with located(f"methods.{spec.method.name}.optimizer"):
+                draws = generator(spec.seed, stream(spec, "optimizer"))
+                self.optimizer.expect(Horizon(spec.budget, self.total), draws)
         self.clock = Stopwatch()
         self.touched = torch.zeros(self.total, dtype=torch.bool, device="cpu")
         self.cases = {"cases_gradient": 0, "cases_curvature": 0}

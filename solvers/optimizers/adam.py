@@ -10,30 +10,35 @@ Cost       one forward and one backward pass (3 units) of every case per
 
 from __future__ import annotations
 
-from typing import Annotated, Any, final
+from functools import partial
+from typing import final
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from hfbench.curvature.model_checks import trainable
-from hfbench.parts import Integers, Linear, Log, Within, part
+from hfbench.parts import part
 
-from .first_order import FirstOrder
+from .adam_moments import AdamMoments
+from .first_order import FirstOrder, decay_groups
+from .learning_rates import LearningRates
 
 
 @final
 @part
-class Adam:
+class Adam(AdamMoments):
     """Adam on minibatches: Kingma & Ba (2015)."""
 
-    lr: Annotated[float, Log(1e-5, 1e-1), Within("(0, inf)"), "learning rate"] = 1e-3
-    minibatch: Annotated[int, Integers(10, 1000, log=True), Within("[1, inf)"), "cases of one update"] = 100
-    beta1: Annotated[float, Linear(0.5, 0.99), Within("[0, 1)"), "decay of the mean gradient"] = 0.9
-    beta2: Annotated[float, Linear(0.9, 0.9999), Within("[0, 1)"), "decay of the mean square"] = 0.999
-    eps: Annotated[float, Log(1e-10, 1e-4), Within("(0, 1]"), "added to the root mean square"] = 1e-8
+    def build(self, weights: list[nn.Parameter]) -> list[Optimizer]:
+        return self._with_decay(weights, (0.0,) * len(weights))
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
-        """Begins the optimiser. One outer iteration is one pass over the scheduler's cases, in the order drawn."""
-        settings: dict[str, Any] = {"lr": self.lr, "betas": (self.beta1, self.beta2), "eps": self.eps}
-        fused = all(w.is_contiguous() for w in trainable(model).values())  # otherwise its kernels take wrong entries
-        return FirstOrder(model, loss, mu_D, torch.optim.Adam, self.minibatch, **settings, fused=fused or None)
+        """Begins the optimiser, whose fused kernel adds mu D w to the gradient."""
+        return FirstOrder(
+            model, loss, mu_D, partial(self._with_decay, mu_D=mu_D), self.minibatch,
+            rates=LearningRates(self.schedule, self.warmup), precision=self.precision, adds_decay=True,
+        )  # fmt: skip
+
+    def _with_decay(self, weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[Optimizer]:
+        fused = all(w.is_contiguous() for w in weights)  # otherwise its kernels take wrong entries
+        return [torch.optim.Adam(decay_groups(weights, mu_D), **self.moments, fused=fused or None)]

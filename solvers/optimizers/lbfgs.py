@@ -35,4 +35,4 @@ class LBFGS:
         """Begins the optimiser. An outer iteration makes `updates` updates on the scheduler's cases, best all."""
         settings: dict[str, Any] = {"lr": self.lr, "history_size": self.history, "max_iter": self.updates}
         exact: dict[str, Any] = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
-        return FirstOrder(model, loss, mu_D, torch.optim.LBFGS, **settings, **exact)
+        return FirstOrder(model, loss, mu_D, lambda weights: [torch.optim.LBFGS(weights, **settings, **exact)])

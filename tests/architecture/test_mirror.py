@@ -30,7 +30,14 @@ TESTED_IN = {
     "report/test_conclusion.py": [
         *("report/finding_tables", "report/reproduction", "report/study_report", "statistics/findings"),
     ],
+    "solvers/optimizers/test_baselines.py": [
+        *("solvers/optimizers/adamw", "solvers/optimizers/nadamw", "solvers/optimizers/sgd", "solvers/optimizers/muon"),
+        *("solvers/optimizers/soap", "solvers/optimizers/shampoo", "solvers/optimizers/sophia"),
+        *("solvers/optimizers/adahessian", "solvers/optimizers/schedule_free", "solvers/optimizers/adam_moments"),
+        *("solvers/optimizers/minibatches", "solvers/optimizers/counted_hessian"),
+    ],
     "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
+    "solvers/optimizers/test_torch_optimizer.py": ["solvers/optimizers/optimizer_class"],
     "solvers/test_scipy_parity.py": ["solvers/cg", "solvers/lsmr", "solvers/lsqr"],
     "tracking/test_mlflow_store.py": ["tracking/run_metrics"],
     # Contracts are tested by parts that break them, and protocols by contracts.
@@ -47,6 +54,7 @@ OF_SEVERAL = {
     *("config/test_mutated_studies.py", "config/test_ranges.py"),
     *("hessian_free/test_library.py", "hessian_free/test_reference.py", "runs/test_memory_of_runs.py"),
     *("runs/test_misbehaving_parts.py", "runs/test_work_of_runs.py"),
+    "solvers/optimizers/test_baselines.py",
     *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
     *("solvers/preconditioners/test_preconditioners.py", "tasks/test_default_budgets.py", "tasks/test_products.py"),
     *("records/test_damaged_files.py", "records/test_hostile_folders.py"),

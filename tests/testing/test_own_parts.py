@@ -6,6 +6,7 @@ import pytest
 
 from hfbench import registry
 from hfbench.commands.check import BROKEN, SKIPPED, outcomes_of
+from hfbench.parts.hyperparameters import hyperparameters
 
 
 def of_its_own() -> list[object]:
@@ -13,6 +14,8 @@ def of_its_own() -> list[object]:
     found = []
     for family in registry.FAMILIES:
         for name in registry.names(family):
+            if any(declared.required for declared in hyperparameters(registry.get(family, name))):
+                continue  # it is among those with other settings
             reads = family == "task" and any(not file.optional for file in registry.get(family, name).files)
             marks = [pytest.mark.data] if reads else []
             found.append(pytest.param(family, name, id=f"{family}-{name}", marks=marks))
@@ -42,6 +45,11 @@ def test_a_part_of_hfbench_keeps_its_contract(family: str, name: str) -> None:
         ("rule", "fixed-iterations", {"iterations": 1}),
         ("optimizer", "adam", {"lr": 1e-5, "minibatch": 5}),
         ("optimizer", "lbfgs", {"history": 3, "updates": 1}),
+        ("optimizer", "adamw", {"schedule": "one-cycle", "minibatch": 7, "precision": "bfloat16"}),
+        ("optimizer", "schedule-free", {"minibatch": 5, "lr": 0.01}),
+        ("optimizer", "shampoo", {"minibatch": 5, "start": 1, "every": 2}),
+        ("optimizer", "torch", {"class": "torch.optim.Adam"}),
+        ("optimizer", "torch", {"class": "torch.optim.NAdam", "schedule": "linear", "warmup": 0.5, "minibatch": 9}),
         ("task", "addition", {"length": 20, "cases": 200, "decay_mask": "none"}),
         ("task", "curves-small", {"validation": 1, "cases": 30}),
     ],

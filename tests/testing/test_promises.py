@@ -86,6 +86,12 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "Optimizer.step: Changes none": (OPTIMIZER, "leaves_its_batch_alone"),
     "Optimizer.step: Raises ConfigError": (OPTIMIZER, "tells_of_its_step"),
     "SupportsPrepare: An optimiser that checks": (OPTIMIZER, "prepares_without_a_step"),
+    "Horizon: Length of a run": "the core makes it",
+    "SupportsHorizon: An optimiser whose settings": (OPTIMIZER, "is_deterministic", "resumes_where_it_stopped"),
+    "SupportsHorizon.expect: Told once": "the core tells it",
+    "SupportsHorizon.expect: Raises ConfigError": "tests/solvers/optimizers/test_learning_rates.py",
+    "NamesClasses: A `@part` class": "the core asks it",
+    "NamesClasses: Their source counts": "tests/solvers/optimizers/test_torch_optimizer.py",
     "Baseline: A `@part` class": REGISTERED,
     "Baseline.begin:": (OPTIMIZER, "lowers_the_objective", "takes_the_weight_decay"),
     # schedulers

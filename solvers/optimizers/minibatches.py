@@ -1,0 +1,42 @@
+"""Base of the baselines that go through the cases in minibatches, with a schedule, a warm-up and a precision."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+from torch import nn
+from torch.optim import Optimizer
+
+from hfbench.parts import Choice, Integers, Within, part
+
+from .first_order import FirstOrder
+from .learning_rates import SCHEDULES, LearningRates
+
+
+@part
+class Minibatches(ABC):
+    """Settings that all of them have."""
+
+    minibatch: Annotated[int, Integers(10, 1000, log=True), Within("[1, inf)"), "cases of one update"] = 100
+    schedule: Annotated[str, Choice(*SCHEDULES), "course of the learning rate over the run"] = "constant"
+    warmup: Annotated[float, Within("[0, 1)"), "share of the run in which the learning rate rises"] = 0.0
+    precision: Annotated[
+        str, Choice("parameters", "bfloat16"), "precision of the passes: bfloat16 is autocast, with float32 weights"
+    ] = "parameters"
+
+    @abstractmethod
+    def build(self, weights: list[nn.Parameter]) -> list[Optimizer]:
+        """Optimisers of the weights. The first is given f; the others follow the same gradient."""
+
+    @property
+    def takes_products(self) -> bool:
+        """True if the optimiser differentiates the gradient that it is given."""
+        return False
+
+    def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
+        """Begins the optimiser. One outer iteration is one pass over the scheduler's cases, in the order drawn."""
+        return FirstOrder(
+            model, loss, mu_D, self.build, self.minibatch, rates=LearningRates(self.schedule, self.warmup),
+            precision=self.precision, create_graph=self.takes_products,
+        )  # fmt: skip

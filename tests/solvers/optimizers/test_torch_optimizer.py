@@ -1,0 +1,182 @@
+"""Any optimiser class by its path: found, checked, run, and named in the key of a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.systems import inputs_for, network, targets_for
+
+from hfbench.config.load import load_study
+from hfbench.config.study_runs import runs_of
+from hfbench.errors import ConfigError, HfbenchError
+from hfbench.parts import registry
+from hfbench.parts.plugin_files import load_plugin, plugin_names
+from hfbench.solvers.optimizers.first_order import FirstOrder
+from hfbench.solvers.optimizers.torch_optimizer import TorchOptimizer
+
+LOSS, MU = "logistic", (1e-2, 0.0, 1e-2, 0.0)
+PLUGIN = """
+import torch
+
+class Plain(torch.optim.Optimizer):
+    def __init__(self, params, lr, factor={factor}):
+        super().__init__(params, {{"lr": lr}})
+
+    def step(self, closure=None):
+        with torch.enable_grad():
+            loss = closure()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.sub_(p.grad, alpha={factor} * group["lr"])
+        return loss
+"""
+
+
+class Idle(torch.optim.Optimizer):
+    """Moves nothing."""
+
+    def __init__(self, params: Any, lr: float = 1.0) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Any = None) -> Any:
+        return closure()
+
+
+def begun(**settings: Any) -> tuple[FirstOrder, Any]:
+    model = network((6, 5, 4), 0)
+    part = registry.build("optimizer", {"use": "torch", "minibatch": 8, **settings}, "here")
+    optimizer: FirstOrder = part.begin(model, LOSS, MU)
+    return optimizer, (inputs_for(40, 6, 1), targets_for(LOSS, 40, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"class": "torch.optim.AdamX"}, r"here.class: .*no 'AdamX' \(did you mean 'Adamax'\?\)"),
+        ({"class": "torch.optim.lr_scheduler.LinearLR"}, "here.class: must be a class derived from"),
+        ({"class": "torch.optim.Optimizer"}, "here.class: must be a class derived from"),
+        ({"class": "nowhere.Adam"}, "here.class: 'nowhere.Adam' must be importable, but: No module named 'nowhere'"),
+        ({"class": "Adam"}, "here.class: must be the dotted path of an optimiser class"),
+        ({"class": "torch.optim.Adam; import os"}, "here.class: must be the dotted path"),
+        ({"class": "../x.Adam"}, "here.class: must be the dotted path"),
+        ({"class": 3}, "here.class: must be a string, but got 3"),
+        ({}, "here.class: must be given"),
+        ({"class": "torch.optim.SGD", "settings": {"lrr": 1}}, "here.settings.lrr: SGD has no such argument"),
+        ({"class": "torch.optim.SGD", "settings": {"params": []}}, "here.settings.params: SGD has no such argument"),
+        ({"class": "torch.optim.SGD", "settings": 3}, "here.settings: must be a table"),
+        ({"class": "torch.optim.Muon", "rest": {"use": "adamw"}}, "here.rest: must have class and settings alone"),
+        ({"class": "torch.optim.Muon", "rest": {}}, "here.rest.class: must be the dotted path"),
+        ({"class": "torch.optim.SGD", "schedule": "cos"}, r"here.schedule: must be one of .*did you mean 'cosine'"),
+        ({"class": "torch.optim.SGD", "warmup": 1.0}, r"here.warmup: must lie in \[0, 1\)"),
+        ({"class": "torch.optim.SGD", "precision": "half"}, "here.precision: must be one of"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_by_its_key(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        registry.build("optimizer", {"use": "torch", **settings}, "here")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"class": "torch.optim.SGD", "settings": {"lr": -1.0}}, "settings: SGD refuses them: Invalid learning"),
+        ({"class": "torch.optim.Muon"}, "settings: Muon refuses them: .* give the others a class with `rest`"),
+        ({"class": "torch.optim.SGD", "precision": "bfloat16"}, "precision: 'bfloat16' must have float32 weights"),
+    ],
+)  # fmt: skip
+def test_what_the_class_refuses_is_said_before_a_step(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        begun(**settings)
+
+
+def test_arguments_of_the_classes_that_a_class_derives_from_are_known(tmp_path: Path) -> None:
+    registry.build(
+        "optimizer", {"use": "torch", "class": "pytorch_optimizer.SOAP", "settings": {"lr": 1e-3, "eps": 1e-9}}
+    )
+    with pytest.raises(ConfigError, match=r"settings.momentumm: SOAP has no such argument"):
+        registry.build("optimizer", {"use": "torch", "class": "pytorch_optimizer.SOAP", "settings": {"momentumm": 1}})
+
+
+def test_lists_of_a_study_file_are_the_tuples_of_a_constructor() -> None:
+    optimizer, batch = begun(**{"class": "torch.optim.Adam", "settings": {"lr": 0.1, "betas": [0.5, 0.9]}})
+    assert optimizer.inner.param_groups[0]["betas"] == (0.5, 0.9)
+    optimizer.step(*batch)
+
+
+def test_the_rest_takes_what_is_no_matrix() -> None:
+    rest = {"class": "torch.optim.AdamW", "settings": {"lr": 1e-3}}
+    optimizer, batch = begun(**{"class": "torch.optim.Muon", "rest": rest})
+    shapes = [[p.dim() for p in one.param_groups[0]["params"]] for one in (optimizer.inner, *optimizer.others)]
+    assert shapes == [[2, 2], [1, 1]]
+    before = [w.detach().clone() for w in optimizer.weights]
+    optimizer.step(*batch)
+    assert not any(torch.equal(w, old) for w, old in zip(optimizer.weights, before, strict=True))
+
+
+def test_a_class_that_moves_nothing_is_an_error_and_no_result() -> None:
+    sys.modules["idle_for_a_test"] = sys.modules[__name__]
+    try:
+        optimizer, batch = begun(**{"class": "idle_for_a_test.Idle"})
+        with pytest.raises(HfbenchError, match="Idle must move the weights, but left them as they were in its first 5"):
+            optimizer.step(*batch)
+    finally:
+        del sys.modules["idle_for_a_test"]
+
+
+def test_bfloat16_rounds_the_passes_and_not_the_weights() -> None:
+    results = {}
+    for precision in ("parameters", "bfloat16"):
+        model = network((6, 5, 4), 0).float()
+        part = TorchOptimizer(class_="torch.optim.SGD", settings={"lr": 0.1}, minibatch=8, precision=precision)
+        optimizer = part.begin(model, LOSS, MU)
+        row = optimizer.step(inputs_for(40, 6, 1).float(), targets_for(LOSS, 40, 4, 2).float()).to_row()
+        results[precision] = torch.cat([w.detach().flatten() for w in optimizer.weights]), row
+        assert {w.dtype for w in optimizer.weights} == {torch.float32}
+    (plain, told), (rounded, told_too) = results["parameters"], results["bfloat16"]
+    assert (told["precision"], told_too["precision"]) == ("float32", "bfloat16")
+    difference = float((rounded - plain).norm() / plain.norm())
+    assert 1e-6 < difference < 2**-7
+    assert told_too["gradient_norm"] == pytest.approx(told["gradient_norm"], rel=2**-6)
+
+
+STUDY = """
+[study]
+name = "own"
+tasks = ["curves-small"]
+seeds = 2
+budget = {{ passes = 5 }}
+baseline = "plain"
+[plugins]
+files = ["my_plain.py"]
+[methods.plain]
+optimizer = {{ use = "torch", class = "{path}", settings = {{ lr = 0.01 }} }}
+scheduler = "fixed"
+[methods.adam]
+optimizer = "adam"
+scheduler = "fixed"
+"""
+
+
+def keys(folder: Path, factor: float, path: str = "my_plain.Plain") -> dict[str, str]:
+    (folder / "my_plain.py").write_text(PLUGIN.format(factor=factor))
+    (folder / "own.toml").write_text(STUDY.format(path=path))
+    return {spec.name: spec.key() for spec in runs_of(load_study(str(folder / "own.toml")))}
+
+
+def test_a_class_of_a_plugin_file_counts_in_the_key(tmp_path: Path) -> None:
+    once, again, other = keys(tmp_path, 1.0), keys(tmp_path, 1.0), keys(tmp_path, 2.0)
+    assert once == again
+    assert once["plain/curves-small/s0"] != other["plain/curves-small/s0"]
+    assert once["adam/curves-small/s0"] == other["adam/curves-small/s0"]
+    assert "my_plain" in plugin_names()
+
+
+def test_a_plugin_file_without_part_or_optimiser_adds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("import torch\n")
+    file = load_plugin(tmp_path / "empty.py")
+    assert "or define a class derived from torch.optim.Optimizer" in registry.skipped.pop(str(file)).why
