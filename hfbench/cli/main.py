@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,9 +94,12 @@ def _status() -> int:
 
 def _is_of_a_part(error: BaseException) -> bool:
     """Whether the exception comes from code of a plugin, whose SystemExit would be the status of the command."""
-    from hfbench.parts.plugin_errors import failing_call
+    from hfbench.parts.plugin_files import is_of_plugin_file
+    from hfbench.parts.registry import modules_of_others
 
-    return failing_call(error) is not None
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    others = modules_of_others()
+    return any(is_of_plugin_file(name) or name.partition(".")[0] in others for name in names)
 
 
 def _usage(error: Any) -> str:

@@ -115,6 +115,13 @@ def added() -> dict[tuple[str, str], type[Any]]:
     return dict(_added)
 
 
+def modules_of_others() -> set[str]:
+    """Top-level modules of the parts that do not come with hfbench: those added here, and those of other packages."""
+    points = [point for found in _installed(tuple(sys.path)).values() for point in found if not _is_shipped(point)]
+    named = {*(cls.__module__ for cls in _added.values()), *(point.module for point in points)}
+    return {name.partition(".")[0] for name in named} - {"hfbench"}
+
+
 def forget() -> None:
     """Removes every class added in this process."""
     _added.clear()

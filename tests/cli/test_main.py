@@ -9,6 +9,7 @@ import pytest
 
 import hfbench
 from hfbench import registry
+from hfbench.cli import main as command_line
 
 pytestmark = pytest.mark.usefixtures("shelf")
 
@@ -176,3 +177,15 @@ def test_python_m_hfbench_is_the_command(words: list[str], status: int) -> None:
     done = subprocess.run([sys.executable, "-m", "hfbench", *words], capture_output=True, text=True, check=False)
     assert done.returncode == status
     assert "hfbench" in (done.stderr if status else done.stdout)
+
+
+def test_a_fault_of_hfbench_is_not_blamed_on_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line's own library stands in every traceback."""
+
+    def fails(*of: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("hfbench.commands.show.print_list", fails)
+    monkeypatch.setattr(sys, "argv", ["hfbench", "list"])
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        command_line._status()
