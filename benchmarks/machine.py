@@ -1,55 +1,23 @@
-"""Description of the machine that figures were taken on, without anything that identifies its owner."""
+"""Description of the machine that figures were taken on, with its software."""
 
 from __future__ import annotations
 
-import os
 import platform
-import re
-from pathlib import Path
 
 import torch
 
-UNITS = {  # flags of the processor, as Linux names them: units that multiply matrices, or vectors, in few bits
-    "amx_bf16": "AMX bfloat16",
-    "amx_int8": "AMX int8",
-    "avx512_bf16": "AVX-512 bfloat16",
-    "avx512_fp16": "AVX-512 float16",
-    "bf16": "bfloat16",  # of Arm
-}
+from hfbench.runs.hardware import hardware
 
 
 def describe(threads: int) -> dict[str, str | int]:
     """Processor, its cores and matrix units, GPU if any, versions and threads."""
-    info = _cpuinfo()
+    known = hardware()
     found: dict[str, str | int] = {
-        "processor": _field(info, "model name") or platform.processor() or platform.machine(),
-        "cores": cores(),
-        "matrix units": ", ".join(matrix_units(info)) or "none known",
+        "processor": known["processor"],
+        "cores": int(known["cores"]),
+        "matrix units": known["matrix_units"],
     }
-    if torch.cuda.is_available():
-        found["GPU"] = torch.cuda.get_device_name()
+    if "gpu" in known:
+        found["GPU"] = known["gpu"]
     system = {"system": platform.system(), "Python": platform.python_version(), "torch": torch.__version__}
     return {**found, **system, "threads": threads}
-
-
-def cores() -> int:
-    """Number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def matrix_units(info: str) -> list[str]:
-    """Names of the units that the text of /proc/cpuinfo has flags for."""
-    flags = set(f"{_field(info, 'flags')} {_field(info, 'Features')}".split())
-    return [name for flag, name in UNITS.items() if flag in flags]
-
-
-def _cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return ""
-
-
-def _field(info: str, name: str) -> str:
-    found = re.search(rf"^{name}\s*: (.*)$", info, re.MULTILINE)
-    return found[1].strip() if found else ""

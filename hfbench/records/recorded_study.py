@@ -82,6 +82,7 @@ class RecordedStudy:
         frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
         frame["study"] = self.study.name
         frame[EARLY] = [self._stopped_early(key) for key in self.ended]
+        frame["hardware"] = [_hardware(result) for result in self.ended.values()]
         return frame
 
     def _stopped_early(self, key: str) -> float:
@@ -278,6 +279,17 @@ def _is_lost(result: Mapping[str, Any]) -> bool:
 def _seed(result: Mapping[str, Any]) -> int:
     seed = result.get("seed")
     return seed if isinstance(seed, int) else -1
+
+
+def _hardware(result: Mapping[str, Any]) -> str:
+    """In one line; empty for records of earlier versions."""
+    known = result.get("hardware")
+    if not isinstance(known, Mapping):
+        return ""
+    told = {**known, "cores": f"{known.get('cores')} cores"}
+    return ", ".join(
+        str(told[name]) for name in ("processor", "cores", "matrix_units", "memory", "blas", "gpu") if name in told
+    )
 
 
 def _versions(result: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ from hfbench.report.wording import (
 from hfbench.statistics.comparisons import Comparison
 from hfbench.statistics.difference import by_task
 from hfbench.statistics.looks import EARLY as BEFORE_LOOKS
-from hfbench.statistics.run_costs import REACHED, costs_by_seed
+from hfbench.statistics.run_costs import REACHED, costs_by_seed, on_one_hardware
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,19 +133,33 @@ def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str
     error at the least validation error is what stopping there would have given.
     """
     first = group[0]
+    of_task = records[records["task"] == first.task]
+    costed, timed = (on_one_hardware(of_task, cost) for cost in (first.cost, "seconds_to_target"))
     rows = []
     for method in (first.baseline, *(comparison.method for comparison in group)):
-        runs = records[(records["task"] == first.task) & (records["method"] == method)]
+        runs = costed[costed["method"] == method]
         limit = math.inf if first.limit is None else first.limit
         costs = list(costs_by_seed(runs, first.cost, limit).values())
         low, high = (
             statistics.median([getattr(cost, end) for cost in costs]) if costs else math.nan for end in ("low", "high")
         )
-        spent = {name: _median(runs, name) for name in OF_WHOLE_RUNS}
+        tables = {name: timed if name == "seconds" else of_task for name in OF_WHOLE_RUNS}
+        spent = {name: _median(table[table["method"] == method], name) for name, table in tables.items()}
         solved = sum(cost.ended == REACHED for cost in costs)
         typical = {"cost": low if math.isfinite(low) else None, "known": low == high}
         rows.append({"method": method, **typical, **spent, "solved": solved, "n": len(runs)})
     return rows
+
+
+def hardware_sentence(records: pd.DataFrame, task: str) -> str:
+    """What hardware the task's seconds are of, and how many runs on other hardware they leave out; empty if unknown."""
+    runs = records[records["task"] == task]
+    timed = on_one_hardware(runs, "seconds_to_target")
+    if "hardware" not in runs.columns or not timed["hardware"].any():
+        return ""
+    left = len(runs) - len(timed)
+    others = f" The seconds of {count(left, 'run')} on other hardware are left out." if left else ""
+    return f"Seconds are of {timed['hardware'].iloc[0]}.{others}"
 
 
 def _median(runs: pd.DataFrame, column: str) -> float | None:

@@ -184,7 +184,8 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
         "Medians over seeds; seconds, products and errors are those of whole runs. Stopped early: the test error "
         "where the validation error was least."
     )
-    yield Table(head_of_typical, typical, about_typical)
+    of_hardware = comparison_text.hardware_sentence(recorded.judged, first.task)
+    yield Table(head_of_typical, typical, f"{about_typical} {of_hardware}".rstrip())
 
 
 def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:

@@ -28,6 +28,7 @@ from hfbench.runs.batch_replay import plans, repeats
 from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
 from hfbench.runs.failure_causes import MACHINE, cause_of
+from hfbench.runs.hardware import hardware
 from hfbench.runs.meters import Awaited, reset_peak_memory
 from hfbench.runs.run import LEAST_STEPS, LiveRun
 
@@ -164,7 +165,8 @@ def _forks_ended() -> Iterator[None]:
 def _begins(shorter: RunFolder, spec: RunSpec, recorded: Sequence[BatchPlan] | None) -> bool:
     """Whether the shorter run is the beginning of this one, as it would be made here and now."""
     result = shorter.result() or {}
-    if result.get("versions") != identity(spec, shorter.key, "")["versions"]:
+    now = identity(spec, shorter.key, "")
+    if any(result.get(name) != now[name] for name in ("versions", "hardware")):
         return False
     if recorded is None:
         return True
@@ -222,6 +224,7 @@ def identity(spec: RunSpec, key: str, study: str) -> dict[str, Any]:
         "method": spec.method.name,
         "seed": spec.seed,
         "threads": 1,
+        "hardware": hardware(),
         "versions": {
             "python": platform.python_version(),
             **libraries,

@@ -35,7 +35,7 @@ from hfbench.statistics.location_tests import TESTS
 from hfbench.statistics.paired_tests import holm
 from hfbench.statistics.pairs import PerSeed, check_records, known
 from hfbench.statistics.planning import pairs_needed, pairs_to_differ, sd_to_plan_with
-from hfbench.statistics.run_costs import REACHED, costs_by_seed, log_bounds
+from hfbench.statistics.run_costs import REACHED, costs_by_seed, log_bounds, on_one_hardware
 from hfbench.statistics.verdict import verdict
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def effects(
 
 def block(records: pd.DataFrame, task: str, design: Design, cost: str, limit: float | None = None) -> BlockedRuns:
     """The costs of all cells on one task, matched by seed."""
-    runs = records[records["task"] == task]
+    runs = on_one_hardware(records[records["task"] == task], cost)
     most = math.inf if limit is None else limit
     cells = [costs_by_seed(runs[runs["method"] == name], cost, most) for name in design.levels]
     seeds = sorted(set.intersection(*map(set, cells)))

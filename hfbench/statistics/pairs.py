@@ -23,7 +23,16 @@ from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean, listed, quoted
 from hfbench.statistics.bounds import Bounds
 from hfbench.statistics.location_tests import TESTS, LocationTest
-from hfbench.statistics.run_costs import BY_ITS_METHOD, FAILED, REACHED, RunCost, column, costs_by_seed, log_bounds
+from hfbench.statistics.run_costs import (
+    BY_ITS_METHOD,
+    FAILED,
+    REACHED,
+    RunCost,
+    column,
+    costs_by_seed,
+    log_bounds,
+    on_one_hardware,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,10 +107,11 @@ class Pairs(PerSeed):
 def pair(records: pd.DataFrame, task: str, method: str, baseline: str, cost: str, limit: float | None = None) -> Pairs:
     """The paired log ratios of one method on one task, matched by seed and rounded to 12 digits.
 
-    `limit` is the one that all runs of the task were given in the unit of the cost, if they were given one. Rounding
-    keeps equal costs tied: round-off would break ties at random.
+    Of seconds, only runs on one kind of hardware are compared (`on_one_hardware`). `limit` is the one that all runs of
+    the task were given in the unit of the cost, if they were given one. Rounding keeps equal costs tied: round-off
+    would break ties at random.
     """
-    runs = records[records["task"] == task]
+    runs = on_one_hardware(records[records["task"] == task], cost)
     most = math.inf if limit is None else limit
     both = [costs_by_seed(runs[runs["method"] == name], cost, most) for name in (method, baseline)]
     return matched((task, method, baseline, cost), limit, *both)

@@ -8,6 +8,7 @@ infinity    if its own method ended it, by an exception or by divergence: it nev
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,17 @@ class RunCost:
     def within(self, limit: float) -> RunCost:
         """Of min(T, limit)."""
         return RunCost(min(self.low, limit), min(self.high, limit), self.ended)
+
+
+def on_one_hardware(runs: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The runs of a task that a cost can be compared of: of seconds, those on the hardware that has made most.
+
+    Every other cost is the same on all hardware.
+    """
+    if MEASURES[cost].spent != "seconds" or "hardware" not in runs.columns or not len(runs):
+        return runs
+    made = Counter(runs["hardware"])
+    return runs[runs["hardware"] == min(made, key=lambda hardware: (-made[hardware], hardware))]
 
 
 def costs_by_seed(runs: pd.DataFrame, cost: str, limit: float = math.inf) -> dict[Any, RunCost]:

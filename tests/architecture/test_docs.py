@@ -18,4 +18,7 @@ def named(heading: str) -> set[str]:
 
 
 def test_every_field_of_a_result_is_explained() -> None:
-    assert named("Fields of a result") - {"versions", "outcome"} == set(RESULT_COLUMNS) - {"outcome", "error"}
+    assert named("Fields of a result") - {"versions", "hardware", "outcome"} == set(RESULT_COLUMNS) - {
+        "outcome",
+        "error",
+    }

@@ -97,10 +97,3 @@ def test_the_machine_is_described_without_its_name() -> None:
     assert described["torch"] == torch.__version__
     assert all(described.values())
     assert platform.node() not in " ".join(map(str, described.values()))
-
-
-def test_matrix_units_are_read_from_the_flags() -> None:
-    info = "model name\t: Abacus\nflags\t\t: fpu amx_bf16 avx512_bf16x avx512_bf16\n"
-    assert machine.matrix_units(info) == ["AMX bfloat16", "AVX-512 bfloat16"]
-    assert machine.matrix_units("Features\t: fp asimd bf16\n") == ["bfloat16"]
-    assert machine.matrix_units("") == []

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from support.result_tables import runs, simulated
 
-from hfbench.report.comparison_text import endings, markdown, medians, rows, sentences, table
+from hfbench.report.comparison_text import endings, hardware_sentence, markdown, medians, rows, sentences, table
 from hfbench.statistics.comparisons import compare
 
 LONG = "shf-lsmr-chapelle-erhan-dynamic-batch-with-validation"
@@ -244,3 +244,13 @@ def test_a_family_too_large_for_the_seeds_is_told():
     words = sentences(next(c for c in compare(three, "hf") if c.method == "a"))
     assert "inconclusive (n too small). 6 of the pairs differ" in words
     assert words.endswith("among 3 comparisons only if 7 do.")  # a difference far beyond the margin needs no others
+
+
+def test_the_hardware_of_seconds_is_said_and_what_is_left_out() -> None:
+    rows = [{"task": "t", "method": "a", "seed": seed, "hardware": "EPYC, 2 cores"} for seed in range(3)]
+    assert hardware_sentence(pd.DataFrame(rows), "t") == "Seconds are of EPYC, 2 cores."
+    more = pd.DataFrame([*rows, {"task": "t", "method": "a", "seed": 3, "hardware": "Xeon, 8 cores"}])
+    left = "Seconds are of EPYC, 2 cores. The seconds of 1 run on other hardware are left out."
+    assert hardware_sentence(more, "t") == left
+    assert hardware_sentence(pd.DataFrame(rows).assign(hardware=""), "t") == ""
+    assert hardware_sentence(pd.DataFrame(rows).drop(columns="hardware"), "t") == ""

@@ -7,7 +7,7 @@ from support.result_tables import runs, simulated
 
 from hfbench.errors import ConfigError
 from hfbench.statistics.comparisons import compare
-from hfbench.statistics.pairs import measured
+from hfbench.statistics.pairs import measured, pair
 
 
 def test_a_measure_of_the_end_counts_divergence_as_the_worst_error() -> None:
@@ -127,3 +127,20 @@ def test_bad_tables_are_named():
         compare(records.drop(columns="work_to_target"), "hf")
     with pytest.raises(ConfigError, match="must be positive"):
         compare(runs({"hf": {0: 0.0}, "lsmr": {0: 2.0}}), "hf")
+
+
+def test_seconds_of_other_hardware_are_never_joined() -> None:
+    rows = [
+        {"task": "t", "method": method, "seed": seed, "outcome": "reached", "seconds": 2.0, "work": 2.0,
+         "seconds_to_target": (1.0 if method == "a" else 2.0) * (10 if seed > 6 else 1), "work_to_target": 1.0,
+         "hardware": "slow" if seed > 6 or (method, seed) == ("b", 0) else "fast"}
+        for method in "ab" for seed in range(9)
+    ]  # fmt: skip
+    records = pd.DataFrame(rows)
+    seconds, work = (pair(records, "t", "b", "a", cost) for cost in ("seconds_to_target", "work_to_target"))
+    assert len(work.d) == 9
+    assert len(seconds.d) == 6  # seeds 1 to 6; seed 0 was made by one of the two only on the faster
+    assert seconds.missing == 1
+    assert set(np.round(np.exp(seconds.d.low), 9)) == {2.0}
+    earlier = pair(records.drop(columns="hardware"), "t", "b", "a", "seconds_to_target")
+    assert len(earlier.d) == 9
