@@ -31,7 +31,7 @@ from hfbench.cli.options import (
     print_error,
     study_of,
 )
-from hfbench.cli.parts import check, list_, new, show
+from hfbench.cli.parts import check, list_, new, schema, show
 from hfbench.cli.probe import capture, probe_app
 from hfbench.cli.simulate import simulate
 from hfbench.errors import ConfigError, HfbenchError
@@ -307,7 +307,7 @@ def diagnose(
     raise typer.Exit(diagnose_study(checked, results, data, Screen(), chosen, from_, origin))
 
 
-for command in (capture, simulate, list_, show, new, check):
+for command in (capture, simulate, list_, schema, show, new, check):
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(probe_app, name="probe")
 app.add_typer(data_app, name="data")

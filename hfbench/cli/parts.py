@@ -1,4 +1,4 @@
-"""Commands about parts: `list`, `show`, `new` and `check`."""
+"""Commands about parts: `list`, `schema`, `show`, `new` and `check`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ def list_(
     print_list(plain_console(), [kind for kind in known if wanted in (None, kind)], load)
     for line in registry.misspelt_groups():
         print_error(line)
+
+
+def schema(plugin: Plugin = None) -> None:
+    """Print the JSON schema of study files, with which editors complete and check them."""
+    import json
+
+    from hfbench.config.schema import study_schema
+
+    loaded(plugin)
+    print(json.dumps(study_schema(), indent=1))
 
 
 def show(

@@ -24,7 +24,20 @@ from hfbench.messages import UNIT, printable
 
 JOINT = "\ue000"  # no space to rich, which breaks lines at all of Unicode's
 COMMANDS = (
-    *("run", "import", "sweep", "compare", "export", "diagnose", "capture", "simulate", "list", "show", "new"),
+    *(
+        "run",
+        "import",
+        "sweep",
+        "compare",
+        "export",
+        "diagnose",
+        "capture",
+        "simulate",
+        "list",
+        "schema",
+        "show",
+        "new",
+    ),
     *("check", "probe", "data", "ui"),
 )
 # The program's name before one of its commands, not as the end of a path.

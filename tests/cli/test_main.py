@@ -51,8 +51,8 @@ def test_version(hf: Any) -> None:
         (
             "rnu",
             "hfbench: no command 'rnu' (did you mean 'run'?); "
-            "known: run, import, sweep, compare, export, diagnose, capture, simulate, list, show, new, check, ui, "
-            "probe, data.",
+            "known: run, import, sweep, compare, export, diagnose, capture, simulate, list, schema, show, new, check, "
+            "ui, probe, data.",
         ),
         ("data ftch", "hfbench: no command 'ftch' (did you mean 'fetch'?); known: fetch, verify, where."),
         ("run", "hfbench: missing argument 'study'; `hfbench run --help` shows what there is."),
