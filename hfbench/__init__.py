@@ -13,6 +13,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 moved_imports.install()
 
 if TYPE_CHECKING:
+    from hfbench.commands.results import results
     from hfbench.curvature.checked_linearisation import linearize
     from hfbench.hessian_free.globalization import Globalization
     from hfbench.hessian_free.optimizer import HessianFree
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Globalization", "HessianFree", "Vector", "__version__", "linearize", "registry"]
+__all__ = ["Globalization", "HessianFree", "Vector", "__version__", "linearize", "registry", "results"]
 
 _HOMES = {
+    "results": "hfbench.commands.results",
     "linearize": "hfbench.curvature.checked_linearisation",
     "HessianFree": "hfbench.hessian_free.optimizer",
     "Vector": "hfbench.linalg.vector",
