@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfbench.config.source_hash import _core_source, _named_source, _part_source
 from hfbench.parts import registry
-from hfbench.parts.protocols import NamesClasses
+from hfbench.parts.protocols import FollowsLength, NamesClasses
 
 if TYPE_CHECKING:
     from hfbench.config.methods import Method
@@ -45,6 +45,11 @@ class RunSpec:
     def used(self) -> list[tuple[str, str]]:
         """Every part used, as (family, its name)."""
         return [(family, settings["use"]) for family, settings in self.parts()]
+
+    def follows_length(self) -> bool:
+        """True if the budget decides more than where the run ends, as for a schedule of the learning rate."""
+        built = [registry.build(*part) for part in self.method.parts() if part[0] == "optimizer"]
+        return any(part.follows_length for part in built if isinstance(part, FollowsLength))
 
     def named_classes(self) -> list[type]:
         """Classes that settings of the parts name."""

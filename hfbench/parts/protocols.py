@@ -260,6 +260,14 @@ class SupportsHorizon(Protocol):
 
 
 @runtime_checkable
+class FollowsLength(Protocol):
+    """A `@part` class whose steps may follow a run's length: then none goes on from a run with a smaller budget."""
+
+    @property
+    def follows_length(self) -> bool: ...
+
+
+@runtime_checkable
 class NamesClasses(Protocol):
     """A `@part` class whose settings name classes. Their source counts in a run's key, as that of the part does."""
 

@@ -32,8 +32,11 @@ class ShorterRuns:
     def of(self, spec: RunSpec) -> RunFolder | None:
         """The longest ended run that differs from `spec` in its budget alone and has spent less than that of `spec`.
 
-        A run that replays batches may also differ in the run that it follows.
+        A run that replays batches may also differ in the run that it follows. None for a run that takes other steps if
+        its budget is larger.
         """
+        if spec.follows_length():
+            return None
         folders = [RunFolder(self.results, key) for key in self._keys.get(spec.name, ())]
         able = [folder for folder in folders if _is_shorter(folder, spec)]
         return max(able, key=lambda folder: int((folder.result() or {}).get("iterations", 0)), default=None)

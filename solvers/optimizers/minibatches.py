@@ -34,6 +34,10 @@ class Minibatches(ABC):
         """True if the optimiser differentiates the gradient that it is given."""
         return False
 
+    @property
+    def follows_length(self) -> bool:
+        return LearningRates(self.schedule, self.warmup).needs_horizon
+
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """Begins the optimiser. One outer iteration is one pass over the scheduler's cases, in the order drawn."""
         return FirstOrder(

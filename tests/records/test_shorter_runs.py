@@ -14,6 +14,8 @@ from support.misplaced_files import soon
 from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
+from hfbench.parts import registry
+from hfbench.parts.hyperparameters import settings_of
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
 
@@ -48,6 +50,22 @@ def test_the_longest_run_that_spent_less_is_found(spec: RunSpec, tmp_path: Path)
     record(replace(spec, budget={"passes": 200}), tmp_path, work=201.0, iterations=30)
     record(spec, tmp_path, work=101.0, iterations=20)
     assert found(spec, tmp_path) == longest
+
+
+@pytest.mark.parametrize(
+    ("settings", "goes_on"),
+    [({}, True), ({"schedule": "cosine"}, False), ({"warmup": 0.1}, False), ({"schedule": "one-cycle"}, False)],
+)
+def test_a_schedule_over_the_whole_run_goes_on_from_no_shorter_one(
+    spec: RunSpec, tmp_path: Path, settings: dict[str, Any], goes_on: bool
+) -> None:
+    baseline = {"use": "adamw", **settings_of(registry.build("optimizer", {"use": "adamw", **settings}))}
+    method = replace(
+        spec.method, optimizer=baseline, solver=None, preconditioner=None, rules=(), globalization={}, name="hf"
+    )
+    spec = replace(spec, method=method)
+    shorter = record(replace(spec, budget={"passes": 10}), tmp_path, work=11.0, products=None, iterations=3)
+    assert found(spec, tmp_path) == (shorter if goes_on else "")
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "SupportsHorizon: An optimiser whose settings": (OPTIMIZER, "is_deterministic", "resumes_where_it_stopped"),
     "SupportsHorizon.expect: Told once": "the core tells it",
     "SupportsHorizon.expect: Raises ConfigError": "tests/solvers/optimizers/test_learning_rates.py",
+    "FollowsLength: A `@part` class": "tests/records/test_shorter_runs.py",
     "NamesClasses: A `@part` class": "the core asks it",
     "NamesClasses: Their source counts": "tests/solvers/optimizers/test_torch_optimizer.py",
     "Baseline: A `@part` class": REGISTERED,
