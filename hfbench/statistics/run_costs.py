@@ -46,8 +46,9 @@ def on_one_hardware(runs: pd.DataFrame, cost: str) -> pd.DataFrame:
     """
     if MEASURES[cost].spent != "seconds" or "hardware" not in runs.columns or not len(runs):
         return runs
-    made = Counter(runs["hardware"])
-    return runs[runs["hardware"] == min(made, key=lambda hardware: (-made[hardware], hardware))]
+    kinds = runs["hardware"].map(str)  # a table of texts where results are taken as they are
+    made = Counter(kinds)
+    return runs[kinds == min(made, key=lambda kind: (-made[kind], kind))]
 
 
 def costs_by_seed(runs: pd.DataFrame, cost: str, limit: float = math.inf) -> dict[Any, RunCost]:

@@ -22,6 +22,7 @@ from hfbench.config.study_runs import runs_of
 from hfbench.config.to_toml import toml
 from hfbench.errors import HfbenchError
 from hfbench.execution.preflight import preflight
+from hfbench.execution.screen import Screen
 from hfbench.statistics.seed_advice import seed_advice
 
 LONGEST = 1500  # characters of a message
@@ -87,7 +88,7 @@ def test_what_is_accepted_is_ready_to_run_or_refused_by_a_sentence(tmp_path: Pat
             study = load_study(str(tmp_path / "tiny.toml"), overrides=[assignment(number)])
             prepared += 1
             try:
-                preflight(runs_of(study.first_seeds(1)), None)
+                preflight(runs_of(study.first_seeds(1)), None, Screen(quiet=True))
             except HfbenchError as error:
                 assert len(str(error)) <= LONGEST  # noqa: PT017
     assert prepared > 20

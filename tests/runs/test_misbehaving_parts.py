@@ -126,7 +126,7 @@ def test_what_is_raised_where_a_study_is_read_refuses_it(tmp_path: Path, hf: Run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_what_does_not_return_is_ended(tmp_path: Path, hf: Run, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
     monkeypatch.setattr("hfbench.execution.processes.BEYOND", (1.0, 1.0))
     monkeypatch.setattr("hfbench.execution.preflight.PATIENCE", 2.0)
