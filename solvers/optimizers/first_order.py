@@ -205,7 +205,7 @@ class FirstOrder:
                 z = outputs_of(self._outputs, x, self.weights)
             value = LOSSES[self.loss](z, check_targets(self.loss, z.detach(), t)).value().mean(dtype=torch.float64)
             if self.create_graph:
-                return self._with_graph(value, n)
+                return self._with_graph(value, n, last)
             torch.autograd.backward(value)
         g = Vector(_gradient(w) for w in self.weights)
         f = value.item()
@@ -223,14 +223,16 @@ class FirstOrder:
         z: Tensor = self.model(x)
         return z.to(self.weights[0].dtype) if self.precision == "bfloat16" and isinstance(z, Tensor) else z
 
-    def _with_graph(self, value: Tensor, n: int) -> float:
+    def _with_graph(self, value: Tensor, n: int, last: bool) -> float:
         """f, its gradient with a graph being in the weights' `grad`. Every product with the Hessian is counted."""
         g = torch.autograd.grad(value, self.weights, create_graph=True, materialize_grads=True)
         counted = CountedHessian(self.ledger, n)
         for w, block, mu in zip(self.weights, g, self.mu_D, strict=True):
             w.grad = counted(block + mu * w if mu else block)
-        self.gradient_norm = Vector(w.grad.detach() for w in self.weights if w.grad is not None).norm()
-        return value.item() + decay_penalty(self._w, self.mu_D)
+        f = value.item() + decay_penalty(self._w, self.mu_D)
+        if last or not math.isfinite(f):
+            self.gradient_norm = Vector(w.grad.detach() for w in self.weights if w.grad is not None).norm()
+        return f
 
     @contextmanager
     def _averaged_weights_put_back(self) -> Iterator[None]:
