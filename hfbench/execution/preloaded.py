@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 
 import torch._dynamo  # noqa: F401  (an optimiser imports it when it is made, which takes a second)
 
 import hfbench.runs.attempt  # noqa: F401
 from hfbench.config.source_hash import _core_source, _part_source
+from hfbench.errors import HfbenchError
 from hfbench.parts import registry
 from hfbench.parts.process_state import keep_definitions
 from hfbench.records import trace
@@ -17,7 +19,8 @@ _core_source()  # of which every run's key is made, and of the sources of its pa
 for family in registry.FAMILIES:
     for name in registry.names(family):
         if registry.is_shipped(family, name):
-            _part_source(registry.get(family, name))  # type: ignore[arg-type]
+            with suppress(HfbenchError):  # of an installation that is older than its files: who uses the part is told
+                _part_source(registry.get(family, name))  # type: ignore[arg-type]
 keep_definitions()
 # A run collects garbage before it begins, a tenth of a second through libraries: they are left out.
 gc.collect()
