@@ -17,7 +17,7 @@ from rich.text import Text
 from hfbench.records.run_folder import RunFolder
 
 BAR = 14  # characters
-SILENT = 2.0  # seconds after which a command that goes through many things says how far it is
+SILENT = 10.0  # seconds after which a command that goes through many things says how far it is
 
 
 @contextmanager
