@@ -150,7 +150,7 @@ def check_config(config: Mapping[str, Any], file: str = "config.json") -> None:
 
 def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> bool:
     """True if two runs have the same settings, except for the key of the run whose batches they replay."""
-    return _comparable(config or {}) == _comparable(planned)
+    return config == planned or _comparable(config or {}) == _comparable(planned)
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
