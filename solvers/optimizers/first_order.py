@@ -120,11 +120,10 @@ class FirstOrder:
 
     def _copy(self) -> FirstOrder:
         model = copy.deepcopy(self.model)
-        other = FirstOrder(
+        return FirstOrder(
             model, self.loss, self.mu_D, self.build, self.minibatch, precision=self.precision,
             adds_decay=self.decays, create_graph=self.create_graph,
         )  # fmt: skip
-        return other
 
     def pace(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
         """Work and seconds of an update, from some on these cases, which move the weights."""
