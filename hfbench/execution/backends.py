@@ -24,6 +24,7 @@ from hfbench.interrupts import signals_deferred
 from hfbench.messages import printable_line, quoted
 
 ANSWER = 10.0  # seconds in which a scheduler must answer
+LOGGERS = ("distributed", "tornado", "asyncio")  # of Dask; asyncio names the tasks that nobody asks any more
 HERE, DASK = BACKENDS = ("processes", "dask")
 
 
@@ -123,8 +124,9 @@ def _silence() -> None:
 
     What that costs a study is said by the pool, in one sentence.
     """
-    known = [name for name in logging.root.manager.loggerDict if name.startswith("distributed.")]
-    for name in ("distributed", "tornado", "asyncio", *known):  # asyncio names the tasks that nobody asks any more
+    below = tuple(f"{root}." for root in LOGGERS)
+    known = [name for name in logging.root.manager.loggerDict if name.startswith(below)]
+    for name in (*LOGGERS, *known):  # some have levels of their own; one made later has that of its root
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -260,6 +262,28 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs the package distributed; pip install 'hfbench\[dask\]'"):
         engine_of("dask", None, 1)
+
+
+@pytest.fixture
+def log_levels() -> Iterator[None]:
+    """Gives every logger its level back."""
+    loggers = [logging.getLogger(name) for name in [*logging.root.manager.loggerDict]]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("log_levels")
+def test_dask_logs_nothing_below_any_of_its_roots() -> None:
+    for name in ("distributed.client", "tornado.application", "asyncio.tasks"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # as Dask's own configuration does
+    backends._silence()
+    for root in backends.LOGGERS:
+        logging.getLogger(f"{root}.made.later")
+        for name in [*logging.root.manager.loggerDict]:
+            if name == root or name.startswith(f"{root}."):
+                assert not logging.getLogger(name).isEnabledFor(logging.ERROR), name
 
 
 class Broken:
