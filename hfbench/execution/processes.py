@@ -20,6 +20,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
+from hfbench.execution.parent_watch import PARENT
 from hfbench.execution.printable_streams import make_streams_printable
 from hfbench.interrupts import leave_signals_to_parent, signals_deferred
 from hfbench.runs.meters import SharedClock, share_clock
@@ -68,7 +69,8 @@ class Processes:
     def prepare(self) -> None:
         # When it starts it unblocks signals: later, that would undo `signals_deferred` for the server.
         resource_tracker.ensure_running()
-        with signals_deferred(), _one_thread():
+        threads = dict.fromkeys(THREADS, "1")  # in each library of linear algebra
+        with signals_deferred(), _environment(threads | {PARENT: str(os.getpid())}):
             self._context.set_forkserver_preload([PRELOADED])
             forkserver.ensure_running()
 
@@ -187,10 +189,10 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """What is started in the block has one thread in each library of linear algebra."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """What is started in the block has these variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
