@@ -5,6 +5,7 @@ TOML itself asks for whole numbers of 64 bits; depth and length of keys are thos
 
 from __future__ import annotations
 
+from datetime import date, time
 from typing import Any
 
 from hfbench.errors import ConfigError
@@ -16,7 +17,7 @@ DEEPEST = 12  # tables and lists in one another
 
 
 def check_raw(raw: dict[str, Any]) -> None:
-    """Raises ConfigError, which names the key path, for a key, a depth or a whole number out of bounds."""
+    """Raises ConfigError, which names the key path, for a key, a depth or a number out of bounds, and for a date."""
     waiting: list[tuple[str, int, Any]] = [("", 0, raw)]  # no recursion: the depth is what is checked
     while waiting:
         path, depth, value = waiting.pop()
@@ -31,6 +32,8 @@ def check_raw(raw: dict[str, Any]) -> None:
             waiting += [(path, depth + 1, entry) for entry in value]
         elif isinstance(value, int) and not -MOST_WHOLE <= value <= MOST_WHOLE:
             raise ConfigError(f"{path}: must be a whole number of 64 bits, below 2^63, but got {quoted(value)}.")
+        elif isinstance(value, date | time):  # of TOML's types those that no record holds
+            raise ConfigError(f"{path}: must not be a date or a time, but got {value}: write it in quotes.")
 
 
 def check_key(key: str, where: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean, printable_line, quoted
+from hfbench.parts.plugin_errors import reason
 from hfbench.parts.plugin_files import plugin_module, plugin_names
 from hfbench.parts.process_state import check_unchanged, process_state
 
@@ -16,8 +17,9 @@ from hfbench.parts.process_state import check_unchanged, process_state
 def named_object(path: Any, what: str, is_one: Callable[[object], bool]) -> Any:
     """The object at a dotted path, `package.module.Name`, or `file.Name` of a plugin file.
 
-    Its module is imported. Raises ConfigError for anything else, and SharedStateError for a module whose import changes
-    what all runs share. `what` says in words what is looked for, and `is_one` which names are worth suggesting.
+    Its module is imported, if it is none of Python's own. Raises ConfigError for anything else, and SharedStateError
+    for a module whose import changes what all runs share. `what` says in words what is looked for, and `is_one` which
+    names are worth suggesting.
     """
     is_path = isinstance(path, str) and "." in path and all(word.isidentifier() for word in path.split("."))
     if not is_path:
@@ -38,8 +40,15 @@ def named_object(path: Any, what: str, is_one: Callable[[object], bool]) -> Any:
 def _imported(module: str) -> Any:
     import torch  # noqa: F401  (its settings are compared)
 
+    if module.partition(".")[0] in sys.stdlib_module_names:  # some act when they are imported
+        raise ConfigError(f"must be in a package or a plugin file, but {quoted(module)} belongs to Python itself.")
     before = process_state()
-    imported = importlib.import_module(module)
+    try:
+        imported = importlib.import_module(module)
+    except (ImportError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # also SystemExit, which would end the command without a word
+        raise ConfigError(f"{quoted(module)} must be importable, but raises {reason(error)}.") from error
     check_unchanged(before, f"the import of {module}")
     return imported
 

@@ -181,7 +181,19 @@ class FirstOrder:
 
     def _update(self, x: Tensor, t: Tensor, last: bool) -> float:
         """One update of every optimiser. The value is that of f before it."""
-        value: Any = self.inner.step(partial(self._objective, x, t, last=last))
+        values: list[float] = []
+
+        def closure() -> float:
+            values.append(self._objective(x, t, last=last))
+            return values[-1]
+
+        with self._graph_explained():
+            self.inner.step(closure)
+        if not values:
+            raise HfbenchError(
+                f"{type(self.inner).__name__}.step must call the closure that it is given, which returns f and leaves "
+                "the gradient in the weights' `grad`, but did not."
+            )
         for other in self.others:
             other.step()
         if self.create_graph:
@@ -190,7 +202,20 @@ class FirstOrder:
         if self.updates < self.last_update:
             for scheduler in self.schedulers:
                 scheduler.step()
-        return float(value)
+        return values[0]
+
+    @contextmanager
+    def _graph_explained(self) -> Iterator[None]:
+        """Says what an optimiser lacks that differentiates a gradient without graph."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.create_graph or "does not require grad" not in str(error):
+                raise
+            raise HfbenchError(
+                f"{type(self.inner).__name__} differentiates the gradient, which must have its graph for that: set "
+                "create_graph = true."
+            ) from error
 
     def _objective(self, x: Tensor, t: Tensor, last: bool) -> float:
         """f on these cases, its gradient being in the weights' `grad`; both without the decay that `inner` adds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean, printable_line, quoted
 from hfbench.parts.hyperparameters import located
 from hfbench.parts.named_objects import named_object
+from hfbench.parts.plugin_errors import message
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -49,14 +51,24 @@ class OptimizerClass:
     def build(self, weights: list[nn.Parameter]) -> Optimizer:
         """The optimiser of these weights. Raises ConfigError if the constructor refuses settings or weights."""
         try:
-            return self.cls(weights, **self.settings)
-        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-            remedy = ""
-            if any(w.dim() != 2 for w in weights) and any(w.dim() == 2 for w in weights):
-                remedy = " If it takes matrices alone, give the others a class with `rest`."
-            raise ConfigError(
-                f"{self.where}: {self.cls.__name__} refuses them: {printable_line(str(error)).rstrip('.')}.{remedy}"
-            ) from error
+            return self._made(weights)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit, which would end the command without a word
+            said = printable_line(message(error)).rstrip(".") or type(error).__name__
+            matrices = [w for w in weights if w.dim() == 2]
+            remedy = " It takes matrices alone: give the others a class with `rest`." if self._takes(matrices) else ""
+            raise ConfigError(f"{self.where}: {self.cls.__name__} refuses them: {said}.{remedy}") from error
+
+    def _made(self, weights: list[nn.Parameter]) -> Optimizer:
+        return self.cls(weights, **copy.deepcopy(dict(self.settings)))  # it may change tables that it is given
+
+    def _takes(self, weights: list[nn.Parameter]) -> bool:
+        try:
+            self._made(weights)
+        except BaseException:  # Ctrl-C is raised again later (`hfbench.interrupts`)
+            return False
+        return True
 
 
 def _class_at(path: Any, where: str) -> type[Optimizer]:

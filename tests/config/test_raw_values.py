@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from typing import Any
 
 import pytest
@@ -25,6 +26,9 @@ def nested(depth: int, innermost: Any = 1) -> Any:
         ({"\x1b[2J": 1}, r"^a key must be 1 to 64 printable characters, but got '\\x1b\[2J'"),
         ({"a": {"": 1}}, r"^a: a key must be 1 to 64 printable"),
         (nested(600), r"^a(\.a)+: must be at most 12 tables and lists in one another"),
+        ({"a": {"b": [datetime(2026, 1, 2, 3)]}}, r"^a\.b: must not be a date or a time, but got 2026-01-02 03:00:00:"),
+        ({"a": date(2026, 1, 2)}, r"^a: must not be a date or a time, but got 2026-01-02: write it in quotes"),
+        ({"a": time(3, 4)}, r"^a: must not be a date or a time, but got 03:04:00"),
         ({"a": [[[[[[[[[[[[[1]]]]]]]]]]]]]}, r"^a: must be at most 12 tables and lists"),
     ],
 )  # fmt: skip

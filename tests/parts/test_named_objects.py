@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,32 @@ def test_an_object_is_found_by_its_path() -> None:
 def test_what_is_no_object_is_refused(path: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         named_object(path, "a number", callable)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise SystemExit(0)", r"'odd_for_a_test' must be importable, but raises SystemExit: 0 \("),
+        ("def", r"but raises SyntaxError: invalid syntax \("),
+        ("1 / 0", r"but raises ZeroDivisionError: division by zero \("),
+        ("raise ImportError('a\\x1b[2J')", r"must be importable, but: a \[2J\. Install it"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_refused(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd_for_a_test.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=words):
+        named_object("odd_for_a_test.Odd", "a number", callable)
+
+
+@pytest.mark.parametrize("module", ["this", "antigravity", "idlelib.idle"])
+def test_no_module_of_python_itself_is_imported(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(ConfigError, match="must be in a package or a plugin file, but"):
+        named_object(f"{module}.Odd", "a number", callable)
+    assert module not in sys.modules
 
 
 def test_only_classes_of_imported_modules_are_found_for_a_state() -> None:

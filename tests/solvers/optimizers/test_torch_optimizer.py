@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from support.systems import inputs_for, network, targets_for
 from hfbench.config.load import load_study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError, HfbenchError
-from hfbench.parts import registry
+from hfbench.parts import Horizon, registry
 from hfbench.parts.plugin_files import load_plugin, plugin_names
 from hfbench.solvers.optimizers.first_order import FirstOrder
 from hfbench.solvers.optimizers.torch_optimizer import TorchOptimizer
@@ -35,6 +36,60 @@ class Plain(torch.optim.Optimizer):
                     p.sub_(p.grad, alpha={factor} * group["lr"])
         return loss
 """
+
+
+class Plain(torch.optim.Optimizer):
+    """Gradient descent."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Any = None) -> Any:
+        value = closure()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.sub_(group["lr"] * p.grad)
+        return self.answer(value)
+
+    def answer(self, value: Any) -> Any:
+        return value
+
+
+class Silent(Plain):
+    def answer(self, value: Any) -> Any: ...
+
+
+class Deaf(Plain):
+    """Asks for no gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            [p.mul_(0.9) for group in self.param_groups for p in group["params"]]
+
+
+class Curious(Plain):
+    """Differentiates the gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(lambda: self.differentiated(closure()))
+
+    def differentiated(self, value: Any) -> Any:
+        weights = self.param_groups[0]["params"]
+        torch.autograd.grad(sum(p.grad.sum() for p in weights), weights)
+        return value
+
+
+class Refusing(Plain):
+    def __init__(self, params: Any, error: str = "IndexError", said: str = "") -> None:
+        raise getattr(builtins, error)(said)
+
+
+class Emptying(Plain):
+    """Takes its settings out of the table that it is given."""
+
+    def __init__(self, params: Any, table: dict[str, float]) -> None:
+        super().__init__(params, table.pop("lr"))
 
 
 class Idle(torch.optim.Optimizer):
@@ -118,14 +173,57 @@ def test_the_rest_takes_what_is_no_matrix() -> None:
     assert not any(torch.equal(w, old) for w, old in zip(optimizer.weights, before, strict=True))
 
 
-def test_a_class_that_moves_nothing_is_an_error_and_no_result() -> None:
-    sys.modules["idle_for_a_test"] = sys.modules[__name__]
-    try:
-        optimizer, batch = begun(**{"class": "idle_for_a_test.Idle"})
-        with pytest.raises(HfbenchError, match="Idle must move the weights, but left them as they were in its first 5"):
-            optimizer.step(*batch)
-    finally:
-        del sys.modules["idle_for_a_test"]
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package with the classes of this file."""
+    monkeypatch.setitem(sys.modules, "own_for_a_test", sys.modules[__name__])
+    return "own_for_a_test"
+
+
+def test_a_class_that_moves_nothing_is_an_error_and_no_result(own: str) -> None:
+    optimizer, batch = begun(**{"class": f"{own}.Idle"})
+    with pytest.raises(HfbenchError, match="Idle must move the weights, but left them as they were in its first 5"):
+        optimizer.step(*batch)
+
+
+@pytest.mark.parametrize("error", ["IndexError", "KeyError", "AssertionError", "SystemExit", "OverflowError"])
+@pytest.mark.parametrize("said", ["", "no\x1b[2J" * 10**5])
+def test_whatever_a_constructor_raises_is_one_sentence(own: str, error: str, said: str) -> None:
+    with pytest.raises(ConfigError, match="settings: Refusing refuses them: ") as caught:
+        begun(**{"class": f"{own}.Refusing", "settings": {"error": error, "said": said}})
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+    assert "rest" not in str(caught.value), "it takes no matrices either"
+
+
+def test_a_class_may_take_apart_the_tables_that_it_is_given(own: str) -> None:
+    settings = {"table": {"lr": 0.1}}
+    optimizer, batch = begun(**{"class": f"{own}.Emptying", "settings": settings, "schedule": "cosine"})
+    optimizer.expect(Horizon({"iterations": 2}, 40), torch.Generator())
+    optimizer.step(*batch)
+    assert settings == {"table": {"lr": 0.1}}
+
+
+def test_an_optimiser_need_not_return_the_value(own: str) -> None:
+    taken, batch = begun(**{"class": f"{own}.Plain"})
+    other, _ = begun(**{"class": f"{own}.Silent"})
+    assert taken.step(*batch) == other.step(*batch)
+    assert taken.updates == other.updates == 5
+
+
+def test_an_optimiser_must_ask_for_the_gradient(own: str) -> None:
+    """Else its updates would cost nothing."""
+    optimizer, batch = begun(**{"class": f"{own}.Deaf"})
+    with pytest.raises(HfbenchError, match=r"Deaf\.step must call the closure that it is given"):
+        optimizer.step(*batch)
+
+
+def test_who_differentiates_the_gradient_is_told_how(own: str) -> None:
+    optimizer, batch = begun(**{"class": f"{own}.Curious"})
+    with pytest.raises(HfbenchError, match="Curious differentiates the gradient, .* create_graph = true"):
+        optimizer.step(*batch)
+    optimizer, batch = begun(**{"class": f"{own}.Curious", "create_graph": True})
+    optimizer.step(*batch)
 
 
 def test_bfloat16_rounds_the_passes_and_not_the_weights() -> None:
