@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hfbench.config import load, sweep
+from hfbench.config import load, on_tasks, sweep
 from hfbench.config.ablation import AblationTable
 from hfbench.config.hypotheses import _HypothesisTable
 from hfbench.config.methods import MethodTable
@@ -39,7 +39,7 @@ TABLES = (
     ),
     Table(
         "study.budget",
-        load._BudgetTable,
+        on_tasks._BudgetTable,
         """Where a run ends, whichever limit is met first; looked at after each step. Without it every task has its
 own.""",
     ),
@@ -54,9 +54,10 @@ again with `batches_of`.""",
     ),
     Table(
         "on.<task>",
-        load._OnTable,
+        on_tasks._OnTable,
         """What differs on one task of the study. The baseline must be among its methods, and some task must run every
-method.""",
+method. `[on.usps.settings.adam]` says what differs from `[methods.adam]` there, such as `optimizer.lr = 2e-3`: the
+method keeps its name.""",
     ),
     Table(
         "ablation",

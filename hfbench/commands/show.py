@@ -20,6 +20,7 @@ from rich.table import Table
 
 from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.load import load_study, shipped_studies
+from hfbench.config.methods import Method
 from hfbench.config.study import Study
 from hfbench.config.sweep import Sweep
 from hfbench.errors import HfbenchError
@@ -223,7 +224,10 @@ def print_study(console: Console, name: str) -> None:
         ],
     )
     console.print("\nMethods")
-    _print_rows(console, [(method, _method(study, method)) for method in study.methods])
+    own = [
+        (f"{name} on {task}", method) for task, on_task in study.on.items() for name, method in on_task.settings.items()
+    ]
+    _print_rows(console, [(name, _method(method)) for name, method in [*study.methods.items(), *own]])
     if study.hypotheses:
         console.print("\nClaims")
         _print_rows(
@@ -256,9 +260,8 @@ def _expected(one: Hypothesis) -> str:
     return f"{one.method} {one.expects} {than} {one.against} by {one.measure}"
 
 
-def _method(study: Study, name: str) -> str:
+def _method(method: Method) -> str:
     """One line about a method: its parts, with the settings that differ from the defaults."""
-    method = study.methods[name]
     parts = [_as_set(registry.get(family, settings["use"]), settings) for family, settings in method.parts()]
     follows = [f"the batches of {method.batches_of}"] if method.batches_of else []
     layout = [] if method.layout == "structured" else [f"{method.layout} layout"]

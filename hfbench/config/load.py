@@ -24,6 +24,7 @@ from hfbench.config.devices import check_device
 from hfbench.config.hypotheses import hypotheses
 from hfbench.config.measures import costs
 from hfbench.config.methods import Method, check_followed, part_of, resolve
+from hfbench.config.on_tasks import budget_of, on_tasks
 from hfbench.config.overrides import blaming, override, path_of
 from hfbench.config.raw_values import check_raw
 from hfbench.config.study import OnTask, Study
@@ -34,7 +35,7 @@ from hfbench.errors import ConfigError, UnknownPartError
 from hfbench.messages import did_you_mean, listed, printable_line, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.families import check_name
-from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
+from hfbench.parts.hyperparameters import Choice, Within, part
 from hfbench.parts.plugin_files import load_plugin as load_plugin
 from hfbench.regular_files import read_regular_file
 
@@ -65,25 +66,6 @@ class _StudyTable:
     precision: Annotated[str, Choice("float32", "float64"), "precision of weights and data"] = "float32"
     device: Annotated[str, "device of model and data: cpu, cuda or cuda:<n>"] = "cpu"
     stop_at_target: Annotated[bool, "whether reaching the target ends a run"] = True
-
-
-@part
-class _BudgetTable:
-    passes: Annotated[float | None, Within("(0, 1e9]"), "work: forward passes of every training case"] = None
-    seconds: Annotated[float | None, Within("[0.001, 1e8]"), "time of the steps, without evaluation and records"] = None
-    products: Annotated[float | None, Within("[1, 1e12]"), "Gauss-Newton products"] = None
-    iterations: Annotated[float | None, Within("[1, 1e9]"), "steps, a whole number"] = None
-
-    def __post_init__(self) -> None:
-        if self.iterations is not None and not self.iterations.is_integer():
-            raise ConfigError(f"iterations: must be a whole number of steps, but got {self.iterations:g}.")
-
-
-@part
-class _OnTable:
-    methods: Annotated[list[str] | None, "the methods to run on the task; all if not given"] = None
-    seeds: Annotated[int | list[int] | None, "number of seeds on the task, or a list of seeds"] = None
-    budget: Annotated[dict[str, float] | None, "limits of a run on the task"] = None
 
 
 @part
@@ -197,8 +179,8 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
     check_followed(methods)
     _check_comparable(methods, head.primary)
     tasks = _tasks(head.tasks, tables_of(raw, "tasks"))
-    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, SEEDS), _budget(head.budget))
-    on = _on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline)
+    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, SEEDS), budget_of(head.budget, "study.budget"))
+    on = on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline, tables_of(raw, "methods"))
     return Study(
         name=head.name,
         question=head.question,
@@ -243,29 +225,6 @@ def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on:
     return sweep_of(table_of(raw, "sweep"), methods, list(on), head.primary, compared, head.stop_at_target)
 
 
-def _on_tasks(
-    tables: Mapping[str, dict[str, Any]], tasks: Sequence[str], everywhere: OnTask, baseline: str
-) -> dict[str, OnTask]:
-    """Methods, seeds and budget of every task, from the task's own table or else from the study."""
-    for name in tables:
-        check_known(name, tasks, f"on.{name}", "task")
-    return {task: _on_task(tables.get(task, {}), f"on.{task}", everywhere, baseline) for task in tasks}
-
-
-def _on_task(table: dict[str, Any], where: str, everywhere: OnTask, baseline: str) -> OnTask:
-    given = hyperparameters.build_part(_OnTable, table, where)
-    chosen = everywhere.methods if given.methods is None else distinct(given.methods, f"{where}.methods")
-    for name in chosen:
-        check_known(name, everywhere.methods, f"{where}.methods", "method")
-    if baseline not in chosen:
-        raise ConfigError(f"{where}.methods: must include the baseline {baseline}, but got {listed(chosen)}.")
-    return OnTask(
-        methods=tuple(name for name in everywhere.methods if name in chosen),
-        seeds=everywhere.seeds if given.seeds is None else seeds_of(given.seeds, f"{where}.seeds"),
-        budget=everywhere.budget if given.budget is None else _budget(given.budget, f"{where}.budget"),
-    )
-
-
 def _ablated(
     methods: dict[str, Method], raw: Mapping[str, Any], baseline: str
 ) -> tuple[dict[str, Method], Ablation | None]:
@@ -300,11 +259,6 @@ def _tasks(names: list[Any], tables: Mapping[str, dict[str, Any]]) -> dict[str, 
             raise ConfigError(f"study.tasks: must be a list of names, but got {quoted(name)} in it.")
     chosen = distinct(names, "study.tasks")
     return {name: variants.get(name) or part_of("task", name, "study.tasks") for name in chosen}
-
-
-def _budget(given: dict[str, Any], where: str = "study.budget") -> dict[str, float]:
-    limits = settings_of(hyperparameters.build_part(_BudgetTable, given, where))
-    return {key: limit for key, limit in limits.items() if limit is not None}
 
 
 def _looks(given: list[Any], on: Mapping[str, OnTask]) -> tuple[int, ...]:
@@ -362,7 +316,11 @@ def _keep(study: Study, only: Sequence[str]) -> Study:
     kept = {name: method for name, method in study.methods.items() if name in wanted}
     whole = study.ablation is not None and set(study.ablation.levels) <= set(kept)
     on = {
-        task: dataclasses.replace(part, methods=tuple(name for name in part.methods if name in kept))
+        task: dataclasses.replace(
+            part,
+            methods=tuple(name for name in part.methods if name in kept),
+            settings={name: method for name, method in part.settings.items() if name in kept},
+        )
         for task, part in study.on.items()
     }
     answerable = tuple(

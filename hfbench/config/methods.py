@@ -87,9 +87,9 @@ class MethodTable:
     stream: Annotated[int, Within("[0, inf)"), "number that selects other random batches and probes"] = 0
 
 
-def resolve(name: str, table: Mapping[str, Any]) -> Method:
+def resolve(name: str, table: Mapping[str, Any], where: str = "") -> Method:
     """The method that a table describes. Raises ConfigError with the key path of an error."""
-    where = f"methods.{name}"
+    where = where or f"methods.{name}"
     given = hyperparameters.build_part(MethodTable, table, where)
     _check_batches(given, where)
     baseline = given.optimizer is not None

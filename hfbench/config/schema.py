@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from hfbench.config import load, sweep
+from hfbench.config import load, on_tasks, sweep
 from hfbench.config.ablation import AblationTable
 from hfbench.config.hypotheses import _HypothesisTable
 from hfbench.config.methods import MethodTable
@@ -33,13 +33,13 @@ NUMBERS: Schema = {"type": "object", "additionalProperties": {"type": "number"}}
 
 def study_schema() -> Schema:
     """The schema of a study file. Raises nothing for parts that cannot be imported: it leaves them out."""
-    budget = table_schema(load._BudgetTable)
+    budget = table_schema(on_tasks._BudgetTable)
     method = table_schema(MethodTable, {**{family: _ref(family) for family in FAMILIES}, **_of_methods()})
     tables = {
         "study": table_schema(load._StudyTable, {"budget": budget, "targets": NUMBERS}),
         "tasks": _named({"$ref": "#/definitions/task table"}),
         "methods": _named(method),
-        "on": _named(table_schema(load._OnTable, {"budget": budget})),
+        "on": _named(table_schema(on_tasks._OnTable, {"budget": budget, "settings": _named({"type": "object"})})),
         "ablation": table_schema(AblationTable),
         "hypotheses": _named(table_schema(_HypothesisTable)),
         "sweep": table_schema(sweep.SweepTable, {"constraint": table_schema(sweep._ConstraintTable)}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hfbench.config.ablation import Ablation
@@ -17,11 +17,12 @@ from hfbench.parts.hyperparameters import Choice
 
 @dataclass(frozen=True)
 class OnTask:
-    """Methods, seeds and budget of a study on one task."""
+    """Methods, seeds and budget of a study on one task, and the methods that have settings of their own there."""
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     budget: dict[str, float]
+    settings: dict[str, Method] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Study:
     sweep: Sweep | None
     plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
     variant: StudyVariant = StudyVariant()  # how the command line makes it another than its file
+
+    def method_on(self, task: str, name: str) -> Method:
+        """The method, with the settings that it has on the task."""
+        return self.on[task].settings.get(name) or self.methods[name]
 
     def on_seeds(self, seeds: tuple[int, ...]) -> Study:
         """The study on these seeds of every task, in place of its file's."""

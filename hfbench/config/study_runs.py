@@ -43,7 +43,7 @@ def runs_of(study: Study, data: str | None = None) -> list[RunSpec]:
                     stop_at_target=study.stop_at_target,
                     files=found[name],
                 )
-                for method in (study.methods[method] for method in on.methods)
+                for method in (study.method_on(name, method) for method in on.methods)
             }
             specs += [_following(spec, of_seed) for spec in of_seed.values()]
     return specs

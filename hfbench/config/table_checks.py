@@ -21,11 +21,11 @@ def table_of(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, Any]
     return value
 
 
-def tables_of(raw: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    table = table_of(raw, key)
+def tables_of(raw: Mapping[str, Any], key: str, path: str = "") -> dict[str, dict[str, Any]]:
+    table = table_of(raw, key, path)
     for name in table:
-        check_name(name, f"{key}.{name}")
-    return {name: table_of(table, name, f"{key}.") for name in table}
+        check_name(name, f"{path}{key}.{name}")
+    return {name: table_of(table, name, f"{path}{key}.") for name in table}
 
 
 def check_known(name: str, known: Iterable[str], where: str, kind: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfbench.config.methods import HESSIAN_FREE, Method
-from hfbench.config.study import Study
+from hfbench.config.study import OnTask, Study
 
 PLAIN = (
     "name", "question", "notes", "seeds", "budget", "primary", "targets", "margin", "alpha", "baseline", "precision",
@@ -30,7 +30,7 @@ def toml(study: Study, folder: Path) -> str:
         "study": head,
         "tasks": study.tasks,
         "methods": {name: _method(method) for name, method in study.methods.items()},
-        "on": {task: asdict(on_task) for task, on_task in study.on.items()},
+        "on": {task: _on_task(on_task) for task, on_task in study.on.items()},
         "hypotheses": {
             hypothesis.name: {key: value for key, value in asdict(hypothesis).items() if key != "name"}
             for hypothesis in study.hypotheses
@@ -49,6 +49,12 @@ def _from(folder: Path, file: str) -> str:
 def _of_late(study: Study) -> list[tuple[str, Any, Any]]:
     """Newer settings, written only if they differ from their defaults, since older versions do not know them."""
     return [("device", study.device, "cpu"), ("test", study.test, "wilcoxon"), ("looks", list(study.looks), [])]
+
+
+def _on_task(on_task: OnTask) -> dict[str, Any]:
+    own = {name: _method(method) for name, method in on_task.settings.items()}
+    plain = {"methods": on_task.methods, "seeds": on_task.seeds, "budget": on_task.budget}
+    return {**plain, "settings": own} if own else plain
 
 
 def _method(method: Method) -> dict[str, Any]:

@@ -104,7 +104,10 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
 
 
 def _methods(recorded: RecordedStudy) -> Table:
-    rows = [[name, ", ".join(_parts(method)), _rest(method)] for name, method in recorded.study.methods.items()]
+    study = recorded.study
+    named = dict(study.methods)
+    named |= {f"{name} on {task}": own for task, on_task in study.on.items() for name, own in on_task.settings.items()}
+    rows = [[name, ", ".join(_parts(method)), _rest(method)] for name, method in named.items()]
     return Table(("method", "parts", "other settings"), rows, "Settings that differ from the defaults.", numbers=3)
 
 

@@ -68,7 +68,7 @@ def remembered_as(one: Comparison | Claim | Effect) -> str:
 
 def _settings(study: Study, kind: str, c: Difference, methods: Sequence[str]) -> str:
     """A digest of what is asked: of the methods' settings, not of their names."""
-    settings = [dataclasses.asdict(study.methods[method]) | {"name": ""} for method in methods]
+    settings = [dataclasses.asdict(study.method_on(c.task, method)) | {"name": ""} for method in methods]
     about = [kind, c.cost, study.tasks[c.task], study.targets[c.task], settings]
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from hfbench.config.load import load_study
-from hfbench.config.study import OnTask, Study
-from hfbench.config.study_runs import runs_of
+from hfbench.config.study import Study
 from hfbench.errors import ConfigError
 
 HEAD = """
@@ -131,52 +130,3 @@ def test_refused(tmp_path: Path, text: str, override: str, message: str) -> None
     with pytest.raises(ConfigError) as caught:
         study(tmp_path, text, override)
     assert re.search(message, str(caught.value).replace(" (from --set)", ""))
-
-
-# ---------------------------------------------------------------- what is run on one task
-
-ON = (
-    ABLATION.replace('tasks = ["curves-small"]', 'tasks = ["curves-small", "usps"]')
-    + """
-[on.usps]
-methods = ["new", "hf"]
-seeds = [3, 4]
-budget = { products = 9 }
-"""
-)
-
-
-def test_a_task_may_have_its_own_methods_seeds_and_budget(tmp_path: Path) -> None:
-    found = study(tmp_path, ON)
-    assert found.on["usps"] == OnTask(("hf", "new"), (3, 4), {"products": 9.0})
-    assert found.on["curves-small"] == OnTask(tuple(found.methods), tuple(range(7)), {})
-    runs = [(spec.task, spec.method.name, spec.seed) for spec in runs_of(found)]
-    assert len(runs) == 4 * 7 + 2 * 2
-    assert [run for run in runs if run[0] == "usps"] == [
-        ("usps", "hf", 3), ("usps", "new", 3), ("usps", "hf", 4), ("usps", "new", 4),
-    ]  # fmt: skip
-    assert {str(spec.budget) for spec in runs_of(found) if spec.task == "usps"} == {"{'products': 9.0}"}
-
-
-def test_options_reach_every_task(tmp_path: Path) -> None:
-    file = tmp_path / "on.toml"
-    file.write_text(ON)
-    found = load_study(str(file), seeds="5", only=("hf_lsmr",))
-    assert {on.seeds for on in found.on.values()} == {(0, 1, 2, 3, 4)}
-    assert (found.on["usps"].methods, found.on["curves-small"].methods) == (("hf",), ("hf", "hf_lsmr"))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("[on.usps]", "[on.uspss]", r"on\.uspss: must name a task of the study, but got 'uspss'.*usps"),
-        ('["new", "hf"]', '["new"]', r"on\.usps\.methods: must include the baseline hf"),
-        ('["new", "hf"]', '["hf", "nwe"]', r"on\.usps\.methods: must name a method of the study, but got 'nwe'"),
-        ("[3, 4]", "[3, 3]", r"on\.usps\.seeds: must not repeat"),
-        ("products = 9", "product = 9", r"on\.usps\.budget\.product: unknown key"),
-    ],
-)
-def test_refused_on_a_task(tmp_path: Path, old: str, new: str, message: str) -> None:
-    assert old in ON
-    with pytest.raises(ConfigError, match=message):
-        study(tmp_path, ON.replace(old, new))
