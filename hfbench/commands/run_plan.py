@@ -38,7 +38,7 @@ from hfbench.records.recorded_study import to_be_made_again
 from hfbench.records.run_folder import RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.records.study_home import with_asked_seeds
-from hfbench.report.wording import Name, grid_of
+from hfbench.report.wording import Name, duration, grid_of
 from hfbench.statistics.seed_advice import seed_advice
 
 PROBE = 20.0  # seconds that a run is begun for, with its data
@@ -299,15 +299,6 @@ def workers_table(found: Sequence[Estimate], jobs: int, once: FixedCosts) -> Any
             grid.add_row(str(workers), duration(span), time.strftime("%a %H:%M", time.localtime(time.time() + span)))
             last = span
     return grid
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.4 h`, `2.1 days`."""
-    for unit, length, most in (("s", 1.0, 100), ("min", 60.0, 100), ("h", 3600.0, 48)):
-        if seconds < most * length:
-            value = seconds / length
-            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
-    return f"{seconds / 86400:.1f} days"
 
 
 def size(number: float) -> str:

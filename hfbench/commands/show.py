@@ -220,7 +220,7 @@ def print_study(console: Console, name: str) -> None:
             ("compares", f"{study.primary}, equivalent within a factor of {study.margin:g}"),
             ("baseline", study.baseline),
             *([("device", study.device)] if study.device != "cpu" else []),
-            *([("tunes", _tuned(study.sweep))] if study.sweep is not None else []),
+            *((("tunes" if index == 0 else ""), _tuned(sweep)) for index, sweep in enumerate(study.sweeps)),
         ],
     )
     console.print("\nMethods")
@@ -251,7 +251,8 @@ def _task(study: Study, task: str) -> str:
 
 def _tuned(sweep: Sweep) -> str:
     """One line about a sweep: method, tasks, trials and searched settings."""
-    return f"{sweep.method} on {', '.join(sweep.tasks)}, {sweep.trials} trials: {', '.join(sweep.parameters)}"
+    extent = f"{sweep.trials} trials" if sweep.passes is None else f"trials of {sweep.passes:g} passes"
+    return f"{sweep.method} on {', '.join(sweep.tasks)}, {extent}: {', '.join(sweep.parameters)}"
 
 
 def _expected(one: Hypothesis) -> str:

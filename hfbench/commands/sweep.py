@@ -1,4 +1,4 @@
-"""`hfbench sweep`: tunes on seeds A, re-tests the best on seeds B, freezes one, and compares it on seeds C."""
+"""`hfbench sweep`: tunes methods on seeds A, re-tests the best on B, freezes one of each, and compares on seeds C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hfbench.commands.run import run_study
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
-from hfbench.config.sweep import Sweep, check_disjoint
+from hfbench.config.sweep import check_disjoint
 from hfbench.config.to_toml import toml
 from hfbench.config.variant import seeds_remark
 from hfbench.errors import ConfigError
@@ -25,16 +25,21 @@ from hfbench.execution.preflight import preflight
 from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_kept
 from hfbench.records.files import make_folder, prepare, write_bytes
 from hfbench.records.locks import study_lock
-from hfbench.records.recorded_study import gather
+from hfbench.records.recorded_study import RecordedStudy, gather
 from hfbench.records.results_folder import ResultsFolder
 from hfbench.records.sqlite_url import check_database, sqlite_url
 from hfbench.records.study_home import home_of, remember_asked, with_asked_seeds
-from hfbench.sweep.carry_over import Cell, carry_over_matrix, frozen_study
+from hfbench.report.headline import headline
+from hfbench.statistics.comparisons import Comparison
+from hfbench.statistics.findings import findings_of
+from hfbench.sweep.carry_over import Cell, carry_over_matrix
 from hfbench.sweep.conclusion import conclude_sweep, show_tuned
+from hfbench.sweep.frozen_studies import carry_over_study, tuned_study
 from hfbench.sweep.loop import retest, tune
 from hfbench.sweep.mlflow_log import logged
-from hfbench.sweep.outcome import TaskOutcome
+from hfbench.sweep.outcome import Compared, TaskOutcome
 from hfbench.sweep.progress import watching
+from hfbench.sweep.retest import Winner
 from hfbench.sweep.trials import Trials
 from hfbench.sweep.tuning import Tuning, TuningTask
 
@@ -60,18 +65,17 @@ def sweep_study(
 
     Raises HfbenchError before anything is run if the study has no sweep or cannot be run.
     """
-    sweep = study.sweep
-    if sweep is None:
+    if not study.sweeps:
         raise ConfigError(
             f"{study.name} has no [sweep] table, which says what to tune; `hfbench run` compares its methods."
         )
     results = Path(results)
     study = with_asked_seeds(study, results)
-    _check_seeds(study, sweep)
+    _check_seeds(study)
     with signals_kept(), ignore_broken_pipe(console):
         try:
-            tasks = [TuningTask(study, name, data) for name in sweep.tasks]
-            first = [task.spec(task.first, sweep.seeds[0]) for task in tasks]
+            tasks = [TuningTask(study, sweep, name, data) for name in study.sweeps[0].tasks for sweep in study.sweeps]
+            first = [task.spec(task.first, task.sweep.seeds[0]) for task in tasks]
             if jobs > 1 or engine is not None:
                 added_parts(first)
             preflight(first, data, console, apart=jobs > 1 or engine is not None)
@@ -88,8 +92,9 @@ def sweep_study(
             return say_interrupted(interrupt, console.print)
 
 
-def _check_seeds(study: Study, sweep: Sweep) -> None:
+def _check_seeds(study: Study) -> None:
     """Raises ConfigError if seeds that the command line gave, now or before, are those of the tuning."""
+    sweep = study.sweeps[0]  # all have the same
     try:
         check_disjoint(sweep.seeds, sweep.retest, {task: on_task.seeds for task, on_task in study.on.items()})
     except ConfigError as error:
@@ -122,13 +127,13 @@ def _sweep_all(
             found = [retest(tuning, pool, watcher) for tuning in tunings]
         folder = make_folder(place.folder, results)
         show_tuned(found, log, console)
-        status, cells = _compare_frozen(study, found, folder, pool, jobs, console)
-        conclude_sweep(study, found, cells, log, place, console, options)
-    return status
+        compared = _compare_frozen(study, found, folder, pool, jobs, console)
+        conclude_sweep(study, found, compared, log, place, console, options)
+    return compared.status
 
 
 def _trials(task: TuningTask, url: str, results: Path) -> Trials:
-    name = f"{task.study.name}/{task.name}/{task.identity}"
+    name = f"{task.study.name}/{task.label}/{task.identity}"
     home = f"{socket.gethostname()}:{results.absolute()}"
     return Trials(url, name, results, home, len(task.sweep.objectives))
 
@@ -140,22 +145,40 @@ def _compare_frozen(
     pool: Pool,
     jobs: int,
     console: Console,
-) -> tuple[int, list[Cell]]:
-    """Compares the frozen settings with the unchanged method on fresh seeds; gives the exit status and the matrix."""
-    frozen = {outcome.task.name: outcome.frozen for outcome in swept if outcome.frozen is not None}
-    if not frozen:
-        console.print("With several objectives nothing is frozen or compared: choose from the front.")
-        return 0, []
-    drafted = frozen_study(study, frozen)
-    if drafted is None:
-        console.print("No trial was better than the unchanged method: there is nothing to compare.")
-        return 0, []
-    file = folder / "frozen.toml"
-    write_bytes(file, toml(drafted, folder).encode())
+) -> Compared:
+    """Compares the frozen settings on fresh seeds: of several methods with each other, and of each as carry-over."""
+    frozen: dict[str, dict[str, Winner]] = {sweep.method: {} for sweep in study.sweeps}
+    for outcome in swept:
+        if outcome.frozen is None:
+            console.print("With several objectives nothing is frozen or compared: choose from the front.")
+            return Compared()
+        frozen[outcome.task.method.name][outcome.task.name] = outcome.frozen
+    statuses, cells = [0], list[Cell]()
+    tuned, said = list[Comparison](), None
+    if len(study.sweeps) > 1:
+        status, recorded = _run_frozen(tuned_study(study, frozen), folder / "frozen.toml", pool, jobs, console)
+        statuses.append(status)
+        found = findings_of(recorded)
+        tuned, said = list(found.comparisons), headline(recorded, found)
+    for sweep in study.sweeps:
+        if not sweep.carry_over:
+            continue
+        drafted = carry_over_study(study, sweep, frozen[sweep.method])
+        if drafted is None:
+            console.print(f"No trial was better than {sweep.method} unchanged: there is nothing to compare.")
+            continue
+        file = folder / ("frozen.toml" if len(study.sweeps) == 1 else f"frozen-{sweep.method}.toml")
+        status, recorded = _run_frozen(drafted, file, pool, jobs, console)
+        statuses.append(status)
+        cells += carry_over_matrix(recorded, sweep.method, sweep.tasks) if not recorded.missing else []
+    return Compared(max(statuses), tuned, said, cells)
+
+
+def _run_frozen(drafted: Study, file: Path, pool: Pool, jobs: int, console: Console) -> tuple[int, RecordedStudy]:
+    """Writes the study to the file, makes its runs, and gives the exit status and what is recorded."""
+    write_bytes(file, toml(drafted, file.parent).encode())
     compared = load_study(str(file))
     results, data = pool.setting.results, pool.setting.data
     status = run_study(compared, results, jobs, data, console, engine=pool.engine)
     raise_if_interrupted()
-    recorded = gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)
-    assert study.sweep is not None
-    return status, carry_over_matrix(recorded, study.sweep.method, study.sweep.tasks) if not recorded.missing else []
+    return status, gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)

@@ -45,7 +45,7 @@ def uncompared(study: Study) -> list[str]:
 
 def _check_methods(study: Study) -> None:
     run = {name for on_task in study.on.values() for name in on_task.methods}
-    tuned = {study.sweep.method} if study.sweep is not None else set()
+    tuned = {sweep.method for sweep in study.sweeps}
     never = [name for name in study.methods if name not in run | tuned]
     if never:
         tables = listed(f"on.{task}.methods" for task in study.on)

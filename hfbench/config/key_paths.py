@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
 from hfbench.errors import ConfigError
@@ -41,8 +42,18 @@ def with_values(method: Method, values: Mapping[str, Any], name: str) -> Method:
 
 
 def declared_at(method: Method, path: str) -> Hyperparameter:
-    """The hyper-parameter that a path names. Raises ConfigError if it names none, for example a whole part."""
-    value_at(method, path)
+    """The hyper-parameter that a path names. Raises ConfigError if it names none, for example a whole part.
+
+    An entry of a part's table, such as a keyword argument of a class, has the type of its value.
+    """
+    from hfbench.parts.protocols import SuggestsRanges  # brings torch
+
+    value = value_at(method, path)
+    family, *above = path.split(".")
+    if len(above) > 1 and family not in ("globalization", "rules"):
+        part = registry.build(family, value_at(method, family))
+        ranges = part.ranges() if isinstance(part, SuggestsRanges) else {}
+        return Hyperparameter(above[-1], type(value), MISSING, ranges.get(".".join(above)), None, "")
     *above, name = path.split(".")
     for hyperparameter in hyperparameters(_part(method, above)):
         if hyperparameter.name == name:

@@ -28,7 +28,7 @@ from hfbench.config.on_tasks import budget_of, on_tasks
 from hfbench.config.overrides import blaming, override, path_of
 from hfbench.config.raw_values import check_raw
 from hfbench.config.study import OnTask, Study
-from hfbench.config.sweep import Sweep, sweep_of
+from hfbench.config.sweep import Sweep, sweeps_of
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.config.variant import StudyVariant
 from hfbench.errors import ConfigError, UnknownPartError
@@ -203,7 +203,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
         ablation=ablation,
         on=on,
         hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline),
-        sweep=_sweep(raw, head, methods, on),
+        sweeps=_sweeps(raw, head, methods, on),
         plugins=loaded,
     )
 
@@ -218,11 +218,13 @@ def _plugins(table: dict[str, Any], source: str) -> list[str]:
     return [str(load_plugin(path, f"plugins.files[{index}]")) for index, path in enumerate(paths)]
 
 
-def _sweep(raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]) -> Sweep | None:
+def _sweeps(
+    raw: Mapping[str, Any], head: Any, methods: Mapping[str, Method], on: Mapping[str, OnTask]
+) -> tuple[Sweep, ...]:
     if "sweep" not in raw:
-        return None
+        return ()
     compared = {task: part.seeds for task, part in on.items()}
-    return sweep_of(table_of(raw, "sweep"), methods, list(on), head.primary, compared, head.stop_at_target)
+    return sweeps_of(table_of(raw, "sweep"), methods, list(on), head.primary, compared, head.stop_at_target)
 
 
 def _ablated(

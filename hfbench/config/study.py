@@ -54,7 +54,7 @@ class Study:
     ablation: Ablation | None
     on: dict[str, OnTask]  # for every task, what the file's `[on.<task>]` leaves as it is filled in
     hypotheses: tuple[Hypothesis, ...]
-    sweep: Sweep | None
+    sweeps: tuple[Sweep, ...]  # of each method that `[sweep]` tunes
     plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
     variant: StudyVariant = StudyVariant()  # how the command line makes it another than its file
 

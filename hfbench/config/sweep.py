@@ -1,14 +1,15 @@
-"""`[sweep]`: the settings of a method that are searched, the sampler, and the seeds.
+"""`[sweep]`: the settings of methods that are searched, the sampler, and the seeds.
 
 A sweep tunes a method on seeds A, re-tests the best trials on fresh seeds B and freezes one. The frozen settings are
-then compared on the study's seeds C, which neither phase has used.
+then compared on the study's seeds C, which neither phase has used. Of several methods each has the same seeds, and as
+many trials or passes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -16,7 +17,8 @@ from hfbench import messages
 from hfbench.config.key_paths import declared_at, value_at
 from hfbench.config.measures import MEASURES, costs
 from hfbench.config.methods import Method
-from hfbench.config.table_checks import check_known, distinct, seeds_of
+from hfbench.config.table_checks import check_known, distinct, seeds_of, table_of
+from hfbench.config.usual_ranges import usual_paths
 from hfbench.errors import ConfigError
 from hfbench.messages import listed, quoted
 from hfbench.parts import hyperparameters
@@ -25,7 +27,7 @@ from hfbench.parts.hyperparameters import Choice, Hyperparameter, Integers, Line
 SAMPLERS = ("auto", "gp", "tpe", "random", "grid")
 FIRST_TUNING_SEED, FIRST_RETEST_SEED = 1000, 2000  # of seeds given as a count; a study's own count from 0
 MOST_FOR_GP = 5  # parameters
-MOST_TRIALS = 10_000
+USUAL_TRIALS, MOST_TRIALS = 40, 10_000
 PRUNING_P = 0.2
 STARTUP = math.ceil(-math.log2(PRUNING_P))  # seeds before which no one-sided p is below that: 2^-n
 
@@ -40,7 +42,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A resolved sweep; see `SweepTable`."""
+    """The resolved sweep of one method; see `SweepTable`."""
 
     method: str
     tasks: tuple[str, ...]
@@ -51,10 +53,12 @@ class Sweep:
     retest: tuple[int, ...]
     trials: int  # the first, the untuned method, included
     hours: float | None
+    passes: float | None
     ahead: int
     sampler: str
     pruner: str
     candidates: int
+    carry_over: bool
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -67,16 +71,25 @@ class Sweep:
 class SweepTable:
     """The table as the study file has it."""
 
-    method: Annotated[str, "the method to tune; its own settings are the first trial"]
+    method: Annotated[str | None, "the method to tune; its own settings are the first trial"] = None
+    methods: Annotated[list[str] | None, "in place of `method`: several, each with as many trials or passes"] = None
     tasks: Annotated[list[str] | None, "tasks to tune on, each separately; all tasks of the study if not given"] = None
-    parameters: Annotated[dict[str, Any], "search ranges by key path of the method; {} is the declared range"]
+    parameters: Annotated[
+        dict[str, Any],
+        "search ranges by key path of the method, {} for the declared one; of several methods a table for each",
+    ] = field(default_factory=dict)
     objective: Annotated[str | list[str] | None, "measures to minimise; the study's primary cost if not given"] = None
     constraint: Annotated[dict[str, Any] | None, "measure and its largest ratio to the first trial"] = None
     seeds: Annotated[int | list[int], "seeds of the trials: a count, from 1000 on, or a list"] = 5
     retest: Annotated[int | list[int], "fresh seeds for the best trials: a count, from 2000 on, or a list"] = 5
-    trials: Annotated[int, Within(f"[2, {MOST_TRIALS}]"), "number of trials"] = 40
+    trials: Annotated[int | None, Within(f"[2, {MOST_TRIALS}]"), "number of trials; 40, unless there are `passes`"] = (
+        None
+    )
     hours: Annotated[
         float | None, Within("(0, 100000]"), "no trial starts once the earlier ones have taken this long"
+    ] = None
+    passes: Annotated[
+        float | None, Within("(0, 1e12]"), "no trial starts once the earlier ones have taken so many passes"
     ] = None
     ahead: Annotated[int, Within("[1, 100]"), "number of trials started before the result of the first is used"] = 4
     sampler: Annotated[str, Choice(*SAMPLERS), "sampler of the settings; auto: gp for up to 5 numbers, else tpe"] = (
@@ -84,6 +97,7 @@ class SweepTable:
     )
     pruner: Annotated[str, Choice("auto", "wilcoxon", "none"), "ends trials that are worse than the best"] = "auto"
     candidates: Annotated[int, Within("[1, 100]"), "number of the best trials to re-test"] = 5
+    carry_over: Annotated[bool, "whether what is frozen on a task is compared on the others, too"] = True
 
 
 @part
@@ -100,24 +114,24 @@ class _ConstraintTable:
     at_most: Annotated[float, Within("(0, 1000]"), "largest mean ratio to the first trial"]
 
 
-def sweep_of(
+def sweeps_of(
     table: Mapping[str, Any],
     methods: Mapping[str, Method],
     tasks: Sequence[str],
     primary: str,
     compared: Mapping[str, Sequence[int]],
     stops_at_target: bool,
-) -> Sweep:
-    """The checked sweep of a study file; `compared` are the study's own seeds by task.
+) -> tuple[Sweep, ...]:
+    """The checked sweeps of a study file, one for each method; `compared` are the study's own seeds by task.
 
     Raises ConfigError with the key path of an error.
     """
     given = hyperparameters.build_part(SweepTable, table, "sweep")
-    check_known(given.method, methods, "sweep.method", "method")
+    names = _tuned(given, methods)
     chosen = list(tasks) if given.tasks is None else distinct(given.tasks, "sweep.tasks")
     for name in chosen:
         check_known(name, tasks, "sweep.tasks", "task")
-    objectives = _objectives(given.objective, primary, methods[given.method])
+    objectives = _objectives(given.objective, primary, [methods[name] for name in names])
     constraint = _constraint(given.constraint)
     if stops_at_target and "final_test_error" in (*objectives, constraint.measure if constraint else ""):
         raise ConfigError(
@@ -126,36 +140,86 @@ def sweep_of(
     seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
     retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
     check_disjoint(seeds, retest, compared)
-    parameters = _parameters(given.parameters, methods[given.method], given.sampler)
-    return Sweep(
-        method=given.method,
-        tasks=tuple(chosen),
-        parameters=parameters,
-        objectives=objectives,
-        constraint=constraint,
-        seeds=seeds,
-        retest=retest,
-        trials=_grid_size(parameters) if given.sampler == "grid" else given.trials,
-        hours=given.hours,
-        ahead=given.ahead,
-        sampler=_sampler(given.sampler, parameters, objectives),
-        pruner=_pruner(given.pruner, objectives, seeds),
-        candidates=given.candidates,
-    )
+    sweeps = []
+    for name in names:
+        parameters = _parameters_of(given, methods[name])
+        sweep = Sweep(
+            method=name,
+            tasks=tuple(chosen),
+            parameters=parameters,
+            objectives=objectives,
+            constraint=constraint,
+            seeds=seeds,
+            retest=retest,
+            trials=_trials(given, parameters),
+            hours=given.hours,
+            passes=given.passes,
+            ahead=given.ahead,
+            sampler=_sampler(given.sampler, parameters, objectives),
+            pruner=_pruner(given.pruner, objectives, seeds),
+            candidates=given.candidates,
+            carry_over=given.carry_over,
+        )
+        sweeps.append(sweep)
+    _check_equal(sweeps)
+    return tuple(sweeps)
+
+
+def _tuned(given: SweepTable, methods: Mapping[str, Method]) -> list[str]:
+    """Names of the methods to tune."""
+    if (given.method is None) == (given.methods is None):
+        stated = "neither is" if given.method is None else "both are"
+        raise ConfigError(f"sweep.method: must be given, the method to tune, or else methods, several; {stated} there.")
+    if given.method is not None:
+        check_known(given.method, methods, "sweep.method", "method")
+        return [given.method]
+    for name in distinct(given.methods or [], "sweep.methods"):
+        check_known(name, methods, "sweep.methods", "method")
+    return given.methods or []
+
+
+def _parameters_of(given: SweepTable, method: Method) -> dict[str, Search]:
+    """The search ranges of a method; of one of several that has no table, those that are usual."""
+    if given.methods is None:
+        return _parameters(given.parameters, "sweep.parameters", method, given.sampler)
+    for name in given.parameters:
+        check_known(name, given.methods, "sweep.parameters", "tuned method")
+    where = f"sweep.parameters.{method.name}"
+    table = table_of(given.parameters, method.name, "sweep.parameters.") or dict.fromkeys(usual_paths(method), {})
+    return _parameters(table, where, method, given.sampler)
+
+
+def _trials(given: SweepTable, parameters: Mapping[str, Search]) -> int:
+    """Number of trials, at most."""
+    if given.sampler == "grid":
+        return _grid_size(parameters)
+    return given.trials or (USUAL_TRIALS if given.passes is None else MOST_TRIALS)
+
+
+def _check_equal(sweeps: Sequence[Sweep]) -> None:
+    """A grid has as many trials as points: of several methods they must be as many."""
+    trials = {sweep.method: sweep.trials for sweep in sweeps}
+    if len(set(trials.values())) > 1:
+        sizes = ", ".join(f"{n} of {name}" for name, n in trials.items())
+        raise ConfigError(
+            f"sweep.sampler: a grid must have as many points for each of the methods, but there are {sizes}. Take "
+            "other values, or another sampler."
+        )
 
 
 # ---------------------------------------------------------------- what is minimised
 
 
-def _objectives(given: str | list[Any] | None, primary: str, method: Method) -> tuple[str, ...]:
+def _objectives(given: str | list[Any] | None, primary: str, methods: Sequence[Method]) -> tuple[str, ...]:
     where, allowed = "sweep.objective", (*costs(), "final_test_error")
     chosen = distinct(given if isinstance(given, list) else [given or primary], where)
     for objective in chosen:
         if objective not in allowed:
             close = messages.did_you_mean(objective, allowed)
             raise ConfigError(f"{where}: must be among {', '.join(allowed)}, but got {quoted(objective)}{close}.")
-    if "products_to_target" in chosen and method.optimizer is not None:
-        raise ConfigError(f"{where}: {method.name} needs no Gauss-Newton products; take work_to_target.")
+    without = [method.name for method in methods if method.optimizer is not None]
+    if "products_to_target" in chosen and without:
+        raise ConfigError(f"{where}: {listed(without)} need no Gauss-Newton products; take work_to_target.")
     return tuple(chosen)
 
 
@@ -182,10 +246,10 @@ def check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mappin
 # ---------------------------------------------------------------- ranges
 
 
-def _parameters(given: Mapping[str, Any], method: Method, sampler: str) -> dict[str, Search]:
+def _parameters(given: Mapping[str, Any], where: str, method: Method, sampler: str) -> dict[str, Search]:
     if not given:
-        raise ConfigError("sweep.parameters: must name at least one setting, such as scheduler.theta = {}.")
-    return {path: _search(path, written, method, sampler) for path, written in _flat(given, "sweep.parameters")}
+        raise ConfigError(f"{where}: must name at least one setting, such as scheduler.theta = {{}}.")
+    return {path: _search(path, written, f"{where}.{path}", method, sampler) for path, written in _flat(given, where)}
 
 
 def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -204,8 +268,7 @@ def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tup
             yield path, value
 
 
-def _search(path: str, written: Mapping[str, Any], method: Method, sampler: str) -> Search:
-    where = f"sweep.parameters.{path}"
+def _search(path: str, written: Mapping[str, Any], where: str, method: Method, sampler: str) -> Search:
     try:
         declared, now = declared_at(method, path), value_at(method, path)
     except ConfigError as error:

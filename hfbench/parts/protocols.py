@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hfbench.curvature.linearisation import Linearisation
     from hfbench.curvature.work_ledger import Ledger
     from hfbench.parts.data_files import DataFile
+    from hfbench.parts.hyperparameters import Search
 
 
 # ---------------------------------------------------------------- inner solvers
@@ -57,19 +58,15 @@ class System(Protocol):
     @property
     def right_hand_side(self) -> Vector:
         """b̃."""
-        ...
 
     def multiply(self, v: Vector) -> Vector:
         """A v."""
-        ...
 
     def forward(self, v: Vector) -> Vector:
         """Ã v."""
-        ...
 
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
-        ...
 
 
 class BuiltPreconditioner(Protocol):
@@ -82,15 +79,12 @@ class BuiltPreconditioner(Protocol):
 
     def solve(self, v: Vector) -> Vector:
         """M⁻¹ v."""
-        ...
 
     def solve_factor(self, v: Vector) -> Vector:
         """E⁻¹ v."""
-        ...
 
     def solve_factor_t(self, v: Vector) -> Vector:
         """E⁻ᵀ v."""
-        ...
 
 
 class SolverState(Protocol):
@@ -103,17 +97,14 @@ class SolverState(Protocol):
     @property
     def q(self) -> float:
         """q(x) = gᵀx + ½ xᵀAx."""
-        ...
 
     @property
     def relative_residual(self) -> float:
         """‖b - Ax‖ / ‖b‖ in the M⁻¹ norm, b = -g; true down to the rounding of A x, about eps ‖A‖‖x‖ / ‖b‖."""
-        ...
 
     @property
     def products(self) -> float:
         """Products with A so far; one with Ã and one with Ãᵀ count as one."""
-        ...
 
     @property
     def breakdown(self) -> Breakdown | None: ...
@@ -131,7 +122,6 @@ class InnerSolver(Protocol):
 
     def iterates(self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner) -> Iterator[SolverState]:
         """States 0, 1, 2, … starting at x0 (None: zero, which saves the product with it). x0 is not changed."""
-        ...
 
 
 class Rule(Protocol):
@@ -160,7 +150,6 @@ class Preconditioner(Protocol):
 
         Random numbers come from `generator` alone.
         """
-        ...
 
 
 class StatefulPreconditioner(Preconditioner, Protocol):
@@ -168,7 +157,6 @@ class StatefulPreconditioner(Preconditioner, Protocol):
 
     def begin(self, model: nn.Module) -> PreconditionerState:
         """The state at the start of a run. Raises ConfigError for a model that it visibly cannot precondition."""
-        ...
 
 
 class PreconditionerState(Protocol):
@@ -176,18 +164,15 @@ class PreconditionerState(Protocol):
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> BuiltPreconditioner:
         """M of the next step."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors that later builds do not change; empty if there is no state."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from a state; an empty one is the start.
 
         Raises ConfigError and loads nothing if the state has entries, or shapes of tensors, that its own have not.
         """
-        ...
 
 
 # ---------------------------------------------------------------- optimisers
@@ -203,7 +188,6 @@ class StepRecord(Protocol):
         minibatch of them, at weights that the model had in the step. Other entries mean what the column of their name
         in a trace means.
         """
-        ...
 
 
 class Optimizer(Protocol):
@@ -223,7 +207,6 @@ class Optimizer(Protocol):
 
         Changes none of the tensors given. Raises ConfigError for evidence that it cannot give.
         """
-        ...
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
@@ -256,7 +239,6 @@ class SupportsHorizon(Protocol):
 
     def expect(self, horizon: Horizon, draws: torch.Generator) -> None:
         """Told once, before the first step. Raises ConfigError for a budget whose end it cannot foresee."""
-        ...
 
 
 @runtime_checkable
@@ -274,12 +256,19 @@ class NamesClasses(Protocol):
     def named_classes(self) -> Sequence[type]: ...
 
 
+@runtime_checkable
+class SuggestsRanges(Protocol):
+    """A `@part` class with a table whose keys it does not declare, such as keyword arguments of a class it names."""
+
+    def ranges(self) -> Mapping[str, Search]:
+        """Search ranges of what such a table holds, by key path below the part, such as `settings.lr`."""
+
+
 class Baseline(Protocol):
     """A `@part` class: an optimiser to compare Hessian-free methods with."""
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> Optimizer:
         """The optimiser of f(w) = (1/n) Σ loss(z_i, t_i) + (1/2) wᵀ(mu D)w for this model."""
-        ...
 
 
 # ---------------------------------------------------------------- batches
@@ -317,7 +306,6 @@ class Scheduler(Protocol):
 
     def begin(self, total: int) -> Schedule:
         """The schedule for a training set of `total` cases. Raises ConfigError for a batch larger than that."""
-        ...
 
 
 class Schedule(Protocol):
@@ -326,15 +314,12 @@ class Schedule(Protocol):
     @property
     def plan(self) -> BatchPlan:
         """The plan of the coming step."""
-        ...
 
     def next(self, evidence: Evidence) -> BatchPlan:
         """The plan of the step after the one that gave the evidence."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data that later steps do not change."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
@@ -378,15 +363,12 @@ class Task(Protocol):
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """The data as float32; `generator` draws the validation split; `data` is a folder to search first."""
-        ...
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """A freshly initialised float32 model whose output is the pre-activation z."""
-        ...
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Per-case error from pre-activations (autoencoders: squared error summed over pixels), shape (cases,)."""
-        ...
 
 
 @runtime_checkable
@@ -395,4 +377,3 @@ class HasPictures(Protocol):
 
     def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Images of outputs and of targets (cases × …): two tensors (cases × height × width), usually in [0, 1]."""
-        ...

@@ -134,6 +134,15 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    for unit, length, most in (("s", 1.0, 100), ("min", 60.0, 100), ("h", 3600.0, 48)):
+        if seconds < most * length:
+            value = seconds / length
+            return f"{value:.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
 def p_value(p: float | None) -> str:
     """Three decimals without the leading zero."""
     if p is None:

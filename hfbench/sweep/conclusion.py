@@ -24,11 +24,12 @@ from hfbench.report.study_figures import Figure
 from hfbench.report.wording import ratio_text
 from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
-from hfbench.sweep.console_tables import show_frozen, show_matrix
+from hfbench.sweep.console_tables import show_costs, show_frozen, show_matrix
 from hfbench.sweep.mlflow_log import TrialLogger
-from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
+from hfbench.sweep.outcome import Compared, SweepOutcome, TaskOutcome
 from hfbench.sweep.retest import Winner
 from hfbench.sweep.trial_rows import importances, trial_rows
+from hfbench.sweep.tuning import PASSES, SECONDS
 from hfbench.tracking.study_page import page_address
 
 LISTING = "sweep-figures.json"  # of the figures in the folder that are the sweep's
@@ -44,14 +45,14 @@ def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console)
 
 
 def conclude_sweep(
-    study: Study, swept: Sequence[TaskOutcome], cells: Sequence[Cell], log: TrialLogger, place: StudyHome,
+    study: Study, swept: Sequence[TaskOutcome], compared: Compared, log: TrialLogger, place: StudyHome,
     console: Console, options: Sequence[str],
 ) -> None:  # fmt: skip
-    """Writes and prints everything; `cells` are the comparisons of the frozen settings."""
+    """Writes and prints everything."""
     folder, speaks = place.folder, place.speaks_for_the_study
-    shares = {outcome.task.name: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
+    shares = {outcome.task.label: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
-    found = SweepOutcome(study, swept, shares, cells, command, place.variant)
+    found = SweepOutcome(study, swept, shares, compared, command, place.variant)
     for figure in _draw(found, folder):
         found.figures.append(figure)
         raise_if_interrupted()
@@ -69,8 +70,10 @@ def conclude_sweep(
         _log(log, found, written)
     else:
         log.tracker.close("FINISHED")
-    if cells:
-        show_matrix(cells, study, console)
+    if len(study.sweeps) > 1:
+        show_costs(swept, console)
+    if compared.cells:
+        show_matrix(compared.cells, study, console)
     lines = [f"sweep    {folder / 'sweep.html'}"]
     variant = f"variant  {variant_remark(place, 'sweep.html')}"
     lines += [wrap_text(variant, console.width, " " * 9)] if place.differences else []
@@ -85,15 +88,31 @@ def _write_tables(found: SweepOutcome, folder: Path) -> list[Path]:
     """Writes trials.parquet, a row per stage, trial and seed, and sweep.json: winners, importance, carry-over."""
     import pandas as pd
 
-    table = [row for outcome in found.swept for row in trial_rows(outcome.task.name, outcome.trials, outcome.again)]
+    table = [row for outcome in found.swept for row in _rows(outcome)]
     trials, summary = folder / "trials.parquet", folder / "sweep.json"
     frame = pd.DataFrame(table)
     write_atomically(trials, frame.to_parquet)
-    frozen = {outcome.task.name: _frozen(outcome.frozen) for outcome in found.swept if outcome.frozen is not None}
+    frozen = {outcome.task.label: _frozen(outcome.frozen) for outcome in found.swept if outcome.frozen is not None}
     whose = {"study": found.study.name, **({"variant": found.variant} if found.variant else {})}
     of_all = {**whose, "frozen": frozen, "importance": found.shares}
-    write_json(summary, {**of_all, "carry_over": [cell.to_row() for cell in found.cells]})
+    tuned = {"tuned": [comparison.to_row() for comparison in found.compared.tuned]} if found.compared.tuned else {}
+    carried = [cell.to_row() for cell in found.compared.cells]
+    write_json(summary, {**of_all, "taken": _taken(found.swept), **tuned, "carry_over": carried})
     return [trials, summary]
+
+
+def _rows(one: TaskOutcome) -> list[dict[str, Any]]:
+    return trial_rows(one.task.method.name, one.task.name, one.trials, one.again)
+
+
+def _taken(swept: Sequence[TaskOutcome]) -> list[dict[str, Any]]:
+    """What each tuning took, and its re-test."""
+    return [
+        {"method": outcome.task.method.name, "task": outcome.task.name, "trials": len(outcome.trials)}
+        | {name: outcome.taken(name) for name in (PASSES, SECONDS)}
+        | {f"{name}_again": outcome.taken(name, again=True) for name in (PASSES, SECONDS)}
+        for outcome in swept
+    ]
 
 
 def _frozen(one: Winner) -> dict[str, Any]:
@@ -104,28 +123,47 @@ def _frozen(one: Winner) -> dict[str, Any]:
 
 def _draw(found: SweepOutcome, folder: Path) -> Iterator[Figure]:
     for outcome in found.swept:
-        yield from _of_task(outcome, found.shares[outcome.task.name], folder)
-    if found.cells and len(found.study.tasks) > 1:
-        yield _carried(found, folder)
+        yield from _of_task(outcome, found.shares[outcome.task.label], folder)
+    if len(found.study.sweeps) > 1:
+        yield from _so_far(found, folder)
+    cells_of = {sweep.method: cells for sweep in found.study.sweeps if (cells := _cells(found, sweep.method))}
+    if len(found.study.tasks) > 1:
+        yield from (_carried(found, method, cells, folder) for method, cells in cells_of.items())
+
+
+def _cells(found: SweepOutcome, method: str) -> list[Cell]:
+    return [cell for cell in found.compared.cells if cell.method == method]
+
+
+def _so_far(found: SweepOutcome, folder: Path) -> Iterator[Figure]:
+    """Of each task, what each method had come to after how much tuning."""
+    for task in found.study.sweeps[0].tasks:
+        of_task = [outcome for outcome in found.swept if outcome.task.name == task]
+        curves = {outcome.task.method.name: outcome.best_so_far() for outcome in of_task}
+        measure = MEASURES[of_task[0].task.sweep.objectives[0]].title
+        path, methods = folder / f"tuning-{safe_name(task)}", list(found.study.methods)
+        paths = figures.best_so_far(curves, path, methods=methods, measure=measure, title=task)
+        about = "The best of each method so far, against what its tuning took."
+        yield Figure("tuning", task, paths[0], paths[1], about)
 
 
 def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
-    task, trials, sweep = one.task.name, one.points, one.task.sweep
+    label, trials, sweep = one.task.label, one.points, one.task.sweep
     measure = MEASURES[sweep.objectives[0]].title
-    common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": task}
+    common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": label}
 
     def made(kind: str, about: str, paths: list[Path]) -> Figure:
-        return Figure(kind, task, paths[0], paths[1], about)
+        return Figure(kind, label, paths[0], paths[1], about)
 
     def path(kind: str) -> Path:
-        return folder / f"{kind}-{safe_name(task)}"
+        return folder / f"{kind}-{safe_name(one.task.file_name)}"
 
     yield made("history", "The trials in order.", figures.history(trials, path("history"), **common))
     about = "Ratio against each setting: all trials, and their seeds."
     yield made("slices", about, figures.slices(trials, sweep.parameters, path("slices"), **common))
     if shares:
         about = "Importance of the settings, exploratory."
-        yield made("importance", about, figures.importance(shares, path("importance"), title=task))
+        yield made("importance", about, figures.importance(shares, path("importance"), title=label))
         ranked = sorted(sweep.parameters, key=lambda setting: -next(iter(shares.values()))[setting])
         pairs = figures.pairs_of(ranked)
         about = "The most important settings, in pairs."
@@ -134,26 +172,32 @@ def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder
         again = {index: (ratios_again[0], ratios_again[1]) for index, ratios_again in one.retested().items()}
         measures = [MEASURES[objective].title for objective in sweep.objectives]
         about = "Both objectives, and the trade-off between them."
-        yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=task))
+        yield made("pareto", about, figures.pareto(trials, again, path("pareto"), measures=measures, title=label))
 
 
-def _carried(found: SweepOutcome, folder: Path) -> Figure:
+def _carried(found: SweepOutcome, method: str, cells: Sequence[Cell], folder: Path) -> Figure:
     ratios: dict[str, dict[tuple[str, str], tuple[float, str, str]]] = {}
-    for cell in found.cells:
+    for cell in cells:
         c = cell.comparison
         if c.n:
             written, number = ratio_text(c.ratio_low, c.ratio_high), c.ratio if 0 < c.ratio < math.inf else math.nan
             of = ratios.setdefault(report.YARDSTICKS[cell.against], {})
             of[cell.tuned_on, cell.run_on] = number, written, c.verdict
-    tuned_on = list(dict.fromkeys(cell.tuned_on for cell in found.cells))
-    paths = figures.carried(
-        ratios, tuned_on, list(found.study.tasks), folder / "carry-over", measure=MEASURES[found.study.primary].title
-    )
-    return Figure("carry-over", "", paths[0], paths[1], "Settings tuned on one task, compared on the others.")
+    tuned_on = list(dict.fromkeys(cell.tuned_on for cell in cells))
+    measure, several = MEASURES[found.study.primary].title, len(found.study.sweeps) > 1
+    name, title = (f"carry-over-{method}", f"{method}: {measure}") if several else ("carry-over", measure)
+    paths = figures.carried(ratios, tuned_on, list(found.study.tasks), folder / safe_name(name), measure=title)
+    whose = f"of {method} " if several else ""
+    return Figure("carry-over", "", paths[0], paths[1], f"Settings {whose}tuned on one task, compared on the others.")
 
 
 def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None:
-    cells = {f"{cell.run_on}/tuned-on-{cell.tuned_on}-vs-{cell.against}": cell.comparison for cell in found.cells}
+    several = len(found.study.sweeps) > 1
+    cells = {
+        f"{cell.run_on}/{f'{cell.method}-' if several else ''}tuned-on-{cell.tuned_on}-vs-{cell.against}":
+        cell.comparison
+        for cell in found.compared.cells
+    } | {f"{c.task}/{c.method}-vs-{c.baseline}": c for c in found.compared.tuned}  # fmt: skip
     metrics = {
         f"stat/{name}/{key.removeprefix('stat/')}": value
         for name, c in cells.items()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfbench.figures.axes import fit, log_ticks, place_ticks, tick_text
-from hfbench.figures.style import COLOURS, FAINT, INK, new_page, save, theme, without_mathtext, wrapped
+from hfbench.figures.style import COLOURS, FAINT, INK, new_page, save, styles, theme, without_mathtext, wrapped
 from hfbench.parts.hyperparameters import Choice, Search
 from hfbench.sweep.trial_rows import Point, front, is_log, unit
 
@@ -53,6 +53,33 @@ def history(shown: Sequence[Point], path: str | Path, *, measure: str, frozen: i
     fit(axes, "y", [point.ratios[0] for point in shown], log=True)
     axes.set_xlabel("trial")
     axes.set_ylabel(f"{measure}, ratio")
+    return save(figure, path)
+
+
+@theme()
+def best_so_far(
+    curves: Mapping[str, Sequence[tuple[float, float]]], path: str | Path, *, methods: Sequence[str], measure: str,
+    title: str = "",
+) -> list[Path]:  # fmt: skip
+    """Draws, for each method, the best complete trial so far against the passes that its trials had taken.
+
+    `methods` are the study's, which decide the colours.
+    """
+    from matplotlib.lines import Line2D
+
+    looks = styles(methods)
+    legend = [(Line2D([], [], **looks[method].line), method) for method in curves]
+    caption = "Geometric mean over the seeds of a trial; of one that missed its target the budget counts."
+    figure, panels = new_page((6.4, 3.4), title=title, caption=caption, legend=legend)
+    axes = panels[0, 0]
+    for method, curve in curves.items():
+        if curve:
+            axes.step(*zip(*curve, strict=True), where="post", **looks[method].line)
+            axes.plot(*([end] for end in curve[-1]), markersize=4, **looks[method].points)
+    fit(axes, "x", [passes for curve in curves.values() for passes, _ in curve])
+    fit(axes, "y", [best for curve in curves.values() for _, best in curve], log=True)
+    axes.set_xlabel("passes that the trials have taken")
+    axes.set_ylabel(f"{measure}, best so far")
     return save(figure, path)
 
 

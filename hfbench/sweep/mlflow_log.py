@@ -34,9 +34,9 @@ class TrialLogger:
         self.tracker.select([key for key in there if key.rpartition("-")[0] in identities])
         self.known = {key for key, child in there.items() if child.info.status == "FINISHED"}
         self.tracker.begin()
-        sweep = study.sweep
-        assert sweep is not None
-        self.views = sweep_views(self.tracker.parent, sweep.tasks, sweep.measures, list(sweep.parameters))
+        sweep = study.sweeps[0]
+        paths = dict.fromkeys(path for sweep in study.sweeps for path in sweep.parameters)
+        self.views = sweep_views(self.tracker.parent, sweep.tasks, sweep.measures, list(paths))
         self.say("Under way")
 
     def say(self, status: str) -> None:
@@ -56,7 +56,7 @@ class TrialLogger:
             )
             self.known.add(key)
         except Exception as error:  # the storage has the trial: a busy or unreachable MLflow must not end the sweep
-            said = f"trial {trial.index} on {task.name} is not in MLflow yet: {type(error).__name__}: {error}"
+            said = f"trial {trial.index}, {task.label}, is not in MLflow yet: {type(error).__name__}: {error}"
             self.console.print(said)
 
 
@@ -78,11 +78,17 @@ def logged(
 
 def sweep_params(study: Study) -> dict[str, str]:
     """Parameters of the sweep's run: the searched settings, sampler, pruner and seeds."""
-    sweep = study.sweep
-    assert sweep is not None
-    plain = ("method", "objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
+    sweep = study.sweeps[0]
+    plain = ("objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
     shown = {f"sweep.{name}": text(getattr(sweep, name)) for name in plain}
-    ranges = {f"range.{path}": searched(search) for path, search in sweep.parameters.items()}
+    shown["sweep.method"] = ", ".join(sweep.method for sweep in study.sweeps)
+    if sweep.passes is not None:
+        shown["sweep.passes"] = text(sweep.passes)
+    ranges = {
+        ".".join(["range", *([sweep.method] if len(study.sweeps) > 1 else []), path]): searched(search)
+        for sweep in study.sweeps
+        for path, search in sweep.parameters.items()
+    }
     return {"question": study.question, "tasks": ", ".join(sweep.tasks), **shown, **ranges}
 
 

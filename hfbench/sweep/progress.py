@@ -17,7 +17,7 @@ from hfbench.statistics.planning import least_pairs
 from hfbench.sweep.sampling import sampler_text
 from hfbench.sweep.trial_rows import front, points
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
-from hfbench.sweep.tuning import Tuning, observation_of
+from hfbench.sweep.tuning import PASSES, Tuning, observation_of
 
 
 class Watcher(Protocol):
@@ -58,10 +58,10 @@ class TrialLines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.waiting: dict[str, list[Trial]] = {}  # by task
+        self.waiting: dict[str, list[Trial]] = {}  # by label
 
     def ended(self, tuning: Tuning, trial: Trial) -> None:
-        waiting = self.waiting.setdefault(tuning.task.name, [])
+        waiting = self.waiting.setdefault(tuning.task.label, [])
         waiting.append(trial)
         if tuning.all[0].ended:
             self._describe_waiting(tuning)
@@ -69,7 +69,7 @@ class TrialLines:
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
         self._describe_waiting(tuning)
         already = f", {done} made already" if done else ""
-        self.say(f"{tuning.task.name}: the best are re-tested, {runs} runs on fresh seeds{already}")
+        self.say(f"{tuning.task.label}: the best are re-tested, {runs} runs on fresh seeds{already}")
 
     def retested(self, tuning: Tuning) -> None:
         pass
@@ -78,41 +78,50 @@ class TrialLines:
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def _describe_waiting(self, tuning: Tuning) -> None:
-        for trial in sorted(self.waiting.pop(tuning.task.name, []), key=lambda trial: trial.index):
+        for trial in sorted(self.waiting.pop(tuning.task.label, []), key=lambda trial: trial.index):
             self.say(describe_trial(tuning, trial))
 
 
 class TrialBars(Progress):
-    """A bar for each task, below the lines of the trials."""
+    """A bar for each method and task, below the lines of the trials."""
 
     def __init__(self, console: Console, tunings: Sequence[Tuning]) -> None:
         super().__init__(*bar_columns(), console=console, refresh_per_second=4)
         self.lines = TrialLines(console)
         self.bars: dict[str, TaskID] = {}
         for tuning in tunings:
-            done, total = sum(trial.ended for trial in tuning.all.values()), tuning.sweep.trials
-            name = tuning.task.name
-            self.bars[name] = self.add_task(name, total=total, completed=done, note=f"{done}/{total} trials")
+            done, total, note = extent(tuning)
+            self.bars[tuning.task.label] = self.add_task(tuning.task.label, total=total, completed=done, note=note)
 
     def ended(self, tuning: Tuning, trial: Trial) -> None:
         self.lines.ended(tuning, trial)
-        done, total = sum(trial.ended for trial in tuning.all.values()), tuning.sweep.trials
-        self.update(self.bars[tuning.task.name], completed=done, note=f"{done}/{total} trials, {best(tuning)}")
+        done, _, note = extent(tuning)
+        self.update(self.bars[tuning.task.label], completed=done, note=f"{note}, {best(tuning)}")
 
     def retests(self, tuning: Tuning, runs: int, done: int) -> None:
         self.lines.retests(tuning, runs, done)
-        self.update(self.bars[tuning.task.name], total=runs, completed=0, note="tested again")
+        self.update(self.bars[tuning.task.label], total=runs, completed=0, note="tested again")
 
     def retested(self, tuning: Tuning) -> None:
-        self.advance(self.bars[tuning.task.name])
+        self.advance(self.bars[tuning.task.label])
 
     def say(self, line: str) -> None:
         self.lines.say(line)
 
 
+def extent(tuning: Tuning) -> tuple[int, int, str]:
+    """How far a tuning is, how far it goes, and both in words: in passes, if these bound it, else in trials."""
+    ended = [trial for trial in tuning.all.values() if trial.ended]
+    if tuning.sweep.passes is None:
+        return len(ended), tuning.sweep.trials, f"{len(ended)}/{tuning.sweep.trials} trials"
+    passes, limit = round(tuning.spent(ended, PASSES)), round(tuning.sweep.passes)
+    return min(passes, limit), limit, f"{count(len(ended), 'trial')}, {passes}/{limit} passes"
+
+
 def describe_trial(tuning: Tuning, trial: Trial) -> str:
     """One trial in one line."""
-    head = f"{tuning.task.name} trial {trial.index}/{tuning.sweep.trials - 1}"
+    last = f"/{tuning.sweep.trials - 1}" if tuning.sweep.passes is None else ""
+    head = f"{tuning.task.label} trial {trial.index}{last}"
     if trial.state == FAILED:
         return f"{head}: failed: {trial.why}"
     method, first = tuning.task.method.name, tuning.all[0]
@@ -143,7 +152,7 @@ def best(tuning: Tuning) -> str:
 def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
     """Warning if the study's seeds are too few for any verdict on the frozen settings."""
     study = tunings[0].task.study
-    family = len(tunings) * len(study.tasks)
+    family = len(tunings) * len(study.tasks) if tunings[0].sweep.carry_over else len(tunings)
     seeds, least = min(len(on_task.seeds) for on_task in study.on.values()), least_pairs(study.alpha, family)
     if len(tunings[0].sweep.objectives) == 1 and seeds < least:
         comparisons = count(family, "comparison")
@@ -155,4 +164,6 @@ def _announcement(tuning: Tuning) -> str:
     already = f", {done} made already" if done else ""
     sizes = f"{len(sweep.parameters)} settings, {len(sweep.seeds)} seeds"
     how = f"sampler {sampler_text(sweep.sampler, sweep.trials, sweep.ahead)}; pruner {sweep.pruner}"
-    return f"{tuning.task.name}: {sweep.trials} trials of {tuning.task.method.name}{already}, {sizes}; {how}"
+    trials = f"{sweep.trials} trials" if sweep.passes is None else f"{sweep.passes:g} passes of trials"
+    of = f" of {sweep.method}" if tuning.task.label == tuning.task.name else ""
+    return f"{tuning.task.label}: {trials}{of}{already}, {sizes}; {how}"

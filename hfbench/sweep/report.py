@@ -10,12 +10,16 @@ from hfbench.config.measures import MEASURES
 from hfbench.config.sweep import searched, shown
 from hfbench.messages import count, level_text
 from hfbench.report.comparison_text import cells as cells_of
+from hfbench.report.comparison_text import sentences
 from hfbench.report.document import Block, Bullets, Code, Document, Heading, ImageBlock, Paragraph, Piece, Table, Text
 from hfbench.report.headline import Headline
 from hfbench.report.study_figures import Figure
 from hfbench.report.study_report import marked
 from hfbench.report.wording import digits, ratio_text
-from hfbench.sweep.carry_over import Cell, frozen_name
+from hfbench.statistics.comparisons import Comparison
+from hfbench.sweep.carry_over import Cell
+from hfbench.sweep.equal_tuning import tuned_alike
+from hfbench.sweep.frozen_studies import frozen_name
 from hfbench.sweep.sampling import sampler_text
 from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
@@ -32,9 +36,13 @@ def sweep_document(found: SweepOutcome) -> Document:
     blocks: list[Block] = [Paragraph(found.study.question, "lead")] if found.study.question else []
     blocks += [Paragraph(f"A variant of the study: {found.variant}.", "note")] if found.variant else []
     blocks += [Heading("Answer"), *_answer(found)]
+    several = len(found.study.sweeps) > 1
+    blocks += list(tuned_alike(found)) if several else []
     for outcome in found.swept:
-        blocks += [Heading(f"Tuned on {outcome.task.name}"), *_of_task(found, outcome)]
-    if found.cells:
+        task = outcome.task
+        heading = f"{task.method.name}, tuned on {task.name}" if several else f"Tuned on {task.name}"
+        blocks += [Heading(heading), *_of_task(found, outcome)]
+    if found.compared.cells:
         blocks += [Heading("Carry-over" if len(found.study.tasks) > 1 else "On fresh seeds"), *_carry_over(found)]
     blocks += [Heading("How it was done"), *_conduct(found)]
     named = f" ({found.variant})" if found.variant else ""
@@ -49,10 +57,12 @@ def answer_alone(found: SweepOutcome) -> Document:
 def sweep_headline(found: SweepOutcome) -> Headline:
     """What was frozen on every task, and where it serves: for the page in MLflow."""
     told_of = [told(outcome)[0] for outcome in found.swept]
-    carried = [_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)]
+    carried = _all_carried(found)
+    if found.compared.said is not None:
+        return Headline(found.compared.said.line, [*found.compared.said.details, *told_of, *carried])
     if len(told_of) == 1:
         return Headline(told_of[0], carried)
-    line = "; ".join(f"{outcome.task.name}: {_frozen(outcome.frozen)}" for outcome in found.swept)
+    line = "; ".join(f"{outcome.task.label}: {_frozen(outcome.frozen)}" for outcome in found.swept)
     return Headline(f"Frozen on {line}.", [*told_of, *carried])
 
 
@@ -68,11 +78,31 @@ def _frozen(winner: Winner | None) -> str:
 
 
 def _answer(found: SweepOutcome) -> Iterator[Block]:
+    if found.compared.tuned:
+        yield Paragraph("Tuned alike, each method with what was frozen, on seeds that the tuning has not used:")
+        yield Bullets([_judged(c) for c in found.compared.tuned])
     yield Bullets([" ".join(told(outcome)) for outcome in found.swept])
     for outcome in found.swept:
-        yield Paragraph(_matters(outcome, found.shares.get(outcome.task.name, {})))
-    if found.cells:
-        yield Bullets([_carried(found.cells, task) for task in dict.fromkeys(cell.tuned_on for cell in found.cells)])
+        shares = found.shares.get(outcome.task.label, {})
+        if shares or len(found.study.sweeps) == 1:
+            yield Paragraph(_matters(outcome, shares))
+    if found.compared.cells:
+        yield Bullets(_all_carried(found))
+
+
+def _judged(c: Comparison) -> Text:
+    """A comparison in words, its verdict emphasised."""
+    before, _, remarks = sentences(c).partition(f": {c.verdict}.")
+    return (f"{before}: ", marked(c.verdict), ".", remarks)
+
+
+def _all_carried(found: SweepOutcome) -> list[Text]:
+    several = len(found.study.sweeps) > 1
+    places = dict.fromkeys((cell.method, cell.tuned_on) for cell in found.compared.cells)
+    return [
+        _carried([cell for cell in found.compared.cells if cell.method == method], task, method if several else "")
+        for method, task in places
+    ]
 
 
 def told(one: TaskOutcome) -> list[str]:
@@ -80,7 +110,8 @@ def told(one: TaskOutcome) -> list[str]:
     task, sweep = one.task, one.task.sweep
     done = [trial for trial in one.trials.values() if trial.ended]
     states = {state: sum(trial.state == state for trial in done) for state in (COMPLETE, PRUNED, FAILED)}
-    made = f"On {task.name}, {count(len(done), 'trial')} ({states[COMPLETE]} complete, {states[PRUNED]} ended early"
+    place = f"On {task.name}" if task.label == task.name else task.label
+    made = f"{place}, {count(len(done), 'trial')} ({states[COMPLETE]} complete, {states[PRUNED]} ended early"
     said = [made + (f", {states[FAILED]} failed)" if states[FAILED] else ")")]
     if one.frozen is None:
         return [said[0] + "; with several objectives nothing is frozen: choose from the front."]
@@ -112,19 +143,20 @@ def told(one: TaskOutcome) -> list[str]:
 
 def _matters(one: TaskOutcome, shares: Any) -> str:
     """The settings by importance, exploratory."""
+    where = f" on {one.task.name}" if one.task.label == one.task.name else f" for {one.task.label}"
     if not shares:
         what = f"{LEAST_TRIALS} trials with scores that differ, and two settings"
-        return f"Importance on {one.task.name} is not estimated: it takes {what}; there are {len(one.points)} trials."
+        return f"Importance{where} is not estimated: it takes {what}; there are {len(one.points)} trials."
     said = []
     for name, share_of in shares.items():
         ranked = sorted(share_of, key=lambda setting: -share_of[setting])[:3]
         said.append(f"{name} {', '.join(f'{setting} {100 * share_of[setting]:.0f} %' for setting in ranked)}")
-    return f"Importance on {one.task.name}, exploratory and without a test: {'; '.join(said)}."
+    return f"Importance{where}, exploratory and without a test: {'; '.join(said)}."
 
 
-def _carried(cells: Sequence[Cell], task: str) -> Text:
-    """Carry-over of the settings tuned on a task."""
-    said: list[Piece] = [f"Tuned on {task}."]
+def _carried(cells: Sequence[Cell], task: str, method: str) -> Text:
+    """Carry-over of the settings tuned on a task, of a method if several are tuned."""
+    said: list[Piece] = [f"{method} tuned on {task}." if method else f"Tuned on {task}."]
     for against, yardstick in YARDSTICKS.items():
         chosen = [cell for cell in cells if (cell.tuned_on, cell.against) == (task, against)]
         if chosen:
@@ -158,7 +190,7 @@ def _of_task(found: SweepOutcome, one: TaskOutcome) -> Iterator[Block]:
         yield from _candidates(one)
     else:
         yield _front(one)
-    yield from _pictures([figure for figure in found.figures if figure.task == one.task.name])
+    yield from _pictures([figure for figure in found.figures if figure.task == one.task.label])
 
 
 def _candidates(one: TaskOutcome) -> Iterator[Block]:
@@ -205,35 +237,43 @@ def _settings(params: Mapping[str, Any]) -> str:
 
 
 def _carry_over(found: SweepOutcome) -> Iterator[Block]:
+    several = len(found.study.sweeps) > 1
     for against, said in YARDSTICKS.items():
-        chosen = [cell for cell in found.cells if cell.against == against]
+        chosen = [cell for cell in found.compared.cells if cell.against == against]
         if chosen:
             usual = chosen[0].comparison.level
             table: list[list[Text]] = [
-                [cell.tuned_on, cell.run_on, *cells_of(cell.comparison, usual)[:3], marked(cell.comparison.verdict)]
+                [
+                    *([cell.method] * several), cell.tuned_on, cell.run_on,
+                    *cells_of(cell.comparison, usual)[:3], marked(cell.comparison.verdict),
+                ]
                 for cell in chosen
-            ]
+            ]  # fmt: skip
             primary = MEASURES[found.study.primary].title.capitalize()
             caption = f"{primary}, ratio to {said}, on seeds that the tuning has not used."
-            head = ("tuned on", "run on", "ratio", f"{level_text(usual)} CI", "p Holm", "verdict")
-            yield Table(head, table, caption, numbers=2, words=1)
-    frozen = frozen_name(found.study.name)
+            places = (*(["method"] * several), "tuned on", "run on")
+            head = (*places, "ratio", f"{level_text(usual)} CI", "p Holm", "verdict")
+            yield Table(head, table, caption, numbers=len(places), words=1)
+    methods = dict.fromkeys(cell.method for cell in found.compared.cells)
+    frozen = ", ".join(frozen_name(found.study, method) for method in methods)
     yield Paragraph(f"Each of these comparisons in words, with its figures: the report of {frozen}.")
     yield from _pictures([figure for figure in found.figures if not figure.task])
 
 
 def _conduct(found: SweepOutcome) -> Iterator[Block]:
-    study, sweep = found.study, found.study.sweep
-    assert sweep is not None
-    bound, drawn_by = sweep.constraint, sampler_text(sweep.sampler, sweep.trials, sweep.ahead)
+    study, sweep = found.study, found.study.sweeps[0]
+    bound = sweep.constraint
+    samplers = dict.fromkeys(sampler_text(each.sampler, each.trials, each.ahead) for each in study.sweeps)
     yield Code(found.command)
+    ends = f"{sweep.trials} trials" if sweep.passes is None else f"trials of {sweep.passes:g} passes"
     facts = [
+        ("each method has, on each task", ends),
         ("objective", ", ".join(MEASURES[objective].title for objective in sweep.objectives)),
         ("constraint", "none" if bound is None else f"{MEASURES[bound.measure].title} at most {bound.at_most:g}x"),
         ("seeds of the trials", ", ".join(map(str, sweep.seeds))),
         ("seeds of the re-test", ", ".join(map(str, sweep.retest))),
         ("seeds of the comparison", ", ".join(map(str, study.seeds))),
-        ("sampler", f"{drawn_by}; trial i depends on the trials up to i - {sweep.ahead}"),
+        ("sampler", f"{' or '.join(samplers)}; trial i depends on the trials up to i - {sweep.ahead}"),
         ("pruner", sweep.pruner),
     ]
     yield Table(("", ""), facts, numbers=2)

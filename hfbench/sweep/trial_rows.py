@@ -55,14 +55,23 @@ def points(trials: Mapping[int, Trial], sweep: Sweep) -> list[Point]:
     return found
 
 
-def trial_rows(task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]) -> list[dict[str, Any]]:
+def trial_rows(
+    method: str, task: str, trials: Mapping[int, Trial], again: Mapping[int, Measures]
+) -> list[dict[str, Any]]:
     """Rows of all measurements, one per stage, trial and seed, and one for a trial without seeds.
 
     The stages are "tuning" and "again", the re-test.
     """
     table = []
     for index, trial in sorted(trials.items()):
-        of_trial = {"task": task, "trial": index, "state": trial.state, "why": trial.why, **trial.params}
+        of_trial = {
+            "method": method,
+            "task": task,
+            "trial": index,
+            "state": trial.state,
+            "why": trial.why,
+            **trial.params,
+        }
         for stage, measures in (("tuning", trial.measures), ("again", again.get(index, {}))):
             seeds = [{"stage": stage, "seed": seed, **values} for seed, values in sorted(measures.items())]
             table += [{**of_trial, **row} for row in seeds or [{"stage": stage}] if seeds or stage == "tuning"]

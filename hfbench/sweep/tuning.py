@@ -21,21 +21,28 @@ from hfbench.config.study import OnTask, Study
 from hfbench.config.study_runs import runs_of
 from hfbench.config.sweep import STARTUP, Sweep
 from hfbench.errors import ConfigError, StoreError
+from hfbench.parts.families import fitted_name
 from hfbench.parts.hyperparameters import Choice
 from hfbench.sweep.sampling import Observation, distributions, is_hopeless, seed_order, suggest
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, Trial, Trials
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
+SECONDS, PASSES = "seconds", "passes"  # beside the measures: what a run took
 RESOLUTION = "test_resolution"  # beside a test error: what it lies below where it is 0
 
 
 class TuningTask:
-    """Plan of a sweep on one task, fixed beforehand."""
+    """Plan of a method's sweep on one task, fixed beforehand.
 
-    def __init__(self, study: Study, task: str, data: str | None) -> None:
-        assert study.sweep is not None
-        self.study, self.sweep, self.name, self.data = study, study.sweep, task, data
-        self.method = study.methods[self.sweep.method]
+    Its `label` is the task's name, where several methods are tuned with the method's; `file_name` is one for files.
+    """
+
+    def __init__(self, study: Study, sweep: Sweep, task: str, data: str | None) -> None:
+        self.study, self.sweep, self.name, self.data = study, sweep, task, data
+        several = len(study.sweeps) > 1
+        self.label = f"{sweep.method} on {task}" if several else task
+        self.file_name = fitted_name(f"{sweep.method}-{task}") if several else task
+        self.method = study.method_on(task, sweep.method)
         self.first = {path: value_at(self.method, path) for path in self.sweep.parameters}
         self.identity = _identity(self.sweep, self.spec(self.first, self.sweep.seeds[0]))
 
@@ -60,7 +67,7 @@ class TuningTask:
 def _identity(sweep: Sweep, first: RunSpec) -> str:
     """Identity of a sweep on a task: its settings, and the version of the numerics."""
     plain = asdict(sweep) | {"parameters": {path: _plain(search) for path, search in sweep.parameters.items()}}
-    for name in ("tasks", "retest", "candidates", "trials", "hours"):  # a sweep may be extended
+    for name in ("tasks", "retest", "candidates", "trials", "hours", "passes", "carry_over"):  # it may be extended
         del plain[name]
     return hashlib.sha256(json.dumps([plain, first.key()], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -73,13 +80,13 @@ def _plain(search: Any) -> Any:
 
 
 def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str], began: float) -> dict[str, float]:
-    """The measures of a run that has ended, and its seconds; to be minimised, and positive but for a test error of 0.
+    """The measures of an ended run, seconds and passes; to be minimised, and positive but for a test error of 0.
 
     If the target was not reached, its cost counts as the budget, or as the amount spent if the budget has no limit on
     it. The test error of a diverged run counts as `began`, its initial value; with a test error comes its resolution.
     Raises ConfigError for a cost that is not positive.
     """
-    found = {"seconds": float(result["seconds"])}
+    found = {SECONDS: float(result["seconds"]), PASSES: float(result["work"])}
     for measure in measures:
         value = result.get(measure)
         if MEASURES[measure].is_cost:
@@ -117,6 +124,11 @@ def relative(trial: Measures, first: Measures, measure: str) -> dict[int, float]
         for seed, values in trial.items()
         if seed in first
     }
+
+
+def spent(trial: Trial, name: str) -> float:
+    """Seconds or passes of a trial's runs."""
+    return sum(values[name] for values in trial.measures.values())
 
 
 def mean(values: Mapping[int, float]) -> float:
@@ -241,11 +253,16 @@ class Tuning:
         index = len(self.all)
         if index >= self.sweep.trials:
             return False
-        if self.sweep.hours is None:
-            return True
         done = [self.all[number] for number in range(index - self.sweep.ahead + 1) if number in self.all]
-        spent = sum(values["seconds"] for trial in done for values in trial.measures.values())
-        return spent < 3600 * self.sweep.hours
+        limits = {SECONDS: 3600 * (self.sweep.hours or math.inf), PASSES: self.sweep.passes or math.inf}
+        # Those under way, whose cost must not decide, count as the mean of those that have ended.
+        share = index / len(done) if done else 0.0
+        return all(share * self.spent(done, name) < limit for name, limit in limits.items())
+
+    def spent(self, trials: Sequence[Trial], name: str) -> float:
+        """What ended trials took. A failed one counts as the first: its runs tell little, and a sweep must end."""
+        first = spent(self.all[0], name) if trials else 0.0
+        return sum(first if trial.state == FAILED else spent(trial, name) for trial in trials)
 
     def _begin(self) -> bool:
         """Starts the next trial, if there is one and those it depends on have ended."""

@@ -21,7 +21,6 @@ from hfbench.parts import part
 
 from .adam_moments import AdamMoments
 from .first_order import FirstOrder, decay_groups
-from .learning_rates import LearningRates
 
 
 @final
@@ -36,7 +35,7 @@ class Adam(AdamMoments):
         """Begins the optimiser, whose fused kernel adds mu D w to the gradient."""
         return FirstOrder(
             model, loss, mu_D, partial(self._with_decay, mu_D=mu_D), self.minibatch,
-            rates=LearningRates(self.schedule, self.warmup), precision=self.precision, adds_decay=True,
+            rates=self.rates, precision=self.precision, adds_decay=True,
         )  # fmt: skip
 
     def _with_decay(self, weights: list[nn.Parameter], mu_D: tuple[float, ...]) -> list[Optimizer]:

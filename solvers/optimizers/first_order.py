@@ -79,7 +79,7 @@ class FirstOrder:
         self.inner, *self.others = build(self.weights)
         self.schedulers: list[LRScheduler] = []
         self.horizon: Horizon | None = None
-        self.updates, self.last_update = 0, 0  # made, and of the whole run; 0 until it is known
+        self.updates, self.last_update = 0, 0  # made, and of the schedule; 0 until it is known
         self.has_moved = False
         self.draws = _random_states(self.weights[0].device, seed=0)
         self._autocast = _autocast(precision, self.weights[0])
@@ -115,8 +115,8 @@ class FirstOrder:
         self._begin_schedule(updates_of(self.horizon, *pace, iteration=math.ceil(len(inputs) / size)))
 
     def _begin_schedule(self, updates: int) -> None:
-        self.last_update = updates
-        self.schedulers = self.rates.begin([self.inner, *self.others], updates)
+        self.last_update = self.rates.length(updates)
+        self.schedulers = self.rates.begin([self.inner, *self.others], self.last_update)
 
     def _copy(self) -> FirstOrder:
         model = copy.deepcopy(self.model)

@@ -1,6 +1,6 @@
 """Learning rates over the length of a run: constant, cosine, linear and one-cycle, each after a warm-up.
 
-With s updates in all, of which the first w = warmup · s warm up, the rate of update k = 0, 1, … is lr times
+With s = span · updates of the run, of which the first w = warmup · s warm up, update k = 0, 1, … has the rate lr times
 
     warm-up     (k + 1) / (w + 1)              for k < w
     constant    1                              from there on
@@ -9,7 +9,7 @@ With s updates in all, of which the first w = warmup · s warm up, the rate of u
     one-cycle   from 1/25 up to 1 in the first w updates, three tenths of all by default, then down to 4e-6, both in
                 cosines; the momentum falls from 0.95 to 0.85 and comes back
 
-The implementation is that of `torch.optim.lr_scheduler`. After the last update the rate stays what it was in it.
+The implementation is that of `torch.optim.lr_scheduler`. After update s the rate stays what it was in it.
 
 Source     Loshchilov and Hutter (2017), equation 5, for cosine; Smith and Topin (2018) for one-cycle
 """
@@ -39,10 +39,11 @@ RISE = 0.3  # of a run, in which the rate of one-cycle rises
 
 @dataclass(frozen=True)
 class LearningRates:
-    """The course of the learning rate: a schedule's name, and the share of the run that warms up."""
+    """The course of the learning rate: a schedule's name, the share of it that warms up, and its share of the run."""
 
     schedule: str = "constant"
     warmup: float = 0.0
+    span: float = 1.0
 
     @property
     def needs_horizon(self) -> bool:
@@ -56,8 +57,12 @@ class LearningRates:
                 "budget must have passes, seconds or iterations, but has only products, which a baseline does not make."
             )
 
+    def length(self, updates: int) -> int:
+        """Updates that the schedule of a run of so many spans."""
+        return max(1, round(self.span * updates))
+
     def begin(self, optimizers: Sequence[Optimizer], updates: int) -> list[LRScheduler]:
-        """A scheduler for each optimiser of a run of so many updates; none where the rate stays."""
+        """A scheduler for each optimiser, which spans so many updates; none where the rate stays."""
         return [self._of(optimizer, updates) for optimizer in optimizers] if self.needs_horizon else []
 
     def _of(self, optimizer: Optimizer, updates: int) -> LRScheduler:

@@ -8,7 +8,7 @@ from typing import Annotated
 from torch import nn
 from torch.optim import Optimizer
 
-from hfbench.parts import Choice, Integers, Within, part
+from hfbench.parts import Choice, Integers, Log, Within, part
 
 from .first_order import FirstOrder
 from .learning_rates import SCHEDULES, LearningRates
@@ -20,7 +20,8 @@ class Minibatches(ABC):
 
     minibatch: Annotated[int, Integers(10, 1000, log=True), Within("[1, inf)"), "cases of one update"] = 100
     schedule: Annotated[str, Choice(*SCHEDULES), "course of the learning rate over the run"] = "constant"
-    warmup: Annotated[float, Within("[0, 1)"), "share of the run in which the learning rate rises"] = 0.0
+    warmup: Annotated[float, Within("[0, 1)"), "share of the schedule in which the learning rate rises"] = 0.0
+    span: Annotated[float, Log(0.1, 1.0), Within("(0, 1]"), "share of the run that the schedule spans"] = 1.0
     precision: Annotated[
         str, Choice("parameters", "bfloat16"), "precision of the passes: bfloat16 is autocast, with float32 weights"
     ] = "parameters"
@@ -36,11 +37,16 @@ class Minibatches(ABC):
 
     @property
     def follows_length(self) -> bool:
-        return LearningRates(self.schedule, self.warmup).needs_horizon
+        return self.rates.needs_horizon
+
+    @property
+    def rates(self) -> LearningRates:
+        """The course of the learning rate."""
+        return LearningRates(self.schedule, self.warmup, self.span)
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """Begins the optimiser. One outer iteration is one pass over the scheduler's cases, in the order drawn."""
         return FirstOrder(
-            model, loss, mu_D, self.build, self.minibatch, rates=LearningRates(self.schedule, self.warmup),
+            model, loss, mu_D, self.build, self.minibatch, rates=self.rates,
             precision=self.precision, create_graph=self.takes_products,
         )  # fmt: skip

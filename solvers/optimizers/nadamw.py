@@ -27,7 +27,7 @@ class NAdamW(AdamMoments):
     """Nesterov's Adam, warm-up, cosine: Dahl and others (2023)."""
 
     schedule: Annotated[str, Choice(*SCHEDULES), "course of the learning rate over the run"] = "cosine"
-    warmup: Annotated[float, Within("[0, 1)"), "share of the run in which the learning rate rises"] = 0.05
+    warmup: Annotated[float, Within("[0, 1)"), "share of the schedule in which the learning rate rises"] = 0.05
     weight_decay: Annotated[float, Log(1e-6, 1e-1), Within("[0, inf)"), "decoupled weight decay"] = 1e-4
 
     def build(self, weights: list[nn.Parameter]) -> list[Optimizer]:

@@ -25,9 +25,11 @@ from torch.optim import Optimizer
 
 from hfbench.errors import ConfigError
 from hfbench.parts import part
+from hfbench.parts.hyperparameters import Search
 
 from .minibatches import Minibatches
 from .optimizer_class import OptimizerClass
+from .setting_ranges import ranges_of
 
 Settings = dict[str, Any]
 
@@ -57,6 +59,14 @@ class TorchOptimizer(Minibatches):
 
     def named_classes(self) -> list[type]:
         return [named.cls for named in self.classes()]
+
+    def ranges(self) -> dict[str, Search]:
+        tables = ("settings", "rest.settings")
+        return {
+            f"{table}.{name}": search
+            for table, named in zip(tables, self.classes(), strict=False)
+            for name, search in ranges_of(named.cls, named.settings)
+        }
 
     def build(self, weights: list[nn.Parameter]) -> list[Optimizer]:
         classes = self.classes()

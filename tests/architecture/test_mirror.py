@@ -37,7 +37,9 @@ TESTED_IN = {
         *("solvers/optimizers/minibatches", "solvers/optimizers/counted_hessian"),
     ],
     "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
-    "solvers/optimizers/test_torch_optimizer.py": ["solvers/optimizers/optimizer_class"],
+    "solvers/optimizers/test_torch_optimizer.py": [
+        *("solvers/optimizers/optimizer_class", "solvers/optimizers/setting_ranges"),
+    ],
     "solvers/test_scipy_parity.py": ["solvers/cg", "solvers/lsmr", "solvers/lsqr"],
     "tracking/test_mlflow_store.py": ["tracking/run_metrics"],
     # Contracts are tested by parts that break them, and protocols by contracts.

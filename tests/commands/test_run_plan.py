@@ -18,7 +18,6 @@ from hfbench.commands.run_plan import (
     FixedCosts,
     at_budget,
     at_target,
-    duration,
     makespan,
     plan_study,
     plan_summary,
@@ -28,6 +27,7 @@ from hfbench.commands.run_plan import (
 from hfbench.config.study import Study
 from hfbench.execution.pilot import PilotRun, Sample
 from hfbench.records.run_folder import RunFolder
+from hfbench.report.wording import duration
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 

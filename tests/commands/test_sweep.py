@@ -27,7 +27,7 @@ from hfbench.execution.pool import Pool
 from hfbench.records.files import read_json
 from hfbench.records.study_home import remember_asked
 from hfbench.sweep import report
-from hfbench.sweep.outcome import TaskOutcome
+from hfbench.sweep.outcome import Compared, TaskOutcome
 from hfbench.sweep.retest import Candidate, Winner
 from hfbench.tracking.study_page import ANSWER, JUDGED, STATUS
 from hfbench.tracking.study_view import KEY, TAG, sweep_views
@@ -247,13 +247,14 @@ def test_a_study_without_a_sweep_says_so(tmp_path: Path) -> None:
 def test_the_headline_of_several_tasks_names_what_was_frozen_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
     again = [Candidate(4, {}, math.log(0.3), math.log(0.5), 0.0), Candidate(2, {}, math.log(0.4), math.log(0.6), 0.0)]
     frozen = {"a": Winner(4, {}, again), "b": Winner(0, {}, again), "c": None}
-    swept_on = [SimpleNamespace(task=SimpleNamespace(name=name), frozen=winner) for name, winner in frozen.items()]
+    swept_on = [SimpleNamespace(task=SimpleNamespace(name=name, label=name), frozen=frozen[name]) for name in frozen]
     monkeypatch.setattr(report, "told", lambda outcome: [f"On {outcome.task.name}, all of it."])
-    found: Any = SimpleNamespace(swept=swept_on, cells=[])
+    one: Any = SimpleNamespace(sweeps=(small(),))
+    found: Any = SimpleNamespace(study=one, swept=swept_on, compared=Compared())
     head = report.sweep_headline(found)
     assert head.line == "Frozen on a: trial 4 (0.50x); b: nothing; c: nothing."
     assert list(head.details) == ["On a, all of it.", "On b, all of it.", "On c, all of it."]
-    alone: Any = SimpleNamespace(swept=swept_on[:1], cells=[])
+    alone: Any = SimpleNamespace(study=one, swept=swept_on[:1], compared=Compared())
     assert report.sweep_headline(alone).line == "On a, all of it."
 
 
@@ -282,5 +283,5 @@ def test_the_winner_of_the_tuning_is_told_with_what_it_took_on_fresh_seeds(
     tuning: float, retest: float, said: str
 ) -> None:
     winner = Winner(3, FIRST, [Candidate(3, FIRST, math.log(tuning), math.log(retest), 0.0)])
-    task: Any = SimpleNamespace(name="bowl", sweep=small(), method=SimpleNamespace(name="shf"))
+    task: Any = SimpleNamespace(name="bowl", label="bowl", sweep=small(), method=SimpleNamespace(name="shf"))
     assert report.told(TaskOutcome(task, {}, winner, {}))[1] == f"The winner of the tuning, trial 3, {said}"

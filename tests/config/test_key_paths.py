@@ -5,7 +5,7 @@ import pytest
 from hfbench.config.key_paths import declared_at, value_at, with_values
 from hfbench.config.methods import Method, resolve
 from hfbench.errors import ConfigError
-from hfbench.parts.hyperparameters import Linear
+from hfbench.parts.hyperparameters import Linear, Log
 
 TABLE = {
     "solver": "lsmr",
@@ -49,6 +49,21 @@ def test_other_values_make_another_method_and_leave_the_first_as_it_was(method: 
 
 def test_the_declaration_is_the_parts_own(method: Method) -> None:
     assert declared_at(method, "scheduler.theta").search == Linear(0.1, 1.5)
+
+
+def test_an_entry_of_a_parts_table_has_the_type_of_its_value_and_the_range_that_the_part_suggests() -> None:
+    settings = {"lr": 1e-3, "betas": [0.9, 0.99], "amsgrad": False}
+    optimizer = {"use": "torch", "class": "torch.optim.AdamW", "settings": settings}
+    tuned = resolve("own", {"optimizer": optimizer, "scheduler": "fixed"})
+    found = {name: declared_at(tuned, f"optimizer.settings.{name}") for name in settings}
+    assert {name: entry.type for name, entry in found.items()} == {"lr": float, "betas": list, "amsgrad": bool}
+    assert {name: entry.search for name, entry in found.items()} == {
+        "lr": Log(1e-5, 0.1),
+        "betas": None,
+        "amsgrad": None,
+    }
+    again = with_values(tuned, {"optimizer.settings.lr": 0.02}, "own")
+    assert value_at(again, "optimizer.settings") == {**settings, "lr": 0.02}
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ def test_a_study_written_to_a_file_reads_as_the_same(name: str, tmp_path: Path) 
     file = tmp_path / "again.toml"
     file.write_text(toml(study, tmp_path), encoding="utf-8")
     again = load_study(str(file))
-    beside = {"source": study.source, "ablation": study.ablation, "sweep": study.sweep}
+    beside = {"source": study.source, "ablation": study.ablation, "sweeps": study.sweeps}
     assert dataclasses.replace(again, **beside) == study
     assert again.ablation is None
-    assert again.sweep is None
+    assert again.sweeps == ()
 
 
 def test_looks_and_another_test_are_written_too(tmp_path: Path) -> None:

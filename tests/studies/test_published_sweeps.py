@@ -13,7 +13,7 @@ from hfbench.config.load import load_study
 from hfbench.config.to_toml import toml
 from hfbench.records import archive
 from hfbench.records.files import read_json
-from hfbench.sweep.carry_over import frozen_study
+from hfbench.sweep.frozen_studies import carry_over_study
 from hfbench.sweep.retest import candidates, select
 from hfbench.sweep.trials import Trial
 
@@ -42,19 +42,19 @@ def test_something_is_published() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_is_frozen_follows_from_the_published_trials(name: str) -> None:
     summary, study = read_json(RESULTS / name / "sweep.json") or {}, load_study(name)
-    assert study.sweep is not None
+    (sweep,) = study.sweeps
     table = pd.read_parquet(RESULTS / name / "trials.parquet")
-    assert list(summary["frozen"]) == list(study.sweep.tasks) == list(table["task"].unique())
+    assert list(summary["frozen"]) == list(sweep.tasks) == list(table["task"].unique())
     found = {}
     for task, said in summary["frozen"].items():
-        trials, again = made(table[table["task"] == task], study.sweep)
-        assert len(trials) == study.sweep.trials
-        chosen = candidates(trials, study.sweep)
-        found[task] = select(chosen, again, trials[0], study.sweep)
+        trials, again = made(table[table["task"] == task], sweep)
+        assert len(trials) == sweep.trials
+        chosen = candidates(trials, sweep)
+        found[task] = select(chosen, again, trials[0], sweep)
         assert (found[task].index, dict(found[task].params)) == (said["trial"], said["settings"])
         assert [one.to_row() for one in found[task].candidates] == [pytest.approx(row) for row in said["tested_again"]]
-        assert {len(of) for of in again.values()} == {len(study.sweep.retest)}
-    drafted = frozen_study(study, found)
+        assert {len(of) for of in again.values()} == {len(sweep.retest)}
+    drafted = carry_over_study(study, sweep, found)
     assert drafted is not None
     assert toml(drafted, Path()) == toml(load_study(f"{name}-frozen"), Path())
     assert archive.published(f"{name}-frozen") is not None

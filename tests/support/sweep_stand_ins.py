@@ -21,8 +21,8 @@ BEST = {"a": 0.02, "b": 0.35}
 def sweep(**changes: Any) -> Sweep:
     plain = Sweep(
         method="shf", tasks=("bowl",), parameters=dict(PARAMETERS), objectives=("work_to_target",), constraint=None,
-        seeds=tuple(range(1000, 1005)), retest=tuple(range(2000, 2005)), trials=24, hours=None, ahead=4, sampler="tpe",
-        pruner="wilcoxon", candidates=5,
+        seeds=tuple(range(1000, 1005)), retest=tuple(range(2000, 2005)), trials=24, hours=None, passes=None, ahead=4,
+        sampler="tpe", pruner="wilcoxon", candidates=5, carry_over=True,
     )  # fmt: skip
     return replace(plain, **changes)
 
@@ -46,7 +46,7 @@ class Spec:
 class Bowl:
     """A task on which the log cost is a bowl over the settings, with noise of each seed and of each run."""
 
-    name = "bowl"
+    name = label = file_name = "bowl"
 
     def __init__(self, of: Sweep, identity: str = "bowl", noise: float = 0.1) -> None:
         self.sweep, self.identity, self.noise, self.first = of, identity, noise, dict(FIRST)

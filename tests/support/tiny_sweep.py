@@ -52,6 +52,52 @@ sampler = "tpe"
 scheduler.theta = {}
 globalization.initial_damping = { low = 1, high = 100, log = true }
 """
+SEVERAL = """
+[study]
+name = "several"
+tasks = ["a", "b"]
+seeds = 2
+budget = { passes = 40 }
+baseline = "adam"
+targets = { a = 50.0, b = 50.0 }
+
+[tasks.a]
+use = "curves-small"
+layers = [12, 4]
+cases = 200
+
+[tasks.b]
+use = "curves-small"
+layers = [10, 4]
+cases = 150
+
+[methods.adam]
+optimizer = { use = "adam", lr = 1e-2, minibatch = 50 }
+scheduler = { use = "fixed", gradient = 1.0, order = "random" }
+
+[methods.shf]
+solver = "lsmr"
+preconditioner = "chapelle-erhan"
+scheduler = { use = "fixed", curvature = 0.5 }
+
+[methods.plain]
+solver = "cg"
+preconditioner = "identity"
+scheduler = { use = "fixed", curvature = 0.5 }
+
+[sweep]
+methods = ["adam", "shf"]
+passes = 500
+seeds = 2
+retest = 2
+candidates = 2
+
+[sweep.parameters.adam]
+optimizer.lr = { low = 1e-3, high = 1e-1 }
+
+[sweep.parameters.shf]
+globalization.initial_damping = { low = 1, high = 100, log = true }
+"""
 # Figures take seconds, and have tests of their own.
 PROGRAM = """
 import sys
@@ -69,6 +115,12 @@ main()
 def study_file(folder: Path, more: str = "") -> Path:
     file = folder / "tiny.toml"
     file.write_text(TEXT % more)
+    return file
+
+
+def several_file(folder: Path) -> Path:
+    file = folder / "several.toml"
+    file.write_text(SEVERAL)
     return file
 
 
@@ -101,4 +153,8 @@ def trials(results: Path) -> pd.DataFrame:
     """Of the tuning."""
     table = pd.read_parquet(results / "studies" / "tiny" / "trials.parquet")
     table = table[table["stage"] == "tuning"]
-    return table.drop(columns="seconds").sort_values(["task", "trial", "seed"]).reset_index(drop=True)
+    return (
+        table.drop(columns=["seconds", "passes", "method"])
+        .sort_values(["task", "trial", "seed"])
+        .reset_index(drop=True)
+    )

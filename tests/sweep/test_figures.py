@@ -13,7 +13,18 @@ from matplotlib.colors import to_hex
 from support.drawn_figures import drawn, words
 
 from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
-from hfbench.sweep.figures import BLUE, ORANGE, carried, contour, history, importance, pairs_of, pareto, slices
+from hfbench.sweep.figures import (
+    BLUE,
+    ORANGE,
+    best_so_far,
+    carried,
+    contour,
+    history,
+    importance,
+    pairs_of,
+    pareto,
+    slices,
+)
 from hfbench.sweep.trial_rows import Point
 from hfbench.sweep.trials import COMPLETE, PRUNED
 
@@ -44,6 +55,16 @@ SHOWN += [point(5, 0.7), point(6, 0.3)]
 def marked(axes: Any, marker: str) -> list[tuple[float, float]]:
     of = [line for line in axes.get_lines() if line.get_marker() == marker]
     return [(float(x), float(y)) for line in of for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+
+
+def test_the_best_so_far_of_each_method_is_a_step_in_its_colour() -> None:
+    curves = {"adam": [(10.0, 20.0), (30.0, 5.0)], "shf": [(40.0, 30.0)], "none": []}
+    figure = drawn(best_so_far, curves, methods=["plain", "adam", "shf", "none"], measure="work", title="usps")
+    (axes,) = figure.axes
+    steps = [line for line in axes.get_lines() if len(line.get_xdata()) > 1]
+    assert [(float(x), float(y)) for line in steps for x, y in zip(*line.get_data(), strict=True)] == curves["adam"]
+    assert to_hex(steps[0].get_color()) == ORANGE
+    assert {"adam", "shf", "none", "usps", "work, best so far"} <= words(figure)
 
 
 def test_the_history_shows_every_trial_and_the_best_that_is_complete_and_allowed_so_far() -> None:

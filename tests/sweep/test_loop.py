@@ -62,10 +62,9 @@ class Lines:
 @pytest.mark.parametrize("phase", ["tuning", "retest"])
 def test_a_damaged_record_is_set_aside_with_a_line(tmp_path: Path, phase: str) -> None:
     study = load_study(str(study_file(tmp_path)), ["sweep.trials=2"])
-    assert study.sweep is not None
-    task = TuningTask(study, "a", None)
+    task = TuningTask(study, study.sweeps[0], "a", None)
     tuning, pool, lines = Tuning(task, Memory()), MadeUp(tmp_path), Lines()  # type: ignore[arg-type]
-    spec = task.spec(task.first, (study.sweep.seeds if phase == "tuning" else study.sweep.retest)[0])
+    spec = task.spec(task.first, (study.sweeps[0].seeds if phase == "tuning" else study.sweeps[0].retest)[0])
     record(spec, tmp_path).trace_path.write_bytes(b"torn")
     tune([tuning], pool, lines, lines)  # type: ignore[arg-type]
     assert len(lines.said) == (phase == "tuning")

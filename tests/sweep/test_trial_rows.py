@@ -42,7 +42,7 @@ def test_the_front_is_what_no_other_beats() -> None:
 
 def test_there_is_a_row_for_each_stage_and_seed_and_one_for_a_trial_without_any() -> None:
     trials = {0: trial(0, {1000: 10.0, 1001: 20.0}), 1: trial(1, {}, FAILED, "it broke")}
-    made = trial_rows("usps", trials, {0: {2000: {"work_to_target": 11.0}}})
+    made = trial_rows("shf", "usps", trials, {0: {2000: {"work_to_target": 11.0}}})
     assert [(row["trial"], row["stage"], row.get("seed"), row.get("work_to_target")) for row in made] == [
         (0, "tuning", 1000, 10.0), (0, "tuning", 1001, 20.0), (0, "again", 2000, 11.0), (1, "tuning", None, None),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from support.sweep_stand_ins import FIRST, Bowl, Memory, bound, sweep, tuned
 from hfbench.errors import ConfigError, StoreError
 from hfbench.sweep.retest import score
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, Trials
-from hfbench.sweep.tuning import Tuning, measures_of, relative
+from hfbench.sweep.tuning import Tuning, measures_of, relative, spent
 
 
 def outcome(trials: Any) -> dict[int, tuple[Any, ...]]:
@@ -122,10 +122,32 @@ def test_the_pruner_spares_seeds_and_never_the_first_trials() -> None:
 
 
 def test_hours_end_a_sweep_by_what_its_runs_took() -> None:
-    """Each run takes a minute: eight trials' worth of whole ones, and what was begun ahead."""
+    """Each run takes a minute, and a trial five; those under way count as those that have ended."""
     trials = Memory()
     tuned(Bowl(sweep(hours=40 / 60, pruner="none", trials=100)), trials)
-    assert len(trials.all()) == 8 + 3
+    assert len(trials.all()) == 8
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_passes_end_a_sweep_at_about_as_many(workers: int) -> None:
+    trials = Memory()
+    tuned(Bowl(sweep(passes=4000.0, pruner="none", trials=100)), trials, workers)
+    taken = [spent(trial, "passes") for _, trial in sorted(trials.all().items())]
+    assert 0.7 * 4000 < sum(taken) < 1.3 * 4000
+    again = Memory()
+    tuned(Bowl(sweep(passes=4000.0, pruner="none", trials=100)), again, 3, order=1)
+    assert len(again.all()) == len(taken)
+
+
+def test_a_sweep_of_trials_that_fail_ends_too() -> None:
+    class Fails(Bowl):
+        def result(self, spec: Any) -> dict[str, Any]:
+            result = super().result(spec)
+            return result if spec.params == self.first else result | {"outcome": "failed", "error": "boom"}
+
+    trials = Memory()
+    tuned(Fails(sweep(passes=4000.0, pruner="none", sampler="random", trials=10_000)), trials)
+    assert len(trials.all()) == math.ceil(4000 / spent(trials.all()[0], "passes"))
 
 
 def test_a_failed_run_fails_its_trial_and_no_other() -> None:
@@ -181,14 +203,15 @@ def test_a_constraint_keeps_the_best_from_being_what_it_forbids() -> None:
 )
 def test_what_a_run_comes_to(result: dict[str, Any], measure: str, value: float) -> None:
     spec: Any = type("Spec", (), {"budget": {"passes": 100.0}})
-    assert measures_of({"seconds": 2.0, **result}, spec, [measure], 80.0) == {"seconds": 2.0, measure: value}
+    found = measures_of({"seconds": 2.0, "work": 130.0, **result}, spec, [measure], 80.0)
+    assert found == {"seconds": 2.0, "passes": result.get("work", 130.0), measure: value}
 
 
 def test_with_a_test_error_comes_what_it_lies_below_where_it_is_zero() -> None:
     spec: Any = type("Spec", (), {"budget": {}})
-    result = {"seconds": 2.0, "final_test_error": 0.0, "test_resolution": 0.5}
+    result = {"seconds": 2.0, "work": 9.0, "final_test_error": 0.0, "test_resolution": 0.5}
     found = measures_of(result, spec, ["final_test_error"], 80.0)
-    assert found == {"seconds": 2.0, "final_test_error": 0.0, "test_resolution": 0.5}
+    assert found == {"seconds": 2.0, "passes": 9.0, "final_test_error": 0.0, "test_resolution": 0.5}
     first = {1: {"final_test_error": 8.0, "test_resolution": 0.5}}
     assert relative({1: found}, first, "final_test_error") == {1: pytest.approx(math.log(0.5 / 8))}
     assert relative({1: found}, {1: found}, "final_test_error") == {1: 0.0}
@@ -198,7 +221,7 @@ def test_with_a_test_error_comes_what_it_lies_below_where_it_is_zero() -> None:
 
 def test_a_cost_of_zero_has_no_ratio_and_says_so() -> None:
     spec: Any = type("Spec", (), {"budget": {}, "name": "shf/usps/s3"})
-    result = {"seconds": 2.0, "products": 0, "products_to_target": 0}
+    result = {"seconds": 2.0, "work": 9.0, "products": 0, "products_to_target": 0}
     with pytest.raises(ConfigError, match=r"products_to_target: costs must be positive .* got 0 \(shf/usps/s3\)"):
         measures_of(result, spec, ["products_to_target"], 80.0)
 

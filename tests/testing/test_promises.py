@@ -93,6 +93,8 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "FollowsLength: A `@part` class": "tests/records/test_shorter_runs.py",
     "NamesClasses: A `@part` class": "the core asks it",
     "NamesClasses: Their source counts": "tests/solvers/optimizers/test_torch_optimizer.py",
+    "SuggestsRanges: A `@part` class": "the core asks it",
+    "SuggestsRanges.ranges: Search ranges": "tests/solvers/optimizers/test_torch_optimizer.py",
     "Baseline: A `@part` class": REGISTERED,
     "Baseline.begin:": (OPTIMIZER, "lowers_the_objective", "takes_the_weight_decay"),
     # schedulers

@@ -52,6 +52,22 @@ def test_the_rate_follows_its_formula(schedule: str, warmup: float) -> None:
     assert rates(schedule, warmup, 40) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_may_span_a_part_of_the_run_and_stays_where_it_ends(schedule: str) -> None:
+    model, part = network((6, 5, 4), 0), {"use": "adamw", "minibatch": SIZE, "schedule": schedule, "warmup": 0.25}
+    optimizer = registry.build("optimizer", {**part, "span": 0.4}).begin(model, LOSS, MU)
+    optimizer.expect(Horizon({"iterations": 10}, CASES), torch.Generator().manual_seed(1))
+    inputs, targets = inputs_for(CASES, 6, 0), targets_for(LOSS, CASES, 4, 0)
+    found = []
+    for _ in range(10):
+        optimizer.step(inputs, targets)
+        found.append(optimizer.inner.param_groups[0]["lr"])
+    whole = LearningRates(schedule, 0.25).begin([torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1e-3, 0.9)], 20)
+    last = [whole[0].optimizer.step() or whole[0].step() for _ in range(19)] and whole[0].get_last_lr()[0]
+    assert found[3:] == pytest.approx([last] * 7)
+    assert found[1] != pytest.approx(last) or schedule == "constant"
+
+
 @pytest.mark.parametrize(("warmup", "top"), [(0.0, 0.3), (0.5, 0.5)])
 def test_one_cycle_rises_to_the_rate_and_ends_near_zero(warmup: float, top: float) -> None:
     found = rates("one-cycle", warmup, 100)

@@ -14,7 +14,7 @@ from support.systems import inputs_for, network, targets_for
 from hfbench.config.load import load_study
 from hfbench.config.study_runs import runs_of
 from hfbench.errors import ConfigError, HfbenchError
-from hfbench.parts import Horizon, registry
+from hfbench.parts import Horizon, Linear, Log, registry
 from hfbench.parts.plugin_files import load_plugin, plugin_names
 from hfbench.solvers.optimizers.first_order import FirstOrder
 from hfbench.solvers.optimizers.torch_optimizer import TorchOptimizer
@@ -278,3 +278,15 @@ def test_a_plugin_file_without_part_or_optimiser_adds_nothing(tmp_path: Path) ->
     (tmp_path / "empty.py").write_text("import torch\n")
     file = load_plugin(tmp_path / "empty.py")
     assert "or define a class derived from torch.optim.Optimizer" in registry.skipped.pop(str(file)).why
+
+
+def test_common_settings_have_ranges_by_their_class() -> None:
+    rest = {"class": "torch.optim.AdamW", "settings": {"lr": 1e-3, "eps": 1e-8}}
+    settings = {"lr": 0.02, "momentum": 0.9, "nesterov": True}
+    part = {"use": "torch", "class": "torch.optim.SGD", "settings": settings, "rest": rest}
+    assert registry.build("optimizer", part).ranges() == {
+        "settings.lr": Log(1e-4, 1.0),
+        "settings.momentum": Linear(0.0, 0.99),
+        "rest.settings.lr": Log(1e-5, 1e-1),
+        "rest.settings.eps": Log(1e-10, 1e-4),
+    }

@@ -1,0 +1,62 @@
+"""Several methods tuned alike: what each tuning took, and what it gave on fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from hfbench.config.measures import MEASURES
+from hfbench.report.document import Block, Heading, ImageBlock, Table, Text
+from hfbench.report.wording import digits, duration
+from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
+from hfbench.sweep.tuning import PASSES, SECONDS
+
+if TYPE_CHECKING:
+    from hfbench.sweep.outcome import SweepOutcome, TaskOutcome
+
+HEAD = ("method", "trials", "passes", "again", "time", "untuned", "frozen", "ratio", "optimism")
+COUNTED = "Trials: complete, ended early, failed; passes: of all of them; again: those of the re-test; time: of both"
+
+
+def tuned_alike(found: SweepOutcome) -> Iterator[Block]:
+    """A table and a figure for each task."""
+    yield Heading("What the tuning took, and gave")
+    for task, of_task in outcomes_by_task(found.swept).items():
+        yield Heading(f"On {task}", 3)
+        rows: list[list[Text]] = [list(cost_row(outcome)) for outcome in of_task]
+        yield Table(HEAD, rows, cost_caption(of_task[0]))
+        for figure in found.figures:
+            if (figure.kind, figure.task) == ("tuning", task):
+                about = f"{task}: {figure.about}"
+                yield ImageBlock(figure.png, figure.svg, about, f"Figure {figure.kind}. {about}")
+
+
+def cost_caption(one: TaskOutcome) -> str:
+    """What the columns of a cost row are."""
+    sweep = one.task.sweep
+    given = f"untuned and frozen: {MEASURES[sweep.objectives[0]].title}, geometric mean over the fresh seeds"
+    return f"{COUNTED}; {given}. Optimism: by how much the tuning's winner was worse there."
+
+
+def cost_row(one: TaskOutcome) -> tuple[str, ...]:
+    """A method's row: its trials, what they took, what the method cost untuned and frozen, ratio and optimism."""
+    states = [sum(trial.state == state for trial in one.trials.values()) for state in (COMPLETE, PRUNED, FAILED)]
+    passes, again = (one.taken(PASSES, again) for again in (False, True))
+    seconds = sum(one.taken(SECONDS, again) for again in (False, True))
+    taken = ("/".join(map(str, states)), f"{passes:.0f}", f"{again:.0f}", duration(seconds))
+    if one.frozen is None:
+        return (one.task.method.name, *taken, "–", "–", "–", "–")
+    untuned, frozen = one.objective_again(0), one.objective_again(one.frozen.index)
+    gap = f"{100 * (math.exp(-one.frozen.optimism) - 1):+.0f} %" if one.frozen.candidates else "–"
+    kept = one.frozen.kept
+    given = ("kept", "–") if kept else (digits(frozen), f"{digits(frozen / untuned)}x")
+    return (one.task.method.name, *taken, digits(untuned), *given, gap)
+
+
+def outcomes_by_task(swept: Sequence[TaskOutcome]) -> dict[str, list[TaskOutcome]]:
+    """The outcomes of each task."""
+    groups: dict[str, list[TaskOutcome]] = {}
+    for outcome in swept:
+        groups.setdefault(outcome.task.name, []).append(outcome)
+    return groups
