@@ -231,7 +231,7 @@ def sweep(
         typer.Option(help="Optuna storage instead of sweeps.db, such as postgresql+psycopg://user@host/name."),
     ] = None,
 ) -> None:
-    """Tune a method: search its settings, re-test the best, freeze one, and compare it on fresh seeds."""
+    """Tune methods: search their settings, re-test the best, freeze one of each, and compare on fresh seeds."""
     from hfbench.commands.sweep import sweep_study
     from hfbench.execution.processes import Processes
     from hfbench.execution.screen import Screen

@@ -18,9 +18,10 @@ from rich.console import Console
 from support.sweep_stand_ins import FIRST
 from support.sweep_stand_ins import sweep as small
 from support.tiny_study import results_folder, uses_mlflow
-from support.tiny_sweep import command, environment, runs, study_file, swept, trials
+from support.tiny_sweep import command, environment, runs, several_file, study_file, swept, trials
 
 from hfbench.commands import sweep
+from hfbench.config.key_paths import value_at
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
 from hfbench.execution.pool import Pool
@@ -285,3 +286,101 @@ def test_the_winner_of_the_tuning_is_told_with_what_it_took_on_fresh_seeds(
     winner = Winner(3, FIRST, [Candidate(3, FIRST, math.log(tuning), math.log(retest), 0.0)])
     task: Any = SimpleNamespace(name="bowl", label="bowl", sweep=small(), method=SimpleNamespace(name="shf"))
     assert report.told(TaskOutcome(task, {}, winner, {}))[1] == f"The winner of the tuning, trial 3, {said}"
+
+
+# ---------------------------------------------------------------- several methods
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("several")
+    results = results_folder(folder / "results")
+    done = swept(several_file(folder), results, "--jobs", "2", drawn=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return results, done.stdout
+
+
+@pytest.mark.slow
+def test_several_methods_are_tuned_within_the_same_passes_and_compared(several: tuple[Path, str]) -> None:
+    results, screen = several
+    folder = results / "studies" / "several"
+    summary = read_json(folder / "sweep.json") or {}
+    places = [(row["method"], row["task"]) for row in summary["taken"]]
+    assert places == [("adam", "a"), ("shf", "a"), ("adam", "b"), ("shf", "b")]
+    table = pd.read_parquet(folder / "trials.parquet")
+    for row in summary["taken"]:
+        own = table[(table["method"] == row["method"]) & (table["task"] == row["task"])]
+        assert row["passes"] == pytest.approx(own.loc[own["stage"] == "tuning", "passes"].sum())
+        assert row["passes_again"] == pytest.approx(own.loc[own["stage"] == "again", "passes"].sum())
+        dearest = own.groupby(["stage", "trial"])["passes"].sum()["tuning"].max()
+        assert 500 - dearest <= row["passes"] <= 500 + 3 * dearest
+    frozen = load_study(str(folder / "frozen.toml"))
+    assert list(frozen.methods) == ["adam", "shf", "plain"]
+    for label, winner in summary["frozen"].items():
+        method, task = label.split(" on ")
+        for path, value in winner["settings"].items():
+            assert value_at(frozen.method_on(task, method), path) == value
+    assert {(row["method"], row["task"]) for row in summary["tuned"]} == {
+        (m, t) for m in ("shf", "plain") for t in "ab"
+    }
+    made = runs(results)
+    assert {f"{method}/{task}/s{seed}" for method in frozen.methods for task in "ab" for seed in (0, 1)} <= set(made)
+    assert "what the tuning took, and gave on fresh seeds" in screen
+    assert max(map(len, screen.splitlines())) <= 120
+    report = (folder / "sweep.md").read_text()
+    assert "Tuned alike, each method with what was frozen" in report
+    assert "## adam, tuned on a" in report
+    for name in ("tuning-a.png", "tuning-b.svg", "history-adam-a.png", "slices-shf-b.svg"):
+        assert (folder / name).stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_the_carry_over_of_each_is_a_study_of_its_own(several: tuple[Path, str]) -> None:
+    results, _ = several
+    summary = read_json(results / "studies" / "several" / "sweep.json") or {}
+    tuned = {label.split(" on ")[0] for label, winner in summary["frozen"].items() if winner["trial"]}
+    assert {cell["tuned"] for cell in summary["carry_over"]} == tuned
+    for method in tuned:
+        study = load_study(str(results / "studies" / "several" / f"frozen-{method}.toml"))
+        assert study.name == f"several-{method}-frozen"
+        assert study.baseline == method
+
+
+@pytest.mark.slow
+def test_the_trials_of_several_are_runs_in_mlflow(several: tuple[Path, str]) -> None:
+    from mlflow.tracking import MlflowClient
+
+    from hfbench.tracking.local_store import local_uri
+
+    results, _ = several
+    client = MlflowClient(tracking_uri=local_uri(results))
+    found = client.search_runs([client.get_experiment_by_name("several").experiment_id], max_results=1000)
+    (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
+    summary = read_json(results / "studies" / "several" / "sweep.json") or {}
+    assert {run.info.run_name for run in found if run is not parent} == {
+        f"{row['method']}/{row['task']}/trial-{index}" for row in summary["taken"] for index in range(row["trials"])
+    }
+    assert parent.data.tags["settings/sweep.method"] == "adam, shf"
+    assert parent.data.tags["settings/range.adam.optimizer.lr"] == "0.001 to 0.1, log"
+
+
+def test_what_is_frozen_need_not_be_carried_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(str(several_file(tmp_path)), ["sweep.carry_over=false"])
+    drafted: list[str] = []
+
+    def noted(drafted_study: Study, file: Path, *rest: object) -> tuple[int, Any]:
+        drafted.append(f"{drafted_study.name} in {file.name}")
+        return 0, SimpleNamespace()
+
+    monkeypatch.setattr(sweep, "_run_frozen", noted)
+    monkeypatch.setattr(sweep, "findings_of", lambda recorded: SimpleNamespace(comparisons=[]))
+    monkeypatch.setattr(sweep, "headline", lambda recorded, found: None)
+    winner = Winner(3, {}, ())
+    swept_on: Any = [
+        SimpleNamespace(task=SimpleNamespace(method=SimpleNamespace(name=method), name=task), frozen=winner)
+        for method in ("adam", "shf")
+        for task in "ab"
+    ]
+    pool: Any = None
+    sweep._compare_frozen(study, swept_on, tmp_path, pool, 1, Console())
+    assert drafted == ["several-frozen in frozen.toml"]
