@@ -73,7 +73,7 @@ def test_a_baseline_has_no_hessian_free_parts(tmp_path: Path) -> None:
     method = study(tmp_path, BASELINE).methods["adam"]
     assert method.optimizer == {
         "use": "adam", "lr": 0.01, "minibatch": 100, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
-        "schedule": "constant", "warmup": 0.0, "precision": "parameters",
+        "schedule": "constant", "warmup": 0.0, "span": 1.0, "precision": "parameters",
     }  # fmt: skip
     assert (method.solver, method.preconditioner, method.rules, method.globalization) == (None, None, (), {})
     assert [family for family, _ in method.parts()] == ["optimizer", "scheduler"]

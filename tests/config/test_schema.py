@@ -82,7 +82,8 @@ def test_a_study_that_can_be_read_fits(validator: Draft7Validator, text: str) ->
         ('use = "curves-small"', 'use = "curve"', "tasks/small"),
         ('measure = "work_to_target"', 'measure = "speed"', "hypotheses/h/measure"),
         ("[study]", "[studdy]\nx = 1\n[study]", ""),
-        ("[sweep.parameters]\nscheduler.curvature = { low = 0.1, high = 1.0 }", "", "sweep"),
+        ("[sweep]\n", "[sweep]\npasses = 0\n", "sweep/passes"),
+        ("[sweep]\n", "[sweep]\nmethods = 'hf'\n", "sweep/methods"),
     ],
 )
 def test_a_mistake_is_found_where_it_stands(validator: Draft7Validator, before: str, after: str, where: str) -> None:

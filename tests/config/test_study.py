@@ -24,5 +24,5 @@ def test_json_keeps_it_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_choice_is_the_list_of_its_values(tmp_path: Path) -> None:
-    study = replace(tiny(tmp_path), sweep=sweep(parameters={"solver.kind": Choice("a", "b")}))
-    assert to_dict(study)["sweep"]["parameters"] == {"solver.kind": ["a", "b"]}
+    study = replace(tiny(tmp_path), sweeps=(sweep(parameters={"solver.kind": Choice("a", "b")}),))
+    assert to_dict(study)["sweeps"][0]["parameters"] == {"solver.kind": ["a", "b"]}
