@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hfbench.config import load, on_tasks, sweep
+from hfbench.config import load, on_tasks, search_ranges, sweep
 from hfbench.config.ablation import AblationTable
 from hfbench.config.hypotheses import _HypothesisTable
 from hfbench.config.methods import MethodTable
@@ -77,7 +77,7 @@ method keeps its name.""",
     ),
     Table(
         "sweep.parameters.<key path>",
-        sweep._Range,
+        search_ranges._Range,
         """Where a setting is searched. An empty table takes the range that the part declares; what is not given of a
 range is the declared one's. The key path begins below the method: `scheduler.theta`,
 `rules.relative-progress.epsilon`.""",

@@ -22,7 +22,7 @@ from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.load import load_study, shipped_studies
 from hfbench.config.methods import Method
 from hfbench.config.study import Study
-from hfbench.config.sweep import Sweep
+from hfbench.config.sweep import Sweep, extent_text
 from hfbench.errors import HfbenchError
 from hfbench.execution.screen import Screen
 from hfbench.messages import ranges
@@ -251,8 +251,7 @@ def _task(study: Study, task: str) -> str:
 
 def _tuned(sweep: Sweep) -> str:
     """One line about a sweep: method, tasks, trials and searched settings."""
-    extent = f"{sweep.trials} trials" if sweep.passes is None else f"trials of {sweep.passes:g} passes"
-    return f"{sweep.method} on {', '.join(sweep.tasks)}, {extent}: {', '.join(sweep.parameters)}"
+    return f"{sweep.method} on {', '.join(sweep.tasks)}, {extent_text(sweep)}: {', '.join(sweep.parameters)}"
 
 
 def _expected(one: Hypothesis) -> str:

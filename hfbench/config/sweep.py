@@ -8,21 +8,21 @@ many trials or passes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Annotated, Any
 
 from hfbench import messages
-from hfbench.config.key_paths import declared_at, value_at
 from hfbench.config.measures import MEASURES, costs
 from hfbench.config.methods import Method
-from hfbench.config.table_checks import check_known, distinct, seeds_of, table_of
+from hfbench.config.search_ranges import search_ranges
+from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of
 from hfbench.config.usual_ranges import usual_paths
 from hfbench.errors import ConfigError
 from hfbench.messages import listed, quoted
 from hfbench.parts import hyperparameters
-from hfbench.parts.hyperparameters import Choice, Hyperparameter, Integers, Linear, Log, Search, Within, part
+from hfbench.parts.hyperparameters import Choice, Search, Within, part
 
 SAMPLERS = ("auto", "gp", "tpe", "random", "grid")
 FIRST_TUNING_SEED, FIRST_RETEST_SEED = 1000, 2000  # of seeds given as a count; a study's own count from 0
@@ -53,7 +53,7 @@ class Sweep:
     retest: tuple[int, ...]
     trials: int  # the first, the untuned method, included
     hours: float | None
-    passes: float | None
+    passes: dict[str, float]  # by task; empty: no limit
     ahead: int
     sampler: str
     pruner: str
@@ -89,7 +89,9 @@ class SweepTable:
         float | None, Within("(0, 100000]"), "no trial starts once the earlier ones have taken this long"
     ] = None
     passes: Annotated[
-        float | None, Within("(0, 1e12]"), "no trial starts once the earlier ones have taken so many passes"
+        float | dict[str, float] | None,
+        Within("(0, 1e12]"),
+        "no trial starts once the earlier ones have taken so many passes; a number, or one for each task",
     ] = None
     ahead: Annotated[int, Within("[1, 100]"), "number of trials started before the result of the first is used"] = 4
     sampler: Annotated[str, Choice(*SAMPLERS), "sampler of the settings; auto: gp for up to 5 numbers, else tpe"] = (
@@ -98,14 +100,6 @@ class SweepTable:
     pruner: Annotated[str, Choice("auto", "wilcoxon", "none"), "ends trials that are worse than the best"] = "auto"
     candidates: Annotated[int, Within("[1, 100]"), "number of the best trials to re-test"] = 5
     carry_over: Annotated[bool, "whether what is frozen on a task is compared on the others, too"] = True
-
-
-@part
-class _Range:
-    low: Annotated[float | None, "lower end"] = None
-    high: Annotated[float | None, "upper end"] = None
-    log: Annotated[bool | None, "search on a logarithmic scale"] = None
-    values: Annotated[list[Any] | None, "the values to choose from, instead of a range"] = None
 
 
 @part
@@ -140,6 +134,7 @@ def sweeps_of(
     seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
     retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
     check_disjoint(seeds, retest, compared)
+    passes = _passes(given.passes, chosen)
     sweeps = []
     for name in names:
         parameters = _parameters_of(given, methods[name])
@@ -153,7 +148,7 @@ def sweeps_of(
             retest=retest,
             trials=_trials(given, parameters),
             hours=given.hours,
-            passes=given.passes,
+            passes=passes,
             ahead=given.ahead,
             sampler=_sampler(given.sampler, parameters, objectives),
             pruner=_pruner(given.pruner, objectives, seeds),
@@ -181,12 +176,12 @@ def _tuned(given: SweepTable, methods: Mapping[str, Method]) -> list[str]:
 def _parameters_of(given: SweepTable, method: Method) -> dict[str, Search]:
     """The search ranges of a method; of one of several that has no table, those that are usual."""
     if given.methods is None:
-        return _parameters(given.parameters, "sweep.parameters", method, given.sampler)
+        return search_ranges(given.parameters, "sweep.parameters", method, given.sampler)
     for name in given.parameters:
         check_known(name, given.methods, "sweep.parameters", "tuned method")
     where = f"sweep.parameters.{method.name}"
     table = table_of(given.parameters, method.name, "sweep.parameters.") or dict.fromkeys(usual_paths(method), {})
-    return _parameters(table, where, method, given.sampler)
+    return search_ranges(table, where, method, given.sampler)
 
 
 def _trials(given: SweepTable, parameters: Mapping[str, Search]) -> int:
@@ -194,6 +189,19 @@ def _trials(given: SweepTable, parameters: Mapping[str, Search]) -> int:
     if given.sampler == "grid":
         return _grid_size(parameters)
     return given.trials or (USUAL_TRIALS if given.passes is None else MOST_TRIALS)
+
+
+def _passes(given: float | dict[str, float] | None, tasks: Sequence[str]) -> dict[str, float]:
+    if not isinstance(given, dict):
+        return {} if given is None else dict.fromkeys(tasks, given)
+    for name in given:
+        check_known(name, tasks, f"sweep.passes.{name}", "tuned task")
+    if lacking := [name for name in tasks if name not in given]:
+        raise ConfigError(
+            f"sweep.passes: must be a number, or have one for each tuned task, but lacks {listed(lacking)}."
+        )
+    positive = Within("(0, 1e12]")
+    return {name: checked(given[name], float, positive, f"sweep.passes.{name}") for name in tasks}
 
 
 def _check_equal(sweeps: Sequence[Sweep]) -> None:
@@ -243,108 +251,6 @@ def check_disjoint(seeds: Sequence[int], retest: Sequence[int], compared: Mappin
             )
 
 
-# ---------------------------------------------------------------- ranges
-
-
-def _parameters(given: Mapping[str, Any], where: str, method: Method, sampler: str) -> dict[str, Search]:
-    if not given:
-        raise ConfigError(f"{where}: must name at least one setting, such as scheduler.theta = {{}}.")
-    return {path: _search(path, written, f"{where}.{path}", method, sampler) for path, written in _flat(given, where)}
-
-
-def _flat(table: Mapping[str, Any], where: str, above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The ranges by path; TOML makes nested tables of dotted keys."""
-    known = {hyperparameter.name for hyperparameter in hyperparameters.hyperparameters(_Range)}
-    for key, value in table.items():
-        path = f"{above}{key}"
-        if not isinstance(value, Mapping):
-            raise ConfigError(
-                f"{where}.{path}: must be a range, {{}} for the declared one, {{ low = 0.1, high = 10 }} or "
-                f"{{ values = [1, 2, 5] }}, but got {quoted(value)}."
-            )
-        if value and not known & set(value):
-            yield from _flat(value, where, f"{path}.")
-        else:
-            yield path, value
-
-
-def _search(path: str, written: Mapping[str, Any], where: str, method: Method, sampler: str) -> Search:
-    try:
-        declared, now = declared_at(method, path), value_at(method, path)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    given = hyperparameters.build_part(_Range, written, where)
-    if written and given.values is None and (isinstance(now, bool) or not isinstance(now, int | float)):
-        raise ConfigError(
-            f"{where}: only a number has a range, but {method.name} has {quoted(now)} there; give {{ values = [...] }}."
-        )
-    search = _given_search(given, declared, where) or _declared_search(declared, where)
-    if not _holds(search, now):
-        raise ConfigError(f"{where}: must contain what {method.name} has, {quoted(now)}, but it is {searched(search)}.")
-    if sampler == "grid" and not isinstance(search, Choice):
-        raise ConfigError(f"{where}: a grid needs values = [...], but got a range, {search}.")
-    return search
-
-
-def searched(search: Search) -> str:
-    """Search range of a setting as text."""
-    return ", ".join(map(shown, search.values)) if isinstance(search, Choice) else str(search)
-
-
-def shown(value: Any) -> str:
-    """Value of a setting as text, to three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _holds(search: Search, value: Any) -> bool:
-    return value in search.values if isinstance(search, Choice) else search.low <= value <= search.high
-
-
-def _declared_search(declared: Hyperparameter, where: str) -> Search:
-    if declared.search is not None:
-        return declared.search
-    if declared.type is bool:
-        return Choice(False, True)
-    raise ConfigError(
-        f"{where}: {declared.name} declares no range; give one, {{ low = …, high = … }} or {{ values = […] }}."
-    )
-
-
-def _given_search(given: Any, declared: Hyperparameter, where: str) -> Search | None:
-    """The range as written, completed from the declared one; None if nothing is given."""
-    if given.values is not None:
-        if (given.low, given.high, given.log) != (None, None, None):
-            raise ConfigError(f"{where}: must have either values or a range, but has both.")
-        values = distinct(
-            [hyperparameters.check_value(declared, value, f"{where}.values") for value in given.values],
-            f"{where}.values",
-        )
-        with hyperparameters.located(f"{where}.values"):
-            return Choice(*values)
-    if (given.low, given.high, given.log) == (None, None, None):
-        return None
-    base = declared.search
-    known = base if isinstance(base, Log | Linear | Integers) else None
-    low, high = (
-        getattr(known, end, None) if bound is None else bound
-        for end, bound in (("low", given.low), ("high", given.high))
-    )
-    if low is None or high is None:
-        raise ConfigError(f"{where}: must have both low and high, since {declared.name} declares no range.")
-    whole = isinstance(known, Integers) or declared.type is int
-    ends = [
-        hyperparameters.check_value(declared, int(end) if whole and end == int(end) else end, where)
-        for end in (low, high)
-    ]
-    if declared.within is not None and not declared.within.holds_between(*ends):
-        raise ConfigError(
-            f"{where}: all from low to high must lie in {declared.within.text}, but got {low:g} to {high:g}."
-        )
-    log = given.log if given.log is not None else isinstance(known, Log) or getattr(known, "log", False)
-    with hyperparameters.located(where):
-        return Integers(ends[0], ends[1], log) if whole else Log(*ends) if log else Linear(*ends)
-
-
 # ---------------------------------------------------------------- how it is searched
 
 
@@ -374,3 +280,13 @@ def _pruner(given: str, objectives: Sequence[str], seeds: Sequence[int]) -> str:
         )
         raise ConfigError(f"sweep.pruner: {why}. Change that or set sweep.pruner to none.")
     return "wilcoxon" if able and given != "none" else "none"
+
+
+def extent_text(sweep: Sweep) -> str:
+    """How long a method is tuned on a task: `40 trials`, `trials of 900 passes`, of several tasks with their names."""
+    if not sweep.passes:
+        return f"{sweep.trials} trials"
+    limits = set(sweep.passes.values())
+    if len(limits) == 1:
+        return f"trials of {limits.pop():g} passes"
+    return f"trials of {listed(f'{limit:g} passes on {task}' for task, limit in sweep.passes.items())}"

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from hfbench.config.measures import MEASURES
+from hfbench.config.search_ranges import searched, shown
 from hfbench.config.study import Study
-from hfbench.config.sweep import searched, shown
 from hfbench.messages import level_text
 from hfbench.report import comparison_text
 from hfbench.report.grid import Pieces

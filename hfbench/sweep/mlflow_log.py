@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hfbench.config.search_ranges import searched
 from hfbench.config.study import Study
-from hfbench.config.sweep import searched
+from hfbench.config.sweep import extent_text
 from hfbench.records.study_home import StudyHome
 from hfbench.report.mlflow_page import write_status
 from hfbench.sweep.retest import score
@@ -82,8 +83,8 @@ def sweep_params(study: Study) -> dict[str, str]:
     plain = ("objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
     shown = {f"sweep.{name}": text(getattr(sweep, name)) for name in plain}
     shown["sweep.method"] = ", ".join(sweep.method for sweep in study.sweeps)
-    if sweep.passes is not None:
-        shown["sweep.passes"] = text(sweep.passes)
+    if sweep.passes:
+        shown["sweep.passes"] = extent_text(sweep)
     ranges = {
         ".".join(["range", *([sweep.method] if len(study.sweeps) > 1 else []), path]): searched(search)
         for sweep in study.sweeps

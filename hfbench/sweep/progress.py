@@ -112,15 +112,15 @@ class TrialBars(Progress):
 def extent(tuning: Tuning) -> tuple[int, int, str]:
     """How far a tuning is, how far it goes, and both in words: in passes, if these bound it, else in trials."""
     ended = [trial for trial in tuning.all.values() if trial.ended]
-    if tuning.sweep.passes is None:
+    if not tuning.sweep.passes:
         return len(ended), tuning.sweep.trials, f"{len(ended)}/{tuning.sweep.trials} trials"
-    passes, limit = round(tuning.spent(ended, PASSES)), round(tuning.sweep.passes)
+    passes, limit = round(tuning.spent(ended, PASSES)), round(tuning.sweep.passes[tuning.task.name])
     return min(passes, limit), limit, f"{count(len(ended), 'trial')}, {passes}/{limit} passes"
 
 
 def describe_trial(tuning: Tuning, trial: Trial) -> str:
     """One trial in one line."""
-    last = f"/{tuning.sweep.trials - 1}" if tuning.sweep.passes is None else ""
+    last = f"/{tuning.sweep.trials - 1}" if not tuning.sweep.passes else ""
     head = f"{tuning.task.label} trial {trial.index}{last}"
     if trial.state == FAILED:
         return f"{head}: failed: {trial.why}"
@@ -164,6 +164,8 @@ def _announcement(tuning: Tuning) -> str:
     already = f", {done} made already" if done else ""
     sizes = f"{len(sweep.parameters)} settings, {len(sweep.seeds)} seeds"
     how = f"sampler {sampler_text(sweep.sampler, sweep.trials, sweep.ahead)}; pruner {sweep.pruner}"
-    trials = f"{sweep.trials} trials" if sweep.passes is None else f"{sweep.passes:g} passes of trials"
+    trials = f"{sweep.trials} trials"
+    if sweep.passes:
+        trials = f"{sweep.passes[tuning.task.name]:g} passes of trials"
     of = f" of {sweep.method}" if tuning.task.label == tuning.task.name else ""
     return f"{tuning.task.label}: {trials}{of}{already}, {sizes}; {how}"

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hfbench.config.measures import MEASURES
-from hfbench.config.sweep import searched, shown
+from hfbench.config.search_ranges import searched, shown
+from hfbench.config.sweep import extent_text
 from hfbench.messages import count, level_text
 from hfbench.report.comparison_text import cells as cells_of
 from hfbench.report.comparison_text import sentences
@@ -265,7 +266,7 @@ def _conduct(found: SweepOutcome) -> Iterator[Block]:
     bound = sweep.constraint
     samplers = dict.fromkeys(sampler_text(each.sampler, each.trials, each.ahead) for each in study.sweeps)
     yield Code(found.command)
-    ends = f"{sweep.trials} trials" if sweep.passes is None else f"trials of {sweep.passes:g} passes"
+    ends = extent_text(sweep)
     facts = [
         ("each method has, on each task", ends),
         ("objective", ", ".join(MEASURES[objective].title for objective in sweep.objectives)),

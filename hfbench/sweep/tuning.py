@@ -254,7 +254,10 @@ class Tuning:
         if index >= self.sweep.trials:
             return False
         done = [self.all[number] for number in range(index - self.sweep.ahead + 1) if number in self.all]
-        limits = {SECONDS: 3600 * (self.sweep.hours or math.inf), PASSES: self.sweep.passes or math.inf}
+        limits = {
+            SECONDS: 3600 * (self.sweep.hours or math.inf),
+            PASSES: self.sweep.passes.get(self.task.name, math.inf),
+        }
         # Those under way, whose cost must not decide, count as the mean of those that have ended.
         share = index / len(done) if done else 0.0
         return all(share * self.spent(done, name) < limit for name, limit in limits.items())

@@ -22,6 +22,7 @@ TESTED_IN = {
     "commands/test_simulate.py": ["cli/simulate"],
     "statistics/test_calibration.py": ["statistics/simulation"],
     "statistics/test_seed_advice.py": ["statistics/families"],
+    "config/test_sweep.py": ["config/search_ranges"],
     "commands/test_sweep.py": [
         *("sweep/conclusion", "sweep/console_tables", "sweep/report"),
     ],

@@ -204,18 +204,20 @@ def test_several_methods_have_the_same_extent_and_their_usual_ranges(tmp_path: P
         "shf": ["globalization.initial_damping", "rules.relative-progress.epsilon"],
     }
     assert sweeps[1].parameters["optimizer.settings.lr"] == Log(1e-5, 1e-1)
-    assert {(sweep.trials, sweep.passes, sweep.seeds, sweep.retest) for sweep in sweeps} == {
-        (40, None, (1000, 1001, 1002, 1003, 1004), (2000, 2001, 2002, 2003, 2004))
+    assert {(sweep.trials, sweep.seeds, sweep.retest) for sweep in sweeps} == {
+        (40, (1000, 1001, 1002, 1003, 1004), (2000, 2001, 2002, 2003, 2004))
     }
+    assert all(sweep.passes == {} for sweep in sweeps)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("passes = 9e3", (10_000, 9e3)), ("passes = 9e3\ntrials = 7", (7, 9e3))]
+    ("given", "expected"), [("passes = 9e3", (10_000, 9e3)), ("passes = { curves-small = 9e3 }\ntrials = 7", (7, 9e3))]
 )
 def test_passes_in_place_of_trials_bound_every_method_alike(
     given: str, expected: tuple[int, float], tmp_path: Path
 ) -> None:
-    assert {(sweep.trials, sweep.passes) for sweep in several(tmp_path, SEVERAL + given).sweeps} == {expected}
+    found = {(sweep.trials, sweep.passes["curves-small"]) for sweep in several(tmp_path, SEVERAL + given).sweeps}
+    assert found == {expected}
 
 
 def test_ranges_are_given_by_method(tmp_path: Path) -> None:
@@ -258,6 +260,9 @@ optimizer.settings.eps = { values = [1, 2] }
          "sweep.parameters.shf.globalization.initial_damping: must contain what shf has, 0.0, but it is 0.01 to"),
         ("[sweep]", '[sweep]\nobjective = "products_to_target"', "sweep.objective: adam, muon need no Gauss-Newton"),
         ("[sweep]", "[sweep]\npasses = 0", "sweep.passes: must lie in (0, 1e12], but got 0.0."),
+        ("[sweep]", "[sweep]\npasses = {}", "sweep.passes: must be a number, or have one for each tuned task"),
+        ("[sweep]", "[sweep]\npasses = { usps = 9 }", "sweep.passes.usps: must name a tuned task of the study"),
+        ("[sweep]", "[sweep]\npasses = { curves-small = 0 }", "sweep.passes.curves-small: must lie in (0, 1e12], but"),
     ],
 )  # fmt: skip
 def test_refused_of_several_methods(old: str, new: str, words: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ BEST = {"a": 0.02, "b": 0.35}
 def sweep(**changes: Any) -> Sweep:
     plain = Sweep(
         method="shf", tasks=("bowl",), parameters=dict(PARAMETERS), objectives=("work_to_target",), constraint=None,
-        seeds=tuple(range(1000, 1005)), retest=tuple(range(2000, 2005)), trials=24, hours=None, passes=None, ahead=4,
+        seeds=tuple(range(1000, 1005)), retest=tuple(range(2000, 2005)), trials=24, hours=None, passes={}, ahead=4,
         sampler="tpe", pruner="wilcoxon", candidates=5, carry_over=True,
     )  # fmt: skip
     return replace(plain, **changes)

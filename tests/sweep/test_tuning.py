@@ -131,11 +131,11 @@ def test_hours_end_a_sweep_by_what_its_runs_took() -> None:
 @pytest.mark.parametrize("workers", [1, 4])
 def test_passes_end_a_sweep_at_about_as_many(workers: int) -> None:
     trials = Memory()
-    tuned(Bowl(sweep(passes=4000.0, pruner="none", trials=100)), trials, workers)
+    tuned(Bowl(sweep(passes={"bowl": 4000.0}, pruner="none", trials=100)), trials, workers)
     taken = [spent(trial, "passes") for _, trial in sorted(trials.all().items())]
     assert 0.7 * 4000 < sum(taken) < 1.3 * 4000
     again = Memory()
-    tuned(Bowl(sweep(passes=4000.0, pruner="none", trials=100)), again, 3, order=1)
+    tuned(Bowl(sweep(passes={"bowl": 4000.0}, pruner="none", trials=100)), again, 3, order=1)
     assert len(again.all()) == len(taken)
 
 
@@ -146,7 +146,7 @@ def test_a_sweep_of_trials_that_fail_ends_too() -> None:
             return result if spec.params == self.first else result | {"outcome": "failed", "error": "boom"}
 
     trials = Memory()
-    tuned(Fails(sweep(passes=4000.0, pruner="none", sampler="random", trials=10_000)), trials)
+    tuned(Fails(sweep(passes={"bowl": 4000.0}, pruner="none", sampler="random", trials=10_000)), trials)
     assert len(trials.all()) == math.ceil(4000 / spent(trials.all()[0], "passes"))
 
 
