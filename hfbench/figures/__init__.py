@@ -1,4 +1,4 @@
-"""Figures of a study: functions that write a PNG and an SVG and return the two paths.
+"""Figures of a study: functions that write a PNG and an SVG, within `also_in_pdf` a PDF too, and return the paths.
 
 Every function takes `methods`, the study's methods in their order, which decides each one's colour, dashes and marker:
 figures given the same order agree.
@@ -11,11 +11,12 @@ from hfbench.figures.iterations import batches, inner
 from hfbench.figures.memory import memory
 from hfbench.figures.profiles import profile, reached
 from hfbench.figures.reconstructions import reconstructions
-from hfbench.figures.style import Style, styles
+from hfbench.figures.style import Style, also_in_pdf, styles
 
 __all__ = [
     "ForestRow",
     "Style",
+    "also_in_pdf",
     "batches",
     "comparison_rows",
     "comparisons_forest",

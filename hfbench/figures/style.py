@@ -10,7 +10,9 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,9 +86,23 @@ def theme() -> Iterator[None]:
         "axes.unicode_minus": False,
         "grid.alpha": 0.3,
         "svg.hashsalt": "hfbench",
+        "pdf.fonttype": 42,  # TrueType, embedded: journals refuse the default, Type 3
     }
     with style.context(["default", settings]):
         yield
+
+
+_in_pdf: ContextVar[bool] = ContextVar("_in_pdf", default=False)
+
+
+@contextmanager
+def also_in_pdf(wanted: bool = True) -> Iterator[None]:
+    """In the block, every figure is saved as PDF too, for papers."""
+    before = _in_pdf.set(wanted)
+    try:
+        yield
+    finally:
+        _in_pdf.reset(before)
 
 
 def blank(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
@@ -157,14 +173,20 @@ def without_panels(tasks: Sequence[str], shown: Sequence[str]) -> str:
 
 
 def save(figure: Figure, path: str | Path) -> list[Path]:
-    """Writes `path`.png and `path`.svg, the same bytes for the same figure, and returns the two paths."""
+    """Writes `path`.png and `path`.svg, the same bytes for the same figure, and returns the paths.
+
+    In a block of `also_in_pdf` there is a third, `path`.pdf, with the fonts embedded.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    png, svg = (path.with_name(path.name + suffix) for suffix in (".png", ".svg"))
     _settle(figure)
-    write_atomically(png, lambda file: figure.savefig(file, format="png", dpi=160))
-    write_atomically(svg, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
-    return [png, svg]
+    kinds: dict[str, dict[str, Any]] = {"png": {"dpi": 160}, "svg": {"metadata": {"Date": None}}}
+    if _in_pdf.get():
+        kinds["pdf"] = {"metadata": {"CreationDate": None}}
+    files = {kind: path.with_name(f"{path.name}.{kind}") for kind in kinds}
+    for kind, file in files.items():
+        write_atomically(file, partial(figure.savefig, format=kind, **kinds[kind]))
+    return list(files.values())
 
 
 def _settle(figure: Figure) -> None:

@@ -1,9 +1,11 @@
 """What all figures share: styles, files that are the same twice, and figures of hardly any data."""
 
 import itertools
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +21,7 @@ from hfbench.figures import styles
 from hfbench.figures.style import COLOURS, new_page, paragraph, theme, wrapped
 from hfbench.statistics.comparisons import compare
 
+TESTS = str(Path(__file__).parents[1])
 LONG = ["hf", "hf+lsmr of a $very$ long name", "no_break_in_this_name_but_underscores", "adam", *"efgh"]
 
 
@@ -142,6 +145,36 @@ def test_a_figure_is_the_same_file_twice(tmp_path):
         else:
             ElementTree.fromstring(data)
             assert b"<dc:date>" not in data
+
+
+def test_for_papers_a_figure_is_a_pdf_too_with_its_fonts_and_without_a_date(tmp_path):
+    given = {("hf", seed): trace(10 + seed) for seed in range(6)}
+    alone = figures.convergence(given, tmp_path / "alone", title="ρ ≤ λ")
+    assert [path.suffix for path in alone] == [".png", ".svg"]
+    with figures.also_in_pdf():
+        first, second = (figures.convergence(given, tmp_path / name, title="ρ ≤ λ") for name in ("first", "second"))
+    assert [path.name for path in first] == ["first.png", "first.svg", "first.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert [path.read_bytes() for path in first[:2]] == [path.read_bytes() for path in alone]
+    pdf = first[2].read_bytes()
+    assert b"/FontFile2" in pdf  # TrueType, which journals take, where the default is Type 3
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
+
+
+def test_a_pdf_is_the_same_file_in_every_process(tmp_path):
+    program = """
+import sys
+from pathlib import Path
+from support.drawn_figures import trace
+from hfbench import figures
+with figures.also_in_pdf():
+    figures.convergence({("hf", seed): trace(5) for seed in range(2)}, Path(sys.argv[1]), title="\u03c1 <b>")
+"""
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", program, str(tmp_path / seed)]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": TESTS}, check=True)
+    assert (tmp_path / "1.pdf").read_bytes() == (tmp_path / "2.pdf").read_bytes()
 
 
 def beyond_limits(axes):
