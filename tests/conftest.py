@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.latex_pages import missing_programs
 from support.mlflow_pages import missing
 from support.other_parts import hide_other_parts
 from support.plugin_files import PLUGIN
@@ -89,6 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "data": None if os.environ.get("HFBENCH_DATA") else "set HFBENCH_DATA to the folder of the real data",
         "browser": missing(),
+        "latex": missing_programs(),
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
     }
     for item in items:

@@ -19,6 +19,7 @@ from hfbench.cli.options import (
     Data,
     From,
     Jobs,
+    Latex,
     Only,
     Plugin,
     Results,
@@ -169,6 +170,7 @@ def run(
     plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
+    latex: Latex = False,
 ) -> None:
     """Run a study and print its verdicts. Runs that are already recorded are not repeated."""
     from hfbench.commands.run import run_study
@@ -183,12 +185,17 @@ def run(
     if plan:
         if part is not None or (backend, cluster) != ("processes", None):
             raise ConfigError("--plan: predicts the whole study on this machine; leave --shard and --backend out.")
+        if latex:
+            raise ConfigError("--latex: is for a report, which --plan does not write; leave it out.")
         raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Screen()))
     if part is not None and (backend, cluster) != ("processes", None):
         raise ConfigError("--shard: is for jobs without a cluster; leave it out with --backend and --cluster.")
+    if part is not None and latex:
+        raise ConfigError("--latex: is for the report, which `hfbench import` writes of all shards; give it there.")
     with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
         if part is None:
-            raise typer.Exit(run_study(checked, results, engine.capacity, data, Screen(), chosen, engine=engine))
+            here = results, engine.capacity, data, Screen(), chosen
+            raise typer.Exit(run_study(checked, *here, engine=engine, in_latex=latex))
         raise typer.Exit(run_shard(checked, part, results, engine.capacity, data, Screen(), chosen, engine=engine))
 
 
@@ -205,6 +212,7 @@ def import_(
     plugin: Plugin = None,
     results: Results = Path("results"),
     data: Data = None,
+    latex: Latex = False,
 ) -> None:
     """Copy records made elsewhere into a results folder, then judge and report all records there."""
     from hfbench.commands.import_records import import_study
@@ -212,7 +220,7 @@ def import_(
 
     checked = study_of(study, seeds, only, set_, plugin)
     chosen = as_typed(seeds, only, set_, plugin)
-    raise typer.Exit(import_study(checked, sources or [], results, data, Screen(), chosen))
+    raise typer.Exit(import_study(checked, sources or [], results, data, Screen(), chosen, in_latex=latex))
 
 
 @app.command()
@@ -230,6 +238,7 @@ def sweep(
         str | None,
         typer.Option(help="Optuna storage instead of sweeps.db, such as postgresql+psycopg://user@host/name."),
     ] = None,
+    latex: Latex = False,
 ) -> None:
     """Tune methods: search their settings, re-test the best, freeze one of each, and compare on fresh seeds."""
     from hfbench.commands.sweep import sweep_study
@@ -239,7 +248,8 @@ def sweep(
     checked = study_of(study, seeds, None, set_, plugin)
     chosen = as_typed(seeds, None, set_, plugin)
     with closing(Processes(jobs_of(jobs))) as engine:
-        raise typer.Exit(sweep_study(checked, results, engine.capacity, data, Screen(), storage, chosen, engine=engine))
+        here = results, engine.capacity, data, Screen(), storage, chosen
+        raise typer.Exit(sweep_study(checked, *here, engine=engine, in_latex=latex))
 
 
 @app.command()
@@ -252,13 +262,15 @@ def compare(
     results: Results = Path("results"),
     data: Data = None,
     from_: From = None,
+    latex: Latex = False,
 ) -> None:
     """Judge and report the recorded runs of a study, or its published runs if none are recorded. Nothing is run."""
     from hfbench.commands.compare import compare_study
     from hfbench.execution.screen import Screen
 
     checked = study_of(study, seeds, only, set_, plugin)
-    raise typer.Exit(compare_study(checked, results, data, Screen(), as_typed(seeds, only, set_, plugin), from_))
+    chosen = as_typed(seeds, only, set_, plugin)
+    raise typer.Exit(compare_study(checked, results, data, Screen(), chosen, from_, in_latex=latex))
 
 
 @app.command()

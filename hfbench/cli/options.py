@@ -45,6 +45,9 @@ From = Annotated[
         "--from", help="Archive to read instead of the results folder: a file written by export, or `published`."
     ),
 ]
+Latex = Annotated[
+    bool, typer.Option("--latex", help="Write the report in LaTeX as well: tables for a paper, and figures as PDF.")
+]
 Plugin = Annotated[list[Path] | None, typer.Option(help="Python file that defines parts; may be repeated.")]
 
 

@@ -37,6 +37,7 @@ def compare_study(
     console: Console,
     options: Sequence[str] = (),
     archive_file: Path | None = None,
+    in_latex: bool = False,
 ) -> int:
     """Writes statistics, figures and report of the recorded runs, and lists the missing ones. Returns 0.
 
@@ -57,7 +58,7 @@ def compare_study(
     with ExitStack() as held, ignore_broken_pipe(console):
         console.print(_announcement(recorded), highlight=False, soft_wrap=True)
         tracker = _tracked(recorded, data, held, console)
-        show_conclusion(conclude(up_to_decision(recorded), tracker, options, console), console)
+        show_conclusion(conclude(up_to_decision(recorded), tracker, options, console, in_latex), console)
     return 0
 
 

@@ -32,6 +32,7 @@ def import_study(
     data: str | None,
     console: Console,
     options: Sequence[str] = (),
+    in_latex: bool = False,
 ) -> int:
     """Copies the study's runs from the sources into `results`, and judges all runs recorded there.
 
@@ -54,7 +55,7 @@ def import_study(
             left = f", {len(found.keys) - len(taken)} there already" if len(taken) < len(found.keys) else ""
             said = f"{source}: {len(taken)} of {count(len(found.keys), 'run')} of {study.name} taken{left}"
             console.print(said, highlight=False, soft_wrap=True)
-    compare_study(study, results, data, console, options)
+    compare_study(study, results, data, console, options, in_latex=in_latex)
     return 1 if gather(study, specs, results).missing else 0
 
 

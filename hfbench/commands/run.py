@@ -49,6 +49,7 @@ def run_study(
     options: Sequence[str] = (),
     checkpoint_every: float = CHECKPOINT_EVERY,
     engine: Engine | None = None,
+    in_latex: bool = False,
 ) -> int:
     """Makes the runs that are not recorded yet, and reports on all of them.
 
@@ -76,7 +77,7 @@ def run_study(
             prepare(results)
             setting = ResultsFolder(results, study.name, data, checkpoint_every)
             with study_lock(results, study.name, "hfbench run"):
-                return _run_all_and_conclude(study, specs, setting, jobs, console, options, engine)
+                return _run_all_and_conclude(study, specs, setting, jobs, console, options, engine, in_latex)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)
 
@@ -89,6 +90,7 @@ def _run_all_and_conclude(
     console: Console,
     options: Sequence[str],
     engine: Engine | None,
+    in_latex: bool,
 ) -> int:
     """The part of `run_study` that holds the study's lock. Its run in MLflow is ended, however it ends."""
     results = setting.results
@@ -117,7 +119,7 @@ def _run_all_and_conclude(
             recorded = up_to_decision(gather(study, specs, results))
             if len(recorded.specs) < len(specs):  # decided before the last look
                 break
-        conclusion = conclude(recorded, tracker, options, console)
+        conclusion = conclude(recorded, tracker, options, console, in_latex)
     except KeyboardInterrupt:
         _close(tracker, "KILLED")
         left = len(missing_of(specs, results))

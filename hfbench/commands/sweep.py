@@ -53,6 +53,7 @@ def sweep_study(
     storage: str | None = None,
     options: Sequence[str] = (),
     engine: Engine | None = None,
+    in_latex: bool = False,
 ) -> int:
     """Runs the missing trials, re-tests the best, freezes one, compares and reports.
 
@@ -87,7 +88,7 @@ def sweep_study(
                 if storage is None:
                     check_database(results / "sweeps.db", results)
                 url = storage or sqlite_url(results / "sweeps.db")
-                return _sweep_all(study, tasks, pool, url, jobs, console, options)
+                return _sweep_all(study, tasks, pool, url, jobs, console, options, in_latex)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)
 
@@ -109,6 +110,7 @@ def _sweep_all(
     jobs: int,
     console: Console,
     options: Sequence[str],
+    in_latex: bool,
 ) -> int:
     """The part of `sweep_study` that holds the study's lock."""
     results = pool.setting.results
@@ -127,8 +129,8 @@ def _sweep_all(
             found = [retest(tuning, pool, watcher) for tuning in tunings]
         folder = make_folder(place.folder, results)
         show_tuned(found, log, console)
-        compared = _compare_frozen(study, found, folder, pool, jobs, console)
-        conclude_sweep(study, found, compared, log, place, console, options)
+        compared = _compare_frozen(study, found, folder, pool, jobs, console, in_latex)
+        conclude_sweep(study, found, compared, log, place, console, options, in_latex)
     return compared.status
 
 
@@ -145,6 +147,7 @@ def _compare_frozen(
     pool: Pool,
     jobs: int,
     console: Console,
+    in_latex: bool,
 ) -> Compared:
     """Compares the frozen settings on fresh seeds: of several methods with each other, and of each as carry-over."""
     frozen: dict[str, dict[str, Winner]] = {sweep.method: {} for sweep in study.sweeps}
@@ -156,7 +159,9 @@ def _compare_frozen(
     statuses, cells = [0], list[Cell]()
     tuned, said = list[Comparison](), None
     if len(study.sweeps) > 1:
-        status, recorded = _run_frozen(tuned_study(study, frozen), folder / "frozen.toml", pool, jobs, console)
+        status, recorded = _run_frozen(
+            tuned_study(study, frozen), folder / "frozen.toml", pool, jobs, console, in_latex
+        )
         statuses.append(status)
         found = findings_of(recorded)
         tuned, said = list(found.comparisons), headline(recorded, found)
@@ -168,17 +173,19 @@ def _compare_frozen(
             console.print(f"No trial was better than {sweep.method} unchanged: there is nothing to compare.")
             continue
         file = folder / ("frozen.toml" if len(study.sweeps) == 1 else f"frozen-{sweep.method}.toml")
-        status, recorded = _run_frozen(drafted, file, pool, jobs, console)
+        status, recorded = _run_frozen(drafted, file, pool, jobs, console, in_latex)
         statuses.append(status)
         cells += carry_over_matrix(recorded, sweep.method, sweep.tasks) if not recorded.missing else []
     return Compared(max(statuses), tuned, said, cells)
 
 
-def _run_frozen(drafted: Study, file: Path, pool: Pool, jobs: int, console: Console) -> tuple[int, RecordedStudy]:
+def _run_frozen(
+    drafted: Study, file: Path, pool: Pool, jobs: int, console: Console, in_latex: bool
+) -> tuple[int, RecordedStudy]:
     """Writes the study to the file, makes its runs, and gives the exit status and what is recorded."""
     write_bytes(file, toml(drafted, file.parent).encode())
     compared = load_study(str(file))
     results, data = pool.setting.results, pool.setting.data
-    status = run_study(compared, results, jobs, data, console, engine=pool.engine)
+    status = run_study(compared, results, jobs, data, console, engine=pool.engine, in_latex=in_latex)
     raise_if_interrupted()
     return status, gather(compared, {spec.key(): spec for spec in runs_of(compared, data)}, results)

@@ -23,6 +23,7 @@ from hfbench.report import (
     effect_text,
     finding_tables,
     html,
+    latex,
     mlflow_page,
     study_figures,
     study_report,
@@ -37,6 +38,7 @@ from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.study_page import page_address
 
 OTHERS = ("claims", "effects", "secondary", "across_tasks")  # tables beside the verdicts
+REPORT = "report"  # name of its files
 LONGEST = 1000  # characters of an error on the screen
 NOTE = 8000  # characters of a tag
 
@@ -76,31 +78,38 @@ def command_of(study: Study, options: Sequence[str] = (), results: Path | None =
 
 
 def conclude(
-    recorded: RecordedStudy, tracker: Tracker | None, options: Sequence[str] = (), console: Console | None = None
+    recorded: RecordedStudy,
+    tracker: Tracker | None,
+    options: Sequence[str] = (),
+    console: Console | None = None,
+    in_latex: bool = False,
 ) -> Conclusion:
     """Judges the study, draws it, and writes all to `<results>/studies/<study>/` and, given a tracker, to MLflow.
 
     A variant of the study has a folder of its own there, and shares the history of judgements; a study judged from an
     archive is a variant of the one that was run. Home and MLflow keep the report and the verdict of the whole study,
     once there is one. `options` are those of the command line that decide which runs belong to the study. A console
-    that is a terminal shows how far the drawing is.
+    that is a terminal shows how far the drawing is. `in_latex` asks for report.tex and for figures as PDF; a report.tex
+    that is there is kept up to date.
     """
     place = home_of(recorded.study, recorded.results, recorded.archive)
+    in_latex = latex.is_wanted(in_latex, place, REPORT)
     folder = make_folder(place.folder, recorded.results)
     speaks = place.speaks_for_the_study
     before, found = judged_before(place.home), findings_of(recorded)
     judged = judged_now(recorded, found)
     found = with_first_verdicts(found, judged, before, recorded.study)
-    figures = study_figures.draw_figures(recorded, found, folder, console)
+    figures = study_figures.draw_figures(recorded, found, folder, console, in_latex)
     remember(place.home, before, recorded.study.looks, judged)
     written = [
         *write_tables(recorded, found, folder, place.variant),
-        *write_report(recorded, found, figures, command_of(recorded.study, options), place),
+        *write_report(recorded, found, figures, command_of(recorded.study, options), place, in_latex),
     ]
     if place.differences and speaks:
         _remove_tables(place.home, keep=written)
         copy_files(written, place.home)
         study_figures.copy_figures(figures, place.home)
+        latex.list_latex(place.home, REPORT, written)
     unlogged = ""
     try:
         if tracker is not None and speaks:
@@ -146,17 +155,25 @@ def _remove_tables(folder: Path, keep: Sequence[Path]) -> None:
 
 
 def write_report(
-    recorded: RecordedStudy, found: Findings, figures: Sequence[Figure], command: str, place: StudyHome
+    recorded: RecordedStudy,
+    found: Findings,
+    figures: Sequence[Figure],
+    command: str,
+    place: StudyHome,
+    in_latex: bool = False,
 ) -> list[Path]:
-    """Writes report.html, which needs no other file, and report.md, which refers to the figures in its folder."""
+    """Writes report.html, which needs no other file, and report.md, which refers to the figures in its folder.
+
+    In LaTeX it is report.tex, which also refers to files of its tables.
+    """
     said = study_report.study_document(recorded, found, figures, command, place.variant)
     texts = {
-        place.folder / "report.html": html.html_page(said),
-        place.folder / "report.md": document.document_markdown(said),
+        place.folder / f"{REPORT}.html": html.html_page(said),
+        place.folder / f"{REPORT}.md": document.document_markdown(said),
     }
     for file, text in texts.items():
         write_bytes(file, text.encode())
-    return list(texts)
+    return [*texts, *(latex.write_latex(said, place.folder, REPORT) if in_latex else [])]
 
 
 # ---------------------------------------------------------------- MLflow
@@ -256,6 +273,8 @@ def _where(conclusion: Conclusion, width: int) -> list[str]:
     results = conclusion.recorded.results
     variant = [wrap_text(line, width, " " * 9) for line in _variant(conclusion)]
     lines = [f"report   {conclusion.folder / 'report.html'}", *variant]
+    if (written := conclusion.folder / f"{REPORT}.tex").exists():
+        lines.append(f"LaTeX    {written}")
     if (first := study_figures.first_to_open(conclusion.figures)) is not None:
         lines.append(f"figure   {first.png}")
     lines += [f"runs     {results / 'runs'}", f"MLflow   {tracking_uri(results)}"]

@@ -63,6 +63,7 @@ class Table:
     numbers: int = 1
     words: int = 0  # as many columns at the end are words again
     folded: bool = False  # shut until it is opened, on screens
+    name: str = ""  # of its file, where there is one; by default that of the heading
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class ImageBlock:
     svg: Path
     caption: str
     alt: str
+    pdf: Path | None = None  # for LaTeX
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
         methods = "all" if len(used) == len(study.methods) else ", ".join(used)
         made_of, target = _part("task", study.tasks[task]), f"{study.targets[task]:g}"
         rows.append([task, made_of, target, budget, ranges(on_task.seeds), methods])
-    yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6)
+    yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6, name="tasks")
     if advice := limit_advice(study.primary, recorded.budgets):
         yield Bullets(advice)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -45,25 +45,33 @@ class Figure:
     png: Path
     svg: Path
     about: str
+    pdf: Path | None = None  # for LaTeX
 
     @property
     def paths(self) -> list[Path]:
-        return [self.png, self.svg]
+        return [self.png, self.svg, *([] if self.pdf is None else [self.pdf])]
 
 
 def draw_figures(
-    recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None = None
+    recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None = None, in_pdf: bool = False
 ) -> list[Figure]:
     """Draws every figure that the records allow into the folder; the same records give the same bytes.
 
     Figures that exist already, from the same records and code, are not drawn again. A terminal shows a bar.
     """
     drawn_from = _drawn_from(recorded, found)
-    figures = _kept(folder, drawn_from)
-    if figures is None:
-        figures = _drawn(recorded, found, folder, console)
-        _keep(folder, drawn_from, figures)
-    return figures
+    drawn = _kept(folder, drawn_from)
+    if drawn is None or (in_pdf and any(figure.pdf is None for figure in drawn)):
+        with figures.also_in_pdf(in_pdf):
+            drawn = _drawn(recorded, found, folder, console)
+        _keep(folder, drawn_from, drawn)
+    return drawn
+
+
+def figure_of(kind: str, task: str, about: str, paths: Sequence[Path]) -> Figure:
+    """The figure in these files, a PNG, an SVG and maybe a PDF."""
+    png, svg, *pdf = paths
+    return Figure(kind, task, png, svg, about, *pdf)
 
 
 def copy_figures(figures: Sequence[Figure], folder: Path) -> None:
@@ -91,17 +99,24 @@ def _kept(folder: Path, drawn_from: str) -> list[Figure] | None:
     if kept.get("drawn_from") != drawn_from:
         return None
     try:
-        rows = [(row["kind"], row["task"], row["png"], row["svg"], row["about"]) for row in kept["figures"]]
-        named = {name for _, _, png, svg, _ in rows for name in (png, svg)}
+        rows = [
+            [row[name] for name in ("kind", "task", "about", "png", "svg", *(["pdf"] if "pdf" in row else []))]
+            for row in kept["figures"]
+        ]
     except (KeyError, TypeError):  # written by another version
         return None
-    if not (named <= kept["files"].keys() and all(isinstance(text, str) for row in rows for text in row)):
+    texts = all(isinstance(text, str) for row in rows for text in row)
+    if not texts or not {name for _, _, _, *names in rows for name in names} <= kept["files"].keys():
         return None
-    return [Figure(kind, task, folder / png, folder / svg, about) for kind, task, png, svg, about in rows]
+    return [figure_of(kind, task, about, [folder / name for name in names]) for kind, task, about, *names in rows]
 
 
 def _keep(folder: Path, drawn_from: str, figures: Sequence[Figure]) -> None:
-    rows = [asdict(figure) | {"png": figure.png.name, "svg": figure.svg.name} for figure in figures]
+    rows = [
+        {"kind": figure.kind, "task": figure.task, "about": figure.about}
+        | {path.suffix[1:]: path.name for path in figure.paths}
+        for figure in figures
+    ]
     names = [path.name for figure in figures for path in figure.paths]
     list_figures(folder / KEPT, names, drawn_from=drawn_from, figures=rows)
 
@@ -225,8 +240,8 @@ def _interactions(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[
 def _made(
     kind: str, task: str, about: str, folder: Path, drawing: Callable[..., list[Path]], *of: Any, **more: Any
 ) -> Figure:
-    png, svg = drawing(*of, folder / "-".join([kind, *([safe_name(task)] if task else [])]), **more)
-    return Figure(kind, task, png, svg, about)
+    path = folder / "-".join([kind, *([safe_name(task)] if task else [])])
+    return figure_of(kind, task, about, drawing(*of, path, **more))
 
 
 def _has_numbers(runs: pd.DataFrame, column: str) -> bool:

@@ -132,7 +132,8 @@ def figure_images(figures: Sequence[Figure], kind: str, task: str = "") -> Itera
     for figure in figures:
         if (figure.kind, figure.task) == (kind, task):
             where = f"{task}: " if task else ""
-            yield ImageBlock(figure.png, figure.svg, where + figure.about, f"Figure {kind}. {where}{figure.about}")
+            alt = f"Figure {kind}. {where}{figure.about}"
+            yield ImageBlock(figure.png, figure.svg, where + figure.about, alt, figure.pdf)
 
 
 # ---------------------------------------------------------------- one task
@@ -185,7 +186,7 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
         "where the validation error was least."
     )
     of_hardware = comparison_text.hardware_sentence(recorded.judged, first.task)
-    yield Table(head_of_typical, typical, f"{about_typical} {of_hardware}".rstrip())
+    yield Table(head_of_typical, typical, f"{about_typical} {of_hardware}".rstrip(), name="medians")
 
 
 def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:

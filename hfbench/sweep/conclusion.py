@@ -11,16 +11,17 @@ from rich.console import Console
 
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import Study
+from hfbench.figures import also_in_pdf
 from hfbench.interrupts import raise_if_interrupted
 from hfbench.messages import wrap_text
 from hfbench.records.files import copy_files, safe_name, write_atomically, write_bytes, write_json
 from hfbench.records.study_home import StudyHome
-from hfbench.report import mlflow_page
+from hfbench.report import latex, mlflow_page
 from hfbench.report.conclusion import command_of, shortened, variant_remark
 from hfbench.report.document import document_markdown
 from hfbench.report.figure_files import list_figures
 from hfbench.report.html import html_page
-from hfbench.report.study_figures import Figure
+from hfbench.report.study_figures import Figure, figure_of
 from hfbench.report.wording import ratio_text
 from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
@@ -32,6 +33,7 @@ from hfbench.sweep.trial_rows import importances, trial_rows
 from hfbench.sweep.tuning import PASSES, SECONDS
 from hfbench.tracking.study_page import page_address
 
+NAME = "sweep"  # of the report's files
 LISTING = "sweep-figures.json"  # of the figures in the folder that are the sweep's
 
 
@@ -46,26 +48,30 @@ def show_tuned(swept: Sequence[TaskOutcome], log: TrialLogger, console: Console)
 
 def conclude_sweep(
     study: Study, swept: Sequence[TaskOutcome], compared: Compared, log: TrialLogger, place: StudyHome,
-    console: Console, options: Sequence[str],
+    console: Console, options: Sequence[str], in_latex: bool = False,
 ) -> None:  # fmt: skip
     """Writes and prints everything."""
     folder, speaks = place.folder, place.speaks_for_the_study
+    in_latex = latex.is_wanted(in_latex, place, NAME)
     shares = {outcome.task.label: importances(outcome.points, outcome.task.sweep.parameters) for outcome in swept}
     command = command_of(study, options).replace("hfbench run", "hfbench sweep", 1)
     found = SweepOutcome(study, swept, shares, compared, command, place.variant)
-    for figure in _draw(found, folder):
-        found.figures.append(figure)
-        raise_if_interrupted()
+    with also_in_pdf(in_latex):
+        for figure in _draw(found, folder):
+            found.figures.append(figure)
+            raise_if_interrupted()
     said = report.sweep_document(found)
-    texts = {"sweep.html": html_page(said), "sweep.md": document_markdown(said)}
+    texts = {f"{NAME}.html": html_page(said), f"{NAME}.md": document_markdown(said)}
     for name, text in texts.items():
         write_bytes(folder / name, text.encode())
     drawn = [path for figure in found.figures for path in figure.paths]
-    written = [*(folder / name for name in texts), *_write_tables(found, folder), *drawn]
+    reports = [*(folder / name for name in texts), *(latex.write_latex(said, folder, NAME) if in_latex else [])]
+    written = [*reports, *_write_tables(found, folder), *drawn]
     list_figures(folder / LISTING, [path.name for path in drawn])
     if place.differences and speaks:
         copy_files(written, place.home)
         list_figures(place.home / LISTING, [path.name for path in drawn])
+        latex.list_latex(place.home, NAME, written)
     if speaks:
         _log(log, found, written)
     else:
@@ -74,7 +80,7 @@ def conclude_sweep(
         show_costs(swept, console)
     if compared.cells:
         show_matrix(compared.cells, study, console)
-    lines = [f"sweep    {folder / 'sweep.html'}"]
+    lines = [f"sweep    {folder / 'sweep.html'}", *([f"LaTeX    {folder / 'sweep.tex'}"] if in_latex else [])]
     variant = f"variant  {variant_remark(place, 'sweep.html')}"
     lines += [wrap_text(variant, console.width, " " * 9)] if place.differences else []
     lines += [f"page     {page_address(log.tracker)}"]
@@ -144,7 +150,7 @@ def _so_far(found: SweepOutcome, folder: Path) -> Iterator[Figure]:
         path, methods = folder / f"tuning-{safe_name(task)}", list(found.study.methods)
         paths = figures.best_so_far(curves, path, methods=methods, measure=measure, title=task)
         about = "The best of each method so far, against what its tuning took."
-        yield Figure("tuning", task, paths[0], paths[1], about)
+        yield figure_of("tuning", task, about, paths)
 
 
 def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder: Path) -> Iterator[Figure]:
@@ -153,7 +159,7 @@ def _of_task(one: TaskOutcome, shares: Mapping[str, Mapping[str, float]], folder
     common: dict[str, Any] = {"measure": measure, "frozen": one.index, "title": label}
 
     def made(kind: str, about: str, paths: list[Path]) -> Figure:
-        return Figure(kind, label, paths[0], paths[1], about)
+        return figure_of(kind, label, about, paths)
 
     def path(kind: str) -> Path:
         return folder / f"{kind}-{safe_name(one.task.file_name)}"
@@ -188,7 +194,7 @@ def _carried(found: SweepOutcome, method: str, cells: Sequence[Cell], folder: Pa
     name, title = (f"carry-over-{method}", f"{method}: {measure}") if several else ("carry-over", measure)
     paths = figures.carried(ratios, tuned_on, list(found.study.tasks), folder / safe_name(name), measure=title)
     whose = f"of {method} " if several else ""
-    return Figure("carry-over", "", paths[0], paths[1], f"Settings {whose}tuned on one task, compared on the others.")
+    return figure_of("carry-over", "", f"Settings {whose}tuned on one task, compared on the others.", paths)
 
 
 def _log(log: TrialLogger, found: SweepOutcome, written: Sequence[Path]) -> None:

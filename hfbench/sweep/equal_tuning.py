@@ -29,7 +29,7 @@ def tuned_alike(found: SweepOutcome) -> Iterator[Block]:
         for figure in found.figures:
             if (figure.kind, figure.task) == ("tuning", task):
                 about = f"{task}: {figure.about}"
-                yield ImageBlock(figure.png, figure.svg, about, f"Figure {figure.kind}. {about}")
+                yield ImageBlock(figure.png, figure.svg, about, f"Figure {figure.kind}. {about}", figure.pdf)
 
 
 def cost_caption(one: TaskOutcome) -> str:

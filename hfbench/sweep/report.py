@@ -216,7 +216,7 @@ def _candidates(one: TaskOutcome) -> Iterator[Block]:
         )
         if "final_test_error" in sweep.measures:
             caption += " So are ratios to a test error of 0: it counts as what one test case with an error adds to it."
-        yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1)
+        yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1, name="tested again")
 
 
 def _front(one: TaskOutcome) -> Table:
@@ -287,6 +287,5 @@ def _conduct(found: SweepOutcome) -> Iterator[Block]:
 def _pictures(figures: Sequence[Figure]) -> Iterator[Block]:
     for figure in figures:
         where = f"{figure.task}: " if figure.task else ""
-        yield ImageBlock(
-            figure.png, figure.svg, f"{where}{figure.about}", f"Figure {figure.kind}. {where}{figure.about}"
-        )
+        alt = f"Figure {figure.kind}. {where}{figure.about}"
+        yield ImageBlock(figure.png, figure.svg, where + figure.about, alt, figure.pdf)

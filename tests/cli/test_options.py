@@ -18,7 +18,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Stands in for what runs a study and for the UI; records how they were called."""
     seen: list[tuple[Any, ...]] = []
 
-    def record(*arguments: Any, engine: Engine | None = None) -> int:
+    def record(*arguments: Any, engine: Engine | None = None, **switches: bool) -> int:
+        assert not any(switches.values()), "none was given"
         assert engine is None or engine.capacity == arguments[2], "so many jobs"
         seen.append(arguments)
         return 1

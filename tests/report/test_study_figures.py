@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -89,8 +90,30 @@ def empty(path: Path) -> list[Path]:
     return files
 
 
-@pytest.mark.parametrize("png", [f"../{PRIVATE_FILE}", "a.png", 7, ["forest.png"]])
-def test_only_figures_whose_digests_are_listed_are_shown_again(tmp_path: Path, png: object) -> None:
+def test_figures_without_a_pdf_are_drawn_again_where_one_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny(tmp_path, "study.seeds=1")
+    specs = {spec.key(): spec for spec in runs_of(study, None)}
+    table = runs({"hf": {0: 100.0}, "shf": {0: 50.0}}, task="tiny-curves").to_dict("records")
+    ended = {key: {**row, "key": key} for key, row in zip(specs, table, strict=True)}
+    recorded = RecordedStudy(study, specs, tmp_path, tmp_path, ended, Leftovers())
+    of_all = study_figures._of_all
+    monkeypatch.setattr(study_figures, "_of_all", lambda *of: islice(of_all(*of), 1))
+
+    def files(in_pdf: bool) -> list[list[str]]:
+        drawn = study_figures.draw_figures(recorded, findings_of(recorded), tmp_path, None, in_pdf)
+        return [[path.suffix for path in figure.paths] for figure in drawn]
+
+    assert files(in_pdf=False) == [[".png", ".svg"]]
+    assert files(in_pdf=True) == [[".png", ".svg", ".pdf"]]
+    monkeypatch.setattr(study_figures, "_drawn", lambda *of: pytest.fail("drawn again"))
+    assert files(in_pdf=True) == files(in_pdf=False) == [[".png", ".svg", ".pdf"]]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+@pytest.mark.parametrize("name", [f"../{PRIVATE_FILE}", "a.png", 7, ["forest.png"]])
+def test_only_figures_whose_digests_are_listed_are_shown_again(tmp_path: Path, name: object, kind: str) -> None:
     folder = tmp_path / "report"
     folder.mkdir()
     for file in (tmp_path / PRIVATE_FILE, folder / "forest.png", folder / "forest.svg", folder / "a.png"):
@@ -101,5 +124,5 @@ def test_only_figures_whose_digests_are_listed_are_shown_again(tmp_path: Path, p
     listing = {"drawn_from": "records", "files": files}
     write_sealed_json(folder / study_figures.KEPT, {**listing, "figures": [row]})
     assert study_figures._kept(folder, "records")
-    write_sealed_json(folder / study_figures.KEPT, {**listing, "figures": [{**row, "png": png}]})
+    write_sealed_json(folder / study_figures.KEPT, {**listing, "figures": [{**row, kind: name}]})
     assert study_figures._kept(folder, "records") is None

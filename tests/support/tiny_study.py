@@ -104,10 +104,10 @@ def run_quietly(study: Study, results: Path, jobs: int = 1, **more: Any) -> tupl
     return status, screen.getvalue()
 
 
-def compare_quietly(study: Study, results: Path, *options: str) -> tuple[int, str]:
+def compare_quietly(study: Study, results: Path, *options: str, **more: Any) -> tuple[int, str]:
     """Exit status and what was printed."""
     screen = io.StringIO()
-    status = compare_study(study, results, None, Console(file=screen, width=80), options)
+    status = compare_study(study, results, None, Console(file=screen, width=80), options, **more)
     return status, screen.getvalue()
 
 
