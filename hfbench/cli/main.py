@@ -171,6 +171,10 @@ def run(
     results: Results = Path("results"),
     data: Data = None,
     latex: Latex = False,
+    make_weights: Annotated[
+        bool,
+        typer.Option("--make-weights", help="Make recorded runs without weights again, to keep their weights."),
+    ] = False,
 ) -> None:
     """Run a study and print its verdicts. Runs that are already recorded are not repeated."""
     from hfbench.commands.run import run_study
@@ -185,17 +189,19 @@ def run(
     if plan:
         if part is not None or (backend, cluster) != ("processes", None):
             raise ConfigError("--plan: predicts the whole study on this machine; leave --shard and --backend out.")
-        if latex:
-            raise ConfigError("--latex: is for a report, which --plan does not write; leave it out.")
+        if latex or make_weights:
+            raise ConfigError("--plan: writes no report and makes no run again; leave --latex and --make-weights out.")
         raise typer.Exit(plan_study(checked, results, jobs_of(jobs), data, Screen()))
     if part is not None and (backend, cluster) != ("processes", None):
         raise ConfigError("--shard: is for jobs without a cluster; leave it out with --backend and --cluster.")
-    if part is not None and latex:
-        raise ConfigError("--latex: is for the report, which `hfbench import` writes of all shards; give it there.")
+    if part is not None and (latex or make_weights):
+        raise ConfigError(
+            "--shard: only makes missing runs; leave --latex, which `import` takes, and --make-weights out."
+        )
     with closing(engine_of(backend, cluster, None if jobs is None else jobs_of(jobs))) as engine:
         if part is None:
             here = results, engine.capacity, data, Screen(), chosen
-            raise typer.Exit(run_study(checked, *here, engine=engine, in_latex=latex))
+            raise typer.Exit(run_study(checked, *here, engine=engine, in_latex=latex, make_weights=make_weights))
         raise typer.Exit(run_shard(checked, part, results, engine.capacity, data, Screen(), chosen, engine=engine))
 
 

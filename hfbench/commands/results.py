@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,18 @@ from hfbench.commands.compare import PUBLISHED, nothing_recorded, recorded_runs
 from hfbench.config.load import load_study
 from hfbench.errors import StoreError
 from hfbench.execution.screen import Screen
+from hfbench.messages import did_you_mean, listed, quoted
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.records.study_home import with_asked_seeds
+from hfbench.records.weights import check_fit
 from hfbench.report import finding_tables
 from hfbench.report.conclusion import command_of
+from hfbench.runs.build import build_model, build_task
 from hfbench.statistics.findings import Findings, findings_of, up_to_decision
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
 
 WHOSE = ("task", "method", "seed")  # in front of a trace's own columns
 
@@ -100,6 +104,41 @@ class StudyResults:
     def secondary(self) -> pd.DataFrame:
         """Ratios of all other measures, exploratory."""
         return self._table("secondary")
+
+    def weights(self, run: str) -> dict[str, Tensor]:
+        """The weights at the end of a run, by their names in the task's model. `run` is a key, or a name `hf/usps/s0`.
+
+        Raises StoreError where none were kept, or for a file that does not fit the model.
+        """
+        return self._model_and_weights(run)[1]
+
+    def model(self, run: str) -> nn.Module:
+        """The model of a run's task with the weights at the end of the run, on the CPU. Raises as `weights` does."""
+        model, tensors = self._model_and_weights(run)
+        model.load_state_dict(tensors)
+        return model
+
+    def _model_and_weights(self, run: str) -> tuple[nn.Module, dict[str, Tensor]]:
+        """The initial model of a run, and its weights at the end."""
+        key = self._key(run)
+        folder, spec = self.recorded.folder(key), self.recorded.specs[key]
+        tensors = folder.weights() if key in self.recorded.ended else None
+        if tensors is None:
+            why = "was recorded without them" if key in self.recorded.ended else "is not recorded"
+            raise StoreError(
+                f"the weights of {spec.name} must be there, but the run {why}. keep_weights = true in [study] keeps "
+                "them, and `hfbench run --make-weights` makes such runs again; a run that diverged or failed has none."
+            )
+        model = build_model(build_task(spec), replace(spec, device="cpu"))
+        check_fit(tensors, model, str(folder.weights_path))
+        return model, {name: tensors[name] for name in model.state_dict() if name in tensors}
+
+    def _key(self, run: str) -> str:
+        names = {spec.name: key for key, spec in self.recorded.specs.items()}
+        if run not in names and run not in self.recorded.specs:
+            near = did_you_mean(run, [*names, *self.recorded.specs])
+            raise StoreError(f"no run {quoted(run)} in {self.recorded.study.name}{near}; known: {listed(names)}.")
+        return names.get(run, run)
 
     @property
     def missing(self) -> list[str]:

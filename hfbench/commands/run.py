@@ -17,6 +17,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.config.variant import seeds_remark
+from hfbench.errors import ConfigError
 from hfbench.execution.backends import Engine
 from hfbench.execution.broken_pipe import ignore_broken_pipe
 from hfbench.execution.part_shipping import added_parts
@@ -27,8 +28,9 @@ from hfbench.interrupts import raise_if_interrupted, say_interrupted, signals_ke
 from hfbench.messages import count, wrap_text
 from hfbench.records.files import prepare
 from hfbench.records.locks import study_lock
-from hfbench.records.recorded_study import gather, set_aside
+from hfbench.records.recorded_study import gather, lacking_weights, set_aside
 from hfbench.records.results_folder import CHECKPOINT_EVERY, ResultsFolder
+from hfbench.records.run_folder import SET_ASIDE, RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
 from hfbench.records.study_home import remember_asked, with_asked_seeds
 from hfbench.report.conclusion import conclude, show_conclusion
@@ -50,6 +52,7 @@ def run_study(
     checkpoint_every: float = CHECKPOINT_EVERY,
     engine: Engine | None = None,
     in_latex: bool = False,
+    make_weights: bool = False,
 ) -> int:
     """Makes the runs that are not recorded yet, and reports on all of them.
 
@@ -58,15 +61,18 @@ def run_study(
     `options` are the command-line options that decide which runs belong to the study; the report repeats them. `engine`
     makes the runs, or else `jobs` processes on this machine. The same command may be given again at any time: complete
     runs are not repeated, interrupted runs continue, failed runs are tried again. More seeds than the study's file has
-    are remembered. A closed stdout does no harm. Raises HfbenchError, before anything is written, if the study cannot
+    are remembered. With `make_weights` the runs whose weights are missing are made again; their records are set aside.
+    A closed stdout does no harm. Raises HfbenchError, before anything is written, if the study cannot
     be run, for example because another process is running it in the same folder.
     """
     results = Path(results)
+    if make_weights and not study.keep_weights:
+        raise ConfigError("--make-weights: keeps weights only with keep_weights = true in [study]; set it there.")
     with signals_kept(), ignore_broken_pipe(console):
         try:
             study = with_asked_seeds(study, results)
             specs = {spec.key(): spec for spec in runs_of(study, data)}
-            missing = missing_of(specs, results)
+            missing = missing_of(specs, results) | (lacking_weights(specs, results) if make_weights else {})
             if jobs > 1 or engine is not None:
                 added_parts(missing.values())
             if missing and engine is not None:
@@ -75,11 +81,22 @@ def run_study(
             here = [spec for spec in missing.values() if engine is None or is_here(spec.device)]
             preflight(here, data, console, apart=jobs > 1 or engine is not None)
             prepare(results)
-            setting = ResultsFolder(results, study.name, data, checkpoint_every)
+            setting = ResultsFolder(results, study.name, data, checkpoint_every, study.keep_weights)
             with study_lock(results, study.name, "hfbench run"):
+                if make_weights:
+                    _set_aside_without_weights(specs, results, console)
                 return _run_all_and_conclude(study, specs, setting, jobs, console, options, engine, in_latex)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)
+
+
+def _set_aside_without_weights(specs: Mapping[str, RunSpec], results: Path, console: Console) -> None:
+    lacking = lacking_weights(specs, results)
+    for key in lacking:
+        RunFolder(results, key).set_aside()
+    if lacking:
+        said = f"{count(len(lacking), 'run')} without weights set aside in {results / SET_ASIDE}, and made again"
+        console.print(said, highlight=False, soft_wrap=True)
 
 
 def _run_all_and_conclude(

@@ -68,7 +68,7 @@ class Estimate:
     known: bool  # from runs that have ended
     done: tuple[float, ...] = ()  # seconds already spent on runs that are left
     error: str = ""
-    state: float = 0.0  # bytes that a run keeps to go on from with a larger budget
+    state: float = 0.0  # bytes that a run keeps: its weights, and what a larger budget goes on from
 
     @property
     def disk(self) -> float:
@@ -112,7 +112,7 @@ def plan_study(study: Study, results: Path, jobs: int, data: str | None, console
         console.print(line, highlight=False, soft_wrap=True)
     for advice in seed_advice(study) if missing else ():
         console.print(advice, highlight=False)
-    calls = [(runs, results, study.name, data, PROBE, turns) for runs in asked.values()]
+    calls = [(runs, results, study.name, data, PROBE, turns, study.keep_weights) for runs in asked.values()]
     limits = [runs[0][1].budget.get("seconds", math.inf) for runs in asked.values()]
     guard = CallGuard(limits, lambda call, error: lost_pilots(call[0], why_ended(error)))
     samples = dict(zip(asked, parallel_map(begin_pilots, calls, jobs, console, "method", guard), strict=True))
@@ -186,7 +186,8 @@ def _estimate(name: tuple[str, str], spec: RunSpec, left: Mapping[str, RunFolder
     # A run that ends at its target keeps no checkpoint.
     cut_off = [run.ended or whole >= limit for run, (whole, limit, _) in zip(sample.runs, predicted, strict=True)]
     state = fmean(run.state if cut else 0 for run, cut in zip(sample.runs, cut_off, strict=True))
-    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent, state=state)
+    weights = fmean(run.weights for run in sample.runs)
+    return Estimate(task, method, len(left), seconds, most, iterations, memory, known, spent, state=state + weights)
 
 
 def _whole(one: PilotRun, spec: RunSpec) -> tuple[float, float, float]:

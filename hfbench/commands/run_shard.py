@@ -88,7 +88,7 @@ def run_shard(
                 added_parts(missing.values())
             preflight(missing.values(), data, console, apart=jobs > 1 or engine is not None)
             prepare(results)
-            setting = ResultsFolder(results, study.name, data, checkpoint_every)
+            setting = ResultsFolder(results, study.name, data, checkpoint_every, study.keep_weights)
             with study_lock(results, f"{study.name}.shard-{shard.i}-of-{shard.n}", f"hfbench run --shard {shard}"):
                 remember_asked(study, results)
                 already = f", {len(mine) - len(missing)} recorded already" if len(missing) < len(mine) else ""

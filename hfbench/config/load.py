@@ -40,6 +40,7 @@ from hfbench.parts.plugin_files import load_plugin as load_plugin
 from hfbench.regular_files import read_regular_file
 
 SEEDS = "study.seeds"
+KEEP_WEIGHTS = "study.keep_weights"
 LARGEST = 4 << 20  # bytes of a study file
 
 
@@ -66,6 +67,7 @@ class _StudyTable:
     precision: Annotated[str, Choice("float32", "float64"), "precision of weights and data"] = "float32"
     device: Annotated[str, "device of model and data: cpu, cuda or cuda:<n>"] = "cpu"
     stop_at_target: Annotated[bool, "whether reaching the target ends a run"] = True
+    keep_weights: Annotated[bool, "whether the weights at the end of each run are kept"] = False
 
 
 @part
@@ -100,6 +102,7 @@ def load_study(
         check_raw(raw)
         in_file = _seeds_of_every_task(raw)
         changes = [assignment for assignment in overrides if override(raw, assignment)]
+        changes = [assignment for assignment in changes if path_of(assignment) != KEEP_WEIGHTS]  # of the same study
         check_raw(raw)
         study = _study(raw, source, given)
         check_coverage(study)
@@ -199,6 +202,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
         precision=head.precision,
         device=check_device(head.device),
         stop_at_target=head.stop_at_target,
+        keep_weights=head.keep_weights,
         source=source,
         ablation=ablation,
         on=on,

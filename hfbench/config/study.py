@@ -56,6 +56,7 @@ class Study:
     hypotheses: tuple[Hypothesis, ...]
     sweeps: tuple[Sweep, ...]  # of each method that `[sweep]` tunes
     plugins: tuple[str, ...]  # absolute paths of the files that added parts for it
+    keep_weights: bool = False  # in each run's folder, those at its end
     variant: StudyVariant = StudyVariant()  # how the command line makes it another than its file
 
     def method_on(self, task: str, name: str) -> Method:

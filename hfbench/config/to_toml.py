@@ -48,7 +48,12 @@ def _from(folder: Path, file: str) -> str:
 
 def _of_late(study: Study) -> list[tuple[str, Any, Any]]:
     """Newer settings, written only if they differ from their defaults, since older versions do not know them."""
-    return [("device", study.device, "cpu"), ("test", study.test, "wilcoxon"), ("looks", list(study.looks), [])]
+    return [
+        ("device", study.device, "cpu"),
+        ("test", study.test, "wilcoxon"),
+        ("looks", list(study.looks), []),
+        ("keep_weights", study.keep_weights, False),
+    ]
 
 
 def _on_task(on_task: OnTask) -> dict[str, Any]:

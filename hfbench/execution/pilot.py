@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class PilotRun:
     start: float = 0.0  # seconds of the wall before the first step: data
     error: str = ""
     state: int = 0  # bytes of its checkpoint
+    weights: int = 0  # bytes that they take, where they are kept
 
     def wall(self, clock: float) -> float:
         """Seconds of the wall when so many are on the clock."""
@@ -48,13 +49,14 @@ def begin_pilots(
     data: str | None,
     seconds: float,
     turns: int,
+    keep_weights: bool = False,
 ) -> Sample:
     """Begins the first runs, one a turn, for so many seconds each, then those likely to end in the rest."""
     begun: list[PilotRun] = []
     shorter = ShorterRuns(results)
     since = time.perf_counter()
     for key, spec in runs:
-        begun.append(_begun(key, spec, results, study, data, seconds, shorter.of(spec)))
+        begun.append(_begun(key, spec, results, study, data, seconds, shorter.of(spec), keep_weights))
         spent = time.perf_counter() - since
         ends = begun[-1].ended and spent * (1 + 1 / len(begun)) <= seconds
         if begun[-1].error or (len(begun) >= turns and not ends):
@@ -75,13 +77,14 @@ def _begun(
     data: str | None,
     seconds: float,
     shorter: RunFolder | None,
+    keep_weights: bool,
 ) -> PilotRun:
     folder = RunFolder(results, key)
     if folder.is_complete():
-        return _recorded(folder)
+        return replace(_recorded(folder), weights=_weights(folder) if keep_weights else 0)
     before = _rows(folder) or (_rows(shorter) if shorter is not None else [])
     since = time.perf_counter()
-    result = attempt(spec, folder, study, data, checkpoint_every=math.inf, limit=seconds, shorter=shorter)
+    result = attempt(spec, folder, study, data, math.inf, seconds, shorter, keep_weights)
     wall = time.perf_counter() - since
     if result["outcome"] == "failed":
         return PilotRun(key, [], True, 1.0, error=result["error"])
@@ -89,7 +92,8 @@ def _begun(
     start = result.get("start", 0.0)
     clock = rows[-1]["seconds"] - (before[-1]["seconds"] if before else 0.0)
     over = _overhead(wall - start, clock)
-    return PilotRun(key, rows, result["outcome"] != "", over, start, state=folder.checkpoint_bytes())
+    weights = _weights(folder) if keep_weights else 0
+    return PilotRun(key, rows, result["outcome"] != "", over, start, "", folder.checkpoint_bytes(), weights)
 
 
 def _recorded(folder: RunFolder) -> PilotRun:
@@ -98,6 +102,13 @@ def _recorded(folder: RunFolder) -> PilotRun:
     began, ended = ((folder.path / name).stat().st_mtime for name in ("config.json", "result.json"))
     over = _overhead(ended - began, rows[-1]["seconds"])
     return PilotRun(folder.key, rows, True, over, state=folder.checkpoint_bytes())
+
+
+def _weights(folder: RunFolder) -> int:
+    """Bytes of the weights of a run that has ended, or will."""
+    if folder.has_weights():
+        return folder.weights_path.stat().st_size
+    return sum(tensor.nbytes for tensor in (folder.load_checkpoint() or {}).get("model", {}).values())
 
 
 def _overhead(wall: float, clock: float) -> float:

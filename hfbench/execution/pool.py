@@ -123,7 +123,8 @@ class Pool(AbstractContextManager["Pool"]):
 
         setting = self.setting
         kept = setting.study, setting.data, setting.checkpoint_every
-        return attempt(spec, setting.folder(key), *kept, shorter=self.shorter.of(spec))
+        begun = self.shorter.of(spec)
+        return attempt(spec, setting.folder(key), *kept, shorter=begun, keep_weights=setting.keep_weights)
 
     def _given(self, engine: Engine, future: Any) -> dict[str, Any] | None:
         """The result of a run; None if its process was killed and it is to be tried again."""

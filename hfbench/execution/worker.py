@@ -6,6 +6,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _job_away(
     """A run on another machine, in a folder of its own, begun with what is recorded of it and of the runs it needs."""
     make_streams_printable()  # the worker's log is read in a terminal
     with TAKING_TURNS, tempfile.TemporaryDirectory(prefix="hfbench-run-", dir=folder_of_worker()) as folder:
-        there = ResultsFolder(Path(folder), setting.study, setting.data, setting.checkpoint_every)
+        there = replace(setting, results=Path(folder))
         for run, contents in known.items():
             there.folder(run).put(contents)
         added = [part.kept() for part in parts]
@@ -78,4 +79,5 @@ def _made(
     if spec.key() != key:
         return record_failure(spec, folder, setting.study, changed, changed)
     begun = setting.folder(shorter) if shorter else None
-    return attempt(spec, folder, setting.study, setting.data, setting.checkpoint_every, shorter=begun)
+    kept = setting.study, setting.data, setting.checkpoint_every
+    return attempt(spec, folder, *kept, shorter=begun, keep_weights=setting.keep_weights)

@@ -132,6 +132,11 @@ class RecordedStudy:
             f"Failed: {len(self.failed)} of {count(len(self.specs), 'run')}. {kinds}. `hfbench run` tries them again."
         )
 
+    @property
+    def without_weights(self) -> Mapping[str, RunSpec]:
+        """The runs, by key, whose weights were not kept though the study keeps them; an archive holds none."""
+        return lacking_weights(self.specs, self.results) if self.study.keep_weights and not self.archive else {}
+
     def with_outcome(self, outcome: str) -> list[str]:
         """One line, with name and error, for each run with this outcome."""
         found = [
@@ -218,6 +223,17 @@ def faults_of(
         if report is not None:
             report(done)
     return found
+
+
+def lacking_weights(specs: Mapping[str, RunSpec], results: Path) -> dict[str, RunSpec]:
+    """The runs that ended at their target or their budget, and have no weights. The others have none to keep."""
+    folders = {key: RunFolder(results, key) for key in specs}
+    ended = {key: folder.sound_result(specs[key].config()) or {} for key, folder in folders.items()}
+    return {
+        key: spec
+        for key, spec in specs.items()
+        if ended[key].get("outcome") in ("reached", "budget") and not folders[key].has_weights()
+    }
 
 
 def set_aside(specs: Mapping[str, RunSpec], results: Path) -> list[str]:

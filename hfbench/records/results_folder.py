@@ -18,6 +18,7 @@ class ResultsFolder:
     study: str
     data: str | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
+    keep_weights: bool = False
 
     def folder(self, key: str) -> RunFolder:
         return RunFolder(self.results, key)

@@ -2,6 +2,7 @@
 
 Each file is written atomically, and result.json last, so that its presence means that the run has ended. The manifest
 lists the sha256 of every file of the record, of the result too: a record is what its manifest says, or it is set aside.
+Weights stand apart: they are large, so that they are checked when they are read, and a record without them is whole.
 Only regular files of a bounded size that lie in the results folder are read. Reading a file cannot execute code: the
 formats are JSON, Parquet, and tensors loaded with `weights_only`.
 """
@@ -38,6 +39,8 @@ from hfbench.records.trace_file import read_trace, trace_bytes
 from hfbench.records.validation import (
     ANOTHER,
     MANIFEST,
+    check_config,
+    check_listed,
     check_record,
     checked_progress,
     manifest_of,
@@ -45,19 +48,22 @@ from hfbench.records.validation import (
     same_settings,
 )
 from hfbench.records.validation import COMPLETE as COMPLETE
+from hfbench.records.weights import WEIGHTS, identity_of, read_weights
 from hfbench.regular_files import MB, is_inside
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+    from torch import Tensor
 
 RECORD = ("config.json", "trace.parquet", "examples.npz", "error.txt", MANIFEST, "result.json")  # in order of writing
-FILES = ("checkpoint.pt", *RECORD)  # of a run
+FILES = ("checkpoint.pt", WEIGHTS, *RECORD)  # of a run
 LARGEST_FILES = {  # bytes
     "trace.parquet": 256 * MB,  # some two million rows
     "examples.npz": 64 * MB,
     "error.txt": MB,  # of a longer text the beginning is kept
+    WEIGHTS: 8192 * MB,
     "checkpoint.pt": 8192 * MB,  # a run that needs more begins again after an interruption
 }
 SET_ASIDE = "set-aside"  # in the results folder
@@ -85,6 +91,7 @@ class RunFolder:
         self._checkpoint = self.path / "checkpoint.pt"
         self._progress = self.path / "progress.json"
         self._examples = self.path / "examples.npz"
+        self.weights_path = self.path / WEIGHTS
         self._magic = f"hfbench checkpoint 1 of {key}\n".encode()  # the checkpoint of another run is none
 
     def beside(self, key: str) -> RunFolder:
@@ -132,6 +139,22 @@ class RunFolder:
         """Pictures of some test cases and their reconstructions, as passed to `finish`."""
         held = self.read("examples.npz")
         return None if held is None else read_examples(held, str(self._examples))
+
+    def has_weights(self) -> bool:
+        return self.weights_path.is_file()
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """The weights at the end of the run by their names in the model, or None if they were not kept.
+
+        Raises StoreError if they cannot be read, or are not those that the manifest lists.
+        """
+        files = self._held(["config.json", MANIFEST, WEIGHTS])
+        if WEIGHTS not in files:
+            return None
+        check_listed(WEIGHTS, files)
+        config = json_object(files.get("config.json", b"{}"), self.path / "config.json")
+        check_config(config, str(self.path / "config.json"))
+        return read_weights(files[WEIGHTS], str(self.weights_path), identity_of(self.key, config))
 
     def fault(self, planned: Mapping[str, Any] | None = None) -> str:
         """Reason why the record of an ended run cannot be used; empty if it can, or if the run has not ended.
@@ -183,7 +206,7 @@ class RunFolder:
             return f"runs/{self.key} must be a folder, but is none."
         if not is_inside(self.path, self.results):
             return f"runs/{self.key} must be a folder, but is a link out of the results folder."
-        for path in (self.path / name for name in RECORD):
+        for path in (self.path / name for name in (WEIGHTS, *RECORD)):
             if os.path.lexists(path) and not path.is_file():
                 return f"runs/{self.key}: {path.name} must be a file, but is none."
             if path.is_symlink() and not is_inside(path, self.results):
@@ -221,19 +244,23 @@ class RunFolder:
         result: Mapping[str, Any],
         examples: Mapping[str, npt.NDArray[np.float32]] | None = None,
         state: Mapping[str, Any] | None = None,
+        weights: bytes | None = None,
     ) -> None:
-        """Writes trace, examples if there are any, and result, then deletes the checkpoint.
+        """Writes trace, result, and examples and weights if there are any, then deletes the checkpoint.
 
         `state` is kept as the checkpoint instead, for a run with a larger budget to go on from.
         """
         files = {"trace.parquet": trace_bytes(trace.arrow_table([dict(row) for row in rows]))}
         if examples is not None:
             files["examples.npz"] = _array_bytes(examples)
+        if weights is not None:
+            files[WEIGHTS] = weights
         if state is not None:
             self.save_checkpoint(state)
         self._end({**files, "result.json": json_bytes(result)})
-        leftovers = [self._progress, self.path / "error.txt", *([self._checkpoint] if state is None else [])]
-        for leftover in leftovers:
+        kept = {self._checkpoint: state, self.weights_path: weights}
+        leftovers = [path for path, held in kept.items() if held is None]
+        for leftover in (self._progress, self.path / "error.txt", *leftovers):
             leftover.unlink(missing_ok=True)
 
     def fail(self, result: Mapping[str, Any], details: str) -> None:
@@ -301,7 +328,7 @@ class RunFolder:
 
         Raises StoreError for another file that may not be read.
         """
-        files = self._held(RECORD)
+        files = self._held([WEIGHTS, *RECORD])
         with suppress(StoreError):
             files |= self._held(["checkpoint.pt"])
         return Contents(files, (self.path / "result.json").stat().st_mtime if "result.json" in files else None)

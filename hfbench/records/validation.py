@@ -23,6 +23,7 @@ from hfbench.records.expansion import check_expansion
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
 from hfbench.records.trace_file import check_trace, read_trace
+from hfbench.records.weights import WEIGHTS, identity_of, read_weights
 
 COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
 OUTCOMES = (*COMPLETE, "failed")
@@ -55,6 +56,9 @@ def check_record(key: str, files: Mapping[str, bytes]) -> None:
         check_trace(read_trace(_held(files, "trace.parquet"), "trace.parquet"), result, config["target"])
     if "examples.npz" in files:
         read_examples(files["examples.npz"], "examples.npz")
+    if WEIGHTS in files:
+        check_listed(WEIGHTS, files)
+        read_weights(files[WEIGHTS], WEIGHTS, identity_of(key, config))
 
 
 def check_planned(key: str, files: Mapping[str, bytes], planned: Mapping[str, Any]) -> None:
@@ -75,14 +79,26 @@ def _check_manifest(files: Mapping[str, bytes]) -> None:
     """The files are those that the manifest lists, if there is one."""
     if MANIFEST not in files:
         return
-    listed = json_object(files[MANIFEST], MANIFEST).get("sha256")
-    if not isinstance(listed, Mapping) or not {"config.json", "result.json"} <= listed.keys():
+    listed = _listed(files)
+    if not {"config.json", "result.json"} <= listed.keys():
         raise StoreError(f"{MANIFEST} must list the sha256 of each file, but does not.")
-    for name, stated in listed.items():
-        if name not in files:
+    for name in listed:
+        if name in files:
+            check_listed(name, files)
+        elif name != WEIGHTS:  # who needs the room may remove them
             raise StoreError(f"{printable_line(name)} must be there, since {MANIFEST} lists it, but is not.")
-        if hashlib.sha256(files[name]).hexdigest() != stated:
-            raise StoreError(f"{printable_line(name)} must have the sha256 that {MANIFEST} lists, but has another.")
+
+
+def check_listed(name: str, files: Mapping[str, bytes]) -> None:
+    """Raises StoreError unless a file is the one that the manifest lists."""
+    if hashlib.sha256(files[name]).hexdigest() != _listed(files).get(name):
+        raise StoreError(f"{printable_line(name)} must have the sha256 that {MANIFEST} lists, but has another.")
+
+
+def _listed(files: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """The sha256 of each file by its name; nothing where there is no manifest."""
+    listed = json_object(files.get(MANIFEST, b"{}"), MANIFEST).get("sha256")
+    return listed if isinstance(listed, Mapping) else {}
 
 
 # ---------------------------------------------------------------- configuration

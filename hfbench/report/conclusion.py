@@ -12,7 +12,7 @@ from rich.console import Console
 from hfbench.config.study import Study, to_dict
 from hfbench.config.variant import seeds_remark, seeds_text
 from hfbench.interrupts import raise_if_interrupted
-from hfbench.messages import printable_line, wrap_text
+from hfbench.messages import count, printable_line, wrap_text
 from hfbench.records.files import copy_files, make_folder, write_atomically, write_bytes, write_json
 from hfbench.records.judgements import FILE, Judgement, judged_before, remember
 from hfbench.records.recorded_study import RecordedStudy, missing_runs
@@ -239,7 +239,7 @@ def show_conclusion(conclusion: Conclusion, console: Console) -> None:
             console.print(f"  details in {details}", highlight=False, soft_wrap=True)
     if recorded.failure:
         console.print(recorded.failure, highlight=False, soft_wrap=True)
-    for line in [*doubts(recorded), *gaps(recorded, conclusion.command)]:
+    for line in [*doubts(recorded), *gaps(recorded, conclusion.command), *lost_weights(recorded, conclusion.command)]:
         console.print(line, highlight=False, soft_wrap=True)
     if conclusion.unlogged:
         console.print(f"The verdict is not in MLflow yet; the same command logs it: {conclusion.unlogged}")
@@ -253,6 +253,16 @@ def gaps(recorded: RecordedStudy, command: str) -> list[str]:
         return recorded.others.sentences()
     lines = [f"{len(absent)} of {len(recorded.specs)} runs are not recorded; `{command}` runs them:"]
     return [*lines, *(f"  {line}" for line in missing_runs(absent)), *recorded.others.sentences()]
+
+
+def lost_weights(recorded: RecordedStudy, command: str) -> list[str]:
+    """A sentence on the runs whose weights are missing, with the command that makes them again."""
+    n = len(recorded.without_weights)
+    if not n:
+        return []
+    why = "recorded before keep_weights was set, or their files were removed"
+    again = "makes these runs again, and sets their records aside: what they cost in seconds will be another"
+    return [f"{n} of {count(len(recorded.ended), 'run')} have no weights: {why}. `{command} --make-weights` {again}."]
 
 
 def _variant(conclusion: Conclusion) -> list[str]:

@@ -24,6 +24,7 @@ from hfbench.parts.process_state import ProcessState, changes_since, check_uncha
 from hfbench.parts.protocols import BatchPlan
 from hfbench.records import trace
 from hfbench.records.run_folder import COMPLETE, RunFolder
+from hfbench.records.weights import identity_of, weights_bytes
 from hfbench.runs.batch_replay import plans, repeats
 from hfbench.runs.build import load_data
 from hfbench.runs.evaluation import examples
@@ -43,11 +44,14 @@ def attempt(
     checkpoint_every: float = 2.0,
     limit: float = math.inf,
     shorter: RunFolder | None = None,
+    keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Runs `spec` from its last checkpoint, or from the start, to its end; writes its folder and returns its result.
 
     The start is the end of `shorter`, the run with a smaller budget (`hfbench.records.shorter_runs`), if that was made
     with the same versions and batches. If it did not end at its budget, its record becomes this run's too.
+
+    With `keep_weights` the weights at its end are in the record, unless it diverged or failed.
 
     A complete run is not repeated; its result is read. An exception becomes the outcome "failed" with its cause, its
     message and its place; the traceback is in error.txt next to the result. After `limit` wall seconds from its first
@@ -61,7 +65,7 @@ def attempt(
     with single_threaded():
         state, recursion = state_at_begin(), sys.getrecursionlimit()
         try:
-            return _made(spec, folder, study, data, checkpoint_every, limit, shorter, state)
+            return _made(spec, folder, study, data, checkpoint_every, limit, shorter, keep_weights, state)
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -88,6 +92,7 @@ def _made(
     checkpoint_every: float,
     limit: float,
     shorter: RunFolder | None,
+    keep_weights: bool,
     before: ProcessState,
 ) -> dict[str, Any]:
     """The result of a run that ends, of which nothing is written if it changed the state of the process."""
@@ -98,7 +103,7 @@ def _made(
     if shorter is not None and not _begins(shorter, spec, recorded):
         shorter = None
     if shorter is not None and _ended_for_good(shorter, spec):
-        return _taken_over(shorter, spec, folder, study)
+        return _taken_over(shorter, spec, folder, study, keep_weights)
     live = _opened(spec, folder, data, recorded, shorter)
     start = time.monotonic() - began
     _carry_on(live, folder, checkpoint_every, limit)
@@ -109,8 +114,11 @@ def _made(
         result = identity(spec, folder.key, study) | live.result()
         pictures = examples(live.model, live.task, live.data.test)
         state = live.state_dict() if live.was_cut_off else None
+        weights = None
+        if keep_weights and live.outcome != "diverged":
+            weights = weights_bytes(live.model.state_dict(), identity_of(folder.key, spec.config()))
     check_unchanged(before, "the run")
-    folder.finish(live.rows, result, pictures, state)
+    folder.finish(live.rows, result, pictures, state, weights)
     return result
 
 
@@ -179,10 +187,14 @@ def _ended_for_good(shorter: RunFolder, spec: RunSpec) -> bool:
     return outcome == "diverged" or (outcome == "reached" and spec.stop_at_target)
 
 
-def _taken_over(shorter: RunFolder, spec: RunSpec, folder: RunFolder, study: str) -> dict[str, Any]:
-    """Records the shorter run as this one, and returns its result."""
+def _taken_over(shorter: RunFolder, spec: RunSpec, folder: RunFolder, study: str, keep_weights: bool) -> dict[str, Any]:
+    """Records the shorter run as this one, with its weights if it has them, and returns its result."""
     result = (shorter.result() or {}) | {"key": folder.key, "study": study}
-    folder.finish(shorter.rows(), result, shorter.examples())
+    weights = None
+    with suppress(StoreError):  # damaged weights are as good as none
+        if keep_weights and (tensors := shorter.weights()) is not None:
+            weights = weights_bytes(tensors, identity_of(folder.key, spec.config()))
+    folder.finish(shorter.rows(), result, shorter.examples(), weights=weights)
     return result
 
 

@@ -53,7 +53,7 @@ TESTED_IN = {
 # Test files that are about several modules of the house at once.
 OF_SEVERAL = {
     *("cli/test_plugin_option.py", "commands/test_ended_anywhere.py", "commands/test_run_at_once.py"),
-    "cli/test_foreign_texts.py",
+    *("cli/test_foreign_texts.py", "commands/test_kept_weights.py"),
     *("config/test_mutated_studies.py", "config/test_ranges.py"),
     *("hessian_free/test_library.py", "hessian_free/test_reference.py", "runs/test_memory_of_runs.py"),
     *("runs/test_misbehaving_parts.py", "runs/test_work_of_runs.py"),

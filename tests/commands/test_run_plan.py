@@ -114,6 +114,9 @@ def test_a_run_that_its_budget_ends_takes_the_disk_of_its_checkpoint(tmp_path: P
     cut_off, reached = states.values()
     assert (cut_off.state, reached.state) == (1_000_000, 0)
     assert cut_off.disk > 1_000_000 > reached.disk
+    with_weights = Sample([PilotRun("a", rows, False, 1.0, state=1_000_000, weights=300_000)])
+    estimate = run_plan._estimate(("t", "hf"), replace(spec, target=target), {"a": None}, with_weights)
+    assert estimate.disk == reached.disk + 300_000  # which every run leaves
 
 
 def test_what_a_shorter_run_took_is_not_to_be_paid_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hfbench.commands.run_plan import (
     plan_study,
 )
 from hfbench.config.study import Study
+from hfbench.execution.pilot import begin_pilots
 from hfbench.records.run_folder import RunFolder
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -78,3 +79,14 @@ def test_a_run_begun_for_it_goes_on_in_the_study(tmp_path: Path, monkeypatch: py
     spec = specs(study)["hf", 0]
     assert trace_of(spec, tmp_path / "results").equals(trace_of(spec, tmp_path / "whole"))
     assert [row["seconds"] for row in folder.rows()][: len(begun)] == [row["seconds"] for row in begun]
+
+
+def test_a_pilot_tells_the_bytes_of_the_weights_before_and_after_its_end(tmp_path: Path) -> None:
+    spec = specs(tiny(tmp_path, "study.seeds=1", "study.targets.tiny-curves=1.0"))["hf", 0]
+    shared = [(spec.key(), spec)], tmp_path, "tiny", None
+    begun, ended = (begin_pilots(*shared, seconds, 1, True).runs[0] for seconds in (0.0, 1e9))
+    assert (begun.ended, ended.ended) == (False, True)
+    file = RunFolder(tmp_path, spec.key()).weights_path
+    assert ended.weights == file.stat().st_size
+    assert 0 < begun.weights < ended.weights < begun.weights + 1000  # its header
+    assert begin_pilots(*shared, 1e9, 1).runs[0].weights == 0

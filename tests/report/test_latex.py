@@ -125,11 +125,8 @@ def test_a_study_is_written_in_latex_when_it_is_asked_for_and_from_then_on(made:
 
 
 @uses_mlflow
-@pytest.mark.usefixtures("own_store")
-def test_a_variant_that_speaks_for_the_study_brings_its_files_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hfbench.report.study_figures._drawn", lambda *of: [])
+@pytest.mark.usefixtures("own_store", "undrawn")
+def test_a_variant_that_speaks_for_the_study_brings_its_files_home(tmp_path: Path) -> None:
     results = results_folder(tmp_path / "results")
     study = tiny(tmp_path, "study.seeds=1")
     assert run_quietly(study.on_seeds((3,)), results, in_latex=True)[0] == 0
