@@ -17,7 +17,7 @@ FAN_IN = 15  # incoming weights of a unit that start non-zero (Martens 2010, sec
 
 Decay = Annotated[float, Log(1e-7, 1e-3), Within("[0, 1000]"), "weight decay mu"]
 DecayMask = Annotated[str, Choice("weights", "all", "none"), "which parameters decay (Martens' program: all)"]
-Target = Annotated[float, Within("(0, inf)"), "test error at which a run has reached its target"]
+Target = Annotated[float, Within("(0, inf)"), "error at which a run has reached its target"]
 Validation = Annotated[int, Within("[1, inf)"), "cases set aside from the training file for validation"]
 CaseLimit = Annotated[int | None, Within("[1, inf)"), "number of training cases to use (all if not given)"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hfbench.config.measures import MEASURES, Measure
+from hfbench.config.measures import AT_TARGET, MEASURES, Measure
 from hfbench.records.trace import COLUMNS, Column
 
 from .markdown import code, table
@@ -39,7 +39,7 @@ def measures() -> str:
 
 
 def _spent(measure: Measure) -> str:
-    return code(measure.spent) if measure.is_cost else "the same"
+    return code(measure.spent) if measure.is_cost else "–" if measure.name == AT_TARGET else "the same"
 
 
 def _limit(measure: Measure) -> str:

@@ -2,7 +2,7 @@
 
 The pilot runs are runs of the study, and `hfbench run` continues them. The pace of a run, in seconds per unit of each
 limit of the budget, is taken from its last third, since steps become more expensive as lambda falls. If a run ends at
-its target, log test error is extrapolated from the same rows. The budget is the upper bound. Runs of other seeds are
+its target, log error is extrapolated from the same rows. The budget is the upper bound. Runs of other seeds are
 started too, as far as time allows, since seeds differ. Fixed costs are counted once: the start of every worker, and
 those of the command.
 """
@@ -196,7 +196,7 @@ def _whole(one: PilotRun, spec: RunSpec) -> tuple[float, float, float]:
     most = at_budget(one.rows, spec.budget)
     seconds = last["seconds"] if one.ended else most
     if not one.ended and spec.stop_at_target:
-        seconds = min(most, at_target(one.rows, spec.target))
+        seconds = min(most, at_target(one.rows, spec.target, spec.target_column))
     iterations = last["iteration"] * seconds / last["seconds"] if last["seconds"] > 0 else last["iteration"]
     return one.wall(seconds), one.wall(most), iterations
 
@@ -206,9 +206,10 @@ def at_budget(rows: Sequence[Row], budget: Mapping[str, float]) -> float:
     return min(_reached(rows, [row[LIMITS[unit]] or 0.0 for row in rows], limit) for unit, limit in budget.items())
 
 
-def at_target(rows: Sequence[Row], target: float) -> float:
-    """The seconds on the clock at which the test error will be at the target; infinite where it does not fall."""
-    return _reached(rows, [-math.log(max(row["test_error"], 1e-300)) for row in rows], -math.log(max(target, 1e-300)))
+def at_target(rows: Sequence[Row], target: float, column: str) -> float:
+    """The seconds on the clock at which the error in a column meets the target; infinite where it does not fall."""
+    known = [row for row in rows if row[column] is not None]
+    return _reached(known, [-math.log(max(row[column], 1e-300)) for row in known], -math.log(max(target, 1e-300)))
 
 
 def _reached(rows: Sequence[Row], measure: Sequence[float], limit: float) -> float:

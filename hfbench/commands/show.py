@@ -246,7 +246,7 @@ def _task(study: Study, task: str) -> str:
     on, target = study.on[task], study.targets[task]
     budget = _amounts(on.budget) or "its own budget"
     methods = f"{len(on.methods)} method{'s' * (len(on.methods) != 1)}"
-    return f"{task}: to test error {target:g} within {budget}, {methods}, seeds {ranges(on.seeds)}"
+    return f"{task}: to {study.target_on} error {target:g} within {budget}, {methods}, seeds {ranges(on.seeds)}"
 
 
 def _tuned(sweep: Sweep) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from hfbench.config.measures import MEASURES
+from hfbench.config.measures import AT_TARGET, MEASURES
 from hfbench.config.table_checks import check_known
 from hfbench.errors import ConfigError
 from hfbench.parts import hyperparameters
@@ -41,12 +41,17 @@ class _HypothesisTable:
 
 
 def hypotheses(
-    tables: Mapping[str, dict[str, Any]], methods: Mapping[str, Any], baseline: str
+    tables: Mapping[str, dict[str, Any]], methods: Mapping[str, Any], baseline: str, target_on: str
 ) -> tuple[Hypothesis, ...]:
     """The checked hypotheses of a study file. Raises ConfigError with the key path of an error."""
     found: dict[tuple[str, ...], Hypothesis] = {}
     for name, table in tables.items():
         hypothesis = _hypothesis(name, table, methods, baseline)
+        if hypothesis.measure == AT_TARGET and target_on == "test":
+            raise ConfigError(
+                f'hypotheses.{name}.measure: must not be {AT_TARGET} where study.target_on is "test": the test error '
+                "at the target is then the target."
+            )
         claim = (hypothesis.method, hypothesis.against, hypothesis.measure, hypothesis.expects)
         if claim in found:
             raise ConfigError(

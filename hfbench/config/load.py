@@ -27,7 +27,7 @@ from hfbench.config.methods import Method, check_followed, part_of, resolve
 from hfbench.config.on_tasks import budget_of, on_tasks
 from hfbench.config.overrides import blaming, override, path_of
 from hfbench.config.raw_values import check_raw
-from hfbench.config.study import OnTask, Study
+from hfbench.config.study import INTERVAL, TARGET_ON, OnTask, Study
 from hfbench.config.sweep import Sweep, sweeps_of
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of, tables_of
 from hfbench.config.variant import StudyVariant
@@ -56,7 +56,8 @@ class _StudyTable:
     seeds: Annotated[int | list[int], "number of seeds, or a list of seeds"]
     budget: Annotated[dict[str, float], "limits of a run; the first one reached ends it"] = field(default_factory=dict)
     primary: Annotated[str, Choice(*costs()), "the cost that is compared"] = "work_to_target"
-    targets: Annotated[dict[str, float], "test error that ends a run, by task"] = field(default_factory=dict)
+    targets: Annotated[dict[str, float], "error that ends a run, by task"] = field(default_factory=dict)
+    target_on: Annotated[str, Choice(*TARGET_ON), "cases whose error is held against the target"] = "validation"
     margin: Annotated[float, Within("(1, 10]"), "ratios within it count as equivalent"] = 1.10
     alpha: Annotated[float, Within("(0, 0.5]"), "level of the tests"] = 0.05
     test: Annotated[str, Choice("wilcoxon", "sign"), "test of a difference; sign for skewed log ratios"] = "wilcoxon"
@@ -65,6 +66,7 @@ class _StudyTable:
     )
     baseline: Annotated[str, "the method the others are compared with"]
     precision: Annotated[str, Choice("float32", "float64"), "precision of weights and data"] = "float32"
+    evaluate_every: Annotated[int | None, INTERVAL, "steps from one evaluation to the next; else the task's"] = None
     device: Annotated[str, "device of model and data: cpu, cuda or cuda:<n>"] = "cpu"
     stop_at_target: Annotated[bool, "whether reaching the target ends a run"] = True
     keep_weights: Annotated[bool, "whether the weights at the end of each run are kept"] = False
@@ -182,7 +184,8 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
     check_followed(methods)
     _check_comparable(methods, head.primary)
     tasks = _tasks(head.tasks, tables_of(raw, "tasks"))
-    everywhere = OnTask(tuple(methods), seeds_of(head.seeds, SEEDS), budget_of(head.budget, "study.budget"))
+    seeds, budget = seeds_of(head.seeds, SEEDS), budget_of(head.budget, "study.budget")
+    everywhere = OnTask(tuple(methods), seeds, budget, evaluate_every=head.evaluate_every)
     on = on_tasks(tables_of(raw, "on"), list(tasks), everywhere, head.baseline, tables_of(raw, "methods"))
     return Study(
         name=head.name,
@@ -193,6 +196,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
         budget=everywhere.budget,
         primary=head.primary,
         targets=_targets(head.targets, {name: task.target for name, (task, _) in tasks.items()}),
+        target_on=head.target_on,
         margin=head.margin,
         alpha=head.alpha,
         test=head.test,
@@ -206,7 +210,7 @@ def _study(raw: Mapping[str, Any], source: str, given: tuple[str, ...]) -> Study
         source=source,
         ablation=ablation,
         on=on,
-        hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline),
+        hypotheses=hypotheses(tables_of(raw, "hypotheses"), methods, head.baseline, head.target_on),
         sweeps=_sweeps(raw, head, methods, on),
         plugins=loaded,
     )
@@ -228,7 +232,8 @@ def _sweeps(
     if "sweep" not in raw:
         return ()
     compared = {task: part.seeds for task, part in on.items()}
-    return sweeps_of(table_of(raw, "sweep"), methods, list(on), head.primary, compared, head.stop_at_target)
+    of_study = head.primary, compared, head.stop_at_target, head.target_on
+    return sweeps_of(table_of(raw, "sweep"), methods, list(on), *of_study)
 
 
 def _ablated(

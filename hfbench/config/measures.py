@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+AT_TARGET = "test_error_at_target"  # there is one where the validation error is held against the target
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """A number in a run's result; less is better.
 
     A cost to the target is the amount of `column` that a run had spent when it first reached the target; null if it did
-    not. Every run has the other measures at its end.
+    not, as is the test error there. Every run has the other measures at its end.
     """
 
     name: str  # field of a result
@@ -24,6 +26,9 @@ class Measure:
     column: str = ""  # of a cost: the column of a trace that counts it
     per_case: bool = False  # whether the column counts cases, of which the cost is a share
     limit: str = ""  # the limit of a budget in the same unit, if there is one
+    resolution: str = ""  # of a mean error: the field that says what one case with an error adds to it
+    broken_is_worst: bool = False  # whether it is infinite for a run that its own method ended
+    explored: bool = True  # whether reports show it where it is not what a study compares by
 
     @property
     def is_cost(self) -> bool:
@@ -51,7 +56,16 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             name="final_test_error", title="final test error", noun="the test error", short="final test error",
-            verb="ended with",
+            verb="ended with", resolution="test_resolution", broken_is_worst=True,
+        ),
+        Measure(
+            name="final_validation_error", title="final validation error", noun="the validation error",
+            short="final validation error", verb="ended with", resolution="validation_resolution", broken_is_worst=True,
+            explored=False,
+        ),
+        Measure(
+            name=AT_TARGET, title="test error at the target", noun="the test error", short="test error at target",
+            verb="reached the target with", resolution="test_resolution",
         ),
         Measure(name="peak_memory", title="peak memory", noun="the memory", short="peak memory", verb="took"),
     )

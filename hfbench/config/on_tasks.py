@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Annotated, Any
 
 from hfbench.config.methods import Method, resolve
-from hfbench.config.study import OnTask
+from hfbench.config.study import INTERVAL, OnTask
 from hfbench.config.table_checks import check_known, distinct, seeds_of, tables_of
 from hfbench.errors import ConfigError
 from hfbench.messages import listed
@@ -32,6 +32,7 @@ class _OnTable:
     methods: Annotated[list[str] | None, "the methods to run on the task; all if not given"] = None
     seeds: Annotated[int | list[int] | None, "number of seeds on the task, or a list of seeds"] = None
     budget: Annotated[dict[str, float] | None, "limits of a run on the task"] = None
+    evaluate_every: Annotated[int | None, INTERVAL, "steps from one evaluation to the next on the task"] = None
     settings: Annotated[dict[str, Any], "by method, what differs from its table on the task"] = field(
         default_factory=dict
     )
@@ -74,6 +75,7 @@ def _on_task(
         methods=tuple(name for name in everywhere.methods if name in chosen),
         seeds=everywhere.seeds if given.seeds is None else seeds_of(given.seeds, f"{where}.seeds"),
         budget=everywhere.budget if given.budget is None else budget_of(given.budget, f"{where}.budget"),
+        evaluate_every=given.evaluate_every or everywhere.evaluate_every,
         settings={name: _method(name, methods[name], own[name], f"{where}.settings.{name}") for name in own},
     )
 

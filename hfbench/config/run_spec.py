@@ -16,6 +16,9 @@ from hfbench.parts.protocols import FollowsLength, NamesClasses
 if TYPE_CHECKING:
     from hfbench.config.methods import Method
 
+# Settings that a configuration, and so the key, tells only where they are others: earlier runs do not know them.
+ADDED: Mapping[str, Any] = {"target_on": "test", "evaluate_every": 1}
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -32,11 +35,18 @@ class RunSpec:
     stop_at_target: bool = True
     files: Mapping[str, str] = field(default_factory=dict)  # checksums of the optional data files that were found
     follows: str = ""  # key of the run whose recorded batches are replayed
+    target_on: str = "test"  # or "validation": the cases whose error is held against the target
+    evaluate_every: int = 1  # steps from one evaluation of the errors to the next
 
     @property
     def name(self) -> str:
         """`method/task/s<seed>`, as in the tracking store and on the screen."""
         return f"{self.method.name}/{self.task}/s{self.seed}"
+
+    @property
+    def target_column(self) -> str:
+        """The column of the trace that is held against the target."""
+        return f"{self.target_on}_error"
 
     def parts(self) -> list[tuple[str, dict[str, Any]]]:
         """Every part used, as (family, its settings)."""
@@ -66,7 +76,8 @@ class RunSpec:
 
     @cached_property
     def _text(self) -> str:
-        return json.dumps(asdict(self))
+        told = asdict(self)
+        return json.dumps({name: told[name] for name in told if (name, told[name]) not in ADDED.items()})
 
     def key(self) -> str:
         """16 hexadecimal digits of the sha256 of the configuration and of the source of the numerics and parts."""

@@ -12,17 +12,21 @@ from hfbench.config.hypotheses import Hypothesis
 from hfbench.config.methods import Method
 from hfbench.config.sweep import Sweep
 from hfbench.config.variant import StudyVariant
-from hfbench.parts.hyperparameters import Choice
+from hfbench.parts.hyperparameters import Choice, Within
+
+TARGET_ON = ("validation", "test")
+INTERVAL = Within("[1, 1e9]")  # of steps, from one evaluation to the next
 
 
 @dataclass(frozen=True)
 class OnTask:
-    """Methods, seeds and budget of a study on one task, and the methods that have settings of their own there."""
+    """Methods, seeds, budget and evaluations on one task, and the methods that have settings of their own there."""
 
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     budget: dict[str, float]
     settings: dict[str, Method] = field(default_factory=dict)
+    evaluate_every: int | None = None  # steps; None: as the task declares
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Study:
     seeds: tuple[int, ...]
     budget: dict[str, float]  # among passes, seconds, products, iterations; empty: each task's own
     primary: str
-    targets: dict[str, float]  # test error per task
+    targets: dict[str, float]  # error per task
+    target_on: str  # "validation" or "test": the cases whose error is held against the target
     margin: float  # > 1, on the ratio of costs
     alpha: float
     test: str  # "wilcoxon" or "sign"

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Annotated, Any
 
 from hfbench import messages
-from hfbench.config.measures import MEASURES, costs
+from hfbench.config.measures import AT_TARGET, MEASURES, costs
 from hfbench.config.methods import Method
 from hfbench.config.search_ranges import search_ranges
 from hfbench.config.table_checks import check_known, checked, distinct, seeds_of, table_of
@@ -24,6 +24,7 @@ from hfbench.messages import listed, quoted
 from hfbench.parts import hyperparameters
 from hfbench.parts.hyperparameters import Choice, Search, Within, part
 
+FINAL_ERRORS = ("final_validation_error", "final_test_error")
 SAMPLERS = ("auto", "gp", "tpe", "random", "grid")
 FIRST_TUNING_SEED, FIRST_RETEST_SEED = 1000, 2000  # of seeds given as a count; a study's own count from 0
 MOST_FOR_GP = 5  # parameters
@@ -115,6 +116,7 @@ def sweeps_of(
     primary: str,
     compared: Mapping[str, Sequence[int]],
     stops_at_target: bool,
+    target_on: str,
 ) -> tuple[Sweep, ...]:
     """The checked sweeps of a study file, one for each method; `compared` are the study's own seeds by task.
 
@@ -127,10 +129,8 @@ def sweeps_of(
         check_known(name, tasks, "sweep.tasks", "task")
     objectives = _objectives(given.objective, primary, [methods[name] for name in names])
     constraint = _constraint(given.constraint)
-    if stops_at_target and "final_test_error" in (*objectives, constraint.measure if constraint else ""):
-        raise ConfigError(
-            "sweep: final_test_error says nothing if runs stop at the target; set study.stop_at_target to false."
-        )
+    for name in (*objectives, *([constraint.measure] if constraint else [])):
+        _check_error(name, target_on, stops_at_target)
     seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
     retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
     check_disjoint(seeds, retest, compared)
@@ -218,8 +218,20 @@ def _check_equal(sweeps: Sequence[Sweep]) -> None:
 # ---------------------------------------------------------------- what is minimised
 
 
+def _check_error(measure: str, target_on: str, stops_at_target: bool) -> None:
+    """Raises ConfigError for an error that tells nothing, or that is of other cases than those that may decide."""
+    held = f"final_{target_on}_error"
+    if measure != held and measure in (*FINAL_ERRORS, AT_TARGET):
+        raise ConfigError(
+            f"sweep: must tune by a cost to the target or by {held}, since study.target_on is {quoted(target_on)}, but "
+            f"names {measure}: no test is left on cases that have decided."
+        )
+    if measure == held and stops_at_target:
+        raise ConfigError(f"sweep: {held} says nothing if runs stop at the target; set study.stop_at_target to false.")
+
+
 def _objectives(given: str | list[Any] | None, primary: str, methods: Sequence[Method]) -> tuple[str, ...]:
-    where, allowed = "sweep.objective", (*costs(), "final_test_error")
+    where, allowed = "sweep.objective", (*costs(), *FINAL_ERRORS)
     chosen = distinct(given if isinstance(given, list) else [given or primary], where)
     for objective in chosen:
         if objective not in allowed:

@@ -12,8 +12,8 @@ from hfbench.config.methods import HESSIAN_FREE, Method
 from hfbench.config.study import OnTask, Study
 
 PLAIN = (
-    "name", "question", "notes", "seeds", "budget", "primary", "targets", "margin", "alpha", "baseline", "precision",
-    "stop_at_target",
+    "name", "question", "notes", "seeds", "budget", "primary", "targets", "target_on", "margin", "alpha", "baseline",
+    "precision", "stop_at_target",
 )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> Iterator[Ru
                 shared = live if spec.method.optimizer is None else shared
                 if spec is specs[0]:
                     live.begin()
-                    _check_target(spec, live.rows[0]["test_error"])
+                    _check_target(spec, live.rows[0][spec.target_column])
             else:
                 begin_schedule(spec, len(loaded.train), recorded)
                 build_optimizer(shared.model, shared.task, spec)
@@ -134,6 +134,6 @@ def _check_first_runs(specs: Sequence[RunSpec], data: str | None) -> Iterator[Ru
 def _check_target(spec: RunSpec, untrained: float) -> None:
     if spec.target >= untrained:
         raise ConfigError(
-            f"study.targets.{spec.task}: must lie below the test error of the untrained model, {untrained:.4g} for "
-            f"seed {spec.seed}, but is {spec.target:g}: every run would reach it at its first step."
+            f"study.targets.{spec.task}: must lie below the {spec.target_on} error of the untrained model, "
+            f"{untrained:.4g} for seed {spec.seed}, but is {spec.target:g}: every run would reach it at its first step."
         )

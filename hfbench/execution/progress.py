@@ -143,10 +143,11 @@ class RunBars(Progress):
 
 
 def note(report: Mapping[str, Any]) -> str:
-    """`iteration 12, test error 15.2 (target 12)`."""
-    if "test_error" not in report:
+    """`iteration 12, validation error 15.2 (target 12)`."""
+    if "error" not in report:
         return "starting"
-    return f"iteration {report['iteration']}, test error {report['test_error']:.4g} (target {report['target']:g})"
+    error = f"{report['target_on']} error {report['error']:.4g}"
+    return f"iteration {report['iteration']}, {error} (target {report['target']:g})"
 
 
 def describe_run(result: Mapping[str, Any]) -> str:

@@ -350,6 +350,8 @@ class TaskData:
 class Task(Protocol):
     """A `@part` class: data, model, loss, and the target and budget fixed beforehand.
 
+    Where evaluation is dear it may have `evaluate_every` too, the steps from one evaluation to the next; else 1.
+
     `files` lists the files that `load` reads; it is empty for generated data. Generators come from named streams of the
     run's seed, so that all methods of a study share split and initial weights.
     """
@@ -358,7 +360,7 @@ class Task(Protocol):
     files: ClassVar[tuple[DataFile, ...]]
     decay: float  # mu
     decay_mask: str  # "weights", "all" or "none"
-    target: float  # test error at which a run has reached its goal
+    target: float  # error, on validation or test cases, at which a run has reached its goal
     budget: ClassVar[Mapping[str, float]]  # default budget: passes, seconds, products or iterations
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:

@@ -220,7 +220,7 @@ def _checked_row(row: Mapping[str, pa.Scalar]) -> _Row:
     check_result(result, key, config, "result")
     steps = _steps(row["trace"])
     if result["outcome"] in COMPLETE:
-        check_trace(steps, result, config["target"])
+        check_trace(steps, result, config)
     return _Row(key, config, result, ended, steps)
 
 

@@ -12,6 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hfbench.config.measures import AT_TARGET
 from hfbench.config.run_spec import RunSpec
 from hfbench.config.study import Study
 from hfbench.errors import StoreError
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 RESULT_COLUMNS = (
     "key", "study", "task", "method", "seed", "outcome", "cause", "error", "work", "products", "seconds", "distinct",
     "iterations", "work_to_target", "products_to_target", "seconds_to_target", "distinct_to_target", "final_test_error",
-    "final_validation_error", "final_objective", "test_resolution", "peak_memory", "threads",
+    "final_validation_error", AT_TARGET, "final_objective", "test_resolution", "validation_resolution", "peak_memory",
+    "threads",
 )  # fmt: skip
 EARLY = "test_error_at_best_validation"
 REMEDY = "The same command of `hfbench run` makes it again."
@@ -81,6 +83,7 @@ class RecordedStudy:
 
         frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
         frame["study"] = self.study.name
+        frame = frame if self.study.target_on == "validation" else frame.drop(columns=AT_TARGET)
         frame[EARLY] = [self._stopped_early(key) for key in self.ended]
         frame["hardware"] = [_hardware(result) for result in self.ended.values()]
         return frame

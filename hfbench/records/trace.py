@@ -78,15 +78,15 @@ COLUMNS: dict[str, Column] = {
         ),
         Column(
             name="validation_objective", type=float, metric="validation/objective", label="validation objective",
-            meaning="f on the validation cases after the step",
+            meaning="f on the validation cases after the step, where it was evaluated",
         ),
         Column(
             name="validation_error", type=float, metric="validation/error", label="validation error",
-            meaning="error of the task on the validation cases after the step",
+            meaning="error of the task on the validation cases after the step, where it was evaluated",
         ),
         Column(
             name="test_error", type=float, metric="test/error", label="test error",
-            meaning="error of the task on the test cases after the step",
+            meaning="error of the task on the test cases after the step, where it was evaluated",
         ),
         Column(
             name="gradient_norm", type=float, metric="train/gradient_norm", label="gradient norm", of_step=True,

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config.measures import costs
+from hfbench.config.measures import AT_TARGET, costs
 from hfbench.errors import StoreError
 from hfbench.messages import quoted
 from hfbench.records.files import decoding
@@ -68,12 +68,12 @@ def completed(table: pa.Table, names: Sequence[str] = tuple(COLUMNS)) -> pa.Tabl
     return pa.table(columns)
 
 
-def check_trace(table: pa.Table, result: Mapping[str, Any], target: float) -> None:
-    """Raises StoreError if a trace is not that of a run with this result and target."""
+def check_trace(table: pa.Table, result: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Raises StoreError if a trace is not that of a run with this result and configuration."""
     if not len(table):
         raise StoreError("trace.parquet must have a row for the state before the first step, but has none.")
     _check_order(table)
-    _check_entries(table)
+    _check_entries(table, config.get("evaluate_every", 1))
     last = table.slice(len(table) - 1).to_pylist()[0]
     for field, column in OF_LAST_ROW.items():
         if not _is_same(last[column], result.get(field)):
@@ -81,7 +81,7 @@ def check_trace(table: pa.Table, result: Mapping[str, Any], target: float) -> No
                 f"trace.parquet must end where result.json does, but its last {column} is {quoted(last[column])} and "
                 f"{field} is {quoted(result.get(field))}."
             )
-    _check_reached(table, result, target)
+    _check_reached(table, result, config["target"], f"{target_on(config)}_error")
 
 
 def _check_order(table: pa.Table) -> None:
@@ -102,29 +102,41 @@ def _check_order(table: pa.Table) -> None:
             raise StoreError("trace.parquet must number its rows in order, but an iteration occurs twice.")
 
 
-def _check_entries(table: pa.Table) -> None:
-    """No amount is below 0, and the errors are finite before the last row: a run whose errors are not has ended."""
+def _check_entries(table: pa.Table, every: int) -> None:
+    """No amount is below 0, and the errors are finite in the rows before the last that were evaluated, and there alone.
+
+    A run whose errors are not finite has ended.
+    """
     import numpy as np
 
     for column in COLUMNS.values():
         if (column.type is int or column.amount) and (table[column.name].drop_null().to_numpy() < 0).any():
             raise StoreError(f"trace.parquet must have no {column.name} below 0, but has one.")
+    before = table.slice(0, len(table) - 1)
+    evaluated = before["iteration"].to_numpy() % every == 0
     for name in ("test_error", "validation_error"):
-        before = table[name].slice(0, len(table) - 1)
-        if before.null_count or not np.isfinite(before.to_numpy()).all():
-            raise StoreError(f"trace.parquet must have a finite {name} in each row before the last, but has another.")
+        if (np.isfinite(before[name].to_numpy()) != evaluated).any():
+            rows = "each row" if every == 1 else f"row 0 and every {every}th, and in no other,"
+            raise StoreError(f"trace.parquet must have a finite {name} in {rows} before the last, but has another.")
 
 
-def _check_reached(table: pa.Table, result: Mapping[str, Any], target: float) -> None:
-    """Costs to the target are those of one row after a step, whose test error is at the target."""
+def _check_reached(table: pa.Table, result: Mapping[str, Any], target: float, held: str) -> None:
+    """Costs to the target, and the test error there, are those of one row after a step that is at the target.
+
+    `held` is the column that is held against it.
+    """
     told = {cost.column: result.get(name) for name, cost in costs().items() if not cost.per_case}
     if all(value is None for value in told.values()):
         return
-    rows = table.slice(1).select([*told, "test_error"]).to_pylist()
-    if not any(
-        row["test_error"] is not None and row["test_error"] <= target and told.items() <= row.items() for row in rows
-    ):
+    told |= {"test_error": result[AT_TARGET]} if AT_TARGET in result else {}
+    rows = table.slice(1).select(list(dict.fromkeys([*told, held, "test_error"]))).to_pylist()
+    if not any(row[held] is not None and row[held] <= target and told.items() <= row.items() for row in rows):
         raise StoreError("trace.parquet must have a row at the target with the costs of result.json, but has none.")
+
+
+def target_on(config: Mapping[str, Any]) -> str:
+    """The cases whose error is held against the target in a run with this configuration."""
+    return str(config.get("target_on", "test"))
 
 
 def _is_same(entry: Any, told: Any) -> bool:

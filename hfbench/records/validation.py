@@ -14,7 +14,9 @@ from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
-from hfbench.config.measures import costs
+from hfbench.config.measures import AT_TARGET, costs
+from hfbench.config.run_spec import ADDED as ADDED_TO_RUNS
+from hfbench.config.study import TARGET_ON
 from hfbench.errors import HfbenchError, StoreError
 from hfbench.messages import printable_line, quoted
 from hfbench.parts import registry
@@ -22,7 +24,7 @@ from hfbench.parts.hyperparameters import hyperparameters
 from hfbench.records.expansion import check_expansion
 from hfbench.records.files import decoding, is_safe_name, json_bytes, json_object
 from hfbench.records.trace import COLUMNS
-from hfbench.records.trace_file import check_trace, read_trace
+from hfbench.records.trace_file import check_trace, read_trace, target_on
 from hfbench.records.weights import WEIGHTS, identity_of, read_weights
 
 COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
@@ -53,7 +55,7 @@ def check_record(key: str, files: Mapping[str, bytes]) -> None:
     check_config(config)
     check_result(result, key, config)
     if result["outcome"] in COMPLETE:
-        check_trace(read_trace(_held(files, "trace.parquet"), "trace.parquet"), result, config["target"])
+        check_trace(read_trace(_held(files, "trace.parquet"), "trace.parquet"), result, config)
     if "examples.npz" in files:
         read_examples(files["examples.npz"], "examples.npz")
     if WEIGHTS in files:
@@ -128,6 +130,7 @@ NAME: Kind = ("text of at most 100 letters, digits, '.', '_' and '-'", is_safe_n
 NUMBER: Kind = ("a number", _is_number)
 AMOUNT: Kind = ("a number from 0", lambda value: _is_number(value) and value >= 0)
 COUNT: Kind = ("a whole number from 0", _is_count)
+INTERVAL: Kind = ("a whole number from 1", lambda value: _is_count(value) and value > 0)
 TABLE: Kind = ("a table", _is_table)
 PART: Kind = ("a part", lambda value: _is_table(value) and isinstance(value.get("use"), str))
 LIMITS: Kind = (
@@ -152,13 +155,14 @@ def _among(*values: Any) -> Kind:
 
 CONFIG: Mapping[str, Kind] = {
     "task": NAME, "task_settings": PART, "method": TABLE, "seed": COUNT, "budget": LIMITS, "target": NUMBER,
+    "target_on": _among(*TARGET_ON), "evaluate_every": INTERVAL,
 }  # fmt: skip
 METHOD: Mapping[str, Kind] = {"name": NAME, "optimizer": _maybe(PART), "globalization": SWITCHES, "max_inner": COUNT}
 
 
 def check_config(config: Mapping[str, Any], file: str = "config.json") -> None:
     """Raises StoreError unless this is the configuration of a run."""
-    _check(config, CONFIG, file)
+    _check({**ADDED_TO_RUNS, **config}, CONFIG, file)
     _check(config["method"], METHOD, f"{file}: method")
     if config["method"]["optimizer"] is None:
         _check(config["method"], {"solver": PART, "preconditioner": PART}, f"{file}: method")
@@ -221,6 +225,8 @@ def check_result(result: Mapping[str, Any], key: str, config: Mapping[str, Any],
         _check({"cause": None, **result}, {"error": TEXT, "cause": _among(*CAUSES)}, file)
         return
     _check(result, RESULT_OF_COMPLETE, file)
+    if target_on(config) == "validation":
+        _check(result, {AT_TARGET: _maybe(NUMBER)}, file)
     _check_target(result, file)
 
 
@@ -232,6 +238,8 @@ def _check_target(result: Mapping[str, Any], file: str) -> None:
         raise StoreError(f"{file}: work_to_target of a run with outcome {result['outcome']} must not be {found}.")
     if result["outcome"] != "diverged":
         _check(result, {"final_test_error": NUMBER, "final_validation_error": NUMBER}, file)
+    if (result.get(AT_TARGET) is not None) > reached:
+        raise StoreError(f"{file}: {AT_TARGET} must be null in a run that did not reach the target.")
     for name, cost in costs().items():
         spent, to_target = result[cost.spent], result[name]
         if to_target is not None and (spent is None or to_target > spent):
@@ -274,17 +282,20 @@ _OF_COLUMN: Mapping[type, Kind] = {
 }
 PROGRESS: Mapping[str, Kind] = {
     **{name: _OF_COLUMN[column.type] for name, column in COLUMNS.items()},
-    "iteration": COUNT, "name": TEXT, "target": NUMBER, "spent": AMOUNT,
+    "iteration": COUNT, "name": TEXT, "target": NUMBER, "target_on": _among(*TARGET_ON),
+    "error": _maybe(NUMBER), "spent": AMOUNT,
 }  # fmt: skip
 
 
 def checked_progress(report: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """The report of a run's progress with all that observers show, or None if it is no report.
 
-    `name` stands for the run's if it is not given. A test error that JSON could not hold is not a number.
+    `name` stands for the run's if it is not given. An error that JSON could not hold is not a number.
     """
     known = {field: PROGRESS[field] for field in PROGRESS if field in report}
     if "iteration" not in known or not all(holds(report[field]) for field, (_, holds) in known.items()):
         return None
-    error = {"test_error": math.nan} if report.get("test_error", 0.0) is None else {}
-    return {"name": name, **({"target": math.nan} if "test_error" in report else {}), **report, **error}
+    if "error" not in report:
+        return {"name": name, **report}
+    error = math.nan if report["error"] is None else report["error"]
+    return {"name": name, "target": math.nan, "target_on": "test", **report, "error": error}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hfbench.config.measures import MEASURES
+from hfbench.config.measures import AT_TARGET, MEASURES
 from hfbench.messages import count, level_text
 from hfbench.records.recorded_study import EARLY
 from hfbench.report.document import literal, row_of
@@ -43,7 +43,14 @@ from hfbench.statistics.run_costs import REACHED, costs_by_seed, on_one_hardware
 if TYPE_CHECKING:
     import pandas as pd
 
-OF_WHOLE_RUNS = ("seconds", "products", "final_test_error", EARLY)
+# What medians are taken of besides the cost to the target, with its heading on the screen and in a report.
+OF_RUNS = {
+    "seconds": ("seconds", "seconds"),
+    "products": ("products", "products"),
+    AT_TARGET: ("error at\ntarget", "test error at target"),
+    "final_test_error": ("final\nerror", "final test error"),
+    EARLY: ("stopped\nearly", "stopped early"),
+}
 
 
 def table(
@@ -110,18 +117,23 @@ def ending(cut_off: int, diverged: int, failed: int) -> str:
 def _median_table(rows: Sequence[dict[str, Any]]) -> Table:
     grid = grid_of(Text("medians over seeds; stopped early: at the least validation error"))
     grid.add_column("method", overflow="fold", min_width=8)
-    for name in ("to target", "seconds", "products", "final\nerror", "stopped\nearly", "solved"):
+    for name in median_heads(rows, 0):
         grid.add_column(name, justify="right")
     for row in rows:
         grid.add_row(Name(row["method"]), *median_cells(row))
     return grid
 
 
+def median_heads(rows: Sequence[dict[str, Any]], kind: int) -> tuple[str, ...]:
+    """The headings of `median_cells`, on the screen (0) or in a report (1)."""
+    return "to target", *(heads[kind] for name, heads in OF_RUNS.items() if name in rows[0]), "solved"
+
+
 def median_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """What a row of `medians` says after the method."""
     bound = "" if row["known"] else ">"
     cost = "never" if row["cost"] is None and row["n"] and row["known"] else f"{bound}{number(row['cost'])}"
-    others = (number(row[name]) for name in OF_WHOLE_RUNS)
+    others = (number(row[name]) for name in OF_RUNS if name in row)
     return cost, *others, f"{row['solved']}/{row['n']}"
 
 
@@ -143,7 +155,8 @@ def medians(records: pd.DataFrame, group: Sequence[Comparison]) -> list[dict[str
         low, high = (
             statistics.median([getattr(cost, end) for cost in costs]) if costs else math.nan for end in ("low", "high")
         )
-        tables = {name: timed if name == "seconds" else of_task for name in OF_WHOLE_RUNS}
+        names = [name for name in OF_RUNS if name != AT_TARGET or name in records.columns]
+        tables = {name: timed if name == "seconds" else of_task for name in names}
         spent = {name: _median(table[table["method"] == method], name) for name, table in tables.items()}
         solved = sum(cost.ended == REACHED for cost in costs)
         typical = {"cost": low if math.isfinite(low) else None, "known": low == high}
@@ -204,8 +217,9 @@ def _remarks(c: Comparison) -> list[str]:
         less = f"by less than {percent(c.margin)}"
         known = {"": f"They differ {less}", "better": f"Surely less, but {less}", "worse": f"Surely more, but {less}"}
         remarks.append(f"{known[c.differs]}.")
-    if c.cost == "final_test_error" and c.is_bound and c.enough_solved:
-        remarks.append("A test error of 0 lies below what one test case adds to it: it bounds the ratio.")
+    if (resolution := MEASURES[c.cost].resolution) and c.is_bound and c.enough_solved:
+        cases = resolution.removesuffix("_resolution")
+        remarks.append(f"A {cases} error of 0 lies below what one {cases} case adds to it: it bounds the ratio.")
     remarks += [*_ended(c), *_left_out(c), *looked_at(c)]
     if c.verdict.startswith("inconclusive"):
         remarks.extend(_advice(c))

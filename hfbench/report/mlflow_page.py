@@ -42,7 +42,7 @@ def write_status(tracker: Tracker, study: Study, status: str, views: Sequence[Vi
 
 
 def views_of(tracker: Tracker, study: Study) -> list[View]:
-    return study_views(tracker.parent, list(study.tasks), study.primary)
+    return study_views(tracker.parent, list(study.tasks), study.primary, study.target_on)
 
 
 def judgement_history(judgements: Sequence[Judgement]) -> str:

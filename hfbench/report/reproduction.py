@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hfbench.config.limit_advice import limit_advice
-from hfbench.config.measures import MEASURES
+from hfbench.config.measures import AT_TARGET, MEASURES
 from hfbench.config.methods import Method, resolve
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.messages import count, ranges
@@ -83,6 +83,9 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
     if study.looks:
         levels = ", ".join(f"{look.seeds} at {look.alpha:.3g}" for look in shares(study))
         facts.append(("numbers of seeds at each look, with its level", levels))
+    if rare := {spec.task: spec.evaluate_every for spec in recorded.specs.values() if spec.evaluate_every != 1}:
+        intervals = ", ".join(f"every {every} steps on {task}" for task, every in rare.items())
+        facts.append(("errors evaluated", f"{intervals}, and at the end"))
     if study.device != "cpu":
         facts.append(("device", study.device))
     if study.ablation is not None:
@@ -98,7 +101,8 @@ def _plan(recorded: RecordedStudy) -> Iterator[Block]:
         methods = "all" if len(used) == len(study.methods) else ", ".join(used)
         made_of, target = _part("task", study.tasks[task]), f"{study.targets[task]:g}"
         rows.append([task, made_of, target, budget, ranges(on_task.seeds), methods])
-    yield Table(("task", "made of", "target (test error)", "budget", "seeds", "methods"), rows, numbers=6, name="tasks")
+    head = ("task", "made of", f"target ({study.target_on} error)", "budget", "seeds", "methods")
+    yield Table(head, rows, numbers=6, name="tasks")
     if advice := limit_advice(study.primary, recorded.budgets):
         yield Bullets(advice)
 
@@ -181,14 +185,16 @@ def _broken(recorded: RecordedStudy) -> Iterator[Block]:
 def _runs(recorded: RecordedStudy) -> Table:
     """Every run, with the key of its record."""
     cost = recorded.study.primary
+    errors = [name for name in (AT_TARGET, "final_test_error") if name in recorded.runs.columns]
     rows: list[list[Text]] = [
         [
             run["task"], run["method"], str(run["seed"]), str(run["outcome"]), _cell(run[cost]), _cell(run["seconds"]),
-            _cell(run["final_test_error"]), Mono(str(run["key"])),
+            *(_cell(run[name]) for name in errors), Mono(str(run["key"])),
         ]
         for run in recorded.runs.to_dict("records")
     ]  # fmt: skip
-    head = ("task", "method", "seed", "outcome", MEASURES[cost].title, "seconds", "final test error", "key")
+    told = [MEASURES[name].short for name in errors]
+    head = ("task", "method", "seed", "outcome", MEASURES[cost].title, "seconds", *told, "key")
     return Table(head, rows, f"All {len(rows)} recorded runs", numbers=2, words=1, folded=True)
 
 

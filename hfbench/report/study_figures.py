@@ -23,6 +23,7 @@ from hfbench.records.files import copy_files, finite, safe_name
 from hfbench.records.recorded_study import RecordedStudy
 from hfbench.report.figure_files import kept_listing, list_figures
 from hfbench.report.finding_tables import tables
+from hfbench.report.wording import capital
 from hfbench.statistics.findings import Findings, limits
 
 if TYPE_CHECKING:
@@ -194,7 +195,13 @@ def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path)
     study = recorded.study
     shared: dict[str, Any] = {"title": task, "methods": list(study.methods)}
     sheets: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-        ("convergence", "test_error", "Test error against cost", {"target": study.targets[task]}),
+        (
+            "convergence",
+            f"{study.target_on}_error",
+            f"{capital(study.target_on)} error against cost",
+            {"target": study.targets[task]},
+        ),
+        *([("test-error", "test_error", "Test error against cost", {})] if study.target_on != "test" else []),
         ("objective", "validation_objective", "Objective on the validation cases against cost", {}),
     )
     for kind, y, about, more in sheets:

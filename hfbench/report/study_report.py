@@ -35,6 +35,10 @@ TONES = {
     "better": "good", "worse": "bad", "equivalent": "same", "inconclusive": "open", "synergy": "good",
     "antagonism": "bad",
 }  # fmt: skip
+HELD = {
+    "validation": "Targets are held on the validation error; the test error where it reached them is reported.",
+    "test": "Targets are held on the test error itself.",
+}
 WITH_TABLES = ("forest", "effects", "interactions")  # kinds of figures that stand with their tables
 
 
@@ -72,7 +76,7 @@ def _extent(recorded: RecordedStudy) -> str:
     compared = ", ".join(count(n, noun) for noun, n in sizes)
     return (
         f"{compared}, {total} runs, {there}. Compared by {MEASURES[study.primary].title}, paired by seed; "
-        f"equivalent means within {percent(study.margin)}; level {study.alpha:g} after Holm."
+        f"equivalent means within {percent(study.margin)}; level {study.alpha:g} after Holm. {HELD[study.target_on]}"
     )
 
 
@@ -177,16 +181,18 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
     ]
     if remarks:
         yield Bullets(remarks, "note")
-    typical: list[list[Text]] = [
-        [row["method"], *comparison_text.median_cells(row)] for row in comparison_text.medians(recorded.judged, group)
-    ]
-    head_of_typical = ("method", "to target", "seconds", "products", "final test error", "stopped early", "solved")
-    about_typical = (
-        "Medians over seeds; seconds, products and errors are those of whole runs. Stopped early: the test error "
-        "where the validation error was least."
-    )
-    of_hardware = comparison_text.hardware_sentence(recorded.judged, first.task)
-    yield Table(head_of_typical, typical, f"{about_typical} {of_hardware}".rstrip(), name="medians")
+    yield _medians(recorded, group)
+
+
+def _medians(recorded: RecordedStudy, group: Sequence[Comparison]) -> Table:
+    found = comparison_text.medians(recorded.judged, group)
+    rows: list[list[Text]] = [[row["method"], *comparison_text.median_cells(row)] for row in found]
+    about = ["Medians over seeds; seconds, products and errors are those of whole runs."]
+    if recorded.study.target_on == "validation":
+        about.append("Test error at target: where the validation error reached it, of the runs that did.")
+    about.append("Stopped early: the test error where the validation error was least.")
+    about.append(comparison_text.hardware_sentence(recorded.judged, group[0].task))
+    return Table(("method", *comparison_text.median_heads(found, 1)), rows, " ".join(about).rstrip(), name="medians")
 
 
 def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]) -> Iterator[Block]:

@@ -183,8 +183,9 @@ def _begins(shorter: RunFolder, spec: RunSpec, recorded: Sequence[BatchPlan] | N
 
 
 def _ended_for_good(shorter: RunFolder, spec: RunSpec) -> bool:
-    outcome = (shorter.result() or {}).get("outcome")
-    return outcome == "diverged" or (outcome == "reached" and spec.stop_at_target)
+    result = shorter.result() or {}
+    ended = result.get("outcome") in ("diverged", *(["reached"] if spec.stop_at_target else []))
+    return ended and result["iterations"] % spec.evaluate_every == 0  # else it was looked at for its budget alone
 
 
 def _taken_over(shorter: RunFolder, spec: RunSpec, folder: RunFolder, study: str, keep_weights: bool) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from hfbench.curvature.weight_decay import decay_per_block
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.memory.construction import TooLargeError, WithinMemory
+from hfbench.messages import listed
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import blame, located
 from hfbench.parts.protocols import Baseline, BatchPlan, Optimizer, Schedule, Split, Task, TaskData
 from hfbench.runs.batch_replay import Replay
 from hfbench.runs.random_streams import generator
 
+SPLITS = ("train", "validation", "test")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -41,6 +43,11 @@ def load_data(spec: RunSpec, data: str | None = None) -> TaskData:
     except ConfigError as error:  # a task does not know what the study calls it
         at, problem = blame(type(task), f"tasks.{spec.task}", error)
         raise ConfigError(f"{at}: {problem}") from error
+    if empty := [name for name in SPLITS if not len(getattr(loaded, name))]:
+        raise ConfigError(
+            f"tasks.{spec.task}: its data must have cases to train on, for validation and for the test, but there are "
+            f"none in {listed(empty)}. Set some of the training cases aside where the data come without."
+        )
 
     def cast(split: Split) -> Split:
         floating = split.targets.is_floating_point()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hfbench.config.measures import LIMITS, Measure, costs
+from hfbench.config.measures import AT_TARGET, LIMITS, Measure, costs
 from hfbench.config.run_spec import RunSpec
 from hfbench.curvature.objective import objective
 from hfbench.curvature.pass_units import units_of
@@ -54,20 +54,22 @@ class LiveRun:
         self.touched = torch.zeros(self.total, dtype=torch.bool, device="cpu")
         self.cases = {"cases_gradient": 0, "cases_curvature": 0}
         self.rows: list[trace.Row] = []
-        self.test_resolution: float | None = None  # what one test case with an error adds to the test error
+        self.resolutions: dict[str, float | None] = {}  # what one case with an error adds to the mean, by split
         self.outcome: str | None = None
         self.error: str | None = None
 
     def begin(self) -> None:
         """Records row 0, the initial errors. Raises NonFiniteError if they are not finite."""
-        first = self._evaluate(None)
+        first = self._evaluate(0, None)
         if not math.isfinite(first["test_error"]):
             raise NonFiniteError(
                 f"the model of task {quoted(self.spec.task)} must give finite outputs at its initial weights, but its "
                 f"test error is {first['test_error']} for seed {self.spec.seed}. Check the model, its "
                 "weights and the data."
             )
-        self.test_resolution = least_error(self.model, self.task, self.data.test, self.spec.method.max_bytes)
+        for name in dict.fromkeys(("test", self.spec.target_on)):
+            split: Split = getattr(self.data, name)
+            self.resolutions[name] = least_error(self.model, self.task, split, self.spec.method.max_bytes)
         self._record({"iteration": 0, **first})
 
     def advance(self) -> None:
@@ -95,7 +97,7 @@ class LiveRun:
                 "train_objective_batch": step["objective_after"],
                 "step_memory": self.memory.bytes,
                 **{name: step.get(name) for name in trace.of_step()},
-                **self._evaluate(validation),
+                **self._evaluate(iteration, validation),
             }
         )
         self._judge()
@@ -141,8 +143,10 @@ class LiveRun:
         of = self.model, self.task.loss, split.inputs, split.targets, mu_D
         return objective(*of, method.chunk, max_bytes=method.max_bytes)
 
-    def _evaluate(self, validation: float | None) -> dict[str, float]:
-        """Evaluates the run; neither clock nor ledger counts this."""
+    def _evaluate(self, iteration: int, validation: float | None) -> dict[str, Any]:
+        """Evaluates the run, if it is to be looked at now; neither clock nor ledger counts this."""
+        if not self._is_looked_at(iteration):
+            return {"validation_objective": validation}
         known = self._objective(self.data.validation) if validation is None else validation
         limit = self.spec.method.max_bytes
         with Awaited():
@@ -152,15 +156,20 @@ class LiveRun:
                 "test_error": mean_error(self.model, self.task, self.data.test, limit),
             }
 
-    def _record(self, values: Mapping[str, Any]) -> None:
-        costs = {
+    def _is_looked_at(self, iteration: int) -> bool:
+        """Whether the errors are evaluated after an iteration: after every n-th, and after the budget's last."""
+        return iteration % self.spec.evaluate_every == 0 or self._is_spent({"iteration": iteration, **self._costs()})
+
+    def _costs(self) -> dict[str, Any]:
+        return {
             "seconds": self.clock.seconds,
             "work": self.optimizer.ledger.work / self.total,
             "products": None if self.spec.method.optimizer else self.optimizer.ledger.products,
             "distinct_cases": int(self.touched.sum()),
-            "peak_memory": peak_memory(),
         }
-        self.rows.append(trace.row({**costs, **self.cases, **values}))
+
+    def _record(self, values: Mapping[str, Any]) -> None:
+        self.rows.append(trace.row({**self._costs(), "peak_memory": peak_memory(), **self.cases, **values}))
 
     def _judge(self) -> None:
         last = self.rows[-1]
@@ -168,15 +177,16 @@ class LiveRun:
             self.outcome, self.error = "diverged", f"after iteration {last['iteration']}: {', '.join(bad)}."
         elif self._reached() is last and self.spec.stop_at_target:
             self.outcome = "reached"
-        elif any(share >= 1 for share in self._spent(last).values()):
+        elif self._is_spent(last):
             self.outcome = "budget" if self._reached() is None else "reached"
 
     def _reached(self) -> trace.Row | None:
-        """The first row after a step whose test error is at the target, if the budget still covered it.
+        """The first row after a step whose error is at the target, if the budget still covered it.
 
         A step that leaves the objective infinite has not reached the target, whatever the error.
         """
-        met = (row for row in self.rows[1:] if row["test_error"] <= self.spec.target and not _not_finite(row))
+        looked_at = (row for row in self.rows[1:] if row[self.spec.target_column] is not None)
+        met = (row for row in looked_at if row[self.spec.target_column] <= self.spec.target and not _not_finite(row))
         first = next(met, None)
         return first if first is not None and all(share <= 1 for share in self._spent(first).values()) else None
 
@@ -184,16 +194,21 @@ class LiveRun:
         """The share of each limit used up."""
         return {name: (row[LIMITS[name]] or 0.0) / limit for name, limit in self.spec.budget.items()}
 
+    def _is_spent(self, row: trace.Row) -> bool:
+        return any(share >= 1 for share in self._spent(row).values())
+
     @property
     def was_cut_off(self) -> bool:
         """Whether the run ended at its budget, so that a larger one would have let it go on."""
         return self.outcome == "budget" or (self.outcome == "reached" and not self.spec.stop_at_target)
 
     def progress(self) -> dict[str, Any]:
-        """The last row, and the share of the budget used."""
-        last = self.rows[-1]
+        """The last row, the last error held against the target, and the share of the budget used."""
+        last, spec = self.rows[-1], self.spec
+        error = next(row[spec.target_column] for row in reversed(self.rows) if row[spec.target_column] is not None)
         spent = max(self._spent(last).values(), default=0.0)
-        return {**last, "name": self.spec.name, "target": self.spec.target, "spent": spent}
+        held = {"target": spec.target, "target_on": spec.target_on, "error": error}
+        return {**last, "name": spec.name, **held, "spent": spent}
 
     def result(self) -> dict[str, Any]:
         """Costs and final errors of the run; costs to the target are None if it was not reached."""
@@ -206,11 +221,18 @@ class LiveRun:
             "iterations": last["iteration"],
             **{name: None if reached is None else self._spent_of(cost, reached) for name, cost in costs().items()},
             "final_test_error": last["test_error"],
-            "test_resolution": self.test_resolution,
+            **{f"{name}_resolution": value for name, value in self.resolutions.items()},
             "final_validation_error": last["validation_error"],
             "final_objective": None if diverged else self._objective(self.data.train),
             "peak_memory": last["peak_memory"],
+            **self._at_target(reached),
         }
+
+    def _at_target(self, reached: trace.Row | None) -> dict[str, float | None]:
+        """The test error where the validation error reached the target: of cases that did not decide where that is."""
+        if self.spec.target_on == "test":
+            return {}
+        return {AT_TARGET: None if reached is None else reached["test_error"]}
 
     def _spent_of(self, cost: Measure, row: trace.Row) -> float | None:
         spent: float | None = row[cost.column]
@@ -227,7 +249,7 @@ class LiveRun:
             "touched": self.touched,
             "cases": self.cases,
             "rows": self.rows,
-            "test_resolution": self.test_resolution,
+            "resolutions": self.resolutions,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -238,8 +260,17 @@ class LiveRun:
         self.schedule.load_state_dict(state["schedule"])
         self.clock.seconds = state["seconds"]
         self.touched, self.cases, self.rows = state["touched"], state["cases"], state["rows"]
-        self.test_resolution = state["test_resolution"]
+        self.resolutions = state["resolutions"]
+        self._forget_last_look()
         self._judge()
+
+    def _forget_last_look(self) -> None:
+        """Leaves the errors out of a last row at which only the smaller budget of a shorter run ended it."""
+        last = self.rows[-1]
+        if not self._is_looked_at(last["iteration"]):
+            kept = "validation_objective" in self.needs
+            unseen = ("test_error", "validation_error", *(() if kept else ("validation_objective",)))
+            self.rows[-1] = last | dict.fromkeys(unseen)
 
 
 def _not_finite(row: trace.Row) -> list[str]:

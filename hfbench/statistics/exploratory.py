@@ -134,7 +134,7 @@ def secondary(
     tasks: Sequence[str] | None = None,
     test: str = "wilcoxon",
 ) -> list[Exploratory]:
-    """Ratios and intervals, by the study's test, of the other costs, of the final test error and of the peak memory.
+    """Ratios and intervals, by the study's test, of the other costs, of test errors and of the peak memory.
 
     A run without the target bounds its ratio by what it spent itself. A cost that a method does not have, as a
     first-order method has no products, or that is not positive, is left out for it: it is not one that was never
@@ -146,7 +146,7 @@ def secondary(
     known(records, "method", [baseline])
     there = set(records.columns)
     others = [cost for cost in costs().values() if cost.name != primary and {cost.name, cost.spent} <= there]
-    at_end = [name for name, measure in MEASURES.items() if not measure.is_cost and name in there]
+    at_end = [name for name, measure in MEASURES.items() if not measure.is_cost and measure.explored and name in there]
     rows = []
     for task in known(records, "task", tasks):
         for method in known(records, "method", methods):

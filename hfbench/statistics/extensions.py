@@ -69,7 +69,9 @@ def remembered_as(one: Comparison | Claim | Effect) -> str:
 def _settings(study: Study, kind: str, c: Difference, methods: Sequence[str]) -> str:
     """A digest of what is asked: of the methods' settings, not of their names."""
     settings = [dataclasses.asdict(study.method_on(c.task, method)) | {"name": ""} for method in methods]
-    about = [kind, c.cost, study.tasks[c.task], study.targets[c.task], settings]
+    target = study.targets[c.task]
+    asked = target if study.target_on == "test" else [study.target_on, target]
+    about = [kind, c.cost, study.tasks[c.task], asked, settings]
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -158,7 +158,7 @@ def log_ratios(costs: Sequence[RunCost], others: Sequence[RunCost]) -> Bounds:
 def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measure: str) -> Pairs:
     """As `pair`, of a column that every run has at its end, whether or not it reached the target.
 
-    A run that its method ended has no final test error: it counts as infinite. Of a failed run no other measure is
+    A run that its method ended has no final error: it counts as infinite. Of a failed run no other measure is
     known: anything may be true of its pair. Other pairs in which one has no number are left out. Two measurements of 0
     tie; a single one lies below the resolution of the measure, which bounds the ratio.
     """
@@ -172,13 +172,13 @@ def measured(records: pd.DataFrame, task: str, method: str, baseline: str, measu
 
 
 def _resolution(runs: pd.DataFrame, measure: str) -> float:
-    """What a measurement of 0 lies below: the smallest number above 0 that is there, or that the test cases can give.
+    """What a measurement of 0 lies below: the smallest number above 0 that is there, or that the cases can give.
 
     0 where neither is known.
     """
     values = [column(runs, measure)]
-    if measure == "final_test_error" and "test_resolution" in runs:
-        values.append(column(runs, "test_resolution"))
+    if MEASURES[measure].resolution in runs:
+        values.append(column(runs, MEASURES[measure].resolution))
     positive = [value for value in np.concatenate(values) if value > 0]
     return min(positive, default=0.0)
 
@@ -186,7 +186,7 @@ def _resolution(runs: pd.DataFrame, measure: str) -> float:
 def _at_end(runs: pd.DataFrame, measure: str, least: float) -> Mapping[Any, RunCost]:
     found: dict[Any, RunCost] = {}
     for seed, value, outcome in zip(runs["seed"], column(runs, measure), runs["outcome"], strict=True):
-        if measure == "final_test_error" and outcome in BY_ITS_METHOD:
+        if MEASURES[measure].broken_is_worst and outcome in BY_ITS_METHOD:
             found[seed] = RunCost(math.inf, math.inf, outcome)
         elif outcome == FAILED:
             found[seed] = RunCost(0.0, math.inf, outcome)

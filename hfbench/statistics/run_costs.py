@@ -64,7 +64,7 @@ def costs_by_seed(runs: pd.DataFrame, cost: str, limit: float = math.inf) -> dic
             where = f"{runs['method'].iloc[0]} on {runs['task'].iloc[0]}, seed {seed}"
             raise ConfigError(
                 f"{cost}: costs must be positive to form ratios, but got {known.low:g} ({where}). "
-                "Choose a target below the test error of the initial weights."
+                "Choose a target below the error of the initial weights."
             )
     return costs
 

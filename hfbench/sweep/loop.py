@@ -36,7 +36,7 @@ def tune(tunings: Sequence[Tuning], pool: Pool, watcher: Watcher, log: TrialLogg
             continue
         result = pool.next()
         tuning = owners.pop(result["key"])
-        trial = tuning.ended(result, _began(pool.setting.folder(result["key"]), result))
+        trial = tuning.ended(result, _began(pool.setting.folder(result["key"]), result, tuning.task.study.target_on))
         if trial is not None:
             watcher.ended(tuning, trial)
             log.ended(tuning.task, trial, tuning.all[0])
@@ -59,7 +59,7 @@ def retest(tuning: Tuning, pool: Pool, watcher: Watcher) -> TaskOutcome:
     for result in pool.results({key: spec for key, (_, spec) in specs.items()}):
         index, spec = specs[result["key"]]
         if result["outcome"] != "failed":
-            began = _began(pool.setting.folder(result["key"]), result)
+            began = _began(pool.setting.folder(result["key"]), result, task.study.target_on)
             again[index][spec.seed] = measures_of(result, spec, sweep.measures, began)
         watcher.retested(tuning)
         raise_if_interrupted()
@@ -74,6 +74,6 @@ def _say_set_aside(specs: Mapping[str, RunSpec], pool: Pool, watcher: Watcher) -
         watcher.say(line)
 
 
-def _began(folder: RunFolder, result: Mapping[str, Any]) -> float:
-    """The initial test error of a run."""
-    return float(folder.rows()[0]["test_error"]) if result["outcome"] == "diverged" else float("nan")
+def _began(folder: RunFolder, result: Mapping[str, Any], target_on: str) -> float:
+    """The initial error of a run on the cases that decide."""
+    return float(folder.rows()[0][f"{target_on}_error"]) if result["outcome"] == "diverged" else float("nan")

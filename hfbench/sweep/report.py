@@ -214,8 +214,8 @@ def _candidates(one: TaskOutcome) -> Iterator[Block]:
             f"The best of the complete trials, ratios to {one.task.method.name} unchanged, {seeds}. A run that "
             "missed its target counts as the budget, so that ratios to such runs are bounds."
         )
-        if "final_test_error" in sweep.measures:
-            caption += " So are ratios to a test error of 0: it counts as what one test case with an error adds to it."
+        if any(MEASURES[measure].resolution for measure in sweep.measures):
+            caption += " So are ratios to an error of 0: it counts as what one case with an error adds to it."
         yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1, name="tested again")
 
 

@@ -17,7 +17,7 @@ from hfbench.config.key_paths import value_at, with_values
 from hfbench.config.measures import MEASURES
 from hfbench.config.methods import Method
 from hfbench.config.run_spec import RunSpec
-from hfbench.config.study import OnTask, Study
+from hfbench.config.study import Study
 from hfbench.config.study_runs import runs_of
 from hfbench.config.sweep import STARTUP, Sweep
 from hfbench.errors import ConfigError, StoreError
@@ -28,7 +28,6 @@ from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, T
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
 SECONDS, PASSES = "seconds", "passes"  # beside the measures: what a run took
-RESOLUTION = "test_resolution"  # beside a test error: what it lies below where it is 0
 
 
 class TuningTask:
@@ -56,7 +55,7 @@ class TuningTask:
     def spec(self, params: Mapping[str, Any], seed: int) -> RunSpec:
         """The run of these settings at a seed, as in a study."""
         method = self.method_of(params)
-        on = OnTask((method.name,), (seed,), self.study.on[self.name].budget)
+        on = replace(self.study.on[self.name], methods=(method.name,), seeds=(seed,), settings={})
         tasks = {self.name: self.study.tasks[self.name]}
         (spec,) = runs_of(
             replace(self.study, tasks=tasks, methods={method.name: method}, on={self.name: on}), self.data
@@ -80,10 +79,10 @@ def _plain(search: Any) -> Any:
 
 
 def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str], began: float) -> dict[str, float]:
-    """The measures of an ended run, seconds and passes; to be minimised, and positive but for a test error of 0.
+    """The measures of an ended run, seconds and passes; to be minimised, and positive but for an error of 0.
 
     If the target was not reached, its cost counts as the budget, or as the amount spent if the budget has no limit on
-    it. The test error of a diverged run counts as `began`, its initial value; with a test error comes its resolution.
+    it. The error of a diverged run counts as `began`, its initial value; with an error comes its resolution.
     Raises ConfigError for a cost that is not positive.
     """
     found = {SECONDS: float(result["seconds"]), PASSES: float(result["work"])}
@@ -100,17 +99,18 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
         elif value is None or not math.isfinite(value):
             value = began
         found[measure] = float(value)
-    if "final_test_error" in measures and result.get(RESOLUTION):
-        found[RESOLUTION] = float(result[RESOLUTION])
+    for name in {MEASURES[measure].resolution for measure in measures} & result.keys():
+        if result[name]:
+            found[name] = float(result[name])
     return found
 
 
 def above_zero(values: Mapping[str, float], measure: str) -> float:
     """A run's measure, of which a logarithm can be taken: a 0 counts as the resolution, below which it lies.
 
-    A run whose test error was 0 from the beginning has no resolution, and so has every run of its seed: their 0 is 1.
+    A run whose error was 0 from the beginning has no resolution, and so has every run of its seed: their 0 is 1.
     """
-    return values[measure] or values.get(RESOLUTION, 1.0)
+    return values[measure] or values.get(MEASURES[measure].resolution, 1.0)
 
 
 def log_of(values: Mapping[str, float], measure: str) -> float:

@@ -66,12 +66,14 @@ class TaskDataContract(Contract):
 
     def test_declares_what_a_study_needs(self) -> None:
         task = self.task()
+        every = getattr(task, "evaluate_every", 1)
         for what, holds, came, allowed in (
             ("loss", task.loss in LOSSES, task.loss, " or ".join(LOSSES)),
             ("decay_mask", task.decay_mask in MASKS, task.decay_mask, " or ".join(MASKS)),
             ("decay", is_number(task.decay) and task.decay >= 0, task.decay, "mu >= 0"),
-            ("target", is_number(task.target) and task.target > 0, task.target, "a positive test error"),
+            ("target", is_number(task.target) and task.target > 0, task.target, "a positive error"),
             ("budget", _is_budget(task.budget), task.budget, f"positive limits, among {', '.join(LIMITS)}"),
+            ("evaluate_every", type(every) is int and every >= 1, every, "a number of steps from 1, or none"),
         ):
             require(bool(holds), f"`{what}`: {allowed}", repr(came), "studies are checked before they are run")
 

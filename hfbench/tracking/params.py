@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hfbench.config.methods import HESSIAN_FREE
-from hfbench.config.run_spec import RunSpec
+from hfbench.config.run_spec import ADDED, RunSpec
 from hfbench.config.study import Study
 from hfbench.hessian_free.globalization import Globalization
 from hfbench.parts import registry
@@ -27,11 +27,19 @@ def study_params(study: Study, specs: Iterable[RunSpec]) -> dict[str, str]:
         "seeds": ", ".join(map(str, study.seeds)),
         "budget": _by_task(budgets),
         "targets": _by_task({task: text(study.targets[task]) for task in study.tasks}),
+        **{name: text(value) for name, value in _added(study) if value},
         "methods": ", ".join(study.methods),
         **({"looks": text(list(study.looks))} if study.looks else {}),
         **({"test": study.test} if study.test != "wilcoxon" else {}),
         **_unless_cpu(study.device),
     }
+
+
+def _added(study: Study) -> Iterable[tuple[str, Any]]:
+    """Settings that older records do not have, where they are others than theirs."""
+    yield "target_on", study.target_on if study.target_on != "test" else ""
+    every = {task: str(on_task.evaluate_every) for task, on_task in study.on.items() if on_task.evaluate_every}
+    yield "evaluate_every", _by_task(every)
 
 
 def _unless_cpu(device: str) -> dict[str, str]:
@@ -52,8 +60,8 @@ def flat_params(config: Mapping[str, Any]) -> dict[str, str]:
     settings = dict(config["task_settings"])
     flat |= {"task": config["task"], "task.use": settings.pop("use"), **_flatten("task", settings)}
     flat |= _flatten("budget", config["budget"])
-    rest = ("seed", "target", "precision", "stop_at_target")
-    flat |= {name: config[name] for name in rest} | _unless_cpu(config.get("device", "cpu"))
+    rest = ("seed", "target", "precision", "stop_at_target", *ADDED)
+    flat |= {name: config[name] for name in rest if name in config} | _unless_cpu(config.get("device", "cpu"))
     return {name: text(value) for name, value in flat.items()}
 
 

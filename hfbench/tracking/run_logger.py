@@ -96,7 +96,7 @@ class RunLogger:
 
     def _under_way(self, key: str, report: Mapping[str, Any]) -> bool:
         """Logs the row of a report; whether it was new."""
-        if "test_error" not in report:  # it has only begun
+        if "error" not in report:  # it has only begun
             return False
         with suppress(Exception), self._writing:  # when the run has ended, all of it is logged
             if self.setting.folder(key).result() is None:

@@ -67,13 +67,14 @@ def summary_metrics(result: Mapping[str, Any], when: int) -> list[Any]:
     names = [name for name, value in result.items() if isinstance(value, float | int) and not isinstance(value, bool)]
     last = int(result.get("iterations") or 0)
     solved = Metric("summary/solved", float(result.get("outcome") == "reached"), when, last)
-    other = ("seed", "threads", "test_resolution")
+    other = ("seed", "threads", "test_resolution", "validation_resolution")
     kept = [name for name in names if name not in other and math.isfinite(result[name])]
     return [*(Metric(f"summary/{name}", float(result[name]), when, last) for name in kept), solved]
 
 
 def curve_metrics(rows: Sequence[Mapping[str, Any]], child: Child) -> list[Any]:
-    """At most 50 rows of the trace, evenly spread from first to last, without those that the child has already."""
+    """At most 50 rows of the trace that were evaluated, evenly spread, without those that the child has already."""
+    rows = [row for row in rows if row["test_error"] is not None]
     count = min(len(rows), CURVE_POINTS)
     chosen = sorted({round(i * (len(rows) - 1) / max(count - 1, 1)) for i in range(count)})
     there = {iteration for iteration, _, _ in child.rows}

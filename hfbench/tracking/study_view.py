@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from hfbench.config.measures import MEASURES
+from hfbench.config.measures import AT_TARGET, MEASURES
 from hfbench.records.trace import COLUMNS
 
 KEY = "hfbench"  # of the view, and what the keys of the views of single tasks begin with
@@ -88,18 +88,19 @@ class View:
         }
 
 
-def study_views(parent: str, tasks: Sequence[str], primary: str) -> list[View]:
+def study_views(parent: str, tasks: Sequence[str], primary: str, target_on: str = "test") -> list[View]:
     """The views of a study's runs: of several tasks one each, the first under the study's own key.
 
     A chart over several tasks would mix errors that do not compare. `parent` is the id of the study's run, `primary`
-    the measure that is compared.
+    the measure that is compared, `target_on` the cases whose error is held against the target.
     """
     below = _below(parent)
+    error = "final_test_error" if target_on == "test" else AT_TARGET
     columns = {
-        "metrics.`stat/ratio`": 100, f"metrics.`summary/{primary}`": 170, "metrics.`summary/final_test_error`": 170,
+        "metrics.`stat/ratio`": 100, f"metrics.`summary/{primary}`": 170, f"metrics.`summary/{error}`": 170,
         "tags.`verdict`": 150, "tags.`outcome`": 90, "params.`seed`": 80, "params.`task`": 140,
     }  # fmt: skip
-    return _by_task(View(KEY, ANSWER, below, columns, _charts_of(primary), ("method",)), tasks)
+    return _by_task(View(KEY, ANSWER, below, columns, _charts_of(primary, target_on), ("method",)), tasks)
 
 
 def sweep_views(parent: str, tasks: Sequence[str], measures: Sequence[str], paths: Sequence[str]) -> list[View]:
@@ -157,12 +158,13 @@ def page_path(experiment: str, key: str = KEY) -> str:
 # ---------------------------------------------------------------- charts
 
 
-def _charts_of(primary: str) -> list[dict[str, Any]]:
+def _charts_of(primary: str, target_on: str) -> list[dict[str, Any]]:
     """Error against what is compared and against time (or work), batch and lambda, and the cost to the target."""
     measure = MEASURES[primary]
     spent = COLUMNS[measure.column].metric if measure.column else "cost/work"
     other = "cost/work" if spent == "cost/seconds" else "cost/seconds"
-    lines = (("test/error", spent), ("test/error", other), ("cost/batch_gradient", spent), ("opt/damping", spent))
+    error = COLUMNS[f"{target_on}_error"].metric
+    lines = ((error, spent), (error, other), ("cost/batch_gradient", spent), ("opt/damping", spent))
     return [*(_line(metric, x) for metric, x in lines), _chart("BAR", metricKey=f"summary/{primary}")]
 
 

@@ -29,7 +29,7 @@ TESTED_IN = {
     "execution/test_processes.py": ["execution/preloaded"],
     "hessian_free/test_model_guard.py": ["curvature/model_trial"],
     "report/test_conclusion.py": [
-        *("report/finding_tables", "report/reproduction", "report/study_report", "statistics/findings"),
+        *("report/finding_tables", "report/reproduction", "statistics/findings"),
     ],
     "solvers/optimizers/test_baselines.py": [
         *("solvers/optimizers/adamw", "solvers/optimizers/nadamw", "solvers/optimizers/sgd", "solvers/optimizers/muon"),

@@ -38,7 +38,7 @@ def planned(study: Study, results: Path, jobs: int = 1) -> tuple[int, str]:
 
 
 def steady(n: int, seconds: float, work: float, error: float) -> list[dict[str, float]]:
-    """n steps, each of so many seconds and passes, that multiply the test error."""
+    """n steps, each of so many seconds and passes, that multiply the errors."""
     return [
         {
             "iteration": k,
@@ -46,6 +46,7 @@ def steady(n: int, seconds: float, work: float, error: float) -> list[dict[str, 
             "work": work * k,
             "products": 10.0 * k,
             "test_error": 80 * error**k,
+            "validation_error": 80 * error**k,
         }
         for k in range(n + 1)
     ]
@@ -57,8 +58,10 @@ def test_a_steady_run_is_told_to_the_second() -> None:
     assert at_budget(rows, {"passes": 400.0, "iterations": 30.0}) == pytest.approx(15.0)
     assert at_budget(rows, {"seconds": 77.0}) == pytest.approx(77.0)
     assert at_budget(rows, {"products": 200.0}) == pytest.approx(10.0)
-    assert at_target(rows, 80 * 0.9**40) == pytest.approx(20.0)
-    assert at_target(rows, 79.0) == rows[-1]["seconds"]  # is there
+    assert at_target(rows, 80 * 0.9**40, "test_error") == pytest.approx(20.0)
+    assert at_target(rows, 79.0, "test_error") == rows[-1]["seconds"]  # is there
+    rarely = [{**row, "test_error": row["test_error"] if row["iteration"] % 4 == 0 else None} for row in rows]
+    assert at_target(rarely, 80 * 0.9**40, "test_error") == pytest.approx(20.0)
 
 
 def test_the_pace_is_that_of_the_last_third() -> None:
@@ -67,7 +70,7 @@ def test_the_pace_is_that_of_the_last_third() -> None:
 
 
 def test_an_error_that_does_not_fall_never_comes_to_the_target() -> None:
-    assert at_target(steady(12, 0.5, 4.0, 1.01), 10.0) == math.inf
+    assert at_target(steady(12, 0.5, 4.0, 1.01), 10.0, "test_error") == math.inf
 
 
 def test_workers_take_the_longest_runs_first() -> None:

@@ -182,12 +182,12 @@ def test_of_several_objectives_the_front_is_tested_again_and_shown(tmp_path: Pat
 def test_a_constraint_is_kept_by_what_is_frozen(tmp_path: Path, at_most: float) -> None:
     # Rounding decides which trials keep 0.7, and none may; none keeps 1e-6. Both end with every figure.
     results = results_folder(tmp_path / "results")
-    constraint = f'sweep.constraint={{measure="final_test_error", at_most={at_most}}}'
+    constraint = f'sweep.constraint={{measure="final_validation_error", at_most={at_most}}}'
     chosen = [word for option in ("study.stop_at_target=false", constraint) for word in ("--set", option)]
     done = swept(study_file(tmp_path), results, *chosen, drawn=True)
     assert (done.returncode, done.stderr) == (0, "")
     table = trials(results)
-    error = table.pivot_table(index="trial", columns="seed", values="final_test_error")
+    error = table.pivot_table(index="trial", columns="seed", values="final_validation_error")
     ratio = (error / error.loc[0]).map(math.log).mean(axis=1).map(math.exp)
     complete = table.groupby("trial")["state"].first().eq("complete")
     kept = set(ratio.index[complete & (ratio <= at_most)]) - {0}
@@ -198,7 +198,7 @@ def test_a_constraint_is_kept_by_what_is_frozen(tmp_path: Path, at_most: float) 
     assert len(holds) == min(2, len(kept))
     assert frozen["trial"] == 0 or holds[frozen["trial"]]
     report_text = (folder / "sweep.md").read_text()
-    assert f"constraint | final test error at most {at_most:g}x" in report_text
+    assert f"constraint | final validation error at most {at_most:g}x" in report_text
     assert ("none after the first is complete and keeps the constraint" in report_text) == (not kept)
     assert (folder / "history-a.png").stat().st_size > 1000
 

@@ -31,6 +31,13 @@ def test_a_wrong_hypothesis_is_one_message(tmp_path: Path, table: str, message: 
     assert "\n" not in str(error.value)
 
 
+def test_a_claim_on_the_test_error_at_the_target_needs_a_target_on_validation(tmp_path: Path) -> None:
+    file = study(tmp_path, ("it", "test_error_at_target", "better"))
+    assert [one.measure for one in file.hypotheses] == ["test_error_at_target"]
+    with pytest.raises(ConfigError, match=r"hypotheses\.it\.measure: must not be test_error_at_target where study"):
+        load_study(str(tmp_path / "study.toml"), overrides=["study.target_on=test"])
+
+
 def test_a_hypothesis_goes_with_its_methods(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     study(tmp_path, ("it", "peak_memory", "better"))

@@ -206,6 +206,16 @@ MISTAKES = [
     ),
     ('baseline = "hf"', 'baseline = "fh"', r"study\.baseline: must name a method .*\(did you mean 'hf'\?\)"),
     ('baseline = "hf"', 'baseline = "hf"\nprimary = "work"', r"study\.primary: must be one of 'work_to_target'"),
+    (
+        'baseline = "hf"',
+        'baseline = "hf"\ntarget_on = "training"',
+        r"study\.target_on: must be one of 'validation', 'test', but got 'training'",
+    ),
+    (
+        'baseline = "hf"',
+        'baseline = "hf"\nevaluate_every = 0',
+        r"study\.evaluate_every: must lie in \[1, 1e9\], but got",
+    ),
     ('baseline = "hf"', 'baseline = "hf"\nmargin = 1.0', r"study\.margin: must lie in \(1, 10\], but got 1\.0"),
     ('baseline = "hf"', 'baseline = "hf"\nalpha = 1', r"study\.alpha: must lie in \(0, 0\.5\], but got 1\.0"),
     ('baseline = "hf"', 'baseline = "hf"\nprecision = "float16"', r"study\.precision: must be one of 'float32'"),

@@ -32,11 +32,20 @@ def test_a_key_is_16_digits_and_stable(spec: RunSpec) -> None:
         {"budget": {"iterations": 7.0}},
         {"precision": "float64"},
         {"stop_at_target": False},
+        {"target_on": "test"},
+        {"evaluate_every": 2},
         {"files": {"curves/digs3pts_1.mat": "abc"}},
     ],
 )
 def test_whatever_decides_the_numbers_changes_the_key(spec: RunSpec, change: dict[str, Any]) -> None:
     assert replace(spec, **change).key() != spec.key()
+
+
+def test_a_run_that_is_what_runs_always_were_has_the_configuration_that_they_have(spec: RunSpec) -> None:
+    """Its key is then the same too, and records of before are found."""
+    known = {"task", "task_settings", "method", "seed", "budget", "target", "precision", "device", "stop_at_target"}
+    assert set(replace(spec, target_on="test").config()) == known | {"files", "follows"}
+    assert set(replace(spec, evaluate_every=2).config()) == known | {"files", "follows", "target_on", "evaluate_every"}
 
 
 def test_settings_of_parts_change_the_key(spec: RunSpec) -> None:

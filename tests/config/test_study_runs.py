@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.tiny_study import tiny
 
 from hfbench.config.study_runs import runs_of
+from hfbench.errors import ConfigError
+from hfbench.tasks.curves import CurvesSmall
 
 FOLLOWER = """
 [methods.lsmr]
@@ -45,6 +48,24 @@ def test_a_task_has_its_own_methods_seeds_and_budget(tmp_path: Path) -> None:
         (5, "hf", {"passes": 3.0}),
     ]
     assert all(spec.task_settings["cases"] == 100 for spec in specs)
+
+
+def test_the_study_says_how_often_errors_are_evaluated_else_the_task_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def intervals(*changes: str) -> set[int]:
+        return {spec.evaluate_every for spec in runs_of(tiny(tmp_path, *changes))}
+
+    assert intervals() == {1}
+    monkeypatch.setattr(CurvesSmall, "evaluate_every", 20, raising=False)
+    assert intervals() == {20}, "also where the budget is smaller: the end is looked at anyway"
+    assert intervals("study.evaluate_every=3") == {3}
+    assert intervals("study.evaluate_every=3", "on.tiny-curves.evaluate_every=2") == {2}
+    with pytest.raises(ConfigError, match=r"^study\.evaluate_every: must be at most the 6 iterations of the budget on"):
+        intervals("study.evaluate_every=7")
+    monkeypatch.setattr(CurvesSmall, "evaluate_every", 0)
+    with pytest.raises(ConfigError, match=r"^tasks\.tiny-curves\.evaluate_every: must lie in \[1, 1e9\], but got 0"):
+        intervals()
 
 
 def test_a_follower_has_the_key_of_the_run_it_follows(tmp_path: Path) -> None:

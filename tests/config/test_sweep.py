@@ -85,12 +85,25 @@ def test_a_grid_has_as_many_trials_as_combinations(tmp_path: Path) -> None:
 
 
 def test_objectives_and_a_constraint(tmp_path: Path) -> None:
-    sweep = 'objective = ["final_test_error", "distinct_to_target"]\n'
+    sweep = 'objective = ["final_validation_error", "distinct_to_target"]\n'
     sweep += 'constraint = { measure = "peak_memory", at_most = 1.1 }'
     (found,) = study(tmp_path, sweep, THETA, "study.stop_at_target=false").sweeps
-    assert found.measures == ("final_test_error", "distinct_to_target", "peak_memory")
+    assert found.measures == ("final_validation_error", "distinct_to_target", "peak_memory")
     assert found.constraint == Constraint("peak_memory", 1.1)
     assert (found.sampler, found.pruner) == ("tpe", "none")
+
+
+@pytest.mark.parametrize(("target_on", "other"), [("validation", "test"), ("test", "validation")])
+def test_what_is_tuned_by_is_of_the_cases_that_targets_are_on(tmp_path: Path, target_on: str, other: str) -> None:
+    more = ("study.stop_at_target=false", f"study.target_on={target_on}")
+    (found,) = study(tmp_path, f'objective = "final_{target_on}_error"', THETA, *more).sweeps
+    assert found.objectives == (f"final_{target_on}_error",)
+    constraint = 'constraint = { measure = "%s", at_most = 1.1 }'
+    for written in (
+        f'objective = "final_{other}_error"', constraint % f"final_{other}_error", constraint % "test_error_at_target",
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"^.*sweep: must tune by .* final_{target_on}_error, since"):
+            study(tmp_path, written, THETA, *more)
 
 
 def test_a_study_with_a_sweep_is_plain_data(tmp_path: Path) -> None:
@@ -143,9 +156,9 @@ def test_a_study_with_a_sweep_is_plain_data(tmp_path: Path) -> None:
         ),
         ('objective = "work"', THETA, "sweep.objective: must be among work_to_target, products_to_target"),
         (
-            'objective = "final_test_error"',
+            'objective = "final_validation_error"',
             THETA,
-            "says nothing if runs stop at the target; set study.stop_at_target",
+            "sweep: final_validation_error says nothing if runs stop at the target; set study.stop_at_target",
         ),
         ('tasks = ["mnist"]', THETA, "sweep.tasks: must name a task of the study, but got 'mnist'"),
         ("trails = 3", THETA, "sweep.trails: unknown key (did you mean 'trials'?)"),

@@ -29,13 +29,14 @@ def test_bars_follow_the_reports_of_runs_under_way(tmp_path: Path) -> None:
         bars.since -= 5
         bars.read_reports()
         assert [task.description for task in bars.tasks] == ["all runs"]
-        folder.report({"name": "hf/usps/s0", "iteration": 4, "test_error": 9.1234, "target": 7.0, "spent": 0.5})
+        held = {"error": 9.1234, "target": 7.0, "target_on": "validation"}
+        folder.report({"name": "hf/usps/s0", "iteration": 4, "spent": 0.5, **held})
         time.sleep(0.8)  # the reader's turn
         bars.refresh()
         assert [(task.description, task.completed) for task in bars.tasks] == [("all runs", 1), ("hf/usps/s0", 0.5)]
         bars.ended({"key": "abc", "method": "hf", "task": "usps", "seed": 0, "outcome": "failed", "error": "[x]"})
         assert [(task.description, task.completed) for task in bars.tasks] == [("all runs", 2)]
-    assert "iteration 4, test error 9.123 (target 7)" in screen.getvalue()
+    assert "iteration 4, validation error 9.123 (target 7)" in screen.getvalue()
     assert "hf/usps/s0: failed: [x]" in screen.getvalue()
 
 

@@ -181,6 +181,13 @@ class BudgetIsANumber(HonestClasses):
     budget = 100
 
 
+class NeverEvaluates(HonestClasses):
+    """An interval of evaluations that no step comes to."""
+
+    caught_by, says = "test_declares_what_a_study_needs", "`evaluate_every`: a number of steps from 1"
+    evaluate_every = 0
+
+
 class MisspellsTheLoss(HonestClasses):
     """A loss by the name that another library gives it."""
 

@@ -186,7 +186,7 @@ def _checkpoint(folder: Path) -> Kept:
 def _progress(folder: Path) -> Kept:
     running = RunFolder(folder / "reported", "abc")
     running.create({})
-    running.report({"name": "hf/usps/s0", "iteration": 4, "test_error": 9.1, "target": 7.0, "spent": 0.5})
+    running.report({"name": "hf/usps/s0", "iteration": 4, "error": 9.1, "target": 7.0, "spent": 0.5})
 
     def read() -> str:
         report = running.progress()

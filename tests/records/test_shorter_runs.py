@@ -33,7 +33,7 @@ def record(spec: RunSpec, results: Path, **spent: Any) -> str:
     counts = {"work": 1.0, "seconds": 1.0, "products": 1.0, "iterations": 1} | spent
     row |= {"iteration": counts.pop("iterations"), **counts}
     result = result_of(spec, folder.key, [first, row], "tiny")
-    missed = {name: None for name in result if name.endswith("_to_target")}
+    missed = {name: None for name in result if name.endswith("_target")}
     folder.finish([first, row], result | missed | {"outcome": "budget"})
     return folder.key
 

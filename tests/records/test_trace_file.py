@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_a_trace_is_read_as_it_was_written(run: Any) -> None:
     again = read_trace(trace_bytes(table), "trace.parquet")
     assert again.equals(table)
     assert read_trace(trace_bytes(table), columns=["test_error"]).column_names == ["test_error"]
-    check_trace(again, result_of(run, "k", rows_of(run), "tiny"), run.target)
+    check_trace(again, result_of(run, "k", rows_of(run), "tiny"), run.config())
 
 
 def test_columns_of_later_versions_are_null_and_foreign_ones_refused(tmp_path: Path, run: Any) -> None:
@@ -87,15 +88,42 @@ def test_a_trace_that_is_not_the_runs_is_refused(run: Any, change: Callable[[Row
     result = result_of(run, "k", rows, "tiny")
     change(rows)
     with pytest.raises(StoreError, match=message):
-        check_trace(arrow_table(rows), result, run.target)
+        check_trace(arrow_table(rows), result, run.config())
+
+
+def test_rows_without_errors_are_those_that_were_not_evaluated(run: Any) -> None:
+    every, rows = run.config() | {"evaluate_every": 2}, rows_of(run)
+    for row in rows[1:-1:2]:
+        row.update(test_error=None, validation_error=None)
+    result = result_of(run, "k", rows, "tiny")
+    check_trace(arrow_table(rows), result, every)
+    for wrong in ({"evaluate_every": 1}, {"evaluate_every": 3}, {"evaluate_every": 4}):
+        with pytest.raises(StoreError, match="must have a finite test_error in"):
+            check_trace(arrow_table(rows), result, every | wrong)
+
+
+@pytest.mark.parametrize("target_on", ["validation", "test"])
+def test_the_row_at_the_target_is_there_by_the_errors_that_are_held_against_it(run: Any, target_on: str) -> None:
+    spec, rows = replace(run, target_on=target_on), rows_of(run)
+    result = result_of(spec, "k", rows, "tiny")
+    rows[-1][f"{target_on}_error"] = result[f"final_{target_on}_error"] = 1.01 * spec.target
+    with pytest.raises(StoreError, match="must have a row at the target"):
+        check_trace(arrow_table(rows), result, spec.config())
+
+
+def test_the_test_error_at_the_target_is_that_of_its_row(run: Any) -> None:
+    rows = rows_of(run)
+    result = result_of(run, "k", rows, "tiny") | {"test_error_at_target": rows[-2]["test_error"]}
+    with pytest.raises(StoreError, match="must have a row at the target"):
+        check_trace(arrow_table(rows), result, run.config())
 
 
 def test_costs_to_the_target_are_those_of_a_row_at_the_target(run: Any) -> None:
     rows = rows_of(run)
     result = result_of(run, "k", rows, "tiny")
-    check_trace(arrow_table(rows), result, run.target)
+    check_trace(arrow_table(rows), result, run.config())
     for wrong in ({"work_to_target": rows[2]["work"]}, {"seconds_to_target": 0.0}, {"products_to_target": None}):
         with pytest.raises(StoreError, match="must have a row at the target"):
-            check_trace(arrow_table(rows), result | wrong, run.target)
+            check_trace(arrow_table(rows), result | wrong, run.config())
     with pytest.raises(StoreError, match="must have a row at the target"):
-        check_trace(arrow_table(rows), result, run.target / 2)
+        check_trace(arrow_table(rows), result, run.config() | {"target": run.target / 2})

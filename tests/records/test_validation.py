@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,9 +186,13 @@ def test_settings_that_were_added_later_are_as_they_were(run: RunSpec) -> None:
 
 
 def test_a_report_of_progress_is_complete_or_none() -> None:
-    assert checked_progress({"iteration": 3, "test_error": None}, "k")["test_error"] != 0  # type: ignore[index]
+    told = checked_progress({"iteration": 3, "error": None}, "k") or {}
+    assert math.isnan(told["error"])
+    assert math.isnan(told["target"])
+    assert told["target_on"] == "test"
     assert (checked_progress({"iteration": 0}, "k") or {})["name"] == "k"
-    for wrong in ({}, {"iteration": "3"}, {"iteration": 3, "spent": "half"}, {"iteration": 3, "test_error": [1]}):
+    for wrong in ({}, {"iteration": "3"}, {"iteration": 3, "spent": "half"}, {"iteration": 3, "error": [1]},
+                  {"iteration": 3, "target_on": "training"}):  # fmt: skip
         assert checked_progress(wrong, "k") is None
 
 

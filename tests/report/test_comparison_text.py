@@ -161,6 +161,19 @@ def test_the_tables_fit_eighty_columns_and_lose_nothing(names):
         assert name in joined
 
 
+def test_the_test_error_at_a_target_on_validation_has_its_place_in_eighty_columns():
+    base = {s: 1000.0 + s for s in range(20)}
+    records = runs({"hf": base, LONG: {s: 0.9 * cost for s, cost in base.items()}}, tau=9e4)
+    comparisons = compare(records, "hf")
+    assert "test_error_at_target" not in medians(records, comparisons)[0]
+    records["test_error_at_target"] = records["final_test_error"] + 5.25
+    assert medians(records, comparisons)[0]["test_error_at_target"] == 12.25
+    text = printed(comparisons, records)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "12.2" in text
+
+
 def test_a_long_name_is_broken_where_its_words_end():
     base = {s: 1000.0 + s for s in range(20)}
     records = runs({"hf": base, "hf_lsmr_chapelle-erhan_dynamic": {s: 0.9 * cost for s, cost in base.items()}}, tau=9e4)

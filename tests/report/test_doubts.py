@@ -17,7 +17,7 @@ TWIN = TEXT[TEXT.index("[methods.shf]") :].replace("methods.shf", "methods.twin"
 @pytest.mark.parametrize(
     ("changes", "extra", "said"),
     [
-        (["study.targets.tiny-curves=84"], "", "All runs on tiny-curves reached the target with the first step"),
+        (["study.targets.tiny-curves=83"], "", "All runs on tiny-curves reached the target with the first step"),
         (["study.budget={ seconds = 0.001 }"], "", "All runs on tiny-curves were ended by the budget after the first"),
         ([], TWIN, "The methods shf, twin have the same settings"),
     ],

@@ -39,7 +39,8 @@ def parent_in(tags: dict[str, str], study: Study, results: Path) -> bool:
     from hfbench.tracking.study_view import study_views
 
     parent = tracker_of(study, {spec.key(): spec for spec in specs(study).values()}, results).parent
-    return json.loads(tags[TAG + KEY])["state"] == study_views(parent, list(study.tasks), study.primary)[0].packed()
+    (view,) = study_views(parent, list(study.tasks), study.primary, study.target_on)
+    return bool(json.loads(tags[TAG + KEY])["state"] == view.packed())
 
 
 def test_columns_of_tables_stand_apart_and_nothing_else_changes() -> None:

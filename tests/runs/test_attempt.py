@@ -42,10 +42,11 @@ def test_a_run_leaves_a_full_trace_and_a_result_that_agrees_with_it(tmp_path: Pa
     assert rows["variance_l1"][1:].notna().all()
     assert (rows["peak_memory"] > 1e6).all()
 
-    first = rows[1:][rows["test_error"][1:] <= spec.target].iloc[0]
+    first = rows[1:][rows["validation_error"][1:] <= spec.target].iloc[0]
     assert result["outcome"] == "reached"
     assert result["work_to_target"] == first["work"]
     assert result["products_to_target"] == first["products"]
+    assert result["test_error_at_target"] == first["test_error"]
     assert result["distinct_to_target"] == first["distinct_cases"] / 200
     assert result["work"] == rows["work"].iloc[-1] > result["work_to_target"]
     assert (result["study"], result["threads"], result["iterations"]) == ("tiny", 1, 6)
@@ -89,7 +90,9 @@ def test_the_target_ends_a_run_unless_told_otherwise(tmp_path: Path) -> None:
     result = attempt(spec, tmp_path)
     assert result["iterations"] < 6
     assert (
-        trace_of(spec, tmp_path)["test_error"].iloc[-1] <= spec.target < trace_of(spec, tmp_path)["test_error"].iloc[-2]
+        trace_of(spec, tmp_path)["validation_error"].iloc[-1]
+        <= spec.target
+        < trace_of(spec, tmp_path)["validation_error"].iloc[-2]
     )
 
 
@@ -321,6 +324,19 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended(
     before = pd.read_parquet(RunFolder(tmp_path / "parts", small[method, 0].key()).trace_path)["seconds"]
     after = pd.read_parquet(RunFolder(tmp_path / "parts", large[method, 0].key()).trace_path)["seconds"]
     assert list(after[:4]) == list(before), "the clock goes on"
+
+
+@pytest.mark.parametrize("method", ["hf", "shf"])
+@pytest.mark.parametrize("stop", ["true", "false"])
+def test_a_larger_budget_looks_at_no_other_rows_for_having_gone_on(tmp_path: Path, method: str, stop: str) -> None:
+    """The smaller one was looked at at its end, and met the target there."""
+    more = ("study.evaluate_every=3", f"study.stop_at_target={stop}", "study.targets.tiny-curves=75.0")
+    small, large = (of[method, 0] for of in budgets(tmp_path, 4, 8, *more))
+    expected = uninterrupted(large, tmp_path / "whole")
+    assert attempt(small, tmp_path / "parts")["outcome"] == "reached"
+    go_on(large, tmp_path / "parts")
+    pd.testing.assert_frame_equal(trace_of(large, tmp_path / "parts"), expected, check_exact=True)
+    assert of_result(large, tmp_path / "parts") == of_result(large, tmp_path / "whole")
 
 
 def test_interrupted_on_the_way_to_the_larger_budget_it_loses_nothing(

@@ -11,8 +11,9 @@ from support.tiny_study import specs, tiny
 
 from hfbench.config.run_spec import RunSpec
 from hfbench.errors import ConfigError
-from hfbench.parts.protocols import BatchPlan
+from hfbench.parts.protocols import BatchPlan, Split, TaskData
 from hfbench.runs.build import begin_schedule, build_model, build_task, check_plan, load_data, stream
+from hfbench.tasks.curves import CurvesSmall
 
 
 @pytest.fixture
@@ -40,6 +41,18 @@ def test_data_and_model_have_the_runs_precision(spec: RunSpec, precision: str) -
     dtypes = {loaded.train.inputs.dtype, loaded.test.targets.dtype, *(p.dtype for p in model.parameters())}
     assert dtypes == {getattr(torch, precision)}
     assert loaded.train.targets is loaded.train.inputs, "a picture that is its own target is held once"
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_task_without_cases_of_a_split_is_refused(spec: RunSpec, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = CurvesSmall.load
+
+    def without(self: CurvesSmall, generator: torch.Generator, data: str | None = None) -> TaskData:
+        return replace(load(self, generator, data), **{split: Split(torch.zeros(0, 256), torch.zeros(0, 256))})
+
+    monkeypatch.setattr(CurvesSmall, "load", without)
+    with pytest.raises(ConfigError, match=rf"^tasks\.tiny-curves: .* for validation .* none in {split}\. Set some"):
+        load_data(spec)
 
 
 def test_a_stream_is_the_methods_own_where_it_says_so(spec: RunSpec) -> None:

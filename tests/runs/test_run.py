@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pandas as pd
 import pytest
 import torch
-from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny
+from support.tiny_study import MISBEHAVING, Explodes, attempt, specs, tiny, trace_of
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hfbench import HessianFree, registry
@@ -93,15 +94,102 @@ def test_the_objectives_of_a_run_have_the_decay(tmp_path: Path) -> None:
     assert penalty > 0.1
 
 
-def test_an_error_equal_to_the_target_has_met_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target_on", ["validation", "test"])
+def test_an_error_equal_to_the_target_has_met_it(tmp_path: Path, target_on: str) -> None:
     spec = specs(tiny(tmp_path, "study.stop_at_target=false"))["hf", 0]
     live = LiveRun(spec, load_data(spec))
     live.begin()
     for _ in range(3):
         live.advance()
-    errors = [row["test_error"] for row in live.rows]
-    live.spec = replace(spec, target=min(errors[1:3]))
+    errors = [row[f"{target_on}_error"] for row in live.rows]
+    live.spec = replace(spec, target=min(errors[1:3]), target_on=target_on)
     assert live.result()["work_to_target"] == live.rows[errors.index(min(errors[1:3]))]["work"]
+
+
+def test_a_target_on_validation_cases_is_met_without_a_look_at_the_test_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation error falls below the target at the third row, the test error at the second or at none."""
+    spec = specs(tiny(tmp_path, "study.targets.tiny-curves=10.0"))["hf", 0]
+    assert spec.target_on == "validation"
+    data = load_data(spec)
+    for tested in ([90.0, 9.0, 8.5, 7.0], [90.0, 80.0, 70.0, 60.0]):
+        errors = {"validation": iter([90.0, 11.0, 10.0, 9.0]), "test": iter(tested)}
+
+        def made_up(model: Any, task: Any, split: Any, limit: Any, errors: Any = errors) -> float:
+            return float(next(errors["validation" if split is data.validation else "test"]))
+
+        monkeypatch.setattr("hfbench.runs.run.mean_error", made_up)
+        live = LiveRun(spec, data)
+        live.begin()
+        while live.outcome is None:
+            live.advance()
+        result = live.result()
+        assert (live.outcome, result["iterations"]) == ("reached", 2)
+        assert result["test_error_at_target"] == tested[2]
+
+
+def test_a_result_has_a_test_error_at_the_target_only_where_validation_decides(tmp_path: Path) -> None:
+    on_validation = specs(tiny(tmp_path, "study.stop_at_target=false", "study.targets.tiny-curves=0.001"))["hf", 0]
+    assert attempt(on_validation, tmp_path)["test_error_at_target"] is None
+    on_test = replace(on_validation, target_on="test")
+    assert set(attempt(on_validation, tmp_path)) - set(attempt(on_test, tmp_path)) == {
+        "test_error_at_target", "validation_resolution",
+    }  # fmt: skip
+
+
+def test_validation_cases_are_no_others_cases_and_the_same_for_all_methods(tmp_path: Path) -> None:
+    """Pictures of random strokes are all different, so that equal ones are the same case."""
+    by_name = specs(tiny(tmp_path))
+    of_hf, of_shf, other = (load_data(by_name[name]) for name in (("hf", 0), ("shf", 0), ("hf", 1)))
+    cases = {
+        name: {row.numpy().tobytes() for row in getattr(of_hf, name).inputs} for name in ("train", "validation", "test")
+    }
+    assert {name: len(rows) for name, rows in cases.items()} == {"train": 200, "validation": 50, "test": 400}
+    assert len(set.union(*cases.values())) == 650
+    assert torch.equal(of_hf.validation.inputs, of_shf.validation.inputs)
+    assert not torch.equal(of_hf.validation.inputs, other.validation.inputs)
+
+
+# ---------------------------------------------------------------- evaluations
+
+
+ERRORS = ("validation_objective", "validation_error", "test_error")
+
+
+@pytest.mark.parametrize("method", ["hf", "shf"])
+def test_rare_evaluations_leave_the_steps_as_they_are(tmp_path: Path, method: str) -> None:
+    """shf's scheduler needs the validation objective at every step, which stays."""
+    often = specs(tiny(tmp_path, "study.stop_at_target=false", "study.budget.iterations=5"))[method, 0]
+    rarely = replace(often, evaluate_every=3)
+    attempt(often, tmp_path)
+    result = attempt(rarely, tmp_path)
+    every, some = trace_of(often, tmp_path), trace_of(rarely, tmp_path)
+    looked_at = [0, 3, 5]
+    for name in ERRORS[1 if method == "shf" else 0 :]:
+        assert list(some[name].dropna().index) == looked_at
+        every.loc[~every["iteration"].isin(looked_at), name] = float("nan")
+    pd.testing.assert_frame_equal(some, every, check_exact=True)
+    assert result["final_test_error"] == every["test_error"].iloc[-1]
+
+
+def test_a_target_is_looked_at_where_errors_are_evaluated(tmp_path: Path) -> None:
+    often = specs(tiny(tmp_path))["hf", 0]
+    met = attempt(often, tmp_path)["iterations"]
+    assert 1 < met < 5
+    rarely = attempt(replace(often, evaluate_every=5), tmp_path)
+    assert (rarely["outcome"], rarely["iterations"]) == ("reached", 5)
+    at_the_end = attempt(replace(often, evaluate_every=50, budget={"iterations": met}), tmp_path)
+    assert (at_the_end["outcome"], at_the_end["iterations"]) == ("reached", met)
+
+
+def test_progress_tells_the_last_error_that_is_known(tmp_path: Path) -> None:
+    live = LiveRun(spec := replace(specs(tiny(tmp_path))["hf", 0], evaluate_every=2), load_data(spec))
+    live.begin()
+    live.advance()
+    told = live.progress()
+    assert (told["iteration"], told["test_error"], told["target_on"]) == (1, None, "validation")
+    assert told["error"] == live.rows[0]["validation_error"]
 
 
 def test_a_target_met_by_a_step_that_diverges_is_not_reached(tmp_path: Path) -> None:

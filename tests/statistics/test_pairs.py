@@ -10,20 +10,31 @@ from hfbench.statistics.comparisons import compare
 from hfbench.statistics.pairs import measured, pair
 
 
-def test_a_measure_of_the_end_counts_divergence_as_the_worst_error() -> None:
+@pytest.mark.parametrize("measure", ["final_test_error", "final_validation_error"])
+def test_a_measure_of_the_end_counts_divergence_as_the_worst_error(measure: str) -> None:
     table = pd.DataFrame(
         {
             "task": "usps",
             "method": ["hf", "hf", "hf", "shf", "shf", "shf"],
             "seed": [0, 1, 2] * 2,
             "outcome": ["budget", "budget", "reached", "diverged", "reached", "reached"],
-            "final_test_error": [10.0, 8.0, 6.0, 0.5, 4.0, 6.0],
+            measure: [10.0, 8.0, 6.0, 0.5, 4.0, 6.0],
         }
     )
-    found = measured(table, "usps", "shf", "hf", "final_test_error")
+    found = measured(table, "usps", "shf", "hf", measure)
     assert list(found.d.low) == pytest.approx([np.inf, np.log(0.5), 0.0], abs=1e-12)
     assert found.d.complete
     assert found.ended == ("diverged", "reached", "reached")
+
+
+def test_test_errors_at_the_target_are_paired_where_both_runs_reached_it() -> None:
+    table = pd.DataFrame(
+        {"task": "usps", "method": ["hf"] * 3 + ["shf"] * 3, "seed": [0, 1, 2] * 2,
+         "outcome": ["reached", "reached", "budget", "reached", "diverged", "reached"],
+         "test_error_at_target": [8.0, 8.0, None, 4.0, None, 2.0]}
+    )  # fmt: skip
+    found = measured(table, "usps", "shf", "hf", "test_error_at_target")
+    assert list(found.d.low) == list(found.d.high) == [pytest.approx(np.log(0.5))]
 
 
 @pytest.mark.parametrize(("resolution", "least"), [([0.5] * 6, 0.5), ([None] * 5 + [0.25], 0.25), ([None] * 6, 1.0)])

@@ -198,6 +198,8 @@ def test_a_constraint_keeps_the_best_from_being_what_it_forbids() -> None:
         ({"distinct": 0.9, "distinct_to_target": None}, "distinct_to_target", 0.9),
         ({"final_test_error": 3.0}, "final_test_error", 3.0),
         ({"final_test_error": None}, "final_test_error", 80.0),
+        ({"final_validation_error": 3.0}, "final_validation_error", 3.0),
+        ({"final_validation_error": None}, "final_validation_error", 80.0),
         ({"final_test_error": math.inf}, "final_test_error", 80.0),
     ],
 )
@@ -207,16 +209,19 @@ def test_what_a_run_comes_to(result: dict[str, Any], measure: str, value: float)
     assert found == {"seconds": 2.0, "passes": result.get("work", 130.0), measure: value}
 
 
-def test_with_a_test_error_comes_what_it_lies_below_where_it_is_zero() -> None:
+@pytest.mark.parametrize("cases", ["test", "validation"])
+def test_with_an_error_comes_what_it_lies_below_where_it_is_zero(cases: str) -> None:
     spec: Any = type("Spec", (), {"budget": {}})
-    result = {"seconds": 2.0, "work": 9.0, "final_test_error": 0.0, "test_resolution": 0.5}
-    found = measures_of(result, spec, ["final_test_error"], 80.0)
-    assert found == {"seconds": 2.0, "passes": 9.0, "final_test_error": 0.0, "test_resolution": 0.5}
-    first = {1: {"final_test_error": 8.0, "test_resolution": 0.5}}
-    assert relative({1: found}, first, "final_test_error") == {1: pytest.approx(math.log(0.5 / 8))}
-    assert relative({1: found}, {1: found}, "final_test_error") == {1: 0.0}
-    nothing = {"final_test_error": 0.0}  # of a model that was right on every case from the beginning
-    assert relative({1: nothing}, {1: nothing}, "final_test_error") == {1: 0.0}
+    error, resolution = f"final_{cases}_error", f"{cases}_resolution"
+    resolutions = {"test_resolution": 0.25, "validation_resolution": 0.25, resolution: 0.5}
+    result = {"seconds": 2.0, "work": 9.0, error: 0.0, **resolutions}
+    found = measures_of(result, spec, [error], 80.0)
+    assert found == {"seconds": 2.0, "passes": 9.0, error: 0.0, resolution: 0.5}
+    first = {1: {error: 8.0, resolution: 0.5}}
+    assert relative({1: found}, first, error) == {1: pytest.approx(math.log(0.5 / 8))}
+    assert relative({1: found}, {1: found}, error) == {1: 0.0}
+    nothing = {error: 0.0}  # of a model that was right on every case from the beginning
+    assert relative({1: nothing}, {1: nothing}, error) == {1: 0.0}
 
 
 def test_a_cost_of_zero_has_no_ratio_and_says_so() -> None:

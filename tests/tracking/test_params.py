@@ -78,6 +78,7 @@ def test_a_study_as_params(tmp_path: Path) -> None:
         "seeds": "0, 1",
         "budget": "tiny-curves: 6 iterations",
         "targets": "tiny-curves: 60",
+        "target_on": "validation",
         "primary": "work_to_target",
         "margin": "1.2",
         "alpha": "0.05",
@@ -86,6 +87,17 @@ def test_a_study_as_params(tmp_path: Path) -> None:
         "stop_at_target": "True",
         "methods": "hf, shf",
     }
+
+
+def test_what_earlier_records_do_not_know_is_told_where_it_is_something_else(tmp_path: Path) -> None:
+    plain = tiny(tmp_path, "study.target_on=test")
+    assert {"target_on", "evaluate_every"}.isdisjoint(study_params(plain, runs_of(plain)))
+    assert {"target_on", "evaluate_every"}.isdisjoint(flat_params(runs_of(plain)[0].config()))
+    rarely = tiny(tmp_path, "study.evaluate_every=3")
+    told = study_params(rarely, runs_of(rarely))
+    assert (told["target_on"], told["evaluate_every"]) == ("validation", "tiny-curves: 3")
+    of_run = flat_params(runs_of(rarely)[0].config())
+    assert (of_run["target_on"], of_run["evaluate_every"]) == ("validation", "3")
 
 
 def test_a_device_is_told_where_it_is_a_gpu(tmp_path: Path) -> None:

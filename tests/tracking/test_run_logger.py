@@ -143,7 +143,7 @@ def test_a_run_is_shown_once_it_has_lasted(tmp_path: Path, monkeypatch: pytest.M
     began = time.monotonic()
     with of_study.follow([spec.key()]):
         for iteration in range(40):
-            more = {"test_error": 9.0} if iteration else {}  # the first says only that the run has begun
+            more = {"error": 9.0} if iteration else {}  # the first says only that the run has begun
             setting.folder(spec.key()).report({"iteration": iteration, **more})
             time.sleep(0.05)
         setting.folder(spec.key()).finish([], {"outcome": "budget"})

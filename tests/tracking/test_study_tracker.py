@@ -39,7 +39,7 @@ def shown(results: Path, study: Study) -> set[str]:
     from hfbench.tracking.local_store import local_uri
 
     parent = parent_of(mlflow_runs(results)).info
-    (view,) = study_views(parent.run_id, list(study.tasks), study.primary)
+    (view,) = study_views(parent.run_id, list(study.tasks), study.primary, study.target_on)
     found = MlflowClient(tracking_uri=local_uri(results)).search_runs([parent.experiment_id], view.filter)
     return {f"{run.info.run_name} {run.data.params['budget.iterations']}" for run in found}
 

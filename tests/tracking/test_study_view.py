@@ -52,6 +52,15 @@ def test_a_study_is_shown_by_method_with_the_columns_and_charts_that_matter() ->
     assert {name.partition("/")[0] for name in METRICS - shown - {""}} < {section["name"] for section in others}
 
 
+def test_where_targets_are_on_validation_its_error_is_drawn_and_the_test_error_at_the_target_listed() -> None:
+    (view,) = study_views("abc", ["usps"], "work_to_target", "validation")
+    assert "metrics.`summary/test_error_at_target`" in view.columns
+    assert "metrics.`summary/final_test_error`" not in view.columns
+    drawn = [chart["metricKey"] for chart in view.charts]
+    assert drawn.count("validation/error") == 2
+    assert "test/error" not in drawn
+
+
 @pytest.mark.parametrize("primary", [name for name, measure in MEASURES.items() if measure.is_cost])
 def test_errors_are_drawn_against_what_is_compared_and_something_else(primary: str) -> None:
     (view,) = study_views("abc", ["usps"], primary)
