@@ -21,6 +21,7 @@ LIBRARIES = (
     *("builtins", "math", "time", "random", "numpy", "numpy.linalg", "scipy.linalg"),
     *("torch", "torch.autograd", "torch.func", "torch.linalg", "torch.special", "torch.nn.functional", "torch.nn.init"),
 )
+IN_FULL = ("hfbench", "torch.optim", "pytorch_optimizer")  # packages that define what runs are made of
 CLASSES = ("Tensor", "Generator", "nn.Module", "nn.Parameter", "nn.Linear", "optim.Optimizer")  # of torch
 CONSTANT = (bool, int, float, str, bytes, tuple, frozenset, types.NoneType)
 LISTED = 3  # changed definitions that are named
@@ -97,6 +98,9 @@ def _settings() -> Iterator[tuple[str, object]]:
     yield "torch's deterministic algorithms", torch.are_deterministic_algorithms_enabled()
     yield "torch's precision of matrix products", torch.get_float32_matmul_precision()
     yield "torch's number of threads", torch.get_num_threads()
+    yield "torch's function modes", torch.overrides._get_current_function_mode_stack()
+    yield "torch's dispatch modes", torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+    yield "torch's hooks of saved tensors", torch._C._autograd._top_saved_tensors_default_hooks(True)
     for device in ("cpu", "cuda"):
         autocast = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         yield f"torch's autocast on {device} (enabled, dtype)", autocast
@@ -118,9 +122,9 @@ def _working_folder() -> str:
 
 def _definitions() -> Iterator[tuple[str, Definition]]:
     for name, module in list(sys.modules.items()):
-        core = name == "hfbench" or name.startswith("hfbench.")
-        if core or name in LIBRARIES:
-            yield from _definitions_of(module, name, in_full=core)
+        in_full = name in IN_FULL or name.startswith(tuple(f"{package}." for package in IN_FULL))
+        if in_full or name in LIBRARIES:
+            yield from _definitions_of(module, name, in_full)
     if (torch := sys.modules.get("torch")) is not None:
         for path in CLASSES:
             cls: Any = torch
@@ -130,7 +134,7 @@ def _definitions() -> Iterator[tuple[str, Definition]]:
 
 
 def _definitions_of(module: Any, where: str, in_full: bool) -> Iterator[tuple[str, Definition]]:
-    """Functions and classes of a module; of one of the core, also the members of its classes, and constants."""
+    """Functions and classes of a module; in full, also the members of its classes, and constants."""
     for name, value in list(vars(module).items()):
         if in_full and isinstance(value, type) and value.__module__ == where:
             yield from _members(value, f"{where}.{name}")

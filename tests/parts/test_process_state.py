@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +43,13 @@ def test_a_setting_is_named_with_what_it_was_and_is() -> None:
     assert changes_since(before) == []
 
 
+class DispatchMode(torch.utils._python_dispatch.TorchDispatchMode):
+    """Changes nothing."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize(
     ("change", "undo", "named"),
     [
@@ -55,10 +64,25 @@ def test_a_setting_is_named_with_what_it_was_and_is() -> None:
             "hook.remove()",
             "global forward hooks from []",
         ),
+        (
+            "mode = torch.overrides.BaseTorchFunctionMode(); mode.__enter__()",
+            "mode.__exit__(None, None, None)",
+            "function modes from [] to [",
+        ),
+        (
+            "mode = DispatchMode(); mode.__enter__()",
+            "mode.__exit__(None, None, None)",
+            "dispatch modes from [] to [",
+        ),
+        (
+            "hooks = torch.autograd.graph.saved_tensors_hooks(abs, abs); hooks.__enter__()",
+            "hooks.__exit__(None, None, None)",
+            "hooks of saved tensors from None to",
+        ),
     ],
 )
 def test_every_setting_counts(change: str, undo: str, named: str) -> None:
-    scope = {"torch": torch, "sys": sys, "os": os, "LIMIT": sys.getrecursionlimit(), "FOLDER": os.getcwd()}
+    scope = {"DispatchMode": DispatchMode, "torch": torch, "sys": sys, "os": os, "LIMIT": sys.getrecursionlimit(), "FOLDER": os.getcwd()}
     before = process_state()
     exec(change, scope)
     try:
@@ -79,6 +103,28 @@ def test_a_replaced_function_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changes[-1].endswith(" more")
     ledger = "hfbench.curvature.work_ledger"  # whose dictionary is also another module's by name
     assert set(changes[:-1]) < {"torch.dot", f"{ledger}.UNITS['jvp']", f"{ledger}.Ledger.count", f"{ledger}._counted"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "named"),
+    [
+        ("torch.optim.adam", "Adam.step", "torch.optim.adam.Adam.step"),
+        ("torch.optim.adam", "_single_tensor_adam", "torch.optim.adam._single_tensor_adam"),
+        ("torch.optim.lr_scheduler", "LinearLR.get_lr", "torch.optim.lr_scheduler.LinearLR.get_lr"),
+        ("pytorch_optimizer.optimizer.soap", "SOAP.project", "pytorch_optimizer.optimizer.soap.SOAP.project"),
+    ],
+)
+def test_what_baselines_are_made_of_counts(
+    module: str, name: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(module.partition(".")[0])
+    owner = importlib.import_module(module)
+    *classes, member = name.split(".")
+    for cls in classes:
+        owner = getattr(owner, cls)
+    before = process_state()
+    monkeypatch.setattr(owner, member, lambda *of: None)
+    assert changes_since(before) == [named]
 
 
 def test_the_code_of_a_function_counts(monkeypatch: pytest.MonkeyPatch) -> None:
