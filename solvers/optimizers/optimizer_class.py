@@ -48,6 +48,12 @@ class OptimizerClass:
             raise ConfigError(f"{at}: {made.__name__} must be given {', '.join(lacking)}.")
         return cls(made, {name: _with_tuples(value) for name, value in settings.items()}, at)
 
+    @property
+    def needs_closure(self) -> bool:
+        """Whether a step must be given the objective."""
+        _, *arguments = inspect.signature(self.cls.step).parameters.values()
+        return any(argument.kind in BY_NAME and argument.default is argument.empty for argument in arguments)
+
     def build(self, weights: list[nn.Parameter]) -> Optimizer:
         """The optimiser of these weights. Raises ConfigError if the constructor refuses settings or weights."""
         try:

@@ -54,8 +54,14 @@ class TorchOptimizer(Minibatches):
             return [first]
         if unknown := self.rest.keys() - {"class", "settings"}:
             raise ConfigError(f"rest: must have class and settings alone, but got {', '.join(sorted(unknown))}.")
-        other = self.rest.get("class"), self.rest.get("settings", {})
-        return [first, OptimizerClass.found(*other, "rest.class", "rest.settings")]
+        given = self.rest.get("class"), self.rest.get("settings", {})
+        other = OptimizerClass.found(*given, "rest.class", "rest.settings")
+        if other.needs_closure:
+            raise ConfigError(
+                f"rest.class: must step along a gradient that it is given, but {other.cls.__name__} asks "
+                "for the objective. Only the first class may evaluate it."
+            )
+        return [first, other]
 
     def named_classes(self) -> list[type]:
         return [named.cls for named in self.classes()]

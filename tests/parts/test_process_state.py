@@ -82,7 +82,8 @@ class DispatchMode(torch.utils._python_dispatch.TorchDispatchMode):
     ],
 )
 def test_every_setting_counts(change: str, undo: str, named: str) -> None:
-    scope = {"DispatchMode": DispatchMode, "torch": torch, "sys": sys, "os": os, "LIMIT": sys.getrecursionlimit(), "FOLDER": os.getcwd()}
+    before_it = {"LIMIT": sys.getrecursionlimit(), "FOLDER": os.getcwd()}
+    scope = {"DispatchMode": DispatchMode, "torch": torch, "sys": sys, "os": os, **before_it}
     before = process_state()
     exec(change, scope)
     try:
@@ -114,9 +115,7 @@ def test_a_replaced_function_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("pytorch_optimizer.optimizer.soap", "SOAP.project", "pytorch_optimizer.optimizer.soap.SOAP.project"),
     ],
 )
-def test_what_baselines_are_made_of_counts(
-    module: str, name: str, named: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_baselines_are_made_of_counts(module: str, name: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(module.partition(".")[0])
     owner = importlib.import_module(module)
     *classes, member = name.split(".")
