@@ -126,7 +126,7 @@ def begun(**settings: Any) -> tuple[FirstOrder, Any]:
         ({"class": "torch.optim.SGD", "settings": 3}, "here.settings: must be a table"),
         ({"class": "torch.optim.Muon", "rest": {"use": "adamw"}}, "here.rest: must have class and settings alone"),
         ({"class": "torch.optim.Muon", "rest": {}}, "here.rest.class: must be the dotted path"),
-        ({"class": "torch.optim.Muon", "rest": {"class": "torch.optim.LBFGS"}}, "here.rest.class: .* but LBFGS asks for"),
+        ({"class": "torch.optim.Muon", "rest": {"class": "torch.optim.LBFGS"}}, "rest.class: .* LBFGS asks for"),
         ({"class": "torch.optim.SGD", "schedule": "cos"}, r"here.schedule: must be one of .*did you mean 'cosine'"),
         ({"class": "torch.optim.SGD", "warmup": 1.0}, r"here.warmup: must lie in \[0, 1\)"),
         ({"class": "torch.optim.SGD", "precision": "half"}, "here.precision: must be one of"),
