@@ -8,7 +8,7 @@ import time
 import traceback
 import unittest
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from hfbench.commands.show import broken
 from hfbench.errors import ConfigError, HfbenchError, UnknownPartError
 from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import plugin_errors, registry
-from hfbench.parts.hyperparameters import hyperparameters
+from hfbench.parts.hyperparameters import build_part, hyperparameters
 from hfbench.runs.attempt import single_threaded
 from hfbench.testing import CONTRACTS
 from hfbench.testing.contract import Contract, ContractBroken
@@ -101,7 +101,7 @@ def outcomes_of(
     """
     part = registry.get(family, part) if isinstance(part, str) else part
     if isinstance(part, type) and is_dataclass(part):
-        _check_defaults(family, part)
+        part = _with_settings(family, part)
     checked = {"part": part, "data": data}
     contract: type[Contract] = type(f"{family.capitalize()}Contract", (CONTRACTS[family],), checked)
     wanted = contract.checks() if checks is None else checks
@@ -117,15 +117,18 @@ def outcomes_of(
 # ---------------------------------------------------------------- what is checked
 
 
-def _check_defaults(family: str, part: type) -> None:
-    """Raises ConfigError if the part cannot be made with its defaults."""
+def _with_settings(family: str, part: type) -> Any:
+    """The class, or one made with its `example` settings. Raises ConfigError if it has none and lacks defaults."""
+    if isinstance(example := getattr(part, "example", None), Mapping):
+        return build_part(part, example, f"{family} {part.__name__}: example")
     lacking = [declared.name for declared in hyperparameters(part) if declared.required]
     if lacking:
         raise ConfigError(
             f"{family} {part.__name__}: a contract checks a part with its defaults, but {', '.join(lacking)} has none. "
-            f"Check one with its settings by pytest: class TestIt(hfbench.testing.{family.capitalize()}Contract): "
-            f"part = {part.__name__}(…)."
+            "Give the class settings to be checked with, example: ClassVar = {…}, or check one by pytest: "
+            f"class TestIt(hfbench.testing.{family.capitalize()}Contract): part = {part.__name__}(…)."
         )
+    return part
 
 
 def _chosen(names: Sequence[str]) -> list[Part]:

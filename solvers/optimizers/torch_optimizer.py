@@ -18,7 +18,7 @@ Cost       one forward and one backward pass (3 units) of every case per
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 from torch import nn
 from torch.optim import Optimizer
@@ -39,6 +39,7 @@ Settings = dict[str, Any]
 class TorchOptimizer(Minibatches):
     """Any class of torch.optim, of a package or of a plugin file."""
 
+    example: ClassVar[Settings] = {"class": "torch.optim.AdamW", "settings": {"lr": 1e-2}}  # for `hfbench check`
     class_: Annotated[str, "an optimiser class by its dotted path, or file.Class of a plugin file"]
     settings: Annotated[Settings, "keyword arguments of the class"] = field(default_factory=dict)
     create_graph: Annotated[bool, "keep the gradient's graph, for classes that take products with the Hessian"] = False

@@ -16,8 +16,8 @@ from support.plugin_files import fresh
 
 from hfbench import registry
 from hfbench.cli import main
-from hfbench.commands.check import check_parts
-from hfbench.testing import SolverContract
+from hfbench.commands.check import check_parts, outcomes_of
+from hfbench.testing import CONTRACTS, SolverContract
 
 PLUGIN = '''
 from faulty import rules
@@ -114,6 +114,16 @@ def test_one_part_is_told_of_check_by_check(check: Check) -> None:
         "",
         "1 part checked in 0 s: all contracts hold.",
     ]
+
+
+def test_every_shipped_part_can_be_checked() -> None:
+    """Also one that must be given settings: a fresh installation holds its contracts."""
+    for family in registry.FAMILIES:
+        for name in registry.names(family):
+            if registry.is_shipped(family, name):
+                first = CONTRACTS[family].checks()[0]
+                (outcome,) = outcomes_of(family, name, checks=[first])
+                assert outcome.result in ("held", "skipped"), (family, name, outcome)
 
 
 def test_several_parts_in_the_order_given_and_once(check: Check) -> None:
