@@ -47,11 +47,11 @@ def schema(plugin: Plugin = None) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a part or of a shipped study, or `globalization`.")],
+    name: Annotated[str, typer.Argument(help="Name of a part or study, path of a .toml file, or `globalization`.")],
     plugin: Plugin = None,
 ) -> None:
-    """Show a part (formula, source, hyper-parameters), a shipped study, or the settings of globalization."""
-    from hfbench.commands.show import plain_console, print_globalization, print_part, print_study
+    """Show a part (formula, source, hyper-parameters), a study, or the settings of globalization."""
+    from hfbench.commands.show import is_file, plain_console, print_globalization, print_part, print_study
     from hfbench.config.load import shipped_studies
     from hfbench.messages import did_you_mean
     from hfbench.parts import registry
@@ -63,7 +63,8 @@ def show(
         return
     studies = shipped_studies()
     families = registry.families_of(name)
-    if not families and name not in studies:
+    is_study = name in studies or is_file(name)
+    if not families and not is_study:
         known = [*(name for family in registry.FAMILIES for name in registry.names(family)), *studies, "globalization"]
         near = did_you_mean(name, known)
         why = registry.cure(name, near)
@@ -72,7 +73,7 @@ def show(
         if index:
             console.print()
         print_part(console, family, name)
-    if name in studies:
+    if is_study:
         if families:
             console.print()
         print_study(console, name)

@@ -209,10 +209,15 @@ def _code(cls: type, origin: str) -> str:
 # ---------------------------------------------------------------- show a study
 
 
+def is_file(name: str) -> bool:
+    """Whether the name of a study is the path of a file."""
+    return name.endswith(".toml")
+
+
 def print_study(console: Console, name: str) -> None:
-    """Prints a shipped study: its question, the settings it fixes beforehand, its methods, and its file to copy."""
+    """Prints a study, shipped or of a file: question, settings that it fixes beforehand, methods, and its file."""
     study = load_study(name)
-    console.print(f"study {name}\n{study.question}\n")
+    console.print(f"study {study.name}\n{study.question}\n")
     _print_rows(
         console,
         [
@@ -237,7 +242,7 @@ def print_study(console: Console, name: str) -> None:
                 for hypothesis in study.hypotheses
             ],
         )
-    file = resources.files("hfbench.studies") / f"{name}.toml"
+    file = name if is_file(name) else resources.files("hfbench.studies") / f"{name}.toml"
     console.print(f"\nFile       {os.path.realpath(str(file))}", soft_wrap=True)
 
 

@@ -1,8 +1,10 @@
 """`hfbench list` and `hfbench show` as they are typed."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from support.tiny_study import TEXT
 
 import hfbench
 from hfbench import registry
@@ -39,6 +41,17 @@ def test_list_takes_a_family_in_singular_or_plural(hf: Any) -> None:
 def test_show_finds_parts_and_studies(hf: Any) -> None:
     assert hf("show", "shelf")[1].startswith("task shelf\n")
     assert hf("show", "quickstart")[1].startswith("study quickstart\n")
+
+
+def test_show_takes_the_file_of_a_study(hf: Any, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TEXT)
+    status, out, _ = hf("show", str(file))
+    assert (status, out.splitlines()[0]) == (0, "study tiny")
+    assert str(file) in out
+    status, _, err = hf("show", str(tmp_path / "none.toml"))
+    assert status == 2
+    assert "none.toml: the study file cannot be read" in err
 
 
 def test_show_of_a_name_in_two_families_shows_both(hf: Any) -> None:
