@@ -10,6 +10,7 @@ from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean, quoted
 
 MOST_WHOLE = 2**63 - 1  # what TOML, Parquet and PyTorch hold as a whole number
+DEEPEST = 12  # tables and lists in one another
 
 
 def as_python(value: Any) -> Any:

@@ -11,9 +11,7 @@ from typing import Any
 from hfbench.errors import ConfigError
 from hfbench.messages import quoted
 from hfbench.parts.families import LONGEST_NAME
-from hfbench.setting_checks import MOST_WHOLE
-
-DEEPEST = 12  # tables and lists in one another
+from hfbench.setting_checks import DEEPEST, MOST_WHOLE
 
 
 def check_raw(raw: dict[str, Any]) -> None:

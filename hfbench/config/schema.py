@@ -112,7 +112,7 @@ def _value(setting: Hyperparameter) -> Schema:
         schema |= _interval(setting.within)
     if setting.meaning:
         schema["description"] = setting.meaning
-    if not setting.required and setting.default is not None:
+    if not setting.required and setting.default is not None and setting.default not in (math.inf, -math.inf):
         schema["default"] = json.loads(json.dumps(setting.default))
     return schema
 

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform,
 from hfbench.errors import ConfigError, HfbenchError
 from hfbench.messages import did_you_mean, quoted
 from hfbench.parts import plugin_errors
-from hfbench.setting_checks import MOST_WHOLE, as_python
+from hfbench.setting_checks import DEEPEST, MOST_WHOLE, as_python
 
 T = TypeVar("T")
 
@@ -220,10 +220,30 @@ def part(cls: type[T]) -> type[T]:
 
 
 def check_defaults(part: type) -> None:
-    """Raises ConfigError, which names the hyper-parameter, if a default has another type or range than declared."""
+    """Raises ConfigError, which names the hyper-parameter, if a default has another type or range than declared.
+
+    Defaults and choices are recorded, so they must be what a study file can hold.
+    """
     for hyperparameter in hyperparameters(part):
+        choices = hyperparameter.search.values if isinstance(hyperparameter.search, Choice) else ()
+        for kind, value in (("default", hyperparameter.default), *(("choices", value) for value in choices)):
+            if not (hyperparameter.required and kind == "default") and not _is_plain(value):
+                raise ConfigError(
+                    f"the {kind} of {hyperparameter.name}: must be texts, numbers, true, false, or lists and tables of "
+                    f"these, but got {quoted(value)}."
+                )
         if not hyperparameter.required:
             check_value(hyperparameter, hyperparameter.default, f"the default of {hyperparameter.name}")
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    value = as_python(value)
+    if isinstance(value, list | tuple):
+        return depth < DEEPEST and all(_is_plain(entry, depth + 1) for entry in value)
+    if isinstance(value, dict):
+        texts = all(isinstance(key, str) for key in value)
+        return depth < DEEPEST and texts and all(_is_plain(entry, depth + 1) for entry in value.values())
+    return isinstance(value, str | bool | int | float | NoneType)
 
 
 def check_value(declared: Hyperparameter, value: Any, where: str = "") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
@@ -12,7 +13,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from hfbench.config.load import shipped_studies
-from hfbench.config.schema import study_schema
+from hfbench.config.schema import study_schema, table_schema
 from hfbench.parts import Within, part, registry
 
 FILE = """
@@ -119,3 +120,13 @@ def test_a_part_of_a_plugin_file_is_known_too() -> None:
     assert mine["properties"]["share"] == {
         "type": "number", "exclusiveMinimum": 0.0, "maximum": 1.0, "description": "share of the cases", "default": 0.5,
     }  # fmt: skip
+
+
+def test_a_default_without_end_is_left_out_of_the_schema() -> None:
+    """JSON has no word for it."""
+
+    @part
+    class Endless:
+        a: Annotated[float, Within("(0, inf]")] = math.inf
+
+    assert table_schema(Endless)["properties"] == {"a": {"type": "number", "exclusiveMinimum": 0.0}}

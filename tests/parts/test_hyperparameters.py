@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from hfbench.parts.hyperparameters import (
     Log,
     Within,
     build_part,
+    check_defaults,
     first_line,
     hyperparameters,
     located,
@@ -245,3 +248,24 @@ def test_located_prefixes_and_keeps_type_and_cause() -> None:
     with pytest.raises(UnknownPartError, match=r"^file: key: no such part$") as caught, located("file"), located("key"):
         raise UnknownPartError("no such part") from cause
     assert caught.value.__cause__ is cause
+
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["again"] = CIRCLE
+
+
+@pytest.mark.parametrize("value", [object(), b"x", {(1, 2): 3}, CIRCLE, Path("x"), [object()]], ids=repr)
+def test_what_no_study_file_can_hold_is_neither_default_nor_choice(value: Any) -> None:
+    """It would be recorded, shown, and written into the schema."""
+
+    @part
+    class Default:
+        a: Any = field(default_factory=lambda: value)
+
+    @part
+    class Choices:
+        a: Annotated[Any, Choice("x", value)] = "x"
+
+    for made, kind in ((Default, "default"), (Choices, "choices")):
+        with pytest.raises(ConfigError, match=f"^the {kind} of a: must be texts, numbers, true, false, or lists"):
+            check_defaults(made)
