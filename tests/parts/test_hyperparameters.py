@@ -254,7 +254,12 @@ CIRCLE: dict[str, Any] = {}
 CIRCLE["again"] = CIRCLE
 
 
-@pytest.mark.parametrize("value", [object(), b"x", {(1, 2): 3}, CIRCLE, Path("x"), [object()]], ids=repr)
+HELD_BY_NONE = {
+    "object": object(), "bytes": b"x", "key": {(1, 2): 3}, "circle": CIRCLE, "path": Path("x"), "in a list": [object()]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HELD_BY_NONE.values(), ids=HELD_BY_NONE)
 def test_what_no_study_file_can_hold_is_neither_default_nor_choice(value: Any) -> None:
     """It would be recorded, shown, and written into the schema."""
 
