@@ -29,8 +29,11 @@ def read_regular_file(path: Path, at_most: int, inside: Path | None = None) -> b
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a regular file", str(path))
-        # One byte more than may be shows that the file has grown since its size was asked.
-        held = b"" if found.st_size > at_most else file.read(at_most + 1)
+        # A byte beyond its size shows that there is more: the file grows, or states no size, as those of /proc. All
+        # that may be is not asked for at once: a buffer of that size costs three times as much as to read a small file.
+        held = b"" if found.st_size > at_most else file.read(found.st_size + 1)
+        if len(held) > found.st_size:
+            held += file.read(at_most + 1 - len(held))
     if max(found.st_size, len(held)) > at_most:
         size = max(found.st_size, len(held)) / MB
         raise OSError(errno.EFBIG, f"it has {size:.1f} MiB, more than the {at_most / MB:g} MiB allowed", str(path))

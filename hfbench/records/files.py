@@ -11,6 +11,7 @@ import math
 import os
 import re
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -116,16 +117,18 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_bytes(path, json_bytes(values))
 
 
-def file_bytes(path: Path, at_most: int, inside: Path) -> bytes | None:
+def file_bytes(path: Path, at_most: int, inside: Path, folder_is_inside: bool = False) -> bytes | None:
     """The bytes of a file, or None if there is none.
 
     Raises StoreError for anything but a regular file of at most `at_most` bytes in the folder `inside`, with every link
-    followed.
+    followed. Where the file's own folder is known to lie there (`folder_is_inside`), a file that is no link does, too.
     """
-    if not os.path.lexists(path):  # links are followed only for what is there: a folder may have a million others
+    try:
+        is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+    except (OSError, ValueError):  # links are followed only for what is there: a folder may have a million others
         return None
     try:
-        return read_regular_file(path, at_most, inside)
+        return read_regular_file(path, at_most, inside if is_link or not folder_is_inside else None)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -149,7 +152,8 @@ def json_object(held: bytes | str, path: Path | str) -> dict[str, Any]:
         values = json.loads(text, parse_constant=_no_number)
         if "\\u" in text:
             json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair can be read but not written
-        if _is_deeper(values, DEEPEST):
+        # Few texts have more brackets than levels are allowed.
+        if text.count("[") + text.count("{") > DEEPEST and _is_deeper(values, DEEPEST):
             raise ValueError(f"its values are nested more than {DEEPEST} levels")
     if not isinstance(values, dict):
         raise StoreError(f"{path} must hold a JSON object, but holds {type(values).__name__}.")

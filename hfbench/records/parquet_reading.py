@@ -31,26 +31,20 @@ def read_table(held: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet
 
-    metadata = pyarrow.parquet.read_metadata(pa.BufferReader(held))
+    file = pyarrow.parquet.ParquetFile(pa.BufferReader(held))
+    metadata = file.metadata
     sizes = list(_sizes(metadata, held))
     stored = sum(size.pages + PER_VALUE * size.values for size in sizes)
     check_expansion(stored, len(held))
     # No text of a page is longer than the page.
     if stored + sum(size.pages * size.values for size in sizes if size.is_text) <= ALWAYS:
-        return _read(held, metadata, columns)
-    texts = _read(held, metadata, columns, sorted({size.path for size in sizes if size.is_text}))
+        return file.read(columns, use_threads=False)
+    in_dictionaries = sorted({size.path for size in sizes if size.is_text})
+    file = pyarrow.parquet.ParquetFile(pa.BufferReader(held), metadata=metadata, read_dictionary=in_dictionaries)
+    texts = file.read(columns, use_threads=False)
     check_expansion(stored + sum(_text_bytes(array) for column in texts.columns for array in column.chunks), len(held))
     schema = metadata.schema.to_arrow_schema()
     return texts.cast(pa.schema([schema.field(name) for name in texts.schema.names], schema.metadata))
-
-
-def _read(held: bytes, metadata: Any, columns: Sequence[str] | None, dictionaries: Sequence[str] = ()) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    source = pa.BufferReader(held)
-    file = pyarrow.parquet.ParquetFile(source, metadata=metadata, read_dictionary=list(dictionaries))
-    return file.read(columns, use_threads=False)
 
 
 def _text_bytes(array: Any) -> int:
@@ -81,18 +75,22 @@ class _Size(NamedTuple):
 
 
 def _sizes(metadata: Any, held: bytes) -> Iterator[_Size]:
+    schema = [metadata.schema.column(position) for position in range(metadata.num_columns)]
+    columns = [
+        (column.path, column.physical_type == "BYTE_ARRAY", column.max_repetition_level == 0) for column in schema
+    ]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
+        rows = group.num_rows
         for position in range(group.num_columns):
-            chunk, column = group.column(position), metadata.schema.column(position)
-            if column.max_repetition_level == 0 and chunk.compression in ("SNAPPY", "UNCOMPRESSED"):
-                pages, values = SNAPPY * chunk.total_compressed_size, group.num_rows
+            chunk, (path, is_text, is_flat) = group.column(position), columns[position]
+            if is_flat and chunk.compression in ("SNAPPY", "UNCOMPRESSED"):
+                pages, values = SNAPPY * chunk.total_compressed_size, rows
             else:
                 pages, values = _counted(chunk, held)
-            if min(pages, group.num_rows) < 0:
+            if min(pages, rows) < 0:
                 raise ValueError("a column in it has no size")
-            is_text = column.physical_type == "BYTE_ARRAY"
-            yield _Size(column.path, is_text, pages, max(values, group.num_rows, chunk.num_values))
+            yield _Size(path, is_text, pages, max(values, rows, chunk.num_values))
 
 
 def _counted(chunk: Any, held: bytes) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from hfbench.config.study import Study
 from hfbench.errors import StoreError
 from hfbench.messages import count, ranges
 from hfbench.records.files import check_folder, is_safe_name
-from hfbench.records.run_folder import COMPLETE, RunFolder
+from hfbench.records.run_folder import COMPLETE, Checked, RunFolder
 from hfbench.records.validation import same_settings
 
 if TYPE_CHECKING:
@@ -70,6 +69,7 @@ class RecordedStudy:
     records: Path  # the folder of the runs' records: the results, or what an archive was unpacked to
     ended: Mapping[str, Mapping[str, Any]]
     others: Leftovers
+    early: Mapping[str, float] = field(default_factory=dict)  # the test errors, had training stopped early
 
     @property
     def archive(self) -> str:
@@ -84,19 +84,9 @@ class RecordedStudy:
         frame = pd.DataFrame(list(self.ended.values())).reindex(columns=list(RESULT_COLUMNS))
         frame["study"] = self.study.name
         frame = frame if self.study.target_on == "validation" else frame.drop(columns=AT_TARGET)
-        frame[EARLY] = [self._stopped_early(key) for key in self.ended]
+        frame[EARLY] = [self.early.get(key, math.nan) for key in self.ended]
         frame["hardware"] = [_hardware(result) for result in self.ended.values()]
         return frame
-
-    def _stopped_early(self, key: str) -> float:
-        """The test error at the smallest validation error, as of training stopped there."""
-        trace = self._trace(key, ["validation_error", "test_error"])
-        if trace is None:
-            return math.nan
-        errors = trace.to_pydict()
-        rows = zip(errors["validation_error"], errors["test_error"], strict=True)
-        known = [row for row in rows if not any(entry is None or math.isnan(entry) for entry in row)]
-        return min(known, key=itemgetter(0))[1] if known else math.nan  # of equal ones the first
 
     @cached_property
     def judged(self) -> pd.DataFrame:
@@ -204,25 +194,27 @@ def gather(
     `report` is called with the number of records that are read.
     """
     place = results if records is None else records
-    faults = faults_of(specs, place, report)
-    sound = {key: RunFolder(place, key).result() for key in specs if key not in faults}
-    ended = {key: result for key, result in sound.items() if result is not None}
-    told = {specs[key].name: fault for key, fault in faults.items()}
-    return RecordedStudy(study, specs, results, place, ended, replace(_others(study, specs, place), faults=told))
+    checks = _checks_of(specs, place, report)
+    sound = {key: checked for key, checked in checks.items() if checked.result is not None}
+    ended = {key: checked.result for key, checked in sound.items() if checked.result is not None}
+    early = {key: checked.stopped_early for key, checked in sound.items()}
+    faults = {specs[key].name: checked.fault for key, checked in checks.items() if checked.fault}
+    return RecordedStudy(
+        study, specs, results, place, ended, replace(_others(study, specs, place), faults=faults), early
+    )
 
 
-def faults_of(
+def _checks_of(
     specs: Mapping[str, RunSpec], results: Path, report: Callable[[int], None] | None = None
-) -> dict[str, str]:
-    """What is wrong with the records of these runs, by key; sound records and runs that have not ended have none.
+) -> dict[str, Checked]:
+    """What checks of the records of these runs find, by key.
 
     Raises StoreError if the folder of all records is a link out of the results folder.
     """
     check_folder(results / "runs", results)
     found = {}
     for done, (key, spec) in enumerate(specs.items(), 1):
-        if fault := RunFolder(results, key).fault(spec.config()):
-            found[key] = fault
+        found[key] = RunFolder(results, key).checked(spec.config())
         if report is not None:
             report(done)
     return found
@@ -237,6 +229,11 @@ def lacking_weights(specs: Mapping[str, RunSpec], results: Path) -> dict[str, Ru
         for key, spec in specs.items()
         if ended[key].get("outcome") in ("reached", "budget") and not folders[key].has_weights()
     }
+
+
+def faults_of(specs: Mapping[str, RunSpec], results: Path) -> dict[str, str]:
+    """What is wrong with the records of these runs, by key; sound records and runs that have not ended have none."""
+    return {key: checked.fault for key, checked in _checks_of(specs, results).items() if checked.fault}
 
 
 def set_aside(specs: Mapping[str, RunSpec], results: Path) -> list[str]:

@@ -10,7 +10,9 @@ formats are JSON, Parquet, and tensors loaded with `weights_only`.
 from __future__ import annotations
 
 import io
+import math
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,17 +37,17 @@ from hfbench.records.files import (
 )
 from hfbench.records.sealed import unseal, write_sealed
 from hfbench.records.tensors import load_tensors
-from hfbench.records.trace_file import read_trace, trace_bytes
+from hfbench.records.trace_file import read_trace, stopped_early, trace_bytes
 from hfbench.records.validation import (
     ANOTHER,
     MANIFEST,
     check_config,
     check_listed,
-    check_record,
     checked_progress,
     manifest_of,
     read_examples,
     same_settings,
+    sound_record,
 )
 from hfbench.records.validation import COMPLETE as COMPLETE
 from hfbench.records.weights import WEIGHTS, identity_of, read_weights
@@ -69,7 +71,17 @@ LARGEST_FILES = {  # bytes
 SET_ASIDE = "set-aside"  # in the results folder
 RECENT = 0.1  # seconds since a file was written, within which a file system may give two writes the same time
 
-_faults: dict[Path, tuple[object, str]] = {}  # by folder, with the state of its files: read once per process
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of a run's record found. A record has either a fault or a result; a run that goes on has neither."""
+
+    fault: str = ""  # why the record cannot be used
+    result: Mapping[str, Any] | None = None
+    stopped_early: float = math.nan  # of its trace
+
+
+_checks: dict[Path, tuple[object, Checked]] = {}  # by folder, with the state of its files: read once per process
 
 
 @dataclass(frozen=True)
@@ -98,13 +110,13 @@ class RunFolder:
         """The folder of another run in the same results folder."""
         return RunFolder(self.results, key)
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, folder_is_inside: bool = False) -> bytes | None:
         """The bytes of a file of the folder, or None if there is none.
 
         Raises StoreError for a link out of the results folder, for what is no regular file, and for one that is larger
-        than `LARGEST_FILES`, as JSON than `LARGEST_JSON`.
+        than `LARGEST_FILES`, as JSON than `LARGEST_JSON`. The folder itself may be known to be inside (`file_bytes`).
         """
-        return file_bytes(self.path / name, LARGEST_FILES.get(name, LARGEST_JSON), self.results)
+        return file_bytes(self.path / name, LARGEST_FILES.get(name, LARGEST_JSON), self.results, folder_is_inside)
 
     def _json(self, name: str) -> dict[str, Any] | None:
         held = self.read(name)
@@ -156,34 +168,42 @@ class RunFolder:
         check_config(config, str(self.path / "config.json"))
         return read_weights(files[WEIGHTS], str(self.weights_path), identity_of(self.key, config))
 
-    def fault(self, planned: Mapping[str, Any] | None = None) -> str:
-        """Reason why the record of an ended run cannot be used; empty if it can, or if the run has not ended.
+    def checked(self, planned: Mapping[str, Any] | None = None) -> Checked:
+        """The record of an ended run: what it holds, or the reason why it cannot be used.
 
         The files must be those of the manifest, fit the schema and each other, and hold the planned configuration if
         one is given.
         """
-        if blocked := self._blocked():
-            return blocked
-        state = self._state()
-        if "result.json" not in state:
-            return ""
-        known_state, found = _faults.get(self.path, (None, ""))
-        if known_state != state:
-            found = self._found_fault()
-            if state != self._state():  # another process was writing
-                return self.fault(planned)
-            if time.time() - max(state.values())[0] > RECENT:
-                _faults[self.path] = state, found
-        if found or planned is None or same_settings(self.config(), planned):
-            return found
-        return f"runs/{self.key}: {ANOTHER}"
+        try:
+            self._check_place()
+            state = self._state()
+            if "result.json" not in state:
+                return Checked()
+            known_state, found = _checks.get(self.path, (None, Checked()))
+            config = None
+            if known_state != state:
+                found, config = self._check()
+                if state != self._state():  # another process was writing
+                    return self.checked(planned)
+                if time.time() - max(state.values())[0] > RECENT:
+                    _checks[self.path] = state, found
+            if found.fault or planned is None or same_settings(config or self.config(), planned):
+                return found
+        except StoreError as error:
+            return Checked(str(error))
+        return Checked(f"runs/{self.key}: {ANOTHER}")
+
+    def fault(self, planned: Mapping[str, Any] | None = None) -> str:
+        """Reason why the record of an ended run cannot be used; empty if it can, or if the run has not ended."""
+        return self.checked(planned).fault
 
     def sound_result(self, planned: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """The result if the run has ended and `fault` finds none, else None."""
-        return None if self.fault(planned) else self.result()
+        """The result if the run has ended and `checked` finds no fault, else None."""
+        result = self.checked(planned).result
+        return None if result is None else dict(result)
 
     def is_complete(self, planned: Mapping[str, Any] | None = None) -> bool:
-        """True if the run has ended with an outcome that is final, and `fault` finds none."""
+        """True if the run has ended with an outcome that is final, and `checked` finds no fault."""
         return (self.sound_result(planned) or {}).get("outcome") in COMPLETE
 
     def set_aside(self) -> Path:
@@ -198,36 +218,49 @@ class RunFolder:
             raise StoreError(f"{self.path} must be movable to {target}, but: {error.strerror or error}.") from error
         return target
 
-    def _blocked(self) -> str:
-        """What stands in the place of the folder or of a file of the record: a folder, a pipe, a link to nowhere or out
-        of the results folder.
+    def _check_place(self) -> None:
+        """Raises StoreError for what stands in the place of the folder: a file, a link to nowhere or out of the results
+        folder.
         """
         if os.path.lexists(self.path) and not self.path.is_dir():
-            return f"runs/{self.key} must be a folder, but is none."
+            raise StoreError(f"runs/{self.key} must be a folder, but is none.")
         if not is_inside(self.path, self.results):
-            return f"runs/{self.key} must be a folder, but is a link out of the results folder."
-        for path in (self.path / name for name in (WEIGHTS, *RECORD)):
-            if os.path.lexists(path) and not path.is_file():
-                return f"runs/{self.key}: {path.name} must be a file, but is none."
-            if path.is_symlink() and not is_inside(path, self.results):
-                return f"runs/{self.key}: {path.name} must be a file, but is a link out of the results folder."
-        return ""
+            raise StoreError(f"runs/{self.key} must be a folder, but is a link out of the results folder.")
 
     def _state(self) -> dict[str, tuple[float, int, int]]:
-        """Time, size and number of each file of the record, which tell whether one has changed."""
-        state = {}
-        for name in RECORD:
-            with suppress(OSError):
-                status = (self.path / name).stat()
-                state[name] = status.st_mtime, status.st_size, status.st_ino
-        return state
+        """Time, size and number of each file of the record that is there, which tell whether one has changed.
 
-    def _found_fault(self) -> str:
+        Raises StoreError for what stands in the place of a file: a folder, a pipe, a link to nowhere or out of the
+        results folder.
+        """
+        statuses = {name: status for name in (WEIGHTS, *RECORD) if (status := self._status(name)) is not None}
+        return {name: (status.st_mtime, status.st_size, status.st_ino) for name, status in statuses.items()}
+
+    def _status(self, name: str) -> os.stat_result | None:
+        """Status of a file of the record, or None if there is none. Raises StoreError for what else is there."""
+        path = os.path.join(self.path, name)
         try:
-            check_record(self.key, self._held(RECORD))
+            status = os.lstat(path)
+        except OSError:
+            return None
+        is_link = stat.S_ISLNK(status.st_mode)
+        if is_link:
+            with suppress(OSError):  # of a link to nowhere, which is not a regular file
+                status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"runs/{self.key}: {name} must be a file, but is none.")
+        if is_link and not is_inside(Path(path), self.results):
+            raise StoreError(f"runs/{self.key}: {name} must be a file, but is a link out of the results folder.")
+        return status
+
+    def _check(self) -> tuple[Checked, dict[str, Any] | None]:
+        """The check of a folder that lies in the results folder, and the configuration if it is a record."""
+        try:
+            record = sound_record(self.key, self._held(RECORD, folder_is_inside=True))
         except StoreError as error:
-            return f"runs/{self.key}: {error}"
-        return ""
+            return Checked(f"runs/{self.key}: {error}"), None
+        early = math.nan if record.trace is None else stopped_early(record.trace)
+        return Checked("", record.result, early), record.config
 
     # ------------------------------------------------------------ writing a record
 
@@ -346,9 +379,9 @@ class RunFolder:
         if contents.ended is not None:
             os.utime(self.path / "result.json", (contents.ended, contents.ended))
 
-    def _held(self, names: Sequence[str]) -> dict[str, bytes]:
+    def _held(self, names: Sequence[str], folder_is_inside: bool = False) -> dict[str, bytes]:
         """The contents of the files of these names that are there. Raises StoreError if one may not be read."""
-        found = {name: self.read(name) for name in names}
+        found = {name: self.read(name, folder_is_inside) for name in names}
         return {name: held for name, held in found.items() if held is not None}
 
 

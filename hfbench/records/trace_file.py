@@ -13,11 +13,15 @@ from hfbench.errors import StoreError
 from hfbench.messages import quoted
 from hfbench.records.files import decoding
 from hfbench.records.parquet_reading import read_table
-from hfbench.records.trace import COLUMNS, arrow_schema
+from hfbench.records.trace import COLUMNS, Column, arrow_schema
 from hfbench.regular_files import read_regular_file
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
+
+    Numbers = npt.NDArray[np.float64]
 
 LARGEST = 1 << 30  # bytes of a file
 
@@ -72,65 +76,88 @@ def check_trace(table: pa.Table, result: Mapping[str, Any], config: Mapping[str,
     """Raises StoreError if a trace is not that of a run with this result and configuration."""
     if not len(table):
         raise StoreError("trace.parquet must have a row for the state before the first step, but has none.")
-    _check_order(table)
-    _check_entries(table, config.get("evaluate_every", 1))
-    last = table.slice(len(table) - 1).to_pylist()[0]
-    for field, column in OF_LAST_ROW.items():
-        if not _is_same(last[column], result.get(field)):
+    columns = [column for column in COLUMNS.values() if column.type is not str]
+    numbers = _numbers(table, [column.name for column in columns])
+    _check_order(table, numbers, columns)
+    _check_entries(numbers, columns, config.get("evaluate_every", 1))
+    for field, name in OF_LAST_ROW.items():
+        last = table[name][-1].as_py()
+        if not _is_same(last, result.get(field)):
             raise StoreError(
-                f"trace.parquet must end where result.json does, but its last {column} is {quoted(last[column])} and "
+                f"trace.parquet must end where result.json does, but its last {name} is {quoted(last)} and "
                 f"{field} is {quoted(result.get(field))}."
             )
-    _check_reached(table, result, config["target"], f"{target_on(config)}_error")
+    _check_reached(dict(zip((column.name for column in columns), numbers.T, strict=True)), result, config)
 
 
-def _check_order(table: pa.Table) -> None:
+def stopped_early(table: pa.Table) -> float:
+    """The test error at the smallest validation error, the first of several; not a number where neither is known."""
+    import numpy as np
+
+    validation, test = _numbers(table, ["validation_error", "test_error"]).T
+    known = np.flatnonzero(~(np.isnan(validation) | np.isnan(test)))
+    return float(test[known[validation[known].argmin()]]) if len(known) else math.nan
+
+
+# A trace is short, and a study has thousands: what holds of a column is asked of all at once.
+
+
+def _numbers(table: pa.Table, names: Sequence[str]) -> Numbers:
+    """Columns of numbers (rows × columns), not a number where there is none."""
+    (batch,) = table.select(names).combine_chunks().to_batches()
+    numbers: Numbers = batch.to_tensor(null_to_nan=True).to_numpy()
+    return numbers
+
+
+def _check_order(table: pa.Table, numbers: Numbers, columns: Sequence[Column]) -> None:
     """Iterations increase, and costs are counted on from row to row."""
     import numpy as np
 
-    for column in COLUMNS.values():
-        if column.name != "iteration" and not column.cumulative:
-            continue
-        entries = table[column.name]
-        if column.name == "iteration" and entries.null_count:
-            raise StoreError("trace.parquet must number its rows, but some have no iteration.")
-        values = entries.drop_null().to_numpy()
-        steps = np.diff(values)
-        if not (np.isfinite(values).all() and (values >= 0).all() and (steps >= 0).all()):
+    if table["iteration"].null_count:
+        raise StoreError("trace.parquet must number its rows, but some have no iteration.")
+    wrong = np.logical_or.reduce((numbers < np.fmax.accumulate(numbers)) | (numbers < 0) | np.isinf(numbers))
+    unknown = np.isnan(numbers).sum(axis=0)
+    for column, is_wrong, gaps in zip(columns, wrong, unknown, strict=True):
+        if (column.cumulative or column.name == "iteration") and (
+            is_wrong or (gaps and gaps > table[column.name].null_count)
+        ):
             raise StoreError(f"trace.parquet must count {column.name} from 0 without ever decreasing, but does not.")
-        if column.name == "iteration" and not (steps > 0).all():
-            raise StoreError("trace.parquet must number its rows in order, but an iteration occurs twice.")
+    if (np.diff(numbers[:, columns.index(COLUMNS["iteration"])]) == 0).any():
+        raise StoreError("trace.parquet must number its rows in order, but an iteration occurs twice.")
 
 
-def _check_entries(table: pa.Table, every: int) -> None:
+def _check_entries(numbers: Numbers, columns: Sequence[Column], every: int) -> None:
     """No amount is below 0, and the errors are finite in the rows before the last that were evaluated, and there alone.
 
     A run whose errors are not finite has ended.
     """
     import numpy as np
 
-    for column in COLUMNS.values():
-        if (column.type is int or column.amount) and (table[column.name].drop_null().to_numpy() < 0).any():
+    below, finite = np.logical_or.reduce(numbers < 0), np.isfinite(numbers[:-1]).T
+    evaluated = numbers[:-1, columns.index(COLUMNS["iteration"])] % every == 0
+    for column, is_below, is_finite in zip(columns, below, finite, strict=True):
+        if is_below and (column.type is int or column.amount):
             raise StoreError(f"trace.parquet must have no {column.name} below 0, but has one.")
-    before = table.slice(0, len(table) - 1)
-    evaluated = before["iteration"].to_numpy() % every == 0
-    for name in ("test_error", "validation_error"):
-        if (np.isfinite(before[name].to_numpy()) != evaluated).any():
+        if column.name in ("test_error", "validation_error") and (is_finite != evaluated).any():
             rows = "each row" if every == 1 else f"row 0 and every {every}th, and in no other,"
-            raise StoreError(f"trace.parquet must have a finite {name} in {rows} before the last, but has another.")
+            raise StoreError(
+                f"trace.parquet must have a finite {column.name} in {rows} before the last, but has another."
+            )
 
 
-def _check_reached(table: pa.Table, result: Mapping[str, Any], target: float, held: str) -> None:
-    """Costs to the target, and the test error there, are those of one row after a step that is at the target.
+def _check_reached(entries: Mapping[str, Numbers], result: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Costs to the target, and the test error there, are those of one row after a step that is at the target."""
+    import numpy as np
 
-    `held` is the column that is held against it.
-    """
     told = {cost.column: result.get(name) for name, cost in costs().items() if not cost.per_case}
     if all(value is None for value in told.values()):
         return
     told |= {"test_error": result[AT_TARGET]} if AT_TARGET in result else {}
-    rows = table.slice(1).select(list(dict.fromkeys([*told, held, "test_error"]))).to_pylist()
-    if not any(row[held] is not None and row[held] <= target and told.items() <= row.items() for row in rows):
+    reached = entries[f"{target_on(config)}_error"] <= config["target"]
+    reached[0] = False  # before the first step
+    for name, value in told.items():
+        reached &= np.isnan(entries[name]) if value is None else entries[name] == value
+    if not reached.any():
         raise StoreError("trace.parquet must have a row at the target with the costs of result.json, but has none.")
 
 

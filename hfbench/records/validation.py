@@ -11,8 +11,10 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 from hfbench.config.measures import AT_TARGET, costs
 from hfbench.config.run_spec import ADDED as ADDED_TO_RUNS
@@ -26,6 +28,9 @@ from hfbench.records.files import decoding, is_safe_name, json_bytes, json_objec
 from hfbench.records.trace import COLUMNS
 from hfbench.records.trace_file import check_trace, read_trace, target_on
 from hfbench.records.weights import WEIGHTS, identity_of, read_weights
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COMPLETE = ("reached", "budget", "diverged")  # outcomes that are not tried again
 OUTCOMES = (*COMPLETE, "failed")
@@ -47,27 +52,41 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
     return json_bytes({"sha256": {name: hashlib.sha256(held).hexdigest() for name, held in sorted(files.items())}})
 
 
-def check_record(key: str, files: Mapping[str, bytes]) -> None:
-    """Raises StoreError unless the files, by name, are the record of the run with this key, which has ended."""
+@dataclass(frozen=True)
+class Record:
+    """The record of a run that has ended."""
+
+    config: dict[str, Any]
+    result: dict[str, Any]
+    trace: pa.Table | None  # None of a run that failed, whatever an earlier attempt has left
+
+
+def sound_record(key: str, files: Mapping[str, bytes]) -> Record:
+    """The record in the files, by name. Raises StoreError unless it is that of an ended run with this key."""
     _check_manifest(files)
     config = json_object(_held(files, "config.json"), "config.json")
     result = json_object(_held(files, "result.json"), "result.json")
     check_config(config)
     check_result(result, key, config)
+    trace = None
     if result["outcome"] in COMPLETE:
-        check_trace(read_trace(_held(files, "trace.parquet"), "trace.parquet"), result, config)
+        trace = read_trace(_held(files, "trace.parquet"), "trace.parquet")
+        check_trace(trace, result, config)
     if "examples.npz" in files:
         read_examples(files["examples.npz"], "examples.npz")
     if WEIGHTS in files:
         check_listed(WEIGHTS, files)
         read_weights(files[WEIGHTS], WEIGHTS, identity_of(key, config))
+    return Record(config, result, trace)
 
 
 def check_planned(key: str, files: Mapping[str, bytes], planned: Mapping[str, Any]) -> None:
     """Raises StoreError unless the files are the record of the planned run, or what there is of it before its end."""
     if "result.json" in files:
-        check_record(key, files)
-    if not same_settings(json_object(_held(files, "config.json"), "config.json"), planned):
+        config = sound_record(key, files).config
+    else:
+        config = json_object(_held(files, "config.json"), "config.json")
+    if not same_settings(config, planned):
         raise StoreError(ANOTHER)
 
 
@@ -259,11 +278,15 @@ def _check(values: Mapping[str, Any], schema: Mapping[str, Kind], where: str) ->
 
 def read_examples(held: bytes, file: str) -> dict[str, Any]:
     """The arrays of `RunFolder.finish`. Raises StoreError for anything else."""
-    import numpy as np
+    from numpy.lib.format import read_array
 
-    with decoding(file, "a readable file of arrays"), np.load(BytesIO(held), allow_pickle=False) as arrays:
-        check_expansion(sum(entry.file_size for entry in arrays.zip.infolist()), len(held))
-        found = dict(arrays)
+    with decoding(file, "a readable file of arrays"), ZipFile(BytesIO(held)) as archive:
+        check_expansion(sum(entry.file_size for entry in archive.infolist()), len(held))
+        # As `numpy.load` does, which reads the beginning of each array twice.
+        found = {
+            name.removesuffix(".npy"): read_array(BytesIO(archive.read(name)), allow_pickle=False)
+            for name in archive.namelist()
+        }
     shapes = {name: found[name].shape for name in EXAMPLES if name in found}
     pictures = shapes.get("originals", ())
     wanted = {"originals": pictures, "reconstructions": pictures, "errors": pictures[:1]}

@@ -123,7 +123,7 @@ def study_read(study: Study, results: Path) -> dict[str, str]:
     planned = {spec.key(): spec for spec in runs_of(study)}
     shown = table_of(gather(study, planned, results))
     for key in planned:
-        with mock.patch("hfbench.records.run_folder._faults", {}), suppress(HfbenchError):
+        with mock.patch("hfbench.records.run_folder._checks", {}), suppress(HfbenchError):
             diagnose_run(key, results, quiet())
     with suppress(HfbenchError):
         export_study(study, results, None, quiet(), results.parent / "copy.parquet")

@@ -32,7 +32,7 @@ from hfbench.errors import HfbenchError, StoreError
 from hfbench.records.recorded_study import gather
 from hfbench.records.run_folder import Contents, RunFolder
 from hfbench.records.shorter_runs import ShorterRuns
-from hfbench.records.validation import MANIFEST, check_record, manifest_of
+from hfbench.records.validation import MANIFEST, manifest_of, sound_record
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
 
@@ -112,7 +112,7 @@ def check(study: Study, pristine: Path, folder: Path, seed: int, seen: Seen) -> 
     mutator.mutate()
     outside = digests(case / "outside")
     original = {key: (pristine / "runs" / key / "result.json").read_text() for key in os.listdir(pristine / "runs")}
-    with mock.patch("hfbench.records.run_folder._faults", {}), mock.patch("hfbench.records.locks.time.sleep"):
+    with mock.patch("hfbench.records.run_folder._checks", {}), mock.patch("hfbench.records.locks.time.sleep"):
         for name, command in commands(study, case / "results", here, mutator.logged or seed % LOGGED == 0).items():
             screen = io.StringIO()
             try:
@@ -222,7 +222,7 @@ def test_every_entry_with_every_value_and_fitting_digests(sound: tuple[Study, Pa
         for path, value in itertools.product(entries(json.loads(held[name])), ENTRIES):
             files = fitting({**held, name: changed(held[name], path, value)})
             try:
-                check_record(folder.key, files)
+                sound_record(folder.key, files)
                 taken.append((folder, files, path, value))
             except StoreError as error:
                 refused.append(str(error))

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from hfbench.records.files import write_json
 from hfbench.records.run_folder import RECORD, RunFolder
 from hfbench.records.validation import (
     MANIFEST,
-    check_record,
     checked_progress,
     manifest_of,
     read_examples,
     same_settings,
+    sound_record,
 )
 
 BASELINE = """
@@ -56,7 +57,7 @@ def changed(folder: RunFolder, file: str, change: Callable[[dict[str, Any]], obj
 def test_what_runs_write_is_a_record(tmp_path: Path) -> None:
     study = tiny(tmp_path, extra=BASELINE)
     for folder in records(study, tmp_path / "results").values():
-        check_record(folder.key, files_of(folder))
+        sound_record(folder.key, files_of(folder))
         assert folder.fault() == ""
         assert folder.is_complete()
 
@@ -64,9 +65,9 @@ def test_what_runs_write_is_a_record(tmp_path: Path) -> None:
 def test_an_earlier_record_has_no_manifest_and_is_validated_by_the_schema(tmp_path: Path, run: RunSpec) -> None:
     files = files_of(record(run, tmp_path))
     del files[MANIFEST]
-    check_record(run.key(), files)
+    sound_record(run.key(), files)
     with pytest.raises(StoreError, match="examples.npz must be a readable file of arrays"):
-        check_record(run.key(), {**files, "examples.npz": files["examples.npz"][:-40]})
+        sound_record(run.key(), {**files, "examples.npz": files["examples.npz"][:-40]})
 
 
 @pytest.mark.parametrize("name", ["config.json", "trace.parquet", "examples.npz", "result.json"])
@@ -74,21 +75,21 @@ def test_a_file_that_is_not_what_was_written_is_named(tmp_path: Path, run: RunSp
     files = files_of(record(run, tmp_path))
     lost = {other: held for other, held in files.items() if other != name}
     with pytest.raises(StoreError, match=f"{name} must be there, since manifest.json lists it"):
-        check_record(run.key(), lost)
+        sound_record(run.key(), lost)
     with pytest.raises(StoreError, match=f"{name} must have the sha256 that manifest.json lists"):
-        check_record(run.key(), {**files, name: files[name] + b" "})
+        sound_record(run.key(), {**files, name: files[name] + b" "})
 
 
 def test_the_record_of_another_run_is_refused(tmp_path: Path, run: RunSpec) -> None:
     own, other = record(run, tmp_path), record(specs(tiny(tmp_path))["hf", 1], tmp_path)
     with pytest.raises(StoreError, match="trace.parquet must have the sha256"):
-        check_record(own.key, {**files_of(own), "trace.parquet": files_of(other)["trace.parquet"]})
+        sound_record(own.key, {**files_of(own), "trace.parquet": files_of(other)["trace.parquet"]})
     planted = {**files_of(own), "trace.parquet": files_of(other)["trace.parquet"]}
     del planted[MANIFEST]
     with pytest.raises(StoreError, match="trace.parquet must end where result.json does"):
-        check_record(own.key, planted)
+        sound_record(own.key, planted)
     with pytest.raises(StoreError, match=f"result.json: key must be '{own.key}', as of this run"):
-        check_record(own.key, files_of(other))
+        sound_record(own.key, files_of(other))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_result_that_cannot_be_is_refused(
     tmp_path: Path, run: RunSpec, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     with pytest.raises(StoreError, match=message):
-        check_record(run.key(), changed(record(run, tmp_path), "result.json", change))
+        sound_record(run.key(), changed(record(run, tmp_path), "result.json", change))
 
 
 @pytest.mark.parametrize(
@@ -148,13 +149,13 @@ def test_a_configuration_that_cannot_be_is_refused(
     tmp_path: Path, run: RunSpec, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     with pytest.raises(StoreError, match=message):
-        check_record(run.key(), changed(record(run, tmp_path), "config.json", change))
+        sound_record(run.key(), changed(record(run, tmp_path), "config.json", change))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"sha256": 3}', '{"sha256": {}}', "[" * 100000, "NaN"])
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, run: RunSpec, text: str) -> None:
     with pytest.raises(StoreError, match=r"manifest.json must"):
-        check_record(run.key(), {**files_of(record(run, tmp_path)), MANIFEST: text.encode()})
+        sound_record(run.key(), {**files_of(record(run, tmp_path)), MANIFEST: text.encode()})
 
 
 def test_a_failed_run_needs_no_trace(tmp_path: Path, run: RunSpec) -> None:
@@ -205,10 +206,19 @@ def test_a_changed_file_is_read_again_and_a_known_one_is_not(
             shutil.copystat(Path(__file__), folder.path / name)
     assert folder.fault() == ""
     with monkeypatch.context() as patch:
-        patch.setattr("hfbench.records.run_folder.check_record", lambda *of: pytest.fail("read again"))
+        patch.setattr("hfbench.records.run_folder.sound_record", lambda *of: pytest.fail("read again"))
         assert folder.fault() == ""
     write_json(folder.path / "result.json", {**(folder.result() or {}), "work": -1.0})
     assert "result.json must have the sha256" in folder.fault()
+
+
+def test_a_zip_file_of_something_else_holds_no_pictures() -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name in ("originals", "reconstructions", "errors"):
+            archive.writestr(f"{name}.npy", b"no array")
+    with pytest.raises(StoreError, match=r"examples.npz must be a readable file of arrays, but"):
+        read_examples(sink.getvalue(), "examples.npz")
 
 
 def test_pictures_that_expand_are_refused_with_their_size() -> None:
