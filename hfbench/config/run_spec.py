@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +76,8 @@ class RunSpec:
 
     @cached_property
     def _text(self) -> str:
-        told = asdict(self)
-        return json.dumps({name: told[name] for name in told if (name, told[name]) not in ADDED.items()})
+        told = {name: value for name, value in _shallow(self).items() if (name, value) not in ADDED.items()}
+        return json.dumps(told, default=_shallow)  # unlike `asdict`, without a copy of every value
 
     def key(self) -> str:
         """16 hexadecimal digits of the sha256 of the configuration and of the source of the numerics and parts."""
@@ -89,3 +89,8 @@ class RunSpec:
         for cls in self.named_classes():
             digest.update(_named_source(cls))
         return digest.hexdigest()[:16]
+
+
+def _shallow(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass. Raises TypeError for anything else, as JSON does."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
