@@ -7,8 +7,11 @@ a store is made under another name and moved into place.
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,33 @@ def is_behind_server(uri: str) -> bool:
 def is_remote(uri: str) -> bool:
     """A server decides itself where artifacts go."""
     return not uri.startswith(("sqlite:", "sqlite+pysqlite:", "file:", "/", "."))
+
+
+def mlflow_client(uri: str) -> Any:
+    """The client of the store at an address. Raises as MLflow does."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # else two addresses for every run
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # creating a store is not news
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it raises is said by us
+    with contextlib.nullcontext() if "mlflow" in sys.modules else _for_good():
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextlib.contextmanager
+def _for_good() -> Iterator[None]:
+    """What is made in the block is not searched for garbage, then or later: a library stays.
+
+    MLflow is half a million objects. To search them takes as long as to import it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
-import os
 import sqlite3
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -32,6 +30,7 @@ from hfbench.tracking.local_store import (
     is_remote,
     local_uri,
     make_artifacts_folder,
+    mlflow_client,
     mlflow_errors,
     prepare_store,
     tracking_uri,
@@ -91,14 +90,9 @@ class Tracker:
             raise StoreError(f"the MLflow store {self.uri} must be usable, but: {database_message(error)}.") from error
 
     def _client(self) -> Any:
-        from mlflow.tracking import MlflowClient
-
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # else two addresses for every run
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # creating a store is not news
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it raises is said by us
         if self.own:
             prepare_store(self.results)
-        return MlflowClient(tracking_uri=self.uri)
+        return mlflow_client(self.uri)
 
     def _experiment(self) -> str:
         """The id of the study's experiment, a new one if there is none."""
