@@ -28,11 +28,11 @@ def counting(console: Console, doing: str, total: int) -> Iterator[Counting]:
 
         def done(n: int, of: int = total) -> None:
             nonlocal said
-            line = f"{doing}: {n} of {of}"
-            status.update(line)
-            if not console.is_terminal and n < of and time.monotonic() - said >= SILENT:
+            if console.is_terminal:
+                status.update(f"{doing}: {n} of {of}")
+            elif n < of and time.monotonic() - said >= SILENT:
                 said = time.monotonic()
-                console.print(line, highlight=False, soft_wrap=True)
+                console.print(f"{doing}: {n} of {of}", highlight=False, soft_wrap=True)
 
         yield done
 
