@@ -382,5 +382,5 @@ def test_what_is_frozen_need_not_be_carried_over(tmp_path: Path, monkeypatch: py
         for task in "ab"
     ]
     pool: Any = None
-    sweep._compare_frozen(study, swept_on, tmp_path, pool, 1, Console())
+    sweep._compare_frozen(study, swept_on, tmp_path, pool, 1, Console(), in_latex=False)
     assert drafted == ["several-frozen in frozen.toml"]

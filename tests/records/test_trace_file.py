@@ -98,7 +98,7 @@ def test_rows_without_errors_are_those_that_were_not_evaluated(run: Any) -> None
     result = result_of(run, "k", rows, "tiny")
     check_trace(arrow_table(rows), result, every)
     for wrong in ({"evaluate_every": 1}, {"evaluate_every": 3}, {"evaluate_every": 4}):
-        with pytest.raises(StoreError, match="must have a finite test_error in"):
+        with pytest.raises(StoreError, match="must have a finite validation_error in"):
             check_trace(arrow_table(rows), result, every | wrong)
 
 

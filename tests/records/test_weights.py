@@ -18,7 +18,7 @@ from hfbench.config.run_spec import RunSpec
 from hfbench.errors import StoreError
 from hfbench.records.files import read_json
 from hfbench.records.run_folder import RunFolder
-from hfbench.records.validation import check_record, manifest_of
+from hfbench.records.validation import manifest_of, sound_record
 from hfbench.records.weights import LARGEST_HEADER, WEIGHTS, check_fit, read_weights, weights_bytes
 
 RUN = {"key": "0123456789abcdef", "task": "usps", "method": "hf", "seed": 3}
@@ -68,7 +68,7 @@ def test_a_record_without_its_weights_is_whole(folder: RunFolder) -> None:
     folder.weights_path.unlink()
     assert folder.weights() is None
     assert folder.fault() == ""
-    check_record(folder.key, folder.contents().files)
+    sound_record(folder.key, folder.contents().files)
 
 
 def test_weights_do_not_outlive_their_run(made: tuple[RunSpec, Path], folder: RunFolder) -> None:
@@ -168,12 +168,12 @@ def test_weights_that_the_manifest_does_not_list_are_refused_where_they_are_read
         folder.weights()
     files = dict(folder.contents().files)
     with pytest.raises(StoreError, match="must have the sha256 that manifest.json lists"):
-        check_record(folder.key, files)
+        sound_record(folder.key, files)
     del files["manifest.json"]
     with pytest.raises(StoreError, match="manifest.json lists"):
-        check_record(folder.key, files)
+        sound_record(folder.key, files)
     with pytest.raises(StoreError, match="must hold the weights of run"):
-        check_record(folder.key, {**files, "manifest.json": manifest_of(files)})
+        sound_record(folder.key, {**files, "manifest.json": manifest_of(files)})
 
 
 @pytest.mark.parametrize("config", [b"{}", b"[]", b'{"task": 7}'])
