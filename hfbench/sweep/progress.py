@@ -10,8 +10,9 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from hfbench.config.measures import MEASURES
 from hfbench.execution.progress import bar_columns
-from hfbench.messages import count, wrap_text
+from hfbench.messages import count, listed, wrap_text
 from hfbench.report.wording import digits
 from hfbench.statistics.planning import least_pairs
 from hfbench.sweep.sampling import sampler_text
@@ -150,13 +151,29 @@ def best(tuning: Tuning) -> str:
 
 
 def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
-    """Warning if the study's seeds are too few for any verdict on the frozen settings."""
+    """Warnings if seeds are too few for any verdict on the frozen settings, or if missing a target may look cheap."""
     study = tunings[0].task.study
     family = len(tunings) * len(study.tasks) if tunings[0].sweep.carry_over else len(tunings)
     seeds, least = min(len(on_task.seeds) for on_task in study.on.values()), least_pairs(study.alpha, family)
     if len(tunings[0].sweep.objectives) == 1 and seeds < least:
         comparisons = count(family, "comparison")
         yield f"study.seeds has {seeds}: a verdict with up to {comparisons} needs {least}."
+    yield from _unlimited(tunings)
+
+
+def _unlimited(tunings: Sequence[Tuning]) -> Iterator[str]:
+    """Advice for tasks whose budget has no limit on a cost that is tuned by."""
+    for objective in tunings[0].sweep.objectives:
+        unit = MEASURES[objective].limit
+        budgets = {
+            tuning.task.name: tuning.task.spec(tuning.task.first, tuning.sweep.seeds[0]).budget for tuning in tunings
+        }
+        without = [task for task, budget in budgets.items() if unit and unit not in budget]
+        if without:
+            yield (
+                f"Advice: limit {unit} in the budget of {listed(without)}: a run that misses its target counts as that "
+                f"limit. Without one it counts as the {unit} that it took, which may be less than reaching it takes."
+            )
 
 
 def _announcement(tuning: Tuning) -> str:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from support.sweep_stand_ins import FIRST, Bowl, Memory, sweep
 
 from hfbench.execution.screen import Screen
-from hfbench.sweep.progress import TrialLines, best, describe_trial
+from hfbench.sweep.progress import TrialLines, best, describe_trial, watching
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, Trial
 from hfbench.sweep.tuning import Tuning
 
@@ -83,3 +84,28 @@ def test_lines_are_neither_wrapped_nor_taken_for_markup() -> None:
         "bowl trial 1/4: failed: [bold]a long reason[/bold] that goes on",
         "bowl: the best are re-tested, 10 runs on fresh seeds, 4 made already",
     ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        ("work_to_target", []),
+        ("distinct_to_target", []),
+        (
+            "seconds_to_target",
+            [
+                "Advice: limit seconds in the budget of bowl: a run that misses its target counts as that limit. "
+                "Without one it counts as the seconds that it took, which may be less than reaching it takes."
+            ],
+        ),
+    ],
+)
+def test_a_cost_without_a_limit_is_told_before_the_trials(objective: str, told: list[str]) -> None:
+    screen = io.StringIO()
+    shown = tuning(objectives=(objective,))
+    on_task = SimpleNamespace(seeds=range(30))
+    task: Any = shown.task
+    task.study = SimpleNamespace(tasks=["bowl"], alpha=0.05, on={"bowl": on_task})
+    with watching(Screen(file=screen, width=400), [shown]):
+        pass
+    assert [line for line in screen.getvalue().splitlines() if line.startswith("Advice")] == told
