@@ -41,6 +41,7 @@ tasks = [{tasks}]
 seeds = {seeds}
 budget = {{ passes = 1000 }}
 baseline = "m0"
+target_on = "test"
 targets = {{ {targets} }}
 """
 ITERATIONS = 100

@@ -90,6 +90,14 @@ def check_acts(acts: Mapping[str, Act], results: Mapping[str, dict[str, Any]]) -
             assert act.cause in ("", result["cause"]), name
 
 
+def test_a_task_without_cases_for_the_test_is_refused_before_anything_runs(tmp_path: Path, hf: Run) -> None:
+    empty = Act("load", "loaded = replace(loaded, test=replace(loaded.test, inputs=loaded.test.inputs[:0]))")
+    status, printed = hf("run", *written(tmp_path, {"empty_data": empty}), "--jobs", 2)
+    assert status == 2
+    assert "tasks.empty_data: its data must have cases to train on" in printed
+    assert not (tmp_path / "bad" / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("names", "jobs"),
     [
@@ -102,7 +110,7 @@ def check_acts(acts: Mapping[str, Act], results: Mapping[str, dict[str, Any]]) -
 def test_each_costs_its_own_runs_alone(tmp_path: Path, hf: Run, names: tuple[str, ...], jobs: int) -> None:
     acts = {name: ACTS[name] for name in names}
     status, printed = hf("run", *written(tmp_path, acts), "--jobs", jobs)
-    assert status == 1
+    assert status == 1, printed
     assert "Traceback" not in printed
     results = results_of(tmp_path / "bad")
     assert len(results) == len(acts) + len(HONEST)
@@ -133,7 +141,7 @@ def test_what_does_not_return_is_ended(tmp_path: Path, hf: Run, monkeypatch: pyt
     monkeypatch.setattr("hfbench.runs.meters.GRACE", 1.0)
     budget = "iterations = 6, seconds = 3.0"
     status, printed = hf("run", *written(tmp_path, HANGS, budget), "--jobs", jobs)
-    assert status == 1
+    assert status == 1, printed
     assert "Traceback" not in printed
     check_acts(HANGS, results_of(tmp_path / "bad"))
     check_honest(hf, tmp_path, budget)
@@ -184,7 +192,7 @@ def test_a_plan_ends_with_one_job(
     status, printed = hf(
         "run", *written(tmp_path, {"odd": Act("solver", code)}, "iterations = 6, seconds = 3.0"), "--jobs", 1, "--plan"
     )
-    assert status == 1
+    assert status == 1, printed
     assert said in printed
     assert "Cost of one run" in printed
     assert "Traceback" not in printed

@@ -299,7 +299,6 @@ ACTS: dict[str, Act] = {
     "no_row": Act("optimizer", "return None", "AttributeError"),
     # Tasks, which cost all runs on them.
     "no_data": Act("load", "loaded = None"),
-    "empty_data": Act("load", "loaded = replace(loaded, test=replace(loaded.test, inputs=loaded.test.inputs[:0]))"),
     "no_model": Act("model", "model = None"),
     "dies_in_model": Act("model", "os._exit(3)", "it exited with status 3"),
     "text_error": Act("error", "error = 'x'"),

@@ -40,7 +40,7 @@ def won(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 def test_the_printed_address_opens_on_the_answer(won: Pages, tmp_path: Path) -> None:
     won.driver.get(won.printed["tiny"])
-    text = won.wait("shf won", "Who won", "Group: hf", "Group: shf", "16 matching runs", "shf (test/error)")
+    text = won.wait("shf won", "Who won", "Group: hf", "Group: shf", "16 matching runs", "shf (validation/error)")
     won.until(lambda: len(won.driver.find_elements("css selector", ".js-plotly-plot")) == 5, "five charts")
     won.shoot(tmp_path / "view.png")
     headline = next(line for line in text.splitlines() if line.startswith("shf won"))
