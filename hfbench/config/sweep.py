@@ -134,7 +134,7 @@ def sweeps_of(
     seeds = seeds_of(given.seeds, "sweep.seeds", FIRST_TUNING_SEED)
     retest = seeds_of(given.retest, "sweep.retest", FIRST_RETEST_SEED)
     check_disjoint(seeds, retest, compared)
-    passes = _passes(given.passes, chosen)
+    passes = _passes(given.passes, chosen, tasks)
     sweeps = []
     for name in names:
         parameters = _parameters_of(given, methods[name])
@@ -191,11 +191,12 @@ def _trials(given: SweepTable, parameters: Mapping[str, Search]) -> int:
     return given.trials or (USUAL_TRIALS if given.passes is None else MOST_TRIALS)
 
 
-def _passes(given: float | dict[str, float] | None, tasks: Sequence[str]) -> dict[str, float]:
+def _passes(given: float | dict[str, float] | None, tasks: Sequence[str], known: Sequence[str]) -> dict[str, float]:
+    """Limits by tuned task; others of the study may have one, for a sweep that leaves them out for now."""
     if not isinstance(given, dict):
         return {} if given is None else dict.fromkeys(tasks, given)
     for name in given:
-        check_known(name, tasks, f"sweep.passes.{name}", "tuned task")
+        check_known(name, known, f"sweep.passes.{name}", "task")
     if lacking := [name for name in tasks if name not in given]:
         raise ConfigError(
             f"sweep.passes: must be a number, or have one for each tuned task, but lacks {listed(lacking)}."

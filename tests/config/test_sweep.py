@@ -274,7 +274,7 @@ optimizer.settings.eps = { values = [1, 2] }
         ("[sweep]", '[sweep]\nobjective = "products_to_target"', "sweep.objective: adam, muon need no Gauss-Newton"),
         ("[sweep]", "[sweep]\npasses = 0", "sweep.passes: must lie in (0, 1e12], but got 0.0."),
         ("[sweep]", "[sweep]\npasses = {}", "sweep.passes: must be a number, or have one for each tuned task"),
-        ("[sweep]", "[sweep]\npasses = { usps = 9 }", "sweep.passes.usps: must name a tuned task of the study"),
+        ("[sweep]", "[sweep]\npasses = { usps = 9 }", "sweep.passes.usps: must name a task of the study"),
         ("[sweep]", "[sweep]\npasses = { curves-small = 0 }", "sweep.passes.curves-small: must lie in (0, 1e12], but"),
     ],
 )  # fmt: skip
@@ -299,3 +299,10 @@ optimizer.settings.lr = { values = [1e-3, 1e-2] }
     assert {sweep.trials for sweep in several(tmp_path, text).sweeps} == {2}
     with pytest.raises(ConfigError, match="as many points for each of the methods, but there are 2 of adam, 3 of muon"):
         several(tmp_path, text, "sweep.parameters.muon.optimizer.settings.lr={values = [1e-3, 1e-2, 1e-1]}")
+
+
+def test_tasks_that_are_left_out_of_a_sweep_may_have_passes(tmp_path: Path) -> None:
+    text = SEVERAL.replace('["curves-small"]', '["curves-small", "curves"]')
+    passes = "passes = { curves-small = 9, curves = 7 }\n"
+    found = several(tmp_path, text + passes, 'sweep.tasks=["curves-small"]').sweeps
+    assert all(sweep.passes == {"curves-small": 9.0} for sweep in found)
