@@ -89,7 +89,10 @@ def _answer(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
         yield Heading(f"Every method against {recorded.study.baseline}", 3)
     if found.comparisons:
         yield Bullets(
-            [_judged(comparison_text.sentences(comparison), comparison.verdict)[0] for comparison in found.comparisons]
+            [
+                judged_text(comparison_text.sentences(comparison), comparison.verdict)[0]
+                for comparison in found.comparisons
+            ]
         )
         yield from figure_images(figures, "forest")
     else:
@@ -97,7 +100,7 @@ def _answer(recorded: RecordedStudy, found: Findings, figures: Sequence[Figure])
     if found.effects:
         yield Heading("Factors and their interactions", 3)
         sentences = [(effect_text.sentence(effect, found.names), effect.verdict) for effect in found.effects]
-        yield Bullets([_judged(sentence, verdict)[0] for sentence, verdict in sentences])
+        yield Bullets([judged_text(sentence, verdict)[0] for sentence, verdict in sentences])
         yield from figure_images(figures, "effects")
 
 
@@ -117,11 +120,11 @@ def _claims(claims: Sequence[Claim]) -> Iterator[Block]:
     yield Table(head, rows, about, numbers=2, words=2)
     for group in by_hypothesis(claims).values():
         yield Paragraph((Strong(group[0].hypothesis.name), f": {claim_text.meaning(group[0])}"))
-        judged = [_judged(claim_text.sentence(claim), claim.comparison.verdict) for claim in group]
+        judged = [judged_text(claim_text.sentence(claim), claim.comparison.verdict) for claim in group]
         yield Bullets([(*pieces(said), f" {remarks}") for said, remarks in judged])
 
 
-def _judged(sentence: str, verdict: str) -> tuple[Text, str]:
+def judged_text(sentence: str, verdict: str) -> tuple[Text, str]:
     """A sentence with its verdict emphasised, and the remarks after it."""
     before, _, remarks = sentence.partition(f": {verdict}.")
     return (f"{before}: ", marked(verdict), "."), remarks.strip()
@@ -177,7 +180,7 @@ def _comparisons(recorded: RecordedStudy, group: Sequence[Comparison]) -> Iterat
     remarks = [
         (Strong(comparison.method), f": {said}")
         for comparison in group
-        if (said := _judged(comparison_text.sentences(comparison), comparison.verdict)[1])
+        if (said := judged_text(comparison_text.sentences(comparison), comparison.verdict)[1])
     ]
     if remarks:
         yield Bullets(remarks, "note")
@@ -214,7 +217,7 @@ def _factors(group: Sequence[Effect], found: Findings, figures: Sequence[Figure]
     remarks = [
         (Strong(" × ".join(effect.factors)), f": {said}")
         for effect in group
-        if (said := _judged(effect_text.sentence(effect, found.names), effect.verdict)[1])
+        if (said := judged_text(effect_text.sentence(effect, found.names), effect.verdict)[1])
     ]
     if remarks:
         yield Bullets(remarks, "note")

@@ -26,6 +26,7 @@ from hfbench.report.wording import ratio_text
 from hfbench.sweep import figures, report
 from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.console_tables import show_costs, show_frozen, show_matrix
+from hfbench.sweep.equal_tuning import outcomes_by_task
 from hfbench.sweep.mlflow_log import TrialLogger
 from hfbench.sweep.outcome import Compared, SweepOutcome, TaskOutcome
 from hfbench.sweep.retest import Winner
@@ -143,8 +144,7 @@ def _cells(found: SweepOutcome, method: str) -> list[Cell]:
 
 def _so_far(found: SweepOutcome, folder: Path) -> Iterator[Figure]:
     """Of each task, what each method had come to after how much tuning."""
-    for task in found.study.sweeps[0].tasks:
-        of_task = [outcome for outcome in found.swept if outcome.task.name == task]
+    for task, of_task in outcomes_by_task(found.swept).items():
         curves = {outcome.task.method.name: outcome.best_so_far() for outcome in of_task}
         measure = MEASURES[of_task[0].task.sweep.objectives[0]].title
         path, methods = folder / f"tuning-{safe_name(task)}", list(found.study.methods)

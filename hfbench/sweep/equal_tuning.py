@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hfbench.config.measures import MEASURES
-from hfbench.report.document import Block, Heading, ImageBlock, Table, Text
+from hfbench.report.document import Block, Heading, Table, Text
+from hfbench.report.study_report import figure_images
 from hfbench.report.wording import digits, duration
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 from hfbench.sweep.tuning import PASSES, SECONDS
@@ -26,10 +27,7 @@ def tuned_alike(found: SweepOutcome) -> Iterator[Block]:
         yield Heading(f"On {task}", 3)
         rows: list[list[Text]] = [list(cost_row(outcome)) for outcome in of_task]
         yield Table(HEAD, rows, cost_caption(of_task[0]))
-        for figure in found.figures:
-            if (figure.kind, figure.task) == ("tuning", task):
-                about = f"{task}: {figure.about}"
-                yield ImageBlock(figure.png, figure.svg, about, f"Figure {figure.kind}. {about}", figure.pdf)
+        yield from figure_images(found.figures, "tuning", task)
 
 
 def cost_caption(one: TaskOutcome) -> str:

@@ -163,11 +163,11 @@ def _warning(tunings: Sequence[Tuning]) -> Iterator[str]:
 
 def _unlimited(tunings: Sequence[Tuning]) -> Iterator[str]:
     """Advice for tasks whose budget has no limit on a cost that is tuned by."""
+    budgets = {
+        tuning.task.name: tuning.task.spec(tuning.task.first, tuning.sweep.seeds[0]).budget for tuning in tunings
+    }
     for objective in tunings[0].sweep.objectives:
         unit = MEASURES[objective].limit
-        budgets = {
-            tuning.task.name: tuning.task.spec(tuning.task.first, tuning.sweep.seeds[0]).budget for tuning in tunings
-        }
         without = [task for task, budget in budgets.items() if unit and unit not in budget]
         if without:
             yield (

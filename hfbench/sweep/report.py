@@ -12,10 +12,22 @@ from hfbench.config.sweep import extent_text
 from hfbench.messages import count, level_text
 from hfbench.report.comparison_text import cells as cells_of
 from hfbench.report.comparison_text import sentences
-from hfbench.report.document import Block, Bullets, Code, Document, Heading, ImageBlock, Paragraph, Piece, Table, Text
+from hfbench.report.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Heading,
+    ImageBlock,
+    Paragraph,
+    Piece,
+    Table,
+    Text,
+    pieces,
+)
 from hfbench.report.headline import Headline
 from hfbench.report.study_figures import Figure
-from hfbench.report.study_report import marked
+from hfbench.report.study_report import judged_text, marked
 from hfbench.report.wording import digits, ratio_text
 from hfbench.statistics.comparisons import Comparison
 from hfbench.sweep.carry_over import Cell
@@ -93,8 +105,8 @@ def _answer(found: SweepOutcome) -> Iterator[Block]:
 
 def _judged(c: Comparison) -> Text:
     """A comparison in words, its verdict emphasised."""
-    before, _, remarks = sentences(c).partition(f": {c.verdict}.")
-    return (f"{before}: ", marked(c.verdict), ".", remarks)
+    said, remarks = judged_text(sentences(c), c.verdict)
+    return (*pieces(said), f" {remarks}" if remarks else "")
 
 
 def _all_carried(found: SweepOutcome) -> list[Text]:
