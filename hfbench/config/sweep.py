@@ -57,6 +57,7 @@ class Sweep:
     passes: dict[str, float]  # by task; empty: no limit
     ahead: int
     sampler: str
+    startup_trials: int
     pruner: str
     candidates: int
     carry_over: bool
@@ -98,6 +99,9 @@ class SweepTable:
     sampler: Annotated[str, Choice(*SAMPLERS), "sampler of the settings; auto: gp for up to 5 numbers, else tpe"] = (
         "auto"
     )
+    startup_trials: Annotated[
+        int, Within("[1, 10000]"), "number of ended trials from which gp and tpe learn; with fewer they draw at random"
+    ] = 10
     pruner: Annotated[str, Choice("auto", "wilcoxon", "none"), "ends trials that are worse than the best"] = "auto"
     candidates: Annotated[int, Within("[1, 100]"), "number of the best trials to re-test"] = 5
     carry_over: Annotated[bool, "whether what is frozen on a task is compared on the others, too"] = True
@@ -151,6 +155,7 @@ def sweeps_of(
             passes=passes,
             ahead=given.ahead,
             sampler=_sampler(given.sampler, parameters, objectives),
+            startup_trials=given.startup_trials,
             pruner=_pruner(given.pruner, objectives, seeds),
             candidates=given.candidates,
             carry_over=given.carry_over,

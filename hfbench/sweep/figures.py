@@ -69,7 +69,7 @@ def best_so_far(
 
     looks = styles(methods)
     legend = [(Line2D([], [], **looks[method].line), method) for method in curves]
-    caption = "Geometric mean over the seeds of a trial; of one that missed its target the budget counts."
+    caption = "Geometric mean over a trial's seeds. A miss counts as the budget times its last error over the target."
     figure, panels = new_page((6.4, 3.4), title=title, caption=caption, legend=legend)
     axes = panels[0, 0]
     for method, curve in curves.items():

@@ -80,7 +80,7 @@ def logged(
 def sweep_params(study: Study) -> dict[str, str]:
     """Parameters of the sweep's run: the searched settings, sampler, pruner and seeds."""
     sweep = study.sweeps[0]
-    plain = ("objectives", "sampler", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
+    plain = ("objectives", "sampler", "startup_trials", "pruner", "trials", "ahead", "seeds", "retest", "candidates")
     shown = {f"sweep.{name}": text(getattr(sweep, name)) for name in plain}
     shown["sweep.method"] = ", ".join(sweep.method for sweep in study.sweeps)
     if sweep.passes:

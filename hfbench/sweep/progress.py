@@ -132,7 +132,7 @@ def describe_trial(tuning: Tuning, trial: Trial) -> str:
     ratio = f"{' and '.join(f'{digits(math.exp(value))}x' for value in values)} of {method}"
     if trial.state == COMPLETE:
         return f"{head}: {ratio}; {best(tuning)}"
-    return f"{head}: ended after {len(trial.measures)} seeds at {ratio}; {best(tuning)}"
+    return f"{head}: ended after {count(len(trial.measures), 'seed')} at {ratio}; {best(tuning)}"
 
 
 def best(tuning: Tuning) -> str:
@@ -171,16 +171,16 @@ def _unlimited(tunings: Sequence[Tuning]) -> Iterator[str]:
         without = [task for task, budget in budgets.items() if unit and unit not in budget]
         if without:
             yield (
-                f"Advice: limit {unit} in the budget of {listed(without)}: a run that misses its target counts as that "
-                f"limit. Without one it counts as the {unit} that it took, which may be less than reaching it takes."
+                f"Advice: limit {unit} in the budget of {listed(without)}: a run that misses its target counts by that "
+                f"limit. Without one it counts by the {unit} that it took, which may be less than reaching it takes."
             )
 
 
 def _announcement(tuning: Tuning) -> str:
     sweep, done = tuning.sweep, sum(trial.ended for trial in tuning.all.values())
     already = f", {done} made already" if done else ""
-    sizes = f"{len(sweep.parameters)} settings, {len(sweep.seeds)} seeds"
-    how = f"sampler {sampler_text(sweep.sampler, sweep.trials, sweep.ahead)}; pruner {sweep.pruner}"
+    sizes = f"{count(len(sweep.parameters), 'setting')}, {count(len(sweep.seeds), 'seed')}"
+    how = f"sampler {sampler_text(sweep)}; pruner {sweep.pruner}"
     trials = f"{sweep.trials} trials"
     if sweep.passes:
         trials = f"{sweep.passes[tuning.task.name]:g} passes of trials"

@@ -224,10 +224,10 @@ def _candidates(one: TaskOutcome) -> Iterator[Block]:
         seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, re-tested on {len(sweep.retest)} others"
         caption = (
             f"The best of the complete trials, ratios to {one.task.method.name} unchanged, {seeds}. A run that "
-            "missed its target counts as the budget, so that ratios to such runs are bounds."
+            "missed its target counts as the budget times its last error over the target."
         )
         if any(MEASURES[measure].resolution for measure in sweep.measures):
-            caption += " So are ratios to an error of 0: it counts as what one case with an error adds to it."
+            caption += " A ratio to an error of 0 is a bound: it counts as what one case with an error adds to it."
         yield Table(("trial", "tuned", "tested again", "settings"), table, caption, words=1, name="tested again")
 
 
@@ -276,7 +276,7 @@ def _carry_over(found: SweepOutcome) -> Iterator[Block]:
 def _conduct(found: SweepOutcome) -> Iterator[Block]:
     study, sweep = found.study, found.study.sweeps[0]
     bound = sweep.constraint
-    samplers = dict.fromkeys(sampler_text(each.sampler, each.trials, each.ahead) for each in study.sweeps)
+    samplers = dict.fromkeys(sampler_text(each) for each in study.sweeps)
     yield Code(found.command)
     ends = extent_text(sweep)
     facts = [

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from hfbench.config.sweep import PRUNING_P, STARTUP
+from hfbench.config.sweep import PRUNING_P, STARTUP, Sweep
 from hfbench.parts.hyperparameters import Choice, Integers, Log, Search
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Params = Mapping[str, Any]
 
 LEARNING = ("gp", "tpe")
-RANDOM_TRIALS = 10  # that have ended before a sampler learns from them; till then it draws at random
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ def suggest(
     parameters: Mapping[str, Search],
     seen: Sequence[Observation],
     sampler: str,
+    startup_trials: int,
     objectives: int,
     identity: str,
     index: int,
@@ -57,7 +57,7 @@ def suggest(
 
     with quietly():
         study = optuna.create_study(
-            directions=["minimize"] * objectives, sampler=_sampler(sampler, draw_seed(identity, index))
+            directions=["minimize"] * objectives, sampler=_sampler(sampler, startup_trials, draw_seed(identity, index))
         )
         space = distributions(parameters)
         for observation in seen:
@@ -65,17 +65,17 @@ def suggest(
         return dict(study.ask(space).params)
 
 
-def sampler_text(sampler: str, trials: int, ahead: int) -> str:
+def sampler_text(sweep: Sweep) -> str:
     """What draws the settings of a sweep's trials: `gp from trial 13 on, random before`.
 
     Trial i is suggested from the trials up to i − `ahead`.
     """
-    first = RANDOM_TRIALS - 1 + ahead
-    if sampler not in LEARNING:
-        return sampler
-    if trials <= first:
-        return f"random, since {sampler} takes over at trial {first}"
-    return f"{sampler} from trial {first} on, random before"
+    if sweep.sampler not in LEARNING:
+        return sweep.sampler
+    first = sweep.startup_trials - 1 + sweep.ahead
+    if sweep.trials <= first:
+        return f"random, since {sweep.sampler} takes over at trial {first}"
+    return f"{sweep.sampler} from trial {first} on, random before"
 
 
 def grid(parameters: Mapping[str, Search], first: Params) -> list[dict[str, Any]]:
@@ -142,13 +142,13 @@ def trial_of(one: Observation, space: Mapping[str, optuna.distributions.BaseDist
     )
 
 
-def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
     if name == "gp":
-        return samplers.GPSampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+        return samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
     if name == "tpe":
-        return samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+        return samplers.TPESampler(seed=seed, n_startup_trials=startup_trials)
     return samplers.RandomSampler(seed=seed)
 
 

@@ -28,6 +28,7 @@ from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, RUNNING, TakenOver, T
 
 Measures = Mapping[int, Mapping[str, float]]  # by seed
 SECONDS, PASSES = "seconds", "passes"  # beside the measures: what a run took
+MISSED = "budget times last error over target"  # the cost of a run that missed its target, here as `measures_of` has it
 
 
 class TuningTask:
@@ -68,7 +69,7 @@ def _identity(sweep: Sweep, first: RunSpec) -> str:
     plain = asdict(sweep) | {"parameters": {path: _plain(search) for path, search in sweep.parameters.items()}}
     for name in ("tasks", "retest", "candidates", "trials", "hours", "passes", "carry_over"):  # it may be extended
         del plain[name]
-    return hashlib.sha256(json.dumps([plain, first.key()], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([plain, MISSED, first.key()], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _plain(search: Any) -> Any:
@@ -82,7 +83,8 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
     """The measures of an ended run, seconds and passes; to be minimised, and positive but for an error of 0.
 
     If the target was not reached, its cost counts as the budget, or as the amount spent if the budget has no limit on
-    it. The error of a diverged run counts as `began`, its initial value; with an error comes its resolution.
+    it, times the last error over the target: so a sampler sees which of two misses was the nearer one. The error of a
+    diverged run counts as `began`, its initial value; with an error comes its resolution.
     Raises ConfigError for a cost that is not positive.
     """
     found = {SECONDS: float(result["seconds"]), PASSES: float(result["work"])}
@@ -90,7 +92,7 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
         value = result.get(measure)
         if MEASURES[measure].is_cost:
             limit = spec.budget.get(MEASURES[measure].limit, result[MEASURES[measure].spent])
-            value = limit if value is None else min(value, limit)
+            value = limit * _shortfall(result, spec, began) if value is None else min(value, limit)
             if value <= 0:
                 raise ConfigError(
                     f"{measure}: costs must be positive to form ratios, but got {value:g} ({spec.name}). Set "
@@ -103,6 +105,13 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
         if result[name]:
             found[name] = float(result[name])
     return found
+
+
+def _shortfall(result: Mapping[str, Any], spec: RunSpec, began: float) -> float:
+    """The last error of a run that missed its target, over that target; 1 where no ratio of them can be formed."""
+    error = result[f"final_{spec.target_on}_error"]
+    error = began if error is None or not math.isfinite(error) else error
+    return max(1.0, error / spec.target) if spec.target > 0 and math.isfinite(error) else 1.0
 
 
 def above_zero(values: Mapping[str, float], measure: str) -> float:
@@ -285,8 +294,8 @@ class Tuning:
         ended = [observation_of(trial, first, self.sweep) for trial in before if trial.state != FAILED]
         pending = [Observation(self.all[number].params, None) for number in range(len(before), index)]
         return suggest(
-            self.sweep.parameters, [*ended, *pending], self.sweep.sampler, len(self.sweep.objectives),
-            self.task.identity, index,
+            self.sweep.parameters, [*ended, *pending], self.sweep.sampler, self.sweep.startup_trials,
+            len(self.sweep.objectives), self.task.identity, index,
         )  # fmt: skip
 
     def _take_up(self) -> None:

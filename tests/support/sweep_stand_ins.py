@@ -22,7 +22,7 @@ def sweep(**changes: Any) -> Sweep:
     plain = Sweep(
         method="shf", tasks=("bowl",), parameters=dict(PARAMETERS), objectives=("work_to_target",), constraint=None,
         seeds=tuple(range(1000, 1005)), retest=tuple(range(2000, 2005)), trials=24, hours=None, passes={}, ahead=4,
-        sampler="tpe", pruner="wilcoxon", candidates=5, carry_over=True,
+        sampler="tpe", startup_trials=10, pruner="wilcoxon", candidates=5, carry_over=True,
     )  # fmt: skip
     return replace(plain, **changes)
 
@@ -38,6 +38,8 @@ class Spec:
     params: Mapping[str, Any]
     seed: int
     budget: Mapping[str, float] = field(default_factory=lambda: {"passes": 1e4})
+    target: float = 5.0
+    target_on: str = "test"
 
     def key(self) -> str:
         return f"{sorted(self.params.items())}/{self.seed}"

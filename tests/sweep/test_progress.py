@@ -38,7 +38,7 @@ def test_a_trial_is_told_in_one_line() -> None:
     told = [describe_trial(shown, shown.all[index]) for index in range(4)]
     assert told[0] == "bowl trial 0/4: shf untuned"
     assert told[1] == "bowl trial 1/4: 0.50x of shf; best 0.50x, trial 1"
-    assert told[2] == "bowl trial 2/4: ended after 1 seeds at 2.00x of shf; best 0.50x, trial 1"
+    assert told[2] == "bowl trial 2/4: ended after 1 seed at 2.00x of shf; best 0.50x, trial 1"
     failed = replace(trial(4, 1.0), state=FAILED, why="it broke")
     assert describe_trial(shown, failed) == "bowl trial 4/4: failed: it broke"
 
@@ -94,8 +94,8 @@ def test_lines_are_neither_wrapped_nor_taken_for_markup() -> None:
         (
             "seconds_to_target",
             [
-                "Advice: limit seconds in the budget of bowl: a run that misses its target counts as that limit. "
-                "Without one it counts as the seconds that it took, which may be less than reaching it takes."
+                "Advice: limit seconds in the budget of bowl: a run that misses its target counts by that limit. "
+                "Without one it counts by the seconds that it took, which may be less than reaching it takes."
             ],
         ),
     ],

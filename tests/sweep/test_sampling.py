@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from support.sweep_stand_ins import sweep
 
 from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
 from hfbench.sweep.sampling import Observation, grid, is_hopeless, sampler_text, seed_order, suggest
@@ -18,7 +19,7 @@ def bowl(params: dict) -> float:
 def course(sampler: str, trials: int, identity: str = "x") -> list[Observation]:
     seen = [Observation(FIRST, (bowl(FIRST),))]
     for index in range(1, trials):
-        params = suggest(SPACE, seen, sampler, 1, identity, index)
+        params = suggest(SPACE, seen, sampler, 10, 1, identity, index)
         seen.append(Observation(params, (bowl(params),)))
     return seen
 
@@ -27,10 +28,10 @@ def course(sampler: str, trials: int, identity: str = "x") -> list[Observation]:
 def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str) -> None:
     seen = course("random", 14)
     pending = Observation({"a": 0.02, "b": 0.5, "c": 3}, None)
-    again = [suggest(SPACE, [*seen, pending], sampler, 1, "x", 15) for _ in range(2)]
+    again = [suggest(SPACE, [*seen, pending], sampler, 10, 1, "x", 15) for _ in range(2)]
     assert again[0] == again[1]
-    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 1, "another sweep", 15)
-    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 1, "x", 16)
+    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 10, 1, "another sweep", 15)
+    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 10, 1, "x", 16)
     assert all(
         low <= again[0][name] <= high for name, (low, high) in {"a": (1e-3, 1), "b": (0, 1), "c": (1, 20)}.items()
     )
@@ -41,22 +42,27 @@ def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str)
 def test_a_sampler_is_named_for_the_trials_that_it_draws(sampler: str) -> None:
     """Where it is said to draw at random, other scores change nothing; afterwards they do."""
 
-    def depends_on_scores(ended: int) -> bool:
+    def depends_on_scores(ended: int, startup_trials: int = 10) -> bool:
         seen = course("random", ended)
         other = [Observation(one.params, (float(-index),)) for index, one in enumerate(seen)]
-        first, second = (suggest(SPACE, given, sampler, 1, "x", ended + 3) for given in (seen, other))
+        first, second = (suggest(SPACE, given, sampler, startup_trials, 1, "x", ended + 3) for given in (seen, other))
         return first != second
 
-    assert sampler_text(sampler, 40, 4) == f"{sampler} from trial 13 on, random before"
-    assert sampler_text(sampler, 14, 4) == f"{sampler} from trial 13 on, random before"
-    assert sampler_text(sampler, 13, 4) == f"random, since {sampler} takes over at trial 13"
-    assert sampler_text(sampler, 40, 1) == f"{sampler} from trial 10 on, random before"
+    def drawn(trials: int, ahead: int, startup_trials: int) -> str:
+        return sampler_text(sweep(sampler=sampler, trials=trials, ahead=ahead, startup_trials=startup_trials))
+
+    assert drawn(40, 4, 10) == f"{sampler} from trial 13 on, random before"
+    assert drawn(14, 4, 10) == f"{sampler} from trial 13 on, random before"
+    assert drawn(13, 4, 10) == f"random, since {sampler} takes over at trial 13"
+    assert drawn(40, 1, 10) == f"{sampler} from trial 10 on, random before"
+    assert drawn(40, 2, 3) == f"{sampler} from trial 4 on, random before"
     assert [depends_on_scores(ended) for ended in (9, 10)] == [False, True]  # trial 12, trial 13
+    assert [depends_on_scores(ended, 3) for ended in (2, 3)] == [False, sampler == "gp"]  # three tell tpe nothing
 
 
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_a_sampler_that_does_not_learn_draws_all_trials(sampler: str) -> None:
-    assert sampler_text(sampler, 4, 4) == sampler
+    assert sampler_text(sweep(sampler=sampler)) == sampler
 
 
 @pytest.mark.slow
@@ -69,14 +75,14 @@ def test_the_samplers_find_a_smooth_minimum_sooner_than_chance() -> None:
 
 def test_two_objectives_and_a_constraint_are_taken() -> None:
     seen = [Observation({**FIRST, "b": i / 20}, (i / 20, 1 - i / 20), excess=i / 20 - 0.5) for i in range(20)]
-    assert set(suggest(SPACE, seen, "tpe", 2, "x", 20)) == set(SPACE)
+    assert set(suggest(SPACE, seen, "tpe", 10, 2, "x", 20)) == set(SPACE)
 
 
 def test_tpe_keeps_to_where_the_constraint_holds() -> None:
     """The objective falls with b, which may not pass 0.5."""
     seen = [Observation(FIRST, (0.0,), excess=0.4)]
     for index in range(1, 40):
-        params = suggest(SPACE, seen, "tpe", 1, "x", index)
+        params = suggest(SPACE, seen, "tpe", 10, 1, "x", index)
         seen.append(Observation(params, (-params["b"],), excess=params["b"] - 0.5))
     late = [one.params["b"] for one in seen[25:]]
     assert sum(b <= 0.5 for b in late) > 0.6 * len(late)
@@ -85,7 +91,7 @@ def test_tpe_keeps_to_where_the_constraint_holds() -> None:
 def test_a_grid_is_every_combination_but_the_first_trial() -> None:
     space = {"a": Choice(1, 2, 3), "b": Choice(False, True)}
     first = {"a": 2, "b": False}
-    found = [suggest(space, [Observation(first, (0.0,))], "grid", 1, "x", index) for index in range(1, 6)]
+    found = [suggest(space, [Observation(first, (0.0,))], "grid", 10, 1, "x", index) for index in range(1, 6)]
     assert found == grid(space, first)
     assert len({tuple(one.values()) for one in [*found, first]}) == 6
 

@@ -193,9 +193,13 @@ def test_a_constraint_keeps_the_best_from_being_what_it_forbids() -> None:
     ("result", "measure", "value"),
     [
         ({"work": 50.0, "work_to_target": 40.0}, "work_to_target", 40.0),
-        ({"work": 130.0, "work_to_target": None}, "work_to_target", 100.0),
+        ({"work": 130.0, "work_to_target": None}, "work_to_target", 200.0),
+        ({"work": 130.0, "work_to_target": None, "final_validation_error": 5.0}, "work_to_target", 125.0),
+        ({"work": 130.0, "work_to_target": None, "final_validation_error": 3.9}, "work_to_target", 100.0),
+        ({"work": 13.0, "work_to_target": None, "final_validation_error": None}, "work_to_target", 2000.0),
+        ({"work": 13.0, "work_to_target": None, "final_validation_error": math.nan}, "work_to_target", 2000.0),
         ({"work": 130.0, "work_to_target": 120.0}, "work_to_target", 100.0),
-        ({"distinct": 0.9, "distinct_to_target": None}, "distinct_to_target", 0.9),
+        ({"distinct": 0.9, "distinct_to_target": None}, "distinct_to_target", 1.8),
         ({"final_test_error": 3.0}, "final_test_error", 3.0),
         ({"final_test_error": None}, "final_test_error", 80.0),
         ({"final_validation_error": 3.0}, "final_validation_error", 3.0),
@@ -204,9 +208,36 @@ def test_a_constraint_keeps_the_best_from_being_what_it_forbids() -> None:
     ],
 )
 def test_what_a_run_comes_to(result: dict[str, Any], measure: str, value: float) -> None:
-    spec: Any = type("Spec", (), {"budget": {"passes": 100.0}})
-    found = measures_of({"seconds": 2.0, "work": 130.0, **result}, spec, [measure], 80.0)
+    """A run that missed its target of 4 counts by its last error, of 8 where not given, and of 80 if it diverged."""
+    spec: Any = type("Spec", (), {"budget": {"passes": 100.0}, "target": 4.0, "target_on": "validation"})
+    given = {"seconds": 2.0, "work": 130.0, "final_validation_error": 8.0, **result}
+    found = measures_of(given, spec, [measure], 80.0)
     assert found == {"seconds": 2.0, "passes": result.get("work", 130.0), measure: value}
+
+
+def test_a_target_of_zero_gives_a_miss_no_ratio() -> None:
+    spec: Any = type("Spec", (), {"budget": {"passes": 100.0}, "target": 0.0, "target_on": "test"})
+    result = {"seconds": 2.0, "work": 100.0, "work_to_target": None, "final_test_error": 3.0}
+    assert measures_of(result, spec, ["work_to_target"], 80.0)["work_to_target"] == 100.0
+
+
+def test_a_sweep_in_which_every_run_misses_its_target_still_learns() -> None:
+    """The error falls towards the optimum and never reaches the target, so that the costs alone say nothing."""
+
+    class Missed(Bowl):
+        def result(self, spec: Any) -> dict[str, Any]:
+            error = 5 * math.exp(self.true(spec.params))
+            return {**super().result(spec), "work": 1e4, "work_to_target": None, "final_test_error": error}
+
+    def best(sampler: str, identity: str) -> float:
+        task, memory = Missed(sweep(sampler=sampler, trials=30), identity), Memory()
+        tuned(task, memory)
+        complete = [trial for trial in memory.all().values() if trial.state == COMPLETE]
+        chosen = min(complete, key=lambda one: score(one.measures, memory.all()[0].measures, task.sweep))
+        return task.true(chosen.params)
+
+    chance = sorted(best("random", str(index)) for index in range(9))
+    assert best("gp", "0") < chance[4]
 
 
 @pytest.mark.parametrize("cases", ["test", "validation"])
