@@ -38,28 +38,20 @@ class Observation:
     excess: float = 0.0  # of the constraint: it holds up to 0
 
 
-def suggest(
-    parameters: Mapping[str, Search],
-    seen: Sequence[Observation],
-    sampler: str,
-    startup_trials: int,
-    objectives: int,
-    identity: str,
-    index: int,
-) -> dict[str, Any]:
+def suggest(sweep: Sweep, seen: Sequence[Observation], identity: str, index: int) -> dict[str, Any]:
     """The settings of the trial with that index, from 1 on; trial 0 is the untuned method.
 
     `seen` are the trials that have ended and those that are running, which the samplers avoid.
     """
-    if sampler == "grid":
-        return grid(parameters, seen[0].params)[index - 1]
+    if sweep.sampler == "grid":
+        return grid(sweep.parameters, seen[0].params)[index - 1]
     import optuna
 
     with quietly():
         study = optuna.create_study(
-            directions=["minimize"] * objectives, sampler=_sampler(sampler, startup_trials, draw_seed(identity, index))
+            directions=["minimize"] * len(sweep.objectives), sampler=_sampler(sweep, draw_seed(identity, index))
         )
-        space = distributions(parameters)
+        space = distributions(sweep.parameters)
         for observation in seen:
             study.add_trial(trial_of(observation, space))
         return dict(study.ask(space).params)
@@ -142,13 +134,13 @@ def trial_of(one: Observation, space: Mapping[str, optuna.distributions.BaseDist
     )
 
 
-def _sampler(name: str, startup_trials: int, seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(sweep: Sweep, seed: int) -> optuna.samplers.BaseSampler:
     from optuna import samplers
 
-    if name == "gp":
-        return samplers.GPSampler(seed=seed, n_startup_trials=startup_trials)
-    if name == "tpe":
-        return samplers.TPESampler(seed=seed, n_startup_trials=startup_trials)
+    if sweep.sampler == "gp":
+        return samplers.GPSampler(seed=seed, n_startup_trials=sweep.startup_trials)
+    if sweep.sampler == "tpe":
+        return samplers.TPESampler(seed=seed, n_startup_trials=sweep.startup_trials)
     return samplers.RandomSampler(seed=seed)
 
 

@@ -98,8 +98,8 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
                     f"{measure}: costs must be positive to form ratios, but got {value:g} ({spec.name}). Set "
                     "sweep.objective to another cost."
                 )
-        elif value is None or not math.isfinite(value):
-            value = began
+        else:
+            value = _error(result, measure, began)
         found[measure] = float(value)
     for name in {MEASURES[measure].resolution for measure in measures} & result.keys():
         if result[name]:
@@ -109,9 +109,14 @@ def measures_of(result: Mapping[str, Any], spec: RunSpec, measures: Sequence[str
 
 def _shortfall(result: Mapping[str, Any], spec: RunSpec, began: float) -> float:
     """The last error of a run that missed its target, over that target; 1 where no ratio of them can be formed."""
-    error = result[f"final_{spec.target_on}_error"]
-    error = began if error is None or not math.isfinite(error) else error
+    error = _error(result, f"final_{spec.target_on}_error", began)
     return max(1.0, error / spec.target) if spec.target > 0 and math.isfinite(error) else 1.0
+
+
+def _error(result: Mapping[str, Any], name: str, began: float) -> float:
+    """An error or the like of an ended run; of one that diverged, `began`."""
+    value = result.get(name)
+    return began if value is None or not math.isfinite(value) else float(value)
 
 
 def above_zero(values: Mapping[str, float], measure: str) -> float:
@@ -293,10 +298,7 @@ class Tuning:
         first = self.all[0]
         ended = [observation_of(trial, first, self.sweep) for trial in before if trial.state != FAILED]
         pending = [Observation(self.all[number].params, None) for number in range(len(before), index)]
-        return suggest(
-            self.sweep.parameters, [*ended, *pending], self.sweep.sampler, self.sweep.startup_trials,
-            len(self.sweep.objectives), self.task.identity, index,
-        )  # fmt: skip
+        return suggest(self.sweep, [*ended, *pending], self.task.identity, index)
 
     def _take_up(self) -> None:
         """Resumes trials that a dead process left behind."""

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from support.sweep_stand_ins import sweep
 
-from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log
+from hfbench.config.sweep import Sweep
+from hfbench.parts.hyperparameters import Choice, Integers, Linear, Log, Search
 from hfbench.sweep.sampling import Observation, grid, is_hopeless, sampler_text, seed_order, suggest
 
 SPACE = {"a": Log(1e-3, 1.0), "b": Linear(0.0, 1.0), "c": Integers(1, 20)}
@@ -16,10 +19,15 @@ def bowl(params: dict) -> float:
     return (math.log10(params["a"]) + 1.5) ** 2 + 4 * (params["b"] - 0.3) ** 2 + ((params["c"] - 12) / 10) ** 2
 
 
+def over(parameters: Mapping[str, Search], sampler: str, **changes: Any) -> Sweep:
+    """A sweep of these ranges."""
+    return sweep(parameters=dict(parameters), sampler=sampler, **changes)
+
+
 def course(sampler: str, trials: int, identity: str = "x") -> list[Observation]:
     seen = [Observation(FIRST, (bowl(FIRST),))]
     for index in range(1, trials):
-        params = suggest(SPACE, seen, sampler, 10, 1, identity, index)
+        params = suggest(over(SPACE, sampler), seen, identity, index)
         seen.append(Observation(params, (bowl(params),)))
     return seen
 
@@ -28,10 +36,10 @@ def course(sampler: str, trials: int, identity: str = "x") -> list[Observation]:
 def test_a_suggestion_depends_on_what_was_seen_and_on_nothing_else(sampler: str) -> None:
     seen = course("random", 14)
     pending = Observation({"a": 0.02, "b": 0.5, "c": 3}, None)
-    again = [suggest(SPACE, [*seen, pending], sampler, 10, 1, "x", 15) for _ in range(2)]
+    again = [suggest(over(SPACE, sampler), [*seen, pending], "x", 15) for _ in range(2)]
     assert again[0] == again[1]
-    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 10, 1, "another sweep", 15)
-    assert again[0] != suggest(SPACE, [*seen, pending], sampler, 10, 1, "x", 16)
+    assert again[0] != suggest(over(SPACE, sampler), [*seen, pending], "another sweep", 15)
+    assert again[0] != suggest(over(SPACE, sampler), [*seen, pending], "x", 16)
     assert all(
         low <= again[0][name] <= high for name, (low, high) in {"a": (1e-3, 1), "b": (0, 1), "c": (1, 20)}.items()
     )
@@ -45,7 +53,8 @@ def test_a_sampler_is_named_for_the_trials_that_it_draws(sampler: str) -> None:
     def depends_on_scores(ended: int, startup_trials: int = 10) -> bool:
         seen = course("random", ended)
         other = [Observation(one.params, (float(-index),)) for index, one in enumerate(seen)]
-        first, second = (suggest(SPACE, given, sampler, startup_trials, 1, "x", ended + 3) for given in (seen, other))
+        of = over(SPACE, sampler, startup_trials=startup_trials)
+        first, second = (suggest(of, given, "x", ended + 3) for given in (seen, other))
         return first != second
 
     def drawn(trials: int, ahead: int, startup_trials: int) -> str:
@@ -75,14 +84,16 @@ def test_the_samplers_find_a_smooth_minimum_sooner_than_chance() -> None:
 
 def test_two_objectives_and_a_constraint_are_taken() -> None:
     seen = [Observation({**FIRST, "b": i / 20}, (i / 20, 1 - i / 20), excess=i / 20 - 0.5) for i in range(20)]
-    assert set(suggest(SPACE, seen, "tpe", 10, 2, "x", 20)) == set(SPACE)
+    assert set(suggest(over(SPACE, "tpe", objectives=("work_to_target", "distinct_to_target")), seen, "x", 20)) == set(
+        SPACE
+    )
 
 
 def test_tpe_keeps_to_where_the_constraint_holds() -> None:
     """The objective falls with b, which may not pass 0.5."""
     seen = [Observation(FIRST, (0.0,), excess=0.4)]
     for index in range(1, 40):
-        params = suggest(SPACE, seen, "tpe", 10, 1, "x", index)
+        params = suggest(over(SPACE, "tpe"), seen, "x", index)
         seen.append(Observation(params, (-params["b"],), excess=params["b"] - 0.5))
     late = [one.params["b"] for one in seen[25:]]
     assert sum(b <= 0.5 for b in late) > 0.6 * len(late)
@@ -91,7 +102,7 @@ def test_tpe_keeps_to_where_the_constraint_holds() -> None:
 def test_a_grid_is_every_combination_but_the_first_trial() -> None:
     space = {"a": Choice(1, 2, 3), "b": Choice(False, True)}
     first = {"a": 2, "b": False}
-    found = [suggest(space, [Observation(first, (0.0,))], "grid", 10, 1, "x", index) for index in range(1, 6)]
+    found = [suggest(over(space, "grid"), [Observation(first, (0.0,))], "x", index) for index in range(1, 6)]
     assert found == grid(space, first)
     assert len({tuple(one.values()) for one in [*found, first]}) == 6
 
