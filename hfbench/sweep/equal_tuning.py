@@ -34,6 +34,8 @@ def cost_caption(one: TaskOutcome) -> str:
     """What the columns of a cost row are."""
     sweep = one.task.sweep
     given = f"untuned and frozen: {MEASURES[sweep.objectives[0]].title}, geometric mean over the fresh seeds"
+    missed = "; a miss counts as the budget times its last error over the target"
+    given += missed if MEASURES[sweep.objectives[0]].is_cost else ""
     return f"{COUNTED}; {given}. Optimism: by how much the tuning's winner was worse there."
 
 
