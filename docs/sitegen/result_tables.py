@@ -43,6 +43,7 @@ RACERS = {
     "Adam, rate 2e-3": ("adam-2e-3",),
     "L-BFGS": ("l-bfgs",),
 }
+OPTIMIZERS = {"Muon": "muon", "SOAP": "soap", "SGD": "sgd", "L-BFGS": "l-bfgs", "CG + `kfac`": "kfac"}
 PRECISION = {"usps": "USPS", "mnist-10000": "MNIST, 10 000 cases"}
 
 
@@ -67,6 +68,7 @@ def tables() -> dict[str, str]:
         "thresholds": ratios("thresholds-frozen", "tuned on", TUNED, _each("shf_for_", TUNED)),
         "architectures": ratios("architectures", "method", NETWORKS, _each("", ["shf-lsmr", "adam"])),
         "race": ratios("race", "method", RACE, RACERS),
+        "tuned": ratios("tuned-frozen", "method", RACE, {title: (name,) for title, name in OPTIMIZERS.items()}),
         "race-claims": claims("race", {"usps": "USPS"}),
         "precision": claims("precision", PRECISION),
         "precision-effects": effects("precision", "usps"),
