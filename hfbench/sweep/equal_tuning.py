@@ -10,6 +10,7 @@ from hfbench.config.measures import MEASURES
 from hfbench.report.document import Block, Heading, Table, Text
 from hfbench.report.study_report import figure_images
 from hfbench.report.wording import digits, duration
+from hfbench.sweep.trial_rows import OF_A_MISS
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 from hfbench.sweep.tuning import PASSES, SECONDS
 
@@ -33,9 +34,9 @@ def tuned_alike(found: SweepOutcome) -> Iterator[Block]:
 def cost_caption(one: TaskOutcome) -> str:
     """What the columns of a cost row are."""
     sweep = one.task.sweep
-    given = f"untuned and frozen: {MEASURES[sweep.objectives[0]].title}, geometric mean over the fresh seeds"
-    missed = "; a miss counts as the budget times its last error over the target"
-    given += missed if MEASURES[sweep.objectives[0]].is_cost else ""
+    measure = MEASURES[sweep.objectives[0]]
+    missed = f"; a miss {OF_A_MISS}" if measure.is_cost else ""
+    given = f"untuned and frozen: {measure.title}, geometric mean over the fresh seeds{missed}"
     return f"{COUNTED}; {given}. Optimism: by how much the tuning's winner was worse there."
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from hfbench.figures.axes import fit, log_ticks, place_ticks, tick_text
 from hfbench.figures.style import COLOURS, FAINT, INK, new_page, save, styles, theme, without_mathtext, wrapped
 from hfbench.parts.hyperparameters import Choice, Search
-from hfbench.sweep.trial_rows import Point, front, is_log, unit
+from hfbench.sweep.trial_rows import OF_A_MISS, Point, front, is_log, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def best_so_far(
 
     looks = styles(methods)
     legend = [(Line2D([], [], **looks[method].line), method) for method in curves]
-    caption = "Geometric mean over a trial's seeds. A miss counts as the budget times its last error over the target."
+    caption = f"Geometric mean over a trial's seeds. A miss {OF_A_MISS}."
     figure, panels = new_page((6.4, 3.4), title=title, caption=caption, legend=legend)
     axes = panels[0, 0]
     for method, curve in curves.items():

@@ -34,7 +34,7 @@ from hfbench.sweep.carry_over import Cell
 from hfbench.sweep.equal_tuning import tuned_alike
 from hfbench.sweep.frozen_studies import frozen_name
 from hfbench.sweep.sampling import sampler_text
-from hfbench.sweep.trial_rows import LEAST_TRIALS, at_ends, front
+from hfbench.sweep.trial_rows import LEAST_TRIALS, OF_A_MISS, at_ends, front
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _candidates(one: TaskOutcome) -> Iterator[Block]:
         seeds = f"tuned on {count(len(sweep.seeds), 'seed')}, re-tested on {len(sweep.retest)} others"
         caption = (
             f"The best of the complete trials, ratios to {one.task.method.name} unchanged, {seeds}. A run that "
-            "missed its target counts as the budget times its last error over the target."
+            f"missed its target {OF_A_MISS}."
         )
         if any(MEASURES[measure].resolution for measure in sweep.measures):
             caption += " A ratio to an error of 0 is a bound: it counts as what one case with an error adds to it."

@@ -14,6 +14,7 @@ from hfbench.sweep.sampling import Observation, distributions, quietly, trial_of
 from hfbench.sweep.trials import COMPLETE, FAILED, Trial
 from hfbench.sweep.tuning import Measures, observation_of, relative
 
+OF_A_MISS = "counts as the budget times its last error over the target"  # in captions
 LEAST_TRIALS = 10  # fewer say nothing of importance
 EDGE = 0.05  # of a range: a best setting so close to its end may lie beyond it
 
