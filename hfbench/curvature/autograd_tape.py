@@ -16,6 +16,7 @@ from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.func import jvp
 
+from hfbench.curvature.derivative_rules import WrittenOut
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import Capture
 from hfbench.curvature.model_checks import outputs_of
@@ -33,7 +34,7 @@ class AutogradTape:
         self.parameters = leaves_of(weights)
         self.fixed: Mapping[str, Tensor] = {}  # what else of the model is replaced in a call of it
         self.capture = Capture(model, len(inputs), self.parameters)
-        with torch.enable_grad(), twice_differentiable(model), self.capture:
+        with torch.enable_grad(), twice_differentiable(model), self.capture, WrittenOut():
             self.z = outputs_of(lambda x: self._outputs(self.parameters, x), inputs, list(self.parameters.values()))
         self.forward_mode = False
 
@@ -134,7 +135,7 @@ class CastGraph(AutogradTape):
                 if name not in weights and tensor.dtype == self.own
             }
             self.parameters = leaves_of({name: w.to(dtype) for name, w in weights.items()})
-            with torch.enable_grad(), twice_differentiable(model):
+            with torch.enable_grad(), twice_differentiable(model), WrittenOut():
                 self.z = self._outputs(self.parameters, self.inputs)
         self.forward_mode = False
 

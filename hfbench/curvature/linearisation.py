@@ -3,9 +3,10 @@
 A chain of dense layers and activations has its products written out (`hfbench.curvature.dense_chain`). For any other
 differentiable module, J·v is computed as the transpose of the transpose. One backward pass of z with a dummy u is
 recorded (`create_graph`); it is the linear map u ↦ Jᵀu, and differentiating ⟨Jᵀu, v⟩ with respect to u gives J v with
-two matrix products per dense layer and no retracing. Fused kernels are replaced by their plain twins
-(`hfbench.curvature.double_backward`). If an operation still has no second derivative, J·v falls back to forward mode
-(one more forward pass per product), and `product_mode` is "forward".
+two matrix products per dense layer and no retracing. Convolutions, normalisation, average pooling and recurrent layers
+have derivatives of our own (`hfbench.curvature.derivative_rules`), since PyTorch's are slow. Fused kernels are replaced
+by their plain twins (`hfbench.curvature.double_backward`). If an operation still has no second derivative, J·v falls
+back to forward mode (one more forward pass per product), and `product_mode` is "forward".
 
 The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
 With `chunk`, batches are streamed: no graph outlives its chunk, and each product rebuilds the graphs (one more forward

@@ -2,9 +2,8 @@
 
 A chain of dense layers has the units of `hfbench.curvature.work_ledger`. The passes of any other network are run once
 on a few cases, and their operations are counted from the shapes of their matrix products and convolutions. Times are
-not measured, so that the units are the same on every machine. For example, J v as the transpose of a recorded transpose
-costs four units for a convolution instead of two. The squared gradients of a recurrent net cost a pass of each case
-alone, including the forward one, and an outer product per place.
+not measured, so that the units are the same on every machine. For example, the squared gradients of a recurrent net
+cost a pass of each case alone, including the forward one, and an outer product per place.
 
 A pass needs no deltas of its inputs, which saves the first layer a product in every pass but the forward one. By
 convention this product is counted all the same, here as in a chain: the operations for the inputs' deltas are added.
@@ -24,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from hfbench.curvature.autograd_tape import AutogradTape
+from hfbench.curvature.convolution_rules import nominal_kernels
 from hfbench.curvature.dense_chain import links_of
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.random_draws import draws_undone
@@ -114,7 +114,7 @@ def _left_alone(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 def _operations(act: Callable[[], object]) -> int | None:
     """Floating-point operations of the matrix products and convolutions of a call; None if it fails."""
-    with _Operations() as counted:
+    with nominal_kernels(), _Operations() as counted:
         try:
             act()
         except torch.OutOfMemoryError:

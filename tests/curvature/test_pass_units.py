@@ -90,11 +90,10 @@ def test_so_has_any_network_of_dense_layers() -> None:
     assert 2 < units["squares"] <= 3, "with one backward pass at most, which tells whether layers have the cases first"
 
 
-def test_a_convolution_takes_two_more_for_a_product_and_forms_each_cases_gradient() -> None:
-    """Two layers of equal cost; the first has no inputs to differentiate by, which saves two of its four."""
+def test_a_convolution_takes_the_units_of_a_dense_layer_and_forms_each_cases_gradient() -> None:
     model = convolutional()
     units = units_of(model, torch.randn(5, 16))
-    assert units == UNITS | {"jvp": (4 + 2) / 2 + 0.5, "norms": 2.0, "squares": units["squares"]}
+    assert units == UNITS | {"norms": 2.0, "squares": units["squares"]}
     assert 2 < units["squares"] <= 3
 
 
