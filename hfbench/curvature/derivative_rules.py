@@ -13,12 +13,13 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from hfbench.curvature import convolution_rules, normalisation_rules, pooling_rules
+from hfbench.curvature import convolution_rules, normalisation_rules, pooling_rules, recurrence_rules
 
 RULES: Mapping[Any, Callable[..., Tensor | None]] = {
     **convolution_rules.RULES,
     **normalisation_rules.RULES,
     **pooling_rules.RULES,
+    **recurrence_rules.RULES,
 }
 
 
