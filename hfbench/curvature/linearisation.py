@@ -48,6 +48,7 @@ from hfbench.linalg.layout import layout_of
 from hfbench.linalg.precision import Precision, arithmetic, precision_of
 from hfbench.linalg.vector import Vector, as_vector, check_in_output_space
 from hfbench.memory.allocations import case_slices
+from hfbench.memory.freed_memory import keep_freed_memory
 from hfbench.setting_checks import whole_number
 
 
@@ -77,6 +78,7 @@ class Linearisation:
         ranks: Ranks = ALONE,
     ) -> None:
         check_batch(inputs, targets)
+        keep_freed_memory()
         self.model, self.loss, self.ledger = model, check_loss(loss), PartsLedger(ledger or Ledger())
         self.weights = own_weights(model)  # copies: what happens to the model's own later is nothing to this point
         self.blocks = Vector(self.weights.values())
