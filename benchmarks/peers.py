@@ -30,7 +30,8 @@ import hfbench
 from hfbench.errors import HfbenchError
 from hfbench.linalg.vector import Vector
 
-from .problems import Problem, problem
+from .networks import NETWORKS
+from .problems import Problem, problem, sizes_of
 from .runner import Options, Row
 from .timing import clock, take_turns
 
@@ -45,7 +46,7 @@ COLUMNS = {
     "high": "75 %",
     "note": "note",
 }
-TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition")
+TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition", *NETWORKS)
 CASES = (250, 1000, 4000)
 FEW = (100,)  # with --quick
 TOLERANCE = 1e-4  # of ‖theirs - ours‖/‖ours‖, in float32
@@ -69,7 +70,7 @@ class WrongAnswerError(HfbenchError, ArithmeticError):
 
 def rows(options: Options) -> Iterator[Row]:
     for task in TASKS:
-        for cases in FEW if options.quick else CASES:
+        for cases in sizes_of(task, FEW if options.quick else CASES):
             yield from compare(problem(task, cases), options)
 
 

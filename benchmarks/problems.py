@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,15 @@ from hfbench import registry
 from hfbench.linalg.vector import Vector
 from hfbench.runs.random_streams import generator
 
-INPUTS = {"curves": (784,), "mnist": (784,), "usps": (256,), "mnist-conv": (784,), "addition": (30, 2)}
+from .networks import NETWORKS
+
+INPUTS: dict[str, tuple[int, ...]] = {
+    "curves": (784,),
+    "mnist": (784,),
+    "usps": (256,),
+    "mnist-conv": (784,),
+    "addition": (30, 2),
+}
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,24 @@ class Problem:
     v: Vector
 
 
-def problem(task_name: str, cases: int, **settings: Any) -> Problem:
-    """A task's network with `cases` random cases; `settings` are the task's (`layers`, say)."""
-    task = registry.build("task", {"use": task_name, **settings})
-    model = task.model(generator(0, "weights"))
-    inputs = torch.rand(cases, *INPUTS[task_name], generator=generator(0, "inputs"))
+def problem(name: str, cases: int, **settings: Any) -> Problem:
+    """A task's network, or one of `NETWORKS`, with `cases` random cases; `settings` are the task's (`layers`, say)."""
+    if name in NETWORKS:
+        with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
+            torch.manual_seed(0)
+            model = NETWORKS[name].make()
+        loss, shape = NETWORKS[name].loss, NETWORKS[name].inputs
+    else:
+        task = registry.build("task", {"use": name, **settings})
+        model, loss, shape = task.model(generator(0, "weights")), task.loss, INPUTS[name]
+    inputs = torch.rand(cases, *shape, generator=generator(0, "inputs"))
     with torch.no_grad():
         width = model(inputs[:1]).shape[1:]
     targets = torch.rand(cases, *width, generator=generator(0, "targets"))
     v = Vector(torch.randn(p.shape, generator=generator(0, "direction")) for p in model.parameters())
-    return Problem(task_name, model, task.loss, inputs, targets, v)
+    return Problem(name, model, loss, inputs, targets, v)
+
+
+def sizes_of(name: str, cases: Sequence[int]) -> list[int]:
+    """Those numbers of cases that are worth a measurement on this network."""
+    return [n for n in cases if name not in NETWORKS or n <= NETWORKS[name].most]

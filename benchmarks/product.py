@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from hfbench.curvature.checked_linearisation import linearize
 
 from .floors import floor
-from .problems import problem
+from .problems import problem, sizes_of
 from .runner import Options, Row
 from .timing import clock, take_turns
 
@@ -27,14 +27,14 @@ COLUMNS = {
     "low": "25 %",
     "high": "75 %",
 }
-TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition")
+TASKS = ("curves", "mnist", "usps", "mnist-conv", "addition", "strided", "average-pooled", "max-pooled", "residual")
 CASES = (250, 500, 1000, 2000, 4000, 8000, 16000)
 FEW = (50, 500)  # with --quick
 
 
 def rows(options: Options) -> Iterator[Row]:
     for task in TASKS:
-        for cases in FEW if options.quick else CASES:
+        for cases in sizes_of(task, FEW if options.quick else CASES):
             yield compare(task, cases, options)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import growth, peers, product
-from benchmarks.problems import INPUTS, Problem, problem
+from benchmarks.networks import NETWORKS
+from benchmarks.problems import INPUTS, Problem, problem, sizes_of
 from benchmarks.runner import Options
 from hfbench.curvature.checked_linearisation import linearize
 from hfbench.linalg.vector import Vector
@@ -18,7 +19,7 @@ QUICK = Options(threads=1, quick=True)
 OURS = {"torch.func": peers.forward_over_reverse, "func.linearize": peers.linearised}
 
 
-@pytest.mark.parametrize("task", INPUTS)
+@pytest.mark.parametrize("task", product.TASKS)
 def test_product_compares_every_network_with_its_floor(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(product, "TASKS", (task,))
     monkeypatch.setattr(product, "FEW", (20,))
@@ -27,6 +28,11 @@ def test_product_compares_every_network_with_its_floor(task: str, monkeypatch: p
     assert (row["task"], row["cases"]) == (task, 20)
     low, ratio, high = (float(row[key] or 0) for key in ("low", "ratio", "high"))
     assert 0 < low <= ratio <= high
+
+
+def test_large_networks_are_measured_at_few_cases() -> None:
+    assert sizes_of("residual", (250, 1000, 4000)) == [250]
+    assert sizes_of("usps", (250, 1000, 4000)) == [250, 1000, 4000]
 
 
 # ---------------------------------------------------------------- peers
@@ -38,7 +44,7 @@ def distance(theirs: Sequence[Tensor], one: Problem) -> float:
     return (Vector(block.detach() for block in theirs) - ours).norm() / ours.norm()
 
 
-@pytest.mark.parametrize("task", INPUTS)
+@pytest.mark.parametrize("task", [*INPUTS, *NETWORKS])
 def test_forward_over_reverse_multiplies_by_the_same_matrix(task: str) -> None:
     one = problem(task, 5)
     for make in OURS.values():
@@ -46,7 +52,7 @@ def test_forward_over_reverse_multiplies_by_the_same_matrix(task: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["BackPACK", "curvlinops"])
-@pytest.mark.parametrize("task", INPUTS)
+@pytest.mark.parametrize("task", [*INPUTS, *NETWORKS])
 def test_packages_multiply_by_the_same_matrix(name: str, task: str) -> None:
     one = problem(task, 5)
     try:
