@@ -26,6 +26,8 @@ from torch import Tensor
 from hfbench.errors import ConfigError
 from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector, Within, part
 
+AT_ONCE = 8  # columns of the matrix: more take memory and hardly less time
+
 
 @dataclass(frozen=True)
 class DenseState:
@@ -91,10 +93,12 @@ def dense_matrix(system: System) -> Tensor:
     like = system.gradient
     P = like.numel()
     A = torch.empty(P, P, dtype=torch.float64, device=like[0].device)
-    for j in range(P):
-        unit = torch.zeros(P, 1, dtype=torch.float64, device=like[0].device)
-        unit[j] = 1
-        A[:, j : j + 1] = _column(system.multiply(_like(like, unit)))
+    for j in range(0, P, AT_ONCE):
+        k = min(AT_ONCE, P - j)
+        units = torch.zeros(P, k, dtype=torch.float64, device=like[0].device)
+        units[j : j + k].fill_diagonal_(1)
+        products = system.multiply_columns([_like(like, unit) for unit in units.split(1, dim=1)])
+        A[:, j : j + k] = torch.cat([_column(Av) for Av in products], dim=1)
     return A.add(A.T).div_(2)
 
 

@@ -6,7 +6,7 @@ J v is the transpose of the recorded transpose: ⟨Jᵀu, v⟩ differentiated by
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -71,6 +71,14 @@ class AutogradTape:
                     raise
                 self.forward_mode = True
         return self._forward_mode(v)
+
+    def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
+        """J v of each vector, one by one."""
+        return torch.stack([self.jvp(v) for v in V], 1)
+
+    def vjp_columns(self, U: Tensor) -> list[Vector]:
+        """Jᵀu of each column, one by one."""
+        return [self.vjp(u.contiguous()) for u in U.unbind(1)]
 
     def free(self) -> None:
         """Frees everything recorded."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.linearisation import Linearisation, check_chunk
+from hfbench.curvature.linear_products import check_chunk
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.loss import check_loss
 from hfbench.curvature.model_checks import check_batch, check_context, check_layers, check_model, trainable
 from hfbench.curvature.model_trial import try_out

@@ -7,6 +7,8 @@ Formula    s_l = W_l a_{l-1} + b_l,   a_l = φ_l(s_l),   a_0 the inputs,   z = a
 Source     Pearlmutter (1994), "Fast exact multiplication by the Hessian"; Schraudolph (2002), "Fast curvature
            matrix-vector products for second-order gradient descent", sections 3.1 and 3.2
 
+The products of k vectors at once are these with k columns beside each other, cases × k × features.
+
 These are four matrix products per layer (two in the first), sums inside them, and an elementwise pass per layer and
 direction, which no Gauss-Newton product can avoid. A recorded graph (`hfbench.curvature.autograd_tape`) takes the same
 for any model, and in addition a pass to transpose itself and a tensor for each sum.
@@ -14,7 +16,7 @@ for any model, and in addition a pass to transpose itself and a tensor for each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +63,15 @@ class PassedLayer:
     activated: Tensor  # φ(s)
 
     def slope(self, g: Tensor, into: Tensor | None = None) -> Tensor:
-        """φ'∘g, written into a tensor if one is given; g itself if there is no activation."""
+        """φ'∘g, written into a tensor if one is given; g itself if there is no activation.
+
+        g is cases × features, or cases × columns × features.
+        """
         if self.link.activation is None:
             return g
         into = torch.empty_like(g) if into is None else into
-        SLOPES[type(self.link.activation)](g, self.activated, grad_input=into)
+        activated = self.activated if g.dim() == 2 else self.activated.unsqueeze(1).expand_as(g)
+        SLOPES[type(self.link.activation)](g, activated, grad_input=into)
         return into
 
 
@@ -158,6 +164,33 @@ class Chain:
             if layer.bias is not None:
                 blocks[layer.bias] = delta.sum(0, dtype=self.wider).to(self.own)
         return Vector(blocks)
+
+    def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
+        """J v of k vectors, cases × k × outputs: every product is one of all columns."""
+        k, RA = len(V), None
+        for layer in self.passed:
+            blocks = torch.stack([v[layer.weight] for v in V]).to(self.dtype).flatten(0, 1)
+            if layer.bias is None:
+                RS = layer.a @ blocks.T
+            else:
+                biases = torch.stack([v[layer.bias] for v in V]).to(self.dtype)
+                RS = torch.addmm(biases.flatten(), layer.a, blocks.T)
+            RS = RS.view(self.cases, k, -1)
+            if RA is not None:
+                RS.flatten(0, 1).addmm_(RA.flatten(0, 1), layer.W.T)
+            RA = layer.slope(RS, into=RS)
+        assert RA is not None  # there is a layer
+        return RA.to(self.own)
+
+    def vjp_columns(self, U: Tensor) -> list[Vector]:
+        """Jᵀu of the k columns of U, likewise."""
+        blocks: list[Any] = [None] * len(self.trained)
+        for layer, deltas in self._deltas(U):
+            products = sum_of_outer(deltas.flatten(1), layer.a, self.own)
+            blocks[layer.weight] = products.view(U.shape[1], *layer.W.shape)
+            if layer.bias is not None:
+                blocks[layer.bias] = deltas.sum(0, dtype=self.wider).to(self.own)
+        return [Vector(column) for column in zip(*blocks, strict=True)]
 
     def free(self) -> None:
         """Frees all tensors."""

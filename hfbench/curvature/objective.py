@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature.linearisation import check_chunk
+from hfbench.curvature.linear_products import check_chunk
 from hfbench.curvature.loss import check_loss, check_targets, mean_loss
 from hfbench.curvature.model_checks import check_batch, outputs_of, trainable
 from hfbench.curvature.weight_decay import decay_penalty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -38,6 +39,12 @@ class Tape(Protocol):
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
+
+    def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
+        """J v for each of k vectors: cases × k × the shape of a case's outputs."""
+
+    def vjp_columns(self, U: Tensor) -> list[Vector]:
+        """Jᵀu for each of the k columns of such a U."""
 
     def free(self) -> None:
         """Frees everything kept."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.linearisation import check_chunk
+from hfbench.curvature.linear_products import check_chunk
 from hfbench.curvature.loss import check_loss
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError

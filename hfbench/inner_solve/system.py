@@ -13,6 +13,7 @@ its entries are moderate, and `right_hand_side_form` gives the form taken.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -60,6 +61,11 @@ class GaussNewtonSystem:
     def multiply(self, v: Vector) -> Vector:
         """(G + mu D + lambda I) v."""
         return self.linearisation.gauss_newton(v).add(v, self.shift)  # blocks of Gv may share memory
+
+    def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
+        """(G + mu D + lambda I) v of each vector, all at once."""
+        products = self.linearisation.gauss_newton_columns(V)
+        return [Gv.add(v, self.shift) for Gv, v in zip(products, V, strict=True)]
 
     # ------------------------------------------------------------ as a least-squares problem
 

@@ -62,6 +62,9 @@ class System(Protocol):
     def multiply(self, v: Vector) -> Vector:
         """A v."""
 
+    def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
+        """A v of each vector, sooner than one by one where the model is a chain of dense layers."""
+
     def forward(self, v: Vector) -> Vector:
         """Ã v."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,10 @@ class Counted:
         self.products += 1
         return self.system.multiply(v)
 
+    def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
+        self.products += len(V)
+        return self.system.multiply_columns(V)
+
     def forward(self, v: Vector) -> Vector:
         self.products += 0.5
         return self.system.forward(v)
@@ -51,6 +55,7 @@ class ProductsDone:
         self._before = self._at.ledger.products
         for name, share in (("gauss_newton", 1.0), ("jvp", 0.5), ("vjp", 0.5)):
             setattr(self._at, name, self._counting(getattr(self._at, name), share))
+        self._at.gauss_newton_columns = self._counting_columns(self._at.gauss_newton_columns)  # type: ignore[method-assign]
 
     @property
     def in_ledger(self) -> float:
@@ -61,6 +66,13 @@ class ProductsDone:
         def counted(*of: Any) -> Any:
             self.products += share
             return product(*of)
+
+        return counted
+
+    def _counting_columns(self, products: Callable[..., list[Vector]]) -> Callable[..., list[Vector]]:
+        def counted(V: Sequence[Vector]) -> list[Vector]:
+            self.products += len(V)
+            return products(V)
 
         return counted
 
@@ -83,6 +95,9 @@ class Indefinite:
         Av = self.A @ v[0]
         self.met = self.met or bool(v[0] @ Av <= 0)
         return Vector((Av,))
+
+    def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
+        return [self.multiply(v) for v in V]
 
     def __getattr__(self, name: str) -> Any:
         raise MatrixAlone(name)

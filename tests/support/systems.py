@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,9 @@ class DenseSystem:
 
     def multiply(self, v: Vector) -> Vector:
         return blocks(self.A @ flat(v))
+
+    def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
+        return [self.multiply(v) for v in V]
 
     def forward(self, v: Vector) -> Vector:
         return Vector((torch.tensor(self.K @ flat(v)), *(v * self.damping**0.5)))
