@@ -1,7 +1,7 @@
 """Autograd tape: the recorded forward pass of one chunk of cases, and on demand the recorded map u ↦ Jᵀu.
 
 J v is the transpose of the recorded transpose: ⟨Jᵀu, v⟩ differentiated by a dummy u. See
-`hfbench.curvature.linearisation`.
+`hfbench.curvature.linear_products`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.func import jvp
 
-from hfbench.curvature.derivative_rules import WrittenOut
+from hfbench.curvature.derivative_rules import with_rules
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import Capture
 from hfbench.curvature.model_checks import outputs_of
@@ -33,10 +33,14 @@ class AutogradTape:
         self.model, self.inputs = model, inputs
         self.parameters = leaves_of(weights)
         self.fixed: Mapping[str, Tensor] = {}  # what else of the model is replaced in a call of it
-        self.capture = Capture(model, len(inputs), self.parameters)
-        with torch.enable_grad(), twice_differentiable(model), self.capture, WrittenOut():
-            self.z = outputs_of(lambda x: self._outputs(self.parameters, x), inputs, list(self.parameters.values()))
+        self.z = with_rules(self._recorded)
         self.forward_mode = False
+
+    def _recorded(self) -> Tensor:
+        self.capture = Capture(self.model, len(self.inputs), self.parameters)
+        leaves = list(self.parameters.values())
+        with torch.enable_grad(), twice_differentiable(self.model), self.capture:
+            return outputs_of(lambda x: self._outputs(self.parameters, x), self.inputs, leaves)
 
     @property
     def mode(self) -> str:
@@ -143,9 +147,12 @@ class CastGraph(AutogradTape):
                 if name not in weights and tensor.dtype == self.own
             }
             self.parameters = leaves_of({name: w.to(dtype) for name, w in weights.items()})
-            with torch.enable_grad(), twice_differentiable(model), WrittenOut():
-                self.z = self._outputs(self.parameters, self.inputs)
+            self.z = with_rules(self._recorded)
         self.forward_mode = False
+
+    def _recorded(self) -> Tensor:
+        with torch.enable_grad(), twice_differentiable(self.model):
+            return self._outputs(self.parameters, self.inputs)
 
     def vjp(self, u: Tensor) -> Vector:
         with self._named():

@@ -1,6 +1,7 @@
 """Derivatives of convolutions and transposed convolutions: one convolution for each direction and each product.
 
 Formula    z = a * W + b:   J v = Ra * W + a * V + v,   and Jᵀu by PyTorch's kernels for the inputs and for the weights
+Shapes     a n × channels × the sizes; W outputs × channels × the window, or transposed channels × outputs × the window
 
 PyTorch's transpose of these kernels also computes u * Ra and u * V, which nobody asked for.
 
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hfbench.curvature.linear_maps import LinearMap, Tangent, is_recorded, with_maps
+from hfbench.curvature.linear_maps import LinearMap, Tangent, each_dimension, is_recorded, with_maps
 
 aten = torch.ops.aten
 MANY = 32  # channels of the fine grid with which PyTorch's kernel is as fast as phases (AVX-512)
@@ -40,7 +41,7 @@ def nominal_kernels() -> Iterator[None]:
         _nominal.reset(token)
 
 
-class Settings(NamedTuple):
+class ConvolutionSettings(NamedTuple):
     """Arguments of aten::convolution after input, weight and bias."""
 
     stride: Sequence[int]
@@ -52,8 +53,8 @@ class Settings(NamedTuple):
 
 
 def convolution(
-    a: Tensor,
-    W: Tensor,
+    input: Tensor,
+    weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,
@@ -61,19 +62,21 @@ def convolution(
     groups: int = 1,
 ) -> Tensor | None:
     """`torch.conv1d` to `conv3d` with these derivatives; None where PyTorch's are to be taken."""
-    stride, dilation = _each(stride, W), _each(dilation, W)
+    dims = weight.dim() - 2
+    stride, dilation = each_dimension(stride, dims), each_dimension(dilation, dims)
     if padding == "same":
-        margins = [d * (k - 1) for d, k in zip(dilation, W.shape[2:], strict=True)]
-        if any(margin % 2 for margin in margins):  # more on one side than on the other
+        margins = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        if any(margin % 2 for margin in margins) or max(stride) > 1:  # more on one side than on the other; an error
             return None
         padding = [margin // 2 for margin in margins]
-    padding = _each(0 if padding == "valid" else padding, W)
-    return _convolved(a, W, bias, Settings(stride, padding, dilation, False, _each(0, W), groups))
+    padding = each_dimension(0 if padding == "valid" else padding, dims)
+    settings = ConvolutionSettings(stride, padding, dilation, False, [0] * dims, groups)
+    return _convolved(input, weight, bias, settings)
 
 
 def transposed_convolution(
-    a: Tensor,
-    W: Tensor,
+    input: Tensor,
+    weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
     padding: Any = 0,
@@ -82,17 +85,15 @@ def transposed_convolution(
     dilation: Any = 1,
 ) -> Tensor | None:
     """`torch.conv_transpose1d` to `conv_transpose3d`, likewise."""
-    stride, padding, dilation, output_padding = (_each(x, W) for x in (stride, padding, dilation, output_padding))
-    return _convolved(a, W, bias, Settings(stride, padding, dilation, True, output_padding, groups))
+    dims = weight.dim() - 2
+    stride, padding, dilation, output_padding = (
+        each_dimension(setting, dims) for setting in (stride, padding, dilation, output_padding)
+    )
+    settings = ConvolutionSettings(stride, padding, dilation, True, output_padding, groups)
+    return _convolved(input, weight, bias, settings)
 
 
-def _each(given: Any, W: Tensor) -> list[int]:
-    """A number for each dimension of the kernel."""
-    numbers = [given] if isinstance(given, int) else list(given)
-    return numbers * (W.dim() - 2) if len(numbers) == 1 else numbers
-
-
-def _convolved(a: Tensor, W: Tensor, bias: Tensor | None, settings: Settings) -> Tensor | None:
+def _convolved(a: Tensor, W: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor | None:
     if not is_recorded(a, W, bias) or a.dim() != W.dim():
         return None
     with torch.no_grad():
@@ -116,11 +117,11 @@ def _convolved(a: Tensor, W: Tensor, bias: Tensor | None, settings: Settings) ->
 # ---------------------------------------------------------------- the two maps
 
 
-def _of_inputs(settings: Settings, shape: torch.Size, kept: Sequence[Tensor], Ra: Tensor) -> Tensor:
+def _of_inputs(settings: ConvolutionSettings, shape: torch.Size, kept: Sequence[Tensor], Ra: Tensor) -> Tensor:
     return _applied(Ra, kept[0], settings, shape)
 
 
-def _to_inputs(settings: Settings, shape: torch.Size, kept: Sequence[Tensor], u: Tensor) -> Sequence[Tensor]:
+def _to_inputs(settings: ConvolutionSettings, shape: torch.Size, kept: Sequence[Tensor], u: Tensor) -> Sequence[Tensor]:
     W, *others = kept
     if not settings.transposed and _has_phases(W, settings):
         return [_spread(u, W, settings, shape)]
@@ -128,14 +129,16 @@ def _to_inputs(settings: Settings, shape: torch.Size, kept: Sequence[Tensor], u:
     return [aten.convolution_backward(u, a, W, None, *settings, [True, False, False])[0]]
 
 
-def _of_weights(settings: Settings, shape: torch.Size, kept: Sequence[Tensor], V: Tangent, v: Tangent) -> Tensor:
+def _of_weights(
+    settings: ConvolutionSettings, shape: torch.Size, kept: Sequence[Tensor], V: Tangent, v: Tangent
+) -> Tensor:
     (a,) = kept
     Rz = a.new_zeros(shape) if V is None else _applied(a, V, settings, shape)
     return Rz if v is None else Rz.add_(v.view(-1, *[1] * (a.dim() - 2)))
 
 
 def _to_weights(
-    settings: Settings, shape: torch.Size, wanted: Sequence[bool], kept: Sequence[Tensor], u: Tensor
+    settings: ConvolutionSettings, shape: torch.Size, wanted: Sequence[bool], kept: Sequence[Tensor], u: Tensor
 ) -> Sequence[Tangent]:
     (a,) = kept
     W = u.new_empty(shape)
@@ -146,7 +149,7 @@ def _to_weights(
 # ---------------------------------------------------------------- the convolution itself
 
 
-def _applied(a: Tensor, W: Tensor, settings: Settings, shape: torch.Size) -> Tensor:
+def _applied(a: Tensor, W: Tensor, settings: ConvolutionSettings, shape: torch.Size) -> Tensor:
     """The convolution without bias, whose result has this shape."""
     if settings.transposed and _has_phases(W, settings):
         return _spread(a, W, settings, shape)
@@ -154,7 +157,7 @@ def _applied(a: Tensor, W: Tensor, settings: Settings, shape: torch.Size) -> Ten
     return z
 
 
-def _has_phases(W: Tensor, settings: Settings) -> bool:
+def _has_phases(W: Tensor, settings: ConvolutionSettings) -> bool:
     """True if phases are to be taken: all have equally many of the window's entries, and the fine grid few channels."""
     return (
         W.device.type == "cpu"
@@ -166,7 +169,7 @@ def _has_phases(W: Tensor, settings: Settings) -> bool:
     )
 
 
-def _spread(x: Tensor, W: Tensor, settings: Settings, shape: torch.Size) -> Tensor:
+def _spread(x: Tensor, W: Tensor, settings: ConvolutionSettings, shape: torch.Size) -> Tensor:
     """Σ_j W[s j + ρ] x[m - j] at every s m + ρ - padding in this shape, for W of channels of x × of the result."""
     strides, dims = list(settings.stride), len(settings.stride)
     windows = [k // s for k, s in zip(W.shape[2:], strides, strict=True)]
@@ -190,7 +193,7 @@ def _spread(x: Tensor, W: Tensor, settings: Settings, shape: torch.Size) -> Tens
 
 
 def _spans(rho: int, stride: int, padding: int, fine: int, coarse: int) -> tuple[slice, slice]:
-    """Places of a phase among so many of the fine grid, and its own m of them among so many."""
+    """Entries of the fine grid that are of phase rho, and their m on the coarse grid, of these sizes."""
     start = (rho - padding) % stride
     first = (start + padding) // stride
     size = max(0, min(coarse - first, -(-(fine - start) // stride)))

@@ -136,10 +136,10 @@ class LinearProducts:
         if self.rewritten:
             raise ConfigError(weights_changed(self.rewritten))
 
-    def _record(self, one: slice, cast: bool = False) -> Tape:
+    def _record(self, rows: slice, cast: bool = False) -> Tape:
         self.watched.check()
-        self.ledger.count("forward", one.stop - one.start)
-        inputs = self.inputs if len(self.slices) == 1 else self.inputs[one]
+        self.ledger.count("forward", rows.stop - rows.start)
+        inputs = self.inputs if len(self.slices) == 1 else self.inputs[rows]
         first = self.rewritten is None and not cast
         before = checksums(self.weights) if first else None
         recorded = record_tape(self.model, inputs, self.weights, self.precision.dtype if cast else None)
@@ -244,21 +244,23 @@ class LinearProducts:
     def jvp_columns(self, V: Sequence[Sequence[Tensor]]) -> Tensor:
         """J v for each of k vectors, in the shape of the outputs with k columns after the cases.
 
-        As k calls of `jvp` up to rounding, and counted as these. In a chain of dense layers all columns share each
-        matrix product.
+        As k calls of `jvp` up to rounding, and counted as these, but for the graphs of a streamed batch, which are
+        rebuilt once. In a chain of dense layers all columns share each matrix product.
         """
         columns = [self._blocks_of(v) for v in V]
         self._count("jvp", len(columns))
         with self._arithmetic():
-            return torch.cat([self._jvp_columns(graph, columns) for _, graph in self._graphs(products=True)])
+            parts = [self._jvp_columns(graph, columns) for _, graph in self._graphs(products=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
         """Jᵀ u for each of k columns u of U, which has the shape of `jvp_columns`."""
-        k = U.shape[1]
+        k = U.shape[1] if U.dim() > 1 else 1
         self._count("vjp", k)
         totals = [self.blocks.zeros_like() for _ in range(k)]
         with self._arithmetic():
             for rows, graph in self._graphs(products=True):
+                check_in_output_space(U, (self.here, k, *graph.z.shape[1:]))
                 for total, part in zip(totals, graph.vjp_columns(U[rows]), strict=True):
                     total.add_(part)
             return [self.share.sum(self.layout.pack(total)) for total in totals]

@@ -6,6 +6,8 @@ Formula    z = γ∘x̂ + β,   x̂ = (x - mean)/deviation:
 The derivative x̂' = (1 - 1·1ᵀ/m - x̂·x̂ᵀ/m)/deviation over the m entries that are normalised together is symmetric, so
 that the kernel of the transpose serves both directions; x̂ with V and v is that of the forward pass. PyTorch records its
 transpose in some twenty passes over memory instead.
+Shapes     x, z, Rx, u alike; γ, β, V, v of the features or channels
+Source     Pearlmutter (1994), "Fast exact multiplication by the Hessian", section 3 (the operator R)
 """
 
 from __future__ import annotations
@@ -47,25 +49,25 @@ class Normalisation:
 
         def pull(kept: Sequence[Tensor], u: Tensor) -> Sequence[Tangent]:
             statistics = kept[1 : len(kept) - has_scale]
-            found = self.transpose(u, kept[0], statistics, kept[-1] if has_scale else None, wanted)
-            return [block if is_wanted else None for block, is_wanted in zip(found, wanted, strict=True)]
+            blocks = self.transpose(u, kept[0], statistics, kept[-1] if has_scale else None, wanted)
+            return [block if is_wanted else None for block, is_wanted in zip(blocks, wanted, strict=True)]
 
         def push(kept: Sequence[Tensor], Rx: Tangent, V: Tangent, v: Tangent) -> Tensor:
             x, statistics = kept[0], kept[1 : len(kept) - has_scale]
-            made: Tangent = None
+            of_weights: Tangent = None
             if V is not None:
-                made = self.forward(x, V, v)[0]
+                of_weights = self.forward(x, V, v)[0]
             elif v is not None:
-                made = v.view(self.scale_shape).expand(x.shape)
+                of_weights = v.view(self.scale_shape).expand(x.shape)
             if Rx is None:
-                assert made is not None  # one of them is given
-                return made
+                assert of_weights is not None  # one of them is given
+                return of_weights
             along = self.transpose(Rx, x, statistics, None, [True, False, False])[0]
             assert along is not None  # it is wanted
             if has_scale:
-                by = kept[-1].view(self.scale_shape)
-                return along * by if made is None else torch.addcmul(made, along, by)
-            return along if made is None else along + made
+                gamma = kept[-1].view(self.scale_shape)
+                return along * gamma if of_weights is None else torch.addcmul(of_weights, along, gamma)
+            return along if of_weights is None else along + of_weights
 
         return with_maps(z, [(LinearMap(tuple(kept), pull, push), inputs)])
 
@@ -88,17 +90,22 @@ def group_norm(
     x: Tensor, num_groups: int, weight: Tangent = None, bias: Tangent = None, eps: float = 1e-5
 ) -> Tensor | None:
     """`torch.nn.functional.group_norm`."""
-    if x.dim() < 2 or not x.is_contiguous() or x.shape[1] % num_groups:
+    if x.dim() < 2 or not x.is_contiguous() or num_groups < 1 or x.shape[1] % num_groups:
         return None
     sizes = [len(x), x.shape[1], prod(x.shape[2:]), num_groups]
 
     def transpose(u: Tensor, x: Tensor, statistics: Sequence[Tensor], scale: Tangent, wanted: list[bool]) -> Any:
-        return aten.native_group_norm_backward(u.contiguous(), x, *statistics, scale, *sizes, wanted)
+        return aten.native_group_norm_backward(u.contiguous(), x, *statistics, _packed(scale), *sizes, wanted)
 
-    shape = [-1, *[1] * (x.dim() - 2)]
-    return Normalisation(lambda x, V, v: aten.native_group_norm(x, V, v, *sizes, eps), transpose, shape).recorded(
-        x, weight, bias
-    )
+    def forward(x: Tensor, V: Tangent, v: Tangent) -> Any:
+        return aten.native_group_norm(x, _packed(V), _packed(v), *sizes, eps)
+
+    return Normalisation(forward, transpose, [-1, *[1] * (x.dim() - 2)]).recorded(x, weight, bias)
+
+
+def _packed(scale: Tangent) -> Tangent:
+    """The entries side by side, as the kernel of group normalisation reads them."""
+    return None if scale is None else scale.contiguous()
 
 
 def batch_norm(

@@ -1,6 +1,7 @@
 """Derivatives of average pooling in windows that do not overlap: sums of slices, for PyTorch's slow kernels.
 
 Formula    z = (1/k) Σ of a over a window of k entries:   J v the same of Ra, Jᵀu = u/k in every entry of the window
+Shapes     a and Ra n × channels × the sizes, z and u the same with every size divided by that of the window
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hfbench.curvature.linear_maps import LinearMap, is_recorded, with_maps
+from hfbench.curvature.linear_maps import LinearMap, each_dimension, is_recorded, with_maps
 
 
 def average_pooling(
     pool: Callable[..., Tensor],
-    a: Tensor,
+    input: Tensor,
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
@@ -29,16 +30,16 @@ def average_pooling(
 ) -> Tensor | None:
     """`pool`, which is `torch.nn.functional.avg_pool1d` to `avg_pool3d`, with these derivatives where they hold."""
     dims = DIMENSIONS[pool]
-    window = [kernel_size] * dims if isinstance(kernel_size, int) else list(kernel_size)
-    strides = window if stride is None else [stride] * dims if isinstance(stride, int) else list(stride)
-    fits = a.dim() == dims + 2 and all(n % k == 0 for n, k in zip(a.shape[2:], window, strict=False))
-    padded = padding if isinstance(padding, int) else max(padding)
-    if not is_recorded(a) or window != strides or len(window) != dims or padded or divisor_override or not fits:
+    window, padding = each_dimension(kernel_size, dims), each_dimension(padding, dims)
+    is_apart = not stride or each_dimension(stride, dims) == window  # windows side by side
+    fits = input.dim() == dims + 2 and all(n % k == 0 for n, k in zip(input.shape[2:], window, strict=False))
+    is_mean = is_apart and fits and not any(padding) and divisor_override is None
+    if not is_recorded(input) or not is_mean or len(window) != dims:
         return None
     with torch.no_grad():
-        z = pool(a, window)
+        z = pool(input, window)
     pooled = LinearMap((), partial(_spread, window), partial(_averaged, window))
-    return with_maps(z, [(pooled, [a])])
+    return with_maps(z, [(pooled, [input])])
 
 
 def _averaged(window: Sequence[int], _: Any, Ra: Tensor) -> Tensor:

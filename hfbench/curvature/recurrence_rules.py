@@ -7,11 +7,13 @@ Formula    RNN     h_t = φ(W x_t + U h_{t-1} + b)
                    h_t = (1 - z)∘n + z∘h_{t-1}
            J v     the same rules for their tangents, driven by V_W x_t + W Rx_t + V_U h_{t-1} + v + U Rh_{t-1}
            Jᵀu     from the last step to the first: the deltas of p_t and q_t, and through Uᵀ the one of h_{t-1}
+Shapes     x T × n × inputs, h T × n × width; W gates·width × inputs and U gates·width × width, gates stacked
+Source     Pearlmutter (1994), "Fast exact multiplication by the Hessian", section 3 (the operator R)
 
-Only the products with U are made step by step, all others for all steps together; what tangents and deltas are
-multiplied with is computed once, at the first J v. Up to then Jᵀu is PyTorch's, and an LSTM's stays that of oneDNN,
-which is faster. PyTorch makes all products step by step. It takes four times as long for the transpose of an LSTM's
-kernel, which has no second derivative.
+Only the products with U are made step by step, all others for all steps together. The slopes of the gates, by which
+tangents and deltas are multiplied, are computed once, at the first J v. Up to then Jᵀu is PyTorch's, and an LSTM's
+stays that of oneDNN, which is faster. PyTorch makes all products step by step. It takes four times as long for the
+transpose of an LSTM's kernel, which has no second derivative.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ from hfbench.curvature.linear_maps import LinearMap, Tangent, is_recorded, with_
 def recurrence(
     kind: type[_Layer],
     kernel: Callable[..., Any],
-    x: Tensor,
+    input: Tensor,
     hx: Any,
-    weights: Any,
+    params: Any,
     has_biases: bool,
     num_layers: int,
     dropout: float,
@@ -48,27 +50,26 @@ def recurrence(
     """
     size, starts = 4 if has_biases else 2, list(hx) if kind is _LSTM and not isinstance(hx, Tensor) else [hx]
     ways = 2 if bidirectional else 1
-    is_packed = isinstance(weights, Tensor) or isinstance(hx, Tensor) == (kind is _LSTM)
-    if is_packed or (dropout and train) or len(weights) != num_layers * ways * size:
+    is_packed = isinstance(params, Tensor) or isinstance(hx, Tensor) == (kind is _LSTM)
+    if is_packed or (dropout and train) or len(params) != num_layers * ways * size:
         return None
-    if not is_recorded(x, *starts, *weights):
+    if not is_recorded(input, *starts, *params):
         return None
 
-    def one(x: Tensor, hx: Any, weights: Sequence[Tensor]) -> Any:
+    def in_one_direction(x: Tensor, hx: Any, weights: Sequence[Tensor]) -> Any:
         return kernel(x, hx, weights, has_biases, 1, 0.0, train, False, False)
 
-    x, last = x.transpose(0, 1) if batch_first else x, []  # steps first
+    x, last = input.transpose(0, 1) if batch_first else input, []  # steps first
     for layer in range(num_layers):
-        found = []
+        outputs = []
         for way in range(layer * ways, (layer + 1) * ways):
-            own = [start[way : way + 1] for start in starts]
             is_backward = way % ways == 1
-            outputs, *states = _layer(
-                kind, one, x.flip(0) if is_backward else x, own, weights[way * size : (way + 1) * size]
-            )
-            found.append(outputs.flip(0) if is_backward else outputs)
-            last.append(states)
-        x = found[0] if ways == 1 else torch.cat(found, -1)
+            first_states = [start[way : way + 1] for start in starts]
+            weights = params[way * size : (way + 1) * size]
+            h, *last_states = _layer(kind, in_one_direction, x.flip(0) if is_backward else x, first_states, weights)
+            outputs.append(h.flip(0) if is_backward else h)
+            last.append(last_states)
+        x = outputs[0] if ways == 1 else torch.cat(outputs, -1)
     return x.transpose(0, 1) if batch_first else x, *(torch.cat(states) for states in zip(*last, strict=True))
 
 
@@ -85,16 +86,20 @@ def _layer(
         return kernel(x, tuple(starts) if len(starts) > 1 else starts[0], weights)
     call = kind(kernel, inputs, len(starts))
     given = [tensor if tensor.requires_grad else None for tensor in inputs]
-    of = LinearMap(tuple(tensor.detach() for tensor in inputs), call.pull, call.push)
-    states = with_maps(call.states.clone(), [(of, given)])  # what comes after may write into it
+    linear_map = LinearMap(tuple(tensor.detach() for tensor in inputs), call.pull, call.push)
+    states = with_maps(call.states.clone(), [(linear_map, given)])  # what comes after may write into it
     last = [states[call.steps - 1 : call.steps], states[call.steps :]][: len(starts)]
     return states[: call.steps], *last
 
 
 class _Layer(ABC):
-    """One call of a layer. Its states are h_1 … h_T, and c_T of an LSTM, steps first."""
+    """One call of a layer. Its states are h_1 … h_T, and c_T of an LSTM, steps first.
 
-    apart = False  # whether tangents by x and by h are needed one by one
+    What is `kept` is x, the first states, W, U and the two biases if there are any. PyTorch's graph stays for Jᵀu, the
+    slopes of the gates from the first J v on.
+    """
+
+    is_separate = False  # True if the tangents of W x + b and of U h + d are needed one by one
 
     def __init__(self, kernel: Callable[..., Any], inputs: Sequence[Tensor], starts: int) -> None:
         self.starts = starts
@@ -125,7 +130,7 @@ class _Layer(ABC):
         return Rstates
 
     def _factors(self, kept: Sequence[Tensor]) -> Sequence[Tensor]:
-        """What tangents and deltas are multiplied with at all steps."""
+        """The slopes of the gates at all steps, by which tangents and deltas are multiplied."""
         if not self.known:
             self.known = self._slopes(kept, [start[0] for start in kept[1 : self.starts + 1]])
         return self.known
@@ -133,7 +138,7 @@ class _Layer(ABC):
     def _gates(self, kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """W x + b and U h + d at all steps."""
         x, W, U = kept[0], *kept[self.starts + 1 : self.starts + 3]
-        gates = x @ W.T, self._before(kept) @ U.T
+        gates = x @ W.T, self._previous(kept) @ U.T
         for gate, shift in zip(gates, kept[self.starts + 3 :], strict=False):
             gate += shift
         return gates
@@ -150,29 +155,29 @@ class _Layer(ABC):
         of_states: Tensor,
         U_T: Tensor,
         starts: Sequence[Tensor],
-        into: Tensor,
+        Rstates: Tensor,
     ) -> None:
         """The tangents of the states, step by step; the driving tangents are overwritten."""
 
     def _driven(self, kept: Sequence[Tensor], v: Sequence[Tangent]) -> tuple[Tensor, Tensor]:
-        """Tangents of these but for U Rh, apart or in one tensor."""
+        """The tangents of `_gates` without U Rh: in two tensors if `is_separate`, else their sum, twice."""
         x, W = kept[0], kept[self.starts + 1]
         Rx, V_W, V_U = v[0], *v[self.starts + 1 : self.starts + 3]
-        before = self._before(kept)
-        of_inputs = x.new_zeros(*before.shape[:2], len(W))
-        of_states = torch.zeros_like(of_inputs) if self.apart else of_inputs
-        terms = [(of_inputs, x, V_W), (of_states, before, V_U)]
+        previous = self._previous(kept)
+        of_inputs = x.new_zeros(*previous.shape[:2], len(W))
+        of_states = torch.zeros_like(of_inputs) if self.is_separate else of_inputs
+        terms = [(of_inputs, x, V_W), (of_states, previous, V_U)]
         if Rx is not None:
             terms.append((of_inputs, Rx, W))
-        for into, a, M in terms:
+        for driven, a, M in terms:
             if M is not None:
-                into.flatten(0, 1).addmm_(a.flatten(0, 1), M.T)
-        for into, shift in zip((of_inputs, of_states), v[self.starts + 3 :], strict=False):
+                driven.flatten(0, 1).addmm_(a.flatten(0, 1), M.T)
+        for driven, shift in zip((of_inputs, of_states), v[self.starts + 3 :], strict=False):
             if shift is not None:
-                into += shift
+                driven += shift
         return of_inputs, of_states
 
-    def _before(self, kept: Sequence[Tensor]) -> Tensor:
+    def _previous(self, kept: Sequence[Tensor]) -> Tensor:
         """h_0 … h_{T-1}."""
         return torch.cat((kept[1], self.states[: self.steps - 1]))
 
@@ -187,7 +192,7 @@ class _SweptBack(_Layer):
         self.graph = None
         x, W, U = kept[0], *kept[self.starts + 1 : self.starts + 3]
         by_inputs, by_states, starts = self._back(self._factors(kept), u, U)
-        rows = x.flatten(0, 1), self._before(kept).flatten(0, 1)
+        rows = x.flatten(0, 1), self._previous(kept).flatten(0, 1)
         deltas = by_inputs.flatten(0, 1), by_states.flatten(0, 1)
         makers: list[Callable[[], Tensor]] = [
             lambda: by_inputs @ W,
@@ -213,17 +218,17 @@ class _RNN(_SweptBack):
         of_states: Tensor,
         U_T: Tensor,
         starts: Sequence[Tensor],
-        into: Tensor,
+        Rstates: Tensor,
     ) -> None:
         (Rh,), (slope,) = starts, factors
-        for Rs, bent, made in zip(of_inputs, slope, into, strict=True):
-            Rh = torch.mul(Rs.addmm_(Rh, U_T), bent, out=made)
+        for Rs, slope_t, Rh_t in zip(of_inputs, slope, Rstates, strict=True):
+            Rh = torch.mul(Rs.addmm_(Rh, U_T), slope_t, out=Rh_t)
 
     def _back(self, factors: Sequence[Tensor], u: Tensor, U: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         (slope,) = factors
         deltas, by_h = torch.empty_like(slope), torch.zeros_like(u[0])
-        for u_t, bent, delta in _last_first(u, slope, deltas):
-            by_h = torch.mul(by_h.add_(u_t), bent, out=delta) @ U
+        for u_t, slope_t, delta in _last_first(u, slope, deltas):
+            by_h = torch.mul(by_h.add_(u_t), slope_t, out=delta) @ U
         return deltas, deltas, [by_h]
 
 
@@ -241,9 +246,9 @@ class _LSTM(_Layer):
         for i_t, f_t, g_t in zip(i, f, g, strict=True):
             cells.append(torch.addcmul(i_t * g_t, f_t, cells[-1]))
         c = torch.stack(cells)
-        bent = c[1:].tanh()
-        slopes = torch.cat((i * (1 - i) * g, f * (1 - f) * c[:-1], i * (1 - g * g), o * (1 - o) * bent), -1)
-        return slopes, f, o * (1 - bent * bent)
+        tanh_c = c[1:].tanh()
+        slopes = torch.cat((i * (1 - i) * g, f * (1 - f) * c[:-1], i * (1 - g * g), o * (1 - o) * tanh_c), -1)
+        return slopes, f, o * (1 - tanh_c * tanh_c)
 
     def _sweep(
         self,
@@ -252,18 +257,18 @@ class _LSTM(_Layer):
         of_states: Tensor,
         U_T: Tensor,
         starts: Sequence[Tensor],
-        into: Tensor,
+        Rstates: Tensor,
     ) -> None:
         Rh, Rc = starts
-        for Rs, slopes, forget, outward, made in zip(of_inputs, *factors, into[:-1], strict=True):
+        for Rs, slopes, forget, outward, Rh_t in zip(of_inputs, *factors, Rstates[:-1], strict=True):
             Ri, Rf, Rg, Ro = Rs.addmm_(Rh, U_T).mul_(slopes).chunk(4, -1)
             Rc = torch.addcmul(Ri, forget, Rc).add_(Rf).add_(Rg)
-            Rh = torch.addcmul(Ro, outward, Rc, out=made)
-        into[-1] = Rc
+            Rh = torch.addcmul(Ro, outward, Rc, out=Rh_t)
+        Rstates[-1] = Rc
 
 
 class _GRU(_SweptBack):
-    apart = True
+    is_separate = True
 
     def _slopes(self, kept: Sequence[Tensor], starts: Sequence[Tensor]) -> Sequence[Tensor]:
         of_inputs, of_states = self._gates(kept)
@@ -271,10 +276,10 @@ class _GRU(_SweptBack):
         r, z = (of_inputs + of_states)[..., : 2 * width].sigmoid().chunk(2, -1)
         q = of_states[..., 2 * width :]
         n = torch.addcmul(of_inputs[..., 2 * width :], r, q).tanh()
-        before = torch.cat((starts[0][None], self.states[:-1]))
-        bent = (1 - z) * (1 - n * n)
-        slopes = torch.stack((bent * q * r * (1 - r), (before - n) * z * (1 - z), bent * r), -2)
-        return slopes, bent, z
+        previous = torch.cat((starts[0][None], self.states[:-1]))
+        slope_n = (1 - z) * (1 - n * n)
+        slopes = torch.stack((slope_n * q * r * (1 - r), (previous - n) * z * (1 - z), slope_n * r), -2)
+        return slopes, slope_n, z
 
     def _sweep(
         self,
@@ -283,23 +288,23 @@ class _GRU(_SweptBack):
         of_states: Tensor,
         U_T: Tensor,
         starts: Sequence[Tensor],
-        into: Tensor,
+        Rstates: Tensor,
     ) -> None:
-        (Rh,), width = starts, into.shape[-1]
+        (Rh,), width = starts, Rstates.shape[-1]
         of_states[..., : 2 * width] += of_inputs[..., : 2 * width]
-        for Rp, Rq, slopes, bent, keep, made in zip(of_inputs, of_states, *factors, into, strict=True):
+        for Rp, Rq, slopes, slope_n, keep, Rh_t in zip(of_inputs, of_states, *factors, Rstates, strict=True):
             by_r, by_z, by_n = Rq.addmm_(Rh, U_T).mul_(slopes.view(Rq.shape)).chunk(3, -1)
-            total = by_r.add_(by_z).add_(by_n).addcmul_(bent, Rp[:, 2 * width :])
-            Rh = torch.addcmul(total, keep, Rh, out=made)
+            total = by_r.add_(by_z).add_(by_n).addcmul_(slope_n, Rp[:, 2 * width :])
+            Rh = torch.addcmul(total, keep, Rh, out=Rh_t)
 
     def _back(self, factors: Sequence[Tensor], u: Tensor, U: Tensor) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-        slopes, bent, keep = factors
+        slopes, slope_n, keep = factors
         by_states, totals, by_h = torch.empty_like(slopes), torch.empty_like(u), torch.zeros_like(u[0])
         for u_t, slope, keep_t, delta, total in _last_first(u, slopes, keep, by_states, totals):
             torch.add(by_h, u_t, out=total)
             torch.mul(slope, total[:, None], out=delta)
             by_h = torch.addmm(total * keep_t, delta.flatten(1), U)
-        by_inputs = torch.cat((by_states[..., :2, :].flatten(2), totals * bent), -1)
+        by_inputs = torch.cat((by_states[..., :2, :].flatten(2), totals * slope_n), -1)
         return by_inputs, by_states.flatten(2), [by_h]
 
 

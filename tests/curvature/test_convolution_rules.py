@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfbench.curvature import convolution_rules
-from hfbench.curvature.convolution_rules import Settings, nominal_kernels
+from hfbench.curvature.convolution_rules import ConvolutionSettings, nominal_kernels
 from hfbench.curvature.linearisation import Linearisation
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -128,7 +129,7 @@ def test_phases_are_the_adjoint_of_a_strided_convolution(
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(2, channels, kernel, kernel, generator=generator, dtype=torch.float64)
     x = torch.randn(3, 2, places, places, generator=generator, dtype=torch.float64)
-    given = Settings([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+    given = ConvolutionSettings([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
     shape = torch.Size((3, channels, fine, fine))
     a = x.new_zeros(shape)
     exact = torch.ops.aten.convolution_backward(x, a, W, None, *given, [True, False, False])[0]
@@ -136,7 +137,7 @@ def test_phases_are_the_adjoint_of_a_strided_convolution(
 
 
 def test_phases_are_taken_where_they_are_faster_and_never_counted() -> None:
-    given = Settings([2, 2], [1, 1], [1, 1], True, [0, 0], 1)
+    given = ConvolutionSettings([2, 2], [1, 1], [1, 1], True, [0, 0], 1)
     few, many, odd = (torch.empty(64, channels, k, k) for channels, k in ((8, 4), (64, 4), (8, 3)))
     assert [convolution_rules._has_phases(W, given) for W in (few, many, odd)] == [True, False, False]
     with nominal_kernels():
@@ -171,3 +172,24 @@ def test_a_product_takes_two_convolutions_for_each_direction() -> None:
     names = [event.name for event in profile.events()]
     assert names.count("aten::convolution") == 3
     assert "aten::convolution_backward" not in names
+
+
+class Called(nn.Module):
+    """A convolution called as a function, with arguments by name and sizes that NumPy made."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind, self.weight, self.bias = kind, nn.Parameter(torch.randn(2, 2, 2)), nn.Parameter(torch.randn(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        given = {"weight": self.weight, "bias": self.bias, "stride": np.int64(2), "padding": (np.int64(1),)}
+        z: Tensor = getattr(functional, self.kind)(input=x, **given)
+        return z.tanh().flatten(1)
+
+
+@pytest.mark.parametrize("kind", ["conv1d", "conv_transpose1d"])
+def test_arguments_by_name(kind: str) -> None:
+    model, x = Called(kind), torch.randn(3, 2, 6)
+    check_products(model, x)
+    assert rules_used(model, x) == 1

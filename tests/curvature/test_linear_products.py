@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.work_ledger import Ledger
+from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
 CLOSE: dict[str, Any] = {"atol": 1e-10, "rtol": 1e-9}
@@ -117,3 +118,21 @@ def test_columns_may_be_kept_and_changed() -> None:
     kept = Vector(block.clone() for block in second)
     first.mul_(0.0)
     torch.testing.assert_close(second, kept, atol=0.0, rtol=0.0)
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3), (3, 2, 4), (3, 3), (3,)])
+def test_columns_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    at = Linearisation(network((4, 3), 0), "least-squares", inputs_for(3, 4, 1), inputs_for(3, 3, 2))
+    with pytest.raises(ConfigError, match="the outputs' shape"):
+        at.vjp_columns(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_graphs_of_a_streamed_batch_are_rebuilt_once_for_all_columns() -> None:
+    torch.manual_seed(0)
+    model, ledger = convolutional(), Ledger()
+    x = inputs_for(6, 36, 1).view(6, 1, 6, 6)
+    at = Linearisation(model, "least-squares", x, inputs_for(6, 3, 2), chunk=2, ledger=ledger)
+    before = ledger.state_dict()
+    at.jvp_columns(drawn(model, 3, 0))
+    did = ledger.since(before)
+    assert (did["forward"], did["transpose"], did["jvp"]) == (6, 6, 18)

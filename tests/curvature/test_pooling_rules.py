@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.rules import check_products, rules_used
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 LAYERS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 BY_RULE: list[tuple[Any, tuple[int, ...]]] = [
@@ -47,4 +49,22 @@ def test_others_are_pytorchs(pool: nn.Module, sizes: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     model, x = net(pool, len(sizes)), torch.randn(3, 2, *sizes)
     check_products(model, x)
-    assert rules_used(model, x) <= 2, "the convolution, and the pooling inside of LPPool2d"
+    assert rules_used(model, x) == 1, "the convolution"
+
+
+class Called(nn.Module):
+    """Pooling called as a function, with its arguments by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(input=self.layer(x), kernel_size=np.int64(2), stride=(2, np.int64(2))).flatten(1)
+
+
+def test_arguments_by_name() -> None:
+    torch.manual_seed(0)
+    model, x = Called(), torch.randn(3, 1, 4, 4)
+    check_products(model, x)
+    assert rules_used(model, x) == 2

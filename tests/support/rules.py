@@ -26,6 +26,7 @@ def check_products(model: nn.Module, inputs: Tensor) -> None:
         v = Vector(torch.randn(block.shape, generator=generator, dtype=dtype) for block in at.blocks)
         u = torch.randn(z.shape, generator=generator, dtype=dtype)
         assert torch.equal(at.outputs, z), "bit for bit PyTorch's"
+        assert_close(_long(at.vjp(u)), J.T @ u.double().reshape(-1), most)  # before any J v, as for a gradient
         for _ in range(2):  # products leave what they read as it was
             assert_close(at.jvp(v).reshape(-1), J @ _long(v), most)
             assert_close(_long(at.vjp(u)), J.T @ u.double().reshape(-1), most)
@@ -40,7 +41,12 @@ def assert_close(found: Tensor, exact: Tensor, most: float) -> None:
 
 def rules_used(model: nn.Module, inputs: Tensor) -> int:
     """Number of operations in the recorded graph that a rule took the place of."""
-    z = Linearisation(model, "least-squares", inputs, torch.zeros_like(model(inputs).detach())).kept.z  # type: ignore[union-attr]
+    at = Linearisation(model, "least-squares", inputs, torch.zeros_like(model(inputs).detach()))
+    return rules_in(at.kept.z)  # type: ignore[union-attr]
+
+
+def rules_in(z: Tensor) -> int:
+    """Number of operations in the graph of z that a rule took the place of."""
     seen, waiting = set(), [z.grad_fn]
     while waiting:
         node = waiting.pop()
