@@ -95,9 +95,9 @@ def dense_matrix(system: System) -> Tensor:
     A = torch.empty(P, P, dtype=torch.float64, device=like[0].device)
     for j in range(0, P, AT_ONCE):
         k = min(AT_ONCE, P - j)
-        units = torch.zeros(P, k, dtype=torch.float64, device=like[0].device)
-        units[j : j + k].fill_diagonal_(1)
-        products = system.multiply_columns([_like(like, unit) for unit in units.split(1, dim=1)])
+        units = torch.zeros(k, P, dtype=torch.float64, device=like[0].device)
+        units[:, j : j + k].fill_diagonal_(1)
+        products = system.multiply_columns([_like(like, unit) for unit in units])
         A[:, j : j + k] = torch.cat([_column(Av) for Av in products], dim=1)
     return A.add(A.T).div_(2)
 
@@ -107,9 +107,9 @@ def _column(v: Vector) -> Tensor:
     return torch.cat([block.reshape(-1, 1).double() for block in v])
 
 
-def _like(v: Vector, column: Tensor) -> Vector:
-    """The column's entries in blocks like those of v."""
-    pieces = torch.split(column, [block.numel() for block in v])
+def _like(v: Vector, entries: Tensor) -> Vector:
+    """The entries, in a row or a column, in blocks like those of v."""
+    pieces = torch.split(entries.flatten(), [block.numel() for block in v])
     return Vector(piece.reshape(block.shape).to(block.dtype) for piece, block in zip(pieces, v, strict=True))
 
 

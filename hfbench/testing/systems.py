@@ -53,26 +53,24 @@ class ProductsDone:
     def __init__(self, system: GaussNewtonSystem) -> None:
         self.products, self._at = 0.0, system.linearisation
         self._before = self._at.ledger.products
-        for name, share in (("gauss_newton", 1.0), ("jvp", 0.5), ("vjp", 0.5)):
-            setattr(self._at, name, self._counting(getattr(self._at, name), share))
-        self._at.gauss_newton_columns = self._counting_columns(self._at.gauss_newton_columns)  # type: ignore[method-assign]
+        single, listed, stacked = (lambda v: 1), len, (lambda U: int(U.shape[1]))
+        for name, share, count in (
+            *(("gauss_newton", 1.0, single), ("jvp", 0.5, single), ("vjp", 0.5, single)),
+            *(("gauss_newton_columns", 1.0, listed), ("jvp_columns", 0.5, listed), ("vjp_columns", 0.5, stacked)),
+        ):
+            setattr(self._at, name, self._counting(getattr(self._at, name), share, count))
 
     @property
     def in_ledger(self) -> float:
         """Products that the ledger has counted meanwhile."""
         return float(self._at.ledger.products - self._before)
 
-    def _counting(self, product: Callable[..., Any], share: float) -> Callable[..., Any]:
-        def counted(*of: Any) -> Any:
-            self.products += share
-            return product(*of)
-
-        return counted
-
-    def _counting_columns(self, products: Callable[..., list[Vector]]) -> Callable[..., list[Vector]]:
-        def counted(V: Sequence[Vector]) -> list[Vector]:
-            self.products += len(V)
-            return products(V)
+    def _counting(
+        self, product: Callable[[Any], Any], share: float, count: Callable[[Any], int]
+    ) -> Callable[[Any], Any]:
+        def counted(v: Any) -> Any:
+            self.products += share * count(v)
+            return product(v)
 
         return counted
 

@@ -1,4 +1,4 @@
-"""Both sides of the benchmark compute the same products, and its ratio is theirs."""
+"""A row of the benchmark has both sides and the ratio of their times."""
 
 from __future__ import annotations
 
