@@ -36,6 +36,7 @@ from hfbench.cli.parts import check, list_, new, schema, show
 from hfbench.cli.probe import capture, probe_app
 from hfbench.cli.simulate import simulate
 from hfbench.errors import ConfigError, HfbenchError
+from hfbench.execution.fork_server import start_server
 from hfbench.execution.printable_streams import make_streams_printable
 from hfbench.interrupts import interruptible, raise_if_interrupted, say_interrupted, signals_kept
 
@@ -177,6 +178,8 @@ def run(
     ] = False,
 ) -> None:
     """Run a study and print its verdicts. Runs that are already recorded are not repeated."""
+    if backend == "processes":
+        start_server()
     from hfbench.commands.run import run_study
     from hfbench.commands.run_plan import plan_study
     from hfbench.commands.run_shard import run_shard, shard_of
@@ -247,6 +250,7 @@ def sweep(
     latex: Latex = False,
 ) -> None:
     """Tune methods: search their settings, re-test the best, freeze one of each, and compare on fresh seeds."""
+    start_server()
     from hfbench.commands.sweep import sweep_study
     from hfbench.execution.processes import Processes
     from hfbench.execution.screen import Screen

@@ -19,7 +19,8 @@ from multiprocessing import resource_tracker
 from typing import Any, ClassVar, Protocol
 
 from hfbench.errors import ConfigError
-from hfbench.execution.processes import THREADS, Processes
+from hfbench.execution.fork_server import THREADS
+from hfbench.execution.processes import Processes
 from hfbench.interrupts import signals_deferred
 from hfbench.messages import printable_line, quoted
 

@@ -13,22 +13,19 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
-from hfbench.execution.parent_watch import PARENT
+from hfbench.execution.fork_server import THREADS, start_server
 from hfbench.execution.printable_streams import make_streams_printable
-from hfbench.interrupts import leave_signals_to_parent, signals_deferred
+from hfbench.interrupts import leave_signals_to_parent
 from hfbench.runs.meters import SharedClock, share_clock
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LOOK_EVERY = 0.1  # seconds between two looks at a call's clock
 BEYOND = 2.0, 10.0  # a call is ended after so many times its limit, and so many seconds, on its clock
-PRELOADED = "hfbench.execution.preloaded"
 
 
 class ProcessDied(Exception):
@@ -67,12 +64,7 @@ class Processes:
         self._context = multiprocessing.get_context("forkserver")
 
     def prepare(self) -> None:
-        # When it starts it unblocks signals: later, that would undo `signals_deferred` for the server.
-        resource_tracker.ensure_running()
-        threads = dict.fromkeys(THREADS, "1")  # in each library of linear algebra
-        with signals_deferred(), _environment(threads | {PARENT: str(os.getpid())}):
-            self._context.set_forkserver_preload([PRELOADED])
-            forkserver.ensure_running()
+        start_server()
 
     def submit(self, function: Callable[..., Any], *of: Any, limit: float = math.inf) -> Future[Any]:
         """function(*of), with a clock that must not run far beyond the limit in seconds."""
@@ -186,21 +178,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """What is started in the block has these variables."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _signal(number: int) -> str:
