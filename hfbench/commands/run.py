@@ -136,7 +136,7 @@ def _run_all_and_conclude(
             recorded = up_to_decision(gather(study, specs, results))
             if len(recorded.specs) < len(specs):  # decided before the last look
                 break
-        conclusion = conclude(recorded, tracker, options, console, in_latex)
+        conclusion = conclude(recorded, tracker, options, console, in_latex, jobs)
     except KeyboardInterrupt:
         _close(tracker, "KILLED")
         left = len(missing_of(specs, results))

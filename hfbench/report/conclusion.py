@@ -83,14 +83,15 @@ def conclude(
     options: Sequence[str] = (),
     console: Console | None = None,
     in_latex: bool = False,
+    jobs: int = 1,
 ) -> Conclusion:
     """Judges the study, draws it, and writes all to `<results>/studies/<study>/` and, given a tracker, to MLflow.
 
     A variant of the study has a folder of its own there, and shares the history of judgements; a study judged from an
     archive is a variant of the one that was run. Home and MLflow keep the report and the verdict of the whole study,
     once there is one. `options` are those of the command line that decide which runs belong to the study. A console
-    that is a terminal shows how far the drawing is. `in_latex` asks for report.tex and for figures as PDF; a report.tex
-    that is there is kept up to date.
+    that is a terminal shows how far the drawing is, in so many processes as there are `jobs`. `in_latex` asks for
+    report.tex and for figures as PDF; a report.tex that is there is kept up to date.
     """
     place = home_of(recorded.study, recorded.results, recorded.archive)
     in_latex = latex.is_wanted(in_latex, place, REPORT)
@@ -99,7 +100,7 @@ def conclude(
     before, found = judged_before(place.home), findings_of(recorded)
     judged = judged_now(recorded, found)
     found = with_first_verdicts(found, judged, before, recorded.study)
-    figures = study_figures.draw_figures(recorded, found, folder, console, in_latex)
+    figures = study_figures.draw_figures(recorded, found, folder, console, in_latex, jobs)
     remember(place.home, before, recorded.study.looks, judged)
     written = [
         *write_tables(recorded, found, folder, place.variant),

@@ -17,6 +17,7 @@ from rich.console import Console
 from hfbench import figures
 from hfbench.config.measures import MEASURES
 from hfbench.config.study import to_dict
+from hfbench.execution.parallel_map import parallel_map
 from hfbench.execution.progress import counting
 from hfbench.interrupts import raise_if_interrupted
 from hfbench.records.files import copy_files, finite, safe_name
@@ -34,6 +35,7 @@ Drawing = Callable[[], "Figure"]
 
 KEPT = "figures.json"  # what the figures in a folder were drawn from
 FIRST = ("forest", "convergence")
+SHEET = "figure sheet"  # of one task, or of all together
 OF_A_TASK = 5  # figures, about: what a bar counts with until the traces of a task are read
 
 
@@ -54,19 +56,36 @@ class Figure:
 
 
 def draw_figures(
-    recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None = None, in_pdf: bool = False
+    recorded: RecordedStudy,
+    found: Findings,
+    folder: Path,
+    console: Console | None = None,
+    in_pdf: bool = False,
+    jobs: int = 1,
 ) -> list[Figure]:
     """Draws every figure that the records allow into the folder; the same records give the same bytes.
 
-    Figures that exist already, from the same records and code, are not drawn again. A terminal shows a bar.
+    Figures that exist already, from the same records and code, are not drawn again. A terminal shows a bar. With more
+    than one job, processes draw the figures of a task each, so many at a time.
     """
-    drawn_from = _drawn_from(recorded, found)
+    drawn_from, console = _drawn_from(recorded, found), console or Console(quiet=True)
     drawn = _kept(folder, drawn_from)
     if drawn is None or (in_pdf and any(figure.pdf is None for figure in drawn)):
-        with figures.also_in_pdf(in_pdf):
-            drawn = _drawn(recorded, found, folder, console)
+        if jobs > 1:
+            sheets = [(recorded, found, folder, task, in_pdf) for task in (None, *_tasks_with_runs(recorded))]
+            drawn = [figure for sheet in parallel_map(draw_sheet, sheets, jobs, console, SHEET) for figure in sheet]
+        else:
+            with figures.also_in_pdf(in_pdf):
+                drawn = _drawn(recorded, found, folder, console)
         _keep(folder, drawn_from, drawn)
     return drawn
+
+
+def draw_sheet(recorded: RecordedStudy, found: Findings, folder: Path, task: str | None, in_pdf: bool) -> list[Figure]:
+    """Draws the figures of one task, or those of all tasks together."""
+    with figures.also_in_pdf(in_pdf):
+        drawings = _of_all(recorded, found, folder) if task is None else _of_task(recorded, task, folder)
+        return [draw() for draw in drawings]
 
 
 def figure_of(kind: str, task: str, about: str, paths: Sequence[Path]) -> Figure:
@@ -130,13 +149,13 @@ def first_to_open(figures: Sequence[Figure]) -> Figure | None:
     return next((figure for kind in FIRST for figure in figures if figure.kind == kind), None)
 
 
-def _drawn(recorded: RecordedStudy, found: Findings, folder: Path, console: Console | None) -> list[Figure]:
+def _drawn(recorded: RecordedStudy, found: Findings, folder: Path, console: Console) -> list[Figure]:
     """Draws all of them, task by task, since the traces of all are many; so their number is a guess at first."""
     tasks = _tasks_with_runs(recorded)
     groups: list[Callable[[], Iterator[Drawing]]] = [partial(_of_all, recorded, found, folder)]
     groups += [partial(_of_task, recorded, task, folder) for task in tasks]
     drawn: list[Figure] = []
-    with counting(console or Console(quiet=True), "drawing figures", OF_A_TASK * len(groups)) as shown:
+    with counting(console, "drawing figures", OF_A_TASK * len(groups)) as shown:
         for index, group in enumerate(groups):
             drawings = list(group())
             total = len(drawn) + len(drawings) + OF_A_TASK * (len(tasks) - index)
