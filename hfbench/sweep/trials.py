@@ -7,6 +7,7 @@ works on its own trials.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import threading
@@ -87,6 +88,7 @@ class Trials:
         import optuna
 
         self._storage = optuna.storages.RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE)
+        atexit.register(self._storage.engine.dispose)  # or SQLite leaves its journal beside the file
         self._study = optuna.create_study(
             study_name=name, storage=self._storage, load_if_exists=True, directions=["minimize"] * objectives,
             sampler=optuna.samplers.RandomSampler(seed=0),

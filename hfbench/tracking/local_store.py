@@ -6,6 +6,7 @@ a store is made under another name and moved into place.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import logging
@@ -57,7 +58,10 @@ def mlflow_client(uri: str) -> Any:
     with contextlib.nullcontext() if "mlflow" in sys.modules else _for_good():
         from mlflow.tracking import MlflowClient
 
-        return MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=uri)
+    if (engine := getattr(client._tracking_client.store, "engine", None)) is not None:
+        atexit.register(engine.dispose)  # or SQLite leaves its journal beside the file
+    return client
 
 
 @contextlib.contextmanager

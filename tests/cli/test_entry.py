@@ -63,3 +63,24 @@ def test_a_signal_after_all_work_changes_nothing(number: int) -> None:
     assert whole[0] == 0
     assert ended(number, "end", "list", "solver") == whole
     assert ended(number, "last", "list", "solver") == whole
+
+
+SLOW_TO_FREE = """
+import atexit, sys
+
+class Heap:
+    def __del__(self, write=sys.stderr.write):
+        write("freed")
+
+sys.heap = Heap()
+atexit.register(sys.stderr.write, "cleared up")
+sys.argv = ["hfbench", "--version"]
+from hfbench.cli.entry import start
+start()
+"""
+
+
+def test_a_command_clears_up_and_frees_nothing() -> None:
+    """To free all objects of the libraries takes longer than some commands."""
+    done = subprocess.run([sys.executable, "-c", SLOW_TO_FREE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[:8], done.stderr) == (0, "hfbench ", "cleared up")
