@@ -27,7 +27,7 @@ from torch.nn import functional
 from hfbench.curvature.layer_io import LayerIO
 from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.precision import sum_of_outer
-from hfbench.linalg.vector import Vector
+from hfbench.linalg.vector import Vector, empty_vector
 
 aten = torch.ops.aten
 SLOPES: dict[type[nn.Module], Any] = {  # (g, φ(s)) ↦ φ'(s)∘g, with `grad_input` in place
@@ -158,12 +158,12 @@ class Chain:
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
-        blocks: list[Any] = [None] * len(self.trained)
+        product = empty_vector(self.trained)
         for layer, delta in self._deltas(u):
-            blocks[layer.weight] = sum_of_outer(delta, layer.a, self.own)
+            sum_of_outer(delta, layer.a, product[layer.weight])
             if layer.bias is not None:
-                blocks[layer.bias] = delta.sum(0, dtype=self.wider).to(self.own)
-        return Vector(blocks)
+                product[layer.bias].copy_(delta.sum(0, dtype=self.wider))
+        return product
 
     def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
         """J v of k vectors, cases × k × outputs: every product is one of all columns."""
@@ -186,8 +186,9 @@ class Chain:
         """Jᵀu of the k columns of U, likewise."""
         blocks: list[Any] = [None] * len(self.trained)
         for layer, deltas in self._deltas(U):
-            products = sum_of_outer(deltas.flatten(1), layer.a, self.own)
-            blocks[layer.weight] = products.view(U.shape[1], *layer.W.shape)
+            products = deltas.new_empty(U.shape[1], *layer.W.shape, dtype=self.own)
+            sum_of_outer(deltas.flatten(1), layer.a, products.flatten(0, 1))
+            blocks[layer.weight] = products
             if layer.bias is not None:
                 blocks[layer.bias] = deltas.sum(0, dtype=self.wider).to(self.own)
         return [Vector(column) for column in zip(*blocks, strict=True)]

@@ -221,14 +221,14 @@ class LinearProducts:
         blocks = self._blocks_of(v)
         self._count("jvp")
         self._count("vjp")
-        loss_on, whole = self._loss_on(), len(self.slices) == 1
+        loss_on, total = self._loss_on(), None if len(self.slices) == 1 else self.blocks.zeros_like()
         with self._arithmetic():
-            parts = (  # both halves on one rebuilt graph
-                self._product(graph, loss_on(rows, graph), blocks) for rows, graph in self._graphs(products=True)
-            )
-            total = next(parts) if whole else self.blocks.zeros_like()
-            for part in parts:
-                total.add_(part)
+            for rows, graph in self._graphs(products=True):  # both halves on one rebuilt graph
+                if total is None:
+                    total = self._product(graph, loss_on(rows, graph), blocks)
+                else:  # without a name for the product, which would keep it beside the next one
+                    total.add_(self._product(graph, loss_on(rows, graph), blocks))
+            assert total is not None  # a batch is never empty
             return self.share.sum(self.layout.pack(total))
 
     @property

@@ -25,7 +25,7 @@ from hfbench.inner_solve.solve import Solution, solve
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.data_parallel import Ranks
 from hfbench.linalg.layout import Layout
-from hfbench.linalg.vector import Vector
+from hfbench.linalg.vector import Vector, empty_vector
 from hfbench.parts.protocols import (
     BuiltPreconditioner,
     InnerSolver,
@@ -163,7 +163,7 @@ def system_at(
     One batch's graph is freed before the next one is recorded.
     """
     at = settings.linearised(batch, chunk)
-    g = at.gradient + settings.layout.pack(settings.weights * settings.mu_D)
+    g = at.gradient.add(settings.layout.pack(settings.weights), settings.layout.spread(settings.mu_D))
     gradient_norm = g.norm()
     penalty = decay_penalty(settings.weights, settings.mu_D)
     f_0 = at.value + penalty
@@ -193,7 +193,13 @@ def system_at(
 def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
     """zeta times the last iterate of the previous step; None before the first step or when switched off."""
     zeta = settings.globalization.warm_start
-    return None if zeta == 0 or last_iterate is None else settings.layout.pack(last_iterate) * zeta
+    if zeta == 0 or last_iterate is None:
+        return None
+    last = settings.layout.pack(last_iterate)
+    x0 = empty_vector(last)  # its blocks lie side by side, as a loaded iterate's need not
+    for into, block in zip(x0, last, strict=True):
+        torch.mul(block, zeta, out=into)
+    return x0
 
 
 # ---------------------------------------------------------------- its pieces, each a switch

@@ -82,7 +82,7 @@ def _advanced(process: Process, given: list[list[Tensor]]) -> Entries:
 def _tensors(entry: Any) -> list[Tensor]:
     """Tensors of an entry of a step."""
     if isinstance(entry, Vector):
-        return list(entry)
+        return list(entry.parts)
     if isinstance(entry, Tensor):
         return [entry]
     raise TypeError(
@@ -93,7 +93,7 @@ def _tensors(entry: Any) -> list[Tensor]:
 
 def _like(entry: Any, tensors: Sequence[Tensor]) -> Any:
     """An entry of the same kind, made of these tensors."""
-    return entry.like(tensors) if isinstance(entry, Vector) else tensors[0]
+    return entry.with_parts(tensors) if isinstance(entry, Vector) else tensors[0]
 
 
 def _same(block: list[Tensor], left: list[Tensor]) -> bool:

@@ -60,12 +60,12 @@ class GaussNewtonSystem:
 
     def multiply(self, v: Vector) -> Vector:
         """(G + mu D + lambda I) v."""
-        return self.linearisation.gauss_newton(v).add(v, self.shift)  # blocks of Gv may share memory
+        return self.linearisation.gauss_newton(v).plus(v, self.shift)
 
     def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
         """(G + mu D + lambda I) v of each vector, all at once."""
         products = self.linearisation.gauss_newton_columns(V)
-        return [Gv.add(v, self.shift) for Gv, v in zip(products, V, strict=True)]
+        return [Gv.plus(v, self.shift) for Gv, v in zip(products, V, strict=True)]
 
     # ------------------------------------------------------------ as a least-squares problem
 
@@ -78,7 +78,7 @@ class GaussNewtonSystem:
     def adjoint(self, u: Vector) -> Vector:
         """Ãᵀ u."""
         Bu = self._mean(self.linearisation.loss_at.factor(u[0]), u[0])
-        return self.linearisation.vjp(Bu).add(u[1:], self.root_shift)
+        return self.linearisation.vjp(Bu).plus(u[1:], self.root_shift)
 
     @cached_property
     def root_shift(self) -> Shift:

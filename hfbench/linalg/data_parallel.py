@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, distributed
 
 from hfbench.errors import ConfigError
-from hfbench.linalg.vector import Vector
+from hfbench.linalg.vector import Vector, residual_vector
 from hfbench.messages import quoted
 
 Made = TypeVar("Made")
@@ -167,7 +167,7 @@ class Share:
 
     def residual(self, outputs: Tensor, blocks: Sequence[Tensor]) -> Vector:
         """A vector of the residual space: the output block of the rank's cases, then blocks like the parameters."""
-        return Vector((outputs, *blocks)) if self.whole else SharedVector((outputs, *blocks), self.ranks)
+        return residual_vector(outputs, blocks) if self.whole else SharedVector((outputs, *blocks), self.ranks)
 
 
 class SharedVector(Vector):

@@ -118,8 +118,8 @@ def _capability(device: torch.device) -> tuple[int, int]:
 # ---------------------------------------------------------------- results in more digits than operands
 
 
-def sum_of_outer(d: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
-    """Σ_i d_i a_iᵀ over cases, in `dtype`; d (cases × m) and a (cases × k) of one dtype, which may have fewer digits.
+def sum_of_outer(d: Tensor, a: Tensor, out: Tensor) -> Tensor:
+    """out ← Σ_i d_i a_iᵀ over cases; d (cases × m) and a (cases × k) of one dtype, which may have fewer digits.
 
     A product of bfloat16 matrices is summed in float32 and then rounded to bfloat16. This error is equally large along
     directions in which G is small, and there an inner solve divides it by little more than lambda. On a CPU, PyTorch
@@ -129,8 +129,13 @@ def sum_of_outer(d: Tensor, a: Tensor, dtype: torch.dtype) -> Tensor:
     matmul = getattr(torch.backends.mkldnn, "matmul", None)
     if matmul and d.dtype == torch.bfloat16 and d.device.type == "cpu" and has_bfloat16(d.device):
         with _set([(matmul, "fp32_precision", "bf16")]):
-            return (d.float().T @ a.float()).to(dtype)
-    return (d.T @ a).to(dtype)
+            return _multiply(d.float().T, a.float(), out)
+    return _multiply(d.T, a, out)
+
+
+def _multiply(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+    """out ← left right, in the dtype of these two if `out` has another."""
+    return torch.mm(left, right, out=out) if left.dtype == out.dtype else out.copy_(left @ right)
 
 
 # ---------------------------------------------------------------- TF32, a setting of the process

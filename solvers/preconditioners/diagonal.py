@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from hfbench.errors import NonFiniteError
+from hfbench.linalg.vector import empty_vector
 from hfbench.parts import Shift, Vector
 
 
@@ -29,7 +30,9 @@ class Diagonal:
                 f"a preconditioner's diagonal must be finite and positive, but its smallest entry is {smallest}; a "
                 "larger damping or a smaller exponent keeps it so."
             )
-        self.inverse = Vector(block.reciprocal() for block in m)
+        self.inverse = empty_vector(m)
+        for inverse, block in zip(self.inverse, m, strict=True):
+            torch.reciprocal(block, out=inverse)
 
     @cached_property
     def inverse_root(self) -> Vector:

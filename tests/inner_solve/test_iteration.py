@@ -14,7 +14,7 @@ from support.systems import inputs_for, network, targets_for
 from torch import Tensor, nn
 
 from hfbench import HessianFree, registry
-from hfbench.curvature import cuda_graphs
+from hfbench.curvature import cuda_graphs, dense_chain
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.linearisation import Linearisation
@@ -24,6 +24,7 @@ from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg import vector
 from hfbench.linalg.vector import Vector
 from hfbench.memory.allocations import Tally
+from hfbench.solvers.preconditioners import diagonal
 from hfbench.solvers.preconditioners.diagonal import Diagonal
 
 SIZES = (20, 30, 10)
@@ -65,7 +66,7 @@ def test_the_recorder_refuses_numbers_of_the_host_and_memory_of_nobody() -> None
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
-    """As on a GPU: numbers stay there, chains are replayed; what has been recorded so far."""
+    """As on a GPU: numbers stay there, blocks lie apart, chains are replayed; what has been recorded so far."""
     found: list[Recording] = []
 
     def record(call: Callable[[], Any], device: torch.device) -> tuple[Recording, Any]:
@@ -74,6 +75,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
         return graph, made
 
     monkeypatch.setattr(vector, "is_on_gpu", lambda device: True)
+    for user in (dense_chain, diagonal):
+        monkeypatch.setattr(user, "empty_vector", lambda like: Vector(map(torch.empty_like, like)))
     monkeypatch.setattr("hfbench.curvature.tape.Chain", ReplayedChain)
     monkeypatch.setattr(cuda_graphs, "capture_graph", record)
     return found

@@ -130,6 +130,10 @@ def made() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return d, a, d.double().T @ a.double()
 
 
+def summed(d: torch.Tensor, a: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return sum_of_outer(d, a, torch.empty(d.shape[1], a.shape[1], dtype=dtype))
+
+
 def relative(sums: torch.Tensor, exact: torch.Tensor) -> float:
     return float((sums.double() - exact).norm() / exact.norm())
 
@@ -140,8 +144,8 @@ def relative(sums: torch.Tensor, exact: torch.Tensor) -> float:
 )
 def test_sums_over_cases_are_not_rounded_to_bfloat16(made: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     d, a, exact = made
-    assert relative(sum_of_outer(d, a, torch.float32), exact) < 1e-6
-    assert sum_of_outer(d, a, torch.float64).dtype == torch.float64
+    assert relative(summed(d, a, torch.float32), exact) < 1e-6
+    assert summed(d, a, torch.float64).dtype == torch.float64
 
 
 def test_where_they_must_be_they_are(
@@ -149,14 +153,14 @@ def test_where_they_must_be_they_are(
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: False)
     d, a, exact = made
-    assert torch.equal(sum_of_outer(d, a, torch.float32), (d.T @ a).float())
-    assert 1e-4 < relative(sum_of_outer(d, a, torch.float32), exact) < 1e-2
+    assert torch.equal(summed(d, a, torch.float32), (d.T @ a).float())
+    assert 1e-4 < relative(summed(d, a, torch.float32), exact) < 1e-2
 
 
 def test_other_dtypes_are_summed_in_their_own() -> None:
     d, a = torch.rand(50, 3, dtype=torch.float64), torch.rand(50, 2, dtype=torch.float64)
-    assert torch.equal(sum_of_outer(d, a, torch.float32), (d.T @ a).float())
-    assert torch.equal(sum_of_outer(d, a, torch.float64), d.T @ a)
+    assert torch.equal(summed(d, a, torch.float32), (d.T @ a).float())
+    assert torch.equal(summed(d, a, torch.float64), d.T @ a)
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="a PyTorch without the setting")
@@ -165,7 +169,7 @@ def test_float32_products_of_others_stay_as_they_are_set(chosen: str) -> None:
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(chosen)
-        sum_of_outer(torch.ones(2, 2).bfloat16(), torch.ones(2, 2).bfloat16(), torch.float32)
+        summed(torch.ones(2, 2).bfloat16(), torch.ones(2, 2).bfloat16(), torch.float32)
         assert torch.get_float32_matmul_precision() == chosen
     finally:
         torch.set_float32_matmul_precision(before)

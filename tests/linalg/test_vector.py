@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from support.systems import flat
 
 from hfbench.errors import ConfigError
-from hfbench.linalg.vector import Vector, as_vector
+from hfbench.linalg.vector import Vector, as_vector, empty_vector, residual_vector
 
 SHAPES = st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=4)
 
@@ -51,6 +52,94 @@ def test_arithmetic_is_that_of_the_long_vector(shapes: list[tuple[int, ...]], se
     assert v.norm() == pytest.approx(float(np.linalg.norm(a)))
     assert v.numel() == len(a)
     assert np.array_equal(flat(v), a), "operators leave their operands alone"
+
+
+# ---------------------------------------------------------------- blocks side by side in one tensor
+
+WHOLE = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=2, max_size=4)
+
+
+def joined(v: Vector) -> Vector:
+    """The same vector with its blocks side by side."""
+    made = empty_vector(v)
+    for into, block in zip(made, v, strict=True):
+        into.copy_(block)
+    return made
+
+
+@given(WHOLE, st.integers(0, 10**6), st.floats(-3, 3), st.booleans())
+def test_arithmetic_is_the_same_where_blocks_lie_side_by_side(
+    shapes: list[tuple[int, ...]], seed: int, alpha: float, both: bool
+) -> None:
+    v, w = draw(shapes, seed), draw(shapes, seed + 1)
+    V, W = joined(v), joined(w) if both else w
+    each = tuple(float(i) for i in range(len(v)))
+    assert len(V.parts) == 1
+    for ours, theirs in [
+        (V + W, v + w),
+        (V - W, v - w),
+        (W - V, w - v),
+        (-V, -v),
+        (V * alpha, v * alpha),
+        (V * W, v * w),
+        (V * each, v * each),
+        (V / W, v / w),
+        ((V * V) ** 0.5, (v * v) ** 0.5),
+        (V.add(W, alpha), v.add(w, alpha)),
+        (V.add(W, each), v.add(w, each)),
+        (V.add(W, W), v.add(w, w)),
+        (V.clone().plus(W, each), v.clone().plus(w, each)),
+        (V.clone().add_(W, alpha), v.clone().add_(w, alpha)),
+        (V.clone().mul_(alpha), v.clone().mul_(alpha)),
+        (V.clone().mul_(each), v.clone().mul_(each)),
+        (V.clone().shift_(each), v.clone().shift_(each)),
+        (V.clone().scale_add_(alpha, W), v.clone().scale_add_(alpha, w)),
+        (V.zeros_like(), v.zeros_like()),
+    ]:
+        assert [block.shape for block in ours] == [block.shape for block in v]
+        np.testing.assert_allclose(flat(ours), flat(theirs), rtol=1e-14, atol=1e-15)  # the last bit may differ
+        assert len(ours.parts) == 1 or not both, "and stay there"
+        assert np.array_equal(np.concatenate([part.numpy().reshape(-1) for part in ours.parts]), flat(ours))
+    assert V.dot(W) == pytest.approx(v.dot(w), rel=1e-12, abs=1e-13)
+    assert V.dots(W) == pytest.approx(v.dots(w), rel=1e-12, abs=1e-13)
+    assert np.array_equal(flat(V), flat(v)), "operators leave their operands alone"
+
+
+def test_a_vector_of_the_residual_space_has_its_outputs_apart() -> None:
+    outputs = draw([(5, 2)], 3)[0]
+    v = draw([(2, 3), (3,)], 0)
+    plain, u = residual_vector(outputs, v), residual_vector(outputs, joined(v))
+    assert len(plain.parts) == 3
+    assert len(u.parts) == 2
+    assert np.array_equal(flat(u - u * 0.5), flat(plain) / 2)
+    assert len((u - u * 0.5).parts) == 2
+    assert np.array_equal(flat(u + plain), 2 * flat(plain))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_copies_are_changed_as_a_whole(copied: Any) -> None:
+    v = joined(draw([(2, 3), (3,)], 0))
+    before = flat(v)
+    other = copied(v)
+    other.mul_(2.0)
+    assert np.array_equal(flat(other), 2 * before)
+    other.add_(other.clone())
+    assert np.array_equal(flat(other), 4 * before)
+
+
+@pytest.mark.parametrize(
+    "like",
+    [
+        (torch.zeros(2, 3),),
+        (torch.zeros(2, 3), torch.zeros(0)),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.float64)),
+        (torch.zeros(2), torch.zeros(2, device="meta")),
+    ],
+)
+def test_what_cannot_lie_side_by_side_is_apart(like: tuple[torch.Tensor, ...]) -> None:
+    made = empty_vector(like)
+    assert len(made.parts) == len(like)
+    assert [(b.shape, b.dtype, b.device) for b in made] == [(b.shape, b.dtype, b.device) for b in like]
 
 
 def test_in_place_methods_change_the_blocks_and_return_the_vector() -> None:
