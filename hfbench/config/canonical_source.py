@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 DERIVED = {"ctx", "kind", "type_comment", "type_ignores"}  # fields that follow from the others, or mean nothing
@@ -48,11 +49,16 @@ def _written(value: Any) -> Any:
 
 def _fields(node: ast.AST) -> dict[str, Any]:
     """The fields that have a value, since newer versions of Python add empty ones, by name."""
-    held = {name: getattr(node, name, None) for name in sorted(node._fields) if name not in DERIVED}
+    held = {name: getattr(node, name, None) for name in _named(type(node)._fields)}
     if isinstance(node, ast.JoinedStr):
         held["values"] = list(_pieces(node))
     told = {name: _without_remarks(value) if isinstance(value, list) else value for name, value in held.items()}
     return {name: value for name, value in told.items() if value is not None and value != []}
+
+
+@cache
+def _named(fields: tuple[str, ...]) -> list[str]:
+    return [name for name in sorted(fields) if name not in DERIVED]
 
 
 def _without_remarks(nodes: list[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from hfbench.config.canonical_source import canonical_text
-from hfbench.config.source_reach import ParsedModule, Reach
+from hfbench.config.source_reach import ParsedModule, Reach, parsed_module
 from hfbench.parts.source_files import read_source
 
 CORE = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def _part_source(part: type) -> bytes:
     bases = [base for base in part.__mro__ if _belongs(base.__module__, own)]
     files = _files({base.__module__ for base in bases}, own)
     typed = b"".join(_inline_source(base) for base in bases if base.__module__ not in files)
-    modules = {name: module for name, (_, module) in files.items() if module and not module.looks_at_itself()}
+    modules = {name: module for name, (_, module) in files.items() if module and not module.looks_at_itself}
     if len(modules) < len(files):
         held = {name: _digest(read_source(file)) for name, (file, _) in files.items()}
     else:
@@ -85,7 +85,7 @@ def _files(names: Iterable[str], own: str) -> dict[str, tuple[Path, ParsedModule
             waiting[name.rpartition(".")[0]] = None  # its package runs before it
             if module is not None:
                 waiting |= dict.fromkeys(module.imported())
-                waiting |= _loaded_by_text(module, file) if module.looks_at_itself() else {}
+                waiting |= _loaded_by_text(module, file) if module.looks_at_itself else {}
     return found
 
 
@@ -138,7 +138,7 @@ def _is_own(place: Path) -> bool:
 def _parsed(name: str, file: Path) -> ParsedModule | None:
     """The module's source; None if it is compiled or cannot be read as Python."""
     with suppress(SyntaxError, ValueError):
-        return ParsedModule(name, file)
+        return parsed_module(name, file.name, read_source(file))
     return None
 
 

@@ -15,10 +15,7 @@ import importlib.util
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
-from pathlib import Path
-
-from hfbench.parts.source_files import read_source
+from functools import cached_property, lru_cache
 
 Chain = tuple[str, ...]  # `helper.FACTOR` as ("helper", "FACTOR")
 
@@ -52,9 +49,9 @@ class ParsedModule:
     Raises SyntaxError or ValueError, of which ConfigError is one, if the file is not Python.
     """
 
-    def __init__(self, name: str, file: Path) -> None:
-        self.name, self.tree = name, ast.parse(read_source(file))
-        self.package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    def __init__(self, name: str, file: str, source: bytes) -> None:
+        self.name, self.tree = name, ast.parse(source)
+        self.package = name if file == "__init__.py" else name.rpartition(".")[0]
         live = [statement for statement in self.tree.body if not self._never_runs(statement)]
         inside = [node for statement in live for node in ast.walk(statement) if isinstance(node, IMPORTS)]
         nested = [statement for statement in inside if statement not in live]
@@ -81,6 +78,7 @@ class ParsedModule:
     def used(self) -> set[str]:
         return {chain[0] for chains in self.chains for chain in chains}
 
+    @cached_property
     def looks_at_itself(self) -> bool:
         return any(word in OF_ITSELF for node in ast.walk(self.tree) for word in _words(node))
 
@@ -112,8 +110,12 @@ class ParsedModule:
 
     # ------------------------------------------------------------ effects
 
-    def has_effects(self, statement: ast.stmt) -> bool:
-        """True if the statement, when it runs, may change more than the names that it binds."""
+    @cached_property
+    def effects(self) -> list[int]:
+        """Indices of the statements that, when they run, may change more than the names that they bind."""
+        return [index for index, statement in enumerate(self.statements) if self._has_effects(statement)]
+
+    def _has_effects(self, statement: ast.stmt) -> bool:
         if isinstance(statement, IMPORTS):  # of a name that is never used: for its effects, as from __future__
             module, names = self.meaning(statement)
             return not _bound(statement) & self.used and not _is_without_effect((*module.split("."), *names))
@@ -143,6 +145,10 @@ class ParsedModule:
         return (*module.split("."), *names, *chain[1:])
 
 
+# Parts share modules. The source is among the arguments, since a file may change.
+parsed_module = lru_cache(maxsize=128)(ParsedModule)
+
+
 class Reach:
     """The statements reached in some modules, by module and index."""
 
@@ -151,8 +157,8 @@ class Reach:
         self.reached: dict[str, set[int]] = defaultdict(set)
         self._followed: set[tuple[str, Chain]] = set()
         for module in modules.values():
-            for index, statement in enumerate(module.statements):
-                if module.has_effects(statement) and not self._only_runs_a_module(module, statement):
+            for index in module.effects:
+                if not self._only_runs_a_module(module, module.statements[index]):
                     self._take(module, index, ())
 
     def follow(self, name: str, chain: Chain) -> None:

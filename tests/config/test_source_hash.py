@@ -171,7 +171,7 @@ def test_no_built_in_part_counts_by_its_bytes(family: str) -> None:
         module = registry.get(family, name).__module__
         for _, source in source_hash._files({module}, module).values():
             assert source is not None
-            assert not source.looks_at_itself()
+            assert not source.looks_at_itself
 
 
 def test_the_key_covers_the_folders_of_the_numerics() -> None:
