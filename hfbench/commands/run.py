@@ -37,6 +37,7 @@ from hfbench.report.conclusion import conclude, show_conclusion
 from hfbench.report.mlflow_page import views_of, write_status
 from hfbench.statistics.findings import up_to_decision
 from hfbench.statistics.seed_advice import seed_advice
+from hfbench.tracking.local_store import getting_ready
 from hfbench.tracking.mlflow_store import Tracker
 from hfbench.tracking.run_logger import RunLogger
 from hfbench.tracking.study_tracker import tracker_of
@@ -79,7 +80,8 @@ def run_study(
                 engine.prepare()
             # The workers of a cluster may have a device that this machine has not: then they say what is wrong.
             here = [spec for spec in missing.values() if engine is None or is_here(spec.device)]
-            preflight(here, data, console, apart=jobs > 1 or engine is not None)
+            with getting_ready(results):
+                preflight(here, data, console, apart=jobs > 1 or engine is not None)
             prepare(results)
             setting = ResultsFolder(results, study.name, data, checkpoint_every, study.keep_weights)
             with study_lock(results, study.name, "hfbench run"):

@@ -113,10 +113,16 @@ class Pool(AbstractContextManager["Pool"]):
     def results(self, specs: Mapping[str, RunSpec]) -> Iterator[dict[str, Any]]:
         """Makes all of these runs (by key); their results as they come."""
         waiting = list(specs.items())[::-1]  # the caller may drop what has ended
-        while waiting or self.busy:
+
+        def begin() -> None:
             while waiting and self.free:
                 self.submit(*waiting.pop())
-            yield self.next()
+
+        begin()
+        while self.busy:
+            result = self.next()
+            begin()  # not when the caller has dealt with the result
+            yield result
 
     def _here(self, key: str, spec: RunSpec) -> dict[str, Any]:
         from hfbench.runs.attempt import attempt

@@ -19,7 +19,6 @@ from hfbench.execution.progress import counting
 from hfbench.interrupts import interruptible, is_interrupt, raise_if_interrupted
 from hfbench.parts import registry
 from hfbench.parts.data_files import locate
-from hfbench.parts.plugin_files import is_of_plugin_file
 from hfbench.records.run_folder import RunFolder
 
 LOOK_EVERY = 0.1  # seconds between two looks at whether a signal came
@@ -36,8 +35,8 @@ def preflight(specs: Iterable[RunSpec], data: str | None, console: Console, apar
     The console shows how far it is.
     ConfigError for a device that is not there, for a batch larger than the data, and for a target that the untrained
     model meets; DataError for missing files, NonFiniteError for a model whose outputs are not finite. Where runs have
-    processes of their own (`apart`), methods with parts of plugins are looked at in one, too. What such a part does
-    there beside raising an HfbenchError, such as ending the process, is left to its runs to say.
+    processes of their own (`apart`), the methods are looked at in one, too. What a part does there beside raising an
+    HfbenchError, such as ending the process, is left to its runs to say.
     """
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in specs:
@@ -55,17 +54,12 @@ def preflight(specs: Iterable[RunSpec], data: str | None, console: Console, apar
     with counting(console, "checking the methods", len(first)) as checked:
         done = count(1)
         for of_task in by_task.values():
-            foreign = [spec for spec in of_task if apart and not _is_shipped(spec)]
-            for _ in _check_first_runs([spec for spec in of_task if spec not in foreign], data):
+            if apart:
+                _check_apart(of_task, data)
+                checked(max(next(done) for _ in of_task))
+                continue
+            for _ in _check_first_runs(of_task, data):
                 checked(next(done))
-            if foreign:
-                _check_apart(foreign, data)
-                checked(max(next(done) for _ in foreign))
-
-
-def _is_shipped(spec: RunSpec) -> bool:
-    parts = all(registry.is_shipped(family, name) for family, name in spec.used())
-    return parts and not any(is_of_plugin_file(cls.__module__) for cls in spec.named_classes())
 
 
 def _check_apart(specs: Sequence[RunSpec], data: str | None) -> None:

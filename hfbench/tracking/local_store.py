@@ -13,7 +13,10 @@ import logging
 import os
 import sqlite3
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,15 +53,39 @@ def is_remote(uri: str) -> bool:
     return not uri.startswith(("sqlite:", "sqlite+pysqlite:", "file:", "/", "."))
 
 
-def mlflow_client(uri: str) -> Any:
-    """The client of the store at an address. Raises as MLflow does."""
+def load_mlflow() -> Any:
+    """MLflow and its store of SQLite, imported once, which takes a second, and silent."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # else two addresses for every run
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # creating a store is not news
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it raises is said by us
     with contextlib.nullcontext() if "mlflow" in sys.modules else _for_good():
-        from mlflow.tracking import MlflowClient
+        import mlflow.store.tracking.sqlalchemy_store
+        import mlflow.tracking
 
-        client = MlflowClient(tracking_uri=uri)
+        return mlflow
+
+
+@contextlib.contextmanager
+def getting_ready(results: Path) -> Iterator[None]:
+    """While the block runs, a thread loads MLflow and, for a folder without a store, makes an empty one in memory."""
+    thread = threading.Thread(target=_get_ready, args=(results,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _get_ready(results: Path) -> None:
+    with contextlib.suppress(Exception):  # who needs the store is told
+        load_mlflow()
+        if tracking_uri(results) == local_uri(results) and not has_store(results):
+            _empty_store()
+
+
+def mlflow_client(uri: str) -> Any:
+    """The client of the store at an address. Raises as MLflow does."""
+    client = load_mlflow().MlflowClient(tracking_uri=uri)
     if (engine := getattr(client._tracking_client.store, "engine", None)) is not None:
         atexit.register(engine.dispose)  # or SQLite leaves its journal beside the file
     return client
@@ -129,19 +156,28 @@ def _holds_something(connection: sqlite3.Connection) -> bool:
     return any(connection.execute(query).fetchone() for query in queries)
 
 
-def _make(database: Path) -> None:
-    """Makes a new store, MLflow's own experiment hidden in it, in place of what is there."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+@cache
+def _empty_store() -> bytes:
+    """The database of a store with MLflow's own experiment, hidden, and nothing else; it takes a second to make."""
+    with tempfile.TemporaryDirectory(prefix="hfbench-store-") as folder:
+        database = Path(folder, FILE)
+        store = load_mlflow().store.tracking.sqlalchemy_store.SqlAlchemyStore(sqlite_url(database), folder)
+        store.delete_experiment("0")  # it can be restored
+        store.engine.dispose()
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute(f"PRAGMA user_version={WHOLE}")
+        return database.read_bytes()
 
+
+def _make(database: Path) -> None:
+    """Makes a new store in place of what is there."""
     new = database.with_name(NEW)
     _remove(new)  # of a start that was killed
     try:
-        artifacts = (database.parent / ARTIFACTS).as_uri()
-        store: Any = SqlAlchemyStore(sqlite_url(new), artifacts)  # type: ignore[no-untyped-call]
-        store.delete_experiment("0")  # it can be restored
-        store.engine.dispose()
-        with contextlib.closing(sqlite3.connect(new)) as connection:
-            connection.execute(f"PRAGMA user_version={WHOLE}")
+        new.write_bytes(_empty_store())
+        with contextlib.closing(sqlite3.connect(new)) as connection, connection:
+            artifacts = f"{(database.parent / ARTIFACTS).as_uri()}/0"
+            connection.execute("UPDATE experiments SET artifact_location = ?", (artifacts,))
         _remove(database)  # a journal left beside it would be taken for the new one's
         os.replace(new, database)
     finally:

@@ -30,3 +30,14 @@ def test_an_interrupt_right_after_a_run_was_handed_out_ends_the_workers_quietly(
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hfbench-process")]
+
+
+def test_the_next_run_begins_before_the_caller_has_dealt_with_a_result(tmp_path: Path) -> None:
+    specs = {spec.key(): spec for spec in runs_of(tiny(tmp_path))}
+    assert len(specs) > 2
+    with Pool(ResultsFolder(tmp_path, "tiny"), 2) as pool:
+        results = pool.results(specs)
+        next(results)
+        assert len(pool._running) == 2
+        assert len(list(results)) == len(specs) - 1
+    assert not pool.busy

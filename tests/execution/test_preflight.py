@@ -112,3 +112,13 @@ def test_the_check_of_many_methods_says_how_far_it_is(tmp_path: Path, monkeypatc
     console = Console(record=True, file=io.StringIO(), width=80)
     preflight(runs_of(tiny(tmp_path, extra=METHOD.format(1))), None, console)
     assert console.export_text().splitlines() == ["checking the methods: 1 of 3", "checking the methods: 2 of 3"]
+
+
+def test_methods_are_checked_in_a_process_where_their_runs_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a command of many runs need not load what runs need: PyTorch's compiler alone takes a second."""
+    monkeypatch.setattr("hfbench.runs.run.build_model", None)
+    preflight(runs_of(tiny(tmp_path)), None, Console(quiet=True), apart=True)
+    with pytest.raises(ConfigError, match="200 training cases"):
+        preflight(runs_of(tiny(tmp_path, "methods.hf.scheduler.gradient=900")), None, Console(quiet=True), apart=True)

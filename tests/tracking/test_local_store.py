@@ -22,7 +22,16 @@ from support.misplaced_files import MISPLACED, PRIVATE_FILE, soon
 from support.tiny_study import compare_quietly, mlflow_runs, results_folder, run_quietly, tiny, uses_mlflow
 
 from hfbench.errors import StoreError
-from hfbench.tracking.local_store import FILE, LONGEST, NEW, has_store, prepare_store, take_home
+from hfbench.tracking.local_store import (
+    FILE,
+    LONGEST,
+    NEW,
+    _empty_store,
+    getting_ready,
+    has_store,
+    prepare_store,
+    take_home,
+)
 from hfbench.tracking.mlflow_store import Tracker
 
 pytestmark = [uses_mlflow, pytest.mark.usefixtures("own_store", "undrawn")]
@@ -57,6 +66,7 @@ def test_a_store_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch:
         (tmp_path / NEW).write_bytes(b"half")
         raise sqlite3.OperationalError("database or disk is full")
 
+    _empty_store.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore", full)
         with pytest.raises(StoreError, match="disk is full.*write it anew") as caught:
@@ -65,6 +75,24 @@ def test_a_store_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch:
     assert files(tmp_path) == set()
     assert Tracker(tmp_path, "tiny").parent
     assert files(tmp_path) >= {"mlflow.db"}
+
+
+def test_what_is_got_ready_is_written_when_it_is_asked_for(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    _empty_store.cache_clear()
+    for folder in (one, other):
+        folder.mkdir()
+        with getting_ready(folder):
+            assert files(folder) == set()
+        assert files(folder) == set()
+        held = _empty_store.cache_info().currsize
+        prepare_store(folder)
+        with closing(sqlite3.connect(folder / FILE)) as connection:
+            found = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+        assert found == [((folder / "mlflow-artifacts" / "0").as_uri(),)], "of the folder that it is in"
+        assert held == 1
+    with getting_ready(tmp_path / "missing" / "\0"):
+        pass  # what is wrong with the folder is said by who needs the store
 
 
 @pytest.mark.parametrize("step", [1, 12])
