@@ -42,6 +42,7 @@ from hfbench.linalg.precision import precision_of
 from hfbench.linalg.vector import Vector
 from hfbench.memory.byte_sizes import bytes_of
 from hfbench.memory.forecast import ChunkPlan, Forecast
+from hfbench.memory.freed_memory import return_large_blocks
 from hfbench.parts import registry
 from hfbench.parts.hyperparameters import located
 from hfbench.parts.protocols import InnerSolver, Preconditioner, Rule, Stop
@@ -111,6 +112,8 @@ class HessianFree(torch.optim.Optimizer):
         self.globalization = globalization_of(globalization)
         self.max_inner, self.right_hand_side = whole_number(max_inner, "max_inner"), check_form(right_hand_side)
         self.chunk, self.max_bytes = check_chunk(chunk), bytes_of(max_bytes)
+        if self.max_bytes is not None:
+            return_large_blocks()
         self.forecasts: dict[Any, Forecast] = {}  # of the memory of steps, by the shapes they were rehearsed for
         self.generator = generator_of(seed)
         self._null_steps = NullSteps()
