@@ -12,6 +12,7 @@ from .markdown import code, heading, table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/measured.json"
+EARLIER = ROOT / "benchmarks/results/earlier.json"  # of another machine: what was not measured anew since
 ON_GPU = ROOT / "benchmarks/results/gpu.json"
 FIGURES = {  # of the benchmarks that have one: what it shows
     "product": "Ratio of product to floor against cases",
@@ -45,7 +46,8 @@ def results(file: Path = RESULTS) -> dict[str, Any]:
 
 
 def page() -> str:
-    return "\n".join([INTRO + measured(RESULTS), "## Another machine, with a GPU\n", measured(ON_GPU)])
+    others = {"## Another machine, by an earlier version": EARLIER, "## Another machine, with a GPU": ON_GPU}
+    return "\n".join([INTRO + measured(RESULTS), *(f"{title}\n\n{measured(file)}" for title, file in others.items())])
 
 
 def measured(file: Path) -> str:
