@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from hfbench.figures.style import FAINT, method_legend, new_page, save, styles, task_page, theme
 
-from .benchmark_page import EARLIER, FIGURES, results
+from .benchmark_page import FIGURES, on_cpus
 from .outside import DOCS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PANEL = (3.2, 2.6)  # inches
 
 def write() -> list[str]:
     """Draws the figures whose rows have changed, and gives their paths below docs/."""
-    found = results(EARLIER)["benchmarks"] | results()["benchmarks"]
+    found = on_cpus()
     stale = [name for name in FIGURES if name in found and shown(file(name)) != digest(found[name]["rows"])]
     with tempfile.TemporaryDirectory() as folder:
         for name in stale:

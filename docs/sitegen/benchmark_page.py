@@ -45,6 +45,11 @@ def results(file: Path = RESULTS) -> dict[str, Any]:
     return dict(json.loads(file.read_text("utf-8")))
 
 
+def on_cpus() -> dict[str, Any]:
+    """What each benchmark found on a CPU, the last time."""
+    return results(EARLIER)["benchmarks"] | results()["benchmarks"]
+
+
 def page() -> str:
     others = {"## Another machine, by an earlier version": EARLIER, "## Another machine, with a GPU": ON_GPU}
     return "\n".join([INTRO + measured(RESULTS), *(f"{title}\n\n{measured(file)}" for title, file in others.items())])

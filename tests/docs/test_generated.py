@@ -171,7 +171,7 @@ def test_what_is_stale_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_figures_of_benchmarks_show_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in benchmark_page.FIGURES:
-        rows = benchmark_page.results()["benchmarks"][name]["rows"]
+        rows = benchmark_page.on_cpus()[name]["rows"]
         assert benchmark_figures.shown(benchmark_figures.file(name)) == benchmark_figures.digest(rows)
     monkeypatch.setattr(benchmark_figures, "DOCS", tmp_path)
     (tmp_path / "explanation").mkdir()
