@@ -47,7 +47,7 @@ def results(file: Path = RESULTS) -> dict[str, Any]:
 
 def on_cpus() -> dict[str, Any]:
     """What each benchmark found on a CPU, the last time."""
-    return results(EARLIER)["benchmarks"] | results()["benchmarks"]
+    return {**results(EARLIER)["benchmarks"], **results()["benchmarks"]}
 
 
 def page() -> str:
