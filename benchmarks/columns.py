@@ -1,7 +1,8 @@
 """Gauss-Newton products with k vectors at once, against k products with one.
 
-The vectors are beside each other in every matrix product, so that the products are larger and the calls fewer. On few
-cases that is what a product costs. A network that is no chain of dense layers has no such form: its ratio is 1.
+In a chain of dense layers the vectors stand side by side in every matrix product, so that the products are larger and
+the calls fewer. Where a single product is at the speed of its matrix products already, that gains little, and two
+vectors on few cases lose. Any other network multiplies by one vector after the other: its ratio is 1.
 """
 
 from __future__ import annotations

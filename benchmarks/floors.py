@@ -6,8 +6,9 @@ For a dense layer z = a Wᵀ + b, a direction V of its weights, a direction Ra o
     Jᵀ u    dᵀ a and d W
 
 If a does not depend on parameters, as in the first layer, the second of each is not needed. A convolution has the same
-four: two convolutions, by V and by W, and its gradients for weights and inputs. A recurrent layer has the dense four at
-every time step; those without W could be joined over the steps, which the floor does not assume.
+four: two convolutions, by V and by W, and its gradients for weights and inputs, here by PyTorch's kernels, of which
+some are slow. A recurrent layer has the dense four at every time step; those without W could be joined over the steps,
+which the floor does not assume.
 """
 
 from __future__ import annotations

@@ -11,6 +11,11 @@ Every side may cache between products what its interface allows, and gets its ve
     func + compile
                  forward over reverse under `torch.compile`, compiled before the clock starts
 
+Beside the tasks' networks there are common ones (`benchmarks/networks.py`): three convolutions of stride 2 (strided),
+LeNet with average pooling, a coloured network with ReLU and max pooling, a residual block with group normalisation, two
+layers of a transformer, and a GRU. Where kernels of convolutions are nearly all, as with max pooling, there is
+little to gain.
+
 Ratios are of their time to hfbench's, medians of rounds in which all take turns. A package that is not installed is
 reported as missing; `pip install -e '.[bench]'` installs them.
 """

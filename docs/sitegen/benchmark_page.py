@@ -22,8 +22,9 @@ FIGURES = {  # of the benchmarks that have one: what it shows
 INTRO = """# Measured cost
 
 A Hessian-free method lives by the cost of its Gauss-Newton product and by what surrounds it. These figures were taken
-by one command, on the machine below, and are drawn
-from [what it wrote](../../benchmarks/results/measured.json). They are ratios within one
+by one command, and are drawn from [what it wrote](../../benchmarks/results/measured.json).
+There are three machines: the first below, [one of November 2026](#earlier) for what was not measured anew since, and
+[one with a GPU](#with-a-gpu). They are ratios within one
 process wherever there are two sides to compare, which take turns; seconds alone depend on the machine.
 
 ```sh
@@ -51,7 +52,10 @@ def on_cpus() -> dict[str, Any]:
 
 
 def page() -> str:
-    others = {"## Another machine, by an earlier version": EARLIER, "## Another machine, with a GPU": ON_GPU}
+    others = {
+        heading("Another machine, before derivatives of convolutions were written out", "earlier"): EARLIER,
+        heading("Another machine, with a GPU", "with-a-gpu"): ON_GPU,
+    }
     return "\n".join([INTRO + measured(RESULTS), *(f"{title}\n\n{measured(file)}" for title, file in others.items())])
 
 

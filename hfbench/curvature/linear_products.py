@@ -49,6 +49,8 @@ from hfbench.memory.allocations import case_slices
 from hfbench.memory.freed_memory import keep_freed_memory
 from hfbench.setting_checks import whole_number
 
+OF_COLUMNS = "the outputs' shape with the number of columns after that of cases, here"
+
 
 class LinearProducts:
     """J, Jᵀ, the loss pieces and the Gauss-Newton product at one (weights, batch).
@@ -254,13 +256,16 @@ class LinearProducts:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
-        """Jᵀ u for each of k columns u of U, which has the shape of `jvp_columns`."""
+        """Jᵀ u for each of k columns u of U, which has the shape of `jvp_columns`.
+
+        Raises ConfigError if it has another.
+        """
         k = U.shape[1] if U.dim() > 1 else 1
         self._count("vjp", k)
         totals = [self.blocks.zeros_like() for _ in range(k)]
         with self._arithmetic():
             for rows, graph in self._graphs(products=True):
-                check_in_output_space(U, (self.here, k, *graph.z.shape[1:]))
+                check_in_output_space(U, (self.here, k, *graph.z.shape[1:]), OF_COLUMNS)
                 for total, part in zip(totals, graph.vjp_columns(U[rows]), strict=True):
                     total.add_(part)
             return [self.share.sum(self.layout.pack(total)) for total in totals]

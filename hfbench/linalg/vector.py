@@ -283,12 +283,11 @@ def as_vector(blocks: Iterable[Tensor], like: Sequence[Tensor]) -> Vector:
     return blocks if isinstance(blocks, Vector) else Vector(entries)
 
 
-def check_in_output_space(u: Tensor, shape: Sequence[int]) -> None:
-    """Raises ConfigError unless u is a real tensor with the shape of the outputs."""
+def check_in_output_space(u: Tensor, shape: Sequence[int], of: str = "the outputs' shape") -> None:
+    """Raises ConfigError unless u is a real tensor with the shape of the outputs, which the message says in words."""
     if not (isinstance(u, Tensor) and not u.is_complex() and tuple(u.shape) == tuple(shape)):
         raise ConfigError(
-            f"a tensor of the output space must be real and have the outputs' shape {tuple(shape)}, but got "
-            f"{_in_words(u)}."
+            f"a tensor of the output space must be real and have {of} {tuple(shape)}, but got {_in_words(u)}."
         )
 
 

@@ -123,7 +123,10 @@ def test_columns_may_be_kept_and_changed() -> None:
 @pytest.mark.parametrize("shape", [(4, 2, 3), (3, 2, 4), (3, 3), (3,)])
 def test_columns_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     at = Linearisation(network((4, 3), 0), "least-squares", inputs_for(3, 4, 1), inputs_for(3, 3, 2))
-    with pytest.raises(ConfigError, match="the outputs' shape"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the outputs' shape with the number of columns after that of cases, here \(3, \d, 3\), but got",
+    ):
         at.vjp_columns(torch.zeros(shape, dtype=torch.float64))
 
 
