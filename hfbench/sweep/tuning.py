@@ -241,9 +241,11 @@ class Tuning:
             open_ = self.open[index]
             for seed in open_.order[: self._allowed(open_)]:
                 if seed not in open_.measures and seed not in open_.begun:
-                    open_.begun.add(seed)
                     spec = self.task.spec(open_.trial.params, seed)
                     key = spec.key()
+                    if key in self.runs:  # of a trial with the same settings: it ends first, and its record is read
+                        continue
+                    open_.begun.add(seed)
                     self.runs[key] = index, seed
                     yield key, spec
 

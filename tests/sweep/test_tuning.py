@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.sweep_stand_ins import FIRST, Bowl, Memory, bound, sweep, tuned
 
+import hfbench.sweep.tuning as tuning_module
 from hfbench.errors import ConfigError, StoreError
 from hfbench.sweep.retest import score
 from hfbench.sweep.trials import COMPLETE, FAILED, PRUNED, Trials
@@ -38,6 +39,25 @@ def test_the_trials_do_not_depend_on_the_number_of_workers(workers: int) -> None
     assert sorted(tuned(task, together, workers, order=7)) == sorted(runs)
     assert outcome(together) == outcome(alone)
     assert len(set(runs)) == len(runs)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_trials_with_the_same_settings_wait_for_the_runs_they_share(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampler may suggest what is under way, say an end of a range."""
+    monkeypatch.setattr(tuning_module, "suggest", lambda *of: {"a": 1.0, "b": 0.5})
+    task, trials = Bowl(sweep(trials=6, pruner="none")), Memory()
+    tuning, running, most = Tuning(task, trials), {}, 0
+    while not tuning.over:
+        for key, spec in tuning.ready(workers - len(running)):
+            assert key not in running
+            running[key] = spec
+        most = max(most, len(running))
+        tuning.ended(task.result(running.pop(next(iter(running)))), 10.0)
+    assert [trial.state for trial in trials.all().values()] == [COMPLETE] * 6
+    assert all(len(trial.measures) == 5 for trial in trials.all().values())
+    assert most == workers
 
 
 def test_a_sweep_interrupted_twice_comes_to_the_same_trials_and_repeats_none(tmp_path: Path) -> None:
