@@ -16,6 +16,7 @@ from torch.autograd import grad
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.func import jvp
 
+from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.derivative_rules import with_rules
 from hfbench.curvature.double_backward import quiet, twice_differentiable
 from hfbench.curvature.layer_io import Capture
@@ -76,9 +77,20 @@ class AutogradTape:
                 self.forward_mode = True
         return self._forward_mode(v)
 
-    def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
-        """J v of each vector, one by one."""
-        return torch.stack([self.jvp(v) for v in V], 1)
+    def jvp_parts(self, V: Sequence[Vector], groups: Groups) -> Tensor:
+        """J v of every part of k vectors, one by one."""
+        parts = [self._part(v, group) for group in groups for v in V]
+        return torch.stack([self.jvp(part) for part in parts], 1)
+
+    def share_of_jvp(self, k: int, groups: Groups) -> float:
+        """The number of parts."""
+        return k * len(groups)
+
+    def _part(self, v: Vector, group: Sequence[int]) -> Vector:
+        """The vector's blocks of the group, and zero elsewhere."""
+        if len(group) == len(v):
+            return v
+        return Vector(block if i in group else torch.zeros_like(block) for i, block in enumerate(v))
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
         """Jᵀu of each column, one by one."""

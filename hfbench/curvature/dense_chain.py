@@ -7,8 +7,6 @@ Formula    s_l = W_l a_{l-1} + b_l,   a_l = φ_l(s_l),   a_0 the inputs,   z = a
 Source     Pearlmutter (1994), "Fast exact multiplication by the Hessian"; Schraudolph (2002), "Fast curvature
            matrix-vector products for second-order gradient descent", sections 3.1 and 3.2
 
-The products of k vectors at once are these with k columns beside each other, cases × k × features.
-
 These are four matrix products per layer (two in the first), sums inside them, and an elementwise pass per layer and
 direction, which no Gauss-Newton product can avoid. A recorded graph (`hfbench.curvature.autograd_tape`) takes the same
 for any model, and in addition a pass to transpose itself and a tensor for each sum.
@@ -24,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hfbench.curvature import chain_columns
+from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.layer_io import LayerIO
 from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.precision import sum_of_outer
@@ -159,45 +159,29 @@ class Chain:
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
         product = empty_vector(self.trained)
-        for layer, delta in self._deltas(u):
+        for layer, delta in self.deltas(u):
             sum_of_outer(delta, layer.a, product[layer.weight])
             if layer.bias is not None:
                 product[layer.bias].copy_(delta.sum(0, dtype=self.wider))
         return product
 
-    def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
-        """J v of k vectors, cases × k × outputs: every product is one of all columns."""
-        k, RA = len(V), None
-        for layer in self.passed:
-            blocks = torch.stack([v[layer.weight] for v in V]).to(self.dtype).flatten(0, 1)
-            if layer.bias is None:
-                RS = layer.a @ blocks.T
-            else:
-                biases = torch.stack([v[layer.bias] for v in V]).to(self.dtype)
-                RS = torch.addmm(biases.flatten(), layer.a, blocks.T)
-            RS = RS.view(self.cases, k, -1)
-            if RA is not None:
-                RS.flatten(0, 1).addmm_(RA.flatten(0, 1), layer.W.T)
-            RA = layer.slope(RS, into=RS)
-        assert RA is not None  # there is a layer
-        return RA.to(self.own)
+    def jvp_parts(self, V: Sequence[Vector], groups: Groups) -> Tensor:
+        """J v of every part of k vectors, all in one sweep (`hfbench.curvature.chain_columns`)."""
+        return chain_columns.jvp_parts(self, V, groups)
+
+    def share_of_jvp(self, k: int, groups: Groups) -> float:
+        """Cost of `jvp_parts` in single products."""
+        return chain_columns.share_of_jvp(self, k, groups)
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
-        """Jᵀu of the k columns of U, likewise."""
-        blocks: list[Any] = [None] * len(self.trained)
-        for layer, deltas in self._deltas(U):
-            products = deltas.new_empty(U.shape[1], *layer.W.shape, dtype=self.own)
-            sum_of_outer(deltas.flatten(1), layer.a, products.flatten(0, 1))
-            blocks[layer.weight] = products
-            if layer.bias is not None:
-                blocks[layer.bias] = deltas.sum(0, dtype=self.wider).to(self.own)
-        return [Vector(column) for column in zip(*blocks, strict=True)]
+        """Jᵀu of every column of U, likewise."""
+        return chain_columns.vjp_columns(self, U)
 
     def free(self) -> None:
         """Frees all tensors."""
         self.__dict__.clear()
 
-    def _deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
+    def deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
         """The links with their δ_l, the last link first."""
         g, fresh = u.to(self.dtype), False
         for index in reversed(range(len(self.passed))):
@@ -224,5 +208,5 @@ class Chain:
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
         """Every layer's inputs and deltas for ⟨u, z⟩, the last layer first."""
-        for layer, delta in self._deltas(u):
+        for layer, delta in self.deltas(u):
             yield LayerIO(layer.link.layer, layer.a, delta)

@@ -25,6 +25,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.feature_scale import said_of_large
@@ -249,11 +250,23 @@ class LinearProducts:
         As k calls of `jvp` up to rounding, and counted as these, but for the graphs of a streamed batch, which are
         rebuilt once. In a chain of dense layers all columns share each matrix product.
         """
-        columns = [self._blocks_of(v) for v in V]
-        self._count("jvp", len(columns))
+        return self.jvp_parts(V, [range(len(self.blocks))])
+
+    def jvp_parts(self, V: Sequence[Sequence[Tensor]], groups: Groups) -> Tensor:
+        """J v for each part of each of k vectors: as `jvp_columns`, the k columns of the first group first.
+
+        A part has the vector's blocks at a group's positions, and zero elsewhere; each position is in one group. In a
+        chain of dense layers a part costs nothing before its first layer, and what it costs is counted.
+        """
         with self._arithmetic():
-            parts = [self._jvp_columns(graph, columns) for _, graph in self._graphs(products=True)]
+            parts = [JV for _, _, JV in self._swept(V, groups)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @cached_property
+    def layers(self) -> list[list[int]]:
+        """Positions of the parameters' blocks by the module that owns them, in the model's order."""
+        owners = [name.rpartition(".")[0] for name in self.weights]
+        return [[i for i, owner in enumerate(owners) if owner == one] for one in dict.fromkeys(owners)]
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
         """Jᵀ u for each of k columns u of U, which has the shape of `jvp_columns`.
@@ -272,14 +285,12 @@ class LinearProducts:
 
     def gauss_newton_columns(self, V: Sequence[Sequence[Tensor]]) -> list[Vector]:
         """G v = (1/n) Jᵀ H J v for each of k vectors."""
-        columns = [self._blocks_of(v) for v in V]
-        k = len(columns)
-        self._count("jvp", k)
+        k, loss_on = len(V), self._loss_on()
         self._count("vjp", k)
-        totals, loss_on = [self.blocks.zeros_like() for _ in range(k)], self._loss_on()
+        totals = [self.blocks.zeros_like() for _ in range(k)]
         with self._arithmetic():
-            for rows, graph in self._graphs(products=True):
-                at, JV = loss_on(rows, graph), self._jvp_columns(graph, columns)
+            for rows, graph, JV in self._swept(V, [range(len(self.blocks))]):
+                at = loss_on(rows, graph)
                 HJV = torch.stack([at.hessian(Jv) for Jv in JV.unbind(1)], 1).div_(self.n)
                 for total, part in zip(totals, graph.vjp_columns(HJV), strict=True):
                     total.add_(part)
@@ -320,12 +331,18 @@ class LinearProducts:
         self.product_mode = graph.mode
         return Jv
 
-    def _jvp_columns(self, graph: Tape, columns: Sequence[Vector]) -> Tensor:
-        if not graph.is_recorded:
-            self.ledger.count("transpose", len(graph.inputs))
-        JV = graph.jvp_columns(columns)
-        self.product_mode = graph.mode
-        return JV
+    def _swept(self, V: Sequence[Sequence[Tensor]], groups: Groups) -> Iterator[tuple[slice, Tape, Tensor]]:
+        """The chunks' rows and graphs, with J v there of every part of the vectors."""
+        columns = [self._blocks_of(v) for v in V]
+        for rows, graph in self._graphs(products=True):
+            if not graph.is_recorded:
+                self.ledger.count("transpose", len(graph.inputs))
+            share = graph.share_of_jvp(len(columns), groups)
+            self.ledger.count("jvp", round(len(graph.inputs) * share))
+            self.ledger.count("jvp_calls", max(1, round(share)) if rows.start == 0 else 0)
+            JV = graph.jvp_parts(columns, groups)
+            self.product_mode = graph.mode
+            yield rows, graph, JV
 
     def _loss_on(self) -> Callable[[slice, Tape], LossAt]:
         """The loss at the outputs of a chunk, which have the weights' precision, not that of the products."""

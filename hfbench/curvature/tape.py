@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.autograd_tape import AutogradTape, CastGraph
+from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.cuda_chain import ReplayedChain
 from hfbench.curvature.dense_chain import Chain, links_of
 from hfbench.curvature.layer_io import LayerIOSource
@@ -40,11 +41,17 @@ class Tape(Protocol):
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
 
-    def jvp_columns(self, V: Sequence[Vector]) -> Tensor:
-        """J v for each of k vectors: cases × k × the shape of a case's outputs."""
+    def jvp_parts(self, V: Sequence[Vector], groups: Groups) -> Tensor:
+        """J v of each part of k vectors: cases × parts × the shape of a case's outputs, those of the first group first.
+
+        A part is a vector's blocks at the positions of a group, and zero elsewhere; each position is in one group.
+        """
+
+    def share_of_jvp(self, k: int, groups: Groups) -> float:
+        """What `jvp_parts` costs, in single products J v."""
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
-        """Jᵀu for each of the k columns of such a U."""
+        """Jᵀu of each column of U, cases × columns × the shape of a case's outputs."""
 
     def free(self) -> None:
         """Frees everything kept."""
