@@ -48,8 +48,8 @@ def jvp_parts(chain: Chain, V: Sequence[Vector], groups: Groups) -> Tensor:
         RA = layer.slope(RS, into=RS)
     assert RA is not None  # there is a layer
     if under_way != sorted(under_way):
-        by_group = RA.unflatten(1, (-1, k))
-        RA = by_group[:, [under_way.index(group) for group in range(len(groups))]].flatten(1, 2)
+        order = [under_way.index(group) for group in range(len(groups))]
+        RA = RA.view(chain.cases, len(groups), k, -1)[:, order].flatten(1, 2)
     return RA.to(chain.own)
 
 

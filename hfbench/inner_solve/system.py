@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
+from hfbench.inner_solve.span import Span
 from hfbench.linalg.vector import Shift, Vector
 from hfbench.setting_checks import one_of
 
@@ -66,6 +67,10 @@ class GaussNewtonSystem:
         """(G + mu D + lambda I) v of each vector, all at once."""
         products = self.linearisation.gauss_newton_columns(V)
         return [Gv.plus(v, self.shift) for Gv, v in zip(products, V, strict=True)]
+
+    def span(self, V: Sequence[Vector], split: str = "none") -> Span:
+        """The system on the span of the parts of V (`hfbench.inner_solve.span`)."""
+        return Span(self, V, split)
 
     # ------------------------------------------------------------ as a least-squares problem
 

@@ -47,6 +47,29 @@ class Stop(Enum):
     SOLVED = "the iterates ended: the system is solved exactly"
 
 
+class Span(Protocol):
+    """The system on the span of m parts of vectors v_j: VᵀAV, Vᵀg and combinations."""
+
+    products: float  # with A so far, by their cost; see `System`
+
+    @property
+    def matrix(self) -> Tensor:
+        """VᵀAV, m × m in float64."""
+
+    @property
+    def rounding(self) -> float:
+        """Relative error of `matrix` by rounding."""
+
+    def slopes(self, g: Vector) -> Tensor:
+        """Vᵀg in float64."""
+
+    def combined(self, c: Sequence[float]) -> Vector:
+        """Σ c_j v_j."""
+
+    def multiply(self, c: Sequence[float], x: Vector) -> Vector:
+        """A x for x = Σ c_j v_j, which is given: half a product."""
+
+
 class System(Protocol):
     """The damped Gauss-Newton system A x = -g, A = G + mu D + lambda I, also as the least-squares problem min ‖Ãx - b̃‖.
 
@@ -64,6 +87,9 @@ class System(Protocol):
 
     def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
         """A v of each vector, sooner than one by one where the model is a chain of dense layers."""
+
+    def span(self, V: Sequence[Vector], split: str) -> Span:
+        """The system on the span of the parts of V, of "layers", "parameters", or of whole vectors, "none"."""
 
     def forward(self, v: Vector) -> Vector:
         """Ã v."""

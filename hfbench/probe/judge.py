@@ -136,7 +136,7 @@ class _Correction:
     def __init__(self, system: GaussNewtonSystem, gradient: Vector) -> None:
         self.system, self.gradient = system, gradient
         self.multiply, self.forward, self.adjoint = system.multiply, system.forward, system.adjoint
-        self.multiply_columns = system.multiply_columns
+        self.multiply_columns, self.span = system.multiply_columns, system.span
 
     @property
     def right_hand_side(self) -> Vector:

@@ -9,7 +9,7 @@ import torch
 
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import System
+from hfbench.parts.protocols import Span, System
 from hfbench.testing.problems import random_vector
 
 
@@ -17,7 +17,12 @@ class Counted:
     """A system that counts its products and otherwise behaves like the given one."""
 
     def __init__(self, system: System) -> None:
-        self.system, self.products = system, 0.0
+        self.system, self._products, self._spans = system, 0.0, list[Span]()
+
+    @property
+    def products(self) -> float:
+        """Products with A; of a span, by their cost."""
+        return self._products + sum(span.products for span in self._spans)
 
     @property
     def gradient(self) -> Vector:
@@ -28,19 +33,23 @@ class Counted:
         return self.system.right_hand_side
 
     def multiply(self, v: Vector) -> Vector:
-        self.products += 1
+        self._products += 1
         return self.system.multiply(v)
 
     def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
-        self.products += len(V)
+        self._products += len(V)
         return self.system.multiply_columns(V)
 
+    def span(self, V: Sequence[Vector], split: str) -> Span:
+        self._spans.append(self.system.span(V, split))
+        return self._spans[-1]
+
     def forward(self, v: Vector) -> Vector:
-        self.products += 0.5
+        self._products += 0.5
         return self.system.forward(v)
 
     def adjoint(self, u: Vector) -> Vector:
-        self.products += 0.5
+        self._products += 0.5
         return self.system.adjoint(u)
 
     def __getattr__(self, name: str) -> Any:
@@ -56,9 +65,10 @@ class ProductsDone:
         single, listed, stacked = (lambda v: 1), len, (lambda U: int(U.shape[1]))
         for name, share, count in (
             *(("gauss_newton", 1.0, single), ("jvp", 0.5, single), ("vjp", 0.5, single)),
-            *(("gauss_newton_columns", 1.0, listed), ("jvp_columns", 0.5, listed), ("vjp_columns", 0.5, stacked)),
+            *(("gauss_newton_columns", 1.0, listed), ("vjp_columns", 0.5, stacked)),
         ):
             setattr(self._at, name, self._counting(getattr(self._at, name), share, count))
+        self._at.jvp_parts = self._by_cost(self._at.jvp_parts)  # type: ignore[method-assign]  # columns, too
 
     @property
     def in_ledger(self) -> float:
@@ -71,6 +81,17 @@ class ProductsDone:
         def counted(v: Any) -> Any:
             self.products += share * count(v)
             return product(v)
+
+        return counted
+
+    def _by_cost(self, products: Callable[..., Any]) -> Callable[..., Any]:
+        """Counts products with parts of vectors by what the ledger says that they cost."""
+
+        def counted(*arguments: Any) -> Any:
+            before = self._at.ledger.products
+            answer = products(*arguments)
+            self.products += self._at.ledger.products - before
+            return answer
 
         return counted
 

@@ -1,0 +1,91 @@
+"""The damped system on the span of a few directions: VᵀAV and Vᵀg, from J v of the directions and no Jᵀ.
+
+A direction may be cut into parts, each its blocks of one layer or of one parameter, and zero elsewhere; the parts then
+span the space. With Q the columns Bᵀ J v/√n,
+    VᵀAV = QᵀQ + Vᵀ(mu D + lambda I)V,    Vᵀg;    float64 from Q on, since parts may be nearly parallel
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hfbench.linalg.vector import Vector
+
+if TYPE_CHECKING:
+    from hfbench.inner_solve.system import GaussNewtonSystem
+
+
+class Span:
+    """Parts of k vectors, those of the first group first: `matrix` is VᵀAV (float64, parts × parts)."""
+
+    def __init__(self, system: GaussNewtonSystem, V: Sequence[Vector], split: str) -> None:
+        self.system, self.at, self.V = system, system.linearisation, V
+        P = len(self.at.blocks)
+        groups: dict[str, list[list[int]]] = {
+            "none": [list(range(P))],
+            "layers": self.at.layers,
+            "parameters": [[i] for i in range(P)],
+        }
+        self.groups = groups[split]
+        self.columns = [self.at.layout.unpack(v) for v in V]
+        before = self.at.ledger.products
+        self.JV = self.at.jvp_parts(V, self.groups)  # cases × parts × outputs
+        self.products = self.at.ledger.products - before
+        self.matrix = self._of_outputs() + self._of_shift()
+
+    @property
+    def size(self) -> int:
+        """The number of parts."""
+        return self.JV.shape[1]
+
+    @property
+    def rounding(self) -> float:
+        """Relative error of `matrix` by rounding: that of its sums, and twice that of J v, as a Gram matrix has it."""
+        eps = torch.finfo(self.at.precision.dtype).eps
+        return self.size * max(eps * eps, torch.finfo(self.JV.dtype).eps)
+
+    def slopes(self, g: Vector) -> Tensor:
+        """Vᵀg in float64."""
+        blocks = self.at.layout.unpack(g)
+        dots = torch.tensor([v.dots(blocks) for v in self.columns], dtype=torch.float64)
+        return torch.cat([dots[:, list(group)].sum(1) for group in self.groups])
+
+    def combined(self, c: Sequence[float]) -> Vector:
+        """Σ c_j (part j)."""
+        k, blocks = len(self.V), [torch.empty(0)] * len(self.at.blocks)
+        for index, group in enumerate(self.groups):
+            own = c[k * index : k * (index + 1)]
+            for i in group:
+                blocks[i] = self.columns[0][i] * own[0]
+                for v, coefficient in zip(self.columns[1:], own[1:], strict=True):
+                    blocks[i].add_(v[i], alpha=coefficient)
+        return self.at.layout.pack(Vector(blocks))
+
+    def multiply(self, c: Sequence[float], x: Vector) -> Vector:
+        """A x for x = Σ c_j (part j), which is given: one Jᵀ."""
+        coefficients = torch.tensor(c, dtype=self.JV.dtype, device=self.JV.device)
+        Jx = torch.tensordot(self.JV, coefficients, ([1], [0]))
+        HJx = self.at.loss_at.hessian(Jx)
+        self.products += 0.5
+        return self.at.vjp(HJx / self.at.n).add(x, self.system.shift)
+
+    def _of_outputs(self) -> Tensor:
+        """(JV)ᵀ H (JV)/n."""
+        at = self.at
+        Q = torch.stack([at.loss_at.factor_t(Jv).flatten() for Jv in self.JV.unbind(1)])
+        return at.share.sum(Vector(((Q @ Q.T).double().div_(at.n),)))[0].cpu()
+
+    def _of_shift(self) -> Tensor:
+        """Vᵀ(mu D + lambda I)V: parts of different groups have no entry in common."""
+        k = len(self.V)
+        found = torch.zeros(self.size, self.size, dtype=torch.float64)
+        dots = {(a, b): self.columns[a].dots(self.columns[b]) for a in range(k) for b in range(a + 1)}
+        for index, group in enumerate(self.groups):
+            for (a, b), by_block in dots.items():
+                product = sum((self.system.mu_D[i] + self.system.damping) * by_block[i] for i in group)
+                found[k * index + a, k * index + b] = found[k * index + b, k * index + a] = product
+        return found
