@@ -9,10 +9,12 @@ is one more pass: the transpose u ↦ Jᵀu that is recorded before J·v.
 Matrix algebra outside of passes is counted if it has the same order: that of a Kronecker-factored preconditioner, in
 units of the multiplications of a forward pass, C = Σ_layers T·p·q for layers p × q at T places per case:
     factors of n cases           n Σ T(p² + q²) / C                l lᵀ and r rᵀ summed; p² once per probe
-    eigendecompositions          4.5 Σ (p³ + q³) / C               9 m³ operations: Golub and Van Loan (2013), 8.3
-    inverses from them           Σ (p³ + q³) / C
-    M⁻¹v by inverses, or E⁻¹v    Σ pq(p + q) / C
-    M⁻¹v by eigenvectors         2 Σ pq(p + q) / C
+    Cholesky decompositions      Σ (p³ + q³) / 6C                  m³/3 operations: Golub and Van Loan (2013), 4.2
+    inverses from them           Σ (p³ + q³) / 3C
+    M⁻¹v by inverses             Σ pq(p + q) / C
+    E⁻¹v by triangular solves    Σ pq(p + q) / 2C
+    eigendecompositions          4.5 Σ (p³ + q³) / C               9 m³ operations: there, section 8.3
+    E⁻¹v, M⁻¹v by eigenvectors   Σ pq(p + q) / C, twice that
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ Symbols    a_i a layer's inputs, with a 1 for the bias; δ_i the layer's part of
            the same G, S in expectation; lambda damping, mu the weight's decay;
            a convolution's a_i and δ_i are summed over its places
            (hfbench/curvature/kronecker_factors.py)
-Cost       deltas, two products per layer and two eigendecompositions per
-           build; two to four small matrix products per layer and solve. All of
-           it is in the ledger
+Cost       deltas and two products per layer for new factors; two Cholesky
+           decompositions per layer and build ("exact": two eigendecompositions
+           for new factors); two to four small matrix products per layer and
+           solve. All of it is in the ledger
 """
 
 from __future__ import annotations
@@ -87,19 +88,27 @@ class KroneckerAverages:
             with or_instead():
                 new = linearisation.kronecker_factors(self._probes(linearisation, generator))
             self.factors, self._spectra = self._averaged(new), []
-            linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
+            if self.settings.damping == "exact":
+                linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
+        self.steps += 1
+        gammas, like = _gammas(shift, linearisation.layout), linearisation.parameters[0]
+        blocks: list[KroneckerBlock] = []
+        if self.settings.damping == "split":
+            for factor in self.factors:
+                left, right = factor.left.to(like), factor.right.to(like)
+                blocks.append(SplitBlock(factor, left, right, gammas[factor.position]))
+        else:
+            for factor, spectra in zip(self.factors, self._spectra_of(like), strict=True):
+                blocks.append(ExactBlock(factor, *spectra, gammas[factor.position]))
+        return KroneckerFactor(blocks, linearisation.layout, linearisation.ledger)
+
+    def _spectra_of(self, like: Tensor) -> list[tuple[Spectrum, Spectrum]]:
+        """The eigendecompositions of the factors, kept as long as these are."""
         if not self._spectra:  # after loading, too
-            like = linearisation.parameters[0]
             self._spectra = [
                 (spectrum(factor.left.to(like)), spectrum(factor.right.to(like))) for factor in self.factors
             ]
-        self.steps += 1
-        gammas = _gammas(shift, linearisation.layout)
-        blocks = [
-            self._block(factor, left, right, gammas[factor.position])
-            for factor, (left, right) in zip(self.factors, self._spectra, strict=True)
-        ]
-        return KroneckerFactor(blocks, linearisation.layout, linearisation.ledger)
+        return self._spectra
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors that later builds do not change; empty if no build depends on another."""
@@ -131,11 +140,6 @@ class KroneckerAverages:
         if [factor.shape for factor in new] != [factor.shape for factor in self.factors]:
             raise ConfigError("the factors kept from the steps before are of another model's layers.")
         return [factor.towards(old, share) for factor, old in zip(new, self.factors, strict=True)]
-
-    def _block(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> KroneckerBlock:
-        if self.settings.damping == "exact":
-            return ExactBlock(where, left, right, gamma)
-        return SplitBlock(where, left, right, gamma)
 
 
 def _gammas(shift: Shift, layout: Layout) -> list[float]:

@@ -1,8 +1,9 @@
-"""Blocks of a Kronecker-factored preconditioner, by eigenvectors: M = E Eᵀ in two ways to damp L ⊗ R.
+"""Blocks of a Kronecker-factored preconditioner: M = E Eᵀ in two ways to damp L ⊗ R.
 
-"split"    (L + √γ/π I) ⊗ (R + π√γ I): two matrix products for M⁻¹v, by inverses formed at the first one
-"exact"    L ⊗ R + γ I: four, to the eigenvectors and back
-and two for E⁻¹v or E⁻ᵀv with either. A vector's block is a matrix V (p × q), on which L ⊗ R acts as L V R.
+"split"    (L + √γ/π I) ⊗ (R + π√γ I), by Cholesky factors: two matrix products for M⁻¹v, with inverses formed at the
+           first one, and two triangular solves for E⁻¹v or E⁻ᵀv
+"exact"    L ⊗ R + γ I, by eigenvectors: four products for M⁻¹v, to them and back, and two for E⁻¹v or E⁻ᵀv
+A vector's block is a matrix V (p × q), on which L ⊗ R acts as L V R.
 """
 
 from __future__ import annotations
@@ -28,11 +29,6 @@ class Spectrum(NamedTuple):
     values: Tensor
     Q: Tensor
 
-    @property
-    def mean(self) -> float:
-        """tr F / dim F."""
-        return float(self.values.mean())
-
 
 def spectrum(F: Tensor) -> Spectrum:
     """Spectrum of a positive semidefinite matrix; eigenvalues that rounding made negative become zero."""
@@ -47,50 +43,75 @@ def spectrum(F: Tensor) -> Spectrum:
     return Spectrum(values.clamp_(min=0), Q)
 
 
+def damped_cholesky(F: Tensor, damping: float) -> Tensor:
+    """C with C Cᵀ = F + damping I, of a positive semidefinite F.
+
+    Where F + damping I is singular up to rounding, F's eigenvalues that rounding made negative count as zero. Raises
+    NonFiniteError for a factor that is not finite, and for one that is singular then, too.
+    """
+    damped = F.clone()
+    damped.diagonal().add_(damping)
+    C, failed = torch.linalg.cholesky_ex(damped)
+    pivots = C.diagonal().square()
+    if not failed and pivots.min() > len(F) * torch.finfo(F.dtype).eps * pivots.max():
+        return C
+    values, Q = spectrum(F.double())
+    R = torch.linalg.qr(_positive(values + damping).sqrt()[:, None] * Q.T).R
+    return (R * R.diagonal().sign()[:, None]).T.to(F.dtype)
+
+
 class KroneckerBlock(Protocol):
     """One block of M, E Eᵀ, on matrices V (p × q)."""
 
-    forms: ClassVar[bool]  # whether the first `solve` forms inverses
-    products: ClassVar[int]  # of a `solve`, in pairs
     where: LayerFactors
+    costs: ClassVar[Costs]
 
     def solve(self, V: Tensor) -> Tensor: ...
     def solve_factor(self, V: Tensor) -> Tensor: ...
     def solve_factor_t(self, V: Tensor) -> Tensor: ...
 
 
+class Costs(NamedTuple):
+    """Multiplications of a block, in its p³ + q³ or its pq(p + q)."""
+
+    build: float  # of p³ + q³, beside decompositions that serve several builds
+    first_solve: float  # of p³ + q³: inverses
+    solve: float  # of pq(p + q)
+    solve_factor: float
+
+
 class SplitBlock:
-    """(L + √γ/π I) ⊗ (R + π√γ I), with E = (Q_L ⊗ Q_R) times the roots of the eigenvalues."""
+    """(L + √γ/π I) ⊗ (R + π√γ I), with E = C_L ⊗ C_R from the Cholesky factors of both."""
 
-    forms: ClassVar[bool] = True
-    products: ClassVar[int] = 1
+    costs: ClassVar[Costs] = Costs(build=1 / 6, first_solve=1 / 3, solve=1.0, solve_factor=0.5)
 
-    def __init__(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> None:
-        of_left, of_right = damping_of(left.mean, right.mean, gamma)
+    def __init__(self, where: LayerFactors, left: Tensor, right: Tensor, gamma: float) -> None:
+        of_left, of_right = damping_of(_mean_eigenvalue(left), _mean_eigenvalue(right), gamma)
         self.where = where
-        self.left = left.Q / _positive(left.values + of_left).sqrt()
-        self.right = right.Q / _positive(right.values + of_right).sqrt()
+        self.left, self.right = damped_cholesky(left, of_left), damped_cholesky(right, of_right)
 
     @cached_property
     def inverses(self) -> tuple[Tensor, Tensor]:
-        return self.left @ self.left.T, self.right @ self.right.T
+        """The inverses of both damped factors."""
+        return torch.cholesky_inverse(self.left), torch.cholesky_inverse(self.right)
 
     def solve(self, V: Tensor) -> Tensor:
         left, right = self.inverses
         return left @ V @ right
 
     def solve_factor(self, V: Tensor) -> Tensor:
-        return self.left.T @ V @ self.right
+        CV = torch.linalg.solve_triangular(self.left, V, upper=False)
+        return torch.linalg.solve_triangular(self.right, CV.T, upper=False).T
 
     def solve_factor_t(self, V: Tensor) -> Tensor:
-        return self.left @ V @ self.right.T
+        CV = torch.linalg.solve_triangular(self.left.T, V, upper=True)
+        return torch.linalg.solve_triangular(self.right.T, CV.T, upper=True).T
 
 
 class ExactBlock:
     """L ⊗ R + γ I, with E = (Q_L ⊗ Q_R) times the roots of the eigenvalues l rᵀ + γ."""
 
-    forms: ClassVar[bool] = False
-    products: ClassVar[int] = 2
+    costs: ClassVar[Costs] = Costs(build=0.0, first_solve=0.0, solve=2.0, solve_factor=1.0)
 
     def __init__(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> None:
         self.where, self.left, self.right = where, left.Q, right.Q
@@ -125,6 +146,11 @@ def _positive(eigenvalues: Tensor) -> Tensor:
     return eigenvalues
 
 
+def _mean_eigenvalue(F: Tensor) -> float:
+    """tr F / dim F."""
+    return float(F.diagonal().mean())
+
+
 # ---------------------------------------------------------------- all of them
 
 
@@ -145,32 +171,47 @@ class KroneckerFactor:
 
     def __init__(self, blocks: Sequence[KroneckerBlock], layout: Layout, ledger: PartsLedger) -> None:
         self.blocks, self.layout, self.ledger = blocks, layout, ledger
-        sizes = [block.where.shape for block in blocks]
-        self.units = [p * q * (p + q) / pass_cost([block.where for block in blocks]) for p, q in sizes]
+        self.cost_of_pass = pass_cost([block.where for block in blocks])
+        self._count(sum(block.costs.build * _cubes(block) for block in blocks))
 
     @cached_property
     def _solves(self) -> list[Callable[[Tensor], Tensor]]:
         """M⁻¹ of every block."""
-        formed = [block.where for block in self.blocks if block.forms]
-        self.ledger.count("algebra", round(cubes(formed)) if formed else 0)
+        self._count(sum(block.costs.first_solve * _cubes(block) for block in self.blocks))
         return [block.solve for block in self.blocks]
 
     def solve(self, v: Vector) -> Vector:
         """M⁻¹ v."""
-        units = sum(block.products * each for block, each in zip(self.blocks, self.units, strict=True))
-        return self._applied(v, self._solves, units)
+        self._count(sum(block.costs.solve * _products(block) for block in self.blocks))
+        return self._applied(v, self._solves)
 
     def solve_factor(self, v: Vector) -> Vector:
         """E⁻¹ v."""
-        return self._applied(v, [block.solve_factor for block in self.blocks], sum(self.units))
+        self._count(sum(block.costs.solve_factor * _products(block) for block in self.blocks))
+        return self._applied(v, [block.solve_factor for block in self.blocks])
 
     def solve_factor_t(self, v: Vector) -> Vector:
         """E⁻ᵀ v."""
-        return self._applied(v, [block.solve_factor_t for block in self.blocks], sum(self.units))
+        self._count(sum(block.costs.solve_factor * _products(block) for block in self.blocks))
+        return self._applied(v, [block.solve_factor_t for block in self.blocks])
 
-    def _applied(self, v: Vector, each: Sequence[Callable[[Tensor], Tensor]], units: float) -> Vector:
-        self.ledger.count("algebra", round(units))
+    def _applied(self, v: Vector, each: Sequence[Callable[[Tensor], Tensor]]) -> Vector:
         parts = list(self.layout.unpack(v))
         for block, apply in zip(self.blocks, each, strict=True):
             block.where.put(apply(block.where.take(parts)), parts)
         return self.layout.pack(Vector(parts))
+
+    def _count(self, multiplications: float) -> None:
+        self.ledger.count("algebra", round(multiplications / self.cost_of_pass))
+
+
+def _cubes(block: KroneckerBlock) -> float:
+    """p³ + q³."""
+    p, q = block.where.shape
+    return float(p**3 + q**3)
+
+
+def _products(block: KroneckerBlock) -> float:
+    """pq(p + q), the multiplications of a product from the left and one from the right."""
+    p, q = block.where.shape
+    return float(p * q * (p + q))

@@ -175,7 +175,7 @@ def ratio(live: Counted) -> float:
     counted = live.optimizer.ledger.since(before)
     told = counted["work"]
     if "kfac" in live.spec.method.name:
-        told -= STEPS * round(4.5 * cubes(live.optimizer.preconditioning.factors))
+        told -= STEPS * round(cubes(live.optimizer.preconditioning.factors) / 6)
     done = (live.operations + saved * sum(counted[kind] for kind in BACK)) / forward
     return done / told
 

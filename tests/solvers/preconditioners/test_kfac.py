@@ -215,23 +215,24 @@ def test_a_layer_called_twice_is_named_at_the_first_step() -> None:
         optimizer.step(inputs_for(5, 4, 1), inputs_for(5, 4, 2))
 
 
-@pytest.mark.parametrize(("damping", "pairs"), [("split", 1), ("exact", 2)])
-def test_builds_and_solves_are_counted(damping: str, pairs: int) -> None:
-    """In forward passes of one case, 43 multiplications: eigendecompositions 4.5 m³, inverses m³, and the products."""
+@pytest.mark.parametrize(
+    ("damping", "built_from", "formed", "pairs"), [("split", 1 / 6, 1 / 3, 1), ("exact", 4.5, 0, 2)]
+)
+def test_builds_and_solves_are_counted(damping: str, built_from: float, formed: float, pairs: int) -> None:
+    """In forward passes of one case, 43 multiplications: decompositions and inverses of m³ each, and the products."""
     at, twin = problem(), problem()
     twin.kronecker_factors(probes_of(twin))
     cubes, products = (5**3 + 5**3 + 3**3 + 6**3) / 43, (25 * 10 + 18 * 9) / 43
     M = KFAC(damping=damping).build(at, GAMMAS, generator())
-    assert at.ledger.algebra == twin.ledger.algebra + round(4.5 * cubes)
-    built = at.ledger.algebra
+    assert at.ledger.algebra == twin.ledger.algebra + round(built_from * cubes)
+    built, half = at.ledger.algebra, round(pairs / 2 * products)
     M.solve_factor(at.parameters)
-    assert at.ledger.algebra == built + round(products)
+    assert at.ledger.algebra == built + half
     for _ in range(2):
         before = at.ledger.algebra
         M.solve(at.parameters)
     assert at.ledger.algebra == before + round(pairs * products)
-    formed = round(cubes) if damping == "split" else 0
-    assert at.ledger.algebra == built + round(products) + 2 * round(pairs * products) + formed
+    assert at.ledger.algebra == built + half + 2 * round(pairs * products) + round(formed * cubes)
 
 
 @pytest.mark.parametrize("damping", ["split", "exact"])
