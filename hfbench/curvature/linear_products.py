@@ -18,9 +18,11 @@ products. Outputs, loss, gradient and second moments always have the weights' dt
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +53,7 @@ from hfbench.memory.freed_memory import keep_freed_memory
 from hfbench.setting_checks import whole_number
 
 OF_COLUMNS = "the outputs' shape with the number of columns after that of cases, here"
+OF_THE_CASES = ("kept", "kept_cast", "outputs", "loss_at", "value", "residual", "gradient", "variance_l1")  # cached
 
 
 class LinearProducts:
@@ -132,6 +135,17 @@ class LinearProducts:
         assert kept is not None  # asked for where the batch is whole
         self.check_unchanged()
         return kept
+
+    def first(self, cases: int) -> Self:
+        """The same model at the same weights, linearised on the first so many cases alone."""
+        part = copy.copy(self)
+        for name in OF_THE_CASES:
+            vars(part).pop(name, None)
+        part.inputs, part.targets, part.here = self.inputs[:cases], self.targets[:cases], cases
+        part.share = self.share.ranks.share(cases)
+        part.n, part.chunk = part.share.n, min(self.chunk, cases)
+        part.slices = list(case_slices(cases, part.chunk))
+        return part
 
     def check_unchanged(self) -> None:
         """Raises ConfigError if a tensor that products read was changed in place, or weights by the forward pass."""

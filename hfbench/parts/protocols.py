@@ -167,12 +167,14 @@ class Rule(Protocol):
 class Preconditioner(Protocol):
     """A `@part` class that builds M once per outer iteration.
 
-    `cases` names the batch it is built on: "gradient" (Martens) or "curvature" (Chapelle-Erhan). One that does nothing
+    `cases` names the batch it is built on: "gradient" (Martens) or "curvature" (Chapelle-Erhan), as a class variable or
+    by a setting. One that does nothing
     declares `trivial: ClassVar[bool] = True` and goes with every solver. One that keeps a state from step to step has
     `begin` as well (`StatefulPreconditioner`); its `build` is then that of the first step.
     """
 
-    cases: ClassVar[str]
+    @property
+    def cases(self) -> str: ...
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> BuiltPreconditioner:
         """`shift` is the diagonal mu D + lambda I: one number per parameter block, or a vector in the flat layout.

@@ -51,13 +51,15 @@ def damped_cholesky(F: Tensor, damping: float) -> Tensor:
     """
     damped = F.clone()
     damped.diagonal().add_(damping)
+    C: Tensor
     C, failed = torch.linalg.cholesky_ex(damped)
     pivots = C.diagonal().square()
     if not failed and pivots.min() > len(F) * torch.finfo(F.dtype).eps * pivots.max():
         return C
     values, Q = spectrum(F.double())
     R = torch.linalg.qr(_positive(values + damping).sqrt()[:, None] * Q.T).R
-    return (R * R.diagonal().sign()[:, None]).T.to(F.dtype)
+    C = (R * R.diagonal().sign()[:, None]).T.to(F.dtype)
+    return C
 
 
 class KroneckerBlock(Protocol):
@@ -85,27 +87,26 @@ class SplitBlock:
 
     costs: ClassVar[Costs] = Costs(build=1 / 6, first_solve=1 / 3, solve=1.0, solve_factor=0.5)
 
-    def __init__(self, where: LayerFactors, left: Tensor, right: Tensor, gamma: float) -> None:
+    def __init__(self, where: LayerFactors, left: Tensor, right: Tensor, gamma: float, dtype: torch.dtype) -> None:
         of_left, of_right = damping_of(_mean_eigenvalue(left), _mean_eigenvalue(right), gamma)
-        self.where = where
+        self.where, self.dtype = where, dtype  # of the products in `solve`
         self.left, self.right = damped_cholesky(left, of_left), damped_cholesky(right, of_right)
 
     @cached_property
     def inverses(self) -> tuple[Tensor, Tensor]:
         """The inverses of both damped factors."""
-        return torch.cholesky_inverse(self.left), torch.cholesky_inverse(self.right)
+        left, right = (torch.cholesky_inverse(C).to(self.dtype) for C in (self.left, self.right))
+        return left, right
 
     def solve(self, V: Tensor) -> Tensor:
         left, right = self.inverses
-        return left @ V @ right
+        return (left @ V.to(self.dtype) @ right).to(V.dtype)
 
     def solve_factor(self, V: Tensor) -> Tensor:
-        CV = torch.linalg.solve_triangular(self.left, V, upper=False)
-        return torch.linalg.solve_triangular(self.right, CV.T, upper=False).T
+        return _solved(self.right, _solved(self.left, V, upper=False).T, upper=False).T
 
     def solve_factor_t(self, V: Tensor) -> Tensor:
-        CV = torch.linalg.solve_triangular(self.left.T, V, upper=True)
-        return torch.linalg.solve_triangular(self.right.T, CV.T, upper=True).T
+        return _solved(self.right.T, _solved(self.left.T, V, upper=True).T, upper=True).T
 
 
 class ExactBlock:
@@ -146,6 +147,12 @@ def _positive(eigenvalues: Tensor) -> Tensor:
     return eigenvalues
 
 
+def _solved(C: Tensor, V: Tensor, upper: bool) -> Tensor:
+    """C⁻¹V for a triangular C."""
+    solved: Tensor = torch.linalg.solve_triangular(C, V, upper=upper)
+    return solved
+
+
 def _mean_eigenvalue(F: Tensor) -> float:
     """tr F / dim F."""
     return float(F.diagonal().mean())
@@ -169,15 +176,20 @@ class KroneckerFactor:
 
     replayable: ClassVar[bool] = True
 
-    def __init__(self, blocks: Sequence[KroneckerBlock], layout: Layout, ledger: PartsLedger) -> None:
-        self.blocks, self.layout, self.ledger = blocks, layout, ledger
+    def __init__(
+        self, blocks: Sequence[KroneckerBlock], layout: Layout, ledger: PartsLedger, is_new: bool = True
+    ) -> None:
+        """`is_new` says whether the blocks were made for this M, or come from an earlier one."""
+        self.blocks, self.layout, self.ledger, self.is_new = blocks, layout, ledger, is_new
         self.cost_of_pass = pass_cost([block.where for block in blocks])
-        self._count(sum(block.costs.build * _cubes(block) for block in blocks))
+        if is_new:
+            self._count(sum(block.costs.build * _cubes(block) for block in blocks))
 
     @cached_property
     def _solves(self) -> list[Callable[[Tensor], Tensor]]:
         """M⁻¹ of every block."""
-        self._count(sum(block.costs.first_solve * _cubes(block) for block in self.blocks))
+        if self.is_new:
+            self._count(sum(block.costs.first_solve * _cubes(block) for block in self.blocks))
         return [block.solve for block in self.blocks]
 
     def solve(self, v: Vector) -> Vector:

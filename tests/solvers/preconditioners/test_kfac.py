@@ -200,6 +200,87 @@ def test_memory_averages_factors_as_published() -> None:
         torch.testing.assert_close(run.factors[1].left, averages[-1])
 
 
+def test_damped_factors_are_kept_for_the_steps_of_inverses_fewer_at_first() -> None:
+    """With 3: made at the steps 1, 2, 3, 4, 6, 9 and 12, after min(3, k // 2) steps each."""
+    run, at = KFAC(inverses=3).begin(network((4, 5, 3), 0)), [batch(seed) for seed in range(12)]
+    like, found = at[0].parameters, []
+    for k, one in enumerate(at):
+        before = one.ledger.algebra
+        M = run.build(one, tuple((k + 1) * gamma for gamma in GAMMAS), generator(k))
+        found.append((dense(M, like), one.ledger.algebra - before))
+    made = [1, 2, 3, 4, 6, 9, 12]
+    for step in range(1, 13):
+        latest = max(one for one in made if one <= step)
+        assert torch.equal(found[step - 1][0], found[latest - 1][0])
+        fresh = KFAC().build(batch(latest - 1), tuple(latest * gamma for gamma in GAMMAS), generator(latest - 1))
+        assert torch.equal(found[step - 1][0], dense(fresh, like))
+
+
+def test_damping_of_its_own_falls_from_step_to_step_to_a_floor() -> None:
+    run = KFAC(gamma=0.4, gamma_decay=0.5, min_gamma=0.15).begin(network((4, 5, 3), 0))
+    for k, gamma in enumerate([0.4, 0.2, 0.15, 0.15]):
+        found = dense(run.build(batch(k), GAMMAS, generator(k)), batch(k).parameters)
+        expected = dense(KFAC().build(batch(k), (gamma,) * 4, generator(k)), batch(k).parameters)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_factors_of_a_sample_are_those_of_its_cases(chunk: int | None) -> None:
+    model, x, t = network((4, 5, 3), 0), inputs_for(8, 4, 1), targets_for("logistic", 8, 3, 2)
+    whole = Linearisation(model, "logistic", x, t, chunk=chunk)
+    first = Linearisation(model, "logistic", x[:5], t[:5])
+    found = dense(KFAC(sample=5).build(whole, GAMMAS, generator()), whole.parameters)
+    torch.testing.assert_close(found, dense(KFAC().build(first, GAMMAS, generator()), whole.parameters))
+    assert whole.n == 8
+    more = dense(KFAC(sample=9).build(whole, GAMMAS, generator()), whole.parameters)
+    assert torch.equal(more, dense(KFAC().build(whole, GAMMAS, generator()), whole.parameters))
+
+
+def test_it_may_be_built_on_the_cases_of_the_gradient() -> None:
+    assert [KFAC(batch=batch).cases for batch in ("curvature", "gradient")] == ["curvature", "gradient"]
+
+
+def test_products_in_bfloat16_leave_narrow_layers_exact() -> None:
+    """120 × 100 weights are rounded to 8 bits, 3 × 120 are not."""
+    model, x = network((99, 120, 3), 0, torch.float32), inputs_for(20, 99, 1, torch.float32)
+    at = Linearisation(model, "least-squares", x, targets_for("least-squares", 20, 3, 2, torch.float32))
+    exact, rough = (
+        KFAC(precision=precision).build(at, GAMMAS, generator()).solve(at.gradient)
+        for precision in ("parameters", "bfloat16")
+    )
+    assert {block.dtype for block in rough} == {torch.float32}
+    assert not torch.equal(exact[0], rough[0])
+    assert (exact[0] - rough[0]).norm() <= 0.02 * exact[0].norm()
+    assert torch.equal(exact[2], rough[2])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"inverses": 4}, {"inverses": 4, "refresh": 2, "memory": 0.5}, {"gamma": 0.3, "gamma_decay": 0.5},
+        {"inverses": 3, "damping": "exact"},
+    ],
+)  # fmt: skip
+def test_a_run_that_goes_on_from_its_state_builds_the_same(settings: dict) -> None:
+    model = network((4, 5, 3), 0)
+    whole, first, later = (KFAC(**settings).begin(model) for _ in range(3))
+    for k in range(9):
+        shift = tuple((k + 1) * gamma for gamma in GAMMAS)
+        if k == 5:
+            later.load_state_dict(first.state_dict())
+        ours = (first if k < 5 else later).build(one := batch(k), shift, generator(k))
+        theirs = whole.build(two := batch(k), shift, generator(k))
+        assert torch.equal(dense(ours, one.parameters), dense(theirs, two.parameters))
+        assert one.ledger.state_dict() == two.ledger.state_dict()
+
+
+def test_a_decay_without_a_damping_of_its_own_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"gamma: must be given"):
+        KFAC(gamma_decay=0.9)
+    with pytest.raises(ConfigError, match=r"gamma: must be given"):
+        KFAC(min_gamma=0.1)
+
+
 # ---------------------------------------------------------------- what it refuses, and what it costs
 
 

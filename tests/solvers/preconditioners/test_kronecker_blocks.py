@@ -37,7 +37,7 @@ def test_split_damping_by_cholesky_is_that_by_eigenvectors(dtype: torch.dtype, c
         for x in (torch.randn(n, m, generator=generator(n), dtype=torch.float64) for n, m in rows.values())
     )
     V, gamma = torch.randn(20, 40, generator=generator(1), dtype=torch.float64).to(dtype), 0.01
-    block = SplitBlock(LayerFactors(0, None, L, R, 1.0, 0.0), L, R, gamma)
+    block = SplitBlock(LayerFactors(0, None, L, R, 1.0, 0.0), L, R, gamma, dtype)
     left, right = spectrum(L), spectrum(R)
     of_left, of_right = damping_of(float(left.values.mean()), float(right.values.mean()), gamma)
     by_left = left.Q / (left.values + of_left) @ left.Q.T
