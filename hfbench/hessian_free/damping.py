@@ -1,4 +1,4 @@
-"""Damping: the reduction ratio rho, and the Levenberg-Marquardt update of lambda."""
+"""Damping: the reduction ratio rho, and the update of lambda by it (Levenberg-Marquardt) or on a schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ def reduction_ratio(before: float, after: float, q_undamped: float) -> float:
 
 
 def update_damping(switches: Globalization, damping: float, rho: float | None) -> float:
-    """The new lambda: ×3/2 if rho < ¼, ×2/3 if rho > ¾, else unchanged; Martens (2010), section 4.1."""
+    """The new lambda: ×3/2 if rho < ¼, ×2/3 if rho > ¾, else unchanged; Martens (2010), section 4.1.
+
+    On a schedule it is ×2/3 at every step.
+    """
+    if switches.schedule_damping:
+        return max(damping * switches.damping_decay, switches.min_damping)
     if rho is None or not switches.adapt_damping:
         return damping
     if rho < switches.rho_low:

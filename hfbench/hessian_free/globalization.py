@@ -34,6 +34,7 @@ class Globalization:
         1.3
     )
     adapt_damping: Annotated[bool, "change lambda by the reduction ratio rho"] = True
+    schedule_damping: Annotated[bool, "multiply lambda by damping_decay at every step, without rho"] = False
     initial_damping: Annotated[float, Log(1e-2, 1e3), Within("[0, 1e12]"), "lambda_0"] = 45.0
     damping_growth: Annotated[float, Linear(1.1, 3.0), Within("[1, 1000]"), "lambda's factor when rho is low"] = 1.5
     damping_decay: Annotated[float, Linear(0.3, 0.95), Within("(0, 1]"), "lambda's factor when rho is high"] = 2 / 3
@@ -48,6 +49,11 @@ class Globalization:
     ] = 60
 
     def __post_init__(self) -> None:
+        if self.adapt_damping and self.schedule_damping:
+            raise ConfigError(
+                "schedule_damping: must be false where adapt_damping is true, its default: lambda follows either a "
+                "schedule or rho. Set adapt_damping = false for a schedule."
+            )
         if self.rho_low > self.rho_high:
             raise ConfigError(f"rho_low: must be at most rho_high, {self.rho_high:g}, but got {self.rho_low:g}.")
         if 0 < self.initial_damping < self.min_damping:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hfbench.errors import ConfigError
 from hfbench.hessian_free.damping import reduction_ratio, update_damping
 from hfbench.hessian_free.globalization import Globalization
 
@@ -49,6 +50,17 @@ def test_it_is_not_lowered_below_its_bound() -> None:
 
 def test_switched_off_it_stays() -> None:
     assert dampings([-INF, 0.0, 1.0], 45.0, Globalization(adapt_damping=False)) == [45.0] * 3
+
+
+def test_on_a_schedule_it_falls_at_every_step_whatever_rho() -> None:
+    rules = Globalization(adapt_damping=False, schedule_damping=True, damping_decay=0.5, min_damping=1.0)
+    ratios: list[float] = [-INF, 0.5, NAN, 1.0]
+    assert dampings(ratios, 10.0, rules) == [5.0, 2.5, 1.25, 1.0]
+
+
+def test_either_a_schedule_or_rho() -> None:
+    with pytest.raises(ConfigError, match="schedule_damping: must be false where adapt_damping is true"):
+        Globalization(schedule_damping=True)
 
 
 @given(st.lists(st.floats(allow_nan=True), max_size=60), st.floats(1e-6, 1e3))
