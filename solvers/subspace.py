@@ -4,36 +4,53 @@ Problem    minimise q(x) = gᵀx + ½ xᵀAx, A = G + mu D + lambda I symmetric
            positive definite; the minimiser solves Ax = b, b = -g
 Step       V_1: the parts of M⁻¹b and of the warm start x_0
            V_k: the parts of M⁻¹r and of the last step, r = b - A x_k-1
-           c minimises q(x_k-1 + V_k c):  (VᵀAV) c = Vᵀr;  x_k = x_k-1 + V_k c
-           (x_1 = V_1 c, since x_0 is in the span)
+           (K + ridge) c = Vᵀr, K = VᵀAV scaled to a unit diagonal
+           x_k = x_k-1 + V c
 Source     Martens and Grosse (2015), arXiv 1503.05671, sections 6.4 and 7, for
            M of `kfac`, one step and whole vectors; a coefficient for every
            layer is new here. Subspaces of earlier directions: Narkiss and
            Zibulevsky (2005), "Sequential subspace optimization method for
-           large-scale unconstrained problems". With whole vectors, these are
-           the iterates of `cg` from x_1 on
+           large-scale unconstrained problems". With whole vectors, no ridge
+           and no warm start these are the iterates of `cg`
 Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping, M
            preconditioner; x iterate, r residual (shaped like the parameters);
-           a part of a vector is its blocks of one layer, and zero elsewhere
+           a part of a vector is its blocks of one layer, and zero elsewhere;
+           K, c small, in float64
 Monotone   q decreases at every step
-Cost       J v of the parts, in one sweep, and one Jᵀ per step; in a chain of
-           L dense layers the 2L parts cost about L/4 + 1 times what the two
-           whole vectors do. One solve with M per step
+Cost       J v of the parts per step, in one sweep: in a chain of L equal layers
+           (L + 1)/4 times what the two whole vectors take. From the second
+           step on, one Jᵀ and one solve with M. The first step has no Jᵀ
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from typing import Annotated, ClassVar, final
 
 import torch
 from torch import Tensor
 
-from hfbench.parts import Breakdown, BuiltPreconditioner, Choice, System, Vector, part
+from hfbench.parts import Breakdown, BuiltPreconditioner, Choice, Log, Span, System, Vector, Within, part
+
+
+class ResidualOnDemand:
+    """r = b - A x of an iterate, computed when it is first read: it takes a product with Jᵀ."""
+
+    def __init__(self, compute: Callable[[], Vector], cost: float) -> None:
+        self._compute, self._cost = compute, cost
+
+    @cached_property
+    def r(self) -> Vector:
+        return self._compute()
+
+    @property
+    def products(self) -> float:
+        """Products with A that it has taken so far."""
+        return self._cost if "r" in vars(self) else 0.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +60,21 @@ class SubspaceState:
     k: int
     x: Vector
     q: float
-    r: Vector = field(repr=False)
+    residual: ResidualOnDemand = field(repr=False)
     reference: float  # ‖b‖ in the M⁻¹ norm
     preconditioner: BuiltPreconditioner = field(repr=False)
-    products: float
+    spent: float  # products but for those of the residual
     breakdown: Breakdown | None = None
+
+    @property
+    def products(self) -> float:
+        return self.spent + self.residual.products
 
     @cached_property
     def relative_residual(self) -> float:
-        """In the M⁻¹ norm. It takes a solve with M, so that it costs nothing unless a rule reads it."""
-        return math.sqrt(max(0.0, self.r.dot(self.preconditioner.solve(self.r)))) / self.reference
+        """In the M⁻¹ norm. It takes a Jᵀ and a solve with M, and costs nothing unless a rule reads it."""
+        r = self.residual.r
+        return math.sqrt(max(0.0, r.dot(self.preconditioner.solve(r)))) / self.reference
 
 
 @final
@@ -62,61 +84,72 @@ class Subspace:
 
     monotone: ClassVar[tuple[str, ...]] = ("q",)
     split: Annotated[str, Choice("none", "layers", "parameters"), "parts with a coefficient of their own"] = "layers"
+    ridge: Annotated[float, Log(1e-6, 1e-2), Within("[0, 1]"), "what is added to the unit diagonal of VᵀAV"] = 1e-4
 
     def iterates(
         self, system: System, x0: Vector | None, preconditioner: BuiltPreconditioner
     ) -> Iterator[SubspaceState]:
-        """x_k minimises q over x_k-1 + span of the parts. Ends where nothing is left to gain, or by Breakdown."""
+        """x_k minimises q over x_k-1 + span of the parts, up to the ridge. Ends where nothing is left to gain."""
         b = -system.gradient
         d = preconditioner.solve(b)
         bMb = b.dot(d)
+        reference = math.sqrt(abs(bMb)) or 1.0
         if bMb == 0:
-            zero = b.zeros_like()
-            yield SubspaceState(0, zero, 0.0, b, 1.0, preconditioner, 0.0, Breakdown.ZERO_RIGHT_HAND_SIDE)
+            zero, breakdown = b.zeros_like(), Breakdown.ZERO_RIGHT_HAND_SIDE
+            yield SubspaceState(
+                0, zero, 0.0, ResidualOnDemand(lambda: b, 0.0), reference, preconditioner, 0.0, breakdown
+            )
             return
-        reference = math.sqrt(bMb)
+        span = system.span([d] if x0 is None else [d, x0], self.split)
+        K, spent = span.matrix, span.products
+        w = torch.zeros(len(K), dtype=K.dtype)  # x_0 = V w
         if x0 is None:
-            x, r, q, products = b.zeros_like(), b, 0.0, 0.0
-            yield SubspaceState(0, x, q, r, reference, preconditioner, products)
-            span = system.span([d], self.split)
+            x, residual = b.zeros_like(), ResidualOnDemand(lambda: b, 0.0)
         else:
-            span = system.span([d, x0], self.split)
-            whole = [0.0, 1.0] * (len(span.matrix) // 2)
-            r, products = b - span.multiply(whole, x0), span.products
-            yield SubspaceState(0, x0, -0.5 * (x0.dot(b) + x0.dot(r)), r, reference, preconditioner, products)
-            x, r, q = b.zeros_like(), b, 0.0
-            products -= span.products
+            w[1::2] = 1.0
+            x, residual = x0, ResidualOnDemand(partial(_remainder, b, span, w, x0), 0.5)
+        s = span.slopes(b)
+        q = float(0.5 * w @ K @ w - s @ w)
+        yield SubspaceState(0, x, q, residual, reference, preconditioner, spent)
+        spent += residual.products  # if a rule has read it
+        c = minimiser(K, s - K @ w, self.ridge, span.rounding)
+        x = step = span.combined((w + c).tolist())
+        q, residual = q + gain(K, s - K @ w, c), ResidualOnDemand(partial(_remainder, b, span, w + c, x), 0.5)
         for k in count(1):
-            slopes = span.slopes(r)
-            c = minimiser(span.matrix, slopes, span.rounding)
-            if c is None:
-                q = q if span.matrix.isfinite().all() else math.nan  # which the driver sees first
-                products += span.products
-                yield SubspaceState(k, x, q, r, reference, preconditioner, products, Breakdown.NONPOSITIVE_CURVATURE)
-                return
-            step = span.combined(c.tolist())
-            x, q = x + step, q - 0.5 * float(slopes @ c)
-            r = r - span.multiply(c.tolist(), step)
-            products += span.products
-            yield SubspaceState(k, x, q, r, reference, preconditioner, products)
+            yield SubspaceState(k, x, q, residual, reference, preconditioner, spent)
+            r = residual.r
+            spent += residual.products
             d = preconditioner.solve(r)
-            if r.dot(d) <= 0:  # below by rounding
+            if not r.dot(d) > 0:  # zero, or below by rounding
                 return
             span = system.span([d, step], self.split)
+            K, s, spent = span.matrix, span.slopes(r), spent + span.products
+            c = minimiser(K, s, self.ridge, span.rounding)
+            step = span.combined(c.tolist())
+            x, q, residual = x + step, q + gain(K, s, c), ResidualOnDemand(partial(_remainder, r, span, c, step), 0.5)
 
 
-def minimiser(K: Tensor, s: Tensor, rounding: float) -> Tensor | None:
-    """The c of least norm that minimises ½ cᵀKc - sᵀc, K scaled to a unit diagonal; None if K is not definite.
+def minimiser(K: Tensor, s: Tensor, ridge: float, rounding: float) -> Tensor:
+    """The c of least norm with (K + ridge) c = s, K scaled to a unit diagonal; NaN if K is not finite.
 
-    Directions of zero length, and combinations that vanish up to rounding, get no coefficient.
+    Directions of zero length get no coefficient; without a ridge, combinations that vanish up to rounding neither.
     """
+    if not torch.isfinite(K).all():
+        return torch.full_like(s, math.nan)
     squares = K.diagonal()
-    if not torch.isfinite(K).all() or not squares.max() > 0 or squares.min() < 0:
-        return None
     scale = torch.where(squares > 0, squares.rsqrt(), 0.0)
     values, Q = torch.linalg.eigh(K * scale[:, None] * scale)
-    if values[0] < -rounding:
-        return None
-    kept = values > rounding
-    c: Tensor = scale * (Q[:, kept] @ ((Q[:, kept].T @ (scale * s)) / values[kept]))
+    damped = values.clamp(min=0.0) + ridge  # a Gram matrix: what is below zero is rounding
+    inverse = torch.where(damped > (0.0 if ridge else rounding), 1 / damped, 0.0)
+    c: Tensor = scale * (Q @ (inverse * (Q.T @ (scale * s))))
     return c
+
+
+def gain(K: Tensor, s: Tensor, c: Tensor) -> float:
+    """Change of q along V c."""
+    return float(0.5 * c @ K @ c - s @ c)
+
+
+def _remainder(r: Vector, span: Span, c: Tensor, step: Vector) -> Vector:
+    """r - A step, for step = V c."""
+    return r - span.multiply(c.tolist(), step)

@@ -96,6 +96,9 @@ class AutogradTape:
         """Jᵀu of each column, one by one."""
         return [self.vjp(u.contiguous()) for u in U.unbind(1)]
 
+    def first(self, cases: int) -> None:
+        """None: a graph is of all cases."""
+
     def free(self) -> None:
         """Frees everything recorded."""
         self.__dict__.clear()

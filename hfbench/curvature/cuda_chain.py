@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from hfbench.curvature.chain_links import Link
 from hfbench.curvature.cuda_graphs import Replayed
-from hfbench.curvature.dense_chain import Chain, Link
+from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.precision import in_tf32
 from hfbench.linalg.vector import Vector
@@ -24,6 +25,13 @@ class ReplayedChain(Chain):
         super().__init__(model, links, inputs, weights, dtype)
         self.replayed: dict[tuple[str, bool], Replayed] = {}
         self.inside = 0  # of how many `launched`: solves may take turns
+
+    def first(self, cases: int) -> ReplayedChain:
+        """The pass of the first so many cases, with graphs of its own."""
+        part = super().first(cases)
+        assert isinstance(part, ReplayedChain)  # a copy of this one
+        part.replayed, part.inside = {}, 0
+        return part
 
     @contextmanager
     def launched(self) -> Iterator[None]:

@@ -14,8 +14,9 @@ for any model, and in addition a pass to transpose itself and a tensor for each 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,91 +25,11 @@ from torch.nn import functional
 
 from hfbench.curvature import chain_columns
 from hfbench.curvature.chain_columns import Groups
+from hfbench.curvature.chain_links import Link, PassedLayer
 from hfbench.curvature.layer_io import LayerIO
 from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.precision import sum_of_outer
 from hfbench.linalg.vector import Vector, empty_vector
-
-aten = torch.ops.aten
-SLOPES: dict[type[nn.Module], Any] = {  # (g, φ(s)) ↦ φ'(s)∘g, with `grad_input` in place
-    nn.Sigmoid: aten.sigmoid_backward.grad_input,
-    nn.Tanh: aten.tanh_backward.grad_input,
-    nn.ReLU: lambda g, a, grad_input: aten.threshold_backward.grad_input(g, a, 0, grad_input=grad_input),
-}
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-@dataclass(frozen=True)
-class Link:
-    """A dense layer and the activation after it, if any."""
-
-    layer: nn.Linear
-    activation: nn.Module | None
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """Weight, and bias if there is one."""
-        return list(self.layer.parameters())
-
-
-@dataclass(frozen=True)
-class PassedLayer:
-    """A link with the tensors of one batch's pass."""
-
-    link: Link
-    weight: int  # positions in a vector
-    bias: int | None
-    W: Tensor
-    a: Tensor  # the layer's inputs, cases × features
-    activated: Tensor  # φ(s)
-
-    def slope(self, g: Tensor, into: Tensor | None = None) -> Tensor:
-        """φ'∘g, written into a tensor if one is given; g itself if there is no activation.
-
-        g is cases × features, or cases × columns × features.
-        """
-        if self.link.activation is None:
-            return g
-        into = torch.empty_like(g) if into is None else into
-        activated = self.activated if g.dim() == 2 else self.activated.unsqueeze(1).expand_as(g)
-        SLOPES[type(self.link.activation)](g, activated, grad_input=into)
-        return into
-
-
-def links_of(model: nn.Module, inputs: Tensor) -> list[Link] | None:
-    """The model as a chain for these inputs; None if it is not a chain, or a part of it is not trained."""
-    links: list[Link] = []
-    for module in _in_order(model):
-        if type(module) is nn.Linear:
-            links.append(Link(module, None))
-        elif type(module) in SLOPES and links and links[-1].activation is None:
-            links[-1] = Link(links[-1].layer, module)
-        else:
-            return None
-    parameters, own = list(model.parameters()), [p for link in links for p in link.parameters]
-    each_once = len({id(p) for p in own}) == len(own) == len(parameters)
-    if not links or not each_once or any(_is_altered(module) for module in model.modules()):
-        return None
-    fits = inputs.shape[1:] == (links[0].layer.in_features,)
-    return links if fits and all(_is_trained_on(inputs, p) for p in own) else None
-
-
-def _in_order(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules of nested sequences, in order."""
-    if type(module) is not nn.Sequential:  # a subclass may do anything
-        yield module
-        return
-    for part in module:
-        yield from _in_order(part)
-
-
-def _is_altered(module: nn.Module) -> bool:
-    """True if a call of the module does more than its class's `forward`."""
-    return "forward" in vars(module) or any(getattr(module, hooks) for hooks in HOOKS)
-
-
-def _is_trained_on(inputs: Tensor, p: Tensor) -> bool:
-    return type(p) is nn.Parameter and p.requires_grad and (p.dtype, p.device) == (inputs.dtype, inputs.device)
 
 
 class Chain:
@@ -167,15 +88,29 @@ class Chain:
 
     def jvp_parts(self, V: Sequence[Vector], groups: Groups) -> Tensor:
         """J v of every part of k vectors, all in one sweep (`hfbench.curvature.chain_columns`)."""
-        return chain_columns.jvp_parts(self, V, groups)
+        return chain_columns.jvp_parts(self.passed, V, groups).to(self.own)
 
     def share_of_jvp(self, k: int, groups: Groups) -> float:
         """Cost of `jvp_parts` in single products."""
-        return chain_columns.share_of_jvp(self, k, groups)
+        return chain_columns.share_of_jvp(self.passed, k, groups)
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
         """Jᵀu of every column of U, likewise."""
-        return chain_columns.vjp_columns(self, U)
+        blocks: list[Any] = [None] * len(self.trained)
+        for layer, deltas in self.deltas(U):
+            products = deltas.new_empty(U.shape[1], *layer.W.shape, dtype=self.own)
+            sum_of_outer(deltas.flatten(1), layer.a, products.flatten(0, 1))
+            blocks[layer.weight] = products
+            if layer.bias is not None:
+                blocks[layer.bias] = deltas.sum(0, dtype=self.wider).to(self.own)
+        return [Vector(column) for column in zip(*blocks, strict=True)]
+
+    def first(self, cases: int) -> Chain:
+        """The pass of the first so many cases, in the same memory."""
+        part = copy.copy(self)
+        part.inputs, part.cases, part.z = self.inputs[:cases], cases, self.z[:cases]
+        part.passed = [replace(layer, a=layer.a[:cases], activated=layer.activated[:cases]) for layer in self.passed]
+        return part
 
     def free(self) -> None:
         """Frees all tensors."""
@@ -184,12 +119,11 @@ class Chain:
     def deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
         """The links with their δ_l, the last link first."""
         g, fresh = u.to(self.dtype), False
-        for index in reversed(range(len(self.passed))):
-            one = self.passed[index]
-            delta = one.slope(g, into=g if fresh else None)
-            yield one, delta
+        for index, layer in reversed([*enumerate(self.passed)]):
+            delta = layer.slope(g, into=g if fresh else None)
+            yield layer, delta
             if index:
-                g, fresh = delta @ one.W, True
+                g, fresh = delta @ layer.W, True
 
     # ------------------------------------------------------------ rows of gradients
 

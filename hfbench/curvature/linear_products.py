@@ -53,7 +53,6 @@ from hfbench.memory.freed_memory import keep_freed_memory
 from hfbench.setting_checks import whole_number
 
 OF_COLUMNS = "the outputs' shape with the number of columns after that of cases, here"
-OF_THE_CASES = ("kept", "kept_cast", "outputs", "loss_at", "value", "residual", "gradient", "variance_l1")  # cached
 
 
 class LinearProducts:
@@ -137,14 +136,25 @@ class LinearProducts:
         return kept
 
     def first(self, cases: int) -> Self:
-        """The same model at the same weights, linearised on the first so many cases alone."""
+        """The same model at the same weights, linearised on the first so many cases alone.
+
+        What is computed of a dense chain is taken over. Other graphs are recorded anew, and counted.
+        """
         part = copy.copy(self)
-        for name in OF_THE_CASES:
-            vars(part).pop(name, None)
+        for kind in type(self).__mro__:
+            for name, member in vars(kind).items():
+                if isinstance(member, cached_property):
+                    vars(part).pop(name, None)
         part.inputs, part.targets, part.here = self.inputs[:cases], self.targets[:cases], cases
         part.share = self.share.ranks.share(cases)
         part.n, part.chunk = part.share.n, min(self.chunk, cases)
         part.slices = list(case_slices(cases, part.chunk))
+        for name in ("kept", "kept_cast"):
+            tape: Tape | None = vars(self).get(name)
+            if tape is not None and (own := tape.first(cases)) is not None:
+                vars(part)[name] = own
+        if "outputs" in vars(self):
+            vars(part)["outputs"] = self.outputs[:cases]
         return part
 
     def check_unchanged(self) -> None:
@@ -280,7 +290,10 @@ class LinearProducts:
     def layers(self) -> list[list[int]]:
         """Positions of the parameters' blocks by the module that owns them, in the model's order."""
         owners = [name.rpartition(".")[0] for name in self.weights]
-        return [[i for i, owner in enumerate(owners) if owner == one] for one in dict.fromkeys(owners)]
+        positions: dict[str, list[int]] = {owner: [] for owner in owners}
+        for position, owner in enumerate(owners):
+            positions[owner].append(position)
+        return list(positions.values())
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
         """Jᵀ u for each of k columns u of U, which has the shape of `jvp_columns`.

@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from hfbench.curvature.autograd_tape import AutogradTape
+from hfbench.curvature.chain_links import links_of
 from hfbench.curvature.convolution_rules import nominal_kernels
-from hfbench.curvature.dense_chain import links_of
 from hfbench.curvature.double_backward import twice_differentiable
 from hfbench.curvature.random_draws import draws_undone
 from hfbench.curvature.second_moments import squared_norms, squared_sums

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hfbench.curvature.autograd_tape import AutogradTape, CastGraph
 from hfbench.curvature.chain_columns import Groups
+from hfbench.curvature.chain_links import links_of
 from hfbench.curvature.cuda_chain import ReplayedChain
-from hfbench.curvature.dense_chain import Chain, links_of
+from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.layer_io import LayerIOSource
 from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.vector import Vector
@@ -52,6 +53,9 @@ class Tape(Protocol):
 
     def vjp_columns(self, U: Tensor) -> list[Vector]:
         """Jᵀu of each column of U, cases × columns × the shape of a case's outputs."""
+
+    def first(self, cases: int) -> Tape | None:
+        """The tape of the first so many cases, if it is part of this one; None if it is to be recorded anew."""
 
     def free(self) -> None:
         """Frees everything kept."""

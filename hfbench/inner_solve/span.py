@@ -8,22 +8,22 @@ span the space. With Q the columns Bᵀ J v/√n,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.linalg.vector import Vector
 
-if TYPE_CHECKING:
-    from hfbench.inner_solve.system import GaussNewtonSystem
 
+class GaussNewtonSpan:
+    """Parts of k vectors, those of the first group first: `matrix` is VᵀAV (float64, parts × parts).
 
-class Span:
-    """Parts of k vectors, those of the first group first: `matrix` is VᵀAV (float64, parts × parts)."""
+    A = G + diag(shift), with a number of `shift` for each block.
+    """
 
-    def __init__(self, system: GaussNewtonSystem, V: Sequence[Vector], split: str) -> None:
-        self.system, self.at, self.V = system, system.linearisation, V
+    def __init__(self, linearisation: Linearisation, shift: Sequence[float], V: Sequence[Vector], split: str) -> None:
+        self.at, self.shift, self.V = linearisation, shift, V
         P = len(self.at.blocks)
         groups: dict[str, list[list[int]]] = {
             "none": [list(range(P))],
@@ -31,7 +31,7 @@ class Span:
             "parameters": [[i] for i in range(P)],
         }
         self.groups = groups[split]
-        self.columns = [self.at.layout.unpack(v) for v in V]
+        self.blocks = [self.at.layout.unpack(v) for v in V]
         before = self.at.ledger.products
         self.JV = self.at.jvp_parts(V, self.groups)  # cases × parts × outputs
         self.products = self.at.ledger.products - before
@@ -51,19 +51,19 @@ class Span:
     def slopes(self, g: Vector) -> Tensor:
         """Vᵀg in float64."""
         blocks = self.at.layout.unpack(g)
-        dots = torch.tensor([v.dots(blocks) for v in self.columns], dtype=torch.float64)
+        dots = torch.tensor([v.dots(blocks) for v in self.blocks], dtype=torch.float64)
         return torch.cat([dots[:, list(group)].sum(1) for group in self.groups])
 
     def combined(self, c: Sequence[float]) -> Vector:
         """Σ c_j (part j)."""
-        k, blocks = len(self.V), [torch.empty(0)] * len(self.at.blocks)
+        k, combined = len(self.V), [torch.empty(0)] * len(self.at.blocks)
         for index, group in enumerate(self.groups):
-            own = c[k * index : k * (index + 1)]
+            first, *others = c[k * index : k * (index + 1)]
             for i in group:
-                blocks[i] = self.columns[0][i] * own[0]
-                for v, coefficient in zip(self.columns[1:], own[1:], strict=True):
-                    blocks[i].add_(v[i], alpha=coefficient)
-        return self.at.layout.pack(Vector(blocks))
+                combined[i] = self.blocks[0][i] * first
+                for v, coefficient in zip(self.blocks[1:], others, strict=True):
+                    combined[i].add_(v[i], alpha=coefficient)
+        return self.at.layout.pack(Vector(combined))
 
     def multiply(self, c: Sequence[float], x: Vector) -> Vector:
         """A x for x = Σ c_j (part j), which is given: one Jᵀ."""
@@ -71,7 +71,7 @@ class Span:
         Jx = torch.tensordot(self.JV, coefficients, ([1], [0]))
         HJx = self.at.loss_at.hessian(Jx)
         self.products += 0.5
-        return self.at.vjp(HJx / self.at.n).add(x, self.system.shift)
+        return self.at.vjp(HJx / self.at.n).add(x, self.at.layout.spread(self.shift))
 
     def _of_outputs(self) -> Tensor:
         """(JV)ᵀ H (JV)/n."""
@@ -81,11 +81,10 @@ class Span:
 
     def _of_shift(self) -> Tensor:
         """Vᵀ(mu D + lambda I)V: parts of different groups have no entry in common."""
-        k = len(self.V)
-        found = torch.zeros(self.size, self.size, dtype=torch.float64)
-        dots = {(a, b): self.columns[a].dots(self.columns[b]) for a in range(k) for b in range(a + 1)}
+        k, matrix = len(self.V), torch.zeros(self.size, self.size, dtype=torch.float64)
+        dots = {(a, b): self.blocks[a].dots(self.blocks[b]) for a in range(k) for b in range(a + 1)}
         for index, group in enumerate(self.groups):
             for (a, b), by_block in dots.items():
-                product = sum((self.system.mu_D[i] + self.system.damping) * by_block[i] for i in group)
-                found[k * index + a, k * index + b] = found[k * index + b, k * index + a] = product
-        return found
+                product = sum(self.shift[i] * by_block[i] for i in group)
+                matrix[k * index + a, k * index + b] = matrix[k * index + b, k * index + a] = product
+        return matrix

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
-from hfbench.inner_solve.span import Span
+from hfbench.inner_solve.span import GaussNewtonSpan
 from hfbench.linalg.vector import Shift, Vector
 from hfbench.setting_checks import one_of
 
@@ -68,9 +68,9 @@ class GaussNewtonSystem:
         products = self.linearisation.gauss_newton_columns(V)
         return [Gv.plus(v, self.shift) for Gv, v in zip(products, V, strict=True)]
 
-    def span(self, V: Sequence[Vector], split: str = "none") -> Span:
+    def span(self, V: Sequence[Vector], split: str = "none") -> GaussNewtonSpan:
         """The system on the span of the parts of V (`hfbench.inner_solve.span`)."""
-        return Span(self, V, split)
+        return GaussNewtonSpan(self.linearisation, [mu + self.damping for mu in self.mu_D], V, split)
 
     # ------------------------------------------------------------ as a least-squares problem
 

@@ -17,6 +17,7 @@ from hfbench.parts import Linearisation, Shift, Vector
 
 from .kronecker_blocks import ExactBlock, KroneckerBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
 
+COUNTS = ("steps", "builds", "until", "decomposed")  # whole numbers of a saved state
 NARROW = 8000  # weights of a layer up to which bfloat16 saves nothing, and its rounding shows in training
 
 
@@ -29,7 +30,7 @@ def or_instead() -> Iterator[None]:
         raise ConfigError(f"{error} Use chapelle-erhan, martens or exact-diagonal.") from error
 
 
-class Settings(Protocol):
+class FactorSettings(Protocol):
     """What the averages read of their preconditioner, `kfac`."""
 
     @property
@@ -65,11 +66,15 @@ class Damped(NamedTuple):
 class KroneckerAverages:
     """Factors kept for `refresh` steps and averaged: ε old + (1 - ε) new, ε = min(1 - 1/k, memory) at build k.
 
-    Damped factors are kept for `inverses` steps; at the beginning, where γ falls fast, for half as many as there were.
+    Damped factors are kept for `inverses` steps. At the beginning, where both change fast, neither is kept for more
+    steps than half of those before.
     """
 
-    def __init__(self, settings: Settings, shapes: Sequence[torch.Size]) -> None:
-        self.settings, self.shapes, self.steps = settings, shapes, 0  # shapes of the trained parameters
+    def __init__(self, settings: FactorSettings, shapes: Sequence[torch.Size]) -> None:
+        self.settings, self.shapes = settings, shapes  # of the trained parameters
+        self.steps = self.builds = 0  # begun, and those that formed factors
+        self.until = 0  # step that forms the next ones
+        self.decomposed = 0  # build whose factors have been decomposed into eigenvectors
         self.factors: list[LayerFactors] = []
         self.damped: Damped | None = None
         self._blocks: list[KroneckerBlock] = []  # of `damped`
@@ -77,21 +82,27 @@ class KroneckerAverages:
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
         """M of this step, which may be of an earlier step's factors, or of its damping."""
-        if self.steps % self.settings.refresh == 0:
+        self.steps += 1
+        if self.steps >= self.until:
             at = self._sampled(linearisation)
             with or_instead():
                 new = at.kronecker_factors(self._probes(at, generator))
-            self.factors = self._averaged(new)
-            if self.settings.damping == "exact":
-                linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
-        self.steps += 1
+            self.builds += 1
+            self.factors, self.until = self._averaged(new), self._next(self.settings.refresh)
         due = self.damped is None or self.steps >= self.damped.until
         if due:
-            until = self.steps + min(self.settings.inverses, max(1, self.steps // 2))
-            self.damped, self._blocks = Damped(self.factors, self._gammas(shift, linearisation.layout), until), []
+            gammas = self._gammas(shift, linearisation.layout)
+            self.damped, self._blocks = Damped(self.factors, gammas, self._next(self.settings.inverses)), []
         if not self._blocks:  # after loading, too
-            self._blocks = self._made(linearisation.parameters[0])
+            self._blocks = self._damped_blocks(linearisation.parameters[0])
+        if due and self.settings.damping == "exact" and self.decomposed != self.builds:
+            linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
+            self.decomposed = self.builds
         return KroneckerFactor(self._blocks, linearisation.layout, linearisation.ledger, is_new=due)
+
+    def _next(self, most: int) -> int:
+        """The step up to which something is kept."""
+        return self.steps + min(most, max(1, self.steps // 2))
 
     def _sampled(self, at: Linearisation) -> Linearisation:
         """The cases that factors are formed on; of every rank's, its share."""
@@ -103,9 +114,8 @@ class KroneckerAverages:
         return [at.loss_at.factor(at.signs(generator)) for _ in range(self.settings.probes)]
 
     def _averaged(self, new: list[LayerFactors]) -> list[LayerFactors]:
-        """The average at the k-th build of factors, in new tensors."""
-        k = self.steps // self.settings.refresh + 1
-        share = min(1 - 1 / k, self.settings.memory)
+        """The average at this build, in new tensors."""
+        share = min(1 - 1 / self.builds, self.settings.memory)
         if share == 0:
             return new
         if [factor.shape for factor in new] != [factor.shape for factor in self.factors]:
@@ -122,7 +132,7 @@ class KroneckerAverages:
         shifts = [float(block.mean()) for block in layout.unpack(shift)] if isinstance(shift, Vector) else shift
         return [shifts[factor.position] for factor in self.factors]
 
-    def _made(self, like: Tensor) -> list[KroneckerBlock]:
+    def _damped_blocks(self, like: Tensor) -> list[KroneckerBlock]:
         """The blocks of `damped`."""
         assert self.damped is not None  # `build` has seen to it
         pairs = list(zip(self.damped.factors, self.damped.gammas, strict=True))
@@ -147,18 +157,19 @@ class KroneckerAverages:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors that later builds do not change; empty if no build depends on another."""
-        of = self.settings
-        if of.refresh == of.inverses == 1 and of.memory == 0 and of.gamma_decay == 1:
+        settings = self.settings
+        if settings.refresh == settings.inverses == 1 and settings.memory == 0 and settings.gamma_decay == 1:
             return {}
-        state: dict[str, Any] = {"steps": self.steps, "factors": [dict(vars(factor)) for factor in self.factors]}
-        if of.inverses > 1 and self.damped is not None:
+        state: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
+        state["factors"] = [dict(vars(factor)) for factor in self.factors]
+        if settings.inverses > 1 and self.damped is not None:
             factors = [dict(vars(factor)) for factor in self.damped.factors]
             state["damped"] = {"factors": factors, "gammas": self.damped.gammas, "until": self.damped.until}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises ConfigError, and loads nothing, unless it is a `state_dict` of such a model and kind of settings."""
-        steps, factors, damped = _checked(state)
+        counts, factors, damped = _checked(state)
         for kept in (factors, *([damped.factors] if damped is not None else [])):
             if kept and not _cover(kept, self.shapes):
                 raise ConfigError(
@@ -166,30 +177,31 @@ class KroneckerAverages:
                     f"{list(map(tuple, self.shapes))}, but its blocks are "
                     f"{', '.join(f'{p} × {q}' for p, q in (factor.shape for factor in kept))}: it is of another model."
                 )
-        self.steps, self.factors, self.damped, self._blocks, self._spectra = steps, factors, damped, [], {}
+        for name, number in counts.items():
+            setattr(self, name, number)
+        self.factors, self.damped, self._blocks, self._spectra = factors, damped, [], {}
 
 
-def _checked(state: Mapping[str, Any]) -> tuple[int, list[LayerFactors], Damped | None]:
-    """Steps, factors and damped factors of a saved state; none before the first step."""
+def _checked(state: Mapping[str, Any]) -> tuple[dict[str, int], list[LayerFactors], Damped | None]:
+    """Counts, factors and damped factors of a saved state; none before the first step."""
     if not state:
-        return 0, [], None
+        return dict.fromkeys(COUNTS, 0), [], None
     try:
-        steps, factors = state["steps"], _factors(state["factors"])
-        damped = None
+        counts, factors = {name: state[name] for name in COUNTS}, _factors(state["factors"])
+        damped, fits = None, True
         if (kept := state.get("damped")) is not None:
             damped = Damped(_factors(kept["factors"]), [float(gamma) for gamma in kept["gammas"]], int(kept["until"]))
             fits = len(damped.gammas) == len(damped.factors) and set(kept) == {"factors", "gammas", "until"}
-        else:
-            fits = True
-        fits = fits and isinstance(steps, int) and set(state) - {"damped"} == {"steps", "factors"}
+        whole = all(isinstance(number, int) and number >= 0 for number in counts.values())
+        fits = fits and whole and set(state) - {"damped"} == {*COUNTS, "factors"}
     except (KeyError, TypeError, ValueError, AttributeError):
         fits = False
-    if not fits or steps < 0 or (steps > 0) != bool(factors):
+    if not fits or (counts["builds"] > 0) != bool(factors):
         raise ConfigError(
-            "the state of kfac must have steps, and factors with left, right, weight, bias, places and spent, but has "
-            f"{', '.join(map(str, state))}: it was not saved by a preconditioner kfac that keeps factors."
+            f"the state of kfac must have {', '.join(COUNTS)}, and factors with left, right, weight, bias, places and "
+            f"spent, but has {', '.join(map(str, state))}: a preconditioner kfac that keeps factors has not saved it."
         )
-    return steps, factors, damped
+    return counts, factors, damped
 
 
 def _factors(saved: Sequence[Mapping[str, Any]]) -> list[LayerFactors]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import hfbench
 from hfbench.curvature.autograd_tape import AutogradTape
-from hfbench.curvature.dense_chain import Chain, links_of
+from hfbench.curvature.chain_links import links_of
+from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.layer_io import Capture
 from hfbench.curvature.second_moments import squared_norms, squared_sums
 from hfbench.curvature.tape import record_tape

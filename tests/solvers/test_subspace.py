@@ -94,19 +94,21 @@ def test_one_step_is_the_dense_minimiser_over_the_span(
     A, b = dense_matrix(system), -column(system.gradient)
     directions = [M.solve(-system.gradient), *([x0] if x0 is not None else [])]
     x, q = least(A, b, torch.stack([one for v in directions for one in parts(v, split, system)], 1))
-    start, first = islice(Subspace(split=split).iterates(system, x0, M), 2)
+    start, first = islice(Subspace(split=split, ridge=0.0).iterates(system, x0, M), 2)
     assert first.q == pytest.approx(q, rel=1e-9, abs=1e-13)
     torch.testing.assert_close(column(first.x), x, atol=1e-8, rtol=1e-7)
     true = float(-b @ column(first.x) + 0.5 * column(first.x) @ A @ column(first.x))
     assert true == pytest.approx(q, rel=1e-12, abs=1e-14)
-    torch.testing.assert_close(column(first.r), b - A @ column(first.x), atol=1e-10, rtol=1e-9)
+    torch.testing.assert_close(column(first.residual.r), b - A @ column(first.x), atol=1e-10, rtol=1e-9)
     assert first.q <= start.q
 
 
 def test_whole_vectors_have_the_iterates_of_conjugate_gradients() -> None:
     system = system_of()
     for M in (Unit(), Diagonal(system)):
-        ours, theirs = (list(islice(one.iterates(system, None, M), 12)) for one in (Subspace(split="none"), CG()))
+        ours, theirs = (
+            list(islice(one.iterates(system, None, M), 12)) for one in (Subspace(split="none", ridge=0.0), CG())
+        )
         for a, b in zip(ours, theirs, strict=True):
             torch.testing.assert_close(column(a.x), column(b.x), atol=1e-9, rtol=1e-7)
             assert a.q == pytest.approx(b.q, rel=1e-9, abs=1e-14)
@@ -115,7 +117,7 @@ def test_whole_vectors_have_the_iterates_of_conjugate_gradients() -> None:
 
 def test_finer_parts_gain_more() -> None:
     system = system_of((6, 5, 4, 3))
-    gains = [list(islice(Subspace(split=split).iterates(system, None, Unit()), 2))[1].q for split in SPLITS]
+    gains = [list(islice(Subspace(split=split, ridge=0.0).iterates(system, None, Unit()), 2))[1].q for split in SPLITS]
     assert gains[2] < gains[1] < gains[0] < 0
 
 
@@ -129,8 +131,8 @@ def test_directions_that_add_nothing_are_no_error(start: str, split: str) -> Non
         "parallel": b * 3.0,
         "of one layer": Vector(block if i < 2 else 0 * block for i, block in enumerate(b)),
     }[start]
-    _, cold = islice(Subspace(split=split).iterates(system, None, Unit()), 2)
-    _, warm = islice(Subspace(split=split).iterates(system, x0, Unit()), 2)
+    _, cold = islice(Subspace(split=split, ridge=0.0).iterates(system, None, Unit()), 2)
+    _, warm = islice(Subspace(split=split, ridge=0.0).iterates(system, x0, Unit()), 2)
     if start == "of one layer" and split == "none":
         assert warm.q < cold.q
     else:
@@ -144,11 +146,47 @@ def test_a_gradient_of_zero_is_told() -> None:
     assert state.breakdown is Breakdown.ZERO_RIGHT_HAND_SIDE
 
 
-def test_a_matrix_that_is_not_definite_has_no_minimiser() -> None:
-    s = torch.ones(2, dtype=torch.float64)
-    assert minimiser(torch.diag(torch.tensor([1.0, -1.0], dtype=torch.float64)), s, 1e-15) is None
-    assert minimiser(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64), s, 1e-15) is None
-    assert minimiser(torch.full((2, 2), torch.nan, dtype=torch.float64), s, 1e-15) is None
+def test_the_small_system_has_the_least_solution() -> None:
+    """Combinations that vanish get nothing, as do directions of no length; noise below zero counts as zero."""
+    s = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    K = torch.tensor([[4.0, 4.0, 0.0], [4.0, 4.0 - 1e-14, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(minimiser(K, s, 0.0, 1e-12), s / 8)
+    assert minimiser(torch.full((2, 2), torch.nan, dtype=torch.float64), s[:2], 0.0, 1e-15).isnan().all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 6), st.floats(1e-6, 1.0), st.integers(0, 10**6))
+def test_the_ridge_is_added_to_the_scaled_matrix(size: int, ridge: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    Q = torch.randn(size + 1, size, generator=generator, dtype=torch.float64)
+    K, s = Q.T @ Q, torch.randn(size, generator=generator, dtype=torch.float64)
+    damped = K + ridge * torch.diag(K.diagonal())
+    torch.testing.assert_close(minimiser(K, s, ridge, 1e-15), torch.linalg.solve(damped, s), atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-4, 1.0])
+def test_a_solution_to_start_from_is_kept(ridge: float) -> None:
+    """The ridge acts on the way from the start, which is none."""
+    system = system_of()
+    x = torch.linalg.solve(dense_matrix(system), -column(system.gradient))
+    x0 = Vector(
+        piece.view(block.shape)
+        for piece, block in zip(x.split([b.numel() for b in system.gradient]), system.gradient, strict=True)
+    )
+    for state in islice(Subspace(ridge=ridge).iterates(system, x0, Unit()), 3):
+        torch.testing.assert_close(column(state.x), x, atol=1e-9, rtol=1e-8)
+
+
+def test_a_first_step_takes_no_transpose() -> None:
+    """A single step from a warm start: tangents of the parts alone."""
+    system = system_of()
+    before = system.linearisation.ledger.state_dict()
+    first = [*islice(Subspace().iterates(system, drawn(system, 7), Unit()), 2)][1]
+    done = system.linearisation.ledger.since(before)
+    assert (done["vjp"], done["vjp_calls"]) == (0, 0)
+    assert first.products == done["jvp_calls"] / 2
+    assert first.relative_residual > 0
+    assert first.products == done["jvp_calls"] / 2 + 0.5, "the residual has taken one since"
 
 
 def test_a_residual_is_solved_for_when_it_is_read() -> None:

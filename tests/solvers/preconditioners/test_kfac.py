@@ -176,16 +176,16 @@ def batch(seed: int) -> Linearisation:
     return Linearisation(model, "logistic", x, t)
 
 
-def test_factors_are_kept_for_the_steps_of_refresh_and_damped_anew() -> None:
-    run, at = KFAC(refresh=2).begin(network((4, 5, 3), 0)), [batch(seed) for seed in range(3)]
-    other = tuple(10 * one for one in GAMMAS)
-    like = at[0].parameters
-    found = [dense(run.build(at[0], GAMMAS, generator(0)), like), dense(run.build(at[1], other, generator(1)), like)]
-    found.append(dense(run.build(at[2], GAMMAS, generator(2)), like))
-    expected = [(0, GAMMAS), (0, other), (2, GAMMAS)]
-    for one, (k, shift) in zip(found, expected, strict=True):
-        assert torch.equal(one, dense(KFAC().build(at[k], shift, generator(k)), like))
-    assert (at[1].ledger.deltas, at[2].ledger.deltas) == (0, 2 * 8)  # built twice: by the run, and to compare
+def test_factors_are_kept_for_the_steps_of_refresh_fewer_at_first_and_damped_anew() -> None:
+    """With 3: formed at the steps 1, 2, 3, 4, 6 and 9, and kept for min(3, k // 2) steps each."""
+    run, like = KFAC(refresh=3).begin(network((4, 5, 3), 0)), batch(0).parameters
+    formed = {1: 1, 2: 2, 3: 3, 4: 4, 5: 4, 6: 6, 7: 6, 8: 6, 9: 9}
+    for k, from_step in formed.items():
+        shift, at = tuple(k * gamma for gamma in GAMMAS), batch(k)
+        found = dense(run.build(at, shift, generator(k)), like)
+        assert at.ledger.deltas == (len(at.inputs) if from_step == k else 0)
+        expected = KFAC().build(batch(from_step), shift, generator(from_step))
+        assert torch.equal(found, dense(expected, like))
 
 
 def test_memory_averages_factors_as_published() -> None:
