@@ -21,7 +21,7 @@ from hfbench.parts.hyperparameters import Choice, Within, part, settings_of
 RULES = ("relative-progress",)  # Martens (2010)
 HESSIAN_FREE = (
     *("solver", "preconditioner", "rules", "globalization", "right_hand_side", "max_inner", "chunk", "layout"),
-    *("max_bytes", "precision"),
+    *("max_bytes", "precision", "gradient_precision"),
 )
 
 Resolved = dict[str, Any]  # {"use": name, **settings}, every default filled in
@@ -47,6 +47,7 @@ class Method:
     layout: str  # "structured" or "flat"
     precision: str  # of the curvature products; the weights' own is the study's
     stream: int  # methods with one stream share the draws of batches and probes
+    gradient_precision: str = "parameters"  # or "products"; frozen systems of earlier versions do not name it
 
     def parts(self) -> list[tuple[str, Resolved]]:
         """Every part used, as (family, its settings)."""
@@ -84,6 +85,11 @@ class MethodTable:
         Choice("parameters", "auto", "float64", "float32", "tf32", "bfloat16"),
         "precision of curvature products; study.precision is that of weights and data",
     ] = "parameters"
+    gradient_precision: Annotated[
+        str,
+        Choice("parameters", "products"),
+        "precision of the gradient: that of the weights, or that of products, with one pass for both",
+    ] = "parameters"
     stream: Annotated[int, Within("[0, inf)"), "number that selects other random batches and probes"] = 0
 
 
@@ -114,6 +120,7 @@ def resolve(name: str, table: Mapping[str, Any], where: str = "") -> Method:
         max_bytes=bytes_of(given.max_bytes, f"{where}.max_bytes"),
         layout=given.layout,
         precision=given.precision,
+        gradient_precision=given.gradient_precision,
         stream=given.stream,
     )
 

@@ -26,7 +26,7 @@ def jvp_parts(passed: Sequence[PassedLayer], V: Sequence[Vector], groups: Groups
     begun: list[int] = []  # groups, in the order of their columns in RA
     RA: Tensor | None = None
     for layer in passed:
-        own = _own_parts(layer, V, group_of)
+        own, RA = _own_parts(layer, V, group_of), None if RA is None else RA.to(layer.dtype)
         if RA is None:
             RS = next(iter(own.values())) if len(own) == 1 else torch.cat(list(own.values()), 1)
             begun = list(own)
@@ -50,7 +50,7 @@ def jvp_parts(passed: Sequence[PassedLayer], V: Sequence[Vector], groups: Groups
 
 def _own_parts(layer: PassedLayer, V: Sequence[Vector], group_of: dict[int, int]) -> dict[int, Tensor]:
     """V_l a + v_l, cases × k × features, for the group of the layer's weight and that of its bias, if it is another."""
-    dtype, cases = layer.a.dtype, len(layer.a)
+    dtype, cases = layer.dtype, len(layer.a)
     weights = torch.stack([v[layer.weight] for v in V]).to(dtype).flatten(0, 1)
     group, shape = group_of[layer.weight], (cases, len(V), -1)
     if layer.bias is None:

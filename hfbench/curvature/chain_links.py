@@ -42,6 +42,11 @@ class PassedLayer:
     a: Tensor  # the layer's inputs, cases × features
     activated: Tensor  # φ(s)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the layer's products."""
+        return self.W.dtype
+
     def slope(self, g: Tensor, into: Tensor | None = None) -> Tensor:
         """φ'∘g, written into a tensor if one is given; g itself if there is no activation.
 

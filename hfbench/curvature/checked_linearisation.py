@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.linear_products import check_chunk
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.loss import check_loss
 from hfbench.curvature.model_checks import check_batch, check_context, check_layers, check_model, trainable
 from hfbench.curvature.model_trial import try_out
+from hfbench.curvature.recorded_passes import check_chunk
 from hfbench.curvature.weights_by_name import check_reached_by_name, weights_changed
 from hfbench.errors import ConfigError
 from hfbench.memory.byte_sizes import bytes_of

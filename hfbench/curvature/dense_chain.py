@@ -31,11 +31,14 @@ from hfbench.curvature.weights_by_name import Weights
 from hfbench.linalg.precision import sum_of_outer
 from hfbench.linalg.vector import Vector, empty_vector
 
+NARROW = 8000  # weights of a layer whose products are too small for a dtype of fewer digits to save time
+
 
 class Chain:
     """One batch's pass, in the weights' dtype or another: weights and inputs are cast once, v and u at every product.
 
-    The sums over cases in Jᵀu are not rounded again to a dtype of fewer digits
+    In a dtype of fewer digits, layers of at most `NARROW` weights stay in the weights' own. There the code of an
+    autoencoder is, through which all that it learns goes. The sums over cases in Jᵀu are not rounded again
     (`hfbench.linalg.precision.sum_of_outer`).
 
     Implements `hfbench.curvature.tape.Tape` and `hfbench.curvature.layer_io.LayerIOSource`.
@@ -48,31 +51,29 @@ class Chain:
         self, model: nn.Module, links: list[Link], inputs: Tensor, weights: Weights, dtype: torch.dtype | None = None
     ) -> None:
         self.inputs, self.cases, self.own = inputs, len(inputs), inputs.dtype
-        self.dtype = dtype or self.own
-        self.wider = torch.promote_types(self.dtype, self.own)
         self.trained = list(model.parameters())
         places = {id(p): i for i, p in enumerate(self.trained)}
         own = list(weights.values())  # in the order of the parameters, since all of them are trained
         self.passed: list[PassedLayer] = []
-        self.z = inputs.to(self.dtype)
+        self.z = inputs
         with torch.no_grad():
             for link in links:
+                used = dtype_of(link.layer.weight, dtype or self.own)
                 weight, bias = places[id(link.layer.weight)], places.get(id(link.layer.bias))
-                W = own[weight].to(self.dtype)
-                b = None if bias is None else own[bias].to(self.dtype)
-                a, s = self.z, functional.linear(self.z, W, b)
+                W, b = own[weight].to(used), None if bias is None else own[bias].to(used)
+                a = self.z.to(used)
+                s = functional.linear(a, W, b)
                 self.z = s if link.activation is None else link.activation.forward(s)  # past hooks of all modules
                 self.passed.append(PassedLayer(link, weight, bias, W, a, self.z))
 
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
-        v = Vector(block.to(self.dtype) for block in v)
         Ra: Tensor | None = None
         for layer in self.passed:
-            V = v[layer.weight]
-            Rs = layer.a @ V.T if layer.bias is None else torch.addmm(v[layer.bias], layer.a, V.T)
+            V = v[layer.weight].to(layer.dtype)
+            Rs = layer.a @ V.T if layer.bias is None else torch.addmm(v[layer.bias].to(layer.dtype), layer.a, V.T)
             if Ra is not None:
-                Rs.addmm_(Ra, layer.W.T)
+                Rs.addmm_(Ra.to(layer.dtype), layer.W.T)
             Ra = layer.slope(Rs, into=Rs)
         assert Ra is not None  # there is a layer
         return Ra.to(self.own)
@@ -83,7 +84,7 @@ class Chain:
         for layer, delta in self.deltas(u):
             sum_of_outer(delta, layer.a, product[layer.weight])
             if layer.bias is not None:
-                product[layer.bias].copy_(delta.sum(0, dtype=self.wider))
+                product[layer.bias].copy_(delta.sum(0, dtype=self._wider(layer)))
         return product
 
     def jvp_parts(self, V: Sequence[Vector], groups: Groups) -> Tensor:
@@ -102,7 +103,7 @@ class Chain:
             sum_of_outer(deltas.flatten(1), layer.a, products.flatten(0, 1))
             blocks[layer.weight] = products
             if layer.bias is not None:
-                blocks[layer.bias] = deltas.sum(0, dtype=self.wider).to(self.own)
+                blocks[layer.bias] = deltas.sum(0, dtype=self._wider(layer)).to(self.own)
         return [Vector(column) for column in zip(*blocks, strict=True)]
 
     def first(self, cases: int) -> Chain:
@@ -118,12 +119,16 @@ class Chain:
 
     def deltas(self, u: Tensor) -> Iterator[tuple[PassedLayer, Tensor]]:
         """The links with their δ_l, the last link first."""
-        g, fresh = u.to(self.dtype), False
+        g, fresh = u, False
         for index, layer in reversed([*enumerate(self.passed)]):
-            delta = layer.slope(g, into=g if fresh else None)
+            cast = g.to(layer.dtype)
+            delta = layer.slope(cast, into=cast if fresh or cast is not g else None)
             yield layer, delta
             if index:
                 g, fresh = delta @ layer.W, True
+
+    def _wider(self, layer: PassedLayer) -> torch.dtype:
+        return torch.promote_types(layer.dtype, self.own)
 
     # ------------------------------------------------------------ rows of gradients
 
@@ -144,3 +149,9 @@ class Chain:
         """Every layer's inputs and deltas for ⟨u, z⟩, the last layer first."""
         for layer, delta in self.deltas(u):
             yield LayerIO(layer.link.layer, layer.a, delta)
+
+
+def dtype_of(weight: Tensor, wanted: torch.dtype) -> torch.dtype:
+    """The dtype of a layer's products where a certain one is wanted."""
+    fewer_digits = torch.finfo(wanted).eps > torch.finfo(weight.dtype).eps
+    return weight.dtype if fewer_digits and weight.numel() <= NARROW else wanted

@@ -8,54 +8,32 @@ have derivatives of our own (`hfbench.curvature.derivative_rules`), since PyTorc
 by their plain twins (`hfbench.curvature.double_backward`). If an operation still has no second derivative, J·v falls
 back to forward mode (one more forward pass per product), and `product_mode` is "forward".
 
-The graph is built at the first product, kept for all of an outer iteration's products, and freed with the object.
-With `chunk`, batches are streamed: no graph outlives its chunk, and each product rebuilds the graphs (one more forward
-pass and, for J v, one more recorded transpose, both counted). The results are the same up to the order of summation.
-
-With a `precision` of another dtype (`hfbench.linalg.precision`), one more forward pass records a separate graph for the
-products. Outputs, loss, gradient and second moments always have the weights' dtype.
+The graphs, and what is computed of them without products, are those of `hfbench.curvature.recorded_passes`.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.cuda_chain import ReplayedChain
-from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.feature_scale import said_of_large
-from hfbench.curvature.loss import LOSSES, LossAt, check_loss, check_targets
-from hfbench.curvature.model_checks import check_batch, outputs_of
-from hfbench.curvature.pass_units import units_of
-from hfbench.curvature.tape import Tape, record_tape
-from hfbench.curvature.watched_tensors import Watched, changes_explained
-from hfbench.curvature.weights_by_name import (
-    checksums,
-    outputs_with,
-    own_weights,
-    weights_changed,
-)
-from hfbench.curvature.work_ledger import Ledger, PartsLedger, ledger_of
-from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.linalg.data_parallel import ALONE, Ranks
-from hfbench.linalg.layout import layout_of
-from hfbench.linalg.precision import Precision, arithmetic, precision_of
+from hfbench.curvature.loss import LOSSES, LossAt
+from hfbench.curvature.recorded_passes import RecordedPasses
+from hfbench.curvature.tape import Tape
+from hfbench.curvature.watched_tensors import changes_explained
+from hfbench.linalg.data_parallel import ALONE
+from hfbench.linalg.precision import arithmetic
 from hfbench.linalg.vector import Vector, as_vector, check_in_output_space
-from hfbench.memory.allocations import case_slices
-from hfbench.memory.freed_memory import keep_freed_memory
-from hfbench.setting_checks import whole_number
 
 OF_COLUMNS = "the outputs' shape with the number of columns after that of cases, here"
 
 
-class LinearProducts:
+class LinearProducts(RecordedPasses):
     """J, Jᵀ, the loss pieces and the Gauss-Newton product at one (weights, batch).
 
     Vectors are `hfbench.Vector` or any sequence of tensors in parameter order (in the flat layout: of one long block);
@@ -66,166 +44,6 @@ class LinearProducts:
     variances are those of all cases, the same on every rank. Output-space tensors and the counts of the ledger are
     those of the rank's own cases.
     """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: str,
-        inputs: Tensor,
-        targets: Tensor,
-        *,
-        chunk: int | None = None,
-        layout: str = "structured",
-        precision: str = "parameters",
-        ledger: Ledger | None = None,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        check_batch(inputs, targets)
-        keep_freed_memory()
-        self.model, self.loss, self.ledger = model, check_loss(loss), PartsLedger(ledger or Ledger())
-        self.weights = own_weights(model)  # copies: what happens to the model's own later is nothing to this point
-        self.blocks = Vector(self.weights.values())
-        self.layout = layout_of(layout, self.blocks)
-        self.inputs, self.targets, self.here = inputs.detach(), targets.detach(), len(inputs)
-        self.share = ranks.share(self.here)
-        self.n = self.share.n
-        self.chunk = min(check_chunk(chunk) or self.here, self.here)
-        self.slices = list(case_slices(self.here, self.chunk))
-        self.precision = precision_of(precision, self.blocks[0])
-        own = self.blocks[0].dtype
-        self.casts, self.differs = self.precision.dtype != own, self.precision != Precision(own)
-        ledger_of(self.ledger).units = units_of(model, self.inputs)
-        self.product_mode = "transpose"
-        self.rewritten: list[str] | None = None  # weights that a forward pass changed, once there was one
-        self.watched = Watched({"the inputs": inputs, "the targets": targets}, model)
-        if not self.casts:  # else it may not be needed
-            _ = self.kept
-
-    # ------------------------------------------------------------ the pieces everything is made of
-
-    @property
-    def parameters(self) -> Vector:
-        """The weights as a vector of the layout."""
-        return self.layout.pack(self.blocks)
-
-    @cached_property
-    def _like(self) -> Vector:
-        """The shapes of vectors, without values."""
-        return self.layout.pack(Vector(block.to("meta") for block in self.blocks))
-
-    @cached_property
-    def kept(self) -> Tape | None:
-        """The graph of the whole batch, in the weights' dtype; None if the batch is streamed."""
-        return self._record(self.slices[0]) if len(self.slices) == 1 else None
-
-    @cached_property
-    def kept_cast(self) -> Tape | None:
-        """The same in the products' dtype, if it differs."""
-        return self._record(self.slices[0], cast=True) if len(self.slices) == 1 else None
-
-    def keep_for_products(self) -> None:
-        """Frees the graph in the weights' dtype if products use another one."""
-        if self.casts:
-            _ = self.loss_at  # has what is known of the outputs
-            vars(self).pop("kept", None)
-
-    def _kept(self, products: bool) -> Tape:
-        kept = self.kept_cast if products and self.casts else self.kept
-        assert kept is not None  # asked for where the batch is whole
-        self.check_unchanged()
-        return kept
-
-    def first(self, cases: int) -> Self:
-        """The same model at the same weights, linearised on the first so many cases alone.
-
-        What is computed of a dense chain is taken over. Other graphs are recorded anew, and counted.
-        """
-        part = copy.copy(self)
-        for kind in type(self).__mro__:
-            for name, member in vars(kind).items():
-                if isinstance(member, cached_property):
-                    vars(part).pop(name, None)
-        part.inputs, part.targets, part.here = self.inputs[:cases], self.targets[:cases], cases
-        part.share = self.share.ranks.share(cases)
-        part.n, part.chunk = part.share.n, min(self.chunk, cases)
-        part.slices = list(case_slices(cases, part.chunk))
-        for name in ("kept", "kept_cast"):
-            tape: Tape | None = vars(self).get(name)
-            if tape is not None and (own := tape.first(cases)) is not None:
-                vars(part)[name] = own
-        if "outputs" in vars(self):
-            vars(part)["outputs"] = self.outputs[:cases]
-        return part
-
-    def check_unchanged(self) -> None:
-        """Raises ConfigError if a tensor that products read was changed in place, or weights by the forward pass."""
-        self.watched.check()
-        if self.rewritten:
-            raise ConfigError(weights_changed(self.rewritten))
-
-    def _record(self, rows: slice, cast: bool = False) -> Tape:
-        self.watched.check()
-        self.ledger.count("forward", rows.stop - rows.start)
-        inputs = self.inputs if len(self.slices) == 1 else self.inputs[rows]
-        first = self.rewritten is None and not cast
-        before = checksums(self.weights) if first else None
-        recorded = record_tape(self.model, inputs, self.weights, self.precision.dtype if cast else None)
-        if before is not None:
-            differ = (checksums(self.weights) != before).tolist()
-            self.rewritten = [name for name, differs in zip(self.weights, differ, strict=True) if differs]
-        self.product_mode = recorded.mode
-        return recorded
-
-    def _graphs(self, products: bool = False) -> Iterator[tuple[slice, Tape]]:
-        """The chunks' graphs: the kept one, or each one rebuilt in turn and then freed."""
-        if len(self.slices) == 1:
-            yield self.slices[0], self._kept(products)
-            return
-        for part in case_slices(self.here, self.chunk):
-            graph = self._record(part, cast=products and self.casts)
-            self.check_unchanged()
-            yield part, graph
-            graph.free()  # whoever still has it: the next one is recorded in its place, not beside it
-
-    @cached_property
-    def outputs(self) -> Tensor:
-        """z, cases first."""
-        if (kept := vars(self).get("kept")) is not None:
-            z: Tensor = kept.z.detach()
-            return z
-        self.watched.check()
-        self.ledger.count("forward", self.here)
-        with torch.no_grad(), twice_differentiable(self.model):
-            return self._joined(
-                outputs_of(lambda x: outputs_with(self.model, self.weights, x), self.inputs[part], self.blocks)
-                for part in case_slices(self.here, self.chunk)
-            )
-
-    @cached_property
-    def loss_at(self) -> LossAt:
-        """The loss at the outputs. Raises ConfigError for targets that the loss is not defined for, checked once."""
-        return self.share.ranks.together(self._loss_here)
-
-    def _loss_here(self) -> LossAt:
-        self.watched.check()
-        return LOSSES[self.loss](self.outputs, check_targets(self.loss, self.outputs, self.targets))
-
-    @cached_property
-    def value(self) -> float:
-        """(1/n) Σ loss(z_i, t_i). Raises NonFiniteError if it is not finite."""
-        value = self.share.mean(float(self.loss_at.value().mean(dtype=torch.float64)))
-        if value - value != 0:
-            raise NonFiniteError(
-                f"the loss of a batch must be finite, but is {value}: the outputs, of up to "
-                f"{float(self.outputs.abs().max()):.3g} in size, or the targets are not finite, or too large for it."
-                f"{said_of_large(self.inputs)}"
-            )
-        return value
-
-    @cached_property
-    def residual(self) -> Tensor:
-        """r = d loss/dz, cases first."""
-        return self.loss_at.residual()
 
     # ------------------------------------------------------------ products
 
@@ -388,27 +206,6 @@ class LinearProducts:
             total.add_(graph.vjp(self._rows(u, rows, graph)))
         return self.layout.pack(total)
 
-    def _joined(self, parts: Iterable[Tensor]) -> Tensor:
-        """The chunks' rows in one tensor, each copied when it is computed."""
-        outputs: Tensor | None = vars(self).get("outputs")  # has the shape beforehand
-        joined = None if outputs is None or len(self.slices) == 1 else torch.empty_like(outputs)
-        coming = iter(parts)
-        part = next(coming)
-        if len(part) == self.here:
-            return part
-        if joined is None:
-            joined = part.new_empty(self.here, *part.shape[1:])
-        joined[self.slices[0]] = part
-        del part  # not to be there beside the next one's graph
-        for rows in self.slices[1:]:
-            joined[rows] = next(coming)
-        return joined
-
     def _count(self, kind: str, columns: int = 1) -> None:
         self.ledger.count(kind, self.here * columns)
         self.ledger.count(f"{kind}_calls", columns)
-
-
-def check_chunk(chunk: int | None) -> int | None:
-    """The chunk, None or a number of cases. Raises ConfigError for any other."""
-    return None if chunk is None else whole_number(chunk, "chunk")

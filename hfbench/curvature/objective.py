@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hfbench.curvature.linear_products import check_chunk
 from hfbench.curvature.loss import check_loss, check_targets, mean_loss
 from hfbench.curvature.model_checks import check_batch, outputs_of, trainable
+from hfbench.curvature.recorded_passes import check_chunk
 from hfbench.curvature.weight_decay import decay_penalty
 from hfbench.curvature.weights_by_name import outputs_with
 from hfbench.errors import ConfigError

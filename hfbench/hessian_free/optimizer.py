@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hfbench.curvature.double_backward import twice_differentiable
-from hfbench.curvature.linear_products import check_chunk
 from hfbench.curvature.loss import check_loss
+from hfbench.curvature.recorded_passes import check_chunk, check_gradient_precision
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.globalization import Globalization
@@ -66,7 +66,8 @@ class HessianFree(torch.optim.Optimizer):
     mu. `chunk` streams batches through the model in chunks of so many cases. `max_bytes` (4_000_000_000, "4GB",
     "512MiB") chooses the chunk such that a step's tensors stay below it; with both, both limits hold. `layout` "flat"
     solves with one long vector instead of blocks. `precision` is that of the curvature products: "parameters" (that of
-    the weights), "auto", "float64", "float32", "tf32" or "bfloat16" (`hfbench.linalg.precision`). `ledger` counts the
+    the weights), "auto", "float64", "float32", "tf32" or "bfloat16" (`hfbench.linalg.precision`). With
+    `gradient_precision` "products", the gradient is rounded like them, and one pass serves both. `ledger` counts the
     work.
 
     With a `process_group` of `torch.distributed` (gloo or nccl), each rank passes its own cases to `step`, and all
@@ -97,6 +98,7 @@ class HessianFree(torch.optim.Optimizer):
         max_bytes: int | str | None = None,
         layout: str = "structured",
         precision: str = "parameters",
+        gradient_precision: str = "parameters",
         process_group: Any = None,
         **other: Never,
     ) -> None:
@@ -121,6 +123,7 @@ class HessianFree(torch.optim.Optimizer):
         self._named = self._guard.trained
         self.mu_D = decay_of(self._named, decay, decay_mask)
         self.precision = precision
+        self.gradient_precision = check_gradient_precision(gradient_precision)
         precision_of(precision, next(iter(self._named.values())))  # refuses what this machine has not
         self.layout_name, self.layout = layout, layout_of(layout, list(self._named.values()))
         self.ranks = ranks_of(process_group, next(iter(self._named.values())).device)
@@ -144,6 +147,7 @@ class HessianFree(torch.optim.Optimizer):
             layout_name=self.layout_name,
             layout=self.layout,
             precision=self.precision,
+            gradient_precision=self.gradient_precision,
             right_hand_side=self.right_hand_side,
             max_inner=self.max_inner,
             generator=self.generator,

@@ -138,7 +138,7 @@ def check_settings(settings: StepSettings) -> None:
             "settings": [
                 *(repr(part) if is_dataclass(part) else type(part).__qualname__ for part in parts),
                 *(settings.loss, settings.mu_D, settings.max_inner, settings.right_hand_side),
-                *(settings.layout_name, settings.precision, torch.get_num_threads()),
+                *(settings.layout_name, settings.precision, settings.gradient_precision, torch.get_num_threads()),
             ],
             "state of the random generator": settings.generator.get_state().tolist(),
             "shapes and dtypes of parameters": [(tuple(block.shape), block.dtype) for block in weights],

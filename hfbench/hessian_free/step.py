@@ -57,6 +57,7 @@ class StepSettings:
     layout_name: str
     layout: Layout
     precision: str
+    gradient_precision: str
     right_hand_side: str
     max_inner: int
     generator: torch.Generator
@@ -75,6 +76,7 @@ class StepSettings:
             chunk=chunk,
             layout=self.layout_name,
             precision=self.precision,
+            gradient_precision=self.gradient_precision,
             ledger=self.ledger,
             ranks=self.ranks,
         )

@@ -124,7 +124,7 @@ METHOD: Mapping[str, Kind] = {
     "solver": PART, "preconditioner": PART, "scheduler": _maybe(PART), "batches_of": _maybe(TEXT),
     "rules": ("a list of parts", lambda value: _is_list(value, PART[1])), "globalization": SWITCHES,
     "right_hand_side": TEXT, "max_inner": FROM_ONE, "chunk": _maybe(FROM_ONE), "max_bytes": _maybe(FROM_ONE),
-    "layout": TEXT, "precision": TEXT, "stream": COUNT,
+    "layout": TEXT, "precision": TEXT, "gradient_precision": TEXT, "stream": COUNT,
 }  # fmt: skip
 
 
@@ -145,7 +145,8 @@ def _check_run(run: Mapping[str, Any]) -> None:
     check_config(run, "its run")
     _check_fields({**_LATE, **{name: run[name] for name in run if name not in CONFIG}}, RUN, "its run")
     check_device(run.get("device", "cpu"))
-    _check_fields({name: run["method"][name] for name in run["method"] if name != "name"}, METHOD, "its run: method")
+    method = {"gradient_precision": "parameters", **run["method"]}
+    _check_fields({name: method[name] for name in method if name != "name"}, METHOD, "its run: method")
 
 
 _LATE: Mapping[str, Any] = {  # settings of a run that have a default

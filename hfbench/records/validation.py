@@ -41,7 +41,8 @@ ANOTHER = "must hold the run of its name, but its config.json is another's."
 MANIFEST = "manifest.json"
 EXAMPLES = ("originals", "reconstructions", "errors")
 PARTS = ("optimizer", "solver", "preconditioner", "scheduler")
-ADDED = {"max_bytes": None, "precision": "parameters"}  # settings of methods that earlier records do not name
+# Settings of methods that earlier records do not name.
+ADDED = {"max_bytes": None, "precision": "parameters", "gradient_precision": "parameters"}
 
 
 # ---------------------------------------------------------------- a whole record

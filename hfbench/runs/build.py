@@ -104,6 +104,7 @@ def build_optimizer(model: nn.Module, task: Task, spec: RunSpec) -> Optimizer:
             max_bytes=method.max_bytes,
             layout=method.layout,
             precision=method.precision,
+            gradient_precision=method.gradient_precision,
         )
 
 

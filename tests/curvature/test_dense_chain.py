@@ -95,6 +95,7 @@ def test_vectors_are_left_as_they_were() -> None:
 
 def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("hfbench.curvature.dense_chain.NARROW", 0)
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(12, 6)
     t, v = torch.rand(12, 3), Vector(torch.randn_like(p) for p in model.parameters())
@@ -108,6 +109,29 @@ def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.Monke
     assert 1e-4 < float((low.gauss_newton(v) - exact).norm() / exact.norm()) < 2e-2
     u = torch.randn(12, 3)
     assert float((u * low.jvp(v)).sum()) == pytest.approx(low.vjp(u).dot(v), rel=3e-2)
+
+
+def test_narrow_layers_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("hfbench.curvature.dense_chain.NARROW", 200)
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 5), nn.Linear(5, 41)), torch.randn(12, 30)
+    u, v = torch.randn(12, 41), Vector(torch.randn_like(p) for p in model.parameters())
+    low = chain_of(model, x, torch.bfloat16)
+    assert [layer.dtype for layer in low.passed] == [torch.bfloat16, torch.float32, torch.bfloat16]
+    assert {block.dtype for block in (low.jvp(v), *low.vjp(u))} == {torch.float32}
+    plain = chain_of(model, x)
+    at_code = Vector(block if index == 2 else torch.zeros_like(block) for index, block in enumerate(v))
+    assert low.passed[1].W is plain.passed[1].W or torch.equal(low.passed[1].W, plain.passed[1].W)
+    for found, wanted in ((low.jvp(v), plain.jvp(v)), (low.jvp(at_code), plain.jvp(at_code))):
+        assert 1e-5 < float((found - wanted).norm() / wanted.norm()) < 2e-2
+    assert float((low.vjp(u) - plain.vjp(u)).norm() / plain.vjp(u).norm()) < 2e-2
+    assert float((u * low.jvp(v)).sum()) == pytest.approx(low.vjp(u).dot(v), rel=3e-2)
+    parts = low.jvp_parts([v, at_code], [[0, 1], [2, 3], [4, 5]])
+    close(parts[:, ::2].sum(1), low.jvp(v), 2e-2 * float(low.jvp(v).norm()))
+    close(parts[:, 3], low.jvp(at_code), 2e-2 * float(low.jvp(at_code).norm()))
+    wide = chain_of(model, x, torch.float64)
+    assert {layer.dtype for layer in wide.passed} == {torch.float64}
 
 
 def test_in_more_digits_all_of_a_sum_is_added_up_in_them() -> None:
