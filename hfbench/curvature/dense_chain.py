@@ -28,18 +28,15 @@ from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.chain_links import Link, PassedLayer
 from hfbench.curvature.layer_io import LayerIO
 from hfbench.curvature.weights_by_name import Weights
-from hfbench.linalg.precision import sum_of_outer
+from hfbench.linalg.precision import dtype_of_layer, sum_of_outer
 from hfbench.linalg.vector import Vector, empty_vector
-
-NARROW = 8000  # weights of a layer whose products are too small for a dtype of fewer digits to save time
 
 
 class Chain:
     """One batch's pass, in the weights' dtype or another: weights and inputs are cast once, v and u at every product.
 
-    In a dtype of fewer digits, layers of at most `NARROW` weights stay in the weights' own. There the code of an
-    autoencoder is, through which all that it learns goes. The sums over cases in Jᵀu are not rounded again
-    (`hfbench.linalg.precision.sum_of_outer`).
+    In a dtype of fewer digits, narrow layers stay in the weights' own (`hfbench.linalg.precision.dtype_of_layer`), and
+    the sums over cases in Jᵀu are not rounded again (`sum_of_outer` there).
 
     Implements `hfbench.curvature.tape.Tape` and `hfbench.curvature.layer_io.LayerIOSource`.
     """
@@ -58,7 +55,7 @@ class Chain:
         self.z = inputs
         with torch.no_grad():
             for link in links:
-                used = dtype_of(link.layer.weight, dtype or self.own)
+                used = dtype_of_layer(link.layer.weight.numel(), self.own, dtype or self.own)
                 weight, bias = places[id(link.layer.weight)], places.get(id(link.layer.bias))
                 W, b = own[weight].to(used), None if bias is None else own[bias].to(used)
                 a = self.z.to(used)
@@ -149,9 +146,3 @@ class Chain:
         """Every layer's inputs and deltas for ⟨u, z⟩, the last layer first."""
         for layer, delta in self.deltas(u):
             yield LayerIO(layer.link.layer, layer.a, delta)
-
-
-def dtype_of(weight: Tensor, wanted: torch.dtype) -> torch.dtype:
-    """The dtype of a layer's products where a certain one is wanted."""
-    fewer_digits = torch.finfo(wanted).eps > torch.finfo(weight.dtype).eps
-    return weight.dtype if fewer_digits and weight.numel() <= NARROW else wanted

@@ -115,6 +115,18 @@ def _capability(device: torch.device) -> tuple[int, int]:
     return torch.cuda.get_device_capability(device)
 
 
+NARROW = 8000  # weights of a layer whose products are too small for fewer digits to save time
+
+
+def dtype_of_layer(weights: int, own: torch.dtype, wanted: torch.dtype) -> torch.dtype:
+    """The dtype of a layer's products: its own where the wanted one has fewer digits and the layer is narrow.
+
+    All that an autoencoder learns goes through such a layer, its code.
+    """
+    has_fewer = torch.finfo(wanted).eps > torch.finfo(own).eps
+    return own if has_fewer and weights <= NARROW else wanted
+
+
 # ---------------------------------------------------------------- results in more digits than operands
 
 

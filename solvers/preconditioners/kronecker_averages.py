@@ -13,12 +13,12 @@ from torch import Tensor
 from hfbench.curvature.kronecker_factors import LayerFactors
 from hfbench.errors import ConfigError
 from hfbench.linalg.layout import Layout
+from hfbench.linalg.precision import dtype_of_layer
 from hfbench.parts import Linearisation, Shift, Vector
 
 from .kronecker_blocks import ExactBlock, KroneckerBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
 
 COUNTS = ("steps", "builds", "until", "decomposed")  # whole numbers of a saved state
-NARROW = 8000  # weights of a layer up to which bfloat16 saves nothing, and its rounding shows in training
 
 
 @contextmanager
@@ -151,7 +151,8 @@ class KroneckerAverages:
     def _dtype(self, factor: LayerFactors, like: Tensor) -> torch.dtype:
         """The dtype of M⁻¹v."""
         p, q = factor.shape
-        return torch.bfloat16 if self.settings.precision == "bfloat16" and p * q > NARROW else like.dtype
+        wanted = torch.bfloat16 if self.settings.precision == "bfloat16" else like.dtype
+        return dtype_of_layer(p * q, like.dtype, wanted)
 
     # ------------------------------------------------------------ state
 

@@ -12,7 +12,6 @@ from support.systems import OnceDifferentiable, dense_hessian, dense_jacobian, f
 from torch import Tensor, nn
 
 import hfbench
-from hfbench.curvature import dense_chain
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
@@ -28,7 +27,7 @@ CASES = 12
 def bfloat16_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernels are on every CPU, fast or not."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
-    monkeypatch.setattr(dense_chain, "NARROW", 0)
+    monkeypatch.setattr(precision, "NARROW", 0)
 
 
 # ---------------------------------------------------------------- models of every kind

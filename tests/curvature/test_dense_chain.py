@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import hfbench
 from hfbench.curvature.autograd_tape import AutogradTape
-from hfbench.curvature.chain_links import links_of
 from hfbench.curvature.dense_chain import Chain
 from hfbench.curvature.layer_io import Capture
 from hfbench.curvature.second_moments import squared_norms, squared_sums
@@ -95,7 +94,7 @@ def test_vectors_are_left_as_they_were() -> None:
 
 def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("hfbench.curvature.dense_chain.NARROW", 0)
+    monkeypatch.setattr("hfbench.linalg.precision.NARROW", 0)
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(12, 6)
     t, v = torch.rand(12, 3), Vector(torch.randn_like(p) for p in model.parameters())
@@ -113,7 +112,7 @@ def test_in_chunks_and_in_bfloat16_all_is_the_same_map(monkeypatch: pytest.Monke
 
 def test_narrow_layers_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("hfbench.curvature.dense_chain.NARROW", 200)
+    monkeypatch.setattr("hfbench.linalg.precision.NARROW", 200)
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 5), nn.Linear(5, 41)), torch.randn(12, 30)
     u, v = torch.randn(12, 41), Vector(torch.randn_like(p) for p in model.parameters())
@@ -147,17 +146,6 @@ def test_in_more_digits_all_of_a_sum_is_added_up_in_them() -> None:
 
 def two_layers() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
-
-
-@pytest.mark.parametrize("x", [torch.randn(5, 4), torch.randn(5, 2, 3), torch.randn(5, 3).double(), torch.randn(3)])
-def test_inputs_that_are_not_its_vectors_are_the_models_own_affair(x: Tensor) -> None:
-    assert links_of(two_layers(), torch.randn(5, 3)) is not None
-    assert links_of(two_layers(), x) is None
-
-
-def test_a_layer_alone_is_a_chain_and_an_empty_sequence_is_none() -> None:
-    assert links_of(nn.Linear(3, 2), torch.randn(5, 3)) is not None
-    assert links_of(nn.Sequential(), torch.randn(5, 3)) is None
 
 
 def test_parameters_in_another_order_than_their_layers() -> None:

@@ -9,7 +9,6 @@ from torch import nn
 
 import hfbench
 from hfbench import HessianFree
-from hfbench.curvature import dense_chain
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
@@ -20,7 +19,7 @@ from hfbench.linalg import precision
 def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every CPU had it, in layers of any size."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
-    monkeypatch.setattr(dense_chain, "NARROW", 0)
+    monkeypatch.setattr(precision, "NARROW", 0)
 
 
 def chain() -> nn.Module:
