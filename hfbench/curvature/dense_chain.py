@@ -104,10 +104,13 @@ class Chain:
         return [Vector(column) for column in zip(*blocks, strict=True)]
 
     def first(self, cases: int) -> Chain:
-        """The pass of the first so many cases, in the same memory."""
+        """The pass of the first so many cases, in memory of its own: the whole can be freed."""
         part = copy.copy(self)
-        part.inputs, part.cases, part.z = self.inputs[:cases], cases, self.z[:cases]
-        part.passed = [replace(layer, a=layer.a[:cases], activated=layer.activated[:cases]) for layer in self.passed]
+        part.inputs, part.cases, part.z = self.inputs[:cases], cases, self.z[:cases].clone()
+        part.passed = [
+            replace(layer, a=layer.a[:cases].clone(), activated=layer.activated[:cases].clone())
+            for layer in self.passed
+        ]
         return part
 
     def free(self) -> None:

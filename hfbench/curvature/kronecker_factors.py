@@ -53,11 +53,11 @@ class LayerFactors:
         columns = [parts[i].reshape(len(self.left), -1) for i in (self.weight, self.bias) if i is not None]
         return torch.cat(columns, 1) if len(columns) > 1 else columns[0]
 
-    def put(self, V: Tensor, parts: list[Tensor]) -> None:
-        """Writes a matrix's entries to the places that `take` reads."""
+    def put(self, V: Tensor, parts: Sequence[Tensor]) -> None:
+        """Writes a matrix's entries into the blocks that `take` reads."""
         columns = torch.split(V, [V.shape[1] - 1, 1], 1) if self.weight is not None and self.bias is not None else [V]
         for i, entries in zip([i for i in (self.weight, self.bias) if i is not None], columns, strict=True):
-            parts[i] = entries.reshape(parts[i].shape).contiguous()
+            parts[i].copy_(entries.reshape(parts[i].shape))
 
     def towards(self, old: LayerFactors, share: float) -> LayerFactors:
         """share·old + (1 - share)·self, in new tensors."""

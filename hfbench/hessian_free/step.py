@@ -180,7 +180,9 @@ def system_at(
     del at.gradient  # g has it, decay added
     on_gradient = curvature is None or settings.preconditioner.cases == "gradient"
     M = _preconditioner_at(settings, at, damping) if on_gradient else None
-    if curvature is not None:
+    if curvature is not None and chunk is None and all(map(_begins, batch, curvature)):
+        at = at.first(len(curvature[0]))
+    elif curvature is not None:
         del at
         at = settings.linearised(curvature, chunk)
     if M is None:
@@ -190,6 +192,12 @@ def system_at(
     form = settings.right_hand_side
     system = GaussNewtonSystem(at, g, damping, settings.mu_D, shares_cases=curvature is None, right_hand_side=form)
     return StepSystem(system, M, f_0, f_c, measured)
+
+
+def _begins(whole: Tensor, first: Tensor) -> bool:
+    """Whether these are the first cases of the whole, in its memory."""
+    place = first.data_ptr(), first.dtype, first.stride()
+    return len(first) <= len(whole) and place == (whole.data_ptr(), whole.dtype, whole.stride())
 
 
 def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:

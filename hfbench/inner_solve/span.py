@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature.linearisation import Linearisation
-from hfbench.linalg.vector import Vector
+from hfbench.linalg.vector import Vector, empty_vector
 
 
 class GaussNewtonSpan:
@@ -56,14 +56,14 @@ class GaussNewtonSpan:
 
     def combined(self, c: Sequence[float]) -> Vector:
         """Σ c_j (part j)."""
-        k, combined = len(self.V), [torch.empty(0)] * len(self.at.blocks)
+        k, combined = len(self.V), empty_vector(self.at.blocks)
         for index, group in enumerate(self.groups):
             first, *others = c[k * index : k * (index + 1)]
             for i in group:
-                combined[i] = self.blocks[0][i] * first
+                torch.mul(self.blocks[0][i], first, out=combined[i])
                 for v, coefficient in zip(self.blocks[1:], others, strict=True):
                     combined[i].add_(v[i], alpha=coefficient)
-        return self.at.layout.pack(Vector(combined))
+        return self.at.layout.pack(combined)
 
     def multiply(self, c: Sequence[float], x: Vector) -> Vector:
         """A x for x = Σ c_j (part j), which is given: one Jᵀ."""

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
         Evidence,
         Horizon,
         PreconditionerState,
-        Span,
         Split,
         Stop,
         System,
         TaskData,
     )
+    from hfbench.parts.span import Span
 
 __all__ = [
     "BatchPlan",
@@ -67,13 +67,13 @@ _HOMES = {
             "Horizon",
             "BuiltPreconditioner",
             "PreconditionerState",
-            "Span",
             "Split",
             "Stop",
             "System",
             "TaskData",
         ),
     ),
+    "hfbench.parts.span": ("Span",),
 }
 
 

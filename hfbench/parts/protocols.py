@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hfbench.curvature.work_ledger import Ledger
     from hfbench.parts.data_files import DataFile
     from hfbench.parts.hyperparameters import Search
+    from hfbench.parts.span import Span
 
 
 # ---------------------------------------------------------------- inner solvers
@@ -45,29 +46,6 @@ class Stop(Enum):
     BREAKDOWN = "the algorithm could not continue"
     NONFINITE = "an iterate was not finite"
     SOLVED = "the iterates ended: the system is solved exactly"
-
-
-class Span(Protocol):
-    """The system on the span of m parts of vectors v_j: VᵀAV, Vᵀg and combinations."""
-
-    products: float  # with A so far, by their cost; see `System`
-
-    @property
-    def matrix(self) -> Tensor:
-        """VᵀAV, m × m in float64."""
-
-    @property
-    def rounding(self) -> float:
-        """Relative error of `matrix` by rounding."""
-
-    def slopes(self, g: Vector) -> Tensor:
-        """Vᵀg in float64."""
-
-    def combined(self, c: Sequence[float]) -> Vector:
-        """Σ c_j v_j."""
-
-    def multiply(self, c: Sequence[float], x: Vector) -> Vector:
-        """A x for x = Σ c_j v_j, which is given: half a product."""
 
 
 class System(Protocol):
@@ -168,9 +146,9 @@ class Preconditioner(Protocol):
     """A `@part` class that builds M once per outer iteration.
 
     `cases` names the batch it is built on: "gradient" (Martens) or "curvature" (Chapelle-Erhan), as a class variable or
-    by a setting. One that does nothing
-    declares `trivial: ClassVar[bool] = True` and goes with every solver. One that keeps a state from step to step has
-    `begin` as well (`StatefulPreconditioner`); its `build` is then that of the first step.
+    by a setting. One that does nothing declares `trivial: ClassVar[bool] = True` and goes with every solver. One that
+    keeps a state from step to step has `begin` as well (`StatefulPreconditioner`); its `build` is then that of the
+    first step.
     """
 
     @property

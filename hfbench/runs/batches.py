@@ -47,5 +47,17 @@ def take(split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
     return inputs, inputs if split.targets is split.inputs else split.targets[where]
 
 
+def take_of(
+    split: Split, indices: Tensor, batch: tuple[Tensor, Tensor], indices_of_batch: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `take`, but views of a batch whose first cases these are."""
+    cases = len(indices)
+    if not torch.equal(indices, indices_of_batch[:cases]):
+        return take(split, indices)
+    inputs, targets = batch
+    first = inputs[:cases]
+    return first, first if targets is inputs else targets[:cases]
+
+
 def _window(step: int, size: int, total: int) -> Tensor:
     return (torch.arange(size, device="cpu") + step * size) % total

@@ -109,7 +109,7 @@ class LiveRun:
             for_gradient, for_curvature = self.cases_of(iteration, plan)
             same = for_gradient is for_curvature
             batch = batches.take(self.data.train, for_gradient)
-            curvature = None if same else batches.take(self.data.train, for_curvature)
+            curvature = None if same else batches.take_of(self.data.train, for_curvature, batch, for_gradient)
         if isinstance(self.optimizer, SupportsPrepare):
             with Stopwatch():  # it counts for nothing, but has to return
                 self.optimizer.prepare(*batch, curvature, evidence)

@@ -20,6 +20,7 @@ from hfbench.curvature.kronecker_factors import LayerFactors
 from hfbench.curvature.work_ledger import PartsLedger
 from hfbench.errors import NonFiniteError
 from hfbench.linalg.layout import Layout
+from hfbench.linalg.vector import empty_vector
 from hfbench.parts import Vector
 
 
@@ -100,7 +101,7 @@ class SplitBlock:
 
     def solve(self, V: Tensor) -> Tensor:
         left, right = self.inverses
-        return (left @ V.to(self.dtype) @ right).to(V.dtype)
+        return left @ V.to(self.dtype) @ right
 
     def solve_factor(self, V: Tensor) -> Tensor:
         return _solved(self.right, _solved(self.left, V, upper=False).T, upper=False).T
@@ -208,10 +209,11 @@ class KroneckerFactor:
         return self._applied(v, [block.solve_factor_t for block in self.blocks])
 
     def _applied(self, v: Vector, each: Sequence[Callable[[Tensor], Tensor]]) -> Vector:
-        parts = list(self.layout.unpack(v))
+        given = self.layout.unpack(v)
+        made = empty_vector(given)
         for block, apply in zip(self.blocks, each, strict=True):
-            block.where.put(apply(block.where.take(parts)), parts)
-        return self.layout.pack(Vector(parts))
+            block.where.put(apply(block.where.take(given)), made)
+        return self.layout.pack(made)
 
     def _count(self, multiplications: float) -> None:
         self.ledger.count("algebra", round(multiplications / self.cost_of_pass))

@@ -37,6 +37,7 @@ TESTED_IN = {
         *("solvers/optimizers/adahessian", "solvers/optimizers/schedule_free", "solvers/optimizers/adam_moments"),
         *("solvers/optimizers/minibatches", "solvers/optimizers/counted_hessian"),
     ],
+    "inner_solve/test_span.py": ["parts/span"],
     "solvers/preconditioners/test_kfac.py": ["solvers/preconditioners/kronecker_averages"],
     "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
     "solvers/optimizers/test_torch_optimizer.py": [
