@@ -11,7 +11,7 @@ import torch
 
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.hessian_free.backtracking import kept_indices
-from hfbench.hessian_free.step import Batch, StepSettings, compute_step
+from hfbench.hessian_free.step import Batch, StepSettings, compute_step, is_beginning
 from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.linalg.data_parallel import ALONE
 from hfbench.linalg.scalars import AHEAD, is_on_gpu
@@ -42,9 +42,10 @@ def plan_of_step(
     tensors = [tensor for pair in pairs.values() for tensor in pair]
     shapes = tuple((tensor.shape[1:], tensor.dtype) for tensor in tensors)
     modes = tuple(module.training for module in settings.model.modules())
+    shared = curvature is not None and is_beginning(curvature, batch)
 
     def forecast(sizes: Sizes) -> Forecast:
-        key = shapes, modes, tuple(sorted(evidence)), tuple(sizes.items())
+        key = shapes, modes, shared, tuple(sorted(evidence)), tuple(sizes.items())
         if key not in forecasts:
             forecasts[key] = Forecast.of(_rehearsal(settings, damping, pairs, evidence), sizes)
         return forecasts[key]
@@ -64,6 +65,8 @@ def _rehearsal(
 ) -> Callable[[Sizes], None]:
     """Makes a step of so many cases with `ITERATIONS` inner iterations, without moving the weights."""
     first = {name: (first_cases(inputs), first_cases(targets)) for name, (inputs, targets) in pairs.items()}
+    if "curvature" in pairs and is_beginning(pairs["curvature"], pairs["gradient"]):
+        first["curvature"] = first["gradient"]
 
     def rehearse(sizes: Sizes) -> None:
         some = {name: (x[: sizes[name]], t[: sizes[name]]) for name, (x, t) in first.items()}

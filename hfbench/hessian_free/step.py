@@ -180,7 +180,7 @@ def system_at(
     del at.gradient  # g has it, decay added
     on_gradient = curvature is None or settings.preconditioner.cases == "gradient"
     M = _preconditioner_at(settings, at, damping) if on_gradient else None
-    if curvature is not None and chunk is None and all(map(_begins, batch, curvature)):
+    if curvature is not None and chunk is None and is_beginning(curvature, batch):
         at = at.first(len(curvature[0]))
     elif curvature is not None:
         del at
@@ -194,10 +194,11 @@ def system_at(
     return StepSystem(system, M, f_0, f_c, measured)
 
 
-def _begins(whole: Tensor, first: Tensor) -> bool:
-    """Whether these are the first cases of the whole, in its memory."""
-    place = first.data_ptr(), first.dtype, first.stride()
-    return len(first) <= len(whole) and place == (whole.data_ptr(), whole.dtype, whole.stride())
+def is_beginning(part: Batch, batch: Batch) -> bool:
+    """Whether these are the first cases of a batch, in its memory."""
+    pairs = [(one, whole) for one, whole in zip(part, batch, strict=True) if len(one) <= len(whole)]
+    places = [[(tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in pair] for pair in pairs]
+    return len(pairs) == 2 and all(mine == its for mine, its in places)
 
 
 def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:

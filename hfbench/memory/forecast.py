@@ -100,7 +100,9 @@ def plan_chunk(
 
     def predicted(size: int | None) -> tuple[Forecast, Sizes]:
         streamed = [name for name, n in cases.items() if size is not None and size < n]
-        first_cases = {name: STREAMED if name in streamed else WHOLE for name in cases}
+        most = max(cases.values())  # a smaller batch may be part of the largest, and is in each rehearsal
+        whole = {name: WHOLE + 2 * (n == most and len(cases) > 1) for name, n in cases.items()}
+        first_cases = whole | dict.fromkeys(streamed, STREAMED)
         return forecast({**first_cases, "chunk": CHUNK} if streamed else first_cases), {**cases, "chunk": size or 0}
 
     sizes = sorted(set(cases.values()))

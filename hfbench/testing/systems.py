@@ -9,7 +9,8 @@ import torch
 
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.vector import Vector
-from hfbench.parts.protocols import Span, System
+from hfbench.parts.protocols import System
+from hfbench.parts.span import Span
 from hfbench.testing.problems import random_vector
 
 
