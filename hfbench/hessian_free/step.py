@@ -196,9 +196,12 @@ def system_at(
 
 def is_beginning(part: Batch, batch: Batch) -> bool:
     """Whether these are the first cases of a batch, in its memory."""
-    pairs = [(one, whole) for one, whole in zip(part, batch, strict=True) if len(one) <= len(whole)]
-    places = [[(tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in pair] for pair in pairs]
-    return len(pairs) == 2 and all(mine == its for mine, its in places)
+
+    def place(tensor: Tensor) -> tuple[Any, ...]:
+        return tensor.data_ptr(), tensor.dtype, tensor.stride()
+
+    pairs = list(zip(part, batch, strict=True))
+    return all(len(cases) <= len(whole) and place(cases) == place(whole) for cases, whole in pairs)
 
 
 def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
