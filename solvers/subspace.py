@@ -138,7 +138,13 @@ def minimiser(K: Tensor, s: Tensor, ridge: float, rounding: float) -> Tensor:
         return torch.full_like(s, math.nan)
     squares = K.diagonal()
     scale = torch.where(squares > 0, squares.rsqrt(), 0.0)
-    values, Q = torch.linalg.eigh(K * scale[:, None] * scale)
+    unit = K * scale[:, None] * scale
+    if ridge:
+        C, failed = torch.linalg.cholesky_ex(unit + ridge * torch.eye(len(K), dtype=K.dtype))
+        if not failed:
+            solved: Tensor = scale * torch.cholesky_solve((scale * s)[:, None], C)[:, 0]
+            return solved
+    values, Q = torch.linalg.eigh(unit)
     damped = values.clamp(min=0.0) + ridge  # a Gram matrix: what is below zero is rounding
     inverse = torch.where(damped > (0.0 if ridge else rounding), 1 / damped, 0.0)
     c: Tensor = scale * (Q @ (inverse * (Q.T @ (scale * s))))
