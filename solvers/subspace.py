@@ -91,24 +91,23 @@ class Subspace:
     ) -> Iterator[SubspaceState]:
         """x_k minimises q over x_k-1 + span of the parts, up to the ridge. Ends where nothing is left to gain."""
         b = -system.gradient
-        d = preconditioner.solve(b)
-        bMb = b.dot(d)
+        V = [preconditioner.solve(b), *([] if x0 is None else [x0])]
+        span = system.span(V, self.split)
+        K, s, spent = span.matrix, span.slopes(b), span.products
+        bMb = float(s[:: len(V)].sum())  # over the parts of M⁻¹b
         reference = math.sqrt(abs(bMb)) or 1.0
         if bMb == 0:
             zero, breakdown = b.zeros_like(), Breakdown.ZERO_RIGHT_HAND_SIDE
             yield SubspaceState(
-                0, zero, 0.0, ResidualOnDemand(lambda: b, 0.0), reference, preconditioner, 0.0, breakdown
+                0, zero, 0.0, ResidualOnDemand(lambda: b, 0.0), reference, preconditioner, spent, breakdown
             )
             return
-        span = system.span([d] if x0 is None else [d, x0], self.split)
-        K, spent = span.matrix, span.products
         w = torch.zeros(len(K), dtype=K.dtype)  # x_0 = V w
         if x0 is None:
             x, residual = b.zeros_like(), ResidualOnDemand(lambda: b, 0.0)
         else:
             w[1::2] = 1.0
             x, residual = x0, ResidualOnDemand(partial(_remainder, b, span, w, x0), 0.5)
-        s = span.slopes(b)
         q = float(0.5 * w @ K @ w - s @ w)
         yield SubspaceState(0, x, q, residual, reference, preconditioner, spent)
         spent += residual.products  # if a rule has read it

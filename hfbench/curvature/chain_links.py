@@ -28,7 +28,7 @@ class Link:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Weight, and bias if there is one."""
-        return list(self.layer.parameters())
+        return [p for p in self.layer._parameters.values() if p is not None]  # `parameters()` walks the modules
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from hfbench.curvature.layer_io import KINDS, LayerIO, LayerIOSource, Transposed, covered_layers
 from hfbench.errors import ConfigError
+from hfbench.linalg.precision import sum_of_outer
 
 SLICE_ENTRIES = 2**22  # of a layer's windows at a time
 
@@ -48,10 +49,16 @@ class LayerFactors:
         """p and q."""
         return len(self.left), len(self.right)
 
-    def take(self, parts: Sequence[Tensor]) -> Tensor:
-        """The block's entries of a vector shaped like the parameters, as a matrix (p × q)."""
+    def take(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """The block's entries of a vector shaped like the parameters, as a matrix (p × q) of this dtype."""
         columns = [parts[i].reshape(len(self.left), -1) for i in (self.weight, self.bias) if i is not None]
-        return torch.cat(columns, 1) if len(columns) > 1 else columns[0]
+        if len(columns) == 1:
+            return columns[0].to(dtype)
+        weight, bias = columns
+        joined = weight.new_empty(len(weight), weight.shape[1] + 1, dtype=dtype)
+        joined[:, :-1] = weight
+        joined[:, -1:] = bias
+        return joined
 
     def put(self, V: Tensor, parts: Sequence[Tensor]) -> None:
         """Writes a matrix's entries into the blocks that `take` reads."""
@@ -138,12 +145,20 @@ def _blocks(seens: Sequence[LayerIO], cases: int, where: dict[int, int]) -> Iter
 
 
 def _gram(seens: Sequence[LayerIO], rows_of: Callable[[LayerIO], Tensor], column: bool = False) -> Tensor:
-    """Σ x xᵀ over the rows x of all cases and places, extended by a column of ones if wanted."""
+    """Σ x xᵀ over the rows x of all cases and places, extended by a column of ones if wanted.
+
+    Rows of bfloat16 are summed in float32, without rounding: it would take from a factor more than its damping adds.
+    """
     total: Tensor | None = None
     for seen in seens:
         for some in (seen,) if isinstance(seen.layer, nn.Linear) else seen.slices(SLICE_ENTRIES):
             x = rows_of(some).flatten(0, 1)
             x = functional.pad(x, (0, 1), value=1.0) if column else x
-            total = x.T @ x if total is None else total.addmm_(x.T, x)
+            if total is not None and total.dtype == x.dtype:
+                total.addmm_(x.T, x)
+                continue
+            dtype = torch.promote_types(x.dtype, torch.float32)
+            gram = sum_of_outer(x, x, x.new_empty(x.shape[1], x.shape[1], dtype=dtype))
+            total = gram if total is None else total.add_(gram)
     assert total is not None  # a batch is never empty
     return total

@@ -136,7 +136,7 @@ class LinearProducts(RecordedPasses):
         with self._arithmetic():
             for rows, graph, JV in self._swept(V, [range(len(self.blocks))]):
                 at = loss_on(rows, graph)
-                HJV = torch.stack([at.hessian(Jv) for Jv in JV.unbind(1)], 1).div_(self.n)
+                HJV = at.hessian(JV.transpose(0, 1)).transpose(0, 1) / self.n
                 for total, part in zip(totals, graph.vjp_columns(HJV), strict=True):
                     total.add_(part)
             return [self.share.sum(self.layout.pack(total)) for total in totals]

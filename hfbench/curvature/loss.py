@@ -6,6 +6,7 @@ For n cases with outputs z and targets t, a loss is evaluated once per batch and
     hessian    v ↦ H v,  H = d²loss/dz², block-diagonal over cases
     factor     v ↦ B v and factor_t: v ↦ Bᵀ v, with B Bᵀ = H
     factor_inverse: r ↦ B⁺ r
+v and r may have more dimensions before that of the cases: several of them at once.
 
     least-squares ½‖z - t‖²        r = z - t,  B = I
     logistic cross-entropy         p = sigmoid(z), r = p - t,  B = diag(√(p(1-p)))

@@ -187,7 +187,7 @@ def system_at(
         at = settings.linearised(curvature, chunk)
     if M is None:
         M = _preconditioner_at(settings, at, damping)
-    f_c = at.value + penalty
+    f_c = at.value + penalty if settings.globalization.adapt_damping else math.nan  # for rho
     at.keep_for_products()
     form = settings.right_hand_side
     system = GaussNewtonSystem(at, g, damping, settings.mu_D, shares_cases=curvature is None, right_hand_side=form)

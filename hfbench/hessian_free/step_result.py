@@ -16,7 +16,7 @@ class StepSystem:
     system: GaussNewtonSystem
     preconditioner: BuiltPreconditioner
     f_0: float  # f(w) on the gradient's cases, weight decay included
-    f_c: float  # on the curvature's
+    f_c: float  # on the curvature's; NaN if damping is not adapted
     evidence: dict[str, Any]  # gradient_norm, and what was asked for of variance_l1 and variance_inner
 
 

@@ -76,7 +76,7 @@ class GaussNewtonSpan:
     def _of_outputs(self) -> Tensor:
         """(JV)ᵀ H (JV)/n."""
         at = self.at
-        Q = torch.stack([at.loss_at.factor_t(Jv).flatten() for Jv in self.JV.unbind(1)])
+        Q = at.loss_at.factor_t(self.JV.transpose(0, 1)).flatten(1)  # parts × (cases, outputs)
         return at.share.sum(Vector(((Q @ Q.T).double().div_(at.n),)))[0].cpu()
 
     def _of_shift(self) -> Tensor:

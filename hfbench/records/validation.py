@@ -195,11 +195,16 @@ def same_settings(config: Mapping[str, Any] | None, planned: Mapping[str, Any]) 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with defaults for those that were added after the record was made."""
+    from hfbench.hessian_free.globalization import Globalization  # brings torch
+
     method = config.get("method")
     known = method if isinstance(method, Mapping) else {}
     single = {family: _completed(family, known.get(family)) for family in PARTS if family in known}
     rules = [_completed("rule", rule) for rule in known.get("rules") or []]
     task = _completed("task", config.get("task_settings"))
+    switches = known.get("globalization")
+    if isinstance(switches, Mapping):
+        single["globalization"] = {**_defaults(Globalization), **switches}
     complete = {**ADDED, **known, **single, "rules": rules}
     return {"device": "cpu", **config, "follows": "", "task_settings": task, "method": complete}
 
@@ -209,10 +214,14 @@ def _completed(family: str, settings: Any) -> Any:
     if not isinstance(settings, Mapping):
         return settings
     with suppress(HfbenchError):  # of a part that is not there
-        declared = hyperparameters(registry.get(family, str(settings.get("use"))))
-        defaults = {setting.name: setting.default for setting in declared if not setting.required}
-        return {**json.loads(json.dumps(defaults)), **settings}
+        return {**_defaults(registry.get(family, str(settings.get("use")))), **settings}
     return settings
+
+
+def _defaults(part: type) -> dict[str, Any]:
+    """The settings of a part that need not be given, as they are recorded."""
+    defaults = {setting.name: setting.default for setting in hyperparameters(part) if not setting.required}
+    return dict(json.loads(json.dumps(defaults)))
 
 
 # ---------------------------------------------------------------- result

@@ -68,6 +68,7 @@ class KroneckerBlock(Protocol):
 
     where: LayerFactors
     costs: ClassVar[Costs]
+    dtype: torch.dtype  # of V in `solve`; the others take V in the weights' own
 
     def solve(self, V: Tensor) -> Tensor: ...
     def solve_factor(self, V: Tensor) -> Tensor: ...
@@ -90,7 +91,7 @@ class SplitBlock:
 
     def __init__(self, where: LayerFactors, left: Tensor, right: Tensor, gamma: float, dtype: torch.dtype) -> None:
         of_left, of_right = damping_of(_mean_eigenvalue(left), _mean_eigenvalue(right), gamma)
-        self.where, self.dtype = where, dtype  # of the products in `solve`
+        self.where, self.dtype = where, dtype
         self.left, self.right = damped_cholesky(left, of_left), damped_cholesky(right, of_right)
 
     @cached_property
@@ -101,7 +102,7 @@ class SplitBlock:
 
     def solve(self, V: Tensor) -> Tensor:
         left, right = self.inverses
-        return left @ V.to(self.dtype) @ right
+        return left @ V @ right
 
     def solve_factor(self, V: Tensor) -> Tensor:
         return _solved(self.right, _solved(self.left, V, upper=False).T, upper=False).T
@@ -116,7 +117,7 @@ class ExactBlock:
     costs: ClassVar[Costs] = Costs(build=0.0, first_solve=0.0, solve=2.0, solve_factor=1.0)
 
     def __init__(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> None:
-        self.where, self.left, self.right = where, left.Q, right.Q
+        self.where, self.dtype, self.left, self.right = where, left.Q.dtype, left.Q, right.Q
         self.inverse_root = _positive(torch.outer(left.values, right.values).add_(gamma)).rsqrt_()
 
     def solve(self, V: Tensor) -> Tensor:
@@ -196,23 +197,23 @@ class KroneckerFactor:
     def solve(self, v: Vector) -> Vector:
         """M⁻¹ v."""
         self._count(sum(block.costs.solve * _products(block) for block in self.blocks))
-        return self._applied(v, self._solves)
+        return self._applied(v, self._solves, [block.dtype for block in self.blocks])
 
     def solve_factor(self, v: Vector) -> Vector:
         """E⁻¹ v."""
         self._count(sum(block.costs.solve_factor * _products(block) for block in self.blocks))
-        return self._applied(v, [block.solve_factor for block in self.blocks])
+        return self._applied(v, [block.solve_factor for block in self.blocks], [v[0].dtype] * len(self.blocks))
 
     def solve_factor_t(self, v: Vector) -> Vector:
         """E⁻ᵀ v."""
         self._count(sum(block.costs.solve_factor * _products(block) for block in self.blocks))
-        return self._applied(v, [block.solve_factor_t for block in self.blocks])
+        return self._applied(v, [block.solve_factor_t for block in self.blocks], [v[0].dtype] * len(self.blocks))
 
-    def _applied(self, v: Vector, each: Sequence[Callable[[Tensor], Tensor]]) -> Vector:
+    def _applied(self, v: Vector, each: Sequence[Callable[[Tensor], Tensor]], dtypes: Sequence[torch.dtype]) -> Vector:
         given = self.layout.unpack(v)
         made = empty_vector(given)
-        for block, apply in zip(self.blocks, each, strict=True):
-            block.where.put(apply(block.where.take(given)), made)
+        for block, apply, dtype in zip(self.blocks, each, dtypes, strict=True):
+            block.where.put(apply(block.where.take(given, dtype)), made)
         return self.layout.pack(made)
 
     def _count(self, multiplications: float) -> None:

@@ -227,7 +227,7 @@ def test_a_block_takes_its_entries_and_puts_them_back() -> None:
     at = linearised(model, draws(7, 1, 3, 3))
     parts, back = list(at.blocks), [torch.zeros_like(p) for p in at.blocks]
     for one in at.kronecker_factors([torch.ones(7, 3, dtype=DTYPE)]):
-        V = one.take(parts)
+        V = one.take(parts, DTYPE)
         assert V.shape == one.shape
         one.put(V, back)
     assert (flat(Vector(back)) == flat(at.blocks)).all()

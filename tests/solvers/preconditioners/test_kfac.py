@@ -157,7 +157,7 @@ def test_a_layer_that_no_case_reaches_is_damped_alone() -> None:
     one = at.kronecker_factors(probes_of(at))[0]
     v = at.parameters.zeros_like()
     v[0][0, 0] = 1
-    found = one.take(list(M.solve(v)))[0]
+    found = one.take(list(M.solve(v)), DTYPE)[0]
     expected = torch.linalg.inv(one.right + 0.5 * torch.eye(5, dtype=DTYPE))[0] / 0.5
     torch.testing.assert_close(found, expected)
 
