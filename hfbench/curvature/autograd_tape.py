@@ -64,6 +64,10 @@ class AutogradTape:
             )
         return Vector(blocks)
 
+    def gradient(self, u: Tensor) -> Vector:
+        """Jᵀu."""
+        return self.vjp(u)
+
     def jvp(self, v: Vector) -> Tensor:
         """J v."""
         if not self.forward_mode:

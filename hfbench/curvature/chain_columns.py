@@ -1,7 +1,6 @@
 """J v of parts of several vectors in a dense chain, all in one sweep.
 
-The columns stand beside each other, cases × columns × features, so that each layer has one matrix product for all of
-them. A part of a vector is its blocks of one group of parameters, and zero elsewhere: in J v it begins at the first
+The parts stand one after another, so that each layer has one matrix product for all that have begun. A part of a vector is its blocks of one group of parameters, and zero elsewhere: in J v it begins at the first
 layer of its group, and layers before that cost nothing. With R s_l of `hfbench.curvature.dense_chain`,
     R s_l = [W_l R a_{l-1} of the parts that have begun] + [V_l a_{l-1} + v_l of the parts of layer l]
 Source     Schraudolph (2002), as there; the parts of all layers at once are new here
@@ -23,42 +22,37 @@ Groups = Sequence[Sequence[int]]  # of positions in a vector, each position in o
 def jvp_parts(passed: Sequence[PassedLayer], V: Sequence[Vector], groups: Groups) -> Tensor:
     """J v of every part of each of k vectors: cases × parts × outputs, the k parts of the first group first."""
     k, group_of = len(V), _group_of(groups)
-    begun: list[int] = []  # groups, in the order of their columns in RA
+    begun: list[int] = []  # groups, in the order of their parts in RA, parts × cases × features
     RA: Tensor | None = None
     for layer in passed:
-        own, RA = _own_parts(layer, V, group_of), None if RA is None else RA.to(layer.dtype)
-        if RA is None:
-            RS = next(iter(own.values())) if len(own) == 1 else torch.cat(list(own.values()), 1)
-            begun = list(own)
-        elif len(begun) == 1 and list(own) == begun:  # whole vectors: added up in place
-            RS = own[begun[0]]
-            RS.flatten(0, 1).addmm_(RA.flatten(0, 1), layer.W.T)
-        else:
-            RS = RA @ layer.W.T
-            for group in [group for group in own if group in begun]:
-                offset = k * begun.index(group)
-                RS[:, offset : offset + k] += own.pop(group)
-            RS = torch.cat([RS, *own.values()], 1)
-            begun += own
-        RA = layer.slope(RS, into=RS)
+        own = dict.fromkeys(group_of[i] for i in (layer.weight, layer.bias) if i is not None)
+        before, begun = len(begun), begun + [group for group in own if group not in begun]
+        RS = layer.a.new_empty(k * len(begun), len(layer.a), len(layer.W))
+        if RA is not None:
+            torch.mm(RA.to(layer.dtype).flatten(0, 1), layer.W.T, out=RS[: k * before].flatten(0, 1))
+        written = set(begun[:before])
+        for i in [i for i in (layer.weight, layer.bias) if i is not None]:
+            group = group_of[i]
+            offset = k * begun.index(group)
+            for into, v in zip(RS[offset : offset + k], V, strict=True):
+                _add(into, v[i].to(layer.dtype), layer.a if i == layer.weight else None, beta=int(group in written))
+            written.add(group)
+        RA = layer.slope(RS, into=RS, columns=0)
     assert RA is not None  # there is a layer
     if begun != sorted(begun):
         order = [begun.index(group) for group in range(len(groups))]
-        RA = RA.view(len(RA), len(groups), k, -1)[:, order].flatten(1, 2)
-    return RA
+        RA = RA.view(len(groups), k, *RA.shape[1:])[order].flatten(0, 1)
+    return RA.transpose(0, 1)
 
 
-def _own_parts(layer: PassedLayer, V: Sequence[Vector], group_of: dict[int, int]) -> dict[int, Tensor]:
-    """V_l a + v_l, cases × k × features, for the group of the layer's weight and that of its bias, if it is another."""
-    dtype, cases = layer.dtype, len(layer.a)
-    weights = torch.stack([v[layer.weight] for v in V]).to(dtype).flatten(0, 1)
-    group, shape = group_of[layer.weight], (cases, len(V), -1)
-    if layer.bias is None:
-        return {group: (layer.a @ weights.T).view(shape)}
-    biases = torch.stack([v[layer.bias] for v in V]).to(dtype)
-    if group_of[layer.bias] == group:
-        return {group: torch.addmm(biases.flatten(), layer.a, weights.T).view(shape)}
-    return {group: (layer.a @ weights.T).view(shape), group_of[layer.bias]: biases.repeat(cases, 1, 1)}
+def _add(into: Tensor, block: Tensor, a: Tensor | None, beta: int) -> None:
+    """into ← beta·into + a Vᵀ for a weight's block V, or + v for a bias's."""
+    if a is not None:
+        into.addmm_(a, block.T, beta=beta)
+    elif beta:
+        into.add_(block)
+    else:
+        into.copy_(block.expand_as(into))
 
 
 def share_of_jvp(passed: Sequence[PassedLayer], k: int, groups: Groups) -> float:

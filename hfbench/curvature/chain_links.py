@@ -47,15 +47,15 @@ class PassedLayer:
         """That of the layer's products."""
         return self.W.dtype
 
-    def slope(self, g: Tensor, into: Tensor | None = None) -> Tensor:
+    def slope(self, g: Tensor, into: Tensor | None = None, columns: int = 1) -> Tensor:
         """φ'∘g, written into a tensor if one is given; g itself if there is no activation.
 
-        g is cases × features, or cases × columns × features.
+        g is cases × features, or has a dimension of columns more: the first or the second one, by `columns`.
         """
         if self.link.activation is None:
             return g
         into = torch.empty_like(g) if into is None else into
-        activated = self.activated if g.dim() == 2 else self.activated.unsqueeze(1).expand_as(g)
+        activated = self.activated if g.dim() == 2 else self.activated.unsqueeze(columns).expand_as(g)
         SLOPES[type(self.link.activation)](g, activated, grad_input=into)
         return into
 

@@ -15,7 +15,7 @@ for any model, and in addition a pass to transpose itself and a tensor for each 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,15 +28,17 @@ from hfbench.curvature.chain_columns import Groups
 from hfbench.curvature.chain_links import Link, PassedLayer
 from hfbench.curvature.layer_io import LayerIO
 from hfbench.curvature.weights_by_name import Weights
-from hfbench.linalg.precision import dtype_of_layer, sum_of_outer
+from hfbench.linalg.precision import dtype_of_layer, rounded_sum_of_outer, sum_of_outer
 from hfbench.linalg.vector import Vector, empty_vector
+
+SumOfOuter = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Chain:
     """One batch's pass, in the weights' dtype or another: weights and inputs are cast once, v and u at every product.
 
     In a dtype of fewer digits, narrow layers stay in the weights' own (`hfbench.linalg.precision.dtype_of_layer`), and
-    the sums over cases in Jᵀu are not rounded again (`sum_of_outer` there).
+    the sums over cases in Jᵀu are not rounded again (`sum_of_outer` there), but in the gradient.
 
     Implements `hfbench.curvature.tape.Tape` and `hfbench.curvature.layer_io.LayerIOSource`.
     """
@@ -77,6 +79,13 @@ class Chain:
 
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
+        return self._vjp(u, sum_of_outer)
+
+    def gradient(self, u: Tensor) -> Vector:
+        """Jᵀu, each entry rounded to the layer's dtype: a step does not divide it by as little as products."""
+        return self._vjp(u, rounded_sum_of_outer)
+
+    def _vjp(self, u: Tensor, sum_of_outer: SumOfOuter) -> Vector:
         product = empty_vector(self.trained)
         for layer, delta in self.deltas(u):
             sum_of_outer(delta, layer.a, product[layer.weight])

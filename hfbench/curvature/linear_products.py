@@ -200,10 +200,12 @@ class LinearProducts(RecordedPasses):
     def _vjp(self, u: Tensor, products: bool = False) -> Vector:
         if len(self.slices) == 1:
             graph = self._kept(products)
-            return self.layout.pack(graph.vjp(self._rows(u, self.slices[0], graph)))
+            transposed = graph.vjp if products else graph.gradient
+            return self.layout.pack(transposed(self._rows(u, self.slices[0], graph)))
         total = self.blocks.zeros_like()
         for rows, graph in self._graphs(products):
-            total.add_(graph.vjp(self._rows(u, rows, graph)))
+            transposed = graph.vjp if products else graph.gradient
+            total.add_(transposed(self._rows(u, rows, graph)))
         return self.layout.pack(total)
 
     def _count(self, kind: str, columns: int = 1) -> None:

@@ -42,6 +42,9 @@ class Tape(Protocol):
     def vjp(self, u: Tensor) -> Vector:
         """Jᵀu."""
 
+    def gradient(self, u: Tensor) -> Vector:
+        """Jᵀu, whose sums over cases may be rounded to the pass's dtype."""
+
     def jvp_parts(self, V: Sequence[Vector], groups: Groups) -> Tensor:
         """J v of each part of k vectors: cases × parts × the shape of a case's outputs, those of the first group first.
 

@@ -142,6 +142,11 @@ def sum_of_outer(d: Tensor, a: Tensor, out: Tensor) -> Tensor:
     if matmul and d.dtype == torch.bfloat16 and d.device.type == "cpu" and has_bfloat16(d.device):
         with _set([(matmul, "fp32_precision", "bf16")]):
             return _multiply(d.float().T, a.float(), out)
+    return rounded_sum_of_outer(d, a, out)
+
+
+def rounded_sum_of_outer(d: Tensor, a: Tensor, out: Tensor) -> Tensor:
+    """The same, with sums rounded to the operands' dtype: half of the time in bfloat16, for what is divided by less."""
     return _multiply(d.T, a, out)
 
 

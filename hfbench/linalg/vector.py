@@ -228,22 +228,43 @@ def residual_vector(outputs: Tensor, v: Sequence[Tensor]) -> Vector:
 
 def _dots(blocks: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
     """Σ a∘b of every pair. In float32 a product may overflow or vanish where they do not: it is formed in float64."""
-    numbers: list[float] = torch.stack([_dot(a, b) for a, b in zip(blocks, others, strict=True)]).tolist()
-    return [
-        number if _is_kept(number, a, b) else _wide_dot(a, b)
-        for number, a, b in zip(numbers, blocks, others, strict=True)
-    ]
+    if blocks[0].device.type == "cuda":  # a piece is a launch, of which each costs more than its sum
+        numbers = torch.stack([(a * b).sum(dtype=torch.float64) for a, b in zip(blocks, others, strict=True)]).tolist()
+    else:
+        numbers = _summed_in_pieces(blocks, others)
+    least = torch.finfo(blocks[0].dtype).tiny
+    for i, number in enumerate(numbers):
+        if not (math.isfinite(number) and abs(number) >= least * blocks[i].numel() or _is_exact(blocks[i], others[i])):
+            numbers[i] = _wide_dot(blocks[i], others[i])
+    return numbers
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a∘b, in pieces if a and b are long, since one sum in float32 would lose digits."""
-    a, b = a.reshape(-1), b.reshape(-1)
-    if a.device.type == "cuda":
-        return (a * b).sum(dtype=torch.float64)  # a piece is a launch, of which each costs more than its sum
-    if len(a) <= PIECE:
-        return a.dot(b)
-    pieces = zip(torch.split(a, PIECE), torch.split(b, PIECE), strict=True)
-    return torch.stack([piece.dot(other) for piece, other in pieces]).sum()
+def _summed_in_pieces(blocks: Sequence[Tensor], others: Sequence[Tensor]) -> list[float]:
+    """Σ a∘b of every pair, of a long one in pieces, since one sum in float32 would lose digits."""
+    sizes = [block.numel() for block in blocks]
+    pieces = zip(_pieces(blocks, sizes), _pieces(others, sizes), strict=True)
+    sums: list[float] = torch.stack([piece.dot(other) for piece, other in pieces]).tolist()
+    if len(sums) == len(sizes):
+        return sums
+    coming = iter(sums)
+    return [_total([next(coming) for _ in range(0, size or 1, PIECE)]) for size in sizes]
+
+
+def _pieces(blocks: Sequence[Tensor], sizes: Sequence[int]) -> Sequence[Tensor]:
+    """The blocks' entries in order, as vectors of at most `PIECE` entries, each of one block."""
+    if isinstance(blocks, Vector) and len(blocks.parts) == 1:
+        return torch.split_with_sizes(blocks.parts[0].reshape(-1), [n for size in sizes for n in _divided(size)])
+    return [piece for block, size in zip(blocks, sizes, strict=True) for piece in _divided_block(block, size)]
+
+
+def _divided_block(block: Tensor, size: int) -> Sequence[Tensor]:
+    flat = block.reshape(-1)
+    return (flat,) if size <= PIECE else torch.split(flat, PIECE)
+
+
+def _divided(size: int) -> list[int]:
+    """Sizes of the pieces of a block."""
+    return [size] if size <= PIECE else [min(PIECE, size - first) for first in range(0, size, PIECE)]
 
 
 def _wide_dot(a: Tensor, b: Tensor) -> float:
@@ -252,10 +273,8 @@ def _wide_dot(a: Tensor, b: Tensor) -> float:
     return _total([float(piece.double().dot(other.double())) for piece, other in pieces])
 
 
-def _is_kept(number: float, a: Tensor, b: Tensor) -> bool:
-    """False if Σ a∘b overflowed, or if it is so small that entries of a∘b below the least normal number matter."""
-    if math.isfinite(number) and abs(number) >= a.numel() * torch.finfo(a.dtype).tiny:
-        return True
+def _is_exact(a: Tensor, b: Tensor) -> bool:
+    """Whether Σ a∘b is what it is, however small or large: nothing overflows or vanishes in float64, or in zeros."""
     return a.dtype == torch.float64 or not (a.any() and b.any())
 
 
