@@ -6,6 +6,8 @@ Formula    n gradient cases of N, and of these m curvature cases, at each step:
 Cyclic     consecutive windows that wrap around. With gradient = 1 and
            curvature = 1/c the curvature runs through c chunks in turn
 Random     a fresh permutation per step, of which both take the beginning
+Epochs     windows of a permutation, fresh when no whole window is left: a pass
+           meets no case twice
 Source     Martens (2010) and its program: gradient on everything, curvature on
            the next quarter (the defaults)
 """
@@ -47,7 +49,11 @@ class Fixed:
     curvature: Annotated[
         float, Linear(0.05, 1.0), Within("(0, 1] or [2, inf)"), "curvature's cases, a fraction or a number"
     ] = 0.25
-    order: Annotated[str, Choice("cyclic", "random"), "consecutive windows, or a fresh permutation per step"] = "cyclic"
+    order: Annotated[
+        str,
+        Choice("cyclic", "random", "epochs"),
+        "windows in order, or of a permutation per step or pass",
+    ] = "cyclic"
 
     def begin(self, total: int) -> FixedSchedule:
         """Raises ConfigError if a size exceeds `total`."""

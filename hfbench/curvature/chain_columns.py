@@ -1,7 +1,8 @@
 """J v of parts of several vectors in a dense chain, all in one sweep.
 
-The parts stand one after another, so that each layer has one matrix product for all that have begun. A part of a vector is its blocks of one group of parameters, and zero elsewhere: in J v it begins at the first
-layer of its group, and layers before that cost nothing. With R s_l of `hfbench.curvature.dense_chain`,
+The parts stand one after another, so that each layer has one matrix product for all that have begun. A part of a vector
+is its blocks of one group of parameters, and zero elsewhere: in J v it begins at the first layer of its group, and
+layers before that cost nothing. With R s_l of `hfbench.curvature.dense_chain`,
     R s_l = [W_l R a_{l-1} of the parts that have begun] + [V_l a_{l-1} + v_l of the parts of layer l]
 Source     Schraudolph (2002), as there; the parts of all layers at once are new here
 """

@@ -289,7 +289,7 @@ class BatchPlan:
 
     gradient: int
     curvature: int
-    order: str  # "cyclic" (consecutive windows) or "random" (a fresh permutation per step)
+    order: str  # "cyclic" (consecutive windows), "random" (a permutation per step) or "epochs" (one per pass)
     reason: str
 
 

@@ -9,7 +9,7 @@ from hfbench.errors import ConfigError
 from hfbench.messages import did_you_mean, quoted
 from hfbench.parts.protocols import BatchPlan, Split
 
-ORDERS = ("cyclic", "random")
+ORDERS = ("cyclic", "random", "epochs")
 
 
 def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -20,6 +20,7 @@ def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Gen
     gradient on everything and a curvature of total/c cases this is the chunk (iteration - 1) mod c of Martens' code.
     "random": a fresh permutation per step, from whose beginning both take their cases, so that two methods that share
     the generator see the same cases up to the smaller size.
+    "epochs": windows of a permutation, which is fresh when no whole window is left, so that a pass meets no case twice.
     """
     if not 0 < plan.curvature <= plan.gradient <= total:
         raise ConfigError(
@@ -29,13 +30,21 @@ def draw_cases(plan: BatchPlan, iteration: int, total: int, generator: torch.Gen
     if plan.order not in ORDERS:
         close = did_you_mean(plan.order, ORDERS)
         raise ConfigError(f"a batch's order must be one of {', '.join(ORDERS)}, but got {quoted(plan.order)}{close}.")
-    if plan.order == "random":
-        gradient = torch.randperm(total, generator=generator, device="cpu")[: plan.gradient]
-        inner = torch.arange(plan.curvature, device="cpu")
-    else:
+    if plan.order == "cyclic":
         gradient = _window(iteration - 1, plan.gradient, total)
         inner = _window(iteration - 1, plan.curvature, plan.gradient)
+    else:
+        first = plan.gradient * _place(plan, iteration, total)[1] if plan.order == "epochs" else 0
+        gradient = torch.randperm(total, generator=generator, device="cpu")[first : first + plan.gradient]
+        inner = torch.arange(plan.curvature, device="cpu")
     return gradient, gradient if plan.curvature == plan.gradient else gradient[inner]
+
+
+def draw_name(plan: BatchPlan, iteration: int, total: int) -> str:
+    """The name of the random stream that a step's cases are drawn from: in an epoch, one for all of its steps."""
+    if plan.order == "epochs":
+        return f"batches/epoch-{_place(plan, iteration, total)[0]}"
+    return f"batches/{iteration}"
 
 
 def take(split: Split, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +66,11 @@ def take_of(
     inputs, targets = batch
     first = inputs[:cases]
     return first, first if targets is inputs else targets[:cases]
+
+
+def _place(plan: BatchPlan, iteration: int, total: int) -> tuple[int, int]:
+    """The epoch of a step and its place there, both from 0, if all batches are as large as this one."""
+    return divmod(iteration - 1, max(1, total // max(1, plan.gradient)))
 
 
 def _window(step: int, size: int, total: int) -> Tensor:

@@ -128,7 +128,8 @@ class LiveRun:
 
     def cases_of(self, iteration: int, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         """Training cases of a step's gradient and curvature; one tensor if they are the same."""
-        draws = generator(self.spec.seed, stream(self.spec, f"batches/{iteration}"))
+        name = batches.draw_name(plan, iteration, self.total)
+        draws = generator(self.spec.seed, stream(self.spec, name))
         return batches.draw_cases(plan, iteration, self.total, draws)
 
     def _scheduler_validation(self) -> float | None:

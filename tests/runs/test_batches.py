@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hfbench.errors import ConfigError
 from hfbench.parts.protocols import BatchPlan
-from hfbench.runs.batches import draw_cases
+from hfbench.runs.batches import draw_cases, draw_name
 from hfbench.runs.random_streams import generator
 
 
@@ -31,13 +31,28 @@ def test_windows_follow_one_another_and_wrap() -> None:
     assert seen == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5]]
 
 
+def test_an_epoch_meets_no_case_twice_and_the_next_one_is_drawn_anew() -> None:
+    """Three windows of 3 out of 10 cases: one is left over, another in each epoch."""
+    steps = [plan(3, 2, "epochs")] * 9
+    names = [draw_name(each, iteration, 10) for iteration, each in enumerate(steps, 1)]
+    assert names == [f"batches/epoch-{epoch}" for epoch in (0, 0, 0, 1, 1, 1, 2, 2, 2)]
+    drawn = [
+        draw_cases(each, iteration, 10, generator(0, name))
+        for iteration, (each, name) in enumerate(zip(steps, names, strict=True), 1)
+    ]
+    epochs = [torch.cat([gradient for gradient, _ in drawn[first : first + 3]]).tolist() for first in (0, 3, 6)]
+    assert all(len(set(epoch)) == 9 for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert all(curvature.tolist() == gradient[:2].tolist() for gradient, curvature in drawn)
+
+
 def test_equal_sizes_give_one_tensor() -> None:
-    for order in ("cyclic", "random"):
+    for order in ("cyclic", "random", "epochs"):
         gradient, curvature = draw_cases(plan(6, 6, order), 3, 10, generator(0, "batches/3"))
         assert gradient is curvature
 
 
-@given(st.data(), st.sampled_from(["cyclic", "random"]), st.integers(1, 50))
+@given(st.data(), st.sampled_from(["cyclic", "random", "epochs"]), st.integers(1, 50))
 def test_cases_are_distinct_and_the_curvatures_among_the_gradients(data: st.DataObject, order: str, step: int) -> None:
     total = data.draw(st.integers(1, 40))
     size = data.draw(st.integers(1, total))
