@@ -8,6 +8,8 @@ Source: Martens and Grosse (2015), section 3, for one row per case; Grosse and M
 convolutions, whose rows at different places are assumed uncorrelated and identically distributed.
 A bias is one more column of R, the homogeneous coordinate, if it multiplies the same l as its weight. The bias of a
 transposed convolution, which multiplies δ, is a separate block, and so is one whose weight is not trained.
+Parameters of other layers (embeddings, normalisation, grouped convolutions), layers that are called more than once and
+weights that are used in two places have none: `hfbench.curvature.block_factors` has diagonals for them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hfbench.curvature.block_factors import BlockFactors
 from hfbench.curvature.layer_io import KINDS, LayerIO, LayerIOSource, Transposed, covered_layers
 from hfbench.errors import ConfigError
 from hfbench.linalg.precision import sum_of_outer
@@ -27,7 +30,7 @@ SLICE_ENTRIES = 2**22  # of a layer's windows at a time
 
 
 @dataclass
-class LayerFactors:
+class LayerFactors(BlockFactors):
     """Factors of one block, as sums over cases: Σ_i mean_t l_it l_itᵀ (p × p) and Σ_i Σ_t r_it r_itᵀ (q × q)."""
 
     weight: int | None  # positions among the trained parameters; the block is the weight's, the bias's, or of both
@@ -38,20 +41,24 @@ class LayerFactors:
     spent: float  # multiplications per case that the sums took
 
     @property
-    def position(self) -> int:
-        """Position of the parameter whose damping the block has: the weight, if there is one."""
-        position = self.bias if self.weight is None else self.weight
-        assert position is not None
-        return position
+    def positions(self) -> list[int]:
+        return [i for i in (self.weight, self.bias) if i is not None]
 
     @property
     def shape(self) -> tuple[int, int]:
         """p and q."""
         return len(self.left), len(self.right)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.left, self.right]
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> LayerFactors:
+        left, right = tensors
+        return replace(self, left=left, right=right)
+
     def take(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """The block's entries of a vector shaped like the parameters, as a matrix (p × q) of this dtype."""
-        columns = [parts[i].reshape(len(self.left), -1) for i in (self.weight, self.bias) if i is not None]
+        columns = [parts[i].reshape(len(self.left), -1) for i in self.positions]
         if len(columns) == 1:
             return columns[0].to(dtype)
         weight, bias = columns
@@ -61,65 +68,52 @@ class LayerFactors:
         return joined
 
     def put(self, V: Tensor, parts: Sequence[Tensor]) -> None:
-        """Writes a matrix's entries into the blocks that `take` reads."""
-        columns = torch.split(V, [V.shape[1] - 1, 1], 1) if self.weight is not None and self.bias is not None else [V]
-        for i, entries in zip([i for i in (self.weight, self.bias) if i is not None], columns, strict=True):
+        columns = torch.split(V, [V.shape[1] - 1, 1], 1) if len(self.positions) > 1 else [V]
+        for i, entries in zip(self.positions, columns, strict=True):
             parts[i].copy_(entries.reshape(parts[i].shape))
 
-    def towards(self, old: LayerFactors, share: float) -> LayerFactors:
-        """share·old + (1 - share)·self, in new tensors."""
-        left, right = (a.lerp(b.to(a), share) for a, b in ((self.left, old.left), (self.right, old.right)))
-        return replace(self, left=left, right=right)
-
-    def add_(self, other: LayerFactors) -> None:
+    def add_(self, other: BlockFactors) -> None:
         """Adds the sums over other cases. Raises ConfigError if those have another number of places."""
+        assert isinstance(other, LayerFactors)
         if other.places != self.places:
             raise ConfigError(
                 f"Kronecker factors need the same number of places of a layer for every case, but trained parameter "
-                f"{self.position} has {self.places:g} per case in one chunk and {other.places:g} in another: is an "
+                f"{self.positions[0]} has {self.places:g} per case in one chunk and {other.places:g} in another: is an "
                 "input of its layer the same for all cases? A diagonal preconditioner takes any layer."
             )
-        self.left.add_(other.left)
-        self.right.add_(other.right)
-
-    def mean_(self, n: int) -> LayerFactors:
-        """Divides the sums by the number of cases, in place: L and R."""
-        self.left.div_(n)
-        self.right.div_(n)
-        return self
+        super().add_(other)
 
     @property
     def pass_cost(self) -> float:
-        """Multiplications of the block's part of one case's forward pass: T·p·q."""
+        """T·p·q."""
         return self.places * len(self.left) * len(self.right)
 
 
 def layer_factors(z: Tensor, capture: LayerIOSource, probes: Sequence[Tensor]) -> list[LayerFactors]:
-    """The sums over one batch, one or two blocks per layer. Raises ConfigError for layers of another kind."""
-    if fault := capture.problem(z):
-        raise ConfigError(_refused(fault))
+    """The sums over one batch, one or two blocks per layer that has factors. Raises ConfigError if none has."""
     places = {id(p): i for i, p in enumerate(capture.trained)}
     blocks = [
         block
         for seens in zip(*(capture.passes(z, u) for u in probes), strict=True)
         for block in _blocks(seens, capture.cases, places)
     ]
-    return sorted(blocks, key=lambda block: block.position)
+    if not blocks:
+        raise ConfigError(_refused(capture.problem(z)))
+    return blocks
 
 
 def check_factors(model: nn.Module) -> None:
-    """Raises ConfigError, which names it, for the first layer that Kronecker factors visibly do not cover."""
-    try:
-        covered_layers(model)
-    except LookupError as error:
-        raise ConfigError(_refused(str(error))) from error
+    """Raises ConfigError, which names the first layer, if none of the model can have Kronecker factors."""
+    layers, fault = covered_layers(model)
+    if not layers:
+        raise ConfigError(_refused(fault or "no parameter is trained"))
 
 
 def _refused(fault: str) -> str:
     kinds = ", ".join(kind.__name__ for kind in KINDS)
     return (
-        f"Kronecker factors need every trained parameter in exactly one layer ({kinds}; groups=1) that is called once "
-        f"per forward pass, but {fault}; a diagonal preconditioner takes any layer."
+        f"Kronecker factors need a layer ({kinds}; groups=1) with trained parameters of its own, called once in a "
+        f"forward pass, but there is none: {fault}; a diagonal preconditioner takes any layer."
     )
 
 

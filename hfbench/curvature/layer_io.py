@@ -6,7 +6,8 @@ with rows l_it and r_it, one of them made of δ_i and the other of a_i:
     Linear              l = δ    r = a                    T rows; one for a plain dense layer
     Conv1d, Conv2d      l = δ    r = windows of a         T places of the output
     ConvTranspose1d, 2d l = a    r = windows of δ         T places of the input
-`Capture` checks that these are the whole gradient of z in a pass, and otherwise names the layer that prevents it. It
+`Capture` checks that these are the whole gradient of z in a pass, and otherwise names the layer that prevents it, and
+leaves that layer out. It
 tests that row i of a layer belongs to case i, because sizes do not show it: a model may have its places first, and as
 many as cases. z_i depends on case i only, so that for a u that is zero at some cases, δ must be zero in their rows.
 """
@@ -14,7 +15,7 @@ many as cases. z_i depends on case i only, so that for a u that is zero at some 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeGuard
@@ -138,27 +139,28 @@ def trained_of(layer: Layer) -> list[nn.Parameter]:
     return [p for p in (layer.weight, layer.bias) if isinstance(p, nn.Parameter) and p.requires_grad]
 
 
-def covered_layers(model: nn.Module) -> dict[str, Layer]:
-    """The layers with trained parameters, by name, if they have all of the model's and share none.
+def covered_layers(model: nn.Module) -> tuple[dict[str, Layer], str]:
+    """The layers, by name, that have trained parameters of their own; and why these are not all of the model's.
 
-    Raises LookupError, which names the layer or parameter that prevents this.
+    The reason names the first layer of another kind, or that shares a parameter; it is empty if there is none.
     """
     trained = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     layers: dict[str, Layer] = {}
     owners: dict[int, str] = {}
+    fault = ""
     for name, module in model.named_modules():
         here = [p for p in module.parameters(recurse=False) if p.requires_grad]
-        if here and not (is_covered(module) and len(trained_of(module)) == len(here)):
-            raise LookupError(f"{_named(name, module)} is of another kind")
-        for p in here:
-            if id(p) in owners:
-                raise LookupError(
-                    f"layers {quoted(owners[id(p)])} and {quoted(name)} share parameter {quoted(trained[id(p)])}"
-                )
-            owners[id(p)] = name
-        if here and is_covered(module):
+        twice = next((p for p in here if id(p) in owners), None)
+        if twice is not None:
+            owner = owners[id(twice)]
+            fault = fault or f"layers {quoted(owner)} and {quoted(name)} share parameter {quoted(trained[id(twice)])}"
+            layers.pop(owner, None)
+        elif here and is_covered(module) and len(trained_of(module)) == len(here):
             layers[name] = module
-    return layers
+        elif here:
+            fault = fault or f"{_named(name, module)} is of another kind"
+        owners.update((id(p), name) for p in here if id(p) not in owners)
+    return layers, fault
 
 
 def _named(name: str, module: nn.Module) -> str:
@@ -183,7 +185,7 @@ class LayerIOSource(Protocol):
         """True if the layers' rows make up each case's gradient."""
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
-        """Every layer's inputs and deltas for ⟨u, z⟩, in an order that is the same for every u."""
+        """Inputs and deltas for ⟨u, z⟩ of every layer whose rows are its gradient, in one order for every u."""
 
 
 class Capture:
@@ -198,14 +200,12 @@ class Capture:
         self.cases, self.trained = cases, list(trained.values())
         self.leaf_of = {id(p): leaves[name] for name, p in trained.items()}
         self.seen: dict[Layer, tuple[Tensor, GradientEdge, torch.Size]] = {}
-        self.fault = ""  # the first reason why rows are not all of the gradient
+        layers, self.fault = covered_layers(model)  # the first reason why rows are not all of the gradient
+        self.names = {layer: name for name, layer in layers.items()}
+        self.left_out: set[Layer] = set()  # of these, layers whose rows are not their gradient
         self.by_case = True  # whether each layer's first dimension is as long as there are cases
         self._apart: bool | None = None  # whether it was found to be theirs
-        self.names: Mapping[Layer, str] = {}
-        try:
-            self.names = {layer: name for name, layer in covered_layers(model).items()}
-        except LookupError as error:
-            self.fault = str(error)
+        self._is_searched = False  # for weights that are used outside of their layers
         self._handles: list[Any] = []
 
     def __enter__(self) -> Capture:
@@ -243,11 +243,12 @@ class Capture:
 
     def _say(self, layer: Layer, what: str) -> None:
         self.fault = self.fault or f"{_named(self.names[layer], layer)} {what}"
+        self.left_out.add(layer)
 
     def problem(self, z: Tensor) -> str:
         """Reason why the layers' rows are not the whole gradient of z (a weight may be used elsewhere); else empty."""
-        if not self.fault:
-            uses = _uses(z)
+        if not self._is_searched:
+            self._is_searched, uses = True, _uses(z)
             for layer in self.names:
                 if any(uses[id(self.leaf_of[id(p)])] > 1 for p in trained_of(layer)):
                     self._say(layer, "has a parameter that the model uses outside of it as well")
@@ -273,10 +274,12 @@ class Capture:
         return not any(bool(seen.delta[others].any()) for seen in self.passes(z, u))
 
     def passes(self, z: Tensor, u: Tensor) -> Iterator[LayerIO]:
-        """Every layer's inputs and deltas for ⟨u, z⟩."""
-        edges = [edge for _, edge, _ in self.seen.values()]
-        found = grad(z, edges, u, retain_graph=True, allow_unused=True, materialize_grads=False)
-        for (layer, (a, _, shape)), delta in zip(self.seen.items(), found, strict=True):
+        """Inputs and deltas for ⟨u, z⟩ of every layer that is not left out."""
+        self.problem(z)  # leaves out
+        seen = {layer: noted for layer, noted in self.seen.items() if layer not in self.left_out}
+        edges = [edge for _, edge, _ in seen.values()]
+        found = grad(z, edges, u, retain_graph=True, allow_unused=True, materialize_grads=False) if edges else ()
+        for (layer, (a, _, shape)), delta in zip(seen.items(), found, strict=True):
             yield LayerIO(layer, a, delta if delta is not None else a.new_zeros(shape))
 
 

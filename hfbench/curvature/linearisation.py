@@ -8,9 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
 from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
 from hfbench.curvature.linear_products import LinearProducts
-from hfbench.curvature.second_moments import squared_norms, squared_sums
+from hfbench.curvature.second_moments import squared_norms, squared_sums, squared_sums_of
+from hfbench.curvature.tape import Tape
 from hfbench.errors import ConfigError
 from hfbench.linalg.vector import Vector
 
@@ -43,22 +45,40 @@ class Linearisation(LinearProducts):
         drawn = torch.randint(0, 2, (self.n, *z.shape[1:]), generator=generator, dtype=z.dtype, device=generator.device)
         return self.share.rows(drawn).to(z.device).mul_(2).sub_(1)
 
-    def kronecker_factors(self, probes: Sequence[Tensor]) -> list[LayerFactors]:
+    def kronecker_factors(self, probes: Sequence[Tensor]) -> list[BlockFactors]:
         """L and R of every layer's block of G ≈ L ⊗ R, means over cases and over probes u, shaped like the outputs.
 
-        Raises ConfigError, which names the layer, if they do not cover one (`hfbench.curvature.kronecker_factors`).
+        Parameters without such factors (`hfbench.curvature.kronecker_factors`) have the diagonal of their block. Raises
+        ConfigError if no layer has factors.
         """
-        totals: list[LayerFactors] = []
+        totals: list[BlockFactors] = []
         for rows, graph in self._graphs():
-            parts = layer_factors(graph.z, graph.capture, [u[rows] for u in probes])
+            parts = self._factors_of_rows(rows, graph, probes)
             for total, part in zip(totals, parts, strict=False):
                 total.add_(part)
             totals = totals or parts
         self.ledger.count("deltas", self.here * len(probes))
-        passes = sum(block.spent for block in totals) / sum(block.pass_cost for block in totals)
+        spent = sum(block.spent for block in totals if isinstance(block, LayerFactors))
+        passes = spent / sum(block.pass_cost for block in totals)
         self.ledger.count("algebra", round(self.here * passes))
-        self.share.sum_(factor for block in totals for factor in (block.left, block.right))
+        self.share.sum_(tensor for block in totals for tensor in block.tensors)
         return [block.mean_(self.n) for block in totals]
+
+    def _factors_of_rows(self, rows: slice, graph: Tape, probes: Sequence[Tensor]) -> list[BlockFactors]:
+        """The sums over a chunk, by the first parameter of each block."""
+        blocks: list[BlockFactors] = [*layer_factors(graph.z, graph.capture, [u[rows] for u in probes])]
+        have = {i for block in blocks for i in block.positions}
+        rest = [i for i in range(len(self.blocks)) if i not in have]
+        if not rest:
+            return sorted(blocks, key=lambda block: block.positions)
+        self.ledger.count("squares", (rows.stop - rows.start) * len(probes))
+        names = [list(self.weights)[i] for i in rest]
+        squares = [squared_sums_of(names, self.model, self.inputs[rows], u[rows], self.weights) for u in probes]
+        blocks += [
+            DiagonalFactor(i, sum(of_probe[1:], of_probe[0]) / len(probes))
+            for i, of_probe in zip(rest, zip(*squares, strict=True), strict=True)
+        ]
+        return sorted(blocks, key=lambda block: block.positions)
 
     @cached_property
     def variance_l1(self) -> float:

@@ -71,7 +71,7 @@ def _measured(model: nn.Module, x: Tensor) -> dict[str, float]:
         "jvp": jvp,
         "squares": _operations(lambda: squared_sums(model, x, tape.z, tape.capture, u, weights)),
         "norms": _operations(lambda: squared_norms(model, x, tape.z, tape.capture, u, weights)),
-        "deltas": None if tape.capture.problem(tape.z) else _operations(lambda: list(tape.capture.passes(tape.z, u))),
+        "deltas": _operations(lambda: list(tape.capture.passes(tape.z, u))) or None,  # None if no layer has any
     }
     saved = dict.fromkeys(operations, _deltas_of_inputs(model, x, weights, backward or 0))
     if tape.forward_mode:  # which saves nothing

@@ -11,7 +11,7 @@ if an operation cannot be batched (recurrent layers, hand-written functions), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,12 @@ def squared_sums(
         if layer.bias is not None and layer.bias.requires_grad:
             sums[id(layer.bias)] = seen.units.sum(1).square().sum(0)
     return Vector(sums[id(p)] for p in trainable(model).values())
+
+
+def squared_sums_of(names: Sequence[str], model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights) -> Vector:
+    """Σ_i (J_iᵀu_i)∘(J_iᵀu_i) for some of the parameters, from each case's gradient by these."""
+    some = {name: weights[name] for name in names}
+    return _general(model, inputs, u, lambda g: [block.square().sum(0) for block in g], some, weights)
 
 
 def squared_norms(
@@ -89,12 +95,14 @@ def _total_square(per_case: list[Tensor]) -> list[Tensor]:
     return [block.square().sum(dtype=torch.float64) for block in per_case]
 
 
-def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: Weights) -> Vector:
-    """`reduce` of the per-case gradients J_iᵀu_i, summed over slices of the batch."""
-    weights = dict(weights)
+def _general(
+    model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: Weights, others: Weights | None = None
+) -> Vector:
+    """`reduce` of the per-case gradients J_iᵀu_i by the weights, summed over slices of the batch."""
+    weights, fixed = dict(weights), dict(others or {})
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
-        pullback = vjp(lambda w: _alone(lambda some: outputs_with(model, w, some), x, u_i.shape), weights)[1]
+        pullback = vjp(lambda w: _alone(lambda some: outputs_with(model, fixed | w, some), x, u_i.shape), weights)[1]
         return list(pullback(u_i)[0].values())
 
     size = max(1, PER_CASE_ENTRIES // sum(w.numel() for w in weights.values()))
@@ -107,19 +115,19 @@ def _general(model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: 
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:  # an operation without a batching rule, or one that writes in place
-                gradients = _one_by_one(model, x, u_x, weights)
+                gradients = _one_by_one(model, x, u_x, weights, fixed)
         part = reduce(gradients)
         total = Vector(part) if total is None else total.add_(part)
     assert total is not None  # a batch is never empty
     return total
 
 
-def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights) -> list[Tensor]:
+def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights, fixed: Weights) -> list[Tensor]:
     """J_iᵀu_i for every case, stacked, from a graph per case."""
     rows, leaves = [], leaves_of(weights)
     for x, u_i in zip(inputs, u, strict=True):
         with torch.enable_grad():
-            z = _alone(partial(outputs_with, model, leaves), x, u_i.shape, (IndexError, RuntimeError))
+            z = _alone(partial(outputs_with, model, {**fixed, **leaves}), x, u_i.shape, (IndexError, RuntimeError))
         rows.append(grad(z, list(leaves.values()), u_i, allow_unused=True, materialize_grads=True))
     return [torch.stack(blocks) for blocks in zip(*rows, strict=True)]
 

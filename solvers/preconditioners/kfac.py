@@ -4,6 +4,7 @@ Formula    M = blockdiag over layers of (S + √γ/π I) ⊗ (A + π√γ I)   "
                                      or  S ⊗ A + γ I                 "exact"
            A = mean_i a_i a_iᵀ,  S = mean_i δ_i δ_iᵀ,
            π² = (tr A / dim A) / (tr S / dim S)
+           diag(mean_i (J_iᵀB_i v_i)∘²) + γ I for other parameters
            γ = lambda + mu, or of its own: max(γ_min, γ_1 decayᵏ⁻¹) at step k
 Source     Martens and Grosse (2015), "Optimizing neural networks with
            Kronecker-factored approximate curvature", arXiv 1503.05671: the
@@ -32,6 +33,7 @@ from torch import nn
 
 from hfbench.curvature.kronecker_factors import check_factors
 from hfbench.errors import ConfigError
+from hfbench.linalg.precision import precision_of
 from hfbench.parts import Choice, Integers, Linear, Linearisation, Log, Shift, Within, part
 
 from .kronecker_averages import KroneckerAverages, or_instead
@@ -67,13 +69,20 @@ class KFAC:
     gamma_decay: Annotated[float, Linear(0.5, 1.0), Within("(0, 1]"), "its factor from each step to the next"] = 1.0
     min_gamma: Annotated[float, Log(1e-6, 0.1), Within("[0, inf)"), "its least value"] = 0.0
     precision: Annotated[
-        str, Choice("parameters", "bfloat16"), "of M⁻¹v with split damping; layers of few weights keep theirs"
+        str,
+        Choice("parameters", "auto", "bfloat16"),
+        "of M⁻¹v with split damping; auto: bfloat16 if the device has units for it; layers of few weights keep theirs",
     ] = "parameters"
 
     def __post_init__(self) -> None:
         if self.gamma is None and (self.gamma_decay < 1 or self.min_gamma > 0):
             raise ConfigError(
                 "gamma: must be given where gamma_decay or min_gamma are, the first damping of the factors, but is not."
+            )
+        if self.damping != "split" and self.precision != "parameters":
+            raise ConfigError(
+                f"precision: must be parameters where damping is {self.damping}, but is {self.precision}: eigenvectors "
+                "are not rounded."
             )
 
     @property
@@ -82,10 +91,16 @@ class KFAC:
         return self.batch
 
     def begin(self, model: nn.Module) -> KroneckerAverages:
-        """The averaged factors of a run. Raises ConfigError for a layer that they do not cover."""
+        """The averaged factors of a run.
+
+        Raises ConfigError for a model without a layer that has factors, and for bfloat16 on a device without units for
+        it.
+        """
         with or_instead():
             check_factors(model)
-        return KroneckerAverages(self, [p.shape for p in model.parameters() if p.requires_grad])
+        trained = [p for p in model.parameters() if p.requires_grad]
+        precision_of(self.precision, trained[0])
+        return KroneckerAverages(self, [p.shape for p in trained])
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
         """M of the first step."""

@@ -5,20 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
 from hfbench.curvature.kronecker_factors import LayerFactors
 from hfbench.errors import ConfigError
 from hfbench.linalg.layout import Layout
-from hfbench.linalg.precision import dtype_of_layer
+from hfbench.linalg.precision import dtype_of_layer, precision_of
 from hfbench.parts import Linearisation, Shift, Vector
 
-from .kronecker_blocks import ExactBlock, KroneckerBlock, KroneckerFactor, Spectrum, SplitBlock, cubes, spectrum
+from .kronecker_blocks import (
+    DiagonalBlock,
+    ExactBlock,
+    KroneckerBlock,
+    KroneckerFactor,
+    Spectrum,
+    SplitBlock,
+    cubes,
+    spectrum,
+)
+from .kronecker_state import COUNTS, Damped, load_factors, save_factors
 
-COUNTS = ("steps", "builds", "until", "decomposed")  # whole numbers of a saved state
+Spectra = dict[int, tuple[LayerFactors, Spectrum, Spectrum]]  # of the factors, by their identity
 
 
 @contextmanager
@@ -55,14 +66,6 @@ class FactorSettings(Protocol):
     def precision(self) -> str: ...
 
 
-class Damped(NamedTuple):
-    """Factors and γ, one for each of them, that blocks were made of, and the step that makes the next ones."""
-
-    factors: list[LayerFactors]
-    gammas: list[float]
-    until: int
-
-
 class KroneckerAverages:
     """Factors kept for `refresh` steps and averaged: ε old + (1 - ε) new, ε = min(1 - 1/k, memory) at build k.
 
@@ -75,10 +78,10 @@ class KroneckerAverages:
         self.steps = self.builds = 0  # begun, and those that formed factors
         self.until = 0  # step that forms the next ones
         self.decomposed = 0  # build whose factors have been decomposed into eigenvectors
-        self.factors: list[LayerFactors] = []
+        self.factors: list[BlockFactors] = []
         self.damped: Damped | None = None
         self._blocks: list[KroneckerBlock] = []  # of `damped`
-        self._spectra: dict[int, tuple[LayerFactors, Spectrum, Spectrum]] = {}  # of the factors, by their identity
+        self._spectra: Spectra = {}
 
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> KroneckerFactor:
         """M of this step, which may be of an earlier step's factors, or of its damping."""
@@ -113,12 +116,12 @@ class KroneckerAverages:
         """B v for random signs v."""
         return [at.loss_at.factor(at.signs(generator)) for _ in range(self.settings.probes)]
 
-    def _averaged(self, new: list[LayerFactors]) -> list[LayerFactors]:
+    def _averaged(self, new: list[BlockFactors]) -> list[BlockFactors]:
         """The average at this build, in new tensors."""
         share = min(1 - 1 / self.builds, self.settings.memory)
         if share == 0:
             return new
-        if [factor.shape for factor in new] != [factor.shape for factor in self.factors]:
+        if [(type(factor), factor.shape) for factor in new] != [(type(old), old.shape) for old in self.factors]:
             raise ConfigError("the factors kept from the steps before are of another model's layers.")
         return [factor.towards(old, share) for factor, old in zip(new, self.factors, strict=True)]
 
@@ -130,29 +133,31 @@ class KroneckerAverages:
             own = gamma * self.settings.gamma_decay ** (self.steps - 1)
             return [max(self.settings.min_gamma, own)] * len(self.factors)
         shifts = [float(block.mean()) for block in layout.unpack(shift)] if isinstance(shift, Vector) else shift
-        return [shifts[factor.position] for factor in self.factors]
+        return [shifts[factor.positions[0]] for factor in self.factors]
 
     def _damped_blocks(self, like: Tensor) -> list[KroneckerBlock]:
         """The blocks of `damped`."""
         assert self.damped is not None  # `build` has seen to it
-        pairs = list(zip(self.damped.factors, self.damped.gammas, strict=True))
-        if self.settings.damping == "split":
-            return [
-                SplitBlock(factor, factor.left.to(like), factor.right.to(like), gamma, self._dtype(factor, like))
-                for factor, gamma in pairs
-            ]
         kept, self._spectra = self._spectra, {}  # of factors that are still there
-        for factor, _ in pairs:
-            self._spectra[id(factor)] = kept.get(id(factor)) or (
-                factor, spectrum(factor.left.to(like)), spectrum(factor.right.to(like)),
-            )  # fmt: skip
-        return [ExactBlock(factor, *self._spectra[id(factor)][1:], gamma) for factor, gamma in pairs]
+        return [
+            self._damped_block(factor, gamma, like, kept)
+            for factor, gamma in zip(self.damped.factors, self.damped.gammas, strict=True)
+        ]
+
+    def _damped_block(self, factor: BlockFactors, gamma: float, like: Tensor, kept: Spectra) -> KroneckerBlock:
+        if isinstance(factor, DiagonalFactor):
+            return DiagonalBlock(factor, factor.squares.to(like), gamma)
+        assert isinstance(factor, LayerFactors)
+        left, right = factor.left.to(like), factor.right.to(like)
+        if self.settings.damping == "split":
+            return SplitBlock(factor, left, right, gamma, self._dtype(factor, like))
+        self._spectra[id(factor)] = kept.get(id(factor)) or (factor, spectrum(left), spectrum(right))
+        return ExactBlock(factor, *self._spectra[id(factor)][1:], gamma)
 
     def _dtype(self, factor: LayerFactors, like: Tensor) -> torch.dtype:
         """The dtype of M⁻¹v."""
         p, q = factor.shape
-        wanted = torch.bfloat16 if self.settings.precision == "bfloat16" else like.dtype
-        return dtype_of_layer(p * q, like.dtype, wanted)
+        return dtype_of_layer(p * q, like.dtype, precision_of(self.settings.precision, like).dtype)
 
     # ------------------------------------------------------------ state
 
@@ -162,60 +167,14 @@ class KroneckerAverages:
         if settings.refresh == settings.inverses == 1 and settings.memory == 0 and settings.gamma_decay == 1:
             return {}
         state: dict[str, Any] = {name: getattr(self, name) for name in COUNTS}
-        state["factors"] = [dict(vars(factor)) for factor in self.factors]
+        state["factors"] = save_factors(self.factors)
         if settings.inverses > 1 and self.damped is not None:
-            factors = [dict(vars(factor)) for factor in self.damped.factors]
-            state["damped"] = {"factors": factors, "gammas": self.damped.gammas, "until": self.damped.until}
+            state["damped"] = {**self.damped._asdict(), "factors": save_factors(self.damped.factors)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises ConfigError, and loads nothing, unless it is a `state_dict` of such a model and kind of settings."""
-        counts, factors, damped = _checked(state)
-        for kept in (factors, *([damped.factors] if damped is not None else [])):
-            if kept and not _cover(kept, self.shapes):
-                raise ConfigError(
-                    "the state of kfac must have factors for parameters of shapes "
-                    f"{list(map(tuple, self.shapes))}, but its blocks are "
-                    f"{', '.join(f'{p} × {q}' for p, q in (factor.shape for factor in kept))}: it is of another model."
-                )
+        counts, factors, damped = load_factors(state, self.shapes)
         for name, number in counts.items():
             setattr(self, name, number)
         self.factors, self.damped, self._blocks, self._spectra = factors, damped, [], {}
-
-
-def _checked(state: Mapping[str, Any]) -> tuple[dict[str, int], list[LayerFactors], Damped | None]:
-    """Counts, factors and damped factors of a saved state; none before the first step."""
-    if not state:
-        return dict.fromkeys(COUNTS, 0), [], None
-    try:
-        counts, factors = {name: state[name] for name in COUNTS}, _factors(state["factors"])
-        damped, fits = None, True
-        if (kept := state.get("damped")) is not None:
-            damped = Damped(_factors(kept["factors"]), [float(gamma) for gamma in kept["gammas"]], int(kept["until"]))
-            fits = len(damped.gammas) == len(damped.factors) and set(kept) == {"factors", "gammas", "until"}
-        whole = all(isinstance(number, int) and number >= 0 for number in counts.values())
-        fits = fits and whole and set(state) - {"damped"} == {*COUNTS, "factors"}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        fits = False
-    if not fits or (counts["builds"] > 0) != bool(factors):
-        raise ConfigError(
-            f"the state of kfac must have {', '.join(COUNTS)}, and factors with left, right, weight, bias, places and "
-            f"spent, but has {', '.join(map(str, state))}: a preconditioner kfac that keeps factors has not saved it."
-        )
-    return counts, factors, damped
-
-
-def _factors(saved: Sequence[Mapping[str, Any]]) -> list[LayerFactors]:
-    factors = [LayerFactors(**kept) for kept in saved]
-    if not all(factor.left.dim() == factor.right.dim() == 2 for factor in factors):
-        raise ValueError("a factor is no matrix")
-    return factors
-
-
-def _cover(factors: Sequence[LayerFactors], shapes: Sequence[torch.Size]) -> bool:
-    """True if the factors' blocks are those of parameters of these shapes, each in one block."""
-    blocks = [(factor, [i for i in (factor.weight, factor.bias) if i is not None]) for factor in factors]
-    if sorted(i for _, own in blocks for i in own) != list(range(len(shapes))):
-        return False
-    sizes = [(factor.shape, {shapes[i][0] for i in own}, sum(shapes[i].numel() for i in own)) for factor, own in blocks]
-    return all(rows == {p} and p * q == entries for (p, q), rows, entries in sizes)

@@ -3,7 +3,7 @@
 "split"    (L + √γ/π I) ⊗ (R + π√γ I), by Cholesky factors: two matrix products for M⁻¹v, with inverses formed at the
            first one, and two triangular solves for E⁻¹v or E⁻ᵀv
 "exact"    L ⊗ R + γ I, by eigenvectors: four products for M⁻¹v, to them and back, and two for E⁻¹v or E⁻ᵀv
-A vector's block is a matrix V (p × q), on which L ⊗ R acts as L V R.
+A vector's block is a matrix V (p × q), on which L ⊗ R acts as L V R. Other parameters have diag(d) + γ I.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
 from hfbench.curvature.kronecker_factors import LayerFactors
 from hfbench.curvature.work_ledger import PartsLedger
 from hfbench.errors import NonFiniteError
@@ -64,12 +65,13 @@ def damped_cholesky(F: Tensor, damping: float) -> Tensor:
 
 
 class KroneckerBlock(Protocol):
-    """One block of M, E Eᵀ, on matrices V (p × q)."""
+    """One block of M, E Eᵀ, on matrices V (p × q), or on tensors of a parameter's shape."""
 
-    where: LayerFactors
     costs: ClassVar[Costs]
     dtype: torch.dtype  # of V in `solve`; the others take V in the weights' own
 
+    @property
+    def where(self) -> BlockFactors: ...
     def solve(self, V: Tensor) -> Tensor: ...
     def solve_factor(self, V: Tensor) -> Tensor: ...
     def solve_factor_t(self, V: Tensor) -> Tensor: ...
@@ -109,6 +111,24 @@ class SplitBlock:
 
     def solve_factor_t(self, V: Tensor) -> Tensor:
         return _solved(self.right.T, _solved(self.left.T, V, upper=True).T, upper=True).T
+
+
+class DiagonalBlock:
+    """diag(d) + γ I for a parameter without Kronecker factors, V in its shape."""
+
+    costs: ClassVar[Costs] = Costs(build=0.0, first_solve=0.0, solve=0.0, solve_factor=0.0)
+
+    def __init__(self, where: DiagonalFactor, squares: Tensor, gamma: float) -> None:
+        self.where, self.dtype = where, squares.dtype
+        self.inverse_root = _positive(squares + gamma).rsqrt_()
+
+    def solve(self, V: Tensor) -> Tensor:
+        return V * self.inverse_root * self.inverse_root
+
+    def solve_factor(self, V: Tensor) -> Tensor:
+        return V * self.inverse_root
+
+    solve_factor_t = solve_factor
 
 
 class ExactBlock:
@@ -163,14 +183,14 @@ def _mean_eigenvalue(F: Tensor) -> float:
 # ---------------------------------------------------------------- all of them
 
 
-def pass_cost(factors: Sequence[LayerFactors]) -> float:
+def pass_cost(factors: Sequence[BlockFactors]) -> float:
     """C, the multiplications of one case's forward pass."""
     return sum(factor.pass_cost for factor in factors)
 
 
-def cubes(factors: Sequence[LayerFactors]) -> float:
+def cubes(factors: Sequence[BlockFactors]) -> float:
     """Σ (p³ + q³) / C."""
-    return sum(p**3 + q**3 for p, q in (factor.shape for factor in factors)) / pass_cost(factors)
+    return sum(map(_cubes, factors)) / pass_cost(factors)
 
 
 class KroneckerFactor:
@@ -185,13 +205,13 @@ class KroneckerFactor:
         self.blocks, self.layout, self.ledger, self.is_new = blocks, layout, ledger, is_new
         self.cost_of_pass = pass_cost([block.where for block in blocks])
         if is_new:
-            self._count(sum(block.costs.build * _cubes(block) for block in blocks))
+            self._count(sum(block.costs.build * _cubes(block.where) for block in blocks))
 
     @cached_property
     def _solves(self) -> list[Callable[[Tensor], Tensor]]:
         """M⁻¹ of every block."""
         if self.is_new:
-            self._count(sum(block.costs.first_solve * _cubes(block) for block in self.blocks))
+            self._count(sum(block.costs.first_solve * _cubes(block.where) for block in self.blocks))
         return [block.solve for block in self.blocks]
 
     def solve(self, v: Vector) -> Vector:
@@ -220,13 +240,17 @@ class KroneckerFactor:
         self.ledger.count("algebra", round(multiplications / self.cost_of_pass))
 
 
-def _cubes(block: KroneckerBlock) -> float:
-    """p³ + q³."""
-    p, q = block.where.shape
+def _cubes(factor: BlockFactors) -> float:
+    """p³ + q³; 0 without Kronecker factors."""
+    if not isinstance(factor, LayerFactors):
+        return 0.0
+    p, q = factor.shape
     return float(p**3 + q**3)
 
 
 def _products(block: KroneckerBlock) -> float:
-    """pq(p + q), the multiplications of a product from the left and one from the right."""
+    """pq(p + q), the multiplications of a product from the left and one from the right; 0 without Kronecker factors."""
+    if not isinstance(block.where, LayerFactors):
+        return 0.0
     p, q = block.where.shape
     return float(p * q * (p + q))

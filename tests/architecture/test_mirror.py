@@ -38,7 +38,9 @@ TESTED_IN = {
         *("solvers/optimizers/minibatches", "solvers/optimizers/counted_hessian"),
     ],
     "inner_solve/test_span.py": ["parts/span"],
-    "solvers/preconditioners/test_kfac.py": ["solvers/preconditioners/kronecker_averages"],
+    "solvers/preconditioners/test_kfac.py": [
+        *("solvers/preconditioners/kronecker_averages", "solvers/preconditioners/kronecker_state")
+    ],
     "solvers/optimizers/test_first_order.py": ["solvers/optimizers/adam", "solvers/optimizers/lbfgs"],
     "solvers/optimizers/test_torch_optimizer.py": [
         *("solvers/optimizers/optimizer_class", "solvers/optimizers/setting_ranges"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -12,9 +13,11 @@ from support.systems import Tied, Twice, flat, inputs_for, network
 from torch import Tensor, nn
 
 import hfbench.curvature.kronecker_factors
-from hfbench.curvature.kronecker_factors import check_factors
+from hfbench.curvature.block_factors import DiagonalFactor
+from hfbench.curvature.kronecker_factors import LayerFactors, check_factors
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError
+from hfbench.linalg.precision import has_bfloat16
 from hfbench.linalg.vector import Vector
 
 DTYPE = torch.float64
@@ -263,49 +266,96 @@ def test_rows_that_are_not_as_many_for_each_case_are_refused(
         linearised(model, x).kronecker_factors([torch.ones_like(model(x))])
 
 
+class Second(nn.Module):
+    """The outputs of a recurrent layer, without its last state."""
+
+    def forward(self, given: tuple[Tensor, Tensor]) -> Tensor:
+        return given[0][..., :1].flatten(1)
+
+
 def shared() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
     model[2].weight = model[0].weight
     return model
 
 
+class Partly(nn.Module):
+    """A dense layer with factors before a part that has none."""
+
+    def __init__(self, rest: nn.Module) -> None:
+        super().__init__()
+        self.first, self.rest = nn.Linear(4, 4), rest
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rest(torch.tanh(self.first(x)))
+
+
+OTHERS = {
+    "normalisation": nn.LayerNorm(4),
+    "groups": nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv1d(2, 2, 1, groups=2), nn.Flatten()),
+    "shared": shared(),
+    "twice": Twice(),
+    "tied": Tied(),
+    "recurrent": nn.Sequential(nn.Unflatten(1, (2, 2)), nn.RNN(2, 3, batch_first=True), Second()),
+}
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("rest", OTHERS)
+def test_parameters_without_factors_have_their_diagonal(rest: str, chunk: int | None) -> None:
+    """The mean over cases and probes of squared gradients, each from a graph of its own."""
+    model, x = filled(Partly(copy.deepcopy(OTHERS[rest]))), draws(5, 4)
+    probes = [draws(*model(x).shape, seed=seed) for seed in (2, 3)]
+    first, *others = linearised(model, x, chunk).kronecker_factors(probes)
+    assert isinstance(first, LayerFactors)
+    assert first.positions == [0, 1]
+    homogeneous = torch.cat([x, torch.ones(5, 1, dtype=DTYPE)], 1)
+    close(first.right, homogeneous.T @ homogeneous / 5)
+    parameters = list(model.parameters())
+    assert [i for block in others for i in block.positions] == list(range(2, len(parameters)))
+    for block in others:
+        assert isinstance(block, DiagonalFactor)
+        squares = torch.zeros_like(parameters[block.position])
+        for i, u in itertools.product(range(5), probes):
+            z = model(x[i : i + 1])[0]
+            squares += torch.autograd.grad(z, parameters[block.position], u[i])[0].square() / (5 * len(probes))
+        close(block.squares, squares)
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), r"but layer '1' \(LayerNorm\) is of another kind"),
-        (nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv1d(2, 2, 1, groups=2)), r"layer '1' \(Conv1d, groups=2\)"),
-        (shared(), "layers '0' and '2' share parameter '0.weight'"),
+        (nn.LayerNorm(4), r"there is none: the model itself \(LayerNorm\) is of another kind"),
+        (shared(), "there is none: layers '0' and '2' share parameter '0.weight'"),
     ],
-    ids=["layer-norm", "groups", "shared"],
+    ids=["normalisation", "shared"],
 )
-def test_what_the_model_shows_is_refused_before_it_runs(model: nn.Module, says: str) -> None:
+def test_a_model_without_any_layer_of_these_is_refused_before_it_runs(model: nn.Module, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         check_factors(model)
     with pytest.raises(ConfigError, match=f"{says}.*; a diagonal preconditioner takes any layer"):
         linearised(filled(model), draws(3, 4)).kronecker_factors([torch.ones(model(draws(3, 4)).shape, dtype=DTYPE)])
 
 
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        (Twice(), r"layer 'layer' \(Linear\) is called more than once in a forward pass"),
-        (Tied(), r"layer 'encoder' \(Linear\) has a parameter that the model uses outside of it as well"),
-    ],
-    ids=["twice", "tied"],
-)
-def test_what_shows_in_a_pass_is_refused_there(model: nn.Module, says: str) -> None:
+def test_what_shows_in_a_pass_is_refused_there() -> None:
+    model = Twice()
     check_factors(model)
-    at = linearised(filled(model), draws(3, 4))
-    with pytest.raises(ConfigError, match=says):
-        at.kronecker_factors([torch.ones(3, 4, dtype=DTYPE)])
+    with pytest.raises(ConfigError, match=r"layer 'layer' \(Linear\) is called more than once in a forward pass"):
+        linearised(filled(model), draws(3, 4)).kronecker_factors([torch.ones(3, 4, dtype=DTYPE)])
 
 
-def test_the_cost_is_counted_in_forward_passes() -> None:
-    """Two probes over 8 cases: deltas, and the products l lᵀ (twice) and r rᵀ over those of a forward pass."""
-    model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
-    at = linearised(model, x)
-    before = at.ledger.state_dict()
-    at.kronecker_factors([draws(8, 3), draws(8, 3, seed=5)])
-    spent = {name: count for name, count in at.ledger.since(before).items() if count}
-    algebra = round(8 * (2 * 25 + 25 + 2 * 9 + 36) / (5 * 5 + 3 * 6))
-    assert spent == {"deltas": 16, "algebra": algebra, "work": 16 + algebra}
+# ---------------------------------------------------------------- precision
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="this CPU has no units for bfloat16")
+def test_rows_of_bfloat16_are_summed_without_rounding() -> None:
+    """A factor rounded to bfloat16 may have eigenvalues below zero by more than its damping."""
+    model = nn.Sequential(nn.Linear(200, 150), nn.Sigmoid(), nn.Linear(150, 60)).float()
+    x = torch.rand(64, 200, generator=torch.Generator().manual_seed(0))
+    given = {"precision": "bfloat16", "gradient_precision": "products"}
+    at = Linearisation(model, "least-squares", x, torch.zeros(64, 60), **given)
+    first = at.kronecker_factors([torch.randn(64, 60, generator=torch.Generator().manual_seed(1))])[0]
+    rows = torch.cat([x.bfloat16(), torch.ones(64, 1)], 1).double()
+    assert first.right.dtype == torch.float32
+    torch.testing.assert_close(first.right.double(), rows.T @ rows / 64, rtol=1e-5, atol=1e-6)
+    assert float(torch.linalg.eigvalsh(first.right.double()).min()) > -1e-4

@@ -59,13 +59,14 @@ def test_cases_are_found_by_deltas_once_a_pass() -> None:
 def test_layers_that_are_not_covered_are_named() -> None:
     assert not is_covered(nn.Conv1d(4, 4, 3, groups=2))
     assert not is_covered(nn.ConvTranspose1d(4, 4, 3, stride=1, dilation=3, output_padding=2))
-    with pytest.raises(LookupError, match=r"layer '1' \(Conv1d, groups=2\) is of another kind"):
-        covered_layers(nn.Sequential(nn.Conv1d(4, 4, 3), nn.Conv1d(4, 4, 3, groups=2)))
+    layers, fault = covered_layers(nn.Sequential(nn.Conv1d(4, 4, 3), nn.Conv1d(4, 4, 3, groups=2), nn.Linear(2, 2)))
+    assert (list(layers), fault) == (["0", "2"], "layer '1' (Conv1d, groups=2) is of another kind")
     shared = nn.Linear(3, 3)
     other = nn.Linear(3, 3)
     other.weight = shared.weight
-    with pytest.raises(LookupError, match="layers '0' and '1' share parameter '0.weight'"):
-        covered_layers(nn.Sequential(shared, other))
+    layers, fault = covered_layers(nn.Sequential(shared, other, nn.Linear(3, 3)))
+    assert (list(layers), fault) == (["2"], "layers '0' and '1' share parameter '0.weight'")
+    assert covered_layers(nn.Sequential(shared, nn.Tanh())) == ({"0": shared}, "")
 
 
 def test_a_layer_called_twice_and_one_never_called_are_faults() -> None:
@@ -75,8 +76,10 @@ def test_a_layer_called_twice_and_one_never_called_are_faults() -> None:
     with Capture(model, CASES, dict(model.named_parameters())) as capture:
         z = model(x)
     assert "is called more than once in a forward pass" in capture.problem(z)
+    assert list(capture.passes(z, torch.ones_like(z))) == []
     model = nn.Sequential(twice, nn.Linear(3, 3))
     with Capture(model, CASES, dict(model.named_parameters())) as capture:
         z = twice(x)
     assert "layer '1' (Linear) is not called in the model's forward pass" in capture.problem(z)
+    assert [seen.layer for seen in capture.passes(z, torch.ones_like(z))] == [twice]
     assert not twice._forward_hooks

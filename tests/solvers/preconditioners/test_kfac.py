@@ -13,6 +13,7 @@ from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.inner_solve.solve import solve
 from hfbench.inner_solve.system import GaussNewtonSystem
+from hfbench.linalg import precision
 from hfbench.linalg.vector import Vector
 from hfbench.solvers.cg import CG
 from hfbench.solvers.lsmr import LSMR
@@ -240,13 +241,24 @@ def test_it_may_be_built_on_the_cases_of_the_gradient() -> None:
     assert [KFAC(batch=batch).cases for batch in ("curvature", "gradient")] == ["curvature", "gradient"]
 
 
-def test_products_in_bfloat16_leave_narrow_layers_exact() -> None:
+def test_bfloat16_is_for_split_damping_on_a_device_with_units_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="precision: must be parameters where damping is exact, but is auto"):
+        KFAC(damping="exact", precision="auto")
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
+    at = problem()
+    with pytest.raises(ConfigError, match="precision: bfloat16 needs matrix units.*Take 'auto'"):
+        KFAC(precision="bfloat16").begin(at.model)
+    plain, auto = (KFAC(precision=name).build(at, GAMMAS, generator()) for name in ("parameters", "auto"))
+    assert all(torch.equal(a, b) for a, b in zip(plain.solve(at.gradient), auto.solve(at.gradient), strict=True))
+
+
+def test_products_in_bfloat16_leave_narrow_layers_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """120 × 100 weights are rounded to 8 bits, 3 × 120 are not."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
     model, x = network((99, 120, 3), 0, torch.float32), inputs_for(20, 99, 1, torch.float32)
     at = Linearisation(model, "least-squares", x, targets_for("least-squares", 20, 3, 2, torch.float32))
     exact, rough = (
-        KFAC(precision=precision).build(at, GAMMAS, generator()).solve(at.gradient)
-        for precision in ("parameters", "bfloat16")
+        KFAC(precision=name).build(at, GAMMAS, generator()).solve(at.gradient) for name in ("parameters", "bfloat16")
     )
     assert {block.dtype for block in rough} == {torch.float32}
     assert not torch.equal(exact[0], rough[0])
@@ -284,10 +296,48 @@ def test_a_decay_without_a_damping_of_its_own_is_refused() -> None:
 # ---------------------------------------------------------------- what it refuses, and what it costs
 
 
-def test_a_layer_it_does_not_cover_is_named_when_the_optimiser_is_made() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
-    with pytest.raises(ConfigError, match=r"layer '1' \(LayerNorm\).*Use chapelle-erhan, martens or exact-diagonal"):
-        HessianFree(model, preconditioner="kfac")
+@pytest.mark.parametrize("damping", ["split", "exact"])
+def test_other_layers_have_the_diagonal_of_their_block(damping: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 3)).to(DTYPE)
+    at = Linearisation(model, "logistic", inputs_for(8, 4, 1), targets_for("logistic", 8, 3, 2))
+    gammas = (0.3, 0.2, 0.4, 0.6, 0.1, 0.05)
+    M = KFAC(damping=damping).build(at, gammas, generator())
+    squares = at.squared_sums(*probes_of(at)) * (1 / 8)
+    v = Vector(torch.randn(b.shape, generator=generator(5), dtype=DTYPE) for b in at.parameters)
+    solved = M.solve(v)
+    for i in (2, 3):
+        torch.testing.assert_close(solved[i], v[i] / (squares[i] + gammas[i]))
+        torch.testing.assert_close(M.solve_factor_t(M.solve_factor(v))[i], solved[i])
+    others = Vector(block if i in (2, 3) else torch.zeros_like(block) for i, block in enumerate(v))
+    assert all(not block.any() for i, block in enumerate(M.solve(others)) if i not in (2, 3))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"memory": 0.8, "refresh": 2, "inverses": 3}, {"memory": 0.5, "damping": "exact"}]
+)
+def test_steps_of_a_model_with_other_layers_go_on_from_a_state(settings: dict[str, object]) -> None:
+    """A transformer's block, say: after two steps and a load the third is the same, bit for bit."""
+
+    def optimizer() -> HessianFree:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3)).to(DTYPE)
+        return HessianFree(model, loss="least-squares", preconditioner={"use": "kfac", **settings})
+
+    x, t = inputs_for(9, 4, 1), targets_for("least-squares", 9, 3, 2)
+    one, other = optimizer(), optimizer()
+    first = one.step(x, t).objective_before
+    one.step(x, t)
+    other.model.load_state_dict(one.model.state_dict())
+    other.load_state_dict(one.state_dict())
+    assert one.step(x, t).objective_before < first
+    other.step(x, t)
+    for ours, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_model_without_a_layer_for_it_is_named_when_the_optimiser_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"itself \(LayerNorm\).*Use chapelle-erhan, martens or exact-diagonal"):
+        HessianFree(nn.LayerNorm(4), preconditioner="kfac")
 
 
 def test_a_layer_called_twice_is_named_at_the_first_step() -> None:
