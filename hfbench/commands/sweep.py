@@ -75,7 +75,7 @@ def sweep_study(
     _check_seeds(study)
     with signals_kept(), ignore_broken_pipe(console):
         try:
-            tasks = [TuningTask(study, sweep, name, data) for name in study.sweeps[0].tasks for sweep in study.sweeps]
+            tasks = tuning_tasks(study, data)
             first = [task.spec(task.first, task.sweep.seeds[0]) for task in tasks]
             if jobs > 1 or engine is not None:
                 added_parts(first)
@@ -91,6 +91,23 @@ def sweep_study(
                 return _sweep_all(study, tasks, pool, url, jobs, console, options, in_latex)
         except KeyboardInterrupt as interrupt:
             return say_interrupted(interrupt, console.print)
+
+
+def tuning_tasks(study: Study, data: str | None) -> list[TuningTask]:
+    """What is tuned: each method on each task that it runs on. Raises ConfigError for a method without a task."""
+    found = [
+        TuningTask(study, sweep, name, data)
+        for name in study.sweeps[0].tasks
+        for sweep in study.sweeps
+        if sweep.method in study.on[name].methods
+    ]
+    for sweep in study.sweeps:
+        if not any(task.sweep is sweep for task in found):
+            raise ConfigError(
+                f"sweep.tasks: {sweep.method} must run on one of them, but on.<task>.methods leaves it out of "
+                f"{', '.join(sweep.tasks)}."
+            )
+    return found
 
 
 def _check_seeds(study: Study) -> None:

@@ -29,7 +29,7 @@ class _BudgetTable:
 
 @part
 class _OnTable:
-    methods: Annotated[list[str] | None, "the methods to run on the task; all if not given"] = None
+    methods: Annotated[list[str] | None, "the methods to run, and to tune, on the task; all if not given"] = None
     seeds: Annotated[int | list[int] | None, "number of seeds on the task, or a list of seeds"] = None
     budget: Annotated[dict[str, float] | None, "limits of a run on the task"] = None
     evaluate_every: Annotated[int | None, INTERVAL, "steps from one evaluation to the next on the task"] = None

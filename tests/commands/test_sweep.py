@@ -24,6 +24,7 @@ from hfbench.commands import sweep
 from hfbench.config.key_paths import value_at
 from hfbench.config.load import load_study
 from hfbench.config.study import Study
+from hfbench.errors import ConfigError
 from hfbench.execution.pool import Pool
 from hfbench.records.files import read_json
 from hfbench.records.study_home import remember_asked
@@ -224,6 +225,14 @@ def test_what_is_wrong_ends_in_one_message(tmp_path: Path, options: tuple[str, .
     assert done.stderr.count("\n") == 1
     assert not list(results.glob("runs/*/result.json"))
     assert not (results / "mlflow-artifacts").exists()  # no run is begun there either
+
+
+def test_a_method_is_tuned_on_the_tasks_it_runs_on(tmp_path: Path) -> None:
+    study = load_study(str(several_file(tmp_path)), ["on.b.methods=['adam','plain']"])
+    assert [task.label for task in sweep.tuning_tasks(study, None)] == ["adam on a", "shf on a", "adam on b"]
+    nowhere = load_study(str(several_file(tmp_path)), [f"on.{task}.methods=['adam','plain']" for task in "ab"])
+    with pytest.raises(ConfigError, match=r"sweep.tasks: shf must run on one of them, but .* leaves it out of a, b\."):
+        sweep.tuning_tasks(nowhere, None)
 
 
 @pytest.mark.parametrize("how", ["by --seeds", "by an earlier --seeds"])
