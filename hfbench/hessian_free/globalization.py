@@ -28,6 +28,9 @@ class Globalization:
     """
 
     warm_start: Annotated[float, Linear(0.0, 1.0), Within("[0, 1]"), "zeta: start at zeta·(last iterate)"] = 0.95
+    subspace_start: Annotated[
+        bool, "start at the least q over M⁻¹b and the warm start, with a coefficient for each of their layers"
+    ] = False
     backtracking: Annotated[bool, "return to earlier kept iterates while the objective does not rise"] = True
     keep_start: Annotated[int, Integers(1, 20), Within("[1, 1e6]"), "first inner iteration that is kept"] = 5
     keep_growth: Annotated[float, Linear(1.1, 2.0), Within("[1.001, 1000]"), "growth factor of the kept iterations"] = (

@@ -31,7 +31,7 @@ from hfbench.hessian_free.settings import (
     globalization_of,
     rules_of,
 )
-from hfbench.hessian_free.step import StepSettings, compute_step, system_at, warm_start
+from hfbench.hessian_free.step import StepSettings, compute_step, initial_iterate, system_at
 from hfbench.hessian_free.step_result import StepResult, StepSystem
 from hfbench.inner_solve.preconditioning import begin_preconditioning
 from hfbench.inner_solve.solve import check_preconditioner, check_rules
@@ -315,7 +315,7 @@ class HessianFree(torch.optim.Optimizer):
         try:
             with twice_differentiable(self.model):
                 linear = system_at(settings, self.damping, (inputs, targets), curvature, chunk=planned.chunk)
-                return linear, warm_start(settings, self._last_iterate())
+                return linear, initial_iterate(settings, linear, self._last_iterate())
         finally:
             self.generator.set_state(drawn)
             self.preconditioning.load_state_dict(kept)

@@ -22,6 +22,7 @@ from hfbench.hessian_free.globalization import Globalization, Objective
 from hfbench.hessian_free.line_search import LineStep, line_search
 from hfbench.hessian_free.step_result import StepResult, StepSystem
 from hfbench.inner_solve.solve import Solution, solve
+from hfbench.inner_solve.subspace_start import subspace_start
 from hfbench.inner_solve.system import GaussNewtonSystem
 from hfbench.linalg.data_parallel import Ranks
 from hfbench.linalg.layout import Layout
@@ -204,7 +205,15 @@ def is_beginning(part: Batch, batch: Batch) -> bool:
     return all(len(cases) <= len(whole) and place(cases) == place(whole) for cases, whole in pairs)
 
 
-def warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
+def initial_iterate(settings: StepSettings, linear: StepSystem, last_iterate: Sequence[Tensor] | None) -> Vector | None:
+    """The iterate that a solve starts from; None for zero."""
+    x0 = _warm_start(settings, last_iterate)
+    if not settings.globalization.subspace_start:
+        return x0
+    return subspace_start(linear.system, linear.preconditioner, x0)
+
+
+def _warm_start(settings: StepSettings, last_iterate: Sequence[Tensor] | None) -> Vector | None:
     """zeta times the last iterate of the previous step; None before the first step or when switched off."""
     zeta = settings.globalization.warm_start
     if zeta == 0 or last_iterate is None:
@@ -233,7 +242,7 @@ def _solve(
     solution = solve(
         settings.solver,
         linear.system,
-        warm_start(settings, last_iterate),
+        initial_iterate(settings, linear, last_iterate),
         linear.preconditioner,
         settings.rules,
         [kept] if switches.backtracking else [],

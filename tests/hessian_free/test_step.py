@@ -150,7 +150,9 @@ def test_warm_start_is_the_last_iterate_not_the_chosen_one() -> None:
     assert result.chosen_iterate < result.inner_iterations
     stored = flat(tuple(optimizer.state[p]["warm_start"] for p in optimizer.param_groups[0]["params"]))  # type: ignore[arg-type]
     assert np.linalg.norm(stored) != pytest.approx(result.step_norm / result.step_length, rel=1e-3)
-    np.testing.assert_allclose(flat(step.warm_start(optimizer.settings, optimizer._last_iterate())), 0.95 * stored)
+    np.testing.assert_allclose(
+        flat(step.initial_iterate(optimizer.settings, None, optimizer._last_iterate())), 0.95 * stored
+    )
 
 
 def test_curvature_on_other_cases() -> None:

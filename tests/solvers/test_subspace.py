@@ -19,7 +19,7 @@ from hfbench.parts.protocols import Breakdown
 from hfbench.solvers.cg import CG
 from hfbench.solvers.dense import dense_matrix
 from hfbench.solvers.preconditioners.identity import Unit
-from hfbench.solvers.subspace import Subspace, minimiser
+from hfbench.solvers.subspace import Subspace
 
 SPLITS = ["none", "layers", "parameters"]
 
@@ -144,24 +144,6 @@ def test_a_gradient_of_zero_is_told() -> None:
     system.gradient = system.gradient * 0.0
     (state,) = Subspace().iterates(system, None, Unit())
     assert state.breakdown is Breakdown.ZERO_RIGHT_HAND_SIDE
-
-
-def test_the_small_system_has_the_least_solution() -> None:
-    """Combinations that vanish get nothing, as do directions of no length; noise below zero counts as zero."""
-    s = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
-    K = torch.tensor([[4.0, 4.0, 0.0], [4.0, 4.0 - 1e-14, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(minimiser(K, s, 0.0, 1e-12), s / 8)
-    assert minimiser(torch.full((2, 2), torch.nan, dtype=torch.float64), s[:2], 0.0, 1e-15).isnan().all()
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 6), st.floats(1e-6, 1.0), st.integers(0, 10**6))
-def test_the_ridge_is_added_to_the_scaled_matrix(size: int, ridge: float, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    Q = torch.randn(size + 1, size, generator=generator, dtype=torch.float64)
-    K, s = Q.T @ Q, torch.randn(size, generator=generator, dtype=torch.float64)
-    damped = K + ridge * torch.diag(K.diagonal())
-    torch.testing.assert_close(minimiser(K, s, ridge, 1e-15), torch.linalg.solve(damped, s), atol=1e-8, rtol=1e-6)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-4, 1.0])
