@@ -14,7 +14,7 @@ weights that are used in two places have none: `hfbench.curvature.block_factors`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,6 +27,10 @@ from hfbench.errors import ConfigError
 from hfbench.linalg.precision import sum_of_outer
 
 SLICE_ENTRIES = 2**22  # of a layer's windows at a time
+SLICE_OF_GRADIENTS = 2**20  # entries of per-case gradients at a time
+
+Block = tuple[int, ...]  # positions of its parameters
+Bases = Mapping[Block, tuple[Tensor, Tensor]]  # Q_L (p × p) and Q_R (q × q)
 
 
 @dataclass
@@ -39,6 +43,7 @@ class LayerFactors(BlockFactors):
     right: Tensor  # with a bias beside a weight, q is one more
     places: float  # T
     spent: float  # multiplications per case that the sums took
+    squares: Tensor | None = None  # of gradients in the eigenvectors of both factors (`layer_squares`), if formed
 
     @property
     def positions(self) -> list[int]:
@@ -55,7 +60,7 @@ class LayerFactors(BlockFactors):
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> LayerFactors:
         left, right = tensors
-        return replace(self, left=left, right=right)
+        return replace(self, left=left, right=right, squares=None)
 
     def take(self, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         columns = [parts[i].reshape(len(self.left), -1) for i in self.positions]
@@ -100,6 +105,44 @@ def layer_factors(z: Tensor, capture: LayerIOSource, probes: Sequence[Tensor]) -
     if not blocks:
         raise ConfigError(_refused(capture.problem(z)))
     return blocks
+
+
+def layer_squares(z: Tensor, capture: LayerIOSource, u: Tensor, bases: Bases) -> dict[Block, Tensor]:
+    """Σ_i (Q_Lᵀ g_i Q_R)∘² of every block, g_i case i's gradient of ⟨u_i, z_i⟩ as a matrix (p × q).
+
+    These are the eigenvalues of the best approximation with the eigenvectors Q_L ⊗ Q_R: George et al. (2018), "Fast
+    approximate natural gradient descent in a Kronecker-factored eigenbasis", arXiv 1806.03884, section 3.1. Where rows
+    are not known to be by case, places are taken as uncorrelated, as the factors take them.
+    """
+    by_case, places = capture.explains(z), {id(p): i for i, p in enumerate(capture.trained)}
+    sums: dict[Block, Tensor] = {}
+    for seen in capture.passes(z, u):
+        for some in (seen,) if seen.is_plain else seen.slices(SLICE_OF_GRADIENTS):
+            for block, left, right in _sides(some, places):
+                Q_L, Q_R = bases[block]
+                squares = _squared(left.to(Q_L) @ Q_L, right.to(Q_R) @ Q_R, by_case)
+                sums[block] = squares if block not in sums else sums[block].add_(squares)
+    return sums
+
+
+def _sides(seen: LayerIO, where: dict[int, int]) -> Iterator[tuple[Block, Tensor, Tensor]]:
+    """The rows l (n × T × p) and r (n × T × q) of every block of a layer, as `_blocks` has them."""
+    layer = seen.layer
+    weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
+    joined = bias if not isinstance(layer, Transposed) else None
+    if weight is not None:
+        left, right = seen.rows()
+        right = right if joined is None else functional.pad(right, (0, 1), value=1.0)
+        yield tuple(i for i in (weight, joined) if i is not None), left, right
+    if bias is not None and (weight is None or joined is None):
+        yield (bias,), seen.units, seen.units.new_ones(*seen.units.shape[:2], 1)
+
+
+def _squared(left: Tensor, right: Tensor, by_case: bool) -> Tensor:
+    """Σ_i (Σ_t l_it r_itᵀ)∘², or Σ_i Σ_t (l_it r_itᵀ)∘²."""
+    if left.shape[1] == 1 or not by_case:
+        return left.flatten(0, 1).square().T @ right.flatten(0, 1).square()
+    return (left.transpose(1, 2) @ right).square().sum(0)
 
 
 def check_factors(model: nn.Module) -> None:

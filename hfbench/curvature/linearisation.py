@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
-from hfbench.curvature.kronecker_factors import LayerFactors, layer_factors
+from hfbench.curvature.kronecker_factors import Bases, Block, LayerFactors, layer_factors, layer_squares
 from hfbench.curvature.linear_products import LinearProducts
 from hfbench.curvature.second_moments import squared_norms, squared_sums, squared_sums_of
 from hfbench.curvature.tape import Tape
@@ -63,6 +63,20 @@ class Linearisation(LinearProducts):
         self.ledger.count("algebra", round(self.here * passes))
         self.share.sum_(tensor for block in totals for tensor in block.tensors)
         return [block.mean_(self.n) for block in totals]
+
+    def layer_squares(self, probes: Sequence[Tensor], bases: Bases) -> dict[Block, Tensor]:
+        """Mean squares of gradients in the eigenvectors of the Kronecker factors, over cases and probes u.
+
+        Of every block of `kronecker_factors` that has such factors, by its positions.
+        """
+        totals: dict[Block, Tensor] = {}
+        for rows, graph in self._graphs():
+            for u in probes:
+                for block, squares in layer_squares(graph.z, graph.capture, u[rows], bases).items():
+                    totals[block] = squares if block not in totals else totals[block].add_(squares)
+        self.ledger.count("deltas", self.here * len(probes))
+        self.share.sum_(totals.values())
+        return {block: total.div_(self.n * len(probes)) for block, total in totals.items()}
 
     def _factors_of_rows(self, rows: slice, graph: Tape, probes: Sequence[Tensor]) -> list[BlockFactors]:
         """The sums over a chunk, by the first parameter of each block."""

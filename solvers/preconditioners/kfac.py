@@ -2,6 +2,8 @@
 
 Formula    M = blockdiag over layers of (S + √γ/π I) ⊗ (A + π√γ I)   "split"
                                      or  S ⊗ A + γ I                 "exact"
+                                     or  (Q_S ⊗ Q_A)(diag(s) + γ I)(Q_S ⊗ Q_A)ᵀ
+                                         "rescaled", s = mean_i (Q_Sᵀ ∇_i Q_A)∘²
            A = mean_i a_i a_iᵀ,  S = mean_i δ_i δ_iᵀ,
            π² = (tr A / dim A) / (tr S / dim S)
            diag(mean_i (J_iᵀB_i v_i)∘²) + γ I for other parameters
@@ -11,13 +13,14 @@ Source     Martens and Grosse (2015), "Optimizing neural networks with
            factors in section 3, averages over steps in section 5, the split of
            the damping in 6.3. Convolutions: Grosse and Martens (2016), "A
            Kronecker-factored approximate Fisher matrix for convolution
-           layers". "exact" adds γ in the basis of eigenvectors, as George et
-           al. (2018), arXiv 1806.03884, do
+           layers". "rescaled", EKFAC: George et al. (2018), arXiv 1806.03884,
+           on the cases of the step that decomposes the factors; "exact" adds γ
+           in the same eigenvectors
 Symbols    a_i a layer's inputs, with a 1 for the bias; δ_i the layer's part of
            J_iᵀB_i v_i, v_i ∈ {±1}^o at random, so that M's blocks are those of
            the same G, S in expectation; lambda damping, mu the weight's decay;
-           a convolution's a_i and δ_i are summed over its places
-           (hfbench/curvature/kronecker_factors.py)
+           Q_S, Q_A eigenvectors, ∇_i = δ_i a_iᵀ; a convolution's a_i and δ_i
+           are summed over its places (hfbench/curvature/kronecker_factors.py)
 Cost       for new factors, deltas and two products per layer; for new damped
            factors, two Cholesky decompositions per layer ("exact": two
            eigendecompositions for new factors); per solve, two to four small
@@ -45,9 +48,11 @@ from .kronecker_blocks import KroneckerFactor
 class KFAC:
     """Kronecker factors of each layer: Martens & Grosse (2015)."""
 
-    damping: Annotated[str, Choice("split", "exact"), "how lambda enters: between the factors, or to their product"] = (
-        "split"
-    )
+    damping: Annotated[
+        str,
+        Choice("split", "exact", "rescaled"),
+        "how γ enters: between the factors, to their product, or to squares of gradients in its eigenvectors",
+    ] = "split"
     probes: Annotated[int, Integers(1, 8, log=True), Within("[1, 10000]"), "random sign vectors per case"] = 1
     refresh: Annotated[
         int, Integers(1, 32, log=True), Within("[1, inf)"), "number of steps for which factors are kept"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +26,8 @@ from .kronecker_blocks import (
     Spectrum,
     SplitBlock,
     cubes,
+    pass_cost,
+    projected,
     spectrum,
 )
 from .kronecker_state import COUNTS, Damped, load_factors, save_factors
@@ -94,11 +97,13 @@ class KroneckerAverages:
             self.factors, self.until = self._averaged(new), self._next(self.settings.refresh)
         due = self.damped is None or self.steps >= self.damped.until
         if due:
+            if self.settings.damping == "rescaled":
+                self.factors = self._rescaled(linearisation, generator)
             gammas = self._gammas(shift, linearisation.layout)
             self.damped, self._blocks = Damped(self.factors, gammas, self._next(self.settings.inverses)), []
         if not self._blocks:  # after loading, too
             self._blocks = self._damped_blocks(linearisation.parameters[0])
-        if due and self.settings.damping == "exact" and self.decomposed != self.builds:
+        if due and self.settings.damping != "split" and self.decomposed != self.builds:
             linearisation.ledger.count("algebra", round(4.5 * cubes(self.factors)))
             self.decomposed = self.builds
         return KroneckerFactor(self._blocks, linearisation.layout, linearisation.ledger, is_new=due)
@@ -125,6 +130,24 @@ class KroneckerAverages:
             raise ConfigError("the factors kept from the steps before are of another model's layers.")
         return [factor.towards(old, share) for factor, old in zip(new, self.factors, strict=True)]
 
+    def _rescaled(self, linearisation: Linearisation, generator: torch.Generator) -> list[BlockFactors]:
+        """The factors with squares of gradients in their eigenvectors: of this step, unless they have some."""
+        layers = [factor for factor in self.factors if isinstance(factor, LayerFactors)]
+        if all(factor.squares is not None for factor in layers):
+            return self.factors
+        at = self._sampled(linearisation)
+        like = linearisation.parameters[0]
+        spectra = {tuple(factor.positions): self._decomposed(factor, like, self._spectra) for factor in layers}
+        bases = {block: (left.Q, right.Q) for block, (left, right) in spectra.items()}
+        squares: dict[tuple[int, ...], Tensor] = at.layer_squares(self._probes(at, generator), bases)
+        at.ledger.count(
+            "algebra", round(at.here * sum(projected(factor) for factor in layers) / pass_cost(self.factors))
+        )
+        return [
+            replace(factor, squares=squares[tuple(factor.positions)]) if isinstance(factor, LayerFactors) else factor
+            for factor in self.factors
+        ]
+
     # ------------------------------------------------------------ damping
 
     def _gammas(self, shift: Shift, layout: Layout) -> list[float]:
@@ -148,11 +171,16 @@ class KroneckerAverages:
         if isinstance(factor, DiagonalFactor):
             return DiagonalBlock(factor, factor.squares.to(like), gamma)
         assert isinstance(factor, LayerFactors)
-        left, right = factor.left.to(like), factor.right.to(like)
         if self.settings.damping == "split":
+            left, right = factor.left.to(like), factor.right.to(like)
             return SplitBlock(factor, left, right, gamma, self._dtype(factor, like))
-        self._spectra[id(factor)] = kept.get(id(factor)) or (factor, spectrum(left), spectrum(right))
-        return ExactBlock(factor, *self._spectra[id(factor)][1:], gamma)
+        return ExactBlock(factor, *self._decomposed(factor, like, kept), gamma)
+
+    def _decomposed(self, factor: LayerFactors, like: Tensor, kept: Spectra) -> tuple[Spectrum, Spectrum]:
+        """The spectra of both factors, which may be kept from an earlier step."""
+        key = id(factor.left)  # which is in `kept`, so that its identity is no other's
+        self._spectra[key] = kept.get(key) or (factor, spectrum(factor.left.to(like)), spectrum(factor.right.to(like)))
+        return self._spectra[key][1:]
 
     def _dtype(self, factor: LayerFactors, like: Tensor) -> torch.dtype:
         """The dtype of M⁻¹v."""

@@ -1,8 +1,9 @@
-"""Blocks of a Kronecker-factored preconditioner: M = E Eᵀ in two ways to damp L ⊗ R.
+"""Blocks of a Kronecker-factored preconditioner: M = E Eᵀ in three ways to damp L ⊗ R.
 
 "split"    (L + √γ/π I) ⊗ (R + π√γ I), by Cholesky factors: two matrix products for M⁻¹v, with inverses formed at the
            first one, and two triangular solves for E⁻¹v or E⁻ᵀv
 "exact"    L ⊗ R + γ I, by eigenvectors: four products for M⁻¹v, to them and back, and two for E⁻¹v or E⁻ᵀv
+"rescaled" the same with squares of gradients as eigenvalues
 A vector's block is a matrix V (p × q), on which L ⊗ R acts as L V R. Other parameters have diag(d) + γ I.
 """
 
@@ -132,13 +133,14 @@ class DiagonalBlock:
 
 
 class ExactBlock:
-    """L ⊗ R + γ I, with E = (Q_L ⊗ Q_R) times the roots of the eigenvalues l rᵀ + γ."""
+    """L ⊗ R + γ I, with E = (Q_L ⊗ Q_R) times the roots of the eigenvalues l rᵀ + γ, or of squares + γ."""
 
     costs: ClassVar[Costs] = Costs(build=0.0, first_solve=0.0, solve=2.0, solve_factor=1.0)
 
     def __init__(self, where: LayerFactors, left: Spectrum, right: Spectrum, gamma: float) -> None:
         self.where, self.dtype, self.left, self.right = where, left.Q.dtype, left.Q, right.Q
-        self.inverse_root = _positive(torch.outer(left.values, right.values).add_(gamma)).rsqrt_()
+        eigenvalues = torch.outer(left.values, right.values) if where.squares is None else where.squares.to(left.Q)
+        self.inverse_root = _positive(eigenvalues + gamma).rsqrt_()
 
     def solve(self, V: Tensor) -> Tensor:
         return self.solve_factor_t(self.solve_factor(V))
@@ -186,6 +188,12 @@ def _mean_eigenvalue(F: Tensor) -> float:
 def pass_cost(factors: Sequence[BlockFactors]) -> float:
     """C, the multiplications of one case's forward pass."""
     return sum(factor.pass_cost for factor in factors)
+
+
+def projected(factor: LayerFactors) -> float:
+    """T(p² + q² + pq), the multiplications per case of squares in the eigenvectors."""
+    p, q = factor.shape
+    return factor.places * (p * p + q * q + p * q)
 
 
 def cubes(factors: Sequence[BlockFactors]) -> float:

@@ -68,9 +68,7 @@ def _checked(state: Mapping[str, Any]) -> Loaded:
 
 
 def _factors(saved: Sequence[Mapping[str, Any]]) -> list[BlockFactors]:
-    factors: list[BlockFactors] = [
-        DiagonalFactor(**kept) if "squares" in kept else LayerFactors(**kept) for kept in saved
-    ]
+    factors: list[BlockFactors] = [LayerFactors(**kept) if "left" in kept else DiagonalFactor(**kept) for kept in saved]
     if not all(factor.left.dim() == factor.right.dim() == 2 for factor in factors if isinstance(factor, LayerFactors)):
         raise ValueError("a factor is no matrix")
     return factors

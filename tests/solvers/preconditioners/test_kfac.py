@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from support.systems import Twice, dense_hessian, dense_jacobian, flat, inputs_f
 from torch import Tensor, nn
 
 from hfbench import HessianFree
+from hfbench.curvature.kronecker_factors import LayerFactors
 from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.inner_solve.solve import solve
@@ -90,6 +93,45 @@ def test_its_factors_make_it(damping: str, layout: str) -> None:
     same = KFAC(damping=damping).build(plain, GAMMAS, generator()).solve(at.layout.unpack(v))
     np.testing.assert_allclose(flat(M.solve(v)), flat(same), rtol=1e-10)
     assert [b.shape for b in M.solve(v)] == [b.shape for b in at.parameters]
+
+
+def in_eigenvectors(
+    at: Linearisation, factors: list[LayerFactors], probes: list[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Q_L ⊗ Q_R of every layer, and the mean of the squared gradients in it, each case's from a graph of its own."""
+    found = []
+    for factor in factors:
+        Q = torch.kron(torch.linalg.eigh(factor.left)[1], torch.linalg.eigh(factor.right)[1])
+        squares = torch.zeros(len(Q), dtype=DTYPE)
+        for i in range(at.n):
+            z = at.model(at.inputs[i : i + 1])[0]
+            own = [list(at.model.parameters())[k] for k in factor.positions]
+            W, b = torch.autograd.grad(z, own, probes[0][i])
+            squares += (Q.T @ torch.cat([W.flatten(1), b[:, None]], 1).flatten()).square() / at.n
+        found.append((Q, squares))
+    return found
+
+
+@pytest.mark.parametrize("net", ["dense", "convolution"])
+@pytest.mark.parametrize("loss", ["least-squares", "logistic"])
+def test_rescaled_it_has_squares_of_gradients_as_eigenvalues(net: str, loss: str) -> None:
+    if net == "dense":
+        model, x = network((4, 5, 3), 0), inputs_for(8, 4, 1)
+    else:
+        layers = nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(4, 3)
+        model, x = nn.Sequential(*layers).to(DTYPE), inputs_for(8, 6, 1)
+    at = Linearisation(model, loss, x, targets_for(loss, 8, 3, 2))
+    drawn = generator()
+    first, second = ([at.loss_at.factor(at.signs(drawn))] for _ in range(2))
+    M = KFAC(damping="rescaled").build(at, GAMMAS, generator())
+    v = Vector(torch.randn(b.shape, generator=generator(3), dtype=DTYPE) for b in at.parameters)
+    solved = M.solve(v)
+    factors = at.kronecker_factors(first)
+    for factor, (Q, squares) in zip(factors, in_eigenvectors(at, factors, second), strict=True):
+        given, found = (factor.take(list(each), DTYPE).flatten() for each in (v, solved))
+        expected = Q @ ((Q.T @ given) / (squares + GAMMAS[factor.positions[0]]))
+        torch.testing.assert_close(found, expected)
+    np.testing.assert_allclose(flat(M.solve_factor_t(M.solve_factor(v))), flat(solved), rtol=1e-9)
 
 
 def test_one_dense_layer_and_one_case_are_met_exactly() -> None:
@@ -175,6 +217,23 @@ def test_without_damping_a_singular_factor_is_refused(damping: str) -> None:
 def batch(seed: int) -> Linearisation:
     model, x, t = network((4, 5, 3), 0), inputs_for(8, 4, seed), targets_for("logistic", 8, 3, seed)
     return Linearisation(model, "logistic", x, t)
+
+
+def test_squares_are_kept_while_the_factors_are() -> None:
+    """γ changes at every step, and squares only with the factors; a run that goes on from its state has the same."""
+    settings = {"damping": "rescaled", "refresh": 3, "memory": 0.5}
+    whole, other = (KFAC(**settings).begin(network((4, 5, 3), 0)) for _ in range(2))
+    seen: list[Tensor] = []
+    for k in range(1, 10):
+        gammas = tuple(0.9**k * gamma for gamma in GAMMAS)
+        later = KFAC(**settings).begin(network((4, 5, 3), 0))
+        later.load_state_dict(other.state_dict())
+        other = later
+        M, same = (each.build(batch(k), gammas, generator(k)) for each in (whole, other))
+        v = batch(k).parameters
+        assert all(torch.equal(a, b) for a, b in zip(M.solve(v), same.solve(v), strict=True))
+        seen.append(whole.factors[0].squares)
+    assert [a is b for a, b in itertools.pairwise(seen)] == [False, False, False, True, False, True, True, False]
 
 
 def test_factors_are_kept_for_the_steps_of_refresh_fewer_at_first_and_damped_anew() -> None:
@@ -270,7 +329,7 @@ def test_products_in_bfloat16_leave_narrow_layers_exact(monkeypatch: pytest.Monk
     "settings",
     [
         {"inverses": 4}, {"inverses": 4, "refresh": 2, "memory": 0.5}, {"gamma": 0.3, "gamma_decay": 0.5},
-        {"inverses": 3, "damping": "exact"},
+        {"inverses": 3, "damping": "exact"}, {"inverses": 3, "damping": "rescaled"},
     ],
 )  # fmt: skip
 def test_a_run_that_goes_on_from_its_state_builds_the_same(settings: dict) -> None:
