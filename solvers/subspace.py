@@ -81,7 +81,7 @@ class SubspaceState:
 @final
 @part
 class Subspace:
-    """The minimiser over preconditioned gradient and last step, each cut into its layers."""
+    """The minimiser over M⁻¹b and the last step, by layer."""
 
     monotone: ClassVar[tuple[str, ...]] = ("q",)
     split: Annotated[str, Choice("none", "layers", "parameters"), "parts with a coefficient of their own"] = "layers"

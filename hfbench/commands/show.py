@@ -170,12 +170,18 @@ def _requirements(family: str, cls: type) -> str:
     if family == "solver":
         return f"Takes      {'any' if getattr(cls, 'takes_preconditioner', True) else 'no'} preconditioner"
     words = {
-        "preconditioner": f"built on the {getattr(cls, 'cases', '')}'s cases",
+        "preconditioner": f"built on {_cases_of(cls)} cases",
         "scheduler": f"of every step {needs}" if needs else "nothing",
         "rule": f"states with {needs}" if needs else "nothing",
         "optimizer": "nothing; it replaces solver, preconditioner and rules",
     }
     return f"Requires   {words[family]}"
+
+
+def _cases_of(preconditioner: type) -> str:
+    """Whose cases it is built on: of one batch, or by its settings."""
+    cases = getattr(preconditioner, "cases", "")
+    return f"the {cases}'s" if isinstance(cases, str) else "the curvature's or the gradient's"
 
 
 def _amounts(budget: Mapping[str, float]) -> str:

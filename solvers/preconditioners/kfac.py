@@ -51,7 +51,7 @@ class KFAC:
     damping: Annotated[
         str,
         Choice("split", "exact", "rescaled"),
-        "how γ enters: between the factors, to their product, or to squares of gradients in its eigenvectors",
+        "γ between the factors, in their product, or added to squares of gradients",
     ] = "split"
     probes: Annotated[int, Integers(1, 8, log=True), Within("[1, 10000]"), "random sign vectors per case"] = 1
     refresh: Annotated[
@@ -76,7 +76,7 @@ class KFAC:
     precision: Annotated[
         str,
         Choice("parameters", "auto", "bfloat16"),
-        "of M⁻¹v with split damping; auto: bfloat16 if the device has units for it; layers of few weights keep theirs",
+        "of M⁻¹v with split damping; layers of few weights keep theirs",
     ] = "parameters"
 
     def __post_init__(self) -> None:

@@ -179,6 +179,18 @@ def test_a_group_that_no_family_has_is_told_of(
         assert said.endswith(f"`hfbench list` lists them all. {near}")
 
 
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("chapelle-erhan", "the curvature's"),
+        ("martens", "the gradient's"),
+        ("kfac", "the curvature's or the gradient's"),
+    ],
+)
+def test_a_preconditioner_says_whose_cases_it_is_built_on(printed: Printed, name: str, whose: str) -> None:
+    assert f"Requires   built on {whose} cases\n" in printed(print_part, "preconditioner", name)
+
+
 def test_a_solver_says_whether_it_takes_a_preconditioner(printed: Printed) -> None:
     @part
     class Plain:
