@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count
 from typing import Annotated, ClassVar, final
 
@@ -108,13 +108,13 @@ class Subspace:
             x, residual = b.zeros_like(), ResidualOnDemand(lambda: b, 0.0)
         else:
             w[1::2] = 1.0
-            x, residual = x0, ResidualOnDemand(partial(_remainder, b, span, w, x0), 0.5)
+            x, residual = x0, residual_after(b, span, w, x0)
         q = float(0.5 * w @ K @ w - s @ w)
         yield SubspaceState(0, x, q, residual, reference, preconditioner, spent)
         spent += residual.products  # if a rule has read it
         c = minimiser(K, s - K @ w, self.ridge, span.rounding)
         x = step = span.combined((w + c).tolist())
-        q, residual = q + gain(K, s - K @ w, c), ResidualOnDemand(partial(_remainder, b, span, w + c, x), 0.5)
+        q, residual = q + gain(K, s - K @ w, c), residual_after(b, span, w + c, x)
         for k in count(1):
             yield SubspaceState(k, x, q, residual, reference, preconditioner, spent)
             r = residual.r
@@ -126,9 +126,9 @@ class Subspace:
             K, s, spent = span.matrix, span.slopes(r), spent + span.products
             c = minimiser(K, s, self.ridge, span.rounding)
             step = span.combined(c.tolist())
-            x, q, residual = x + step, q + gain(K, s, c), ResidualOnDemand(partial(_remainder, r, span, c, step), 0.5)
+            x, q, residual = x + step, q + gain(K, s, c), residual_after(r, span, c, step)
 
 
-def _remainder(r: Vector, span: Span, c: Tensor, step: Vector) -> Vector:
+def residual_after(r: Vector, span: Span, c: Tensor, step: Vector) -> ResidualOnDemand:
     """r - A step, for step = V c."""
-    return r - span.multiply(c.tolist(), step)
+    return ResidualOnDemand(lambda: r - span.multiply(c.tolist(), step), span.cost_of_product)

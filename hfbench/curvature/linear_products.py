@@ -104,6 +104,18 @@ class LinearProducts(RecordedPasses):
             parts = [JV for _, _, JV in self._swept(V, groups)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def gram_of_parts(self, V: Sequence[Sequence[Tensor]], groups: Groups) -> tuple[Tensor, Tensor | None]:
+        """(JV)ᵀH(JV)/n of the parts in float64, and J v of each, unless the batch is streamed: these would not fit."""
+        loss_on, total, kept = self._loss_on(), None, None
+        with self._arithmetic():
+            for rows, graph, JV in self._swept(V, groups):
+                Q = loss_on(rows, graph).factor_t(JV.transpose(0, 1)).flatten(1)  # parts × (cases, outputs)
+                gram = (Q @ Q.T).double()
+                total = gram if total is None else total.add_(gram)
+                kept = JV if len(self.slices) == 1 else None
+        assert total is not None  # a batch is never empty
+        return self.share.sum(Vector((total.div_(self.n),)))[0].cpu(), kept
+
     @cached_property
     def layers(self) -> list[list[int]]:
         """Positions of the parameters' blocks by the module that owns them, in the model's order."""

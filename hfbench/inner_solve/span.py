@@ -33,20 +33,25 @@ class GaussNewtonSpan:
         self.groups = groups[split]
         self.blocks = [self.at.layout.unpack(v) for v in V]
         before = self.at.ledger.products
-        self.JV = self.at.jvp_parts(V, self.groups)  # cases × parts × outputs
+        gram, self.JV = self.at.gram_of_parts(V, self.groups)  # JV: cases × parts × outputs; None if streamed
         self.products = self.at.ledger.products - before
-        self.matrix = self._of_outputs() + self._of_shift()
+        self.matrix = gram + self._of_shift()
 
     @property
     def size(self) -> int:
         """The number of parts."""
-        return self.JV.shape[1]
+        return len(self.V) * len(self.groups)
 
     @property
     def rounding(self) -> float:
         """Relative error of `matrix` by rounding: that of its sums, and twice that of J v, as a Gram matrix has it."""
         eps = torch.finfo(self.at.precision.dtype).eps
-        return self.size * max(eps * eps, torch.finfo(self.JV.dtype).eps)
+        return self.size * max(eps * eps, torch.finfo(self.at.blocks[0].dtype).eps)
+
+    @property
+    def cost_of_product(self) -> float:
+        """Products that `multiply` takes: half of one, but all of it where J v was not kept."""
+        return 1.0 if self.JV is None else 0.5
 
     def slopes(self, g: Vector) -> Tensor:
         """Vᵀg in float64."""
@@ -66,18 +71,15 @@ class GaussNewtonSpan:
         return self.at.layout.pack(combined)
 
     def multiply(self, c: Sequence[float], x: Vector) -> Vector:
-        """A x for x = Σ c_j (part j), which is given: one Jᵀ."""
-        coefficients = torch.tensor(c, dtype=self.JV.dtype, device=self.JV.device)
-        Jx = torch.tensordot(self.JV, coefficients, ([1], [0]))
-        HJx = self.at.loss_at.hessian(Jx)
-        self.products += 0.5
-        return self.at.vjp(HJx / self.at.n).add(x, self.at.layout.spread(self.shift))
-
-    def _of_outputs(self) -> Tensor:
-        """(JV)ᵀ H (JV)/n."""
-        at = self.at
-        Q = at.loss_at.factor_t(self.JV.transpose(0, 1)).flatten(1)  # parts × (cases, outputs)
-        return at.share.sum(Vector(((Q @ Q.T).double().div_(at.n),)))[0].cpu()
+        """A x for x = Σ c_j (part j), which is given: one Jᵀ, and if the batch is streamed one J as well."""
+        self.products += self.cost_of_product
+        if self.JV is None:
+            product = self.at.gauss_newton(x)
+        else:
+            coefficients = torch.tensor(c, dtype=self.JV.dtype, device=self.JV.device)
+            Jx = torch.tensordot(self.JV, coefficients, ([1], [0]))
+            product = self.at.vjp(self.at.loss_at.hessian(Jx) / self.at.n)
+        return product.add(x, self.at.layout.spread(self.shift))
 
     def _of_shift(self) -> Tensor:
         """Vᵀ(mu D + lambda I)V: parts of different groups have no entry in common."""

@@ -23,6 +23,10 @@ class Span(Protocol):
     def rounding(self) -> float:
         """Relative error of `matrix` by rounding."""
 
+    @property
+    def cost_of_product(self) -> float:
+        """Products that `multiply` takes."""
+
     def slopes(self, g: Vector) -> Tensor:
         """Vᵀg in float64."""
 
@@ -30,4 +34,4 @@ class Span(Protocol):
         """Σ c_j v_j."""
 
     def multiply(self, c: Sequence[float], x: Vector) -> Vector:
-        """A x for x = Σ c_j v_j, which is given: half a product."""
+        """A x for x = Σ c_j v_j, which is given."""

@@ -69,7 +69,8 @@ class ProductsDone:
             *(("gauss_newton_columns", 1.0, listed), ("vjp_columns", 0.5, stacked)),
         ):
             setattr(self._at, name, self._counting(getattr(self._at, name), share, count))
-        self._at.jvp_parts = self._by_cost(self._at.jvp_parts)  # type: ignore[method-assign]  # columns, too
+        for name in ("jvp_parts", "gram_of_parts"):  # columns are parts, too
+            setattr(self._at, name, self._by_cost(getattr(self._at, name)))
 
     @property
     def in_ledger(self) -> float:

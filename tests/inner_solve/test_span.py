@@ -68,6 +68,17 @@ def test_products_are_counted_by_their_cost() -> None:
     assert system.linearisation.ledger.products - before == 1.5
 
 
+def test_of_a_streamed_batch_no_tangents_are_kept() -> None:
+    """With all parts of all cases they would exceed what a chunk takes; A x is a whole product then."""
+    system = system_of(chunk=4)
+    span = system.span(drawn(system, 2), "layers")
+    assert (span.JV, span.cost_of_product) == (None, 1.0)
+    before, spent = system.linearisation.ledger.products, span.products
+    c = [1.0, -1.0, 0.5, 2.0]
+    span.multiply(c, span.combined(c))
+    assert system.linearisation.ledger.products - before == span.products - spent == 1.0
+
+
 @pytest.mark.parametrize(("precision", "eps"), [("parameters", 2**-52), ("float32", 2**-46), ("bfloat16", 2**-14)])
 def test_rounding_is_that_of_the_gram_matrix(precision: str, eps: float) -> None:
     """Errors of J v in fewer digits enter it squared, where it matters: along combinations that vanish."""
