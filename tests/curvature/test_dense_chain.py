@@ -165,3 +165,16 @@ def test_parameters_in_another_order_than_their_layers() -> None:
 def test_the_graph_still_explains_a_chain() -> None:
     """The oracle above is not the chain itself."""
     assert isinstance(AutogradTape(two_layers(), torch.randn(5, 3), own_weights(two_layers())).capture, Capture)
+
+
+def test_only_the_gradient_of_a_rounded_pass_is_rounded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums over cases in bfloat16 have 8 bits; those of Jᵀu keep the digits of float32."""
+    monkeypatch.setattr("hfbench.linalg.precision.has_bfloat16", lambda device: True)
+    torch.manual_seed(0)
+    model, x, u = nn.Sequential(nn.Linear(100, 90)), torch.rand(64, 100), torch.rand(64, 90)
+    low, full = chain_of(model, x, torch.bfloat16), chain_of(model, x)
+    exact = u.bfloat16().double().T @ x.bfloat16().double()
+    rounded, kept = low.gradient(u)[0].double(), low.vjp(u)[0].double()
+    assert 1e-3 < float(((rounded - exact) / exact).abs().max()) < 2**-7
+    torch.testing.assert_close(kept, exact, rtol=1e-5, atol=0)
+    assert all(torch.equal(a, b) for a, b in zip(full.gradient(u), full.vjp(u), strict=True))

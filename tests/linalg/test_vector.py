@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.systems import flat
 
 from hfbench.errors import ConfigError
-from hfbench.linalg.vector import Vector, as_vector, empty_vector, residual_vector
+from hfbench.linalg.vector import PIECE, Vector, as_vector, empty_vector, residual_vector
 
 SHAPES = st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=4)
 
@@ -299,6 +299,23 @@ def test_float32_sums_of_a_million_entries_keep_their_digits() -> None:
     exact = float(v[0].double().norm())
     assert v.norm() == pytest.approx(exact, rel=2e-6)
     assert v.dot(v) == pytest.approx(exact**2, rel=4e-6)
+
+
+def test_dots_of_blocks_side_by_side_are_those_of_blocks_apart() -> None:
+    """Long blocks are cut into pieces, of which none reaches into another block; so are those after an output block."""
+    shapes = (3, PIECE // 2 + 5), (7,), (PIECE,), (2, 2, PIECE + 1)
+    drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
+    apart, together = Vector(drawn), empty_vector(drawn)
+    for into, block in zip(together, drawn, strict=True):
+        into.copy_(block)
+    exact = [float(block.double().square().sum()) for block in drawn]
+    outputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(9))
+    for v in (apart, together):
+        assert v.dots(v) == pytest.approx(exact, rel=1e-5)
+        assert v.dots(apart) == pytest.approx(exact, rel=1e-5)
+        assert v.dot(together) == pytest.approx(sum(exact), rel=1e-5)
+        both = residual_vector(outputs, v)
+        assert both.dots(both) == pytest.approx([float(outputs.square().sum()), *exact], rel=1e-5)
 
 
 def test_dots_are_each_blocks_own() -> None:
