@@ -6,9 +6,8 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +27,7 @@ from hfbench.parts import Horizon, Vector
 from .counted_hessian import CountedHessian
 from .learning_rates import LearningRates, updates_of
 from .plain_state import as_it_was, as_plain
+from .rounded_passes import passes_in
 
 TRIED = 20  # updates of a copy, of which the pace is told
 PATIENCE = 2.0  # seconds that they may take
@@ -82,7 +82,7 @@ class FirstOrder:
         self.updates, self.last_update = 0, 0  # made, and of the schedule; 0 until it is known
         self.has_moved = False
         self.draws = _random_states(self.weights[0].device, seed=0)
-        self._autocast = _autocast(precision, self.weights[0])
+        self._passes = passes_in(precision, model, self.weights[0])
 
     # ------------------------------------------------------------ the length of the run
 
@@ -225,7 +225,7 @@ class FirstOrder:
         for optimizer in (self.inner, *self.others):
             optimizer.zero_grad()
         with torch.enable_grad():
-            with self._autocast():
+            with self._passes():
                 z = outputs_of(self._outputs, x, self.weights)
             value = LOSSES[self.loss](z, check_targets(self.loss, z.detach(), t)).value().mean(dtype=torch.float64)
             if self.create_graph:
@@ -310,23 +310,6 @@ class FirstOrder:
             optimizer.load_state_dict(as_it_was(state, type(optimizer).__module__.partition(".")[0]))
         for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             scheduler.load_state_dict(state)
-
-
-def _autocast(precision: str, weight: Tensor) -> Callable[[], Any]:
-    """The context of passes in this precision. Raises ConfigError where it is not supported."""
-    if precision == "parameters":
-        return nullcontext
-    kind = weight.device.type
-    if weight.dtype != torch.float32:
-        raise ConfigError(
-            f"precision: 'bfloat16' must have float32 weights, but they are {weight.dtype}: take study.precision = "
-            '"float32", or "parameters" here.'
-        )
-    if not torch.amp.is_autocast_available(kind):
-        raise ConfigError(
-            f"precision: 'bfloat16' must be supported by the device, but PyTorch has no autocast on {kind}."
-        )
-    return partial(torch.autocast, kind, torch.bfloat16)
 
 
 def _random_states(device: torch.device, seed: int | None = None) -> list[Tensor]:

@@ -23,7 +23,7 @@ class Minibatches(ABC):
     warmup: Annotated[float, Within("[0, 1)"), "share of the schedule in which the learning rate rises"] = 0.0
     span: Annotated[float, Log(0.1, 1.0), Within("(0, 1]"), "share of the run that the schedule spans"] = 1.0
     precision: Annotated[
-        str, Choice("parameters", "bfloat16"), "precision of the passes: bfloat16 is autocast, with float32 weights"
+        str, Choice("parameters", "bfloat16"), "of the passes: bfloat16 is autocast; narrow dense layers keep float32"
     ] = "parameters"
 
     @abstractmethod
