@@ -170,7 +170,8 @@ class CastGraph(AutogradTape):
         self.forward_mode = False
 
     def _recorded(self) -> Tensor:
-        with torch.enable_grad(), twice_differentiable(self.model):
+        self.capture = Capture(self.model, len(self.inputs), self.parameters)
+        with torch.enable_grad(), twice_differentiable(self.model), self.capture:
             return self._outputs(self.parameters, self.inputs)
 
     def vjp(self, u: Tensor) -> Vector:

@@ -278,7 +278,8 @@ class Capture:
         self.problem(z)  # leaves out
         seen = {layer: noted for layer, noted in self.seen.items() if layer not in self.left_out}
         edges = [edge for _, edge, _ in seen.values()]
-        found = grad(z, edges, u, retain_graph=True, allow_unused=True, materialize_grads=False) if edges else ()
+        given = u.to(z.dtype)  # which a cast pass has fewer digits of
+        found = grad(z, edges, given, retain_graph=True, allow_unused=True, materialize_grads=False) if edges else ()
         for (layer, (a, _, shape)), delta in zip(seen.items(), found, strict=True):
             yield LayerIO(layer, a, delta if delta is not None else a.new_zeros(shape))
 

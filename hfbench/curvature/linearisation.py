@@ -25,16 +25,16 @@ class Linearisation(LinearProducts):
         self.ledger.count("squares", self.here)
         total = self.blocks.zeros_like()
         for rows, graph in self._graphs():
-            total.add_(
-                squared_sums(self.model, graph.inputs, graph.z, graph.capture, self._rows(u, rows, graph), self.weights)
-            )
+            v = self._rows(u, rows, graph)
+            total.add_(squared_sums(self.model, self.inputs[rows], graph.z, graph.capture, v, self.weights))
         return self.share.sum(self.layout.pack(total))
 
     def squared_norms(self, u: Tensor) -> float:
         """Σ_i ‖J_iᵀu_i‖², summed in float64."""
         self.ledger.count("norms", self.here)
+        model, x, weights = self.model, self.inputs, self.weights
         each = (
-            squared_norms(self.model, graph.inputs, graph.z, graph.capture, self._rows(u, rows, graph), self.weights)
+            squared_norms(model, x[rows], graph.z, graph.capture, self._rows(u, rows, graph), weights)
             for rows, graph in self._graphs()
         )
         return self.share.total(sum(each))

@@ -13,6 +13,7 @@ from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.work_ledger import Ledger
 from hfbench.errors import ConfigError
 from hfbench.linalg import precision
+from hfbench.linalg.vector import Vector
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,13 @@ def chain() -> nn.Module:
 def general() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3))
+
+
+def mixed() -> nn.Module:
+    """A layer with Kronecker factors, one with places, and one of another kind."""
+    torch.manual_seed(0)
+    layers = nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 2), nn.GroupNorm(2, 4), nn.Tanh(), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(8, 3))
 
 
 def at(model: nn.Module, gradient_precision: str, ledger: Ledger | None = None, **settings: object) -> Linearisation:
@@ -63,6 +71,35 @@ def test_one_pass_serves_gradient_and_products(make: object) -> None:
         system.gauss_newton(system.gradient)
         passes[name] = ledger.state_dict()["forward"]
     assert passes == {"parameters": 40, "products": 20}
+
+
+@pytest.mark.parametrize("make", [chain, general, mixed])
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_second_moments_are_those_of_a_rounded_pass(make: object, chunk: int | None) -> None:
+    model = make()  # type: ignore[operator]
+    plain, low = (at(model, name, chunk=chunk) for name in ("parameters", "products"))
+    u = plain.loss_at.factor(plain.signs(torch.Generator().manual_seed(0)))
+    pairs = [(plain.squared_sums(u), low.squared_sums(u))]
+    for factors in zip(plain.kronecker_factors([u]), low.kronecker_factors([u]), strict=True):
+        exact, rounded = (Vector(factor.tensors) for factor in factors)
+        assert type(factors[0]) is type(factors[1])
+        pairs.append((exact, rounded))
+    for exact, rounded in pairs:
+        assert float((rounded - exact).norm()) < 4e-2 * float(exact.norm())
+        assert rounded[0].dtype == torch.float32
+    assert low.squared_norms(u) == pytest.approx(plain.squared_norms(u), rel=4e-2)
+
+
+@pytest.mark.parametrize("preconditioner", ["kfac", "chapelle-erhan", "martens", "exact-diagonal"])
+@pytest.mark.parametrize("make", [chain, general, mixed])
+def test_every_preconditioner_serves_a_rounded_pass(make: object, preconditioner: str) -> None:
+    x, t = inputs_for(60, 6, 1).float(), targets_for("logistic", 60, 3, 2).float()
+    optimizer = HessianFree(
+        make(), globalization={"initial_damping": 1.0}, preconditioner=preconditioner,  # type: ignore[operator]
+        precision="bfloat16", gradient_precision="products",
+    )  # fmt: skip
+    results = [optimizer.step(x, t) for _ in range(3)]
+    assert results[-1].objective_after < results[0].objective_before
 
 
 def test_where_products_have_the_weights_precision_it_changes_nothing() -> None:
