@@ -140,9 +140,8 @@ class KroneckerAverages:
         spectra = {tuple(factor.positions): self._decomposed(factor, like, self._spectra) for factor in layers}
         bases = {block: (left.Q, right.Q) for block, (left, right) in spectra.items()}
         squares: dict[tuple[int, ...], Tensor] = at.layer_squares(self._probes(at, generator), bases)
-        at.ledger.count(
-            "algebra", round(at.here * sum(projected(factor) for factor in layers) / pass_cost(self.factors))
-        )
+        spent = self.settings.probes * sum(projected(factor) for factor in layers)  # per case
+        at.ledger.count("algebra", round(at.here * spent / pass_cost(self.factors)))
         return [
             replace(factor, squares=squares[tuple(factor.positions)]) if isinstance(factor, LayerFactors) else factor
             for factor in self.factors

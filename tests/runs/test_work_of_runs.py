@@ -63,7 +63,7 @@ preconditioner = { use = "kfac", damping = "exact", probes = 2 }
 scheduler = { use = "inner-product", start = 0.5 }
 [methods.subspace]
 solver = "subspace"
-preconditioner = { use = "kfac", damping = "rescaled", batch = "gradient", sample = 8 }
+preconditioner = { use = "kfac", damping = "rescaled", batch = "gradient", sample = 8, probes = 2 }
 scheduler = { use = "fixed", gradient = 1.0, curvature = 0.5, order = "random" }
 globalization = { warm_start = 1.0, backtracking = false, line_search = false, adapt_damping = false }
 [methods.adam]
