@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfbench.curvature.block_factors import BlockFactors
-from hfbench.curvature.layer_io import KINDS, LayerIO, LayerIOSource, Transposed, covered_layers
+from hfbench.curvature.layer_io import KINDS, Layer, LayerIO, LayerIOSource, Transposed, covered_layers
 from hfbench.errors import ConfigError
 from hfbench.linalg.precision import sum_of_outer
 
@@ -43,7 +43,7 @@ class LayerFactors(BlockFactors):
     right: Tensor  # with a bias beside a weight, q is one more
     places: float  # T
     spent: float  # multiplications per case that the sums took
-    squares: Tensor | None = None  # of gradients in the eigenvectors of both factors (`layer_squares`), if formed
+    squares: Tensor | None = None  # of gradients in the eigenvectors of both factors (`add_layer_squares`), if formed
 
     @property
     def positions(self) -> list[int]:
@@ -107,35 +107,38 @@ def layer_factors(z: Tensor, capture: LayerIOSource, probes: Sequence[Tensor]) -
     return blocks
 
 
-def layer_squares(z: Tensor, capture: LayerIOSource, u: Tensor, bases: Bases) -> dict[Block, Tensor]:
-    """Σ_i (Q_Lᵀ g_i Q_R)∘² of every block, g_i case i's gradient of ⟨u_i, z_i⟩ as a matrix (p × q).
+def add_layer_squares(sums: Mapping[Block, Tensor], z: Tensor, capture: LayerIOSource, u: Tensor, bases: Bases) -> None:
+    """Adds Σ_i (Q_Lᵀ g_i Q_R)∘² of every block to `sums`, g_i case i's gradient of ⟨u_i, z_i⟩ as a matrix (p × q).
 
     These are the eigenvalues of the best approximation with the eigenvectors Q_L ⊗ Q_R: George et al. (2018), "Fast
     approximate natural gradient descent in a Kronecker-factored eigenbasis", arXiv 1806.03884, section 3.1. Where rows
     are not known to be by case, places are taken as uncorrelated, as the factors take them.
     """
     by_case, places = capture.explains(z), {id(p): i for i, p in enumerate(capture.trained)}
-    sums: dict[Block, Tensor] = {}
     for seen in capture.passes(z, u):
         for some in (seen,) if seen.is_plain else seen.slices(SLICE_OF_GRADIENTS):
             for block, left, right in _sides(some, places):
                 Q_L, Q_R = bases[block]
-                squares = _squared(left.to(Q_L) @ Q_L, right.to(Q_R) @ Q_R, by_case)
-                sums[block] = squares if block not in sums else sums[block].add_(squares)
-    return sums
+                sums[block].add_(_squared(left.to(Q_L) @ Q_L, right.to(Q_R) @ Q_R, by_case))
 
 
 def _sides(seen: LayerIO, where: dict[int, int]) -> Iterator[tuple[Block, Tensor, Tensor]]:
     """The rows l (n × T × p) and r (n × T × q) of every block of a layer, as `_blocks` has them."""
-    layer = seen.layer
-    weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
-    joined = bias if not isinstance(layer, Transposed) else None
+    weight, joined, alone = _positions(seen.layer, where)
     if weight is not None:
         left, right = seen.rows()
         right = right if joined is None else functional.pad(right, (0, 1), value=1.0)
         yield tuple(i for i in (weight, joined) if i is not None), left, right
-    if bias is not None and (weight is None or joined is None):
-        yield (bias,), seen.units, seen.units.new_ones(*seen.units.shape[:2], 1)
+    if alone is not None:
+        yield (alone,), seen.units, seen.units.new_ones(*seen.units.shape[:2], 1)
+
+
+def _positions(layer: Layer, where: dict[int, int]) -> tuple[int | None, int | None, int | None]:
+    """Positions of a layer's weight, of a bias in one block with it, and of a bias that is a block of its own."""
+    weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
+    if weight is None or isinstance(layer, Transposed):
+        return weight, None, bias
+    return weight, bias, None
 
 
 def _squared(left: Tensor, right: Tensor, by_case: bool) -> Tensor:
@@ -164,21 +167,19 @@ def _blocks(seens: Sequence[LayerIO], cases: int, where: dict[int, int]) -> Iter
     """Blocks of a layer: weight and bias together, or one each; one `LayerIO` per probe."""
     first = seens[0]
     layer, share = first.layer, 1 / len(seens)
-    weight, bias = where.get(id(layer.weight)), where.get(id(layer.bias))
-    swapped = isinstance(layer, Transposed)
-    joined = bias if not swapped else None
+    weight, joined, alone = _positions(layer, where)
     if weight is not None:
         inputs = _gram(seens[:1], lambda one: one.of_inputs, column=joined is not None)
         deltas = _gram(seens, lambda one: one.of_deltas) * share
         places = first.places * len(first.a) / cases
         spent = places * (len(inputs) ** 2 + len(seens) * len(deltas) ** 2)
-        left, right = (inputs, deltas) if swapped else (deltas, inputs)
+        left, right = (inputs, deltas) if isinstance(layer, Transposed) else (deltas, inputs)
         yield LayerFactors(weight, joined, left / places, right, places, spent)
-    if bias is not None and (weight is None or swapped):
+    if alone is not None:
         units = _gram(seens, lambda one: one.units) * share
         places = first.delta.numel() / len(units) / cases
         ones = units.new_full((1, 1), cases * places)
-        yield LayerFactors(None, bias, units / places, ones, places, places * len(seens) * len(units) ** 2)
+        yield LayerFactors(None, alone, units / places, ones, places, places * len(seens) * len(units) ** 2)
 
 
 def _gram(seens: Sequence[LayerIO], rows_of: Callable[[LayerIO], Tensor], column: bool = False) -> Tensor:

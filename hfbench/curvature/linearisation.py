@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
-from hfbench.curvature.kronecker_factors import Bases, Block, LayerFactors, layer_factors, layer_squares
+from hfbench.curvature.kronecker_factors import Bases, Block, LayerFactors, add_layer_squares, layer_factors
 from hfbench.curvature.linear_products import LinearProducts
 from hfbench.curvature.second_moments import squared_norms, squared_sums, squared_sums_of
 from hfbench.curvature.tape import Tape
@@ -69,11 +69,10 @@ class Linearisation(LinearProducts):
 
         Of every block of `kronecker_factors` that has such factors, by its positions.
         """
-        totals: dict[Block, Tensor] = {}
+        totals = {block: Q_L.new_zeros(len(Q_L), len(Q_R)) for block, (Q_L, Q_R) in bases.items()}
         for rows, graph in self._graphs():
             for u in probes:
-                for block, squares in layer_squares(graph.z, graph.capture, u[rows], bases).items():
-                    totals[block] = squares if block not in totals else totals[block].add_(squares)
+                add_layer_squares(totals, graph.z, graph.capture, u[rows], bases)
         self.ledger.count("deltas", self.here * len(probes))
         self.share.sum_(totals.values())
         return {block: total.div_(self.n * len(probes)) for block, total in totals.items()}
