@@ -64,7 +64,8 @@ def test_pages_are_written_for_code_hosts(page: Path) -> None:
 
 def test_a_file_outside_has_a_place_in_the_site() -> None:
     assert outside.place(ROOT / "docs/howto/gpu.md") == "howto/gpu.md"
-    assert outside.place(ROOT / "studies/results/race/forest.png") == "repository/studies/results/race/forest.png"
+    forest = "studies/results/race-first/forest.png"
+    assert outside.place(ROOT / forest) == f"repository/{forest}"
     assert outside.place(ROOT / "studies/README.md") == "repository/studies/README.md"
     assert outside.place(ROOT / "studies/race.toml") == "repository/studies/race.toml.md"
     assert outside.place(ROOT / "docs/hook.py") == "repository/docs/hook.py.md"
@@ -84,8 +85,8 @@ def test_links_follow_what_they_lead_to() -> None:
 def test_pages_outside_are_there_with_what_they_link_to_in_turn() -> None:
     pages, pictures = outside.pages(), outside.pictures()
     assert "repository/CONTRIBUTING.md" not in pages or "](docs/" not in pages["repository/CONTRIBUTING.md"]
-    assert pages["repository/studies/race.toml.md"].startswith("# studies/race.toml\n\n````toml\n# Can a second-order")
-    assert "repository/studies/results/race/memory.png" in pictures  # the report of `race` shows it
+    assert pages["repository/studies/race-first.toml.md"].startswith("# studies/race-first.toml\n\n````toml\n# Could a")
+    assert "repository/studies/results/race-first/memory.png" in pictures  # the report of `race-first` shows it
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
