@@ -69,6 +69,17 @@ class System(Protocol):
     def span(self, V: Sequence[Vector], split: str) -> Span:
         """The system on the span of the parts of V, of "layers", "parameters", or of whole vectors, "none"."""
 
+    @property
+    def damping(self) -> float:
+        """lambda."""
+
+    @property
+    def root_shift(self) -> Shift:
+        """(mu D + lambda I)^½, the part of Ã below its first block."""
+
+    def kernel(self) -> Tensor:
+        """J̃ (mu D + lambda I)⁻¹ J̃ᵀ in float64, J̃ the first block of Ã: rows × rows, positive semidefinite."""
+
     def forward(self, v: Vector) -> Vector:
         """Ã v."""
 

@@ -1,0 +1,78 @@
+"""What the exact solvers share: two states, the start and the minimiser, and the norms and breakdowns between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hfbench.parts import Breakdown, BuiltPreconditioner, System, Vector
+
+
+@dataclass(frozen=True)
+class ExactState:
+    """State with the initial iterate (k = 0) or the solution (k = 1)."""
+
+    k: int
+    x: Vector
+    q: float
+    relative_residual: float  # in the M⁻¹ norm
+    products: float
+    breakdown: Breakdown | None = None
+
+
+class NotPositiveDefinite(Exception):
+    """A matrix without a Cholesky decomposition; `is_finite` tells whether its entries are numbers."""
+
+    def __init__(self, is_finite: bool) -> None:
+        super().__init__()
+        self.is_finite = is_finite
+
+
+def cholesky(A: Tensor) -> Tensor:
+    """L with A = LLᵀ. Raises NotPositiveDefinite."""
+    found = torch.linalg.cholesky_ex(A)
+    L: Tensor = found.L
+    if found.info or not L.diagonal().isfinite().all():
+        raise NotPositiveDefinite(bool(A.isfinite().all()))
+    return L
+
+
+def exact_iterates(
+    system: System,
+    x0: Vector | None,
+    preconditioner: BuiltPreconditioner,
+    solution: Callable[[Vector], Vector],
+    cost: float,
+) -> Iterator[ExactState]:
+    """x_0 is the initial iterate, x_1 = solution(b), which takes `cost` products or raises NotPositiveDefinite.
+
+    One product more gives q and the residual of x_1, since the matrix that was solved has the rounding of many.
+    """
+    b = -system.gradient
+
+    def norm(r: Vector) -> float:
+        return math.sqrt(r.dot(preconditioner.solve(r)))
+
+    reference = norm(b)
+    if reference == 0:
+        yield ExactState(0, b.zeros_like(), 0.0, 0.0, 0, Breakdown.ZERO_RIGHT_HAND_SIDE)
+        return
+    if x0 is None:
+        x, r, products = b.zeros_like(), b, 0.0
+    else:
+        x, r, products = x0, b - system.multiply(x0), 1.0
+    start = ExactState(0, x, -0.5 * (x.dot(b) + x.dot(r)), norm(r) / reference, products)
+    yield start
+    products += cost
+    try:
+        x = solution(b)
+    except NotPositiveDefinite as failure:
+        q = start.q if failure.is_finite else math.nan  # which the driver sees first
+        yield ExactState(1, x, q, start.relative_residual, products, Breakdown.NONPOSITIVE_CURVATURE)
+        return
+    r = b - system.multiply(x)
+    yield ExactState(1, x, -0.5 * (x.dot(b) + x.dot(r)), norm(r) / reference, products + 1)
