@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
+from hfbench.linalg.columns import column, matrix, vector_like
 from hfbench.parts import BuiltPreconditioner, System, Vector, Within, part
 from hfbench.solvers.exact import ExactState, cholesky, exact_iterates
 
@@ -46,7 +47,7 @@ class Dense:
         self._check(system.gradient.numel())
 
         def solution(b: Vector) -> Vector:
-            return _like(b, torch.cholesky_solve(_column(b), cholesky(dense_matrix(system))))
+            return vector_like(b, torch.cholesky_solve(column(b), cholesky(dense_matrix(system))))
 
         return exact_iterates(system, x0, preconditioner, solution, cost=system.gradient.numel())
 
@@ -68,17 +69,6 @@ def dense_matrix(system: System) -> Tensor:
         k = min(AT_ONCE, P - j)
         units = torch.zeros(k, P, dtype=torch.float64, device=like[0].device)
         units[:, j : j + k].fill_diagonal_(1)
-        products = system.multiply_columns([_like(like, unit) for unit in units])
-        A[:, j : j + k] = torch.cat([_column(Av) for Av in products], dim=1)
+        products = system.multiply_columns([vector_like(like, unit) for unit in units])
+        A[:, j : j + k] = matrix(products)
     return A.add(A.T).div_(2)
-
-
-def _column(v: Vector) -> Tensor:
-    """The entries of all blocks as one column in float64."""
-    return torch.cat([block.reshape(-1, 1).double() for block in v])
-
-
-def _like(v: Vector, entries: Tensor) -> Vector:
-    """The entries, in a row or a column, in blocks like those of v."""
-    pieces = torch.split(entries.flatten(), [block.numel() for block in v])
-    return Vector(piece.reshape(block.shape).to(block.dtype) for piece, block in zip(pieces, v, strict=True))
