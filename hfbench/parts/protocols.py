@@ -371,6 +371,8 @@ class Task(Protocol):
     """A `@part` class: data, model, loss, and the target and budget fixed beforehand.
 
     Where evaluation is dear it may have `evaluate_every` too, the steps from one evaluation to the next; else 1.
+    With `error_is_root: ClassVar[bool] = True` the error of a split is the root of the mean over its cases, such as a
+    relative L2 norm.
 
     `files` lists the files that `load` reads; it is empty for generated data. Generators come from named streams of the
     run's seed, so that all methods of a study share split and initial weights.
