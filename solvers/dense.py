@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError
-from hfbench.linalg.columns import column, matrix, vector_like
+from hfbench.linalg.columns import as_column, as_matrix, from_column
 from hfbench.parts import BuiltPreconditioner, System, Vector, Within, part
 from hfbench.solvers.exact import ExactState, cholesky, exact_iterates
 
@@ -47,7 +47,7 @@ class Dense:
         self._check(system.gradient.numel())
 
         def solution(b: Vector) -> Vector:
-            return vector_like(b, torch.cholesky_solve(column(b), cholesky(dense_matrix(system))))
+            return from_column(b, torch.cholesky_solve(as_column(b), cholesky(dense_matrix(system))))
 
         return exact_iterates(system, x0, preconditioner, solution, cost=system.gradient.numel())
 
@@ -69,6 +69,6 @@ def dense_matrix(system: System) -> Tensor:
         k = min(AT_ONCE, P - j)
         units = torch.zeros(k, P, dtype=torch.float64, device=like[0].device)
         units[:, j : j + k].fill_diagonal_(1)
-        products = system.multiply_columns([vector_like(like, unit) for unit in units])
-        A[:, j : j + k] = matrix(products)
+        products = system.multiply_columns([from_column(like, unit) for unit in units])
+        A[:, j : j + k] = as_matrix(products)
     return A.add(A.T).div_(2)

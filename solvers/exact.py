@@ -1,4 +1,4 @@
-"""What the exact solvers share: two states, the start and the minimiser, and the norms and breakdowns between them."""
+"""Frame of the exact solvers: two states, the start and the minimiser, with their norms and breakdowns."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ from .collocation import (
     Layers,
     ResidualNetwork,
     ValidationPoints,
-    load,
-    squared_error,
+    relative_error,
+    residual_data,
 )
 from .common import Decay, DecayMask, Target, checked_layers
 from .cosine_series import Floats, cosine_series, series_at
@@ -46,10 +46,10 @@ KAPPA = 1e-4
 TERMS, STEPS, LEVELS = 8192, 256, 64
 
 
-def solution(x: Tensor) -> Tensor:
+def _solution(x: Tensor) -> Tensor:
     """u at points (n × 2) whose times are multiples of 1/64, in float64."""
     later = series_at(x, reference(TERMS, STEPS))
-    return torch.where(x[:, 1] > 0, later, condition(x))
+    return torch.where(x[:, 1] > 0, later, _condition(x))
 
 
 @cache
@@ -58,12 +58,12 @@ def reference(terms: int, steps: int) -> Floats:
     return cosine_series(lambda x: x**2 * np.cos(np.pi * x), lambda u: 5 * u - 5 * u**3, KAPPA, terms, steps, LEVELS)
 
 
-def operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
+def _operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
     """u_t - 10⁻⁴ u_xx + 5u³ - 5u."""
     return du[:, 1] - ddu + 5 * u * (u * u - 1)
 
 
-def condition(x: Tensor) -> Tensor:
+def _condition(x: Tensor) -> Tensor:
     """x² cos(πx)."""
     return x[:, 0].square() * torch.cos(math.pi * x[:, 0])
 
@@ -72,9 +72,9 @@ EQUATION = Equation(
     low=(-1.0, 0.0),
     high=(1.0, 1.0),
     kappa=(KAPPA, 0.0),
-    operator=operator,
-    condition=condition,
-    solution=solution,
+    operator=_operator,
+    condition=_condition,
+    solution=_solution,
     faces=((1, 0),),
     slopes=((0, 0), (0, 1)),
     levels=LEVELS,
@@ -105,7 +105,7 @@ class AllenCahn:
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return load(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
+        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The network with its derivatives; outputs are weighted residuals."""
@@ -113,4 +113,4 @@ class AllenCahn:
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(u - u*)²/mean u*² per case."""
-        return squared_error(EQUATION, outputs, targets)
+        return relative_error(EQUATION, outputs, targets)

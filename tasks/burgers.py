@@ -35,8 +35,8 @@ from .collocation import (
     Layers,
     ResidualNetwork,
     ValidationPoints,
-    load,
-    squared_error,
+    relative_error,
+    residual_data,
 )
 from .common import Decay, DecayMask, Target, checked_layers
 
@@ -44,7 +44,7 @@ NU = 0.01 / math.pi
 NODES, ENDS = 401, 16.0  # of the integrals over η, in units of √(4νt)
 
 
-def solution(x: Tensor) -> Tensor:
+def _solution(x: Tensor) -> Tensor:
     """u by Cole and Hopf, in float64; -sin(πx) at t = 0."""
     return cole_hopf(x, NODES, ENDS)
 
@@ -58,12 +58,12 @@ def cole_hopf(x: Tensor, nodes: int, ends: float) -> Tensor:
     return -(torch.sin(math.pi * y) * weights).sum(1) / weights.sum(1)
 
 
-def operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
+def _operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
     """u_t + u u_x - ν u_xx."""
     return du[:, 1] + u * du[:, 0] - ddu
 
 
-def condition(x: Tensor) -> Tensor:
+def _condition(x: Tensor) -> Tensor:
     """-sin(πx), which is zero at both ends."""
     return -torch.sin(math.pi * x[:, 0])
 
@@ -72,9 +72,9 @@ EQUATION = Equation(
     low=(-1.0, 0.0),
     high=(1.0, 1.0),
     kappa=(NU, 0.0),
-    operator=operator,
-    condition=condition,
-    solution=solution,
+    operator=_operator,
+    condition=_condition,
+    solution=_solution,
     faces=((0, 0), (0, 1), (1, 0)),
 )
 
@@ -103,7 +103,7 @@ class Burgers:
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return load(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
+        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The network with its derivatives; outputs are weighted residuals."""
@@ -111,4 +111,4 @@ class Burgers:
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(u - u*)²/mean u*² per case."""
-        return squared_error(EQUATION, outputs, targets)
+        return relative_error(EQUATION, outputs, targets)

@@ -145,7 +145,12 @@ def _layer(fan_in: int, units: int, generator: torch.Generator) -> nn.Linear:
     return layer
 
 
-def load(
+def zero(x: Tensor) -> Tensor:
+    """g = 0."""
+    return torch.zeros_like(x[:, 0])
+
+
+def residual_data(
     equation: Equation, interior: int, boundary: int, weight: float, validation: int, generator: torch.Generator
 ) -> TaskData:
     """Rows of the equation and its conditions at random points, and the solution at points of validation and test.
@@ -173,6 +178,6 @@ def _rows(points: Tensor, *weights: float) -> Tensor:
     return torch.cat([points, torch.tensor(weights).expand(len(points), -1)], 1)
 
 
-def squared_error(equation: Equation, outputs: Tensor, targets: Tensor) -> Tensor:
+def relative_error(equation: Equation, outputs: Tensor, targets: Tensor) -> Tensor:
     """(u - u*)²/mean u*² per case: (cases × 1) to (cases,)."""
     return (outputs - targets).square().squeeze(1) / equation.mean_square

@@ -30,18 +30,18 @@ from .collocation import (
     Layers,
     ResidualNetwork,
     ValidationPoints,
-    load,
-    squared_error,
+    relative_error,
+    residual_data,
 )
 from .common import Decay, DecayMask, Target, checked_layers
 
 
-def solution(x: Tensor) -> Tensor:
+def _solution(x: Tensor) -> Tensor:
     """u = exp(-π²t/4) sin(πx)."""
     return torch.exp(-(math.pi**2) / 4 * x[:, 1]) * torch.sin(math.pi * x[:, 0])
 
 
-def operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
+def _operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
     """u_t - ¼ u_xx."""
     return du[:, 1] - ddu
 
@@ -50,9 +50,9 @@ EQUATION = Equation(
     low=(0.0, 0.0),
     high=(1.0, 1.0),
     kappa=(0.25, 0.0),
-    operator=operator,
-    condition=solution,
-    solution=solution,
+    operator=_operator,
+    condition=_solution,
+    solution=_solution,
     faces=((0, 0), (0, 1), (1, 0)),
 )
 
@@ -81,7 +81,7 @@ class Heat1D:
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return load(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
+        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The network with its derivatives; outputs are weighted residuals."""
@@ -89,4 +89,4 @@ class Heat1D:
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(u - u*)²/mean u*² per case."""
-        return squared_error(EQUATION, outputs, targets)
+        return relative_error(EQUATION, outputs, targets)

@@ -29,34 +29,30 @@ from .collocation import (
     Layers,
     ResidualNetwork,
     ValidationPoints,
-    load,
-    squared_error,
+    relative_error,
+    residual_data,
+    zero,
 )
 from .common import Decay, DecayMask, Target, checked_layers
 
 
-def solution(x: Tensor) -> Tensor:
+def _solution(x: Tensor) -> Tensor:
     """u = sin(πx) sin(4πy)."""
     return torch.sin(math.pi * x[:, 0]) * torch.sin(4 * math.pi * x[:, 1])
 
 
-def operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
+def _operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
     """Δu + u - f."""
-    return ddu + u - (1 - 17 * math.pi**2) * solution(x)
-
-
-def condition(x: Tensor) -> Tensor:
-    """Zero."""
-    return torch.zeros_like(x[:, 0])
+    return ddu + u - (1 - 17 * math.pi**2) * _solution(x)
 
 
 EQUATION = Equation(
     low=(-1.0, -1.0),
     high=(1.0, 1.0),
     kappa=(1.0, 1.0),
-    operator=operator,
-    condition=condition,
-    solution=solution,
+    operator=_operator,
+    condition=zero,
+    solution=_solution,
     faces=((0, 0), (0, 1), (1, 0), (1, 1)),
 )
 
@@ -85,7 +81,7 @@ class Helmholtz:
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return load(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
+        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The network with its derivatives; outputs are weighted residuals."""
@@ -93,4 +89,4 @@ class Helmholtz:
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(u - u*)²/mean u*² per case."""
-        return squared_error(EQUATION, outputs, targets)
+        return relative_error(EQUATION, outputs, targets)

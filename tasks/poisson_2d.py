@@ -28,34 +28,30 @@ from .collocation import (
     Layers,
     ResidualNetwork,
     ValidationPoints,
-    load,
-    squared_error,
+    relative_error,
+    residual_data,
+    zero,
 )
 from .common import Decay, DecayMask, Target, checked_layers
 
 
-def solution(x: Tensor) -> Tensor:
+def _solution(x: Tensor) -> Tensor:
     """u = sin(πx) sin(πy)."""
     return torch.sin(math.pi * x[:, 0]) * torch.sin(math.pi * x[:, 1])
 
 
-def operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
+def _operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
     """Δu + f."""
-    return ddu + 2 * math.pi**2 * solution(x)
-
-
-def condition(x: Tensor) -> Tensor:
-    """Zero."""
-    return torch.zeros_like(x[:, 0])
+    return ddu + 2 * math.pi**2 * _solution(x)
 
 
 EQUATION = Equation(
     low=(0.0, 0.0),
     high=(1.0, 1.0),
     kappa=(1.0, 1.0),
-    operator=operator,
-    condition=condition,
-    solution=solution,
+    operator=_operator,
+    condition=zero,
+    solution=_solution,
     faces=((0, 0), (0, 1), (1, 0), (1, 1)),
 )
 
@@ -84,7 +80,7 @@ class Poisson2D:
 
     def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
         """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return load(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
+        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
 
     def model(self, generator: torch.Generator) -> nn.Module:
         """The network with its derivatives; outputs are weighted residuals."""
@@ -92,4 +88,4 @@ class Poisson2D:
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(u - u*)²/mean u*² per case."""
-        return squared_error(EQUATION, outputs, targets)
+        return relative_error(EQUATION, outputs, targets)

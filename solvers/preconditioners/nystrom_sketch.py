@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hfbench.errors import ConfigError, NonFiniteError
-from hfbench.linalg.columns import column, matrix, vector_like
+from hfbench.linalg.columns import as_column, as_matrix, from_column
 from hfbench.parts import Linearisation, Shift, Vector
 
 ENTRIES = ("steps", "U", "eigenvalues")  # of a saved state
@@ -72,10 +72,10 @@ class LowRankFactor:
     def _inner(self, v: Vector, power: float) -> Vector:
         """C^(-2·power) v."""
         self.ledger.count("algebra", 2 * len(self.inverse))
-        entries = column(v).to(self.U.dtype)
+        entries = as_column(v).to(self.U.dtype)
         c = self.U.T @ entries
         least = self.least**power
-        return vector_like(v, entries * least + self.U @ ((self.inverse**power - least)[:, None] * c))
+        return from_column(v, entries * least + self.U @ ((self.inverse**power - least)[:, None] * c))
 
 
 class NystromSketches:
@@ -90,7 +90,7 @@ class NystromSketches:
     def build(self, linearisation: Linearisation, shift: Shift, generator: torch.Generator) -> LowRankFactor:
         """M of the next step. Raises NonFiniteError unless shift is positive."""
         like = linearisation.layout.pack(linearisation.blocks)
-        diagonal = column(like.zeros_like().shift_(shift))[:, 0]
+        diagonal = as_column(like.zeros_like().shift_(shift))[:, 0]
         if not diagonal.min() > 0:
             raise NonFiniteError(
                 f"the preconditioner nystrom needs a positive damping, but mu + lambda is {float(diagonal.min()):.3g} "
@@ -99,7 +99,7 @@ class NystromSketches:
         if self.kept is None or self.steps % self.refresh == 0:
             self.kept = self._sketched(linearisation, diagonal, generator)
         self.steps += 1
-        root = vector_like(like, diagonal.sqrt())
+        root = from_column(like, diagonal.sqrt())
         return LowRankFactor(_scaled(self.kept, diagonal), root, linearisation)
 
     def _sketched(self, at: Linearisation, diagonal: Tensor, generator: torch.Generator) -> LowRank:
@@ -107,7 +107,7 @@ class NystromSketches:
         like = at.layout.pack(at.blocks)
 
         def multiply(columns: Tensor) -> Tensor:
-            return matrix(at.gauss_newton_columns([vector_like(like, entries) for entries in columns.T]))
+            return as_matrix(at.gauss_newton_columns([from_column(like, entries) for entries in columns.T]))
 
         rounding = max(torch.finfo(at.precision.dtype).eps, torch.finfo(at.blocks[0].dtype).eps)
         rounding *= self.parameters**0.5
