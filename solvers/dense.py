@@ -46,10 +46,11 @@ class Dense:
         """
         self._check(system.gradient.numel())
 
-        def solution(b: Vector) -> Vector:
-            return from_column(b, torch.cholesky_solve(as_column(b), cholesky(dense_matrix(system))))
+        def solution(b: Vector) -> tuple[Vector, float]:
+            L = cholesky(dense_matrix(system), products=b.numel())
+            return from_column(b, torch.cholesky_solve(as_column(b), L)), b.numel()
 
-        return exact_iterates(system, x0, preconditioner, solution, cost=system.gradient.numel())
+        return exact_iterates(system, x0, preconditioner, solution)
 
     def _check(self, size: int) -> None:
         if size > self.most:

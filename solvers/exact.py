@@ -25,19 +25,19 @@ class ExactState:
 
 
 class NotPositiveDefinite(Exception):
-    """A matrix without a Cholesky decomposition; `is_finite` tells whether its entries are numbers."""
+    """A matrix without a Cholesky decomposition, from `products`; `is_finite` tells whether its entries are numbers."""
 
-    def __init__(self, is_finite: bool) -> None:
+    def __init__(self, is_finite: bool, products: float) -> None:
         super().__init__()
-        self.is_finite = is_finite
+        self.is_finite, self.products = is_finite, products
 
 
-def cholesky(A: Tensor) -> Tensor:
-    """L with A = LLᵀ. Raises NotPositiveDefinite."""
+def cholesky(A: Tensor, products: float) -> Tensor:
+    """L with A = LLᵀ, A from so many products. Raises NotPositiveDefinite."""
     found = torch.linalg.cholesky_ex(A)
     L: Tensor = found.L
     if found.info or not L.diagonal().isfinite().all():
-        raise NotPositiveDefinite(bool(A.isfinite().all()))
+        raise NotPositiveDefinite(bool(A.isfinite().all()), products)
     return L
 
 
@@ -45,10 +45,9 @@ def exact_iterates(
     system: System,
     x0: Vector | None,
     preconditioner: BuiltPreconditioner,
-    solution: Callable[[Vector], Vector],
-    cost: float,
+    solution: Callable[[Vector], tuple[Vector, float]],
 ) -> Iterator[ExactState]:
-    """x_0 is the initial iterate, x_1 = solution(b), which takes `cost` products or raises NotPositiveDefinite.
+    """x_0 is the initial iterate, x_1 of solution(b), with the products it took; that may raise NotPositiveDefinite.
 
     One product more gives q and the residual of x_1, since the matrix that was solved has the rounding of many.
     """
@@ -67,11 +66,12 @@ def exact_iterates(
         x, r, products = x0, b - system.multiply(x0), 1.0
     start = ExactState(0, x, -0.5 * (x.dot(b) + x.dot(r)), norm(r) / reference, products)
     yield start
-    products += cost
     try:
-        x = solution(b)
+        x, cost = solution(b)
+        products += cost
     except NotPositiveDefinite as failure:
         q = start.q if failure.is_finite else math.nan  # which the driver sees first
+        products += failure.products
         yield ExactState(1, x, q, start.relative_residual, products, Breakdown.NONPOSITIVE_CURVATURE)
         return
     r = b - system.multiply(x)

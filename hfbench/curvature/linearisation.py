@@ -12,7 +12,7 @@ from torch import Tensor
 from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
 from hfbench.curvature.kronecker_factors import Bases, Block, LayerFactors, add_layer_squares, layer_factors
 from hfbench.curvature.linear_products import LinearProducts
-from hfbench.curvature.row_gram import LayerRows, joined, layer_rows
+from hfbench.curvature.row_gram import LayerRows, add_gram_of, joined, layer_rows, symmetric
 from hfbench.curvature.second_moments import case_gradients, squared_norms, squared_sums, squared_sums_of
 from hfbench.curvature.tape import Tape
 from hfbench.errors import ConfigError
@@ -105,7 +105,7 @@ class Linearisation(LinearProducts):
             spent, cost = spent + layer.spent, cost + layer.pass_cost
         self.ledger.count("deltas", len(K))
         self.ledger.count("algebra", round(spent / cost))
-        return K
+        return symmetric(K)
 
     def _of_each_output(self) -> list[Tensor]:
         """B e_j/√n for each output j of every case, in the shape of the outputs."""
@@ -118,10 +118,9 @@ class Linearisation(LinearProducts):
         u, inputs = torch.stack(tuple(U), 1).flatten(0, 1), self.inputs.repeat_interleave(len(U), 0)
         slices = list(case_gradients(self.model, inputs, u, self.weights))
         for scale, parts in zip(scales, zip(*slices, strict=True), strict=True):
-            gradients = torch.cat([part.flatten(1).double() for part in parts])
-            K.addmm_(gradients, gradients.T, alpha=scale)
+            add_gram_of(torch.cat([part.flatten(1).double() for part in parts]), K, scale)
         self.ledger.count("squares", len(K))
-        return K
+        return symmetric(K)
 
     def _factors_of_rows(self, rows: slice, graph: Tape, probes: Sequence[Tensor]) -> list[BlockFactors]:
         """The sums over a chunk, by the first parameter of each block."""

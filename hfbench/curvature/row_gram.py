@@ -21,7 +21,9 @@ from torch import Tensor
 
 from hfbench.curvature.layer_io import LayerIO
 
-SLICE_ENTRIES = 2**22  # of a product of Gram matrices at a time: more would only leave the cache
+SLICE_ENTRIES = 2**18  # of a product of Gram matrices at a time: more would only leave the cache
+ENTRY = 40  # multiplications that an entry of a product of Gram matrices costs beside its own: it is memory traffic
+BLOCK = 192  # rows of K at a time, of which what lies left of the diagonal is computed
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,16 @@ class LayerRows:
         """Whether Gram matrices of l and r take fewer multiplications than gradients."""
         rows, T, p = self.left.shape
         q = self.right.shape[2]
-        return rows * T * T * (p + q) < rows * p * q + T * p * q
+        return rows * T * T * (p + q + ENTRY) < rows * p * q + T * p * q
 
     @property
     def spent(self) -> float:
         """Multiplications that `add_gram` takes."""
         rows, T, p = self.left.shape
         q = self.right.shape[2]
-        products = rows * rows * T * T * (p + q) if self.by_gram else rows * p * q * (rows + T)
-        of_bias = rows * rows * self.units.shape[1]
+        pairs = rows * (rows + 1) / 2
+        products = pairs * T * T * (p + q) if self.by_gram else pairs * p * q + rows * T * p * q
+        of_bias = pairs * self.units.shape[1]
         return (self.weight is not None) * products + (self.bias is not None) * of_bias
 
     @property
@@ -56,22 +59,39 @@ class LayerRows:
         return float(self.left.shape[1] * self.left.shape[2] * self.right.shape[2])
 
     def add_gram(self, K: Tensor, scales: Sequence[float]) -> None:
-        """Adds the inner products of the layer's rows to K, each block's by its scale."""
+        """Adds the inner products of the layer's rows, each block's by its scale, to K's lower triangle."""
         if self.bias is not None:
-            K.addmm_(self.units, self.units.T, alpha=scales[self.bias])
+            add_gram_of(self.units, K, scales[self.bias])
         if self.weight is None:
             return
         if not self.by_gram:
-            gradients = (self.left.transpose(1, 2) @ self.right).flatten(1)
-            K.addmm_(gradients, gradients.T, alpha=scales[self.weight])
+            add_gram_of((self.left.transpose(1, 2) @ self.right).flatten(1), K, scales[self.weight])
             return
         rows, T, _ = self.left.shape
         all_left, all_right = self.left.flatten(0, 1), self.right.flatten(0, 1)
-        size = max(1, SLICE_ENTRIES // (rows * T * T))
-        for start in range(0, rows, size):
-            left, right = (side[start : start + size].flatten(0, 1) for side in (self.left, self.right))
-            products = (left @ all_left.T).mul_(right @ all_right.T).view(-1, T, rows, T)
-            K[start : start + size].add_(products.sum((1, 3)), alpha=scales[self.weight])
+        for start, end in _blocks(rows, min(BLOCK, max(1, SLICE_ENTRIES // (rows * T * T)))):
+            left, right = (side[start:end].flatten(0, 1) for side in (self.left, self.right))
+            products = (left @ all_left[: end * T].T).mul_(right @ all_right[: end * T].T).view(-1, T, end, T)
+            K[start:end, :end].add_(products.sum((1, 3)) if T > 1 else products[:, 0, :, 0], alpha=scales[self.weight])
+
+
+def add_gram_of(rows: Tensor, K: Tensor, scale: float) -> None:
+    """Adds the inner products of rows to K's lower triangle; entries right of it may change."""
+    for start, end in _blocks(len(rows), BLOCK):
+        K[start:end, :end].addmm_(rows[start:end], rows[:end].T, alpha=scale)
+
+
+def symmetric(K: Tensor) -> Tensor:
+    """K with what is left of the diagonal mirrored, in place."""
+    for start, end in _blocks(len(K), BLOCK):
+        K[:start, start:end] = K[start:end, :start].T
+        block = K[start:end, start:end]
+        block.copy_(block.tril() + block.tril(-1).T)
+    return K
+
+
+def _blocks(rows: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def layer_rows(passes: Sequence[Sequence[LayerIO]], trained: Sequence[Tensor]) -> Iterator[LayerRows]:
