@@ -17,17 +17,30 @@ if TYPE_CHECKING:
     from hfbench.curvature.checked_linearisation import linearize
     from hfbench.hessian_free.globalization import Globalization
     from hfbench.hessian_free.optimizer import HessianFree
+    from hfbench.hessian_free.residuals import ResidualFit, minimize_residual
     from hfbench.linalg.vector import Vector
     from hfbench.parts import registry
 
     __version__: str
 
-__all__ = ["Globalization", "HessianFree", "Vector", "__version__", "linearize", "registry", "results"]
+__all__ = [
+    "Globalization",
+    "HessianFree",
+    "ResidualFit",
+    "Vector",
+    "__version__",
+    "linearize",
+    "minimize_residual",
+    "registry",
+    "results",
+]
 
 _HOMES = {
     "results": "hfbench.commands.results",
     "linearize": "hfbench.curvature.checked_linearisation",
     "HessianFree": "hfbench.hessian_free.optimizer",
+    "ResidualFit": "hfbench.hessian_free.residuals",
+    "minimize_residual": "hfbench.hessian_free.residuals",
     "Vector": "hfbench.linalg.vector",
     "Globalization": "hfbench.hessian_free.globalization",
 }

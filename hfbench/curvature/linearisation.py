@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -11,9 +12,11 @@ from torch import Tensor
 from hfbench.curvature.block_factors import BlockFactors, DiagonalFactor
 from hfbench.curvature.kronecker_factors import Bases, Block, LayerFactors, add_layer_squares, layer_factors
 from hfbench.curvature.linear_products import LinearProducts
-from hfbench.curvature.second_moments import squared_norms, squared_sums, squared_sums_of
+from hfbench.curvature.row_gram import LayerRows, add_gram_of, joined, layer_rows, symmetric
+from hfbench.curvature.second_moments import case_gradients, squared_norms, squared_sums, squared_sums_of
 from hfbench.curvature.tape import Tape
 from hfbench.errors import ConfigError
+from hfbench.linalg.data_parallel import ALONE
 from hfbench.linalg.vector import Vector
 
 
@@ -76,6 +79,48 @@ class Linearisation(LinearProducts):
         self.ledger.count("deltas", self.here * len(probes))
         self.share.sum_(totals.values())
         return {block: total.div_(self.n * len(probes)) for block, total in totals.items()}
+
+    def row_gram(self, scales: Sequence[float]) -> Tensor:
+        """K = Σ_b s_b J̃_b J̃_bᵀ over the parameter blocks b, J̃ = Bᵀ J/√n: float64, a row for each output of each case.
+
+        Raises ConfigError where the batch is divided among processes.
+        """
+        if self.share.ranks is not ALONE:
+            raise ConfigError(
+                "the inner products of all rows need all cases in one process, but the batch is divided among several: "
+                "use another solver, or one process."
+            )
+        U = self._of_each_output()
+        K = torch.zeros(self.outputs.numel(), self.outputs.numel(), dtype=torch.float64, device=self.inputs.device)
+        layers: list[list[LayerRows]] = []
+        for rows, graph in self._graphs():
+            if not graph.capture.explains(graph.z):
+                return self._gram_of_gradients(K, U, scales)
+            passes = [list(graph.capture.passes(graph.z, u[rows])) for u in U]
+            layers.append(list(layer_rows(passes, graph.capture.trained)))
+        spent = cost = 0.0
+        for chunks in zip(*layers, strict=True):
+            layer = joined(chunks)
+            layer.add_gram(K, scales)
+            spent, cost = spent + layer.spent, cost + layer.pass_cost
+        self.ledger.count("deltas", len(K))
+        self.ledger.count("algebra", round(spent / cost))
+        return symmetric(K)
+
+    def _of_each_output(self) -> list[Tensor]:
+        """B e_j/√n for each output j of every case, in the shape of the outputs."""
+        units = torch.eye(self.outputs[0].numel(), dtype=self.outputs.dtype, device=self.outputs.device)
+        of_cases = (unit.view(1, *self.outputs.shape[1:]).expand_as(self.outputs) for unit in units)
+        return [self.loss_at.factor(unit / math.sqrt(self.n)) for unit in of_cases]
+
+    def _gram_of_gradients(self, K: Tensor, U: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+        """K from the gradients of all rows, for models that have more than layers of their own."""
+        u, inputs = torch.stack(tuple(U), 1).flatten(0, 1), self.inputs.repeat_interleave(len(U), 0)
+        slices = list(case_gradients(self.model, inputs, u, self.weights))
+        for scale, parts in zip(scales, zip(*slices, strict=True), strict=True):
+            add_gram_of(torch.cat([part.flatten(1).double() for part in parts]), K, scale)
+        self.ledger.count("squares", len(K))
+        return symmetric(K)
 
     def _factors_of_rows(self, rows: slice, graph: Tape, probes: Sequence[Tensor]) -> list[BlockFactors]:
         """The sums over a chunk, by the first parameter of each block."""

@@ -99,6 +99,18 @@ def _general(
     model: nn.Module, inputs: Tensor, u: Tensor, reduce: Any, weights: Weights, others: Weights | None = None
 ) -> Vector:
     """`reduce` of the per-case gradients J_iᵀu_i by the weights, summed over slices of the batch."""
+    total: Vector | None = None
+    for gradients in case_gradients(model, inputs, u, weights, others):
+        part = reduce(gradients)
+        total = Vector(part) if total is None else total.add_(part)
+    assert total is not None  # a batch is never empty
+    return total
+
+
+def case_gradients(
+    model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights, others: Weights | None = None
+) -> Iterator[list[Tensor]]:
+    """J_iᵀu_i by the weights, cases first, for slices of the cases; the model has `others` as constants."""
     weights, fixed = dict(weights), dict(others or {})
 
     def per_case(x: Tensor, u_i: Tensor) -> list[Tensor]:
@@ -106,7 +118,6 @@ def _general(
         return list(pullback(u_i)[0].values())
 
     size = max(1, PER_CASE_ENTRIES // sum(w.numel() for w in weights.values()))
-    total: Vector | None = None
     for rows in case_slices(len(inputs), size, bounded=True):
         x, u_x = inputs[rows], u[rows]
         with twice_differentiable(model), quiet():
@@ -116,10 +127,7 @@ def _general(
                 raise
             except RuntimeError:  # an operation without a batching rule, or one that writes in place
                 gradients = _one_by_one(model, x, u_x, weights, fixed)
-        part = reduce(gradients)
-        total = Vector(part) if total is None else total.add_(part)
-    assert total is not None  # a batch is never empty
-    return total
+        yield gradients
 
 
 def _one_by_one(model: nn.Module, inputs: Tensor, u: Tensor, weights: Weights, fixed: Weights) -> list[Tensor]:

@@ -72,6 +72,18 @@ class GaussNewtonSystem:
         """The system on the span of the parts of V (`hfbench.inner_solve.span`)."""
         return GaussNewtonSpan(self.linearisation, [mu + self.damping for mu in self.mu_D], V, split)
 
+    def kernel(self) -> Tensor:
+        """J̃ (mu D + lambda I)⁻¹ J̃ᵀ in float64, J̃ = Bᵀ J/√n: a row for each output of each case.
+
+        Raises ConfigError unless the diagonal is positive, and where the batch is divided among processes.
+        """
+        if not min(self.mu_D) + self.damping > 0:
+            raise ConfigError(
+                f"the kernel needs lambda > 0, or decay on every parameter, but lambda is {self.damping:g} and the "
+                f"least decay {min(self.mu_D):g}."
+            )
+        return self.linearisation.row_gram([1 / (mu + self.damping) for mu in self.mu_D])
+
     # ------------------------------------------------------------ as a least-squares problem
 
     def forward(self, v: Vector) -> Vector:

@@ -54,6 +54,8 @@ class System(Protocol):
     ÃᵀÃ = A and Ãᵀb̃ = -g. Vectors of the residual space have one block more than the parameters.
     """
 
+    damping: float  # lambda
+
     @property
     def gradient(self) -> Vector: ...
     @property
@@ -68,6 +70,13 @@ class System(Protocol):
 
     def span(self, V: Sequence[Vector], split: str) -> Span:
         """The system on the span of the parts of V, of "layers", "parameters", or of whole vectors, "none"."""
+
+    @property
+    def root_shift(self) -> Shift:
+        """(mu D + lambda I)^½, the part of Ã below its first block."""
+
+    def kernel(self) -> Tensor:
+        """J̃ (mu D + lambda I)⁻¹ J̃ᵀ in float64, J̃ the first block of Ã: rows × rows, positive semidefinite."""
 
     def forward(self, v: Vector) -> Vector:
         """Ã v."""
@@ -359,7 +368,8 @@ class TaskData:
 class Task(Protocol):
     """A `@part` class: data, model, loss, and the target and budget fixed beforehand.
 
-    Where evaluation is dear it may have `evaluate_every` too, the steps from one evaluation to the next; else 1.
+    Where evaluation is dear it may have `evaluate_every` too, the steps from one evaluation to the next; else 1. With
+    `error_is_root: ClassVar[bool] = True` the error of a split is the root of its mean, such as a relative L2 norm.
 
     `files` lists the files that `load` reads; it is empty for generated data. Generators come from named streams of the
     run's seed, so that all methods of a study share split and initial weights.

@@ -136,7 +136,8 @@ class _Correction:
     def __init__(self, system: GaussNewtonSystem, gradient: Vector) -> None:
         self.system, self.gradient = system, gradient
         self.multiply, self.forward, self.adjoint = system.multiply, system.forward, system.adjoint
-        self.multiply_columns, self.span = system.multiply_columns, system.span
+        self.multiply_columns, self.span, self.kernel = system.multiply_columns, system.span, system.kernel
+        self.damping, self.root_shift = system.damping, system.root_shift
 
     @property
     def right_hand_side(self) -> Vector:

@@ -21,13 +21,14 @@ EXAMPLES = 8  # cases shown
 def mean_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float:
     """(1/n) Σ_i error_i over the n cases of a split, summed in float64; not finite if any output is not finite.
 
+    Of a task with `error_is_root`, the root of it.
     `max_bytes` limits the bytes of tensors, the cases not counted.
     """
 
     def total(errors: Iterator[Tensor]) -> float:
         return sum(error.sum(dtype=torch.float64).item() for error in errors)
 
-    return _over_cases(total, model, task, split, max_bytes) / len(split)
+    return error_of_mean(task, _over_cases(total, model, task, split, max_bytes) / len(split))
 
 
 def least_error(model: nn.Module, task: Task, split: Split, max_bytes: int | None = None) -> float | None:
@@ -37,7 +38,12 @@ def least_error(model: nn.Module, task: Task, split: Split, max_bytes: int | Non
         return min(torch.where(error > 0, error, torch.inf).min().item() for error in errors)
 
     found = _over_cases(least, model, task, split, max_bytes) / len(split)
-    return found if found < math.inf else None
+    return error_of_mean(task, found) if found < math.inf else None
+
+
+def error_of_mean(task: Task, mean: float) -> float:
+    """The error of a split with that mean over its cases."""
+    return math.sqrt(mean) if getattr(task, "error_is_root", False) and mean >= 0 else mean
 
 
 @torch.no_grad()

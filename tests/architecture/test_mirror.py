@@ -16,6 +16,10 @@ NO_MIRROR = ("architecture", "benchmarks", "docs")  # folders of tests that are 
 TESTED_IN = {
     "architecture/test_moved_imports.py": ["moved_imports"],
     "cli/test_main.py": ["errors"],
+    "tasks/test_equations.py": [
+        *("tasks/poisson_2d", "tasks/heat_1d", "tasks/helmholtz", "tasks/burgers", "tasks/allen_cahn"),
+        "tasks/cosine_series",
+    ],
     "cli/test_probe.py": ["commands/capture"],
     "commands/test_diagnose.py": ["diagnosis/nonfinite_origin", "diagnosis/run_trace"],
     "commands/test_probe_solvers.py": ["probe/figures"],
@@ -63,7 +67,12 @@ OF_SEVERAL = {
     *("runs/test_misbehaving_parts.py", "runs/test_work_of_runs.py"),
     "solvers/optimizers/test_baselines.py",
     *("solvers/test_scipy_parity.py", "solvers/test_states.py", "solvers/test_traffic.py"),
-    *("solvers/preconditioners/test_preconditioners.py", "tasks/test_default_budgets.py", "tasks/test_products.py"),
+    *(
+        "solvers/preconditioners/test_preconditioners.py",
+        "tasks/test_default_budgets.py",
+        "tasks/test_equations.py",
+        "tasks/test_products.py",
+    ),
     *("records/test_damaged_files.py", "records/test_hostile_folders.py"),
     *("statistics/test_calibration.py", "studies/test_published.py", "studies/test_published_sweeps.py"),
     *("testing/test_own_parts.py", "testing/test_promises.py", "testing/test_under_pytest.py"),

@@ -60,6 +60,13 @@ class DenseSystem:
     def multiply_columns(self, V: Sequence[Vector]) -> list[Vector]:
         return [self.multiply(v) for v in V]
 
+    @property
+    def root_shift(self) -> list[float]:
+        return [self.damping**0.5] * 2
+
+    def kernel(self) -> torch.Tensor:
+        return torch.tensor(self.K @ self.K.T / self.damping)
+
     def forward(self, v: Vector) -> Vector:
         return Vector((torch.tensor(self.K @ flat(v)), *(v * self.damping**0.5)))
 
