@@ -95,11 +95,16 @@ def nearest_name(given: object, known: Any) -> str | None:
         letters = sorted(name.lower())
         return SequenceMatcher(None, word, name.lower()).ratio(), SequenceMatcher(None, sorted(word), letters).ratio()
 
-    near = max(map(str, known), key=likeness, default="")
+    def is_part(name: str) -> bool:
+        short, long = sorted((word, name.lower()), key=len)
+        return len(short) >= 3 and short in long  # `erhan`, of `chapelle-erhan`
+
+    names = [str(name) for name in known]
+    near = max(names, key=likeness, default="")
     alike, letters = likeness(near)
-    short, long = sorted((word, near.lower()), key=len)
-    part_of_it = len(short) >= 3 and short in long  # `erhan`, of `chapelle-erhan`
-    return near if alike > LIKE or letters == 1 or part_of_it else None
+    if alike > LIKE or letters == 1:
+        return near
+    return max(filter(is_part, names), key=likeness, default=None)
 
 
 def count(n: int, noun: str) -> str:

@@ -2,13 +2,13 @@
 
 Problem    minimise q(x) = gᵀx + ½ xᵀAx, A = G + mu D + lambda I symmetric
            positive definite; the minimiser solves Ax = b, b = -g
-Formula    A = J̃ᵀJ̃ + Λ, Λ = mu D + lambda I, and b = J̃ᵀc + Λ^½d, so that by the
+Formula    A = J̃ᵀJ̃ + Λ, Λ = mu D + lambda I, and b = J̃ᵀc + Λ^½d; by the
            identity of Woodbury
            x = Λ^-½d + Λ⁻¹J̃ᵀ(K + I)⁻¹(c - J̃Λ^-½d),  K = J̃Λ⁻¹J̃ᵀ
            K + I = LLᵀ by Cholesky in float64
-           `momentum`: damped towards the start, lambda/2 ‖x - x_0‖² in place of
-           lambda/2 ‖x‖² in what is minimised; d grows by lambda Λ^-½x_0
-Source     minSR: Chen and Heyl (2024), equation 4; for physics-informed networks
+           `momentum`: damped towards the start, lambda/2 ‖x - x_0‖² in place
+           of lambda/2 ‖x‖² in what is minimised; d grows by lambda Λ^-½x_0
+Source     minSR: Chen and Heyl (2024), equation 4; for physics-informed nets
            ENGD-W and, with momentum, SPRING: Goldshlager, Abrahamsen and Lin
            (2024), "A Kaczmarz-inspired approach to accelerate the optimization
            of neural network wavefunctions", algorithm 1, whose mu is

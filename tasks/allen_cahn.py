@@ -3,9 +3,9 @@
 Equation   u_t = 10⁻⁴ u_xx - 5u³ + 5u for -1 < x < 1, 0 < t ≤ 1,
            u(x, 0) = x² cos(πx), periodic in x. The solution is even, so that
            periodic means u_x = 0 at both ends, which is asked for here
-Solution   a cosine series of 8192 terms in 256 steps (`cosine_series`), known at
-           multiples of 1/64 in time: 6e-8 in the relative L2 norm from one of
-           16384 terms, most of it at the ends, where the start has a kink
+Solution   a cosine series of 8192 terms in 256 steps (`cosine_series`), known
+           at multiples of 1/64 in time: 6e-8 in the relative L2 norm from one
+           of 16384 terms, most of it at the ends, where the start has a kink
 Network    2-32-32-1, tanh units; Glorot's normal weights, biases zero
 Loss       ½ mean (u_t - 10⁻⁴ u_xx + 5u³ - 5u)² + ½ w mean (u - g)² and u_x² at
            points inside, of the start, and of both ends

@@ -43,6 +43,14 @@ RACERS = {
     "Adam, rate 2e-3": ("adam-2e-3",),
     "L-BFGS": ("l-bfgs",),
 }
+PIECES = {
+    "a coefficient for each layer": ("whole-vectors",),
+    "directions of the last step": ("no-last-step",),
+    "a damping of the factors' own": ("tied-damping",),
+    "λ on a schedule, in place of ρ": ("rho",),
+    "bfloat16 in M⁻¹g": ("float32-inverse",),
+    "bfloat16 anywhere": ("float32",),
+}
 OPTIMIZERS = {"Muon": "muon", "SOAP": "soap", "SGD": "sgd", "L-BFGS": "l-bfgs", "CG + `kfac`": "kfac"}
 PRECISION = {"usps": "USPS", "mnist-10000": "MNIST, 10 000 cases"}
 
@@ -68,6 +76,7 @@ def tables() -> dict[str, str]:
         "thresholds": ratios("thresholds-frozen", "tuned on", TUNED, _each("shf_for_", TUNED)),
         "architectures": ratios("architectures", "method", NETWORKS, _each("", ["shf-lsmr", "adam"])),
         "race": ratios("race-first", "method", RACE, RACERS),
+        "race-ablation": ratios("race-ablation", "without", RACE, PIECES),
         "tuned": ratios("tuned-frozen", "method", RACE, {title: (name,) for title, name in OPTIMIZERS.items()}),
         "race-claims": claims("race-first", {"usps": "USPS"}),
         "precision": claims("precision", PRECISION),

@@ -59,7 +59,8 @@ def _of_late(study: Study) -> list[tuple[str, Any, Any]]:
 def _on_task(on_task: OnTask) -> dict[str, Any]:
     own = {name: _method(method) for name, method in on_task.settings.items()}
     plain = {"methods": on_task.methods, "seeds": on_task.seeds, "budget": on_task.budget}
-    return {**plain, "settings": own} if own else plain
+    late = {"evaluate_every": on_task.evaluate_every}  # of version 0.2, and left out where it is not given
+    return {**plain, **late, **({"settings": own} if own else {})}
 
 
 def _method(method: Method) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import StepResult
+from hfbench.messages import quoted
 from hfbench.setting_checks import whole_number
 
 ROWS = 5000  # residuals up to which `dual` is chosen
@@ -110,7 +111,8 @@ def _module(residual: nn.Module | Callable[[Tensor, Tensor], Tensor], w: Tensor 
         return residual
     if not isinstance(w, Tensor):
         raise ConfigError(
-            f"w: must be a tensor, the parameters of the function residual(w, points) at the start, but is {w!r}."
+            "w: must be a tensor, the parameters of the function residual(w, points) at the start, but got "
+            f"{quoted(w)}."
         )
     return PointResidual(residual, w)
 

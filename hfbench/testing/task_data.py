@@ -66,7 +66,7 @@ class TaskDataContract(Contract):
 
     def test_declares_what_a_study_needs(self) -> None:
         task = self.task()
-        every = getattr(task, "evaluate_every", 1)
+        every, is_root = getattr(task, "evaluate_every", 1), getattr(task, "error_is_root", False)
         for what, holds, came, allowed in (
             ("loss", task.loss in LOSSES, task.loss, " or ".join(LOSSES)),
             ("decay_mask", task.decay_mask in MASKS, task.decay_mask, " or ".join(MASKS)),
@@ -74,6 +74,7 @@ class TaskDataContract(Contract):
             ("target", is_number(task.target) and task.target > 0, task.target, "a positive error"),
             ("budget", _is_budget(task.budget), task.budget, f"positive limits, among {', '.join(LIMITS)}"),
             ("evaluate_every", type(every) is int and every >= 1, every, "a number of steps from 1, or none"),
+            ("error_is_root", type(is_root) is bool, is_root, "True, False or none"),
         ):
             require(bool(holds), f"`{what}`: {allowed}", repr(came), "studies are checked before they are run")
 

@@ -1,6 +1,7 @@
 """A randomised low-rank approximation of the curvature as preconditioner.
 
-Formula    M = Λ^½ (U (S + I) Uᵀ + (s_k + 1)(I - U Uᵀ)) Λ^½,  Λ = mu D + lambda I
+Formula    M = Λ^½ (U (S + I) Uᵀ + (s_k + 1)(I - U Uᵀ)) Λ^½,
+           Λ = mu D + lambda I
            U S Uᵀ = Λ^-½ Ĝ Λ^-½, its eigenvectors and eigenvalues s_1 ≥ … ≥ s_k
            Ĝ = Y(ΩᵀY)⁻¹Yᵀ, Y = GΩ + νΩ, Ω: P × k, random and orthonormal,
            and ν taken off the eigenvalues again

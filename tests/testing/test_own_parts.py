@@ -26,7 +26,8 @@ def of_its_own() -> list[object]:
 def test_a_part_of_hfbench_keeps_its_contract(family: str, name: str) -> None:
     found = list(outcomes_of(family, name))
     assert [one for one in found if one.result == BROKEN] == []
-    assert sum(one.result == SKIPPED for one in found) <= 1
+    most = 2 if name == "dual" else 1  # it takes the least-squares form, and no preconditioner
+    assert sum(one.result == SKIPPED for one in found) <= most
 
 
 @pytest.mark.parametrize(

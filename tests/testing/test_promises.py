@@ -113,6 +113,7 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     "Split: Cases of one split": (TASK, "shapes_and_ranges"),
     "Task: A `@part` class": (TASK, "declares_what_a_study_needs", "target_is_not_met_at_the_start"),
     "Task: Where evaluation is dear": (TASK, "declares_what_a_study_needs"),
+    "Task: With `error_is_root": (TASK, "declares_what_a_study_needs"),
     "Task: `files` lists": (TASK, "lists_the_files_that_it_reads", "its_files_are_checked"),
     "Task: Generators come from": (TASK, "data_are_the_same_for_a_seed", "model_is_the_same_for_a_seed"),
     "Task.load: The data as float32": (
