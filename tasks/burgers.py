@@ -19,26 +19,15 @@ Source     Basdevant et al. (1986), "Spectral and finite difference solutions of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hfbench.parts import DataFile, TaskData, part
+from hfbench.parts import part
 
-from .collocation import (
-    Boundary,
-    ConditionWeight,
-    Equation,
-    Interior,
-    Layers,
-    ResidualNetwork,
-    ValidationPoints,
-    relative_error,
-    residual_data,
-)
-from .common import Decay, DecayMask, Target, checked_layers
+from .collocation import Boundary, Equation, Interior, ResidualTask
+from .common import Target
 
 NU = 0.01 / math.pi
 NODES, ENDS = 401, 16.0  # of the integrals over η, in units of √(4νt)
@@ -81,34 +70,11 @@ EQUATION = Equation(
 
 @final
 @part
-class Burgers:
+class Burgers(ResidualTask):
     """Burgers' equation, a shock forming: residual network."""
 
-    loss: ClassVar[str] = "least-squares"
-    files: ClassVar[tuple[DataFile, ...]] = ()
-    budget: ClassVar[Mapping[str, float]] = {"passes": 2000.0}
-    error_is_root: ClassVar[bool] = True
+    equation: ClassVar[Equation] = EQUATION
 
-    layers: Layers = (32, 32)
     interior: Interior = 2000
     boundary: Boundary = 400
-    weight: ConditionWeight = 1.0
-    decay: Decay = 0.0
-    decay_mask: DecayMask = "weights"
     target: Target = 1e-3
-    validation: ValidationPoints = 1000
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-
-    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
-        """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
-
-    def model(self, generator: torch.Generator) -> nn.Module:
-        """The network with its derivatives; outputs are weighted residuals."""
-        return ResidualNetwork(EQUATION, self.layers, generator)
-
-    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(u - u*)²/mean u*² per case."""
-        return relative_error(EQUATION, outputs, targets)

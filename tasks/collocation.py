@@ -10,21 +10,23 @@ Network   u(x), tanh units, and in the same pass the derivatives ∂_j u and the
               y = tanh(a),   ∂_j y = (1 - y²) ∂_j a,   y'' = (1 - y²) a'' - 2y (1 - y²) Σ_j κ_j (∂_j a)²
           whose last input is 1 for the value and 0 for the derivatives, so that its last column is the bias
 Error     (u - u*)²/mean u*², and the error of a split is the root of its mean: the relative L2 error
-Tasks compose these functions instead of inheriting: a task is its own `@part` and calls them.
+A task derives from `ResidualTask` and says which equation it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from hfbench.parts import Split, TaskData, Within
+from hfbench.parts import DataFile, Split, TaskData, Within, part
+
+from .common import Decay, DecayMask, Target, checked_layers
 
 Layers = Annotated[Sequence[int], "units of the hidden layers"]
 Interior = Annotated[int, Within("[1, inf)"), "points at which the equation is to hold"]
@@ -150,22 +152,53 @@ def zero(x: Tensor) -> Tensor:
     return torch.zeros_like(x[:, 0])
 
 
-def residual_data(
-    equation: Equation, interior: int, boundary: int, weight: float, validation: int, generator: torch.Generator
-) -> TaskData:
-    """Rows of the equation and its conditions at random points, and the solution at points of validation and test.
+@part
+class ResidualTask:
+    """Settings, data, network and error of an equation's task."""
 
-    A share of the boundary's points in proportion to their number has the conditions on slopes, if there are any.
-    """
-    with_slope = round(boundary * len(equation.slopes) / (len(equation.faces) + len(equation.slopes)))
-    n, a, b = interior + boundary, (1 + boundary / interior) ** 0.5, (weight * (1 + interior / boundary)) ** 0.5
-    rows = [
-        _rows(equation.points(interior, generator), a, 0, 0, 0),
-        _rows(equation.points_on(equation.faces, boundary - with_slope, generator), 0, b, 0, 0),
-        _rows(equation.points_on(equation.slopes, with_slope, generator), 0, 0, b, 0),
-    ]
-    held_out = _values(equation, equation.known_points(validation, generator))
-    return TaskData(Split(torch.cat(rows), torch.zeros(n, 1)), held_out, _values(equation, equation.test_points))
+    equation: ClassVar[Equation]
+    loss: ClassVar[str] = "least-squares"
+    files: ClassVar[tuple[DataFile, ...]] = ()
+    budget: ClassVar[Mapping[str, float]] = {"passes": 2000.0}
+    error_is_root: ClassVar[bool] = True
+
+    layers: Layers = (32, 32)
+    interior: Interior = 900
+    boundary: Boundary = 240
+    weight: ConditionWeight = 1.0
+    decay: Decay = 0.0
+    decay_mask: DecayMask = "weights"
+    target: Target = 1e-4
+    validation: ValidationPoints = 1000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", checked_layers(self.layers))
+
+    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
+        """Rows of the equation and its conditions at random points, and the solution at points of validation and test.
+
+        A share of the boundary's points in proportion to their number has the conditions on slopes, if there are any.
+        `generator` draws points of training and validation.
+        """
+        equation, interior, boundary = self.equation, self.interior, self.boundary
+        with_slope = round(boundary * len(equation.slopes) / (len(equation.faces) + len(equation.slopes)))
+        a, b = (1 + boundary / interior) ** 0.5, (self.weight * (1 + interior / boundary)) ** 0.5
+        rows = [
+            _rows(equation.points(interior, generator), a, 0, 0, 0),
+            _rows(equation.points_on(equation.faces, boundary - with_slope, generator), 0, b, 0, 0),
+            _rows(equation.points_on(equation.slopes, with_slope, generator), 0, 0, b, 0),
+        ]
+        train = Split(torch.cat(rows), torch.zeros(interior + boundary, 1))
+        held_out = _values(equation, equation.known_points(self.validation, generator))
+        return TaskData(train, held_out, _values(equation, equation.test_points))
+
+    def model(self, generator: torch.Generator) -> nn.Module:
+        """The network with its derivatives; outputs are weighted residuals."""
+        return ResidualNetwork(self.equation, self.layers, generator)
+
+    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(u - u*)²/mean u*² per case: (cases × 1) to (cases,)."""
+        return (outputs - targets).square().squeeze(1) / self.equation.mean_square
 
 
 def _values(equation: Equation, points: Tensor) -> Split:
@@ -176,8 +209,3 @@ def _values(equation: Equation, points: Tensor) -> Split:
 def _rows(points: Tensor, *weights: float) -> Tensor:
     """Cases at points (n × d) with weights a, b, c, e."""
     return torch.cat([points, torch.tensor(weights).expand(len(points), -1)], 1)
-
-
-def relative_error(equation: Equation, outputs: Tensor, targets: Tensor) -> Tensor:
-    """(u - u*)²/mean u*² per case: (cases × 1) to (cases,)."""
-    return (outputs - targets).square().squeeze(1) / equation.mean_square

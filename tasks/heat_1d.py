@@ -14,26 +14,14 @@ Source     Müller and Zeinhofer (2023), "Achieving high accuracy with PINNs via
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hfbench.parts import DataFile, TaskData, part
+from hfbench.parts import part
 
-from .collocation import (
-    Boundary,
-    ConditionWeight,
-    Equation,
-    Interior,
-    Layers,
-    ResidualNetwork,
-    ValidationPoints,
-    relative_error,
-    residual_data,
-)
-from .common import Decay, DecayMask, Target, checked_layers
+from .collocation import Equation, ResidualTask
 
 
 def _solution(x: Tensor) -> Tensor:
@@ -59,34 +47,7 @@ EQUATION = Equation(
 
 @final
 @part
-class Heat1D:
+class Heat1D(ResidualTask):
     """Heat equation in space and time: residual network."""
 
-    loss: ClassVar[str] = "least-squares"
-    files: ClassVar[tuple[DataFile, ...]] = ()
-    budget: ClassVar[Mapping[str, float]] = {"passes": 2000.0}
-    error_is_root: ClassVar[bool] = True
-
-    layers: Layers = (32, 32)
-    interior: Interior = 900
-    boundary: Boundary = 240
-    weight: ConditionWeight = 1.0
-    decay: Decay = 0.0
-    decay_mask: DecayMask = "weights"
-    target: Target = 1e-4
-    validation: ValidationPoints = 1000
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-
-    def load(self, generator: torch.Generator, data: str | None = None) -> TaskData:
-        """Rows of residuals, and values of the solution; `generator` draws points of training and validation."""
-        return residual_data(EQUATION, self.interior, self.boundary, self.weight, self.validation, generator)
-
-    def model(self, generator: torch.Generator) -> nn.Module:
-        """The network with its derivatives; outputs are weighted residuals."""
-        return ResidualNetwork(EQUATION, self.layers, generator)
-
-    def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """(u - u*)²/mean u*² per case."""
-        return relative_error(EQUATION, outputs, targets)
+    equation: ClassVar[Equation] = EQUATION

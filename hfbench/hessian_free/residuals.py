@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hfbench.curvature.loss import mean_loss
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.optimizer import HessianFree
 from hfbench.hessian_free.step_result import StepResult
@@ -98,8 +99,7 @@ def minimize_residual(
         if (reached := _reason(done, gtol, ftol)) is not None:
             reason = reached
             break
-    final = _residuals_at(model, points)
-    objective = 0.5 * float(final.double().square().sum()) / len(final)
+    objective = mean_loss(_residuals_at(model, points), targets, "least-squares")
     parameters = model.w.detach() if isinstance(model, PointResidual) else model
     return ResidualFit(parameters, objective, done[-1].gradient_norm, reason, done)
 

@@ -14,7 +14,7 @@ Cost       one forward and one backward pass (3 units) of every case per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any, final
 
 import torch
@@ -24,18 +24,15 @@ from torch.optim import Optimizer
 from hfbench.parts import Integers, Log, Within, part
 
 from .first_order import FirstOrder
+from .lbfgs import wolfe_lbfgs
 
 
 class AdamThenLBFGS(Optimizer):
     """Adam for so many updates, and L-BFGS from there on."""
 
-    def __init__(
-        self, weights: Iterable[nn.Parameter], adam_updates: int, adam: dict[str, Any], lbfgs: dict[str, Any]
-    ) -> None:
-        taken = list(weights)
-        super().__init__(taken, {})
-        self.adam, self.lbfgs = torch.optim.Adam(taken, **adam), torch.optim.LBFGS(taken, **lbfgs)
-        self.adam_updates, self.made = adam_updates, 0
+    def __init__(self, weights: list[nn.Parameter], adam_updates: int, adam: Optimizer, lbfgs: Optimizer) -> None:
+        super().__init__(weights, {})
+        self.adam_updates, self.adam, self.lbfgs, self.made = adam_updates, adam, lbfgs, 0
 
     def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]
         """One update of Adam, or several of L-BFGS. The value is that of the closure before them."""
@@ -72,7 +69,8 @@ class AdamLBFGS:
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """Begins with Adam."""
-        adam = {"lr": self.adam_lr}
-        exact = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
-        lbfgs: dict[str, Any] = {"history_size": self.history, "max_iter": self.updates, **exact}
-        return FirstOrder(model, loss, mu_D, lambda weights: [AdamThenLBFGS(weights, self.adam_updates, adam, lbfgs)])
+        return FirstOrder(model, loss, mu_D, self._build)
+
+    def _build(self, weights: list[nn.Parameter]) -> list[Optimizer]:
+        adam = torch.optim.Adam(weights, lr=self.adam_lr)
+        return [AdamThenLBFGS(weights, self.adam_updates, adam, wolfe_lbfgs(weights, self.history, self.updates))]

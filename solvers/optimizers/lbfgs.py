@@ -33,6 +33,12 @@ class LBFGS:
 
     def begin(self, model: nn.Module, loss: str, mu_D: tuple[float, ...]) -> FirstOrder:
         """Begins the optimiser. An outer iteration makes `updates` updates on the scheduler's cases, best all."""
-        settings: dict[str, Any] = {"lr": self.lr, "history_size": self.history, "max_iter": self.updates}
-        exact: dict[str, Any] = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
-        return FirstOrder(model, loss, mu_D, lambda weights: [torch.optim.LBFGS(weights, **settings, **exact)])
+        return FirstOrder(
+            model, loss, mu_D, lambda weights: [wolfe_lbfgs(weights, self.history, self.updates, self.lr)]
+        )
+
+
+def wolfe_lbfgs(weights: list[nn.Parameter], history: int, updates: int, lr: float = 1.0) -> torch.optim.LBFGS:
+    """torch's L-BFGS with a strong Wolfe line search, which no tolerance ends."""
+    exact: dict[str, Any] = {"tolerance_grad": 0.0, "tolerance_change": 0.0, "line_search_fn": "strong_wolfe"}
+    return torch.optim.LBFGS(weights, lr=lr, history_size=history, max_iter=updates, **exact)

@@ -8,15 +8,29 @@ from torch import Tensor
 from torch.func import hessian, jacrev, vmap
 
 from hfbench.curvature.linearisation import Linearisation
-from hfbench.parts import TaskData
+from hfbench.parts import TaskData, part
 from hfbench.tasks import allen_cahn, burgers, heat_1d, helmholtz, poisson_2d
-from hfbench.tasks.collocation import Equation, ResidualNetwork, residual_data
+from hfbench.tasks.collocation import Equation, ResidualNetwork, ResidualTask
 
 DTYPE = torch.float64
 EQUATIONS = {
     module.__name__.rpartition(".")[2]: module.EQUATION
     for module in (poisson_2d, heat_1d, helmholtz, burgers, allen_cahn)
 }
+
+
+def data_of(
+    equation: Equation, interior: int, boundary: int, weight: float, validation: int, seed: int = 0
+) -> TaskData:
+    """Those of a task with this equation."""
+
+    @part
+    class Own(ResidualTask):
+        """A task of the test's."""
+
+    Own.equation = equation
+    task = Own(interior=interior, boundary=boundary, weight=weight, validation=validation)  # type: ignore[call-arg]
+    return task.load(draws(seed))
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -70,7 +84,7 @@ def test_outputs_are_the_weighted_residuals(name: str) -> None:
 def test_parameters_are_differentiated_alike_without_gradients_and_in_products() -> None:
     """J v and Jᵀu of a linearisation are those of the residuals by automatic differentiation."""
     equation, model = EQUATIONS["burgers"], network(EQUATIONS["burgers"])
-    data = residual_data(equation, 12, 6, 2.0, 5, draws(4))
+    data = data_of(equation, 12, 6, 2.0, 5, seed=4)
     x, t = data.train.inputs.to(DTYPE), data.train.targets.to(DTYPE)
     with torch.no_grad():
         without = model(x)
@@ -103,7 +117,7 @@ def of(kind: int, data: TaskData) -> Tensor:
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_rows_have_the_points_of_the_equation_and_of_its_conditions(name: str) -> None:
     equation = EQUATIONS[name]
-    data = residual_data(equation, 50, 24, 3.0, 40, draws())
+    data = data_of(equation, 50, 24, 3.0, 40)
     interior, conditions, slopes = (of(kind, data) for kind in range(3))
     assert len(interior) == 50
     assert len(conditions) + len(slopes) == 24
@@ -120,7 +134,7 @@ def test_rows_have_the_points_of_the_equation_and_of_its_conditions(name: str) -
 
 def test_the_objective_is_the_sum_of_two_means() -> None:
     equation, model = EQUATIONS["poisson_2d"], network(EQUATIONS["poisson_2d"])
-    data = residual_data(equation, 50, 24, 3.0, 40, draws())
+    data = data_of(equation, 50, 24, 3.0, 40)
     interior, boundary = of(0, data).to(DTYPE), of(1, data).to(DTYPE)
     z = model(data.train.inputs.to(DTYPE))
     u, du, ddu = model.derivatives(interior)
@@ -131,7 +145,7 @@ def test_the_objective_is_the_sum_of_two_means() -> None:
 
 def test_values_are_the_solution_at_the_rounded_points() -> None:
     equation = EQUATIONS["poisson_2d"]
-    data = residual_data(equation, 50, 24, 3.0, 40, draws())
+    data = data_of(equation, 50, 24, 3.0, 40)
     for split, count in ((data.validation, 40), (data.test, 65 * 65)):
         assert len(split) == count
         points = split.inputs[:, :2].double()
