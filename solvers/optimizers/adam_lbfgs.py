@@ -61,7 +61,7 @@ class AdamLBFGS:
     adam_updates: Annotated[
         int, Integers(100, 10_000, log=True), Within("[0, 1e9]"), "updates of Adam, before L-BFGS"
     ] = 1000
-    adam_lr: Annotated[float, Log(1e-4, 1e-1), Within("(0, inf)"), "learning rate of Adam"] = 1e-3
+    lr: Annotated[float, Log(1e-4, 1e-1), Within("(0, inf)"), "learning rate of Adam"] = 1e-3
     history: Annotated[int, Integers(3, 100, log=True), Within("[1, 10000]"), "pairs remembered"] = 50
     updates: Annotated[
         int, Integers(1, 50, log=True), Within("[1, 10000]"), "updates of L-BFGS in one outer iteration"
@@ -72,5 +72,5 @@ class AdamLBFGS:
         return FirstOrder(model, loss, mu_D, self._build)
 
     def _build(self, weights: list[nn.Parameter]) -> list[Optimizer]:
-        adam = torch.optim.Adam(weights, lr=self.adam_lr)
+        adam = torch.optim.Adam(weights, lr=self.lr)
         return [AdamThenLBFGS(weights, self.adam_updates, adam, wolfe_lbfgs(weights, self.history, self.updates))]

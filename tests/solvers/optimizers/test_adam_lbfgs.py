@@ -18,7 +18,7 @@ ADAM, BOTH = 6, 10  # updates of Adam, and outer iterations
 
 
 def begun(model: nn.Module) -> FirstOrder:
-    settings = {"use": "adam-lbfgs", "adam_updates": ADAM, "adam_lr": 1e-2, "history": 5, "updates": 3}
+    settings = {"use": "adam-lbfgs", "adam_updates": ADAM, "lr": 1e-2, "history": 5, "updates": 3}
     optimizer: FirstOrder = registry.build("optimizer", settings).begin(model, LOSS, MU)
     return optimizer
 
