@@ -165,7 +165,7 @@ class FirstOrder:
             for index, (x, t) in enumerate(batches):
                 if not math.isfinite(self._update(x, t, last=index == len(batches) - 1)):
                     break
-        moved = (self._w - before).norm()
+        moved = before.add_(self._w, -1.0).norm()
         self.has_moved |= moved > 0
         if not self.has_moved and self.updates > 1 and self.gradient_norm > 0:  # SOAP begins with its second update
             raise HfbenchError(
@@ -234,10 +234,10 @@ class FirstOrder:
         g = Vector(_gradient(w) for w in self.weights)
         f = value.item()
         if not self.decays:
-            f += decay_penalty(self._w, self.mu_D)
-            g = g.add(self._w, self.mu_D)
-            for w, block in zip(self.weights, g, strict=True):
-                w.grad = block.contiguous()  # L-BFGS reads it as one long vector
+            for block, w, mu in zip(g, self._w, self.mu_D, strict=True):
+                block.add_(w, alpha=mu)
+            if not _takes_gradient_alone(self.inner):
+                f += decay_penalty(self._w, self.mu_D)
         if last or not math.isfinite(f):
             self.gradient_norm = (g.add(self._w, self.mu_D) if self.decays else g).norm()
         return f
@@ -329,9 +329,13 @@ def _set_random_states(device: torch.device, states: Sequence[Tensor]) -> None:
 
 def _gradient(w: nn.Parameter) -> Tensor:
     """The weight's gradient, which is zero, not None, if the model does not use the weight."""
-    if w.grad is None:
-        w.grad = torch.zeros_like(w)
+    w.grad = torch.zeros_like(w) if w.grad is None else w.grad.contiguous()  # L-BFGS reads it as one long vector
     return w.grad
+
+
+def _takes_gradient_alone(optimizer: Optimizer) -> bool:
+    """Whether it makes no use of the value of f, as all of torch's own but L-BFGS: it is spared the pass for decay."""
+    return type(optimizer).__module__.startswith("torch.optim") and not isinstance(optimizer, torch.optim.LBFGS)
 
 
 def decay_groups(weights: Sequence[nn.Parameter], mu_D: tuple[float, ...]) -> list[dict[str, Any]]:

@@ -50,6 +50,20 @@ def test_adam_takes_torchs_steps() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("base", [torch.optim.SGD, torch.optim.LBFGS])
+def test_an_optimizer_of_ones_own_is_told_f_with_its_decay(base: Any) -> None:
+    class Told(base):  # type: ignore[misc]
+        def step(self, closure: Any) -> Any:
+            self.value = super().step(closure)
+            return self.value
+
+    model, x, t = problem()
+    expected = plain_objective(model, x, t).item()
+    optimizer = FirstOrder(model, LOSS, MU, lambda weights: [Told(weights, lr=0.1)])
+    optimizer.step(x, t)
+    assert optimizer.inner.value == pytest.approx(expected, rel=1e-12)  # type: ignore[attr-defined]
+
+
 def test_lbfgs_takes_torchs_steps_and_counts_every_gradient() -> None:
     optimizer, x, t = begun(PARTS[1])
     model, _, _ = problem()
