@@ -58,6 +58,7 @@ def _condition(x: Tensor) -> Tensor:
 
 
 EQUATION = Equation(
+    axes=("x", "t"),
     low=(-1.0, 0.0),
     high=(1.0, 1.0),
     kappa=(KAPPA, 0.0),

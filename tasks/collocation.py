@@ -24,7 +24,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hfbench.parts import DataFile, Split, TaskData, Within, part
+from hfbench.parts import DataFile, Field, Split, TaskData, Within, part
 
 from .common import Decay, DecayMask, Target, checked_layers
 
@@ -35,7 +35,7 @@ ConditionWeight = Annotated[float, Within("(0, inf)"), "weight w of the conditio
 ValidationPoints = Annotated[int, Within("[1, inf)"), "points of the validation error, drawn at random"]
 
 Operator = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # N[u] - f of x, u, ∂u and Σ κ ∂∂u, all n × …
-Field = Callable[[Tensor], Tensor]  # n × d to n, in the dtype of the points
+Function = Callable[[Tensor], Tensor]  # n × d to n, in the dtype of the points
 
 Face = tuple[int, int]  # an axis, and 0 for its low end or 1 for its high one
 
@@ -48,11 +48,12 @@ class Equation:
     high: Sequence[float]
     kappa: Sequence[float]  # of the second derivative
     operator: Operator  # N[u] - f
-    condition: Field  # g
-    solution: Field  # u*, in float64
+    condition: Function  # g
+    solution: Function  # u*, in float64
     faces: Sequence[Face]
     slopes: Sequence[Face] = ()
     sides: Sequence[int] = (65, 65)  # of the test grid
+    axes: tuple[str, str] = ("x", "y")  # names of the coordinates
     levels: int | None = None  # times at which the solution is known: multiples of 1/levels
 
     @cached_property
@@ -199,6 +200,16 @@ class ResidualTask:
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(u - u*)²/mean u*² per case: (cases × 1) to (cases,)."""
         return (outputs - targets).square().squeeze(1) / self.equation.mean_square
+
+    def field(self, outputs: Tensor, targets: Tensor) -> Field | None:
+        """u and u* on the test grid; None unless it has two axes. Time runs across."""
+        if len(self.equation.sides) != 2:
+            return None
+        (first, second), (left, bottom), (right, top) = self.equation.axes, self.equation.low, self.equation.high
+        learned, known = (values.view(*self.equation.sides) for values in (outputs, targets))
+        if second == "t":
+            return Field(learned, known, ("t", first), (bottom, top, left, right))
+        return Field(learned.T, known.T, (first, second), (left, right, bottom, top))
 
 
 def _values(equation: Equation, points: Tensor) -> Split:

@@ -35,6 +35,7 @@ def _operator(x: Tensor, u: Tensor, du: Tensor, ddu: Tensor) -> Tensor:
 
 
 EQUATION = Equation(
+    axes=("x", "t"),
     low=(0.0, 0.0),
     high=(1.0, 1.0),
     kappa=(0.25, 0.0),

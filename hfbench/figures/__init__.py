@@ -5,6 +5,7 @@ figures given the same order agree.
 """
 
 from hfbench.figures.convergence import convergence, four_costs
+from hfbench.figures.fields import fields
 from hfbench.figures.forest import ForestRow, comparison_rows, comparisons_forest, effect_rows, forest
 from hfbench.figures.interactions import interactions
 from hfbench.figures.iterations import batches, inner
@@ -22,6 +23,7 @@ __all__ = [
     "comparisons_forest",
     "convergence",
     "effect_rows",
+    "fields",
     "forest",
     "four_costs",
     "inner",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         System,
         TaskData,
     )
+    from hfbench.parts.shown_outputs import Field
     from hfbench.parts.span import Span
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Choice",
     "DataFile",
     "Evidence",
+    "Field",
     "Horizon",
     "Integers",
     "Linear",
@@ -73,6 +75,7 @@ _HOMES = {
             "TaskData",
         ),
     ),
+    "hfbench.parts.shown_outputs": ("Field",),
     "hfbench.parts.span": ("Span",),
 }
 

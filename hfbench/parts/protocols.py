@@ -390,11 +390,3 @@ class Task(Protocol):
 
     def error(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Per-case error from pre-activations (autoencoders: squared error summed over pixels), shape (cases,)."""
-
-
-@runtime_checkable
-class HasPictures(Protocol):
-    """A task whose outputs are images; a report shows some of them next to their targets."""
-
-    def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of outputs and of targets (cases × …): two tensors (cases × height × width), usually in [0, 1]."""

@@ -39,7 +39,8 @@ LARGEST = 1e300  # of a number: beyond it sums and squares overflow
 LONGEST = 10_000  # characters of a text: errors of parts are kept to 2000
 ANOTHER = "must hold the run of its name, but its config.json is another's."
 MANIFEST = "manifest.json"
-EXAMPLES = ("originals", "reconstructions", "errors")
+PICTURES = ("originals", "reconstructions", "errors")
+FIELD = ("solution", "prediction", "axes", "extent")
 PARTS = ("optimizer", "solver", "preconditioner", "scheduler")
 # Settings of methods that earlier records do not name.
 ADDED = {"max_bytes": None, "precision": "parameters", "gradient_precision": "parameters"}
@@ -297,13 +298,25 @@ def read_examples(held: bytes, file: str) -> dict[str, Any]:
             name.removesuffix(".npy"): read_array(BytesIO(archive.read(name)), allow_pickle=False)
             for name in archive.namelist()
         }
-    shapes = {name: found[name].shape for name in EXAMPLES if name in found}
+    if not (_are_pictures(found) or _are_a_field(found)):
+        raise StoreError(f"{file} must hold pictures, their reconstructions and errors, or a field, but does not.")
+    return found
+
+
+def _are_pictures(found: Mapping[str, Any]) -> bool:
+    shapes = {name: array.shape for name, array in found.items() if array.dtype.kind == "f"}
     pictures = shapes.get("originals", ())
     wanted = {"originals": pictures, "reconstructions": pictures, "errors": pictures[:1]}
-    numbers = all(array.dtype.kind == "f" for array in found.values())
-    if found.keys() != wanted.keys() or shapes != wanted or len(pictures) != 3 or not numbers:
-        raise StoreError(f"{file} must hold pictures, their reconstructions and errors, but does not.")
-    return found
+    return found.keys() == set(PICTURES) and shapes == wanted and len(pictures) == 3
+
+
+def _are_a_field(found: Mapping[str, Any]) -> bool:
+    if found.keys() != set(FIELD):
+        return False
+    field = found["solution"].shape
+    shapes = {name: (array.shape, array.dtype.kind) for name, array in found.items()}
+    wanted = {"solution": (field, "f"), "prediction": (field, "f"), "axes": ((2,), "U"), "extent": ((4,), "f")}
+    return len(field) == 2 and min(field) > 0 and shapes == wanted
 
 
 # ---------------------------------------------------------------- progress of a run

@@ -240,7 +240,11 @@ def _of_traces(recorded: RecordedStudy, task: str, traces: Traces, folder: Path)
 
 def _examples(recorded: RecordedStudy, task: str, folder: Path) -> Iterator[Drawing]:
     seed, shown = recorded.examples(task)
-    if shown:
+    if any("solution" in example for example in shown.values()):
+        about = f"The solution, and what was learned by the end of the runs of seed {seed}."
+        yield partial(_made, "fields", task, about, folder, figures.fields, shown,
+                      title=task, methods=list(recorded.study.methods))  # fmt: skip
+    elif shown:
         about = f"The first test cases, and their outputs at the end of the runs of seed {seed}."
         originals = next(iter(shown.values()))["originals"]
         images, errors = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from hfbench.memory.allocations import case_slices
 from hfbench.memory.forecast import plan_of, resident_bytes
-from hfbench.parts.protocols import HasPictures, Split, Task
+from hfbench.parts.protocols import Split, Task
+from hfbench.parts.shown_outputs import Field, HasField, HasPictures
 
 CHUNK = 1024  # cases per forward pass
 EXAMPLES = 8  # cases shown
@@ -63,11 +65,16 @@ def _over_cases(
 
 
 @torch.no_grad()
-def examples(model: nn.Module, task: Task, split: Split) -> dict[str, npt.NDArray[np.float32]] | None:
-    """The first cases of a split as pictures: `originals` and `reconstructions` (k × height × width), `errors` (k,).
+def examples(model: nn.Module, task: Task, split: Split) -> dict[str, npt.NDArray[Any]] | None:
+    """What a report shows of the outputs on a split; None for a task that has neither pictures nor a field.
 
-    None for a task that has no pictures.
+    The first cases as pictures: `originals` and `reconstructions` (k × height × width), `errors` (k,). All cases as a
+    field: `solution` and `prediction` (height × width), `axes` (2,), `extent` (4,).
     """
+    if isinstance(task, HasField):
+        outputs = torch.cat([model(split.inputs[part]) for part in case_slices(len(split), CHUNK)])
+        field = task.field(outputs, split.targets)
+        return _arrays(field) if field is not None else None
     if not isinstance(task, HasPictures):
         return None
     targets = split.targets[:EXAMPLES]
@@ -75,4 +82,18 @@ def examples(model: nn.Module, task: Task, split: Split) -> dict[str, npt.NDArra
     reconstructions, originals = task.pictures(outputs, targets)
     errors = task.error(outputs, targets)
     shown = {"originals": originals, "reconstructions": reconstructions, "errors": errors}
-    return {name: values.float().cpu().numpy() for name, values in shown.items()}
+    return {name: _numbers(values) for name, values in shown.items()}
+
+
+def _arrays(field: Field) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "solution": _numbers(field.solution),
+        "prediction": _numbers(field.prediction),
+        "axes": np.array(field.axes),
+        "extent": np.array(field.extent, dtype=np.float32),
+    }
+
+
+def _numbers(values: Tensor) -> npt.NDArray[np.float32]:
+    found: npt.NDArray[np.float32] = values.float().cpu().numpy()
+    return found

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hfbench.curvature.checked_linearisation import linearize
-from hfbench.parts.protocols import HasPictures
+from hfbench.parts.shown_outputs import HasField, HasPictures
 from hfbench.runs.evaluation import error_of_mean
 from hfbench.testing.contract import global_seed, largest_difference, require
 from hfbench.testing.task_data import FEW, PAIRED, TaskDataContract
@@ -139,6 +139,33 @@ class TaskContract(TaskDataContract):
             f"two tensors of {len(inputs)} images, cases × height × width, of one shape",
             f"{' and '.join(map(str, shapes))}",
             "a report shows outputs next to their targets",
+        )
+
+    def test_field_is_of_all_test_cases(self) -> None:
+        """A task with `field` arranges all test cases on a grid: outputs equal to the targets give the solution."""
+        task, test = self.task(), self._data().test
+        field = task.field(test.targets, test.targets) if isinstance(task, HasField) else None
+        if field is None:
+            return
+        shapes = tuple(field.prediction.shape), tuple(field.solution.shape)
+        require(
+            shapes[0] == shapes[1] and len(shapes[0]) == 2 and field.prediction.numel() == len(test),
+            f"prediction and solution of one shape, height × width, with {len(test)} points",
+            f"{shapes[0]} and {shapes[1]}",
+            "a report shows both",
+        )
+        require(
+            torch.equal(field.prediction, field.solution),
+            "the same arrangement of outputs and targets",
+            "other numbers",
+            "their difference is shown as the error",
+        )
+        left, right, bottom, top = field.extent
+        require(
+            left < right and bottom < top and len(field.axes) == 2,
+            "two axes whose ends increase",
+            f"{field.axes} from {field.extent}",
+            "the report draws them",
         )
 
     # ------------------------------------------------------------ helpers

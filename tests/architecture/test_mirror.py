@@ -53,7 +53,8 @@ TESTED_IN = {
     "tracking/test_mlflow_store.py": ["tracking/run_metrics"],
     # Contracts are tested by parts that break them, and protocols by contracts.
     "testing/test_contract.py": [
-        *("parts/protocols", "testing/kinds", "testing/operations", "testing/optimizer", "testing/preconditioner"),
+        *("parts/protocols", "parts/shown_outputs", "testing/kinds", "testing/operations"),
+        *("testing/optimizer", "testing/preconditioner"),
         *("testing/built_preconditioner", "testing/opened_files", "testing/solver_runs", "testing/task_data"),
         *("testing/problems", "testing/rule", "testing/scheduler", "testing/solver", "testing/systems", "testing/task"),
     ],

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.made_records import pictures, record, records, result_of, rows_of
 from support.tiny_study import specs, tiny
@@ -219,6 +220,40 @@ def test_a_zip_file_of_something_else_holds_no_pictures() -> None:
             archive.writestr(f"{name}.npy", b"no array")
     with pytest.raises(StoreError, match=r"examples.npz must be a readable file of arrays, but"):
         read_examples(sink.getvalue(), "examples.npz")
+
+
+FIELD = {
+    "solution": np.zeros((3, 4), np.float32), "prediction": np.ones((3, 4), np.float32), "axes": np.array(["x", "t"]),
+    "extent": np.zeros(4, np.float32),
+}  # fmt: skip
+
+
+def saved(arrays: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    np.savez_compressed(sink, **arrays)
+    return sink.getvalue()
+
+
+def test_a_field_is_read_as_it_was_written() -> None:
+    found = read_examples(saved(FIELD), "examples.npz")
+    assert found.keys() == FIELD.keys()
+    assert all(np.array_equal(found[name], values) for name, values in FIELD.items())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prediction": np.ones((4, 3), np.float32)},
+        {"axes": np.array(["x"])},
+        {"axes": np.zeros(2, np.float32)},
+        {"extent": np.zeros(4, np.int64)},
+        {"solution": np.zeros(3, np.float32), "prediction": np.zeros(3, np.float32)},
+        {"errors": np.zeros(1, np.float32)},
+    ],
+)
+def test_a_field_of_other_shapes_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(StoreError, match="must hold pictures, their reconstructions and errors, or a field, but does"):
+        read_examples(saved({**FIELD, **wrong}), "examples.npz")
 
 
 def test_pictures_that_expand_are_refused_with_their_size() -> None:

@@ -10,8 +10,9 @@ from support.systems import network
 
 from hfbench.memory.allocations import Tally
 from hfbench.memory.forecast import resident_bytes
+from hfbench.parts import registry
 from hfbench.parts.protocols import Split
-from hfbench.runs.evaluation import least_error, mean_error
+from hfbench.runs.evaluation import examples, least_error, mean_error
 
 
 def test_an_error_is_measured_below_a_limit() -> None:
@@ -38,3 +39,18 @@ def test_the_resolution_is_what_one_case_with_an_error_adds_to_the_mean() -> Non
     assert least_error(model, task, wrong) == mean_error(model, task, wrong) == 100.0 / 1500  # type: ignore[arg-type]
     assert least_error(model, task, wrong, resident_bytes(model, ()) + 50_000) == 100.0 / 1500  # type: ignore[arg-type]
     assert least_error(model, task, Split(x, torch.zeros(1500))) is None  # type: ignore[arg-type]
+
+
+def test_a_field_is_all_test_cases_in_the_shape_of_their_grid() -> None:
+    task: Any = registry.build("task", {"use": "burgers"}, "task")
+    data = task.load(torch.Generator().manual_seed(0))
+    model = task.model(torch.Generator().manual_seed(1))
+    shown = examples(model, task, data.test)
+    assert shown is not None
+    with torch.no_grad():
+        outputs = model(data.test.inputs).view(65, 65)
+    # Case (i, j) is x_i, t_j: time runs across, x upward.
+    torch.testing.assert_close(torch.from_numpy(shown["prediction"]), outputs)
+    assert torch.equal(torch.from_numpy(shown["solution"]).flatten(), data.test.targets.flatten())
+    assert shown["axes"].tolist() == ["t", "x"]
+    assert shown["extent"].tolist() == [0, 1, -1, 1]

@@ -8,7 +8,7 @@ from torch import nn
 from hfbench import registry
 from hfbench.errors import ConfigError
 from hfbench.parts.hyperparameters import build_part
-from hfbench.parts.protocols import HasPictures
+from hfbench.parts.shown_outputs import HasPictures
 from hfbench.tasks.mnist_conv import MNISTConv, convolutional_network
 
 

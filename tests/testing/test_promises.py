@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from hfbench.parts import protocols
+from hfbench.parts import protocols, shown_outputs
 from hfbench.testing import CONTRACTS
 
 # What the core hands to parts, and plain records: no promise of a part.
@@ -121,6 +121,9 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
     ),
     "Task.model: A freshly": (TASK, "model_is_the_same_for_a_seed", "model_and_loss_fit_the_data"),
     "Task.error: Per-case": (TASK, "error_is_per_case"),
+    "Field: A function": (TASK, "field_is_of_all_test_cases"),
+    "HasField: A task whose": "a report shows what `field` gives",
+    "HasField.field:": (TASK, "field_is_of_all_test_cases"),
     "HasPictures: A task whose": "a report shows what `pictures` gives",
     "HasPictures.pictures:": (TASK, "pictures_are_images"),
 }
@@ -129,7 +132,8 @@ PROMISES: dict[str, tuple[str, ...] | str] = {
 def sentences() -> list[str]:
     """`Class: sentence` and `Class.method: sentence` of the protocols, without those of the core."""
     found = []
-    for node in ast.parse(inspect.getsource(protocols)).body:
+    source = "\n".join(inspect.getsource(module) for module in (protocols, shown_outputs))
+    for node in ast.parse(source.replace("from __future__ import annotations", "")).body:
         if isinstance(node, ast.ClassDef) and node.name not in OF_THE_CORE:
             found += _of(node.name, node)
             for method in node.body:
