@@ -9,6 +9,7 @@ Damping    lambda falls to a third where f fell by three quarters or more of wha
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.curvature.loss import mean_loss
 from hfbench.errors import ConfigError
 from hfbench.hessian_free.optimizer import HessianFree
@@ -24,6 +26,8 @@ from hfbench.messages import quoted
 from hfbench.setting_checks import whole_number
 
 ROWS = 5000  # residuals up to which `dual` is chosen
+COMPARED = 256  # points of which rows of J are compared
+DIGITS_LEFT = 1e-4  # of a row beside another: with fewer its scale is said
 DAMPING = {"initial_damping": 1e-3, "damping_decay": 1 / 3, "damping_growth": 2.0, "min_damping": 1e-14}
 SWITCHES = {**DAMPING, "warm_start": 0.0, "backtracking": False}
 
@@ -73,7 +77,8 @@ def minimize_residual(
     `solver` is `dual` for at most 5000 residuals, and else `lsmr`; `settings` are those of `hfbench.HessianFree`.
     It ends where ‖∇f‖ <= gtol, where a step lowers f by less than ftol·f, or after so many steps.
 
-    Raises ConfigError for a function without w, for w beside a module, and for residuals of another form;
+    Warns where rows of J differ so much in scale that the small ones are lost in rounding: 1e12 in float64. Raises
+    ConfigError for a function without w, for w beside a module, and for residuals of another form;
     NonFiniteError if they are not finite at the start.
     """
     most = whole_number(steps, "steps")
@@ -94,6 +99,7 @@ def minimize_residual(
         },
     )
     targets, done, reason = torch.zeros_like(residuals), list[StepResult](), "steps"
+    _compare_rows(model, points, targets)
     for _ in range(most):
         done.append(optimizer.step(points, targets))
         if (reached := _reason(done, gtol, ftol)) is not None:
@@ -126,6 +132,22 @@ def _residuals_at(model: nn.Module, points: Tensor) -> Tensor:
             f"residual: must give a row for each of the {len(points)} points, but gave {shape}: points come first."
         )
     return found
+
+
+def _compare_rows(model: nn.Module, points: Tensor, targets: Tensor) -> None:
+    """Warns if rows of J, of points at even distances, differ so much that few digits of the small ones are left."""
+    every = math.ceil(len(points) / COMPARED)
+    at = Linearisation(model, "least-squares", points[::every], targets[::every])
+    squares = at.row_gram([1.0] * len(at.blocks)).diagonal()
+    norms = squares[squares > 0].sqrt()
+    ratio = float(norms.max() / norms.min()) if len(norms) else 1.0
+    if ratio * torch.finfo(targets.dtype).eps > DIGITS_LEFT:
+        warnings.warn(
+            f"residual: rows of its Jacobian should be of one scale, but differ by {ratio:.0e}: in "
+            f"{str(targets.dtype).removeprefix('torch.')} the small ones have no effect; divide each kind of residual "
+            "by its size.",
+            stacklevel=3,
+        )
 
 
 def _reason(steps: Sequence[StepResult], gtol: float, ftol: float) -> str | None:

@@ -104,3 +104,26 @@ def test_what_it_refuses() -> None:
         hfbench.minimize_residual(residual, points, w, steps=0)
     with pytest.raises(NonFiniteError, match="must be finite"):
         hfbench.minimize_residual(lambda w, x: x[:, 0] / (w[0] * 0), points, w)
+
+
+def in_two_units(unit: float, dtype: torch.dtype) -> Tensor:
+    """Points, of which every second has residuals of another unit."""
+    units = torch.where(torch.arange(len(X)) % 2 == 0, 1.0, unit)
+    return torch.stack([X, Y, units.double()], 1).to(dtype)
+
+
+def scaled(w: Tensor, points: Tensor) -> Tensor:
+    return points[:, 2] * decay(w, points)
+
+
+@pytest.mark.parametrize(("unit", "dtype"), [(1e-13, torch.float64), (1e-5, torch.float32)])
+def test_rows_of_another_scale_are_said(unit: float, dtype: torch.dtype) -> None:
+    points, start = in_two_units(unit, dtype), torch.tensor([1.0, 1.0, 0.0], dtype=dtype)
+    with pytest.warns(UserWarning, match=r"rows of its Jacobian should be of one scale, but differ by \de\+"):
+        hfbench.minimize_residual(scaled, points, start, steps=1)
+
+
+@pytest.mark.parametrize(("unit", "dtype"), [(1e-8, torch.float64), (1e-1, torch.float32)])
+def test_rows_of_usual_scales_are_not(unit: float, dtype: torch.dtype) -> None:
+    points, start = in_two_units(unit, dtype), torch.tensor([1.0, 1.0, 0.0], dtype=dtype)
+    hfbench.minimize_residual(scaled, points, start, steps=1)
