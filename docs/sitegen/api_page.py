@@ -21,6 +21,7 @@ INTRO = """# Python
 MODULES = {
     "parts.registry": "Parts by name: list, get, build, add.",
     "parts.protocols": "What each family of parts promises.",
+    "parts.shown_outputs": "What a report shows of a task's outputs.",
     "parts.hyperparameters": "Hyper-parameters, ranges: `@part`, `Log`, `Linear`, `Integers`, `Choice`, `Within`.",
     "config.load": "Study files, read and checked.",
     "linalg.scalars": "Numbers that a solver computes from vectors, which on a GPU stay there.",

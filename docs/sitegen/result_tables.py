@@ -37,6 +37,8 @@ NETWORKS = {
     "usps-class": "USPS, classifier",
 }
 RACE = {"usps": "USPS, error 4.3", "curves-10000": "CURVES, error 22", "mnist-10000": "MNIST, error 9"}
+DEEP = {"usps-deep": "USPS, error 3.8", "curves-deep": "CURVES, error 17", "mnist-deep": "MNIST, error 7"}
+SUBSPACE = {"subspace K-FAC": ("subspace",), "Muon": ("muon",)}
 RACERS = {
     "CG + `kfac`": ("kfac", "kfac-curves", "kfac-mnist"),
     "LSMR + `kfac`": ("kfac-lsmr",),
@@ -75,10 +77,13 @@ def tables() -> dict[str, str]:
         "paper-medians": medians("paper", "usps", ["hf", "shf", "adam", "lbfgs"]),
         "thresholds": ratios("thresholds-frozen", "tuned on", TUNED, _each("shf_for_", TUNED)),
         "architectures": ratios("architectures", "method", NETWORKS, _each("", ["shf-lsmr", "adam"])),
-        "race": ratios("race-first", "method", RACE, RACERS),
+        "race": ratios("race", "method", RACE, SUBSPACE),
+        "race-deep": ratios("race", "method", DEEP, SUBSPACE),
+        "race-claims": claims("race", RACE),
+        "race-deep-claims": claims("race", DEEP),
+        "race-first": ratios("race-first", "method", RACE, RACERS),
         "race-ablation": ratios("race-ablation", "without", RACE, PIECES),
         "tuned": ratios("tuned-frozen", "method", RACE, {title: (name,) for title, name in OPTIMIZERS.items()}),
-        "race-claims": claims("race-first", {"usps": "USPS"}),
         "precision": claims("precision", PRECISION),
         "precision-effects": effects("precision", "usps"),
         "mnist-full": medians("mnist-full", "mnist-full", ["hf", "hf_lsmr", "shf"]),
