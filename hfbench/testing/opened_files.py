@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _watching: list[list[Path]] = []
-OF_THE_SYSTEM = tuple(Path("/", name) for name in ("proc", "sys", "dev", "etc"))
+OF_THE_SYSTEM = tuple(Path("/", name) for name in ("proc", "sys", "dev", "etc", "usr/share/zoneinfo"))
 CODE = {".py", ".pyc", ".so", ".pyd"}
 
 

@@ -16,6 +16,7 @@ NO_MIRROR = ("architecture", "benchmarks", "docs")  # folders of tests that are 
 TESTED_IN = {
     "architecture/test_moved_imports.py": ["moved_imports"],
     "cli/test_main.py": ["errors"],
+    "tasks/test_digits.py": ["tasks/digits_class", "tasks/digits_data"],
     "tasks/test_equations.py": [
         *("tasks/poisson_2d", "tasks/heat_1d", "tasks/helmholtz", "tasks/burgers", "tasks/allen_cahn"),
         "tasks/cosine_series",

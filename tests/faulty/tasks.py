@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from hfbench.parts.data_files import DataFile, read_file
 from hfbench.parts.protocols import Split, TaskData
+from hfbench.parts.shown_outputs import Field
 
 
 class HonestClasses:
@@ -506,6 +507,40 @@ class HonestPictures(HonestRegression):
 
     def pictures(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return outputs.reshape(-1, 1, 1), targets.reshape(-1, 1, 1)
+
+
+class HonestField(HonestRegression):
+    """The test cases are points of a grid."""
+
+    rows = 5
+    extent = (0.0, 1.0, -1.0, 1.0)
+
+    def field(self, outputs: Tensor, targets: Tensor) -> Field:
+        learned, known = (values.view(-1, 10)[: self.rows] for values in (outputs, targets))
+        return Field(learned, known, ("t", "x"), self.extent)
+
+
+class FieldOfSomeCases(HonestField):
+    """Leaves out a row of the grid."""
+
+    caught_by, says = "test_field_is_of_all_test_cases", "with 50 points but (4, 10)"
+    rows = 4
+
+
+class FieldUpsideDown(HonestField):
+    """Turns what was learned, and not what is known."""
+
+    caught_by, says = "test_field_is_of_all_test_cases", "the same arrangement of outputs and targets"
+
+    def field(self, outputs: Tensor, targets: Tensor) -> Field:
+        return replace(super().field(outputs, targets), prediction=outputs.view(5, 10).flip(0))
+
+
+class FieldWithoutWidth(HonestField):
+    """Gives its ends as width and height."""
+
+    caught_by, says = "test_field_is_of_all_test_cases", "two axes whose ends increase"
+    extent = (1.0, 2.0, 0.0, 0.0)
 
 
 class EasyTarget(HonestClasses):

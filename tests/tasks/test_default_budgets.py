@@ -29,6 +29,7 @@ preconditioner = "martens"
 scheduler = {{ use = "fixed", gradient = 1.0, curvature = 0.25 }}
 """
 LONG = ("usps", "mnist-class", "mnist-conv")  # minutes
+QUICK = ("addition", "curves-small", "digits", "digits-class")
 NEEDS_DATA = [
     pytest.param("usps-class", marks=pytest.mark.data),
     *(pytest.param(task, marks=[pytest.mark.data, pytest.mark.long]) for task in LONG),
@@ -36,9 +37,7 @@ NEEDS_DATA = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "task", ["addition", "curves-small", pytest.param("curves", marks=pytest.mark.long), *NEEDS_DATA]
-)
+@pytest.mark.parametrize("task", [*QUICK, pytest.param("curves", marks=pytest.mark.long), *NEEDS_DATA])
 def test_one_seed_reaches_the_target(tmp_path: Path, task: str) -> None:
     (tmp_path / "defaults.toml").write_text(HF.format(task=task))
     (spec,) = runs_of(load_study(str(tmp_path / "defaults.toml")))
