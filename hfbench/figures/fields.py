@@ -10,7 +10,7 @@ import numpy as np
 
 from hfbench.errors import ConfigError
 from hfbench.figures.axes import Array, short_number
-from hfbench.figures.style import FAINT, INK, blank, save, styles, text_width, theme, without_mathtext, wrapped
+from hfbench.figures.style import FAINT, INK, blank, save, styles, text_width, theme, titled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,11 +79,7 @@ def _grid(names: Sequence[str], title: str) -> tuple[Figure, list[tuple[Axes, Ax
     left = max(0.8, *(text_width(probe, wrapped(name), weight="bold") for name in names)) + ASIDE * WIDTH + 0.1
     head, below = 0.75 if title else 0.4, 0.5
     width, height = left + 2 * (WIDTH + GAP) + 0.55, head + len(names) * (TALL + below)
-    figure = blank(width, height)
-    if title:
-        figure.text(
-            0.5, 1 - 0.12 / height, without_mathtext(title), ha="center", va="top", weight="bold", fontsize="large"
-        )
+    figure = titled(width, height, title)
     panels = []
     for row in range(len(names)):
         bottom = height - head - row * (TALL + below) - TALL

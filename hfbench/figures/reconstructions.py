@@ -10,7 +10,7 @@ import numpy as np
 
 from hfbench.errors import ConfigError
 from hfbench.figures.axes import Array, short_number
-from hfbench.figures.style import FAINT, INK, blank, save, styles, text_width, theme, without_mathtext, wrapped
+from hfbench.figures.style import FAINT, INK, blank, save, styles, text_width, theme, titled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,13 +75,9 @@ def _grid(shape: tuple[int, ...], names: Sequence[str], said: bool, title: str) 
     left = max(text_width(probe, wrapped(name), weight="bold") for name in names) + 0.3
     head = 0.45 if title else 0.12
     width, height = left + k * (WIDTH + GAP) + 0.1, head + len(names) * (tall + below) + 0.34
-    figure = blank(width, height)
+    figure = titled(width, height, title)
     note = ("Numbers: squared error, summed over pixels. " if said else "") + "Red: not finite."
     figure.text(0.5, 0.07 / height, note, ha="center", va="bottom", fontsize="small", color=FAINT)
-    if title:
-        figure.text(
-            0.5, 1 - 0.12 / height, without_mathtext(title), ha="center", va="top", weight="bold", fontsize="large"
-        )
     panels = []
     for row in range(len(names)):
         bottom = height - head - row * (tall + below) - tall

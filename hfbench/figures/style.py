@@ -115,6 +115,16 @@ def blank(width: float, height: float, layout: Literal["constrained"] | None = N
     return figure
 
 
+def titled(width: float, height: float, title: str) -> Figure:
+    """A blank figure of that size in inches, its title, if there is one, at the top."""
+    figure = blank(width, height)
+    if title:
+        figure.text(
+            0.5, 1 - 0.12 / height, without_mathtext(title), ha="center", va="top", weight="bold", fontsize="large"
+        )
+    return figure
+
+
 def text_width(figure: Figure, text: str, weight: str = "normal") -> float:
     """The inches a text takes in the small font."""
     probe = figure.text(0, 0, text, fontsize="small", weight=weight)
