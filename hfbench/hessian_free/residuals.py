@@ -26,7 +26,7 @@ from hfbench.messages import quoted
 from hfbench.setting_checks import whole_number
 
 ROWS = 5000  # residuals up to which `dual` is chosen
-COMPARED = 256  # points of which rows of J are compared
+COMPARED = 256  # rows of J whose scales are compared
 DIGITS_LEFT = 1e-4  # of a row beside another: with fewer its scale is said
 DAMPING = {"initial_damping": 1e-3, "damping_decay": 1 / 3, "damping_growth": 2.0, "min_damping": 1e-14}
 SWITCHES = {**DAMPING, "warm_start": 0.0, "backtracking": False}
@@ -136,10 +136,12 @@ def _residuals_at(model: nn.Module, points: Tensor) -> Tensor:
 
 def _compare_rows(model: nn.Module, points: Tensor, targets: Tensor) -> None:
     """Warns if rows of J, of points at even distances, differ so much that few digits of the small ones are left."""
-    every = math.ceil(len(points) / COMPARED)
+    every = math.ceil(targets.numel() / COMPARED)
+    if targets[0].numel() > ROWS:
+        return  # already one point has too many rows for a matrix of their products
     at = Linearisation(model, "least-squares", points[::every], targets[::every])
     squares = at.row_gram([1.0] * len(at.blocks)).diagonal()
-    norms = squares[squares > 0].sqrt()
+    norms = squares[squares.isfinite() & (squares > 0)].sqrt()
     ratio = float(norms.max() / norms.min()) if len(norms) else 1.0
     if ratio * torch.finfo(targets.dtype).eps > DIGITS_LEFT:
         warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.optimize import least_squares
 from torch import Tensor, nn
 
 import hfbench
+from hfbench.curvature.linearisation import Linearisation
 from hfbench.errors import ConfigError, NonFiniteError
 from hfbench.tasks.poisson_2d import Poisson2D
 
@@ -126,4 +128,21 @@ def test_rows_of_another_scale_are_said(unit: float, dtype: torch.dtype) -> None
 @pytest.mark.parametrize(("unit", "dtype"), [(1e-8, torch.float64), (1e-1, torch.float32)])
 def test_rows_of_usual_scales_are_not(unit: float, dtype: torch.dtype) -> None:
     points, start = in_two_units(unit, dtype), torch.tensor([1.0, 1.0, 0.0], dtype=dtype)
-    hfbench.minimize_residual(scaled, points, start, steps=1)
+    with warnings.catch_warnings(record=True) as said:
+        hfbench.minimize_residual(scaled, points, start, steps=1)
+    assert not said
+
+
+def test_rows_are_compared_where_a_point_has_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their products are a matrix of at most so many rows, not of so many points."""
+    sizes = []
+
+    def gram(at: Linearisation, scales: list[float]) -> Tensor:
+        sizes.append(at.outputs.numel())
+        return torch.ones(sizes[-1], sizes[-1])
+
+    monkeypatch.setattr(Linearisation, "row_gram", gram)
+    for m in (300, 6000):
+        points = torch.rand(40, m, generator=torch.Generator().manual_seed(0), dtype=DTYPE)
+        hfbench.minimize_residual(lambda w, x: w * x - 1, points, torch.zeros(1, dtype=DTYPE), solver="lsmr", steps=1)
+    assert sizes == [300]
