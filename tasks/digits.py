@@ -8,8 +8,7 @@ Error      ‖sigmoid(z) - t‖², summed over pixels, mean over the test cases;
 Target     1.3; Martens' method reaches it in 760 to 1080 passes
 Source     Alpaydin and Kaynak (1998), of which scikit-learn ships 1797
            pictures; initialised as in Martens (2010), section 5
-Split      1200 cases to train on, 237 for validation, 360 to test, these by
-           other writers
+Split      1200 cases to train on, 237 for validation, the last 360 to test
 """
 
 from __future__ import annotations

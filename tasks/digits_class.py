@@ -7,7 +7,7 @@ Error      1 if the largest z is not the digit's, else 0; its mean over the
            test cases is the error rate, 0.06 is 6 %
 Target     0.05; Martens' method reaches it in 380 to 500 passes
 Source     Alpaydin and Kaynak (1998), of which scikit-learn ships 1797
-           pictures; the 360 to test are of other writers
+           pictures; the last 360 are to test
 """
 
 from __future__ import annotations

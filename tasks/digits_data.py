@@ -1,8 +1,8 @@
 """The optical digits that scikit-learn brings: 1797 pictures of 8 × 8 pixels, without a download.
 
 Source    Alpaydin and Kaynak (1998), "Optical recognition of handwritten digits", UCI repository (CC BY 4.0): its test
-          file, in the writers' order, of which scikit-learn ships a copy. Grey values 0 to 16
-Split     the last 360 are the test cases, by writers of their own; others are drawn for validation
+          file, of which scikit-learn ships a copy. Grey values 0 to 16
+Split     the last 360 are the test cases; of the others some are drawn for validation
 """
 
 from __future__ import annotations
