@@ -38,6 +38,7 @@ NETWORKS = {
 }
 RACE = {"usps": "USPS, error 4.3", "curves-10000": "CURVES, error 22", "mnist-10000": "MNIST, error 9"}
 DEEP = {"usps-deep": "USPS, error 3.8", "curves-deep": "CURVES, error 17", "mnist-deep": "MNIST, error 7"}
+ELSEWHERE = {"mnist-conv-2000": "MNIST, convolutional", "usps-class": "USPS, classifier"}
 SUBSPACE = {"subspace K-FAC": ("subspace",), "Muon": ("muon",)}
 RACERS = {
     "CG + `kfac`": ("kfac", "kfac-curves", "kfac-mnist"),
@@ -81,6 +82,7 @@ def tables() -> dict[str, str]:
         "race-deep": ratios("race", "method", DEEP, SUBSPACE),
         "race-claims": claims("race", RACE),
         "race-deep-claims": claims("race", DEEP),
+        "race-elsewhere": ratios("race-elsewhere", "method", ELSEWHERE, SUBSPACE),
         "race-first": ratios("race-first", "method", RACE, RACERS),
         "race-ablation": ratios("race-ablation", "without", RACE, PIECES),
         "tuned": ratios("tuned-frozen", "method", RACE, {title: (name,) for title, name in OPTIMIZERS.items()}),

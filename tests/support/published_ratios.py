@@ -11,7 +11,7 @@ STUDIES = {  # by page: the studies whose numbers it may quote
     "paper": ["paper"],
     "thresholds": ["thresholds-frozen"],
     "architectures": ["architectures"],
-    "race": ["race", "race-ablation", "race-first"],
+    "race": ["race", "race-elsewhere", "race-ablation", "race-first"],
     "tuned": ["tuned-frozen"],
     "precision": ["precision"],
     "mnist-full": ["mnist-full"],
