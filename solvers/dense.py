@@ -46,9 +46,10 @@ class Dense:
         """
         self._check(system.gradient.numel())
 
-        def solution(b: Vector) -> tuple[Vector, float]:
+        def solution(b: Vector) -> tuple[Vector, Vector, float]:
             L = cholesky(dense_matrix(system), products=b.numel())
-            return from_column(b, torch.cholesky_solve(as_column(b), L)), b.numel()
+            x = from_column(b, torch.cholesky_solve(as_column(b), L))
+            return x, b - system.multiply(x), b.numel() + 1  # a product, since the matrix has the rounding of many
 
         return exact_iterates(system, x0, preconditioner, solution)
 

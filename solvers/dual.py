@@ -18,10 +18,10 @@ Symbols    G Gauss-Newton matrix, mu D weight decay, lambda damping, J̃ = BᵀJ
            side b̃ of the least-squares form
 Monotone   q, without momentum: state 0 is the start, state 1 the minimiser
 Cost       K from the inputs and deltas of the layers, at most m²P/2
-           multiplications, and m³/6 for L; m² numbers of memory. One and a half
-           products with A, and half a one more with decay or momentum. It pays
-           where m is below some thousands and below P; no preconditioner is of
-           use
+           multiplications, and m³/6 for L; m² numbers of memory. One product
+           with A, half a one more in float32, and half a one more with decay or
+           momentum. It pays where m is below some thousands and below P; no
+           preconditioner is of use
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, final
 
 import torch
+from torch import Tensor
 
 from hfbench.errors import ConfigError
 from hfbench.parts import BuiltPreconditioner, System, Vector, Within, part
@@ -53,21 +54,31 @@ class Dual:
         `most`, and unless lambda or the decay of every parameter is positive.
         """
 
-        def solution(b: Vector) -> tuple[Vector, float]:
+        def solution(b: Vector) -> tuple[Vector, Vector, float]:
             u, root = system.right_hand_side, system.root_shift
             c, d = u[0], b.like(u[1:])
             self._check(c.numel())
+
+            def adjoint(y: Tensor) -> Vector:
+                """J̃ᵀy."""
+                return system.adjoint(Vector((y.view(c.shape).to(c.dtype), *b.zeros_like())))
+
             K = system.kernel()
             K.diagonal().add_(1.0)
             L = cholesky(K, products=0)
-            x, cost = d / root, 0.5
-            if self.momentum and x0 is not None:
-                x = x + x0 * system.damping / root / root
+            x, cost = d / root, 1.0
+            pull = x0 * system.damping if self.momentum and x0 is not None else None
+            if pull is not None:
+                x = x + pull / root / root
             if x.norm() > 0:  # without decay and momentum d = 0, if gradient and curvature share their cases
-                c, cost = c - system.forward(x)[0], 1.0
-            y = torch.cholesky_solve(c.double().reshape(-1, 1), L)
-            JTy = system.adjoint(Vector((y.view(c.shape).to(c.dtype), *b.zeros_like())))
-            return x + JTy / root / root, cost
+                c, cost = c - system.forward(x)[0], 1.5
+            column = c.double().reshape(-1, 1)
+            y = torch.cholesky_solve(column, L)
+            x = x + adjoint(y) / root / root
+            if c.dtype != torch.float64:  # x is rounded as y is not
+                return x, b - system.multiply(x), cost + 0.5
+            r = adjoint(column - K @ y)
+            return x, r if pull is None else r - pull, cost
 
         return exact_iterates(system, x0, preconditioner, solution)
 

@@ -45,11 +45,11 @@ def exact_iterates(
     system: System,
     x0: Vector | None,
     preconditioner: BuiltPreconditioner,
-    solution: Callable[[Vector], tuple[Vector, float]],
+    solution: Callable[[Vector], tuple[Vector, Vector, float]],
 ) -> Iterator[ExactState]:
-    """x_0 is the initial iterate, x_1 of solution(b), with the products it took; that may raise NotPositiveDefinite.
+    """x_0 is the initial iterate; `solution(b)` gives x_1, its residual b - Ax_1, which gives q, and the products.
 
-    One product more gives q and the residual of x_1, since the matrix that was solved has the rounding of many.
+    It may raise NotPositiveDefinite.
     """
     b = -system.gradient
 
@@ -67,12 +67,11 @@ def exact_iterates(
     start = ExactState(0, x, -0.5 * (x.dot(b) + x.dot(r)), norm(r) / reference, products)
     yield start
     try:
-        x, cost = solution(b)
+        x, r, cost = solution(b)
         products += cost
     except NotPositiveDefinite as failure:
         q = start.q if failure.is_finite else math.nan  # which the driver sees first
         products += failure.products
         yield ExactState(1, x, q, start.relative_residual, products, Breakdown.NONPOSITIVE_CURVATURE)
         return
-    r = b - system.multiply(x)
-    yield ExactState(1, x, -0.5 * (x.dot(b) + x.dot(r)), norm(r) / reference, products + 1)
+    yield ExactState(1, x, -0.5 * (x.dot(b) + x.dot(r)), norm(r) / reference, products)

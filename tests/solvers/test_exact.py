@@ -26,12 +26,16 @@ def test_cholesky_says_why_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_any_solution_is_judged_by_a_product(warm: bool) -> None:
-    """q and the residual are those of the x that came, right or wrong."""
+def test_any_solution_is_judged_by_its_residual(warm: bool) -> None:
+    """q and the norm are those of the x that came, right or wrong."""
     system = dense_system("tall", 20.0, 0.05)
     x0, x1 = (blocks(np.random.default_rng(seed).standard_normal(42)) for seed in (1, 2))
-    start, end = exact_iterates(system, x0 if warm else None, Unit(), lambda b: (x1, 7))
-    assert (start.products, end.products) == (int(warm), int(warm) + 8)
+
+    def solution(b: Vector) -> tuple[Vector, Vector, float]:
+        return x1, b - system.multiply(x1), 7
+
+    start, end = exact_iterates(system, x0 if warm else None, Unit(), solution)
+    assert (start.products, end.products) == (int(warm), int(warm) + 7)
     for state, x in ((start, flat(x0) * warm), (end, flat(x1))):
         assert state.q == pytest.approx(system.q(x), rel=1e-10)
         b = system.K.T @ system.b
@@ -41,7 +45,7 @@ def test_any_solution_is_judged_by_a_product(warm: bool) -> None:
 def test_a_failure_keeps_the_start() -> None:
     system, x0 = dense_system("tall", 20.0, 0.05), blocks(np.ones(42))
 
-    def fails(b: Vector) -> tuple[Vector, float]:
+    def fails(b: Vector) -> tuple[Vector, Vector, float]:
         raise NotPositiveDefinite(is_finite=False, products=7)
 
     start, end = exact_iterates(system, x0, Unit(), fails)
