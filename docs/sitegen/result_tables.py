@@ -124,11 +124,26 @@ def effects(study: str, task: str) -> str:
 
 def medians(study: str, task: str, methods: Sequence[str]) -> str:
     """The medians of some methods, as the report of the study has them."""
+    found = reported(study, task)
+    return table(
+        ["method", *MEDIANS], ([f"`{name}`", *(found[name][column] for column in MEDIANS)] for name in methods)
+    )
+
+
+def final_errors(study: str, tasks: Mapping[str, str], rows: Mapping[str, str]) -> str:
+    """The medians of the final test error: a column for each task, a row for each method by its title."""
+    found = {task: reported(study, task) for task in tasks}
+    cells = ([title, *(found[task][name]["final test error"] for task in tasks)] for title, name in rows.items())
+    return table(["method", *tasks.values()], cells)
+
+
+def reported(study: str, task: str) -> dict[str, dict[str, str]]:
+    """The medians in the report of a study, by method and column."""
     report = (PUBLISHED / study / "report.md").read_text("utf-8")
     section = report.split(f"\n## Task {task}\n")[1].split("\nMedians over seeds")[1].split("\n### ")[0]
     lines = [line.strip("| ").replace("\\_", "_").split(" | ") for line in section.splitlines() if line[:2] == "| "]
-    found = {name: cells for name, *cells in lines}
-    return table(["method", *MEDIANS], ([f"`{name}`", *found[name]] for name in methods))
+    (_, *columns), _, *rows = lines
+    return {name: dict(zip(columns, cells, strict=True)) for name, *cells in rows}
 
 
 def comparisons(study: str) -> dict[str, Any]:
