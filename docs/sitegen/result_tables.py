@@ -40,6 +40,22 @@ RACE = {"usps": "USPS, error 4.3", "curves-10000": "CURVES, error 22", "mnist-10
 DEEP = {"usps-deep": "USPS, error 3.8", "curves-deep": "CURVES, error 17", "mnist-deep": "MNIST, error 7"}
 ELSEWHERE = {"mnist-conv-2000": "MNIST, convolutional", "usps-class": "USPS, classifier"}
 SUBSPACE = {"subspace K-FAC": ("subspace",), "Muon": ("muon",)}
+PHYSICS = {
+    "poisson-2d": "Poisson",
+    "heat-1d": "heat",
+    "helmholtz": "Helmholtz",
+    "burgers": "Burgers",
+    "allen-cahn": "Allen-Cahn",
+}
+SOLVERS = {
+    "Adam, then L-BFGS": "adam-lbfgs",
+    "L-BFGS": "l-bfgs",
+    "SOAP": "soap",
+    "LSMR": "lsmr",
+    "LSMR + `nystrom`": "lsmr-nystrom",
+    "CG + `nystrom`": "cg-nystrom",
+    "`dual`": "dual",
+}
 RACERS = {
     "CG + `kfac`": ("kfac", "kfac-curves", "kfac-mnist"),
     "LSMR + `kfac`": ("kfac-lsmr",),
@@ -85,6 +101,12 @@ def tables() -> dict[str, str]:
         "race-elsewhere": ratios("race-elsewhere", "method", ELSEWHERE, SUBSPACE),
         "race-first": ratios("race-first", "method", RACE, RACERS),
         "race-ablation": ratios("race-ablation", "without", RACE, PIECES),
+        "physics-errors": final_errors("physics", PHYSICS, SOLVERS),
+        "physics-minute": medians("physics", "poisson-minute", ["adam-lbfgs", "dual"]),
+        "physics-claims": claims("physics", PHYSICS),
+        "physics-seconds": ratios(
+            "physics", "method", PHYSICS, {title: (name,) for title, name in SOLVERS.items() if name != "adam-lbfgs"}
+        ),
         "tuned": ratios("tuned-frozen", "method", RACE, {title: (name,) for title, name in OPTIMIZERS.items()}),
         "precision": claims("precision", PRECISION),
         "precision-effects": effects("precision", "usps"),
@@ -133,7 +155,10 @@ def medians(study: str, task: str, methods: Sequence[str]) -> str:
 def final_errors(study: str, tasks: Mapping[str, str], rows: Mapping[str, str]) -> str:
     """The medians of the final test error: a column for each task, a row for each method by its title."""
     found = {task: reported(study, task) for task in tasks}
-    cells = ([title, *(found[task][name]["final test error"] for task in tasks)] for title, name in rows.items())
+    cells = (
+        [title, *(found[task].get(name, {}).get("final test error", "–") for task in tasks)]
+        for title, name in rows.items()
+    )
     return table(["method", *tasks.values()], cells)
 
 

@@ -12,6 +12,7 @@ STUDIES = {  # by page: the studies whose numbers it may quote
     "thresholds": ["thresholds-frozen"],
     "architectures": ["architectures"],
     "race": ["race", "race-elsewhere", "race-ablation", "race-first"],
+    "physics": ["physics"],
     "tuned": ["tuned-frozen"],
     "precision": ["precision"],
     "mnist-full": ["mnist-full"],
