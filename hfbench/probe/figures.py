@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hfbench.figures.axes import fit
 from hfbench.figures.style import (
     COLOURS,
     FAINT,
@@ -67,6 +69,9 @@ def _draw_moment(solves: Sequence[Solve], looks: Mapping[str, Style], path: Path
     return save(figure, path)
 
 
+NO_DIFFERENCE = (0.99, 1.01)  # ratios: an axis shows at least these
+
+
 @theme()
 def draw_duels(duels: Sequence[tuple[Sequence[Solve], Sequence[Solve]]], path: Path) -> list[Path]:
     """Draws each pair's measures as ratios, second to first, after equally many iterations: a line for every system."""
@@ -97,9 +102,8 @@ def _duel_panel(axes: Any, a: Sequence[Solve], b: Sequence[Solve], measure: str)
     shared = sorted(k for k, found in by_k.items() if len(found) >= 3)
     axes.plot(shared, [math.exp(hodges_lehmann(np.log(by_k[k]))[0]) for k in shared], color=COLOURS[0], linewidth=2.0)
     axes.axhline(1.0, color=INK, linewidth=0.8)
-    axes.set_xscale("log")
-    if measure in LOGARITHMIC:
-        axes.set_yscale("log")
+    fit(axes, "x", by_k, log=True)
+    fit(axes, "y", [*chain.from_iterable(by_k.values()), *NO_DIFFERENCE], log=measure in LOGARITHMIC)
 
 
 def _panel(axes: Any, solves: Sequence[Solve], name: str, looks: Mapping[str, Style]) -> None:

@@ -22,6 +22,7 @@ CHUNK = 2048  # cases per forward pass
 NORM_STEPS = 15  # of the Lanczos process, for ‖Ã‖: the largest eigenvalue stands far apart
 REACHED = 1e-12  # ‖b - Ax‖/‖b‖ of a solution that counts as exact
 FACTORED = ("kfac", "chapelle-erhan")  # preconditioners of the exact solve: the first that covers the model
+FEW_ROWS = 3000  # outputs of all cases that are solved for directly, by `dual`
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,26 @@ class Judge:
     # ------------------------------------------------------------ the exact solution
 
     def solve_exactly(self, most: int) -> Exact:
-        """x* by conjugate gradients, restarted when rounding stops them, with about `most` products at most."""
-        M, cg = self._factor(), registry.build("solver", "cg")
-        x, r, q, residual, products = self.g.zeros_like(), -self.g, 0.0, 1.0, 0
+        """x* with about `most` products at most, by corrections until rounding stops them.
+
+        Few rows are solved directly, by `dual`; many by conjugate gradients.
+        """
+        direct = self.system.linearisation.outputs.numel() <= FEW_ROWS
+        solver = registry.build("solver", "dual" if direct else "cg")
+        M = self._built("identity") if direct else self._factor()
+        x, rest, q, residual, products = self.g.zeros_like(), self.f, 0.0, 1.0, 0
         while residual > REACHED and products < most:
             rule = registry.build("rule", {"use": "residual", "rtol": max(0.1 * REACHED / residual, 1e-13)})
-            found = solve(cg, _Correction(self.system, -r), None, M, [rule], max_iterations=max(1, most - products))
+            correction = _Correction(self.system, rest)
+            found = solve(solver, correction, None, M, [rule], max_iterations=max(1, most - products))
             better = x + found.last.x
             products += math.ceil(found.last.products) + 1
-            rest = -self.g - self.system.multiply(better)
-            left, gained = rest.norm() / self.b_norm, 0.5 * (self.g.dot(better) - better.dot(rest))
+            still = self.f - self.system.forward(better)
+            r = self.system.adjoint(still)
+            left, gained = r.norm() / self.b_norm, 0.5 * (self.g.dot(better) - better.dot(r))
             halved = left < 0.5 * residual
             if gained < q or left < residual:
-                x, r, q, residual = better, rest, gained, left
+                x, rest, q, residual = better, still, gained, left
             if not halved:
                 break  # rounding: no start gets further
         least = min(self.opened.optimizer.mu_D) + self.opened.optimizer.damping
@@ -131,14 +139,10 @@ class Judge:
 
 
 class _Correction:
-    """A d = r, the system solved by the correction d of an approximate x with A x = b."""
+    """The system of the correction d of an approximate x: min ‖Ãd - rest‖, rest = b̃ - Ãx."""
 
-    def __init__(self, system: GaussNewtonSystem, gradient: Vector) -> None:
-        self.system, self.gradient = system, gradient
+    def __init__(self, system: GaussNewtonSystem, rest: Vector) -> None:
+        self.right_hand_side, self.gradient = rest, -system.adjoint(rest)
         self.multiply, self.forward, self.adjoint = system.multiply, system.forward, system.adjoint
         self.multiply_columns, self.span, self.kernel = system.multiply_columns, system.span, system.kernel
         self.damping, self.root_shift = system.damping, system.root_shift
-
-    @property
-    def right_hand_side(self) -> Vector:
-        raise AttributeError("a correction is solved in the matrix form")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from support.frozen import frozen, judge
+from support.tiny_study import specs, tiny
 
 from hfbench.curvature.objective import objective
 from hfbench.linalg.lanczos import ritz_values
 from hfbench.linalg.vector import Vector
-from hfbench.probe.judge import REACHED, Judge
+from hfbench.probe.freeze import frozen_systems
+from hfbench.probe.judge import FEW_ROWS, REACHED, Judge
 
 
 def test_the_exact_solution_solves_the_system() -> None:
@@ -31,6 +35,22 @@ def test_a_solution_that_cannot_be_reached_says_so() -> None:
     assert 0 < exact.q - best.q <= exact.slack * -exact.q
     assert f"1e-12 could not be reached; q* is at most {exact.slack:.0e} |q| lower" in exact.told
     assert (one.system.multiply(exact.x) + one.g).norm() == pytest.approx(exact.residual * one.b_norm, rel=1e-6)
+
+
+def test_few_rows_are_solved_directly_where_conjugate_gradients_stall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny(tmp_path, "study.stop_at_target=false", "methods.hf.scheduler.curvature=5")
+    one = Judge(next(frozen_systems(specs(study)["hf", 0], [3])).damped(1e-6))
+    assert one.system.linearisation.outputs.numel() <= FEW_ROWS
+    direct = one.solve_exactly(100)
+    monkeypatch.setattr("hfbench.probe.judge.FEW_ROWS", 0)
+    iterated = one.solve_exactly(100)
+    assert direct.products < 20
+    assert direct.residual < 1e-3 * iterated.residual
+    assert direct.q <= iterated.q
+    rest = one.system.multiply(direct.x) + one.g
+    assert rest.norm() == pytest.approx(direct.residual * one.b_norm, rel=1e-2)
 
 
 def test_what_an_iterate_is_worth_agrees_with_its_definition() -> None:
