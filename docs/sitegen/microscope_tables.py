@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,30 @@ from .markdown import table
 
 RESULTS = Path(__file__).parents[2] / "studies/results/microscope"
 TASKS = {"usps": "USPS", "curves-5000": "CURVES"}
+EQUATIONS = {"poisson-2d": "Poisson", "burgers": "Burgers"}
 VARIANTS = ("identity", "martens", "chapelle-erhan", "kfac")
+COMPARED = ("identity", "chapelle-erhan")
 SIZES = (25, 100, 500, 1000)
 
 
 def tables() -> dict[str, str]:
     """The page's tables as Markdown, by what they are of."""
     return {
-        "microscope-duels": duels(),
+        "microscope-duels": duels(TASKS),
         "microscope-preconditioners": preconditioners(),
         "microscope-variance": variance(),
+        "equations-duels": duels(EQUATIONS),
+        "equations-preconditioners": equations_preconditioners(),
     }
 
 
-def duels() -> str:
-    """LSMR over CG, a row for each measure and number of iterations."""
+def duels(tasks: Mapping[str, str]) -> str:
+    """LSMR over CG, for the preconditioners compared: a row for each measure and number of iterations."""
     cells: dict[tuple[str, int], dict[str, str]] = {}
     heads = []
-    for task, name in TASKS.items():
-        found = json.loads((RESULTS / task / "solvers.json").read_text("utf-8"))["duels"]
+    for task, name in tasks.items():
+        every = json.loads((RESULTS / task / "solvers.json").read_text("utf-8"))["duels"]
+        found = [row for row in every if row["of"].split()[1] in COMPARED]
         for pair in dict.fromkeys(row["of"] for row in found):
             heads.append(f"{name}, {pair.split()[1]}")
             for row in found:
@@ -72,6 +77,23 @@ def _conditions() -> Iterator[list[str]]:
                 f"{_count(here.at[variant, 'to_0.1'])} / {_count(here.at[variant, 'to_0.01'])}" for variant in VARIANTS
             ]
             yield [f"{name}, step {step}", f"{here['lambda'].iloc[0]:.3g}", *counts]
+
+
+def equations_preconditioners() -> str:
+    """Iterations of CG to 1 - q/q* = 0.01 on the systems as they were met, and the products of a build of nystrom."""
+    import pandas as pd
+
+    variants, rows = ("identity", "chapelle-erhan", "kfac", "nystrom"), []
+    for task, name in EQUATIONS.items():
+        found = pd.read_parquet(RESULTS / task / "preconditioners.parquet")
+        met = found[(found["kind"] == "preconditioner") & (found["system"] == found["moment"])]
+        for moment in dict.fromkeys(met["moment"]):
+            here = met[met["moment"] == moment].set_index("base")
+            seed, step = moment.rsplit("-s", 1)[1].split("-i")
+            counts = [_count(here.at[variant, "to_0.01"]) for variant in variants]
+            row = [f"{name}, run {int(seed) + 1}, step {step}", f"{here['lambda'].iloc[0]:.1e}", *counts]
+            rows.append([*row, f"{here.at['nystrom', 'build']:.0f}"])
+    return table(["system", "lambda", *variants, "its build"], rows)
 
 
 def _count(k: float) -> str:
